@@ -1,0 +1,30 @@
+"""The rules for names of views and source tables, which share one namespace in a project."""
+
+import re
+
+from orchestrator.model.errors import InvalidName
+
+MAX_LENGTH = 128
+_NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_.$]*")
+# The first two are PostHog's; the others are DuckDB's own, where a view of that namespace could never be found.
+_RESERVED = frozenset({"system", "information_schema", "main", "memory", "pg_catalog", "temp"})
+
+
+def check_name(name: str) -> str:
+    """Return `name`, or raise InvalidName with the words PostHog uses."""
+    if len(name) > MAX_LENGTH:
+        raise InvalidName(f"Ensure this field has no more than {MAX_LENGTH} characters.", attr="name")
+    if not _NAME.fullmatch(name) or ".." in name or name.endswith("."):
+        raise InvalidName(
+            f"{name} is not a valid view name. View names can only contain letters, numbers, '_', '.', or '$'.",
+            attr="name",
+        )
+    namespace = name_key(name).split(".", maxsplit=1)[0]
+    if "." in name and namespace in _RESERVED:
+        raise InvalidName(f"{name} is not a valid view name. The namespace '{namespace}' is reserved.", attr="name")
+    return name
+
+
+def name_key(name: str) -> str:
+    """What makes two names the same: DuckDB does not tell upper from lower case, so neither does a project."""
+    return name.lower()

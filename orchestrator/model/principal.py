@@ -1,0 +1,55 @@
+"""Who is asking, and what they may do."""
+
+from enum import StrEnum
+from uuid import UUID
+
+from orchestrator.model.base import Value
+from orchestrator.model.errors import PermissionDenied
+
+
+class Scope(StrEnum):
+    """What a key may do. A `:write` scope includes the `:read` scope of the same object."""
+
+    VIEW_READ = "warehouse_view:read"
+    VIEW_WRITE = "warehouse_view:write"
+    TABLE_READ = "warehouse_table:read"
+    TABLE_WRITE = "warehouse_table:write"
+    ACTIVITY_READ = "activity_log:read"
+
+
+class User(Value):
+    """A person, as PostHog's API shows one."""
+
+    id: int
+    uuid: UUID
+    distinct_id: str
+    first_name: str
+    last_name: str
+    email: str
+
+
+class Principal(Value):
+    """The owner of the key that made a request. `project_ids` None means every project."""
+
+    key_id: UUID
+    user: User
+    scopes: frozenset[Scope]
+    project_ids: frozenset[int] | None
+
+    def require(self, scope: Scope) -> None:
+        """Raise PermissionDenied unless the key has `scope`."""
+        held = self.scopes | {Scope(s.replace(":write", ":read")) for s in self.scopes}
+        if scope not in held:
+            raise PermissionDenied(f"API key missing required scope '{scope}'")
+
+    def require_project(self, project_id: int) -> None:
+        """Raise PermissionDenied unless the key may be used in the project."""
+        if self.project_ids is not None and project_id not in self.project_ids:
+            raise PermissionDenied("API key does not have access to the requested project.")
+
+
+class Project(Value):
+    """A tenant: every view, table and run belongs to exactly one."""
+
+    id: int
+    name: str

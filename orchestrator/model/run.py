@@ -1,0 +1,167 @@
+"""A run of a view: what was asked, what is planned, how it ended.
+
+These shapes cross Temporal as JSON and stay in its history: add optional fields, never rename or remove one.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+from uuid import UUID, uuid5
+
+from pydantic import Field
+
+from orchestrator.model.base import Value
+from orchestrator.model.snapshot import Column, InputPin, SnapshotFile
+from orchestrator.model.source_table import SourceFormat
+
+
+class RunStatus(StrEnum):
+    """How a run stands. The only status that is stored; a view's is computed from its newest run."""
+
+    RUNNING = "Running"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+    SKIPPED = "Skipped"
+
+
+class Trigger(StrEnum):
+    """Who started a run. Whatever starts the workflow without saying so is an operator in the Temporal UI."""
+
+    SCHEDULE = "schedule"
+    API = "api"
+    FIRST = "first"
+    OPERATOR = "operator"
+
+
+class RunRequest(Value):
+    """The argument of the run workflow: identity and intent, nothing that could grow stale."""
+
+    saved_query_id: UUID
+    trigger: Trigger = Trigger.OPERATOR
+    scheduled_for: datetime | None = None
+    full_refresh: bool = False
+
+
+class SourceRelation(Value):
+    """A source table as an input: the files that match `url_pattern` when the query starts."""
+
+    kind: Literal["source"] = "source"
+    name: str
+    id: UUID
+    format: SourceFormat
+    url_pattern: str
+    columns: tuple[Column, ...]
+
+
+class SnapshotRelation(Value):
+    """A materialized view as an input: exactly these files of exactly this snapshot."""
+
+    kind: Literal["snapshot"] = "snapshot"
+    name: str
+    id: UUID
+    snapshot_id: UUID
+    location: str
+    files: tuple[SnapshotFile, ...]
+    columns: tuple[Column, ...]
+
+
+class ViewRelation(Value):
+    """A view that has no snapshot, as an input: its SQL, evaluated inside the run."""
+
+    kind: Literal["view"] = "view"
+    name: str
+    id: UUID
+    sql: str
+
+
+Relation = Annotated[SourceRelation | SnapshotRelation | ViewRelation, Field(discriminator="kind")]
+
+
+class RunPlan(Value):
+    """Everything that decides a run's result, pinned when it begins.
+
+    `relations` stand in dependency order: each may read only those before it. `timeout_seconds` bounds the query's
+    wall time.
+    """
+
+    run_id: UUID
+    project_id: int
+    saved_query_id: UUID
+    revision_id: UUID
+    name: str
+    sql: str
+    relations: tuple[Relation, ...]
+    timeout_seconds: float
+
+    def pins(self) -> tuple[InputPin, ...]:
+        """The inputs as a snapshot records them."""
+        return tuple(
+            InputPin(name=r.name, kind=r.kind, id=r.id, snapshot_id=r.snapshot_id if r.kind == "snapshot" else None)
+            for r in self.relations
+        )
+
+
+class Progress(Value):
+    """What a running query last said of itself. `percent` is 0 to 100, or None where DuckDB cannot tell."""
+
+    percent: float | None
+    elapsed_seconds: float
+
+
+class Closing(Value):
+    """How a run ended without publishing. `error` is for the view's owner, `error_code` for programs."""
+
+    request: RunRequest
+    status: RunStatus
+    error: str | None = None
+    error_code: str | None = None
+
+
+class RunOutcome(Value):
+    """What the run workflow, or a tick that mirrors it, returns."""
+
+    status: RunStatus
+    rows: int | None = None
+    bytes: int | None = None
+    snapshot_id: UUID | None = None
+    detail: str | None = None
+
+
+class Run(Value):
+    """A run as the catalog keeps it; it outlives Temporal's own history.
+
+    `workflow_id` and `workflow_run_id` find it in the Temporal UI. `attempt` is the attempt of its query that holds the
+    right to publish (0: none began yet). Sizes in bytes; None until known.
+    """
+
+    id: UUID
+    saved_query_id: UUID
+    workflow_id: str
+    workflow_run_id: UUID
+    status: RunStatus
+    trigger: Trigger
+    started_at: datetime
+    finished_at: datetime | None = None
+    scheduled_for: datetime | None = None
+    revision_id: UUID | None = None
+    attempt: int = 0
+    rows: int | None = None
+    bytes: int | None = None
+    snapshot_id: UUID | None = None
+    error: str | None = None
+    error_code: str | None = None
+
+    @property
+    def timestamp(self) -> datetime:
+        """When it ended, or, while it runs, when it started."""
+        return self.finished_at or self.started_at
+
+
+def run_id_of(workflow_run_id: UUID, saved_query_id: UUID) -> UUID:
+    """The id of a run, made from the workflow run that carries it.
+
+    Derived, so that the API and the workflow can both record the run without asking each other, and so that telling
+    it twice is one row. The view is part of it because one workflow may come to carry the runs of several views.
+    """
+    return uuid5(workflow_run_id, str(saved_query_id))

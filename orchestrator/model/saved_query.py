@@ -1,0 +1,133 @@
+"""A saved query: the view that a person saved, and what is wanted of it."""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from orchestrator.model.base import Value
+from orchestrator.model.principal import User
+from orchestrator.model.run import Run, RunStatus
+from orchestrator.model.snapshot import Column
+
+
+class SyncFrequency(StrEnum):
+    """How often a materialized view is refreshed. `never` keeps the schedule, paused."""
+
+    MIN_1 = "1min"
+    MIN_5 = "5min"
+    MIN_15 = "15min"
+    MIN_30 = "30min"
+    HOUR_1 = "1hour"
+    HOUR_6 = "6hour"
+    HOUR_12 = "12hour"
+    HOUR_24 = "24hour"
+    DAY_7 = "7day"
+    DAY_30 = "30day"
+    NEVER = "never"
+
+    @property
+    def interval(self) -> timedelta:
+        """The time between two refreshes. `never` has that of the default: its schedule exists, but is paused."""
+        return _INTERVALS.get(self, timedelta(hours=24))
+
+
+_INTERVALS = {
+    SyncFrequency.MIN_1: timedelta(minutes=1),
+    SyncFrequency.MIN_5: timedelta(minutes=5),
+    SyncFrequency.MIN_15: timedelta(minutes=15),
+    SyncFrequency.MIN_30: timedelta(minutes=30),
+    SyncFrequency.HOUR_1: timedelta(hours=1),
+    SyncFrequency.HOUR_6: timedelta(hours=6),
+    SyncFrequency.HOUR_12: timedelta(hours=12),
+    SyncFrequency.HOUR_24: timedelta(hours=24),
+    SyncFrequency.DAY_7: timedelta(days=7),
+    SyncFrequency.DAY_30: timedelta(days=30),
+}
+
+DEFAULT_FREQUENCY = SyncFrequency.HOUR_24
+
+
+class ViewStatus(StrEnum):
+    """What the API shows as a view's status."""
+
+    RUNNING = "Running"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+    MODIFIED = "Modified"
+
+
+class Revision(Value):
+    """One version of a view's query. `query` is the object as the client sent it, so that it is echoed unchanged."""
+
+    id: UUID
+    number: int
+    query: dict[str, Any]
+
+    @property
+    def sql(self) -> str:
+        """The statement itself."""
+        return str(self.query["query"])
+
+
+class SnapshotSummary(Value):
+    """What the API shows of the current snapshot. Size in bytes."""
+
+    id: UUID
+    rows: int
+    bytes: int
+
+
+class SavedQuery(Value):
+    """A view as the catalog keeps it, with its newest revision and runs beside it.
+
+    `sync_frequency` None means that the view is not materialized: that is the one fact a schedule is made from.
+    `newest_run` is the last one begun, `newest_finished_run` the last one begun that has ended.
+    """
+
+    id: UUID
+    project_id: int
+    name: str
+    description: str | None
+    revision: Revision
+    columns: tuple[Column, ...]
+    sync_frequency: SyncFrequency | None
+    created_by: User | None
+    created_at: datetime
+    current_snapshot: SnapshotSummary | None = None
+    newest_run: Run | None = None
+    newest_finished_run: Run | None = None
+
+    @property
+    def is_materialized(self) -> bool:
+        """Whether the view has a schedule of its own."""
+        return self.sync_frequency is not None
+
+    @property
+    def status(self) -> ViewStatus | None:
+        """Computed, never stored: two copies of it would drift."""
+        return status_of(self.revision, self.newest_run)
+
+    @property
+    def last_run_at(self) -> datetime | None:
+        """When the newest run ended, or started if it still runs."""
+        return self.newest_run.timestamp if self.newest_run else None
+
+    @property
+    def latest_error(self) -> str | None:
+        """The error of the newest run that has ended; a run in progress does not hide it, a success clears it."""
+        return self.newest_finished_run.error if self.newest_finished_run else None
+
+
+def status_of(revision: Revision, newest_run: Run | None) -> ViewStatus | None:
+    """The status of a view whose query is `revision` and whose last begun run is `newest_run`."""
+    if newest_run is None:
+        return ViewStatus.MODIFIED if revision.number > 1 else None
+    if newest_run.status is RunStatus.RUNNING:
+        return ViewStatus.RUNNING
+    if newest_run.revision_id is not None and newest_run.revision_id != revision.id:
+        return ViewStatus.MODIFIED
+    if newest_run.status is RunStatus.SKIPPED:
+        return None
+    return ViewStatus(newest_run.status.value)
