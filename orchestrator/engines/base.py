@@ -42,7 +42,7 @@ class Engine(Protocol):
         Raises InvalidQuery with the engine's message if it does not bind.
         """
 
-    async def describe_source(self, url_pattern: str, format: SourceFormat) -> tuple[Column, ...]:
+    async def describe_source(self, url_pattern: str, source_format: SourceFormat) -> tuple[Column, ...]:
         """The columns of the files that match. Raises InvalidSource if there are none, or if they cannot be read."""
 
     async def write(

@@ -71,7 +71,7 @@ class NotMaterialized(Invalid):
 
 
 class NotRunning(Invalid):
-    """Cannot cancel a query that is not running"""
+    """The query is not running."""
 
 
 class NotFound(Terminal):

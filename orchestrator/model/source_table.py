@@ -10,7 +10,7 @@ from orchestrator.model.snapshot import Column
 
 
 class SourceFormat(StrEnum):
-    """How the files are read. `CSV` has no header line (columns are `column0`, `column1`, …); `CSVWithNames` has one."""
+    """How the files are read. `CSV` has no header line (its columns are `column0`, `column1`, …)."""
 
     PARQUET = "Parquet"
     CSV = "CSV"
