@@ -1,0 +1,78 @@
+"""The connection to PostgreSQL."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy import exc, text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from orchestrator.model.errors import CatalogUnavailable
+
+Transaction = AsyncConnection
+
+# SQLSTATE classes that say "not now" rather than "not so": connection trouble, resources, a server going down or
+# coming up, and a transaction that lost to another one.
+_PASSING = ("08", "53", "57", "40001", "40P01")
+
+
+class Database:
+    """A pool of connections, opened when first used."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        """`url` is a libpq URL (`postgresql://…`)."""
+        self._engine = create_async_engine(
+            sqlalchemy_url(url),
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_timeout=10,
+            # A connection that died while it lay in the pool is replaced instead of failing the next request.
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": 5},
+        )
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[Transaction]:
+        """A transaction: committed at the end, rolled back on an exception.
+
+        Raises CatalogUnavailable if PostgreSQL is out of reach, also in the middle.
+        """
+        try:
+            async with self._engine.begin() as tx:
+                yield tx
+        except exc.DBAPIError as error:
+            if _is_passing(error):
+                raise CatalogUnavailable from error
+            raise
+        except exc.TimeoutError as error:
+            raise CatalogUnavailable("Every connection to PostgreSQL is busy. Try again in a moment.") from error
+
+    async def ping(self) -> None:
+        """Raise CatalogUnavailable unless PostgreSQL answers."""
+        async with self.begin() as tx:
+            await tx.execute(text("SELECT 1"))
+
+    async def migration(self) -> str | None:
+        """The revision that the schema is at, or None for an empty database."""
+        async with self.begin() as tx:
+            exists = await tx.scalar(text("SELECT to_regclass('alembic_version') IS NOT NULL"))
+            return await tx.scalar(text("SELECT version_num FROM alembic_version")) if exists else None
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+
+def sqlalchemy_url(url: str) -> str:
+    """The same URL, naming the driver as SQLAlchemy wants it."""
+    scheme, separator, rest = url.partition("://")
+    if scheme not in {"postgresql", "postgres", "postgresql+psycopg"} or not separator:
+        raise ValueError("it must start with postgresql://")
+    return f"postgresql+psycopg://{rest}"
+
+
+def _is_passing(error: exc.DBAPIError) -> bool:
+    """Whether the same statement may succeed in a moment. A failure to connect has no SQLSTATE at all."""
+    state = getattr(error.orig, "sqlstate", None)
+    if error.connection_invalidated:
+        return True
+    return isinstance(error, exc.OperationalError) and (state is None or state.startswith(_PASSING))

@@ -1,0 +1,79 @@
+"""The shared namespace of a project's views and source tables."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from sqlalchemy import delete, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from orchestrator.catalog import tables as t
+from orchestrator.catalog.database import Transaction
+from orchestrator.model.base import Value
+from orchestrator.model.errors import NameTaken
+from orchestrator.model.names import name_key
+from orchestrator.model.snapshot import Column
+
+
+class Named(Value):
+    """What a name stands for. Exactly one of the ids is set; `columns` are those a reader of it sees."""
+
+    name: str
+    saved_query_id: UUID | None
+    source_table_id: UUID | None
+    columns: tuple[Column, ...]
+
+
+async def claim(
+    tx: Transaction,
+    project_id: int,
+    name: str,
+    *,
+    saved_query_id: UUID | None = None,
+    source_table_id: UUID | None = None,
+) -> None:
+    """Take a name for a view or table. Raises NameTaken, also if another transaction is just taking it."""
+    row = {"saved_query_id": saved_query_id, "source_table_id": source_table_id}
+    try:
+        async with tx.begin_nested():
+            await tx.execute(insert(t.names).values(project_id=project_id, key=name_key(name), **row))
+    except IntegrityError as error:
+        raise NameTaken(attr="name") from error
+
+
+async def release(tx: Transaction, *, source_table_id: UUID) -> None:
+    """Free the name of a deleted table."""
+    await tx.execute(delete(t.names).where(t.names.c.source_table_id == source_table_id))
+
+
+async def view_of(tx: Transaction, project_id: int, name: str) -> UUID | None:
+    """The id of the live view of that name."""
+    query = select(t.names.c.saved_query_id).where(t.names.c.project_id == project_id, t.names.c.key == name_key(name))
+    return await tx.scalar(query)
+
+
+async def resolve(tx: Transaction, project_id: int, names: Iterable[str]) -> dict[str, Named]:
+    """What each of the names stands for, by its key. Names that nobody has are missing from the answer."""
+    query = (
+        select(
+            t.names.c.key,
+            t.names.c.saved_query_id,
+            t.names.c.source_table_id,
+            t.saved_queries.c.name.label("view_name"),
+            t.source_tables.c.name.label("table_name"),
+            t.saved_queries.c.columns.label("view_columns"),
+            t.source_tables.c.columns.label("table_columns"),
+        )
+        .select_from(t.names)
+        .outerjoin(t.saved_queries, t.saved_queries.c.id == t.names.c.saved_query_id)
+        .outerjoin(t.source_tables, t.source_tables.c.id == t.names.c.source_table_id)
+        .where(t.names.c.project_id == project_id, t.names.c.key.in_({name_key(name) for name in names}))
+    )
+    return {
+        row.key: Named(
+            name=row.view_name or row.table_name,
+            saved_query_id=row.saved_query_id,
+            source_table_id=row.source_table_id,
+            columns=row.view_columns if row.saved_query_id else row.table_columns,
+        )
+        for row in await tx.execute(query)
+    }

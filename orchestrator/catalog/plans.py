@@ -1,0 +1,99 @@
+"""What a run is to read, gathered in one statement so that all of it is of one moment."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, select
+
+from orchestrator.catalog import tables as t
+from orchestrator.catalog.database import Transaction
+from orchestrator.model.errors import InputMissing
+from orchestrator.model.run import Relation, SnapshotRelation, SourceRelation, ViewRelation
+
+
+async def relations(tx: Transaction, saved_query_id: UUID) -> tuple[Relation, ...]:
+    """What the view reads, directly and through views that are evaluated inside the run, in dependency order.
+
+    A view with a snapshot is read from it and not looked behind, whether or not its query has changed since: it serves
+    its last good result until a run of its own replaces it.
+
+    Raises InputMissing, naming it, if something that is read was deleted.
+    """
+    by_reader: dict[UUID, list[Row[Any]]] = {}
+    for row in await tx.execute(_reachable(saved_query_id)):
+        by_reader.setdefault(row.reader_id, []).append(row)
+    ordered: dict[UUID, Relation] = {}
+
+    def visit(reader_id: UUID) -> None:
+        # Ends, because saving refuses cycles; recursion is as deep as views are stacked without a snapshot between.
+        for row in by_reader.get(reader_id, ()):
+            input_id = row.table_id or row.view_id
+            if input_id not in ordered:
+                visit(input_id)
+                ordered[input_id] = _relation(row)
+
+    visit(saved_query_id)
+    return tuple(ordered.values())
+
+
+def _reachable(saved_query_id: UUID) -> Any:  # noqa: ANN401 - the statement's type is as long as the statement
+    """Every input of the view and of the views without a snapshot below it: one row for each reader and input."""
+    views = t.saved_queries.alias("views")
+    readers = select(t.saved_queries.c.id).where(t.saved_queries.c.id == saved_query_id).cte("readers", recursive=True)
+    further = (
+        select(t.inputs.c.input_view_id)
+        .join(readers, t.inputs.c.saved_query_id == readers.c.id)
+        .join(views, views.c.id == t.inputs.c.input_view_id)
+        .where(views.c.current_snapshot_id.is_(None))
+    )
+    readers = readers.union(further)
+    return (
+        select(
+            readers.c.id.label("reader_id"),
+            views.c.id.label("view_id"),
+            views.c.name.label("view_name"),
+            views.c.deleted_at.label("view_deleted_at"),
+            t.revisions.c.query.label("view_query"),
+            t.snapshots.c.id.label("snapshot_id"),
+            t.snapshots.c.location,
+            t.snapshots.c.files,
+            t.snapshots.c.columns.label("snapshot_columns"),
+            t.source_tables.c.id.label("table_id"),
+            t.source_tables.c.name.label("table_name"),
+            t.source_tables.c.deleted_at.label("table_deleted_at"),
+            t.source_tables.c.format,
+            t.source_tables.c.url_pattern,
+            t.source_tables.c.columns.label("table_columns"),
+        )
+        .join(t.inputs, t.inputs.c.saved_query_id == readers.c.id)
+        .outerjoin(views, views.c.id == t.inputs.c.input_view_id)
+        .outerjoin(t.revisions, t.revisions.c.id == views.c.revision_id)
+        .outerjoin(t.snapshots, t.snapshots.c.id == views.c.current_snapshot_id)
+        .outerjoin(t.source_tables, t.source_tables.c.id == t.inputs.c.input_table_id)
+        .order_by(readers.c.id, t.inputs.c.position)
+    )
+
+
+def _relation(row: Row[Any]) -> Relation:
+    if row.table_id is not None:
+        if row.table_deleted_at is not None:
+            raise InputMissing(f'The source table "{row.table_name}" that this view reads was deleted.')
+        return SourceRelation(
+            name=row.table_name,
+            id=row.table_id,
+            format=row.format,
+            url_pattern=row.url_pattern,
+            columns=row.table_columns,
+        )
+    if row.view_deleted_at is not None:
+        raise InputMissing(f'The view "{row.view_name}" that this view reads was deleted.')
+    if row.snapshot_id is not None:
+        return SnapshotRelation(
+            name=row.view_name,
+            id=row.view_id,
+            snapshot_id=row.snapshot_id,
+            location=row.location,
+            files=row.files,
+            columns=row.snapshot_columns,
+        )
+    return ViewRelation(name=row.view_name, id=row.view_id, sql=row.view_query["query"])

@@ -1,0 +1,34 @@
+"""Rows into model values, where more than one module needs the same one."""
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from sqlalchemy import Row
+from sqlalchemy.sql.elements import Label
+from sqlalchemy.sql.selectable import FromClause
+
+from orchestrator.catalog import tables as t
+from orchestrator.model.base import Value
+from orchestrator.model.principal import User
+from orchestrator.model.run import Run
+
+T = TypeVar("T", bound=Value)
+
+USER = [t.users.c[name] for name in User.model_fields]
+RUN = [t.runs.c[name] for name in Run.model_fields]
+
+
+def prefixed(prefix: str, source: FromClause, names: Iterable[str]) -> list[Label[Any]]:
+    """The columns of `source`, each labelled `prefix_name`, so that several tables fit in one row."""
+    return [source.c[name].label(f"{prefix}_{name}") for name in names]
+
+
+def unprefixed(prefix: str, row: Row[Any], model: type[T]) -> T | None:
+    """The value whose columns were labelled by `prefixed`, or None where an outer join found none."""
+    found = {name: row._mapping.get(f"{prefix}_{name}") for name in model.model_fields}
+    return None if found.get("id") is None else model.model_validate(found)
+
+
+def dump(values: Iterable[Value]) -> list[Any]:
+    """Values as a JSONB column takes them."""
+    return [value.model_dump(mode="json") for value in values]

@@ -1,0 +1,136 @@
+"""Runs: opened, claimed by an attempt, published or closed.
+
+The row of a run is written by whoever learns of it first, the API that started the workflow or the workflow's first
+activity: its id is derived, so both write the same row. Each function here may be repeated after a lost answer.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from orchestrator.catalog import tables as t
+from orchestrator.catalog.database import Transaction
+from orchestrator.catalog.rows import RUN, dump
+from orchestrator.model.errors import RunSuperseded
+from orchestrator.model.run import Run, RunRequest, RunStatus, run_id_of
+from orchestrator.model.snapshot import Snapshot
+
+
+async def open_run(tx: Transaction, request: RunRequest, workflow_id: str, workflow_run_id: UUID) -> Run:
+    """The run that this workflow run carries, stored as Running if it is new. The view must exist."""
+    run_id = run_id_of(workflow_run_id, request.saved_query_id)
+    new = insert(t.runs).values(
+        id=run_id,
+        saved_query_id=request.saved_query_id,
+        workflow_id=workflow_id,
+        workflow_run_id=workflow_run_id,
+        status=RunStatus.RUNNING,
+        trigger=request.trigger,
+        scheduled_for=request.scheduled_for,
+    )
+    await tx.execute(new.on_conflict_do_nothing(index_elements=["id"]))
+    row = (await tx.execute(select(*RUN).where(t.runs.c.id == run_id).with_for_update())).one()
+    return Run.model_validate(row._mapping)
+
+
+async def others_running(tx: Transaction, saved_query_id: UUID, run_id: UUID) -> list[Run]:
+    """Runs of the view that the catalog still calls Running, other than `run_id`."""
+    query = select(*RUN).where(
+        t.runs.c.saved_query_id == saved_query_id, t.runs.c.status == RunStatus.RUNNING, t.runs.c.id != run_id
+    )
+    return [Run.model_validate(row._mapping) for row in await tx.execute(query)]
+
+
+async def recent(tx: Transaction, saved_query_id: UUID, limit: int) -> list[Run]:
+    """The last runs of a view, newest first."""
+    newest_first = (t.runs.c.started_at.desc(), t.runs.c.id)
+    query = select(*RUN).where(t.runs.c.saved_query_id == saved_query_id).order_by(*newest_first).limit(limit)
+    return [Run.model_validate(row._mapping) for row in await tx.execute(query)]
+
+
+async def set_revision(tx: Transaction, run_id: UUID, revision_id: UUID) -> None:
+    """Note which revision of the query the run uses."""
+    await tx.execute(update(t.runs).where(t.runs.c.id == run_id).values(revision_id=revision_id))
+
+
+async def claim_attempt(tx: Transaction, run_id: UUID, attempt: int) -> None:
+    """Give the right to publish to this attempt, and take it from every earlier one.
+
+    Raises RunSuperseded if the run is over or a later attempt has it already.
+    """
+    change = update(t.runs).where(
+        t.runs.c.id == run_id, t.runs.c.status == RunStatus.RUNNING, t.runs.c.attempt <= attempt
+    )
+    if (await tx.execute(change.values(attempt=attempt))).rowcount == 0:
+        raise RunSuperseded
+
+
+async def publish(tx: Transaction, snapshot: Snapshot) -> None:
+    """Make the snapshot its view's current one and complete its run.
+
+    One transaction, so that readers see both or neither. Doing it again changes nothing.
+
+    Raises RunSuperseded if the run is over, if its attempt lost the right to publish, or if the view is no longer
+    materialized: whatever that attempt wrote stays invisible.
+    """
+    view = select(t.saved_queries.c.sync_frequency, t.saved_queries.c.deleted_at).where(
+        t.saved_queries.c.id == snapshot.saved_query_id
+    )
+    wanted = (await tx.execute(view.with_for_update())).one()
+    held = select(t.runs.c.status, t.runs.c.attempt, t.runs.c.snapshot_id).where(t.runs.c.id == snapshot.run_id)
+    run = (await tx.execute(held.with_for_update())).one()
+    if run.snapshot_id == snapshot.id:
+        return
+    if run.status != RunStatus.RUNNING or run.attempt != snapshot.attempt:
+        raise RunSuperseded
+    if wanted.deleted_at is not None or wanted.sync_frequency is None:
+        raise RunSuperseded("The view was deleted or its materialization was undone while the query ran.")
+    await _insert_snapshot(tx, snapshot)
+    await tx.execute(
+        update(t.saved_queries)
+        .where(t.saved_queries.c.id == snapshot.saved_query_id)
+        .values(current_snapshot_id=snapshot.id)
+    )
+    await tx.execute(
+        update(t.runs)
+        .where(t.runs.c.id == snapshot.run_id)
+        .values(
+            status=RunStatus.COMPLETED,
+            finished_at=func.now(),
+            rows=snapshot.rows,
+            bytes=snapshot.bytes,
+            snapshot_id=snapshot.id,
+        )
+    )
+
+
+async def close(tx: Transaction, run_id: UUID, status: RunStatus, error: str | None, error_code: str | None) -> None:
+    """End a run that publishes nothing. The first closing wins: a run that is over stays as it is."""
+    change = update(t.runs).where(t.runs.c.id == run_id, t.runs.c.status == RunStatus.RUNNING)
+    await tx.execute(change.values(status=status, finished_at=func.now(), error=error, error_code=error_code))
+
+
+async def view_exists(tx: Transaction, saved_query_id: UUID) -> bool:
+    """Whether there is, or was, such a view: a run needs one to be recorded with."""
+    return await tx.scalar(select(t.saved_queries.c.id).where(t.saved_queries.c.id == saved_query_id)) is not None
+
+
+async def _insert_snapshot(tx: Transaction, snapshot: Snapshot) -> None:
+    plain: Sequence[str] = (
+        "id",
+        "saved_query_id",
+        "run_id",
+        "revision_id",
+        "attempt",
+        "location",
+        "rows",
+        "bytes",
+        "engine_version",
+        "created_at",
+    )
+    row = {name: getattr(snapshot, name) for name in plain}
+    for name in ("files", "columns", "inputs"):
+        row[name] = dump(getattr(snapshot, name))
+    await tx.execute(insert(t.snapshots).values(row))

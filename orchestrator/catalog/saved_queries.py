@@ -1,0 +1,189 @@
+"""Saved queries: their rows, revisions and inputs."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Row, Select, all_, delete, func, insert, select, true, update
+from sqlalchemy.dialects.postgresql import array
+
+from orchestrator.catalog import tables as t
+from orchestrator.catalog.database import Transaction
+from orchestrator.catalog.names import Named
+from orchestrator.catalog.rows import dump, prefixed, unprefixed
+from orchestrator.model.principal import User
+from orchestrator.model.run import Run, RunStatus
+from orchestrator.model.saved_query import Revision, SavedQuery, SnapshotSummary, SyncFrequency
+from orchestrator.model.snapshot import Column
+
+_LIVE = t.saved_queries.c.deleted_at.is_(None)
+
+
+async def find(tx: Transaction, project_id: int, saved_query_id: UUID, *, lock: bool = False) -> SavedQuery | None:
+    """The live view of that id. `lock` keeps every other writer of it waiting until the transaction ends."""
+    if lock:
+        row = select(t.saved_queries.c.id).where(t.saved_queries.c.id == saved_query_id)
+        await tx.execute(row.with_for_update())
+    query = _select().where(t.saved_queries.c.id == saved_query_id, t.saved_queries.c.project_id == project_id, _LIVE)
+    row_ = (await tx.execute(query)).one_or_none()
+    return None if row_ is None else _saved_query(row_)
+
+
+async def page(
+    tx: Transaction, project_id: int, *, search: str | None, limit: int, offset: int
+) -> tuple[int, list[SavedQuery]]:
+    """How many live views there are whose name contains `search`, and those of one page, newest first."""
+    matches = [t.saved_queries.c.project_id == project_id, _LIVE]
+    if search:
+        matches.append(t.saved_queries.c.name.icontains(search, autoescape=True))
+    count = await tx.scalar(select(func.count()).select_from(t.saved_queries).where(*matches))
+    newest_first = (t.saved_queries.c.created_at.desc(), t.saved_queries.c.id)
+    query = _select().where(*matches).order_by(*newest_first).limit(limit).offset(offset)
+    return count or 0, [_saved_query(row) for row in await tx.execute(query)]
+
+
+async def insert_new(tx: Transaction, view: SavedQuery, inputs: Sequence[Named]) -> None:
+    """Store a new view with its first revision and what it reads. Its name must have been claimed."""
+    created_by = view.created_by.id if view.created_by else None
+    await tx.execute(
+        insert(t.saved_queries).values(
+            id=view.id,
+            project_id=view.project_id,
+            name=view.name,
+            description=view.description,
+            revision_id=view.revision.id,
+            columns=dump(view.columns),
+            created_by=created_by,
+        )
+    )
+    await _insert_revision(tx, view.id, view.revision, created_by)
+    await _replace_inputs(tx, view.id, inputs)
+
+
+async def revise(
+    tx: Transaction,
+    view: SavedQuery,
+    query: dict[str, Any],
+    columns: Sequence[Column],
+    inputs: Sequence[Named],
+    by: int,
+) -> None:
+    """Give a view, which must be locked, a new revision of its query."""
+    revision = Revision(id=uuid4(), number=view.revision.number + 1, query=query)
+    await _insert_revision(tx, view.id, revision, by)
+    await _replace_inputs(tx, view.id, inputs)
+    change = update(t.saved_queries).where(t.saved_queries.c.id == view.id)
+    await tx.execute(change.values(revision_id=revision.id, columns=dump(columns)))
+
+
+async def describe(tx: Transaction, saved_query_id: UUID, description: str | None) -> None:
+    """Set a view's free text."""
+    change = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
+    await tx.execute(change.values(description=description))
+
+
+async def set_frequency(tx: Transaction, saved_query_id: UUID, frequency: SyncFrequency | None) -> None:
+    """Set how often a view is to be refreshed; None makes it a view that is not materialized."""
+    change = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
+    await tx.execute(change.values(sync_frequency=frequency))
+
+
+async def path_between(tx: Transaction, start: Sequence[UUID], goal: UUID) -> list[str] | None:
+    """The names along one way from a view in `start` up its inputs to the view `goal`, both ends included.
+
+    None if there is no way. A change of a view's inputs that finds one from them to itself would close a cycle.
+    """
+    views, inputs = t.saved_queries, t.inputs
+    first = select(views.c.id, array([views.c.name]).label("path"), array([views.c.id]).label("seen"))
+    walk = first.where(views.c.id.in_(start)).cte("walk", recursive=True)
+    step = (
+        select(views.c.id, func.array_append(walk.c.path, views.c.name), func.array_append(walk.c.seen, views.c.id))
+        .join(inputs, inputs.c.saved_query_id == walk.c.id)
+        .join(views, views.c.id == inputs.c.input_view_id)
+        .where(views.c.id != all_(walk.c.seen), walk.c.id != goal)
+    )
+    walk = walk.union_all(step)
+    found = select(walk.c.path).where(walk.c.id == goal).order_by(func.cardinality(walk.c.path)).limit(1)
+    path = await tx.scalar(found)
+    return None if path is None else list(path)
+
+
+async def dependents_of_table(tx: Transaction, source_table_id: UUID) -> list[str]:
+    """The names of the live views that read a source table, in order."""
+    query = (
+        select(t.saved_queries.c.name)
+        .distinct()
+        .join(t.inputs, t.inputs.c.saved_query_id == t.saved_queries.c.id)
+        .where(t.inputs.c.input_table_id == source_table_id, _LIVE)
+        .order_by(t.saved_queries.c.name)
+    )
+    return list(await tx.scalars(query))
+
+
+async def _insert_revision(tx: Transaction, saved_query_id: UUID, revision: Revision, created_by: int | None) -> None:
+    await tx.execute(
+        insert(t.revisions).values(
+            id=revision.id,
+            saved_query_id=saved_query_id,
+            number=revision.number,
+            query=revision.query,
+            created_by=created_by,
+        )
+    )
+
+
+async def _replace_inputs(tx: Transaction, saved_query_id: UUID, inputs: Sequence[Named]) -> None:
+    await tx.execute(delete(t.inputs).where(t.inputs.c.saved_query_id == saved_query_id))
+    if inputs:
+        rows = [
+            {
+                "saved_query_id": saved_query_id,
+                "position": position,
+                "input_view_id": named.saved_query_id,
+                "input_table_id": named.source_table_id,
+            }
+            for position, named in enumerate(inputs)
+        ]
+        await tx.execute(insert(t.inputs), rows)
+
+
+def _select() -> Select[Any]:
+    """A view with everything that the API shows of it, in one statement however many views are asked for."""
+    runs = select(t.runs).where(t.runs.c.saved_query_id == t.saved_queries.c.id)
+    newest_first = (t.runs.c.started_at.desc(), t.runs.c.id)
+    newest = runs.order_by(*newest_first).limit(1).lateral("newest")
+    ended = runs.where(t.runs.c.status != RunStatus.RUNNING).order_by(*newest_first).limit(1).lateral("ended")
+    return (
+        select(
+            t.saved_queries,
+            *prefixed("current_revision", t.revisions, Revision.model_fields),
+            *prefixed("user", t.users, User.model_fields),
+            *prefixed("snapshot", t.snapshots, SnapshotSummary.model_fields),
+            *prefixed("newest", newest, Run.model_fields),
+            *prefixed("ended", ended, Run.model_fields),
+        )
+        .join(t.revisions, t.revisions.c.id == t.saved_queries.c.revision_id)
+        .outerjoin(t.users, t.users.c.id == t.saved_queries.c.created_by)
+        .outerjoin(t.snapshots, t.snapshots.c.id == t.saved_queries.c.current_snapshot_id)
+        .outerjoin(newest, true())
+        .outerjoin(ended, true())
+    )
+
+
+def _saved_query(row: Row[Any]) -> SavedQuery:
+    return SavedQuery(
+        id=row.id,
+        project_id=row.project_id,
+        name=row.name,
+        description=row.description,
+        revision=Revision(
+            id=row.current_revision_id, number=row.current_revision_number, query=row.current_revision_query
+        ),
+        columns=row.columns,
+        sync_frequency=row.sync_frequency,
+        created_by=unprefixed("user", row, User),
+        created_at=row.created_at,
+        current_snapshot=unprefixed("snapshot", row, SnapshotSummary),
+        newest_run=unprefixed("newest", row, Run),
+        newest_finished_run=unprefixed("ended", row, Run),
+    )

@@ -1,0 +1,67 @@
+"""Source tables: their rows."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, Select, func, insert, select, update
+
+from orchestrator.catalog import tables as t
+from orchestrator.catalog.database import Transaction
+from orchestrator.catalog.rows import dump, prefixed, unprefixed
+from orchestrator.model.principal import User
+from orchestrator.model.source_table import SourceTable
+
+_LIVE = t.source_tables.c.deleted_at.is_(None)
+
+
+async def insert_new(tx: Transaction, table: SourceTable) -> None:
+    """Store a new source table. Its name is claimed by the caller."""
+    await tx.execute(
+        insert(t.source_tables).values(
+            id=table.id,
+            project_id=table.project_id,
+            name=table.name,
+            format=table.format,
+            url_pattern=table.url_pattern,
+            columns=dump(table.columns),
+            created_by=table.created_by.id if table.created_by else None,
+        )
+    )
+
+
+async def find(tx: Transaction, project_id: int, table_id: UUID, *, lock: bool = False) -> SourceTable | None:
+    """The live source table of that id. `lock` keeps every other writer of it waiting."""
+    if lock:
+        await tx.execute(select(t.source_tables.c.id).where(t.source_tables.c.id == table_id).with_for_update())
+    query = _select().where(t.source_tables.c.id == table_id, t.source_tables.c.project_id == project_id, _LIVE)
+    row = (await tx.execute(query)).one_or_none()
+    return None if row is None else _source_table(row)
+
+
+async def page(
+    tx: Transaction, project_id: int, *, search: str | None, limit: int, offset: int
+) -> tuple[int, list[SourceTable]]:
+    """How many live tables there are whose name contains `search`, and those of one page, newest first."""
+    matches = [t.source_tables.c.project_id == project_id, _LIVE]
+    if search:
+        matches.append(t.source_tables.c.name.icontains(search, autoescape=True))
+    count = await tx.scalar(select(func.count()).select_from(t.source_tables).where(*matches))
+    newest_first = (t.source_tables.c.created_at.desc(), t.source_tables.c.id)
+    query = _select().where(*matches).order_by(*newest_first).limit(limit).offset(offset)
+    return count or 0, [_source_table(row) for row in await tx.execute(query)]
+
+
+async def mark_deleted(tx: Transaction, table_id: UUID) -> None:
+    """Delete a table softly: runs and snapshots that name it stay readable."""
+    await tx.execute(update(t.source_tables).where(t.source_tables.c.id == table_id).values(deleted_at=func.now()))
+
+
+def _select() -> Select[Any]:
+    return select(t.source_tables, *prefixed("user", t.users, User.model_fields)).outerjoin(
+        t.users, t.users.c.id == t.source_tables.c.created_by
+    )
+
+
+def _source_table(row: Row[Any]) -> SourceTable:
+    mapping = {name: row._mapping[name] for name in SourceTable.model_fields if name != "created_by"}
+    return SourceTable.model_validate({**mapping, "created_by": unprefixed("user", row, User)})

@@ -1,0 +1,205 @@
+"""The schema. A test holds it against the migrations, which alone change a database.
+
+Where truth lives decides what is *not* here: whether a schedule is paused, what runs now and when a view runs next is
+Temporal's to know, and a view's status is computed from its newest run.
+"""
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import Uuid
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _created_at() -> Column[object]:
+    return Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now())
+
+
+def _project() -> Column[object]:
+    return Column("project_id", ForeignKey("projects.id"), nullable=False)
+
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("name", Text, nullable=False),
+    _created_at(),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("uuid", Uuid, nullable=False, unique=True),
+    Column("distinct_id", Text, nullable=False, unique=True),
+    Column("email", Text, nullable=False, unique=True),
+    Column("first_name", Text, nullable=False),
+    Column("last_name", Text, nullable=False),
+    _created_at(),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("user_id", ForeignKey("users.id"), nullable=False),
+    Column("label", Text, nullable=False),
+    # SHA-256 of the token: it is 256 random bits, so there is nothing to guess and no need of a slow hash.
+    Column("token_hash", LargeBinary, nullable=False, unique=True),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("project_ids", ARRAY(Integer), comment="null: every project"),
+    _created_at(),
+)
+
+# Views and source tables share one namespace. A name is a row here while its owner lives, so one primary key is all
+# that keeps two creators of the same name apart.
+names = Table(
+    "names",
+    metadata,
+    Column("project_id", ForeignKey("projects.id"), primary_key=True),
+    Column("key", Text, primary_key=True, comment="lower case"),
+    Column("saved_query_id", ForeignKey("saved_queries.id", ondelete="CASCADE"), unique=True),
+    Column("source_table_id", ForeignKey("source_tables.id", ondelete="CASCADE"), unique=True),
+    CheckConstraint("num_nonnulls(saved_query_id, source_table_id) = 1", name="one_owner"),
+)
+
+source_tables = Table(
+    "source_tables",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _project(),
+    Column("name", Text, nullable=False),
+    Column("format", Text, nullable=False),
+    Column("url_pattern", Text, nullable=False),
+    Column("columns", JSONB, nullable=False),
+    Column("created_by", ForeignKey("users.id")),
+    _created_at(),
+    Column("deleted_at", DateTime(timezone=True)),
+    Index(None, "project_id", "created_at"),
+)
+
+saved_queries = Table(
+    "saved_queries",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _project(),
+    Column("name", Text, nullable=False),
+    Column("description", Text),
+    # Both pointers are checked at commit: what they point to is written in the same transaction, after this row.
+    Column(
+        "revision_id",
+        ForeignKey("revisions.id", deferrable=True, initially="DEFERRED", use_alter=True),
+        nullable=False,
+    ),
+    Column("current_snapshot_id", ForeignKey("snapshots.id", deferrable=True, initially="DEFERRED", use_alter=True)),
+    Column("columns", JSONB, nullable=False),
+    Column("sync_frequency", Text, comment="null: not materialized"),
+    Column("created_by", ForeignKey("users.id")),
+    _created_at(),
+    Column("deleted_at", DateTime(timezone=True)),
+    Index(None, "project_id", "created_at"),
+)
+
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("saved_query_id", ForeignKey("saved_queries.id"), nullable=False),
+    Column("number", Integer, nullable=False, comment="1 is the first"),
+    Column("query", JSONB, nullable=False, comment="as the client sent it"),
+    Column("created_by", ForeignKey("users.id")),
+    _created_at(),
+    UniqueConstraint("saved_query_id", "number"),
+)
+
+# What the current revision of a view reads, kept when it is saved: a run plans without parsing.
+inputs = Table(
+    "inputs",
+    metadata,
+    Column("saved_query_id", ForeignKey("saved_queries.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True, comment="in order of appearance"),
+    Column("input_view_id", ForeignKey("saved_queries.id"), index=True),
+    Column("input_table_id", ForeignKey("source_tables.id"), index=True),
+    CheckConstraint("num_nonnulls(input_view_id, input_table_id) = 1", name="one_input"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("saved_query_id", ForeignKey("saved_queries.id"), nullable=False),
+    Column("workflow_id", Text, nullable=False),
+    Column("workflow_run_id", Uuid, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("trigger", Text, nullable=False),
+    Column("scheduled_for", DateTime(timezone=True)),
+    Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("finished_at", DateTime(timezone=True)),
+    Column("revision_id", ForeignKey("revisions.id")),
+    Column("attempt", Integer, nullable=False, server_default="0", comment="which attempt may publish"),
+    Column("rows", BigInteger),
+    Column("bytes", BigInteger),
+    Column("snapshot_id", ForeignKey("snapshots.id", use_alter=True)),
+    Column("error", Text),
+    Column("error_code", Text),
+    Index(None, "saved_query_id", "started_at"),
+    CheckConstraint("(status = 'Running') = (finished_at IS NULL)", name="finished_unless_running"),
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("saved_query_id", ForeignKey("saved_queries.id"), nullable=False, index=True),
+    Column("run_id", ForeignKey("runs.id"), nullable=False, unique=True),
+    Column("revision_id", ForeignKey("revisions.id"), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("location", Text, nullable=False, unique=True, comment="the store's key of its folder"),
+    Column("files", JSONB, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("columns", JSONB, nullable=False),
+    Column("inputs", JSONB, nullable=False, comment="what it was made from, exactly"),
+    Column("engine_version", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _project(),
+    Column("scope", Text, nullable=False),
+    Column("item_id", Uuid, nullable=False),
+    Column("item_name", Text, nullable=False),
+    Column("verb", Text, nullable=False),
+    Column("changes", JSONB, nullable=False),
+    Column("user_id", ForeignKey("users.id"), comment="null: the system"),
+    _created_at(),
+    Index(None, "item_id", "created_at"),
+)
