@@ -35,12 +35,10 @@ async def open_run(tx: Transaction, request: RunRequest, workflow_id: str, workf
     return Run.model_validate(row._mapping)
 
 
-async def others_running(tx: Transaction, saved_query_id: UUID, run_id: UUID) -> list[Run]:
-    """Runs of the view that the catalog still calls Running, other than `run_id`."""
-    query = select(*RUN).where(
-        t.runs.c.saved_query_id == saved_query_id, t.runs.c.status == RunStatus.RUNNING, t.runs.c.id != run_id
-    )
-    return [Run.model_validate(row._mapping) for row in await tx.execute(query)]
+async def get(tx: Transaction, run_id: UUID) -> Run:
+    """The run of that id, which must exist."""
+    row = (await tx.execute(select(*RUN).where(t.runs.c.id == run_id))).one()
+    return Run.model_validate(row._mapping)
 
 
 async def recent(tx: Transaction, saved_query_id: UUID, limit: int) -> list[Run]:
@@ -110,11 +108,6 @@ async def close(tx: Transaction, run_id: UUID, status: RunStatus, error: str | N
     """End a run that publishes nothing. The first closing wins: a run that is over stays as it is."""
     change = update(t.runs).where(t.runs.c.id == run_id, t.runs.c.status == RunStatus.RUNNING)
     await tx.execute(change.values(status=status, finished_at=func.now(), error=error, error_code=error_code))
-
-
-async def view_exists(tx: Transaction, saved_query_id: UUID) -> bool:
-    """Whether there is, or was, such a view: a run needs one to be recorded with."""
-    return await tx.scalar(select(t.saved_queries.c.id).where(t.saved_queries.c.id == saved_query_id)) is not None
 
 
 async def _insert_snapshot(tx: Transaction, snapshot: Snapshot) -> None:

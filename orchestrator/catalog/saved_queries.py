@@ -29,6 +29,17 @@ async def find(tx: Transaction, project_id: int, saved_query_id: UUID, *, lock: 
     return None if row_ is None else _saved_query(row_)
 
 
+async def find_live(tx: Transaction, saved_query_id: UUID) -> SavedQuery | None:
+    """The live view of that id, in whatever project: for runs, which know no more of it."""
+    row = (await tx.execute(_select().where(t.saved_queries.c.id == saved_query_id, _LIVE))).one_or_none()
+    return None if row is None else _saved_query(row)
+
+
+async def project_of(tx: Transaction, saved_query_id: UUID) -> int | None:
+    """The project of a view, deleted or not."""
+    return await tx.scalar(select(t.saved_queries.c.project_id).where(t.saved_queries.c.id == saved_query_id))
+
+
 async def page(
     tx: Transaction, project_id: int, *, search: str | None, limit: int, offset: int
 ) -> tuple[int, list[SavedQuery]]:
@@ -63,10 +74,11 @@ async def insert_new(tx: Transaction, view: SavedQuery, inputs: Sequence[Named])
 async def revise(
     tx: Transaction,
     view: SavedQuery,
+    *,
     query: dict[str, Any],
     columns: Sequence[Column],
     inputs: Sequence[Named],
-    by: int,
+    by: int | None,
 ) -> None:
     """Give a view, which must be locked, a new revision of its query."""
     revision = Revision(id=uuid4(), number=view.revision.number + 1, query=query)

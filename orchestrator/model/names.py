@@ -10,18 +10,19 @@ _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_.$]*")
 _RESERVED = frozenset({"system", "information_schema", "main", "memory", "pg_catalog", "temp"})
 
 
-def check_name(name: str) -> str:
+def check_name(name: str, noun: str = "view") -> str:
     """Return `name`, or raise InvalidName with the words PostHog uses."""
     if len(name) > MAX_LENGTH:
         raise InvalidName(f"Ensure this field has no more than {MAX_LENGTH} characters.", attr="name")
     if not _NAME.fullmatch(name) or ".." in name or name.endswith("."):
         raise InvalidName(
-            f"{name} is not a valid view name. View names can only contain letters, numbers, '_', '.', or '$'.",
+            f"{name} is not a valid {noun} name. "
+            f"{noun.capitalize()} names can only contain letters, numbers, '_', '.', or '$'.",
             attr="name",
         )
     namespace = name_key(name).split(".", maxsplit=1)[0]
     if "." in name and namespace in _RESERVED:
-        raise InvalidName(f"{name} is not a valid view name. The namespace '{namespace}' is reserved.", attr="name")
+        raise InvalidName(f"{name} is not a valid {noun} name. The namespace '{namespace}' is reserved.", attr="name")
     return name
 
 

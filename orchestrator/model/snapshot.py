@@ -58,3 +58,8 @@ class Snapshot(Value):
 def snapshot_id(run_id: UUID, attempt: int) -> UUID:
     """The id of what attempt number `attempt` of a run produces. The same attempt told twice is one snapshot."""
     return uuid5(run_id, f"attempt-{attempt}")
+
+
+def location_of(project_id: int, saved_query_id: UUID, run_id: UUID, attempt: int) -> str:
+    """The store's key for what one attempt of a run writes: a relative path, never used twice."""
+    return f"{project_id}/{saved_query_id}/{run_id}-{attempt}"

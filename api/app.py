@@ -1,0 +1,55 @@
+"""The application: routes, errors and the parts behind them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from api import health, saved_queries, source_tables
+from api.auth import AuthenticationMiddleware
+from api.errors import ErrorBody, add_error_handlers
+from api.paths import PathMiddleware
+from orchestrator.assembly import assemble
+from orchestrator.settings import load_settings
+from orchestrator.telemetry import set_up_logging
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorBody, "description": "The request is not valid"},
+    401: {"model": ErrorBody, "description": "No key, or an unknown one"},
+    403: {"model": ErrorBody, "description": "The key lacks the scope, or may not be used in the project"},
+    404: {"model": ErrorBody, "description": "There is no such thing in this project"},
+    503: {"model": ErrorBody, "description": "PostgreSQL or Temporal is out of reach; nothing was done"},
+}
+
+
+def create_app() -> FastAPI:
+    """The API, configured by the environment. Raises SettingsError."""
+    settings = load_settings()
+    set_up_logging(settings.log_level)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with assemble(settings, lazy=True) as parts:
+            await parts.engine.start()
+            app.state.access = parts.access
+            app.state.library = parts.library
+            app.state.control = parts.control
+            app.state.health = parts.health
+            yield
+
+    app = FastAPI(
+        title="Matview",
+        version="0.1.0",
+        summary="SQL views, materialized on a schedule",
+        lifespan=lifespan,
+        openapi_url="/api/schema/",
+        redirect_slashes=False,
+    )
+    app.include_router(saved_queries.router, responses=_ERRORS)
+    app.include_router(source_tables.router, responses=_ERRORS)
+    app.include_router(health.router)
+    add_error_handlers(app)
+    app.add_middleware(AuthenticationMiddleware)
+    app.add_middleware(PathMiddleware)
+    return app

@@ -1,0 +1,81 @@
+"""Bearer keys: who asks is settled before anything of the request is looked at, what they may do by each route."""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
+from starlette.types import ASGIApp, Receive, Scope as ASGIScope, Send
+
+from api.errors import error_response
+from orchestrator.access import Access
+from orchestrator.control import Control
+from orchestrator.library import Library
+from orchestrator.model.errors import NotAuthenticated, OrchestratorError
+from orchestrator.model.principal import Principal, Scope, User
+
+# For the OpenAPI document: the header itself is read by the middleware.
+_bearer = HTTPBearer(auto_error=False, description="A personal API key")
+
+_OPEN = ("/api/schema/",)
+
+
+class AuthenticationMiddleware:
+    """Answers 401 below `/api/` unless the key is known; otherwise puts its owner into the request's state.
+
+    It stands before routing and parsing, so that someone without a key learns nothing from either.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "http" and scope["path"].startswith("/api/") and scope["path"] not in _OPEN:
+            request = Request(scope)
+            access: Access = request.app.state.access
+            try:
+                request.state.principal = await access.authenticate(_token(request.headers.get("authorization")))
+            except OrchestratorError as error:
+                await error_response(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """What a route works with: who asks, about which project, and the parts that serve them."""
+
+    user: User
+    project_id: int
+    library: Library
+    control: Control
+
+
+def needs(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
+    """A dependency that lets a request pass whose key has the scope and may be used in the project."""
+
+    async def check(
+        request: Request, project_id: int, _: Annotated[object, Security(_bearer, scopes=[scope])] = None
+    ) -> Caller:
+        principal: Principal = request.state.principal
+        principal.require_project(project_id)
+        principal.require(scope)
+        state = request.app.state
+        return Caller(user=principal.user, project_id=project_id, library=state.library, control=state.control)
+
+    return check
+
+
+ViewReader = Annotated[Caller, Depends(needs(Scope.VIEW_READ))]
+ViewWriter = Annotated[Caller, Depends(needs(Scope.VIEW_WRITE))]
+TableReader = Annotated[Caller, Depends(needs(Scope.TABLE_READ))]
+TableWriter = Annotated[Caller, Depends(needs(Scope.TABLE_WRITE))]
+
+
+def _token(header: str | None) -> str | None:
+    kind, _, token = (header or "").partition(" ")
+    if header and kind.lower() != "bearer":
+        raise NotAuthenticated("Send the key as 'Authorization: Bearer <key>'.")
+    return token.strip() or None

@@ -1,0 +1,117 @@
+"""Errors as HTTP: one table, one body."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from orchestrator.model.errors import (
+    EditConflict,
+    InUse,
+    Invalid,
+    InvalidName,
+    InvalidQuery,
+    InvalidSource,
+    NameTaken,
+    NotAuthenticated,
+    NotFound,
+    OrchestratorError,
+    PermissionDenied,
+    Transient,
+)
+
+logger = logging.getLogger(__name__)
+
+# Where a class is not listed, its nearest parent decides.
+_ANSWERS: dict[type[OrchestratorError], tuple[int, str]] = {
+    NotAuthenticated: (401, "authentication_error"),
+    PermissionDenied: (403, "permission_error"),
+    NotFound: (404, "not_found"),
+    InvalidName: (400, "validation_error"),
+    NameTaken: (400, "validation_error"),
+    InvalidQuery: (400, "validation_error"),
+    InvalidSource: (400, "validation_error"),
+    EditConflict: (400, "validation_error"),
+    InUse: (400, "validation_error"),
+    Invalid: (400, "invalid_request"),
+    Transient: (503, "server_error"),
+    OrchestratorError: (500, "server_error"),
+}
+_RETRY_AFTER_SECONDS = "5"
+
+
+class ErrorBody(BaseModel):
+    """What every answer that is not a success holds."""
+
+    type: str = Field(
+        description="The kind of error: validation_error, authentication_error, permission_error, not_found, "
+        "invalid_request, throttled_error or server_error"
+    )
+    code: str = Field(description="A stable word for programs")
+    detail: str = Field(description="What is wrong, for people")
+    attr: str | None = Field(description="The field of the request that is wrong, if one is")
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Give every way in which a request can fail the same body."""
+    app.add_exception_handler(OrchestratorError, _ours)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+def error_response(error: OrchestratorError) -> JSONResponse:
+    """The answer for an error of ours."""
+    status, kind = next(_ANSWERS[c] for c in type(error).__mro__ if c in _ANSWERS)
+    headers = {"Retry-After": _RETRY_AFTER_SECONDS} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return _body(status, kind, error.code, error.message, error.attr, headers)
+
+
+async def _ours(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, OrchestratorError)  # noqa: S101 - what the handler is registered for
+    return error_response(error)
+
+
+async def _invalid(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - what the handler is registered for
+    first: dict[str, Any] = error.errors()[0]
+    where = [str(part) for part in first["loc"]]
+    if where[0] == "path":
+        return error_response(NotFound())
+    if first["type"] == "json_invalid":
+        return _body(400, "invalid_request", "parse_error", f"JSON parse error: {first['ctx']['error']}", None)
+    if first["type"] == "missing":
+        return _body(400, "validation_error", "required", "This field is required.", _attr(where))
+    return _body(400, "validation_error", "invalid_input", first["msg"].removeprefix("Value error, "), _attr(where))
+
+
+async def _http(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - what the handler is registered for
+    kinds = {404: ("not_found", "not_found"), 405: ("invalid_request", "method_not_allowed")}
+    kind, code = kinds.get(error.status_code, ("invalid_request", "invalid_request"))
+    headers = dict(error.headers or {})
+    return _body(error.status_code, kind, code, str(error.detail), None, headers)
+
+
+async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+    logger.error("unforeseen error in %s %s", request.method, request.url.path, exc_info=error)
+    return _body(500, "server_error", "error", "A server error occurred.", None)
+
+
+def _attr(where: list[str]) -> str | None:
+    """The field's path, without the part of the request that it stood in."""
+    return ".".join(where[1:]) or None
+
+
+def _body(  # noqa: PLR0917 - the fields of the body, in its order
+    status: int, kind: str, code: str, detail: str, attr: str | None, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    body = ErrorBody(type=kind, code=code, detail=detail, attr=attr)
+    return JSONResponse(body.model_dump(), status_code=status, headers=headers)

@@ -1,0 +1,31 @@
+"""Whether the process lives, and whether it can serve."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+
+from api.errors import ErrorBody
+from orchestrator.health import Health
+
+router = APIRouter(tags=["health"])
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+@router.get("/livez")
+async def livez() -> Alive:
+    """Answer, if the process can answer at all."""
+    return Alive()
+
+
+@router.get("/readyz", responses={503: {"model": ErrorBody, "description": "Something that it needs is away"}})
+async def readyz(request: Request) -> Alive:
+    """Answer, if PostgreSQL and Temporal do and the schema is this release's."""
+    health: Health = request.app.state.health
+    await health.check()
+    return Alive()

@@ -1,0 +1,62 @@
+"""Pages of a list, as PostHog numbers them."""
+
+from collections.abc import Sequence
+from typing import Annotated, Generic, TypeVar
+
+from fastapi import Depends, Query, Request
+from pydantic import BaseModel, Field
+
+from orchestrator.model.errors import NotFound
+
+T = TypeVar("T")
+
+
+class Page(BaseModel, Generic[T]):
+    """One page of a list."""
+
+    count: int = Field(description="How many there are on all pages")
+    next: str | None = Field(description="The URL of the next page")
+    previous: str | None = Field(description="The URL of the page before")
+    results: list[T]
+
+
+class PageQuery(BaseModel):
+    """Which page is asked for."""
+
+    page: int
+    page_size: int
+    search: str | None
+
+    @property
+    def offset(self) -> int:
+        """How many items stand on the pages before."""
+        return (self.page - 1) * self.page_size
+
+
+def _page_query(
+    page: Annotated[int, Query(ge=1, le=10**9, description="1 is the first")] = 1,
+    page_size: Annotated[int, Query(ge=1, le=1000, description="Items on a page")] = 100,
+    search: Annotated[str | None, Query(description="A part of the name, in any case")] = None,
+) -> PageQuery:
+    return PageQuery(page=page, page_size=page_size, search=search)
+
+
+AskedPage = Annotated[PageQuery, Depends(_page_query)]
+
+
+def page_of(request: Request, asked: PageQuery, count: int, results: Sequence[T]) -> Page[T]:
+    """The page as an answer. Raises NotFound past the last one; the first always exists."""
+    if asked.page > 1 and asked.offset >= count:
+        raise NotFound("Invalid page.")
+    last = asked.offset + asked.page_size >= count
+    return Page(
+        count=count,
+        next=None if last else _url(request, asked.page + 1),
+        previous=None if asked.page == 1 else _url(request, asked.page - 1),
+        results=list(results),
+    )
+
+
+def _url(request: Request, page: int) -> str:
+    asked = request.url.replace(path=request.scope.get("asked_path", request.url.path))
+    return str(asked.include_query_params(page=page))

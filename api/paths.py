@@ -1,0 +1,24 @@
+"""One spelling for every path, before anything else looks at it."""
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+_ALIAS, _NAME = "/api/environments/", "/api/projects/"
+
+
+class PathMiddleware:
+    """Takes `/api/environments/…` for `/api/projects/…`, and a path without its trailing slash for the one with it.
+
+    Without a redirect: many clients turn a POST that is redirected into a GET.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "http" and scope["path"].startswith("/api/"):
+            path = scope["path"]
+            if path.startswith(_ALIAS):
+                path = _NAME + path.removeprefix(_ALIAS)
+            scope = {**scope, "path": path.rstrip("/") + "/", "asked_path": scope["path"]}
+        await self._app(scope, receive, send)

@@ -1,0 +1,295 @@
+"""The wire, and only the wire: what requests hold and what answers show."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+
+from orchestrator.control import RunState, ViewState
+from orchestrator.model.principal import User
+from orchestrator.model.run import RunStatus, Trigger
+from orchestrator.model.saved_query import SavedQuery, SyncFrequency, ViewStatus
+from orchestrator.model.snapshot import Column
+from orchestrator.model.source_table import SourceFormat, SourceTable
+
+
+def _z(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+Timestamp = Annotated[datetime, PlainSerializer(_z, return_type=str, when_used="json")]
+
+
+class Wire(BaseModel):
+    """Unknown fields of a request are ignored: PostHog's own client sends several that mean nothing here."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+# --- requests ---------------------------------------------------------------------------------------------------------
+
+
+class SaveView(Wire):
+    """A view to create, or to update if its name exists."""
+
+    name: str = Field(description="Unique among the project's views and tables", examples=["events_by_day"])
+    query: Any = Field(
+        default=None,
+        description="An object that holds one SELECT statement in DuckDB's dialect",
+        examples=[{"kind": "HogQLQuery", "query": "SELECT 1 AS one"}],
+    )
+    description: str | None = Field(default=None, description="Free text")
+    edited_history_id: str | None = Field(
+        default=None, description="The latest_history_id that the edit started from; needed to change a query"
+    )
+    soft_update: bool | None = Field(default=None, description="Save without that check")
+
+
+class Materialize(Wire):
+    """How often to refresh."""
+
+    sync_frequency: SyncFrequency | None = Field(default=None, description="24hour unless given")
+
+
+class RunView(Wire):
+    """How to run."""
+
+    full_refresh: bool = Field(default=False, description="Compute everything anew")
+
+
+class AddTable(Wire):
+    """Files to register as a source table."""
+
+    name: str = Field(description="Unique among the project's views and tables", examples=["events"])
+    format: SourceFormat
+    url_pattern: str = Field(
+        description="A file, or several with * (within one folder)", examples=["/data/events/*.parquet"]
+    )
+
+
+# The page of the API lists a saved query's fields as the body of every action; there they mean nothing.
+AnyObject = dict[str, Any] | None
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+class UserOut(BaseModel):
+    """A person, in PostHog's shape."""
+
+    id: int
+    uuid: UUID
+    distinct_id: str
+    first_name: str
+    last_name: str
+    email: str
+    is_email_verified: bool | None = None
+    hedgehog_config: dict[str, Any] | None = None
+    role_at_organization: str | None = None
+
+
+class ColumnOut(BaseModel):
+    """A column, in PostHog's shape, with DuckDB's own type beside it."""
+
+    key: str
+    name: str
+    type: str = Field(
+        description="One of integer, float, decimal, string, boolean, date, datetime, time, interval, uuid, json, "
+        "array, tuple, map, unknown"
+    )
+    schema_valid: bool = True
+    fields: list[str] | None = None
+    table: str | None = None
+    chain: list[str] | None = None
+    duckdb_type: str
+
+
+class ViewSummary(BaseModel):
+    """A saved query as a list shows it."""
+
+    id: UUID
+    deleted: bool
+    name: str
+    created_by: UserOut | None
+    created_at: Timestamp
+    sync_frequency: SyncFrequency | None = Field(description="null: not materialized")
+    columns: list[ColumnOut]
+    status: ViewStatus | None
+    last_run_at: Timestamp | None
+    managed_viewset_kind: str | None
+    latest_error: str | None
+    is_materialized: bool
+    origin: str
+    description: str | None
+
+
+class ViewOut(ViewSummary):
+    """A saved query, whole."""
+
+    query: dict[str, Any]
+    latest_history_id: UUID = Field(description="The newest revision of the query; send it back to change the query")
+    next_run_at: Timestamp | None
+    schedule_paused: bool | None
+    paused_reason: str | None
+    row_count: int | None = Field(description="Rows of the current snapshot")
+    size_bytes: int | None = Field(description="Its size on disk, in bytes")
+    current_snapshot_id: UUID | None
+
+
+class ProgressOut(BaseModel):
+    """How far a running query is."""
+
+    percent: float | None = Field(description="0 to 100, or null where DuckDB cannot tell")
+    elapsed_seconds: float
+
+
+class RunOut(BaseModel):
+    """One run of a view."""
+
+    status: RunStatus
+    timestamp: Timestamp = Field(description="Its end, or its start while it runs")
+    id: UUID
+    started_at: Timestamp
+    finished_at: Timestamp | None
+    duration_seconds: float | None
+    trigger: Trigger
+    rows: int | None
+    bytes: int | None
+    error: str | None
+    workflow_id: str
+    workflow_run_id: UUID
+    snapshot_id: UUID | None
+    progress: ProgressOut | None
+
+
+class RunHistory(BaseModel):
+    """The last runs of a view, newest first."""
+
+    run_history: list[RunOut]
+
+
+class TableOut(BaseModel):
+    """A source table."""
+
+    id: UUID
+    name: str
+    format: SourceFormat
+    url_pattern: str
+    columns: list[ColumnOut]
+    created_by: UserOut | None
+    created_at: Timestamp
+    deleted: bool
+
+
+# --- from the model ---------------------------------------------------------------------------------------------------
+
+
+def user_out(user: User | None) -> UserOut | None:
+    """A person as the API shows one."""
+    return None if user is None else UserOut(**user.model_dump())
+
+
+def view_summary(view: SavedQuery) -> ViewSummary:
+    """A view as a list shows it."""
+    return ViewSummary(**_summary(view))
+
+
+def view_out(state: ViewState) -> ViewOut:
+    """A view, whole."""
+    view, schedule = state.view, state.schedule
+    snapshot = view.current_snapshot
+    return ViewOut(
+        **_summary(view),
+        query=view.revision.query,
+        latest_history_id=view.revision.id,
+        next_run_at=schedule.next_run_at if schedule else None,
+        schedule_paused=schedule.paused if schedule else None,
+        paused_reason=schedule.paused_reason if schedule else None,
+        row_count=snapshot.rows if snapshot else None,
+        size_bytes=snapshot.bytes if snapshot else None,
+        current_snapshot_id=snapshot.id if snapshot else None,
+    )
+
+
+def run_out(state: RunState) -> RunOut:
+    """A run as the API shows it."""
+    run, progress = state.run, state.progress
+    duration = (run.finished_at - run.started_at).total_seconds() if run.finished_at else None
+    return RunOut(
+        timestamp=run.timestamp,
+        duration_seconds=duration,
+        progress=ProgressOut(**progress.model_dump()) if progress else None,
+        **{name: getattr(run, name) for name in RunOut.model_fields if hasattr(run, name) and name != "timestamp"},
+    )
+
+
+def table_out(table: SourceTable) -> TableOut:
+    """A source table as the API shows it."""
+    return TableOut(
+        id=table.id,
+        name=table.name,
+        format=table.format,
+        url_pattern=table.url_pattern,
+        columns=[column_out(column) for column in table.columns],
+        created_by=user_out(table.created_by),
+        created_at=table.created_at,
+        deleted=False,
+    )
+
+
+def column_out(column: Column) -> ColumnOut:
+    """A column as the API shows it."""
+    return ColumnOut(
+        key=column.name, name=column.name, type=wire_type(column.duckdb_type), duckdb_type=column.duckdb_type
+    )
+
+
+def wire_type(duckdb_type: str) -> str:
+    """PostHog's word for one of DuckDB's types."""
+    if duckdb_type.endswith("]"):
+        return "array"
+    head = duckdb_type.split("(", maxsplit=1)[0].strip().upper()
+    return _WIRE_TYPES.get(head, "unknown")
+
+
+_WIRE_TYPES = {
+    **dict.fromkeys(
+        ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"),
+        "integer",
+    ),
+    **dict.fromkeys(("UHUGEINT", "BIGNUM"), "integer"),
+    **dict.fromkeys(("FLOAT", "DOUBLE"), "float"),
+    **dict.fromkeys(("VARCHAR", "ENUM", "BLOB", "BIT"), "string"),
+    **dict.fromkeys(
+        ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE"), "datetime"
+    ),
+    **dict.fromkeys(("TIME", "TIME WITH TIME ZONE", "TIME_NS"), "time"),
+    **dict.fromkeys(("STRUCT", "UNION"), "tuple"),
+    "DECIMAL": "decimal",
+    "BOOLEAN": "boolean",
+    "DATE": "date",
+    "INTERVAL": "interval",
+    "UUID": "uuid",
+    "JSON": "json",
+    "MAP": "map",
+}
+
+
+def _summary(view: SavedQuery) -> dict[str, Any]:
+    return {
+        "id": view.id,
+        "deleted": False,
+        "name": view.name,
+        "created_by": user_out(view.created_by),
+        "created_at": view.created_at,
+        "sync_frequency": view.sync_frequency,
+        "columns": [column_out(column) for column in view.columns],
+        "status": view.status,
+        "last_run_at": view.last_run_at,
+        "managed_viewset_kind": None,
+        "latest_error": view.latest_error,
+        "is_materialized": view.is_materialized,
+        "origin": "data_warehouse",
+        "description": view.description,
+    }

@@ -1,0 +1,185 @@
+"""The four steps of a run: begin, write, publish, close.
+
+`begin_run`, `publish` and `close_run` are a few statements each and run as local activities; `write_snapshot` is the
+query, and the only one that heartbeats and can be cancelled.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from orchestrator.catalog import plans, runs, saved_queries
+from orchestrator.catalog.database import Database
+from orchestrator.engines.base import Engine, Written
+from orchestrator.model.base import now
+from orchestrator.model.errors import EngineCrashed, NotFound, NotMaterialized, PlanTooLarge, QueryFailed, RunSuperseded
+from orchestrator.model.run import Closing, Progress, RunPlan, RunRequest, RunStatus
+from orchestrator.model.snapshot import Snapshot, location_of, snapshot_id
+from orchestrator.stores.base import SnapshotStore
+from orchestrator.temporal import contract
+
+# Temporal refuses payloads over 2 MB; a plan holds the SQL of every view that is evaluated inside the run.
+_LARGEST_PLAN_BYTES = 1_500_000
+_HEARTBEAT_SECONDS = 0.5
+# A query that kills its process is tried once more, in case it was not its own doing, and then given up.
+_CRASHES_ALLOWED = 2
+
+
+@dataclass(frozen=True)
+class Materialization:
+    """The activities of a run, and what they work with."""
+
+    database: Database
+    engine: Engine
+    store: SnapshotStore
+    query_timeout: timedelta
+
+    @activity.defn(name=contract.BEGIN_RUN)
+    async def begin_run(self, request: RunRequest) -> RunPlan:
+        """Record the run as Running and pin everything that decides its result.
+
+        Raises NotFound if the view is gone, NotMaterialized if nobody wants it refreshed any more, InputMissing if
+        something that it reads was deleted, RunSuperseded if the run was ended before it began.
+        """
+        async with self.database.begin() as tx:
+            view = await saved_queries.find_live(tx, request.saved_query_id)
+            if view is None:
+                raise NotFound("The view was deleted.")
+            if not view.is_materialized:
+                raise NotMaterialized
+            run = await runs.open_run(tx, request, *_workflow())
+            if run.status is not RunStatus.RUNNING:
+                raise RunSuperseded
+            await runs.set_revision(tx, run.id, view.revision.id)
+            plan = RunPlan(
+                run_id=run.id,
+                project_id=view.project_id,
+                saved_query_id=view.id,
+                revision_id=view.revision.id,
+                name=view.name,
+                sql=view.revision.sql,
+                relations=await plans.relations(tx, view.id),
+                timeout_seconds=self.query_timeout.total_seconds(),
+            )
+        if len(plan.model_dump_json()) > _LARGEST_PLAN_BYTES:
+            raise PlanTooLarge
+        return plan
+
+    @activity.defn(name=contract.WRITE_SNAPSHOT)
+    async def write_snapshot(self, plan: RunPlan) -> Snapshot:
+        """Run the query into sealed Parquet files that nobody can see yet.
+
+        Files of an attempt lie in a folder of its own, so that one that lives on after it was given up for lost cannot
+        write into its successor's.
+        """
+        attempt = activity.info().attempt
+        async with self.database.begin() as tx:
+            await runs.claim_attempt(tx, plan.run_id, attempt)
+        for earlier in range(1, attempt):
+            await self.store.discard(_location(plan, earlier))
+        location = _location(plan, attempt)
+        try:
+            async with _heartbeating() as progress:
+                target = await self.store.stage(location)
+                written = await self.engine.write(plan, self.store.locate, target, progress.tell)
+                await self.store.seal(location, written.files)
+        except BaseException as error:
+            # A failed attempt's files serve nobody, whatever ended it. Shielded, as a cancel may come twice.
+            await asyncio.shield(self.store.discard(location))
+            if isinstance(error, EngineCrashed) and attempt >= _CRASHES_ALLOWED:
+                raise QueryFailed(f"{error.message} It was tried {attempt} times.") from error
+            if isinstance(error, asyncio.CancelledError) and activity.is_worker_shutdown():
+                raise ApplicationError(
+                    "The worker was shut down; the run goes on elsewhere.",
+                    type="worker_shutdown",
+                    next_retry_delay=timedelta(milliseconds=1),
+                ) from error
+            raise
+        return _snapshot(plan, attempt, location, written)
+
+    @activity.defn(name=contract.PUBLISH)
+    async def publish(self, snapshot: Snapshot) -> None:
+        """Make the snapshot the view's current one and complete the run, in one transaction.
+
+        Raises RunSuperseded if it may not.
+        """
+        async with self.database.begin() as tx:
+            await runs.publish(tx, snapshot)
+
+    @activity.defn(name=contract.CLOSE_RUN)
+    async def close_run(self, closing: Closing) -> None:
+        """End a run that published nothing: its files go first, then its row says so."""
+        async with self.database.begin() as tx:
+            project_id = await saved_queries.project_of(tx, closing.request.saved_query_id)
+            if project_id is None:
+                return  # there never was such a view, so there is nothing to record the run with
+            run = await runs.open_run(tx, closing.request, *_workflow())
+        if run.status is RunStatus.COMPLETED:
+            return
+        for attempt in range(1, run.attempt + 1):
+            await self.store.discard(location_of(project_id, run.saved_query_id, run.id, attempt))
+        async with self.database.begin() as tx:
+            await runs.close(tx, run.id, closing.status, closing.error, closing.error_code)
+
+
+def _workflow() -> tuple[str, UUID]:
+    """The workflow id and workflow run id that the current activity belongs to."""
+    info = activity.info()
+    if info.workflow_id is None or info.workflow_run_id is None:
+        raise RuntimeError("this activity is a step of a workflow")
+    return info.workflow_id, UUID(info.workflow_run_id)
+
+
+def _location(plan: RunPlan, attempt: int) -> str:
+    return location_of(plan.project_id, plan.saved_query_id, plan.run_id, attempt)
+
+
+def _snapshot(plan: RunPlan, attempt: int, location: str, written: Written) -> Snapshot:
+    return Snapshot(
+        id=snapshot_id(plan.run_id, attempt),
+        run_id=plan.run_id,
+        saved_query_id=plan.saved_query_id,
+        revision_id=plan.revision_id,
+        attempt=attempt,
+        location=location,
+        files=written.files,
+        rows=written.rows,
+        bytes=written.bytes,
+        columns=written.columns,
+        inputs=plan.pins(),
+        engine_version=written.engine_version,
+        created_at=now(),
+    )
+
+
+class _Progress:
+    """The last word of a running query, kept between two heartbeats."""
+
+    def __init__(self) -> None:
+        self.latest = Progress(percent=None, elapsed_seconds=0)
+
+    def tell(self, progress: Progress) -> None:
+        self.latest = progress
+
+
+@asynccontextmanager
+async def _heartbeating() -> AsyncIterator[_Progress]:
+    """Heartbeat at an even pace whatever the query does: also while it plans, and while its files are made durable."""
+    progress = _Progress()
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat(progress.latest)
+            await asyncio.sleep(_HEARTBEAT_SECONDS)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield progress
+    finally:
+        beating.cancel()

@@ -1,0 +1,72 @@
+"""The only place where the parts are put together; everything else is handed what it works with."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from temporalio.client import Client
+
+from orchestrator.access import Access
+from orchestrator.activities.materialize import Materialization
+from orchestrator.catalog.database import Database
+from orchestrator.control import Control
+from orchestrator.engines.duckdb import DuckDBEngine
+from orchestrator.health import Health
+from orchestrator.library import Library
+from orchestrator.settings import Settings
+from orchestrator.stores.local import LocalStore
+from orchestrator.temporal.client import connect
+from orchestrator.temporal.executions import Executions
+from orchestrator.temporal.schedules import Schedules
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """The parts of a running process."""
+
+    settings: Settings
+    database: Database
+    temporal: Client
+    engine: DuckDBEngine
+    library: Library
+    control: Control
+    access: Access
+    health: Health
+    materialization: Materialization
+
+
+@asynccontextmanager
+async def assemble(settings: Settings, *, lazy: bool) -> AsyncIterator[Assembly]:
+    """Everything, for as long as the context lasts. `lazy` does not wait for Temporal to answer.
+
+    Raises TemporalUnavailable if it does not and was waited for.
+    """
+    temporal = await connect(settings.temporal_address, settings.temporal_namespace, lazy=lazy)
+    database = Database(settings.database_url)
+    engine = DuckDBEngine(
+        source_roots=settings.source_roots,
+        memory_limit=f"{settings.query_memory_mb}MiB",
+        threads=settings.query_threads,
+        temp_dir=settings.data_dir / "tmp",
+    )
+    schedules, executions = Schedules(temporal), Executions(temporal)
+    try:
+        yield Assembly(
+            settings=settings,
+            database=database,
+            temporal=temporal,
+            engine=engine,
+            library=Library(database, engine),
+            control=Control(database, schedules, executions),
+            access=Access(database),
+            health=Health(database, executions),
+            materialization=Materialization(
+                database=database,
+                engine=engine,
+                store=LocalStore(settings.data_dir),
+                query_timeout=settings.query_timeout,
+            ),
+        )
+    finally:
+        await engine.close()
+        await database.close()

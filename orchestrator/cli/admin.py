@@ -1,0 +1,60 @@
+"""`matview project` and `matview key`: what only whoever runs the installation may do. They go to the database itself."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+import typer
+
+from orchestrator.access import Access
+from orchestrator.catalog.database import Database
+from orchestrator.cli.console import Failure, out
+from orchestrator.model.errors import OrchestratorError
+from orchestrator.model.principal import Scope
+from orchestrator.settings import SettingsError, load_settings
+
+T = TypeVar("T")
+
+project = typer.Typer(help="Projects: each has views, tables and keys of its own.", no_args_is_help=True)
+key = typer.Typer(help="API keys.", no_args_is_help=True)
+
+
+@project.command("create")
+def create_project(name: str) -> None:
+    """Create a project and print its id."""
+    made = _with_access(lambda access: access.create_project(name))
+    out.print(str(made.id))
+
+
+@key.command("create")
+def create_key(
+    email: Annotated[str, typer.Option(help="Whose key it is.")],
+    scope: Annotated[
+        list[Scope] | None, typer.Option(help="What it may do; repeat for several. All, unless given.")
+    ] = None,
+    project_id: Annotated[
+        list[int] | None, typer.Option("--project", help="Where it may be used; repeat for several. Anywhere, if none.")
+    ] = None,
+    label: Annotated[str, typer.Option(help="What it is for.")] = "",
+) -> None:
+    """Create a key and print it. It is shown this once, and stored only as a hash."""
+    made = _with_access(
+        lambda access: access.create_key(
+            email=email, label=label, scopes=scope or list(Scope), project_ids=project_id or None
+        )
+    )
+    out.print(made.token)
+
+
+def _with_access(work: Callable[[Access], Awaitable[T]]) -> T:
+    async def go() -> T:
+        database = Database(load_settings().database_url, pool_size=1)
+        try:
+            return await work(Access(database))
+        finally:
+            await database.close()
+
+    try:
+        return asyncio.run(go())
+    except (SettingsError, OrchestratorError) as error:
+        raise Failure(str(error)) from None

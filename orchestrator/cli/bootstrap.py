@@ -1,0 +1,35 @@
+"""The developer's own project and key, made when an embedded stack starts for the first time."""
+
+from orchestrator.access import Access
+from orchestrator.catalog.database import Database
+from orchestrator.devstack.home import DevInfo
+from orchestrator.model.errors import NotAuthenticated
+from orchestrator.model.principal import Scope
+
+
+async def bootstrap(database_url: str, previous: DevInfo | None) -> dict[str, str]:
+    """Return `project_id` and `api_key`: those of the last start if they still work, otherwise new ones."""
+    database = Database(database_url, pool_size=1)
+    try:
+        access = Access(database)
+        if previous is not None and await _works(access, previous["api_key"]):
+            return {"project_id": previous["project_id"], "api_key": previous["api_key"]}
+        project = await access.create_project("default")
+        key = await access.create_key(
+            email="developer@localhost",
+            label="made by matview dev",
+            scopes=list(Scope),
+            project_ids=None,
+            first_name="Developer",
+        )
+        return {"project_id": str(project.id), "api_key": key.token}
+    finally:
+        await database.close()
+
+
+async def _works(access: Access, token: str) -> bool:
+    try:
+        await access.authenticate(token)
+    except NotAuthenticated:
+        return False
+    return True

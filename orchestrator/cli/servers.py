@@ -1,0 +1,120 @@
+"""`matview dev`, `api`, `worker` and `migrate`: the program's processes."""
+
+import asyncio
+import logging
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+from sqlalchemy.exc import OperationalError
+
+from orchestrator.catalog.migrate import migrate as migrate_catalog
+from orchestrator.cli.bootstrap import bootstrap
+from orchestrator.cli.console import Failure, out
+from orchestrator.devstack.home import DevInfo
+from orchestrator.devstack.processes import StackError
+from orchestrator.devstack.stack import DevStack, Ports
+from orchestrator.settings import Settings, SettingsError, load_settings
+from orchestrator.telemetry import set_up_logging
+from orchestrator.worker import run_worker
+
+HOME = Path(".matview")
+_MISUSED = 2
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (dev, api, worker, migrate):
+        app.command()(command)
+
+
+def dev(
+    home: Annotated[Path, typer.Option(help="Where everything is kept.")] = HOME,
+    port: Annotated[int, typer.Option(help="The API's port; 0 for a free one.")] = 8000,
+    temporal_port: Annotated[int, typer.Option(help="Temporal's port; 0 for a free one.")] = 7233,
+    ui_port: Annotated[int, typer.Option(help="The Temporal UI's port; 0 for a free one.")] = 8233,
+    source_root: Annotated[
+        list[Path] | None, typer.Option(help="A folder that source tables may lie in, beside the current one.")
+    ] = None,
+) -> None:
+    """Run everything on this machine: PostgreSQL, Temporal with its UI, the API and a worker. Ctrl-C stops it."""
+    stack = DevStack(
+        home,
+        Ports(api=port, temporal=temporal_port, ui=ui_port),
+        bootstrap=bootstrap,
+        say=lambda text: out.print(text, markup=False),
+        extra_source_roots=source_root or [],
+    )
+    try:
+        asyncio.run(stack.run_until_stopped(lambda info: _show(info, home)))
+    except StackError as error:
+        raise Failure(str(error)) from None
+
+
+def api() -> None:
+    """Run the HTTP API. Configured by the environment."""
+    settings = _settings()
+    uvicorn.run(
+        "api.app:create_app",
+        factory=True,
+        host=settings.api_host,
+        port=settings.api_port,
+        log_config=None,
+        access_log=False,
+    )
+
+
+def worker() -> None:
+    """Run a worker. Configured by the environment; start as many as there is work for."""
+    settings = _settings()
+    set_up_logging(settings.log_level)
+    asyncio.run(_work_until_told(settings))
+    logging.getLogger(__name__).info("stopped")
+
+
+def migrate() -> None:
+    """Bring the database's schema up to date. Safe to repeat."""
+    settings = _settings()
+    try:
+        migrate_catalog(settings.database_url)
+    except OperationalError as error:
+        raise Failure(f"MATVIEW_DATABASE_URL: {str(error.orig).splitlines()[0]}") from None
+
+
+async def _work_until_told(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await run_worker(settings, stop)
+
+
+def _settings() -> Settings:
+    try:
+        return load_settings()
+    except SettingsError as error:
+        raise Failure(str(error), _MISUSED) from None
+
+
+def _show(info: DevInfo, home: Path) -> None:
+    out.print(
+        f"""
+Matview is ready.
+
+  API          {info["api_url"]}   (documentation: {info["api_url"]}/docs)
+  Temporal UI  {info["temporal_ui_url"]}
+  API key      {info["api_key"]}   (project {info["project_id"]})
+  State        {home.absolute()}   (logs, results, databases; details in dev.json)
+
+In another terminal:
+
+  matview table add events /path/below/this/folder/*.parquet
+  matview view create events_by_day "SELECT date_trunc('day', at) AS day, count(*) AS n FROM events GROUP BY 1"
+  matview view materialize events_by_day --wait
+
+Ctrl-C stops everything; the next start finds it again.
+""",
+        markup=False,
+    )

@@ -1,0 +1,129 @@
+"""A snapshot store on a local or shared file system."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+import pyarrow.parquet as pq
+from pyarrow import ArrowException
+
+from orchestrator.model.errors import StoreUnavailable
+from orchestrator.model.snapshot import SnapshotFile
+
+T = TypeVar("T")
+
+
+class LocalStore:
+    """Folders below `root`: `staging/` for what is being written, `snapshots/` for what is sealed.
+
+    Both lie on one file system, so that sealing ends in a rename: a folder is in its final place whole or not at all.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._staging = root / "staging"
+        self._sealed = root / "snapshots"
+
+    async def stage(self, location: str) -> Path:
+        """See SnapshotStore."""
+        target = _below(self._staging, location)
+
+        def make() -> Path:
+            _remove(target)
+            target.mkdir(parents=True)
+            return target
+
+        return await _on_disk(make)
+
+    async def seal(self, location: str, files: tuple[SnapshotFile, ...]) -> None:
+        """See SnapshotStore."""
+        staged, sealed = _below(self._staging, location), _below(self._sealed, location)
+
+        def move() -> None:
+            if sealed.exists() and not staged.exists():
+                return  # told twice
+            _check(staged, files)
+            for path in [*(staged / file.name for file in files), staged]:
+                _sync(path)
+            sealed.parent.mkdir(parents=True, exist_ok=True)
+            staged.rename(sealed)
+            # Each folder on the way may be new: without its own fsync, a power cut could forget the names in it.
+            for folder in _up_to(sealed.parent, self._sealed.parent):
+                _sync(folder)
+
+        await _on_disk(move)
+
+    async def discard(self, location: str) -> None:
+        """See SnapshotStore."""
+
+        def remove() -> None:
+            _remove(_below(self._staging, location))
+            _remove(_below(self._sealed, location))
+
+        await _on_disk(remove)
+
+    def locate(self, location: str, file_name: str) -> str:
+        """See SnapshotStore."""
+        return str(_below(self._sealed, location) / file_name)
+
+
+def _below(root: Path, location: str) -> Path:
+    parts = PurePosixPath(location).parts
+    if not parts or PurePosixPath(location).is_absolute() or ".." in parts:
+        raise ValueError(f"not a location: {location!r}")
+    return root.joinpath(*parts)
+
+
+def _check(folder: Path, files: tuple[SnapshotFile, ...]) -> None:
+    """Hold what lies on the disk against what the writer said: a lost or cut file must not be published."""
+    found = {path.name for path in folder.iterdir()}
+    if found != {file.name for file in files}:
+        raise StoreUnavailable("The files on the disk are not the ones that were written.")
+    for file in files:
+        if (folder / file.name).stat().st_size != file.bytes or _rows(folder / file.name) != file.rows:
+            raise StoreUnavailable("A file on the disk is not as it was written.")
+
+
+def _rows(path: Path) -> int:
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except ArrowException as error:
+        raise StoreUnavailable("A file on the disk cannot be read back.") from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _up_to(folder: Path, top: Path) -> Iterator[Path]:
+    yield folder
+    while folder != top:
+        folder = folder.parent
+        yield folder
+
+
+def _remove(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+
+
+async def _on_disk(work: Callable[[], T]) -> T:
+    with _failing_clearly():
+        return await asyncio.to_thread(work)
+
+
+@contextmanager
+def _failing_clearly() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(f"The snapshot store failed: {error.strerror or error}") from error

@@ -1,0 +1,172 @@
+"""Runs as the Temporal server knows them: started, described, cancelled."""
+
+import asyncio
+from datetime import timedelta
+from uuid import UUID
+
+from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import (
+    Client,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+)
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.exceptions import (
+    ApplicationError,
+    CancelledError,
+    TerminatedError,
+    TimeoutError as TemporalTimeoutError,
+    WorkflowAlreadyStartedError,
+)
+from temporalio.service import RPCError
+
+from orchestrator.model.base import Value
+from orchestrator.model.run import Progress, RunOutcome, RunRequest, RunStatus
+from orchestrator.temporal import contract
+from orchestrator.temporal.client import RPC_TIMEOUT, is_not_found, reaching_temporal
+
+
+class Started(Value):
+    """The run that a start led to. `joined` says that it was running already."""
+
+    workflow_id: str
+    workflow_run_id: UUID
+    joined: bool
+
+
+class Ending(Value):
+    """How a run ended, in the server's words."""
+
+    status: RunStatus
+    error: str | None = None
+    error_code: str | None = None
+
+
+class Executions:
+    """The runs of one namespace."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def start(self, request: RunRequest, summary: str) -> Started:
+        """Start a run of the view, or find the one that is in progress: the server decides which, atomically."""
+        workflow_id = contract.run_workflow_id(request.saved_query_id)
+        try:
+            with reaching_temporal():
+                handle = await self._client.start_workflow(
+                    contract.MATERIALIZE,
+                    request,
+                    id=workflow_id,
+                    task_queue=contract.TASK_QUEUE,
+                    id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                    static_summary=summary,
+                    rpc_timeout=RPC_TIMEOUT,
+                )
+        except WorkflowAlreadyStartedError as error:
+            return Started(workflow_id=workflow_id, workflow_run_id=UUID(error.run_id), joined=True)
+        return Started(workflow_id=workflow_id, workflow_run_id=UUID(handle.first_execution_run_id), joined=False)
+
+    async def open_run(self, saved_query_id: UUID) -> UUID | None:
+        """The workflow run id of the view's run in progress."""
+        description = await self._describe(saved_query_id, None)
+        if description is None or description.status is not WorkflowExecutionStatus.RUNNING:
+            return None
+        return UUID(description.run_id)
+
+    async def progress(self, saved_query_id: UUID, workflow_run_id: UUID) -> Progress | None:
+        """What the run's query last said of itself. None if it does not run, or has not said anything yet."""
+        description = await self._describe(saved_query_id, workflow_run_id)
+        if description is None:
+            return None
+        for pending in description.raw_description.pending_activities:
+            started = pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+            if started and pending.HasField("heartbeat_details"):
+                decoded = await self._client.data_converter.decode(pending.heartbeat_details.payloads, [Progress])
+                return Progress.model_validate(decoded[0]) if decoded else None
+        return None
+
+    async def ending(self, saved_query_id: UUID, workflow_run_id: UUID) -> Ending | None:
+        """How a run ended, or None while it is open.
+
+        Also for a run that ended without being able to say so itself: terminated by an operator, timed out, or older
+        than the server remembers.
+        """
+        description = await self._describe(saved_query_id, workflow_run_id)
+        if description is None:
+            return Ending(
+                status=RunStatus.FAILED,
+                error="The run was lost: Temporal no longer knows its workflow.",
+                error_code="run_lost",
+            )
+        if description.status is WorkflowExecutionStatus.RUNNING:
+            return None
+        return await self._closed(self._handle(saved_query_id, workflow_run_id))
+
+    async def cancel(self, saved_query_id: UUID, workflow_run_id: UUID) -> None:
+        """Ask the run to stop. Nothing happens if it has already ended."""
+        try:
+            with reaching_temporal():
+                await self._handle(saved_query_id, workflow_run_id).cancel(rpc_timeout=RPC_TIMEOUT)
+        except RPCError as error:
+            if not is_not_found(error):
+                raise
+
+    async def wait_closed(self, saved_query_id: UUID, workflow_run_id: UUID, within: timedelta) -> Ending | None:
+        """How the run ended, waiting for it; None if it is still open after that time."""
+        try:
+            async with asyncio.timeout(within.total_seconds()):
+                return await self._closed(self._handle(saved_query_id, workflow_run_id))
+        except TimeoutError:
+            return None
+
+    async def ping(self) -> None:
+        """Raise TemporalUnavailable unless the server answers for our namespace."""
+        with reaching_temporal():
+            await self._client.workflow_service.describe_namespace(
+                DescribeNamespaceRequest(namespace=self._client.namespace), timeout=RPC_TIMEOUT
+            )
+
+    def _handle(self, saved_query_id: UUID, workflow_run_id: UUID) -> WorkflowHandle[object, RunOutcome]:
+        return self._client.get_workflow_handle(
+            contract.run_workflow_id(saved_query_id), run_id=str(workflow_run_id), result_type=RunOutcome
+        )
+
+    async def _describe(
+        self, saved_query_id: UUID, workflow_run_id: UUID | None
+    ) -> WorkflowExecutionDescription | None:
+        run_id = None if workflow_run_id is None else str(workflow_run_id)
+        handle = self._client.get_workflow_handle(contract.run_workflow_id(saved_query_id), run_id=run_id)
+        try:
+            with reaching_temporal():
+                return await handle.describe(rpc_timeout=RPC_TIMEOUT)
+        except RPCError as error:
+            if is_not_found(error):
+                return None
+            raise
+
+    async def _closed(self, handle: WorkflowHandle[object, RunOutcome]) -> Ending:
+        try:
+            with reaching_temporal():
+                outcome = await handle.result(follow_runs=False)
+        except WorkflowFailureError as failure:
+            return _failed(failure.cause)
+        return Ending(status=outcome.status)
+
+
+def _failed(cause: BaseException) -> Ending:
+    if isinstance(cause, TerminatedError):
+        return Ending(
+            status=RunStatus.CANCELLED,
+            error=f"Terminated by an operator in Temporal: {cause.message}",
+            error_code="terminated",
+        )
+    if isinstance(cause, ApplicationError):
+        return Ending(status=RunStatus.FAILED, error=cause.message, error_code=cause.type)
+    if isinstance(cause, TemporalTimeoutError):
+        return Ending(status=RunStatus.FAILED, error="The run's workflow timed out.", error_code="timed_out")
+    if isinstance(cause, CancelledError):
+        return Ending(status=RunStatus.CANCELLED)
+    return Ending(status=RunStatus.FAILED, error=str(cause), error_code="workflow_failed")

@@ -1,0 +1,88 @@
+"""The worker: polls Temporal, orchestrates runs, and runs their queries."""
+
+import asyncio
+import logging
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.worker import Worker, WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.workflow import SandboxImportNotificationPolicy
+
+from orchestrator.activities.materialize import Materialization
+from orchestrator.assembly import assemble
+from orchestrator.model.errors import TemporalUnavailable
+from orchestrator.settings import Settings
+from orchestrator.temporal import contract
+from orchestrator.temporal.interceptors import ErrorInterceptor
+from orchestrator.workflows.materialize import MaterializeSavedQuery
+from orchestrator.workflows.scheduled_tick import ScheduledTick
+
+logger = logging.getLogger(__name__)
+
+WORKFLOWS = [MaterializeSavedQuery, ScheduledTick]
+
+# A cancel reaches a query through its heartbeats where the server does not push it: this is how stale they may be.
+_HEARTBEAT_THROTTLE = timedelta(milliseconds=200)
+# What a killed worker had in its cache is given to another one after this; the SDK's default is ten seconds.
+_STICKY_TIMEOUT = timedelta(seconds=2)
+
+
+def workflow_runner() -> WorkflowRunner:
+    """The sandbox that workflows run in, here, in the tests and in replays.
+
+    It refuses a module of ours that a workflow imports without saying that it is passed through: a second copy of the
+    model would be another class with the same name, and a second copy of DuckDB ends the process.
+    """
+    policy = (
+        SandboxImportNotificationPolicy.WARN_ON_DYNAMIC_IMPORT
+        | SandboxImportNotificationPolicy.RAISE_ON_UNINTENTIONAL_PASSTHROUGH
+    )
+    return SandboxedWorkflowRunner(SandboxRestrictions.default.with_import_notification_policy(policy))
+
+
+def build_worker(client: Client, materialization: Materialization, *, max_concurrent_queries: int) -> Worker:
+    """A worker for every workflow and activity of the program."""
+    return Worker(
+        client,
+        task_queue=contract.TASK_QUEUE,
+        workflows=WORKFLOWS,
+        activities=[
+            materialization.begin_run,
+            materialization.write_snapshot,
+            materialization.publish,
+            materialization.close_run,
+        ],
+        workflow_runner=workflow_runner(),
+        interceptors=[ErrorInterceptor()],
+        max_concurrent_activities=max_concurrent_queries,
+        max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
+        default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
+        sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
+    )
+
+
+async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
+    """Work until `stop` is set. Waits for a Temporal server that is not there yet.
+
+    A query that runs when the worker stops is ended and started again by another worker.
+    """
+    while not stop.is_set():
+        try:
+            await _work(settings, stop)
+        except TemporalUnavailable:
+            logger.warning("Temporal does not answer at %s; trying again", settings.temporal_address)
+            await asyncio.sleep(1)
+
+
+async def _work(settings: Settings, stop: asyncio.Event) -> None:
+    async with assemble(settings, lazy=False) as parts:
+        await parts.engine.start()
+        worker = build_worker(
+            parts.temporal, parts.materialization, max_concurrent_queries=settings.max_concurrent_queries
+        )
+        async with worker:
+            logger.info("polling the task queue %s of namespace %s", contract.TASK_QUEUE, parts.temporal.namespace)
+            if settings.ready_file is not None:
+                settings.ready_file.touch()
+            await stop.wait()

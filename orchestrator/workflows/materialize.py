@@ -1,0 +1,115 @@
+"""A run of a view: begin, write, publish, or close."""
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Any, TypedDict, TypeVar
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.workflow import ActivityCancellationType
+
+with workflow.unsafe.imports_passed_through():
+    from orchestrator.activities.materialize import Materialization
+    from orchestrator.model.run import Closing, RunOutcome, RunPlan, RunRequest, RunStatus
+    from orchestrator.model.snapshot import Snapshot
+    from orchestrator.temporal import contract
+
+T = TypeVar("T")
+
+
+class _Options(TypedDict):
+    schedule_to_close_timeout: timedelta
+    start_to_close_timeout: timedelta
+    retry_policy: RetryPolicy
+
+
+# A few statements each. They are tried for so long because a catalog that is away for a while should delay a run, not
+# cost it its result.
+BOOKKEEPING = _Options(
+    schedule_to_close_timeout=timedelta(hours=1),
+    start_to_close_timeout=timedelta(seconds=20),
+    retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=30)),
+)
+# For what is no fault of the query: eight tries are two minutes of waiting in all.
+QUERY_RETRIES = RetryPolicy(
+    initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1), maximum_attempts=8
+)
+# A worker that died is noticed after this; a living one tells of itself twice a second.
+HEARTBEAT_TIMEOUT = timedelta(seconds=5)
+# The engine ends a query at its limit and says so; Temporal's own limit is for an engine that does not.
+OVERRUN = timedelta(minutes=1)
+
+
+# Without failure_exception_types an unforeseen exception here would leave the run Running for ever.
+@workflow.defn(name=contract.MATERIALIZE, failure_exception_types=[Exception])
+class MaterializeSavedQuery:
+    """One run. Its workflow id is the view's, so the server itself keeps two from overlapping."""
+
+    @workflow.run
+    async def run(self, request: RunRequest) -> RunOutcome:
+        """Run to the end; a cancel that comes once publication has begun comes too late and changes nothing."""
+        try:
+            plan = await _begin(request)
+            snapshot = await _write(plan)
+            await _uninterrupted(_publish(snapshot))
+        except (Exception, asyncio.CancelledError) as error:
+            closing = _closing(request, error)
+            await _uninterrupted(_close(closing))
+            if closing.status is RunStatus.CANCELLED:
+                raise asyncio.CancelledError from error
+            raise ApplicationError(
+                closing.error or "The run failed.", type=closing.error_code, non_retryable=True
+            ) from error
+        return RunOutcome(status=RunStatus.COMPLETED, rows=snapshot.rows, bytes=snapshot.bytes, snapshot_id=snapshot.id)
+
+
+async def _begin(request: RunRequest) -> RunPlan:
+    return await workflow.execute_local_activity_method(Materialization.begin_run, request, **BOOKKEEPING)
+
+
+async def _write(plan: RunPlan) -> Snapshot:
+    return await workflow.execute_activity_method(
+        Materialization.write_snapshot,
+        plan,
+        start_to_close_timeout=timedelta(seconds=plan.timeout_seconds) + OVERRUN,
+        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        retry_policy=QUERY_RETRIES,
+        # A cancelled run is over when its query is, not when it has been asked to stop.
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=f"Query of {plan.name}",
+    )
+
+
+async def _publish(snapshot: Snapshot) -> None:
+    await workflow.execute_local_activity_method(Materialization.publish, snapshot, **BOOKKEEPING)
+
+
+async def _close(closing: Closing) -> None:
+    await workflow.execute_local_activity_method(Materialization.close_run, closing, **BOOKKEEPING)
+
+
+async def _uninterrupted(step: Coroutine[Any, Any, T]) -> T:
+    """Await a step to its end even if the run is cancelled meanwhile; Temporal cancels a workflow at most once."""
+    task = asyncio.create_task(step)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        return await task
+
+
+def _closing(request: RunRequest, error: BaseException) -> Closing:
+    """What a run that ended with `error` is recorded as."""
+    # A worker that dies while it is being cancelled reports a time-out; what was asked for is still a cancel.
+    task = asyncio.current_task()
+    if is_cancelled_exception(error) or (task is not None and task.cancelling()):
+        return Closing(request=request, status=RunStatus.CANCELLED)
+    cause = error.cause if isinstance(error, ActivityError) else error
+    if isinstance(cause, ApplicationError):
+        return Closing(request=request, status=RunStatus.FAILED, error=cause.message, error_code=cause.type)
+    return Closing(request=request, status=RunStatus.FAILED, error=_lost(cause), error_code="lost")
+
+
+def _lost(cause: BaseException | None) -> str:
+    return f"The run was given up: {cause or 'no worker answered'}."

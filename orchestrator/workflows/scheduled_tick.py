@@ -1,0 +1,50 @@
+"""What a schedule starts: it starts the run under the view's own workflow id, waits, and tells how it ended.
+
+A schedule cannot start the run itself, because the server appends the time of the tick to the workflow id, and then
+nothing would keep a scheduled run and one from the API apart.
+"""
+
+import asyncio
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey
+from temporalio.exceptions import CancelledError, ChildWorkflowError, TerminatedError, WorkflowAlreadyStartedError
+from temporalio.workflow import ParentClosePolicy
+
+with workflow.unsafe.imports_passed_through():
+    from orchestrator.model.run import RunOutcome, RunRequest, RunStatus, Trigger
+    from orchestrator.temporal import contract
+    from orchestrator.workflows.materialize import MaterializeSavedQuery
+
+_SCHEDULED_FOR = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
+
+
+@workflow.defn(name=contract.SCHEDULED_TICK, failure_exception_types=[Exception])
+class ScheduledTick:
+    """One tick of a view's schedule. It has no retry policy of its own: the next tick is its retry."""
+
+    @workflow.run
+    async def run(self, request: RunRequest) -> RunOutcome:
+        """Return the run's outcome; fail if it failed. A run in progress makes this tick a skipped one."""
+        scheduled_for = workflow.info().typed_search_attributes.get(_SCHEDULED_FOR)
+        try:
+            return await workflow.execute_child_workflow(
+                MaterializeSavedQuery.run,
+                request.model_copy(update={"trigger": Trigger.SCHEDULE, "scheduled_for": scheduled_for}),
+                id=contract.run_workflow_id(request.saved_query_id),
+                # Whoever cancels or terminates the tick means the run.
+                parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
+            )
+        except WorkflowAlreadyStartedError:
+            return RunOutcome(status=RunStatus.SKIPPED, detail="A run of this view was in progress.")
+        except ChildWorkflowError as error:
+            # Somebody stopped the run, which is not a failure of the schedule.
+            if isinstance(error.cause, CancelledError | TerminatedError) and not _is_cancelled():
+                return RunOutcome(status=RunStatus.CANCELLED, detail=error.cause.message)
+            raise
+
+
+def _is_cancelled() -> bool:
+    """Whether this tick itself was asked to stop."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
