@@ -1,4 +1,4 @@
-"""`matview project` and `matview key`: what only whoever runs the installation may do. They go to the database itself."""
+"""`matview project` and `matview key`: for whoever runs the installation, so they go to the database itself."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

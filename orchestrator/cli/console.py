@@ -7,7 +7,7 @@ from rich.console import Console
 out = Console(highlight=False, soft_wrap=True)
 
 
-class Failure(Exception):  # noqa: N818 - it is what a command ends with
+class Failure(Exception):
     """A command could not do what it was asked; `status` is the process's exit status."""
 
     def __init__(self, message: str, status: int = 1) -> None:

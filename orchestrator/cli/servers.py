@@ -13,8 +13,7 @@ from sqlalchemy.exc import OperationalError
 from orchestrator.catalog.migrate import migrate as migrate_catalog
 from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.cli.console import Failure, out
-from orchestrator.devstack.home import DevInfo
-from orchestrator.devstack.processes import StackError
+from orchestrator.devstack.home import DevInfo, StackError
 from orchestrator.devstack.stack import DevStack, Ports
 from orchestrator.settings import Settings, SettingsError, load_settings
 from orchestrator.telemetry import set_up_logging
@@ -98,23 +97,23 @@ def _settings() -> Settings:
         raise Failure(str(error), _MISUSED) from None
 
 
-def _show(info: DevInfo, home: Path) -> None:
-    out.print(
-        f"""
+_READY = """
 Matview is ready.
 
-  API          {info["api_url"]}   (documentation: {info["api_url"]}/docs)
-  Temporal UI  {info["temporal_ui_url"]}
-  API key      {info["api_key"]}   (project {info["project_id"]})
-  State        {home.absolute()}   (logs, results, databases; details in dev.json)
+  API          {api_url}   (documentation: {api_url}/docs)
+  Temporal UI  {temporal_ui_url}
+  API key      {api_key}   (project {project_id})
+  State        {home}   (logs, results, databases; details in dev.json)
 
 In another terminal:
 
-  matview table add events /path/below/this/folder/*.parquet
+  matview table add events "$PWD/events/*.parquet"
   matview view create events_by_day "SELECT date_trunc('day', at) AS day, count(*) AS n FROM events GROUP BY 1"
   matview view materialize events_by_day --wait
 
 Ctrl-C stops everything; the next start finds it again.
-""",
-        markup=False,
-    )
+"""
+
+
+def _show(info: DevInfo, home: Path) -> None:
+    out.print(_READY.format(**info, home=home.absolute()), markup=False)

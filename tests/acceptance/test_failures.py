@@ -1,0 +1,160 @@
+"""What breaks around a run: workers, servers, the whole machine. Each test has a stack of its own to break."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.devstack.stack import DevStack
+from tests.support import ENDLESS, Tenant, a_tenant, dev_stack, until, write_parquet
+
+
+@pytest.fixture
+async def own_stack(session_folder: Path, request: pytest.FixtureRequest) -> AsyncIterator[DevStack]:
+    async with dev_stack(session_folder / f"own-{abs(hash(request.node.name))}", session_folder / "sources") as running:
+        yield running
+
+
+# A few seconds of work for any machine, so that there is a middle to be killed in.
+LONG = "SELECT a.n % 97 AS k, sum(sqrt(a.n * b.n)) AS s FROM range(40000) a(n), range(9000) b(n) GROUP BY 1"
+
+
+async def test_a_run_whose_worker_was_killed_is_completed_by_the_next_one(own_stack: DevStack) -> None:
+    async with a_tenant(own_stack) as tenant:
+        view = await tenant.create_view("v", LONG)
+        await tenant.act(view["id"], "materialize")
+        await tenant.running(view["id"])
+
+        own_stack.kill("worker")  # with SIGKILL; the stack starts another
+
+        run = await tenant.ended(view["id"])
+        assert run["status"] == "Completed"
+        assert len(await tenant.history(view["id"])) == 1
+        (file,) = tenant.files(view)
+        assert file.parent.name == f"{run['id']}-2", "the attempt that published is the second"
+        assert tenant.staged() == [], "the dead attempt left nothing"
+        assert len(await tenant.rows(view)) == 97
+
+
+async def test_a_run_whose_worker_was_stopped_goes_on_with_the_next_one(own_stack: DevStack) -> None:
+    async with a_tenant(own_stack) as tenant:
+        view = await tenant.create_view("v", LONG)
+        await tenant.act(view["id"], "materialize")
+        await tenant.running(view["id"])
+        await own_stack.restart("worker")
+        assert (await tenant.ended(view["id"]))["status"] == "Completed"
+        assert len(tenant.files(view)) == 1
+        assert tenant.staged() == []
+
+
+async def test_everything_is_there_after_a_stop_and_a_start(session_folder: Path) -> None:
+    home = session_folder / "again"
+    async with dev_stack(home) as stack:
+        first = stack.info
+        async with a_tenant(stack) as tenant:
+            view = await tenant.materialized("v", "SELECT 42 AS n")
+            history, token, project_id = await tenant.history(view["id"]), tenant.token, tenant.project_id
+    async with dev_stack(home) as stack:
+        assert (stack.info["api_key"], stack.info["project_id"]) == (first["api_key"], first["project_id"])
+        async with a_tenant(stack) as other:
+            url = f"{stack.info['api_url']}/api/projects/{project_id}"
+            other.http.base_url = url
+            other.http.headers["Authorization"] = f"Bearer {token}"
+            tenant = Tenant(project_id, token, other.http, other.database_url, other.data_dir)
+            assert await tenant.view(view["id"]) == view, "the next scheduled time too"
+            assert await tenant.history(view["id"]) == history
+            assert await tenant.rows(view) == [{"n": 42}]
+            await tenant.act(view["id"], "run")
+            assert (await tenant.ended(view["id"], 2))["status"] == "Completed"
+
+
+async def test_while_temporal_is_away_nothing_is_half_done_and_reading_still_works(own_stack: DevStack) -> None:
+    async with a_tenant(own_stack) as tenant:
+        plain = await tenant.create_view("plain", "SELECT 1 AS n")
+        kept = await tenant.materialized("kept", "SELECT 1 AS n")
+        await own_stack.stop("temporal")
+
+        for view, action in ((plain, "materialize"), (kept, "run"), (kept, "cancel"), (kept, "materialize")):
+            path = f"/warehouse_saved_queries/{view['id']}/{action}/"
+            refused = await tenant.error("POST", path, status=503)
+            assert (refused["type"], refused["code"]) == ("server_error", "temporal_unavailable")
+        assert (await tenant.http.post(path)).headers["Retry-After"]
+        assert await tenant.view(plain["id"]) == plain
+        while_away = await tenant.view(kept["id"])
+        assert while_away == {**kept, "next_run_at": None, "schedule_paused": None}
+        assert len(await tenant.history(kept["id"])) == 1
+        new = await tenant.create_view("new", "SELECT 2 AS n")
+
+        await own_stack.start("temporal")
+        assert (await until(lambda: _materialize(tenant, plain["id"]), "Temporal to be back"))["is_materialized"]
+        await tenant.ended(plain["id"])
+        assert (await tenant.view(new["id"]))["status"] is None
+
+
+async def _materialize(tenant: Tenant, view_id: str) -> dict[str, object] | None:
+    answer = await tenant.http.post(f"/warehouse_saved_queries/{view_id}/materialize/")
+    body: dict[str, object] = answer.json()
+    return body if answer.status_code == 200 else None
+
+
+async def test_while_postgresql_is_away_every_answer_is_503_and_a_run_waits_for_it(own_stack: DevStack) -> None:
+    async with a_tenant(own_stack) as tenant:
+        view = await tenant.create_view("v", LONG)
+        await tenant.act(view["id"], "materialize")
+        await tenant.running(view["id"])
+        await own_stack.stop("postgres")
+
+        for method, path in (
+            ("GET", "/warehouse_saved_queries/"),
+            ("GET", f"/warehouse_saved_queries/{view['id']}/"),
+            ("POST", f"/warehouse_saved_queries/{view['id']}/run/"),
+        ):
+            refused = await tenant.error(method, path, status=503)
+            assert refused["code"] == "catalog_unavailable"
+            assert "Traceback" not in refused["detail"]
+        ready = await tenant.http.get(f"{own_stack.info['api_url']}/readyz")
+        assert ready.status_code == 503
+        assert (await tenant.http.get(f"{own_stack.info['api_url']}/livez")).status_code == 200
+
+        await own_stack.start("postgres")
+        assert (await tenant.ended(view["id"]))["status"] == "Completed"
+        assert len(await tenant.history(view["id"])) == 1
+        assert len(tenant.files(view)) == 1
+
+
+async def test_a_run_that_no_worker_takes_can_be_seen_and_is_taken_up_later(own_stack: DevStack) -> None:
+    async with a_tenant(own_stack) as tenant:
+        view = await tenant.create_view("v", "SELECT 1 AS n")
+        await own_stack.stop("worker")
+        assert (await tenant.act(view["id"], "materialize"))["status"] == "Running"
+        (run,) = await tenant.history(view["id"])
+        assert (run["status"], run["progress"]) == ("Running", None)
+        await own_stack.start("worker")
+        assert (await tenant.ended(view["id"]))["status"] == "Completed"
+
+
+async def test_an_input_that_vanished_fails_the_run_and_is_named(stack: DevStack, sources: Path) -> None:
+    async with a_tenant(stack) as tenant:
+        path = write_parquet(sources / "vanishing" / "t.parquet", a=[1])
+        await tenant.add_table("t", path)
+        view = await tenant.materialized("v", "SELECT a FROM t")
+        await asyncio.to_thread(path.unlink)
+        await tenant.act(view["id"], "run")
+        run = await tenant.ended(view["id"], 2)
+        assert run["status"] == "Failed"
+        assert '"t"' in run["error"]
+        assert await tenant.rows(view) == [{"a": 1}]
+
+
+async def test_a_query_that_is_refused_memory_fails_alone(stack: DevStack) -> None:
+    async with a_tenant(stack) as tenant:
+        hungry = await tenant.create_view("hungry", "SELECT list(i) OVER () AS l FROM range(300000000) t(i)")
+        other = await tenant.create_view("other", ENDLESS)
+        await tenant.act(other["id"], "materialize")
+        await tenant.running(other["id"])
+        await tenant.act(hungry["id"], "materialize")
+        run = await tenant.ended(hungry["id"])
+        assert run["status"] == "Failed"
+        assert (await tenant.view(other["id"]))["status"] == "Running"
+        await tenant.act(other["id"], "cancel")

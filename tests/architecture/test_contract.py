@@ -1,0 +1,37 @@
+"""What is stored in Temporal must be found again by the next release."""
+
+from uuid import UUID
+
+from temporalio import activity, workflow
+
+from orchestrator.activities.materialize import Materialization
+from orchestrator.temporal import contract
+from orchestrator.workflows.materialize import MaterializeSavedQuery
+from orchestrator.workflows.scheduled_tick import ScheduledTick
+
+VIEW = UUID("12345678-1234-5678-1234-567812345678")
+
+
+def test_workflow_types_are_named_as_the_contract_says() -> None:
+    assert workflow._Definition.must_from_class(MaterializeSavedQuery).name == contract.MATERIALIZE
+    assert workflow._Definition.must_from_class(ScheduledTick).name == contract.SCHEDULED_TICK
+
+
+def test_activities_are_named_as_the_contract_says() -> None:
+    named = {
+        contract.BEGIN_RUN: Materialization.begin_run,
+        contract.WRITE_SNAPSHOT: Materialization.write_snapshot,
+        contract.PUBLISH: Materialization.publish,
+        contract.CLOSE_RUN: Materialization.close_run,
+    }
+    assert {activity._Definition.must_from_callable(f).name for f in named.values()} == set(named)
+
+
+def test_the_names_in_temporals_storage_do_not_change() -> None:
+    """Changing one of these strands every schedule and every open run of an installation."""
+    assert contract.TASK_QUEUE == "matview"
+    assert contract.MATERIALIZE == "MaterializeSavedQuery"
+    assert contract.SCHEDULED_TICK == "ScheduledTick"
+    assert contract.run_workflow_id(VIEW) == f"materialize/{VIEW}"
+    assert contract.schedule_id(VIEW) == f"materialize/{VIEW}"
+    assert contract.tick_workflow_id(VIEW) == f"tick/{VIEW}"

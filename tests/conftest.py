@@ -1,0 +1,41 @@
+"""Real servers, started once: each test has a project of its own in them."""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.devstack.stack import DevStack
+from tests.support import Tenant, a_tenant, dev_stack
+
+
+@pytest.fixture(scope="session")
+def session_folder() -> Iterator[Path]:
+    """A folder for all that a session writes; its path is short enough for a socket."""
+    folder = Path(tempfile.mkdtemp(prefix="mv-test-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def sources(session_folder: Path) -> Path:
+    """A folder in which source tables may lie."""
+    folder = session_folder / "sources"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(scope="session")
+async def stack(session_folder: Path, sources: Path) -> AsyncIterator[DevStack]:
+    """PostgreSQL, Temporal, the API and a worker, as `matview dev` starts them."""
+    async with dev_stack(session_folder / "home", sources) as running:
+        yield running
+
+
+@pytest.fixture
+async def tenant(stack: DevStack) -> AsyncIterator[Tenant]:
+    """A project of the test's own, with a key that may do everything in it."""
+    async with a_tenant(stack) as found:
+        yield found

@@ -1,0 +1,93 @@
+"""A view's status, computed from its newest run."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from orchestrator.model.run import Run, RunStatus, Trigger, run_id_of
+from orchestrator.model.saved_query import Revision, SavedQuery, SyncFrequency, ViewStatus, status_of
+from orchestrator.model.snapshot import location_of, snapshot_id
+
+FIRST = Revision(id=uuid4(), number=1, query={"query": "select 1"})
+SECOND = Revision(id=uuid4(), number=2, query={"query": "select 2"})
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def a_run(status: RunStatus, revision: Revision | None = FIRST, **more: Any) -> Run:
+    return Run(
+        id=uuid4(),
+        saved_query_id=uuid4(),
+        workflow_id="materialize/x",
+        workflow_run_id=uuid4(),
+        status=status,
+        trigger=Trigger.API,
+        started_at=START,
+        revision_id=revision.id if revision else None,
+        finished_at=None if status is RunStatus.RUNNING else START + timedelta(seconds=3),
+        **more,
+    )
+
+
+def a_view(**more: Any) -> SavedQuery:
+    return SavedQuery(
+        id=uuid4(),
+        project_id=1,
+        name="v",
+        description=None,
+        revision=FIRST,
+        columns=(),
+        sync_frequency=SyncFrequency.HOUR_24,
+        created_by=None,
+        created_at=START,
+        **more,
+    )
+
+
+@pytest.mark.parametrize(
+    ("revision", "run", "status"),
+    [
+        (FIRST, None, None),
+        (SECOND, None, ViewStatus.MODIFIED),
+        (FIRST, a_run(RunStatus.RUNNING), ViewStatus.RUNNING),
+        (SECOND, a_run(RunStatus.RUNNING), ViewStatus.RUNNING),
+        (FIRST, a_run(RunStatus.COMPLETED), ViewStatus.COMPLETED),
+        (SECOND, a_run(RunStatus.COMPLETED), ViewStatus.MODIFIED),
+        (FIRST, a_run(RunStatus.FAILED), ViewStatus.FAILED),
+        (SECOND, a_run(RunStatus.FAILED), ViewStatus.MODIFIED),
+        (FIRST, a_run(RunStatus.FAILED, revision=None), ViewStatus.FAILED),
+        (FIRST, a_run(RunStatus.CANCELLED), ViewStatus.CANCELLED),
+        (FIRST, a_run(RunStatus.SKIPPED), None),
+    ],
+)
+def test_a_views_status_follows_its_newest_run(revision: Revision, run: Run | None, status: ViewStatus | None) -> None:
+    assert status_of(revision, run) is status
+
+
+def test_a_run_in_progress_does_not_hide_the_last_error_and_a_success_clears_it() -> None:
+    failed = a_run(RunStatus.FAILED, error="division")
+    assert a_view(newest_run=a_run(RunStatus.RUNNING), newest_finished_run=failed).latest_error == "division"
+    done = a_run(RunStatus.COMPLETED)
+    assert a_view(newest_run=done, newest_finished_run=done).latest_error is None
+
+
+def test_the_last_run_was_when_it_ended_or_began_if_it_still_runs() -> None:
+    assert a_view(newest_run=a_run(RunStatus.COMPLETED)).last_run_at == START + timedelta(seconds=3)
+    assert a_view(newest_run=a_run(RunStatus.RUNNING)).last_run_at == START
+    assert a_view().last_run_at is None
+
+
+def test_ids_of_runs_and_snapshots_are_derived_so_telling_twice_is_one() -> None:
+    workflow_run, view = UUID(int=1), UUID(int=2)
+    assert run_id_of(workflow_run, view) == run_id_of(workflow_run, view)
+    assert run_id_of(workflow_run, view) != run_id_of(workflow_run, UUID(int=3))
+    run = run_id_of(workflow_run, view)
+    assert snapshot_id(run, 1) == snapshot_id(run, 1) != snapshot_id(run, 2)
+    assert location_of(1, view, run, 1) != location_of(1, view, run, 2)
+
+
+def test_every_frequency_but_never_has_an_interval_of_its_own() -> None:
+    intervals = [frequency.interval for frequency in SyncFrequency if frequency is not SyncFrequency.NEVER]
+    assert len(set(intervals)) == len(intervals) == 10
+    assert SyncFrequency.HOUR_24.interval == timedelta(days=1)

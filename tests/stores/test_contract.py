@@ -1,0 +1,114 @@
+"""What every snapshot store promises; each store is one parameter."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator.model.errors import StoreUnavailable
+from orchestrator.model.snapshot import SnapshotFile
+from orchestrator.stores.base import SnapshotStore
+from orchestrator.stores.local import LocalStore
+
+LOCATION = "1/view/run-1"
+
+MakeStore = Callable[[], SnapshotStore]
+
+
+@pytest.fixture(params=["local"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> SnapshotStore:
+    makers: dict[str, MakeStore] = {"local": lambda: LocalStore(tmp_path)}
+    return makers[request.param]()
+
+
+async def write(store: SnapshotStore, location: str = LOCATION, rows: int = 3) -> tuple[SnapshotFile, ...]:
+    folder = await store.stage(location)
+    path = folder / "data_0.parquet"
+    pq.write_table(pa.table({"a": list(range(rows))}), path)
+    return (SnapshotFile(name=path.name, rows=rows, bytes=path.stat().st_size),)
+
+
+def read(store: SnapshotStore, location: str = LOCATION) -> list[int]:
+    return pq.read_table(store.locate(location, "data_0.parquet"))["a"].to_pylist()
+
+
+async def test_what_was_written_is_read_where_it_was_sealed(store: SnapshotStore) -> None:
+    await store.seal(LOCATION, await write(store))
+    assert read(store) == [0, 1, 2]
+
+
+async def test_nothing_can_be_read_before_it_is_sealed(store: SnapshotStore) -> None:
+    await write(store)
+    assert not Path(store.locate(LOCATION, "data_0.parquet")).exists()
+
+
+async def test_sealing_twice_is_sealing_once(store: SnapshotStore) -> None:
+    files = await write(store)
+    await store.seal(LOCATION, files)
+    await store.seal(LOCATION, files)
+    assert read(store) == [0, 1, 2]
+
+
+async def test_staging_again_begins_with_an_empty_folder(store: SnapshotStore) -> None:
+    await write(store)
+    assert list((await store.stage(LOCATION)).iterdir()) == []
+
+
+async def test_discarding_leaves_nothing_staged_or_sealed_and_may_be_repeated(store: SnapshotStore) -> None:
+    await store.seal(LOCATION, await write(store))
+    await store.discard(LOCATION)
+    await store.discard(LOCATION)
+    assert not Path(store.locate(LOCATION, "data_0.parquet")).exists()
+    assert list((await store.stage(LOCATION)).iterdir()) == []
+
+
+async def test_discarding_one_attempt_leaves_the_others(store: SnapshotStore) -> None:
+    await store.seal("1/view/run-2", await write(store, "1/view/run-2"))
+    await store.discard(LOCATION)
+    assert read(store, "1/view/run-2") == [0, 1, 2]
+
+
+async def test_a_file_that_is_missing_is_not_sealed(store: SnapshotStore) -> None:
+    (file,) = await write(store)
+    with pytest.raises(StoreUnavailable, match="not the ones that were written"):
+        await store.seal(LOCATION, (file, file.model_copy(update={"name": "data_1.parquet"})))
+
+
+async def test_a_file_that_nobody_wrote_is_not_sealed(store: SnapshotStore) -> None:
+    files = await write(store)
+    (await store.stage("1/view/other")).joinpath("x").touch()
+    with pytest.raises(StoreUnavailable):
+        await store.seal("1/view/other", files)
+
+
+@pytest.mark.parametrize("change", [{"rows": 4}, {"bytes": 1}])
+async def test_a_file_that_is_not_as_its_writer_counted_is_not_sealed(
+    store: SnapshotStore, change: dict[str, int]
+) -> None:
+    (file,) = await write(store)
+    with pytest.raises(StoreUnavailable, match="not as it was written"):
+        await store.seal(LOCATION, (file.model_copy(update=change),))
+
+
+async def test_a_file_that_was_cut_short_is_not_sealed(store: SnapshotStore) -> None:
+    await write(store)
+    folder = await store.stage("1/view/cut")
+    (folder / "data_0.parquet").write_bytes(b"PAR1 and then the power went")
+    with pytest.raises(StoreUnavailable, match="cannot be read back"):
+        await store.seal("1/view/cut", (SnapshotFile(name="data_0.parquet", rows=1, bytes=28),))
+
+
+@pytest.mark.parametrize("location", ["", "/etc", "a/../../b", ".."])
+async def test_a_location_outside_the_store_is_refused(store: SnapshotStore, location: str) -> None:
+    with pytest.raises(ValueError, match="not a location"):
+        await store.stage(location)
+    with pytest.raises(ValueError, match="not a location"):
+        await store.discard(location)
+
+
+async def test_a_disk_that_fails_is_a_transient_error(tmp_path: Path) -> None:
+    (tmp_path / "staging").write_text("a file where a folder should be")
+    with pytest.raises(StoreUnavailable):
+        await LocalStore(tmp_path).stage(LOCATION)
