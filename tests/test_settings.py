@@ -1,0 +1,54 @@
+"""Settings: a wrong or missing one stops the process at start, with one line that names it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+GOOD = {"MATVIEW_DATABASE_URL": "postgresql://u:p@localhost/d", "MATVIEW_DATA_DIR": "/tmp/data"}  # noqa: S108
+
+
+def start(role: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("MATVIEW_")}
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "orchestrator", role],
+        cwd=folder,
+        env=own | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("role", ["api", "worker", "migrate"])
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"MATVIEW_DATABASE_URL": None}, "error: MATVIEW_DATABASE_URL: is missing"),
+        ({"MATVIEW_DATABASE_URL": "mysql://x"}, "error: MATVIEW_DATABASE_URL: it must start with postgresql://"),
+        ({"MATVIEW_DATA_DIR": "relative"}, "error: MATVIEW_DATA_DIR: it must be an absolute path"),
+        ({"MATVIEW_API_PORT": "http"}, "error: MATVIEW_API_PORT: "),
+        ({"MATVIEW_SOURCE_ROOTS": "/data"}, "error: MATVIEW_SOURCE_ROOTS: "),
+        ({"MATVIEW_QUERY_TIMEOUT_SECONDS": "0"}, "error: MATVIEW_QUERY_TIMEOUT_SECONDS: "),
+    ],
+)
+def test_a_wrong_setting_stops_the_process_with_one_line_that_names_it(
+    role: str, change: dict[str, str | None], line: str, tmp_path: Path
+) -> None:
+    environment = {name: value for name, value in (GOOD | change).items() if value is not None}
+    ended = start(role, tmp_path, environment)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.startswith(line)
+    assert ended.stderr.count("\n") == 1
+
+
+def test_a_database_that_does_not_answer_stops_a_migration_with_one_line(tmp_path: Path) -> None:
+    url = f"postgresql://u:p@/d?host={tmp_path}"
+    ended = start("migrate", tmp_path, GOOD | {"MATVIEW_DATABASE_URL": url})
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: MATVIEW_DATABASE_URL: ")
+    assert ended.stderr.count("\n") == 1

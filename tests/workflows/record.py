@@ -1,0 +1,120 @@
+"""Record the histories that `test_replay.py` replays, from real runs on a stack of their own."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from uuid import UUID
+
+from temporalio.client import Client
+
+from orchestrator.temporal import contract
+from tests.acceptance.test_failures import LONG
+from tests.support import ENDLESS, Tenant, a_tenant, dev_stack, until
+
+HISTORIES = Path(__file__).parent / "histories"
+
+
+async def main() -> None:
+    """Run every kind of run once and save what Temporal kept of it."""
+    folder = Path(tempfile.mkdtemp(prefix="mv-record-"))
+    HISTORIES.mkdir(exist_ok=True)
+    try:
+        async with dev_stack(folder / "home") as stack, a_tenant(stack) as tenant:
+            client = await Client.connect(stack.info["temporal_address"])
+            recorder = Recorder(tenant, client)
+            await recorder.record(lambda: stack.kill("worker"))
+    finally:
+        shutil.rmtree(folder)
+
+
+class Recorder:
+    """Runs views and saves their histories."""
+
+    def __init__(self, tenant: Tenant, client: Client) -> None:
+        self._tenant = tenant
+        self._client = client
+
+    async def record(self, kill_worker: Callable[[], None]) -> None:
+        """All of them."""
+        good = await self._tenant.materialized("good", "SELECT 1 AS n")
+        await self._save("run-completed", contract.run_workflow_id(UUID(good["id"])))
+        await self._tick("tick-completed", good["id"], runs=2)
+        bad = await self._tenant.materialized("bad", "SELECT error('always') AS n")
+        await self._save("run-failed", contract.run_workflow_id(UUID(bad["id"])))
+        await self._tick("tick-failed", bad["id"], runs=2)
+        await self._cancelled()
+        retried = await self._tenant.create_view("retried", LONG)
+        await self._tenant.act(retried["id"], "materialize")
+        await self._tenant.running(retried["id"])
+        kill_worker()
+        await self._tenant.ended(retried["id"])
+        await self._save("run-retried", contract.run_workflow_id(UUID(retried["id"])))
+
+    async def _cancelled(self) -> None:
+        tenant = self._tenant
+        view = await tenant.create_view("endless", ENDLESS)
+        view_id = view["id"]
+        await tenant.act(view_id, "materialize")
+        await tenant.act(view_id, "cancel")
+        await self._save("run-cancelled-at-once", contract.run_workflow_id(UUID(view_id)))
+        await tenant.act(view_id, "run")
+        await tenant.running(view_id)
+        await self._tick("tick-skipped", view_id, runs=None)
+        await tenant.act(view_id, "cancel")
+        await self._save("run-cancelled", contract.run_workflow_id(UUID(view_id)))
+
+        async def cancel_run() -> None:
+            await tenant.running(view_id)
+            await tenant.act(view_id, "cancel")
+
+        async def cancel_tick() -> None:
+            await tenant.running(view_id)
+            await self._client.get_workflow_handle(await self._newest_tick(view_id)).cancel()
+
+        await self._tick("tick-run-cancelled", view_id, runs=3, meanwhile=cancel_run)
+        await self._tick("tick-cancelled", view_id, runs=4, meanwhile=cancel_tick)
+
+    async def _tick(
+        self,
+        name: str,
+        view_id: str,
+        *,
+        runs: int | None,
+        meanwhile: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        before = await self._ticks(view_id)
+        await self._client.get_schedule_handle(contract.schedule_id(UUID(view_id))).trigger()
+
+        async def started() -> bool:
+            return len(await self._ticks(view_id)) > len(before)
+
+        await until(started, "a tick")
+        if meanwhile is not None:
+            await meanwhile()
+        if runs is not None:
+            await self._tenant.ended(view_id, runs)
+        tick = await self._newest_tick(view_id)
+
+        async def over() -> bool:
+            return (await self._client.get_workflow_handle(tick).describe()).close_time is not None
+
+        await until(over, "the tick to end")
+        await self._save(name, tick)
+        await asyncio.sleep(1)  # two ticks of one second would share a workflow id
+
+    async def _ticks(self, view_id: str) -> list[str]:
+        query = f"WorkflowType = '{contract.SCHEDULED_TICK}' AND WorkflowId STARTS_WITH 'tick/{view_id}'"
+        return [execution.id async for execution in self._client.list_workflows(query)]
+
+    async def _newest_tick(self, view_id: str) -> str:
+        return max(await self._ticks(view_id))
+
+    async def _save(self, name: str, workflow_id: str) -> None:
+        history = await self._client.get_workflow_handle(workflow_id).fetch_history()
+        (HISTORIES / f"{name}.json").write_text(history.to_json() + "\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
