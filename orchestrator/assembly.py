@@ -1,4 +1,4 @@
-"""The only place where the parts are put together; everything else is handed what it works with."""
+"""Where the parts that every process needs are put together; everything else is handed what it works with."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from temporalio.client import Client
 
 from orchestrator.access import Access
-from orchestrator.activities.materialize import Materialization
 from orchestrator.catalog.database import Database
 from orchestrator.control import Control
 from orchestrator.engines.duckdb import DuckDBEngine
 from orchestrator.health import Health
 from orchestrator.library import Library
 from orchestrator.settings import Settings
-from orchestrator.stores.local import LocalStore
 from orchestrator.temporal.client import connect
 from orchestrator.temporal.executions import Executions
 from orchestrator.temporal.schedules import Schedules
@@ -32,7 +30,6 @@ class Assembly:
     control: Control
     access: Access
     health: Health
-    materialization: Materialization
 
 
 @asynccontextmanager
@@ -60,12 +57,6 @@ async def assemble(settings: Settings, *, lazy: bool) -> AsyncIterator[Assembly]
             control=Control(database, schedules, executions),
             access=Access(database),
             health=Health(database, executions),
-            materialization=Materialization(
-                database=database,
-                engine=engine,
-                store=LocalStore(settings.data_dir),
-                query_timeout=settings.query_timeout,
-            ),
         )
     finally:
         await engine.close()

@@ -1,14 +1,13 @@
 """Settings: environment variables with one prefix, read once at start and checked then."""
 
+import json
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
-
-from orchestrator.catalog.database import sqlalchemy_url
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "MATVIEW_"
 
@@ -30,7 +29,7 @@ class Settings(BaseSettings):
     )
     temporal_namespace: str | None = Field(default=None, description="The Temporal namespace")
     temporal_ui_url: str | None = Field(default=None, description="Where people open the Temporal UI; only shown")
-    source_roots: list[Path] = Field(
+    source_roots: Annotated[list[Path], NoDecode] = Field(
         default=[], description="Folders below which source tables may lie, as a JSON list; none are allowed without it"
     )
     api_host: str = Field(default="127.0.0.1", description="The address that the API listens on")
@@ -60,8 +59,19 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_postgresql(cls, url: str) -> str:
-        sqlalchemy_url(url)
+        if not url.startswith(("postgresql://", "postgres://")):
+            raise ValueError("it must start with postgresql://")
         return url
+
+    @field_validator("source_roots", mode="before")
+    @classmethod
+    def _is_json_list(cls, value: Any) -> Any:  # noqa: ANN401 - whatever stands there
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            raise ValueError('it must be a JSON list of folders, like ["/srv/data"]') from None
 
     @field_validator("data_dir", "source_roots")
     @classmethod
@@ -81,8 +91,6 @@ def load_settings(**given: Any) -> Settings:  # noqa: ANN401 - values of any set
         name = PREFIX + str(first["loc"][0]).upper()
         problem = "is missing" if first["type"] == "missing" else first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"{name}: {problem}") from None
-    except ValueError as error:
-        raise SettingsError(f"{PREFIX}*: {error}") from None
 
 
 def _share_of_memory_mb() -> int:

@@ -13,6 +13,7 @@ from orchestrator.activities.materialize import Materialization
 from orchestrator.assembly import assemble
 from orchestrator.model.errors import TemporalUnavailable
 from orchestrator.settings import Settings
+from orchestrator.stores.local import LocalStore
 from orchestrator.temporal import contract
 from orchestrator.temporal.interceptors import ErrorInterceptor
 from orchestrator.workflows.materialize import MaterializeSavedQuery
@@ -78,9 +79,13 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
 async def _work(settings: Settings, stop: asyncio.Event) -> None:
     async with assemble(settings, lazy=False) as parts:
         await parts.engine.start()
-        worker = build_worker(
-            parts.temporal, parts.materialization, max_concurrent_queries=settings.max_concurrent_queries
+        materialization = Materialization(
+            database=parts.database,
+            engine=parts.engine,
+            store=LocalStore(settings.data_dir),
+            query_timeout=settings.query_timeout,
         )
+        worker = build_worker(parts.temporal, materialization, max_concurrent_queries=settings.max_concurrent_queries)
         async with worker:
             logger.info("polling the task queue %s of namespace %s", contract.TASK_QUEUE, parts.temporal.namespace)
             if settings.ready_file is not None:

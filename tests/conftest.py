@@ -11,6 +11,14 @@ from orchestrator.devstack.stack import DevStack
 from tests.support import Tenant, a_tenant, dev_stack
 
 
+@pytest.fixture(scope="session", autouse=True)
+def small_queries() -> Iterator[None]:
+    """A limit that a test can reach in a moment, whatever the machine has."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MATVIEW_QUERY_MEMORY_MB", "512")
+        yield
+
+
 @pytest.fixture(scope="session")
 def session_folder() -> Iterator[Path]:
     """A folder for all that a session writes; its path is short enough for a socket."""

@@ -63,11 +63,8 @@ class Database:
 
 
 def sqlalchemy_url(url: str) -> str:
-    """The same URL, naming the driver as SQLAlchemy wants it."""
-    scheme, separator, rest = url.partition("://")
-    if scheme not in {"postgresql", "postgres", "postgresql+psycopg"} or not separator:
-        raise ValueError("it must start with postgresql://")
-    return f"postgresql+psycopg://{rest}"
+    """The same libpq URL, naming the driver as SQLAlchemy wants it."""
+    return "postgresql+psycopg://" + url.partition("://")[2]
 
 
 def _is_passing(error: exc.DBAPIError) -> bool:

@@ -1,17 +1,21 @@
-"""`matview project` and `matview key`: for whoever runs the installation, so they go to the database itself."""
+"""`matview project` and `matview key`: for whoever runs the installation, so they go to the database itself.
+
+The database's libraries are imported when a command is called; see servers.py.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from orchestrator.access import Access
-from orchestrator.catalog.database import Database
 from orchestrator.cli.console import Failure, out
 from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.principal import Scope
 from orchestrator.settings import SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from orchestrator.access import Access
 
 T = TypeVar("T")
 
@@ -46,7 +50,10 @@ def create_key(
     out.print(made.token)
 
 
-def _with_access(work: Callable[[Access], Awaitable[T]]) -> T:
+def _with_access(work: Callable[["Access"], Awaitable[T]]) -> T:
+    from orchestrator.access import Access
+    from orchestrator.catalog.database import Database
+
     async def go() -> T:
         database = Database(load_settings().database_url, pool_size=1)
         try:

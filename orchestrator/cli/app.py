@@ -1,7 +1,9 @@
 """`matview …`: which commands there are."""
 
+import logging
 import os
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -21,11 +23,21 @@ app.add_typer(tables.app, name="table")
 app.add_typer(views.app, name="view")
 
 
-def run() -> None:
-    """Run the command line; a failure is one line on standard error and a status that is not 0."""
+def run() -> NoReturn:
+    """Run the command line; a failure is one line on standard error and a status that is not 0.
+
+    It ends without the interpreter's own clean-up, in which Temporal's SDK has been seen to crash after the work was
+    done. Children that run queries notice the end of this process by themselves.
+    """
     try:
         app()
+        status = 0
     except Failure as failure:
-        sys.stdout.flush()
         fail(str(failure))
-        os._exit(failure.status)
+        status = failure.status
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -1,23 +1,20 @@
-"""`matview dev`, `api`, `worker` and `migrate`: the program's processes."""
+"""`matview dev`, `api`, `worker` and `migrate`: the program's processes.
+
+Each command imports what it runs when it is called: all of it together takes over a second, which somebody who only
+lists views, or a stack that starts four processes, would wait for.
+"""
 
 import asyncio
-import logging
 import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvicorn
-from sqlalchemy.exc import OperationalError
 
-from orchestrator.catalog.migrate import migrate as migrate_catalog
-from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.cli.console import Failure, out
 from orchestrator.devstack.home import DevInfo, StackError
-from orchestrator.devstack.stack import DevStack, Ports
 from orchestrator.settings import Settings, SettingsError, load_settings
 from orchestrator.telemetry import set_up_logging
-from orchestrator.worker import run_worker
 
 HOME = Path(".matview")
 _MISUSED = 2
@@ -39,6 +36,9 @@ def dev(
     ] = None,
 ) -> None:
     """Run everything on this machine: PostgreSQL, Temporal with its UI, the API and a worker. Ctrl-C stops it."""
+    from orchestrator.cli.bootstrap import bootstrap
+    from orchestrator.devstack.stack import DevStack, Ports
+
     stack = DevStack(
         home,
         Ports(api=port, temporal=temporal_port, ui=ui_port),
@@ -54,6 +54,8 @@ def dev(
 
 def api() -> None:
     """Run the HTTP API. Configured by the environment."""
+    import uvicorn
+
     settings = _settings()
     uvicorn.run(
         "api.app:create_app",
@@ -70,11 +72,14 @@ def worker() -> None:
     settings = _settings()
     set_up_logging(settings.log_level)
     asyncio.run(_work_until_told(settings))
-    logging.getLogger(__name__).info("stopped")
 
 
 def migrate() -> None:
     """Bring the database's schema up to date. Safe to repeat."""
+    from sqlalchemy.exc import OperationalError
+
+    from orchestrator.catalog.migrate import migrate as migrate_catalog
+
     settings = _settings()
     try:
         migrate_catalog(settings.database_url)
@@ -83,6 +88,8 @@ def migrate() -> None:
 
 
 async def _work_until_told(settings: Settings) -> None:
+    from orchestrator.worker import run_worker
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

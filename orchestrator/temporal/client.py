@@ -7,12 +7,15 @@ from datetime import timedelta
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RetryConfig, RPCError, RPCStatusCode
 
 from orchestrator.model.errors import TemporalUnavailable
 
 # How long one call may take, the SDK's own retries included: an HTTP request waits for it.
 RPC_TIMEOUT = timedelta(seconds=5)
+
+# A server that refuses connections is asked again for about a second; the SDK's own default is ten.
+_RETRIES = RetryConfig(max_interval_millis=500, max_elapsed_time_millis=1500, max_retries=4)
 
 _AWAY = {
     RPCStatusCode.UNAVAILABLE,
@@ -35,7 +38,7 @@ async def connect(address: str | None, namespace: str | None, *, lazy: bool = Fa
     if namespace is not None:
         profile["namespace"] = namespace
     with reaching_temporal():
-        return await Client.connect(**profile, data_converter=pydantic_data_converter, lazy=lazy)
+        return await Client.connect(**profile, data_converter=pydantic_data_converter, retry_config=_RETRIES, lazy=lazy)
 
 
 @contextmanager

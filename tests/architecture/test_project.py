@@ -15,7 +15,7 @@ def test_the_lock_holds_hashes_and_names_no_index() -> None:
 
 
 def test_no_function_hides_an_import_circle() -> None:
-    """The one import inside a function is that of the program's entry, which says why."""
+    """Imports inside functions are for what starts processes, each of which should load only what it runs."""
     found = subprocess.run(
         ["git", "grep", "-nE", r"^\s+(from|import) (orchestrator|api)\b", "--", "orchestrator", "api"],
         cwd=ROOT,
@@ -23,5 +23,7 @@ def test_no_function_hides_an_import_circle() -> None:
         text=True,
         check=False,
     ).stdout.splitlines()
-    inside = [line for line in found if "workflows/" not in line]  # their block of passed-through imports
-    assert [line.split(":")[0] for line in inside] == ["orchestrator/__main__.py"]
+    inside = {line.split(":")[0] for line in found if "workflows/" not in line}  # their passed-through imports
+    commands = {"orchestrator/cli/admin.py", "orchestrator/cli/servers.py"}
+    children = {"orchestrator/engines/process.py", "orchestrator/engines/entry.py"}
+    assert inside <= commands | children | {"orchestrator/__main__.py"}

@@ -1,6 +1,9 @@
 """The migrations and the tables, which must say the same."""
 
 import asyncio
+import os
+import sys
+from pathlib import Path
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -28,8 +31,14 @@ async def test_the_migrations_make_the_tables(empty_database: str) -> None:
     assert await asyncio.to_thread(differences) == []
 
 
-async def test_migrating_twice_and_from_two_processes_at_once_is_migrating_once(empty_database: str) -> None:
-    await asyncio.gather(*(asyncio.to_thread(migrate, empty_database) for _ in range(2)))
+async def test_migrating_twice_and_from_two_processes_at_once_is_migrating_once(
+    empty_database: str, tmp_path: Path
+) -> None:
+    environment = os.environ | {"MATVIEW_DATABASE_URL": empty_database, "MATVIEW_DATA_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "orchestrator", "migrate"]
+    started = [await asyncio.create_subprocess_exec(*command, env=environment) for _ in range(2)]
+    assert [await process.wait() for process in started] == [0, 0]
+    await asyncio.to_thread(migrate, empty_database)
     database = Database(empty_database)
     assert await database.migration() == head()
     await database.close()

@@ -47,7 +47,7 @@ def is_alive(pid: int) -> bool:
 
 async def until_made(path: Path) -> None:
     while True:
-        if path.exists():  # noqa: ASYNC240 - a look at a local folder
+        if path.exists():
             return
         await asyncio.sleep(0.01)
 

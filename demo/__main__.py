@@ -1,0 +1,154 @@
+"""`python -m demo`: a whole installation on this machine, real data in it, and proof that its results are right."""
+
+import argparse
+import asyncio
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from demo import check, data
+from demo.console import DemoError, out, say, say_table
+from demo.run import Result, build
+from orchestrator.cli.bootstrap import bootstrap
+from orchestrator.devstack.home import DevInfo, StackError
+from orchestrator.devstack.ports import choose_ports
+from orchestrator.devstack.stack import DevStack, Ports
+
+_INTERRUPTED = 130
+_SHOWN_VIEW = "carrier_report"
+_SHOWN_ROWS = 5
+
+
+def main() -> int:
+    """Run the demonstration; the status of the process."""
+    parser = argparse.ArgumentParser(prog="python -m demo", description="Shows Matview on a year of flights.")
+    parser.add_argument("--exit", action="store_true", help="end after the check instead of staying up")
+    parser.add_argument("--home", type=Path, default=Path(".matview/demo"), help="where everything is kept")
+    arguments = parser.parse_args()
+    try:
+        return asyncio.run(_demonstrate(arguments.home.expanduser().resolve(), stay=not arguments.exit))
+    except (DemoError, StackError) as error:
+        out.file.flush()
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+async def _demonstrate(home: Path, *, stay: bool) -> int:
+    began = time.monotonic()
+    folder = home / "demo-data"
+    if await asyncio.to_thread(data.prepare, folder):
+        say(f"Prepared the data: {folder}")
+    say("Starting PostgreSQL, Temporal, the API and a worker ...")
+    ready: asyncio.Future[DevInfo] = asyncio.get_running_loop().create_future()
+    stack = asyncio.create_task(_stack(home).run_until_stopped(ready.set_result))
+    work = asyncio.create_task(_work(ready, folder, home, began))
+    try:
+        # The stack ends by itself when Ctrl-C is pressed, or when it cannot be kept running.
+        await asyncio.wait({stack, work}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            await stack
+            return _INTERRUPTED
+        status = work.result()
+        if stay:
+            say("\nCtrl-C stops everything; the next start finds it again.")
+            await stack
+        return status
+    finally:
+        await _stop(work)
+        await _stop(stack)
+
+
+def _stack(home: Path) -> DevStack:
+    return DevStack(
+        home,
+        Ports(api=_port(8000), temporal=_port(7233), ui=_port(8233)),
+        bootstrap=bootstrap,
+        say=say,
+        extra_source_roots=[home],
+    )
+
+
+def _port(usual: int) -> int:
+    """The usual port if nothing listens there, otherwise 0, which stands for any that is free."""
+    try:
+        return choose_ports({"--port": usual})[0]
+    except StackError:
+        return 0
+
+
+async def _work(ready: asyncio.Future[DevInfo], folder: Path, home: Path, began: float) -> int:
+    info = await ready
+    say(f"Ready after {time.monotonic() - began:.1f} s. Saving the views and running them ...\n")
+    results = await build(info, folder)
+    _show_results(results)
+    wrong = await _check(folder, results)
+    _show_ways_on(info, home)
+    say(f"\nAll of this took {time.monotonic() - began:.1f} seconds.")
+    return 1 if wrong else 0
+
+
+async def _check(folder: Path, results: dict[str, Result]) -> bool:
+    """Hold the results against plain DuckDB's; whether one of them is wrong."""
+    folders = {name: result.folder for name, result in results.items()}
+    troubles = await asyncio.to_thread(check.differences, folder, folders)
+    wrong = {name: trouble for name, trouble in troubles.items() if trouble}
+    for name, trouble in wrong.items():
+        say(f"{name} differs from plain DuckDB's result: {trouble}", style="bold red")
+    equal = f"{len(troubles) - len(wrong)} of {len(troubles)} results equal plain DuckDB's"
+    say(equal, style="bold red" if wrong else "bold green")
+    return bool(wrong)
+
+
+def _show_results(results: dict[str, Result]) -> None:
+    say()
+    say_table(
+        ("VIEW", "ROWS", "BYTES", "SECONDS", "FILES"),
+        [
+            (
+                *(name, f"{result.run['rows']:,}", f"{result.run['bytes']:,}"),
+                *(f"{result.run['duration_seconds']:.2f}", _short(result.folder)),
+            )
+            for name, result in results.items()
+        ],
+        numbers=("ROWS", "BYTES", "SECONDS"),
+    )
+    columns, rows = check.first_rows(results[_SHOWN_VIEW].folder, _SHOWN_ROWS)
+    say(f"\nThe first rows of {_SHOWN_VIEW}:\n")
+    say_table(columns, rows)
+    say()
+
+
+def _short(folder: Path) -> str:
+    with suppress(ValueError):
+        return str(folder.relative_to(Path.cwd()))
+    return str(folder)
+
+
+def _show_ways_on(info: DevInfo, home: Path) -> None:
+    say(
+        f"""
+  API          {info["api_url"]}   (documentation: {info["api_url"]}/docs)
+  Temporal UI  {info["temporal_ui_url"]}
+  API key      {info["api_key"]}   (project {info["project_id"]})
+  State        {home}
+
+In another terminal:
+
+  export MATVIEW_API_URL={info["api_url"]} MATVIEW_API_KEY={info["api_key"]} MATVIEW_PROJECT_ID={info["project_id"]}
+  matview view list
+  matview view run {_SHOWN_VIEW} --wait"""
+    )
+
+
+async def _stop(task: asyncio.Task[int] | asyncio.Task[None]) -> None:
+    """End a task whose outcome is known by now, or does not matter any more."""
+    task.cancel()
+    with suppress(asyncio.CancelledError, DemoError, StackError):
+        await task
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""Whether the published results are right: the same SQL over the same files, by DuckDB alone."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import duckdb
+
+from demo.catalog import VIEWS
+from demo.data import SOURCES
+
+# Parquet cannot hold a HUGEINT; what is published is the decimal that holds the same numbers.
+_PUBLISHED_AS = {"HUGEINT": "DECIMAL(38,0)"}
+
+
+def differences(data: Path, results: Mapping[str, Path]) -> dict[str, str]:
+    """What is wrong with each result, by the name of its view; empty for one that is right.
+
+    Every view is a plain DuckDB view here, so nothing that the product computed goes into what is expected of it.
+
+    Args:
+        data: The folder of the source files.
+        results: The folder that holds the published files of each materialized view.
+    """
+    with duckdb.connect() as database:
+        for source in SOURCES:
+            pattern = source.in_folder(data)
+            if source.format == "Parquet":
+                database.read_parquet(pattern).create_view(source.name)
+            elif source.format == "JSONEachRow":
+                database.read_json(pattern, format="newline_delimited").create_view(source.name)
+            else:
+                database.read_csv(pattern, header=True).create_view(source.name)
+        for view in VIEWS:
+            database.execute(f"CREATE VIEW {view.name} AS {view.sql}")
+        return {name: _difference(database, name, folder) for name, folder in results.items()}
+
+
+def first_rows(folder: Path, limit: int) -> tuple[list[str], list[tuple[object, ...]]]:
+    """The columns and the first rows of a published result."""
+    with duckdb.connect() as database:
+        rows = database.read_parquet(f"{folder}/*.parquet").limit(limit)
+        return rows.columns, rows.fetchall()
+
+
+def _difference(database: duckdb.DuckDBPyConnection, name: str, folder: Path) -> str:
+    expected = database.view(name)
+    published = database.read_parquet(f"{folder}/*.parquet")
+    wanted = [(column, _PUBLISHED_AS.get(str(kind), str(kind))) for column, kind in _columns(expected)]
+    if wanted != _columns(published):
+        return f"its columns are {_columns(published)} instead of {wanted}"
+    # Both ways, and ALL: as multisets, so that a row that is there too often counts as well.
+    missing = database.sql("FROM expected EXCEPT ALL FROM published").fetchall()
+    extra = database.sql("FROM published EXCEPT ALL FROM expected").fetchall()
+    if missing or extra:
+        sample = f"missing {missing[0]}" if missing else f"not expected {extra[0]}"
+        return f"{len(missing)} rows are missing and {len(extra)} are not expected; {sample}"
+    return ""
+
+
+def _columns(relation: duckdb.DuckDBPyRelation) -> list[tuple[str, str]]:
+    return [(name, str(kind)) for name, kind in zip(relation.columns, relation.types, strict=True)]

@@ -1,0 +1,223 @@
+"""`matview view`: views, their schedules and their runs."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from rich.filesize import decimal
+
+from orchestrator.cli.console import Failure
+from orchestrator.cli.http import MISUSED, Api, Json, data, moment, say, say_columns, say_json, with_api
+from orchestrator.cli.waiting import follow, recent_runs, result_line, run_of_call, seconds
+from orchestrator.model.run import RunStatus
+from orchestrator.model.saved_query import SyncFrequency, ViewStatus
+
+app = typer.Typer(help="Views: what they say, when they are refreshed, how their runs went.", no_args_is_help=True)
+
+_PATH = "warehouse_saved_queries/"
+_CANCELLED = 3
+_INTERRUPTED = 130
+
+View = Annotated[str, typer.Argument(metavar="VIEW", help="Its name or its id.", show_default=False)]
+Wait = Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")]
+
+
+@app.command("create")
+@with_api
+def create_view(
+    api: Api,
+    name: Annotated[str, typer.Argument(help="What it is called.", show_default=False)],
+    sql: Annotated[str | None, typer.Argument(help="One SELECT statement; - reads it from standard input.")] = None,
+    *,
+    file: Annotated[str | None, typer.Option(help="The file that holds it; - is standard input.")] = None,
+    description: Annotated[str | None, typer.Option(help="Free text.")] = None,
+    edited_history_id: Annotated[
+        str | None, typer.Option(help="The revision that a change of the query started from (see `view show`).")
+    ] = None,
+) -> None:
+    """Create a view, or update the one of that name."""
+    body: Json = {"name": name, "query": {"kind": "SQLQuery", "query": _statement(sql, file)}}
+    given = {"description": description, "edited_history_id": edited_history_id}
+    body.update({field: value for field, value in given.items() if value is not None})
+    response = api.post(_PATH, body)
+    if api.as_json:
+        say_json(response.text)
+        return
+    view = data(response)
+    say(f"{'created' if response.status_code == 201 else 'saved'} {view['name']} ({view['id']})")  # noqa: PLR2004
+
+
+@app.command("list")
+@with_api
+def list_views(api: Api, search: Annotated[str, typer.Option(help="A part of the name.")] = "") -> None:
+    """List the views."""
+    params = {"search": search} if search else {}
+    if api.as_json:
+        for page in api.pages(_PATH, **params):
+            say_json(page.text)
+        return
+    say_columns(
+        ("NAME", "STATUS", "EVERY", "LAST RUN", "ERROR"),
+        [
+            (view["name"], view["status"], view["sync_frequency"], moment(view["last_run_at"]), view["latest_error"])
+            for view in api.items(_PATH, **params)
+        ],
+    )
+
+
+@app.command("show")
+@with_api
+def show_view(api: Api, view: View) -> None:
+    """Show a view."""
+    response = api.get(f"{_PATH}{_find(api, view)['id']}/")
+    if api.as_json:
+        say_json(response.text)
+        return
+    found = data(response)
+    size = None if found["size_bytes"] is None else decimal(found["size_bytes"])
+    rows = None if found["row_count"] is None else f"{found['row_count']:,}"
+    lines = [
+        *(("name", found["name"]), ("id", found["id"]), ("description", found["description"])),
+        *(("status", found["status"]), ("error", found["latest_error"]), ("every", found["sync_frequency"])),
+        *(("last run", moment(found["last_run_at"])), ("next run", moment(found["next_run_at"]))),
+        *(("paused", found["paused_reason"] if found["schedule_paused"] else None), ("rows", rows), ("size", size)),
+        *(("snapshot", found["current_snapshot_id"]), ("revision", found["latest_history_id"])),
+        ("columns", ", ".join(f"{column['name']} {column['duckdb_type']}" for column in found["columns"])),
+    ]
+    for label, value in lines:
+        if value:
+            say(f"{label:<13}{value}")
+    say(f"\n{found['query']['query']}")
+
+
+@app.command("materialize")
+@with_api
+def materialize_view(
+    api: Api,
+    view: View,
+    every: Annotated[
+        SyncFrequency | None, typer.Option(help="How often it is refreshed; 24hour, or what it has, if not given.")
+    ] = None,
+    wait: Wait = False,
+) -> None:
+    """Give a view its schedule and start a first run."""
+    found = _find(api, view)
+    _start(api, found, "materialize", {"sync_frequency": every} if every else {}, wait=wait)
+
+
+@app.command("run")
+@with_api
+def run_view(api: Api, view: View, wait: Wait = False) -> None:
+    """Run a materialized view now. A run in progress is joined."""
+    _start(api, _find(api, view), "run", {}, wait=wait)
+
+
+@app.command("cancel")
+@with_api
+def cancel_view(api: Api, view: View) -> None:
+    """Stop the run in progress."""
+    found = _find(api, view)
+    response = api.post(f"{_PATH}{found['id']}/cancel/")
+    if api.as_json:
+        say_json(response.text)
+    else:
+        say(f"{found['name']}: the run is cancelled")
+
+
+@app.command("history")
+@with_api
+def view_history(
+    api: Api, view: View, limit: Annotated[int, typer.Option(min=1, max=100, help="How many runs.")] = 5
+) -> None:
+    """Show the last runs of a view, newest first."""
+    response = api.get(f"{_PATH}{_find(api, view)['id']}/run_history/", limit=limit)
+    if api.as_json:
+        say_json(response.text)
+        return
+    say_columns(
+        ("STARTED", "STATUS", "TRIGGER", "SECONDS", "ROWS", "BYTES", "ID", "ERROR"),
+        [
+            (
+                *(moment(run["started_at"]), run["status"], run["trigger"], seconds(run)),
+                *(run["rows"], run["bytes"], run["id"], run["error"]),
+            )
+            for run in data(response)["run_history"]
+        ],
+    )
+
+
+def _statement(sql: str | None, file: str | None) -> str:
+    if (sql is None) == (file is None):
+        raise typer.BadParameter("give the statement itself or --file, one of them", param_hint="SQL")
+    if "-" in {sql, file}:
+        return sys.stdin.read()
+    if file is None:
+        return str(sql)
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise Failure(f"{file} cannot be read: {reason}", MISUSED) from None
+
+
+def _find(api: Api, name_or_id: str) -> Json:
+    """The view of that id or name. Upper and lower case are the same, as they are to the server."""
+    try:
+        if "-" in name_or_id:  # which no name holds
+            return data(api.get(f"{_PATH}{UUID(name_or_id)}/"))
+    except ValueError:
+        raise Failure(f"{name_or_id!r} is neither the name nor the id of a view") from None
+    for view in api.items(_PATH, search=name_or_id):
+        if view["name"].lower() == name_or_id.lower():
+            return view
+    raise Failure(f"there is no view {name_or_id!r} in project {api.project}")
+
+
+def _start(api: Api, view: Json, action: str, body: Json, *, wait: bool) -> None:
+    before = recent_runs(api, view) if wait else []
+    response = api.post(f"{_PATH}{view['id']}/{action}/", body)
+    run = None
+    if wait:
+        run = _wait(api, view, before, expected=action == "run" or not view["is_materialized"])
+    if run is not None:
+        _end(api, view, run)
+    elif api.as_json:
+        say_json(response.text)
+    else:
+        say(f"{view['name']}: {_started(view, action, data(response))}")
+
+
+def _wait(api: Api, view: Json, before: Sequence[Json], *, expected: bool) -> Json | None:
+    try:
+        run_id = run_of_call(api, view, before, expected=expected)
+        return follow(api, view, run_id) if run_id else None
+    except KeyboardInterrupt:
+        typer.echo(f"\nno longer waiting; the run goes on. To stop it: matview view cancel {view['name']}", err=True)
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def _started(view: Json, action: str, answer: Json) -> str:
+    if action == "materialize" and view["is_materialized"]:
+        return f"refreshed every {answer['sync_frequency']}; it was materialized before, so no run was started"
+    if action == "materialize":
+        return f"refreshed every {answer['sync_frequency']} from now on; a first run was started"
+    return "the run in progress was joined" if view["status"] == ViewStatus.RUNNING else "a run was started"
+
+
+def _end(api: Api, view: Json, run: Json) -> None:
+    """Say how the run ended. Raises Failure unless it completed."""
+    if api.as_json:
+        say_json(json.dumps(run))
+    match run["status"]:
+        case RunStatus.COMPLETED if not api.as_json:
+            say(f"{view['name']}: {result_line(run)}")
+        case RunStatus.COMPLETED:
+            pass
+        case RunStatus.CANCELLED:
+            raise Failure(f"{view['name']}: the run was cancelled", _CANCELLED)
+        case status:
+            raise Failure(f"{view['name']}: {run['error'] or f'the run ended as {status}'}")

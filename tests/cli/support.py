@@ -1,0 +1,108 @@
+"""An API that says what a test wants it to say, over real HTTP."""
+
+import json
+import threading
+from collections import defaultdict, deque
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+Json = dict[str, Any]
+
+VIEW_ID = "9b8f3722-e88b-4e4b-9378-dcff5c2b584b"
+VIEWS = "warehouse_saved_queries/"
+OF_VIEW = f"{VIEWS}{VIEW_ID}/"
+HISTORY = f"{OF_VIEW}run_history/"
+
+
+class CannedApi:
+    """Answers each path with what it was told, in turn; the last answer is given again and again."""
+
+    def __init__(self) -> None:
+        self._answers: dict[tuple[str, str], deque[tuple[int, bytes]]] = defaultdict(deque)
+        self.requests: list[tuple[str, str, Json | None]] = []
+        self.headers: list[dict[str, str]] = []
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                api.answer(self)
+
+            def do_POST(self) -> None:
+                api.answer(self)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.env = {"MATVIEW_API_URL": self.url, "MATVIEW_API_KEY": "mv_key", "MATVIEW_PROJECT_ID": "7"}
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def will_say(self, method: str, path: str, *bodies: object, status: int = 200) -> None:
+        """Answer with these; a body that is bytes is sent as it is."""
+        for body in bodies:
+            raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+            self._answers[method, f"/api/projects/7/{path}"].append((status, raw))
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        length = int(request.headers.get("Content-Length", 0))
+        sent = json.loads(request.rfile.read(length)) if length else None
+        path = request.path.split("?")[0]
+        self.requests.append((request.command, request.path, sent))
+        self.headers.append(dict(request.headers))
+        answers = self._answers[request.command, path] or deque([(404, b'{"detail": "Not found."}')])
+        status, body = answers.popleft() if len(answers) > 1 else answers[0]
+        request.send_response(status)
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+
+    def posted(self) -> list[Json | None]:
+        return [body for method, _, body in self.requests if method == "POST"]
+
+
+def page(*results: Json, more: bool = False) -> Json:
+    return {"count": len(results), "next": "http://elsewhere/" if more else None, "previous": None, "results": results}
+
+
+def view(**given: object) -> Json:
+    return {
+        "id": VIEW_ID,
+        "name": "sales",
+        "status": None,
+        "sync_frequency": "24hour",
+        "is_materialized": True,
+        "last_run_at": None,
+        "latest_error": None,
+        **given,
+    }
+
+
+def run(number: int, status: str, **given: object) -> Json:
+    """A run whose id ends in that number."""
+    over = status != "Running"
+    return {
+        "id": f"00000000-0000-0000-0000-{number:012}",
+        "status": status,
+        "trigger": "api",
+        "started_at": "2026-01-01T10:00:00.123456Z",
+        "duration_seconds": 1.25 if over else None,
+        "rows": 1234 if status == "Completed" else None,
+        "bytes": 5678 if status == "Completed" else None,
+        "error": "Out of luck" if status == "Failed" else None,
+        "progress": None,
+        **given,
+    }
+
+
+def history(*runs: Json) -> Json:
+    return {"run_history": list(runs)}
