@@ -128,11 +128,11 @@ class Tenant:
                     "SELECT s.location, s.files FROM snapshots s JOIN saved_queries v ON v.current_snapshot_id = s.id "
                     f"WHERE v.id = '{view['id']}'"
                 )
-                location, files = found.one()
+                (row,) = found.all()
         finally:
             await database.close()
-        folder = self.data_dir / "snapshots" / location
-        return [row for file in files for row in pq.read_table(folder / file["name"]).to_pylist()]
+        folder = self.data_dir / "snapshots" / row.location
+        return [one for file in row.files for one in pq.read_table(folder / file["name"]).to_pylist()]
 
 
 @asynccontextmanager

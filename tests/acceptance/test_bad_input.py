@@ -132,9 +132,9 @@ async def test_a_body_that_is_not_json_is_refused(tenant: Tenant) -> None:
     for body in (b"{", b"name=x", b"\xff\xfe", b'{"name": NaNope}'):
         answer = await tenant.http.post(VIEWS, content=body, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (400, "parse_error"), body
-    for json in ([], "x", 7, None):
-        answer = await tenant.http.post(VIEWS, json=json)
-        assert answer.status_code == 400, json
+    for body in (b"[]", b'"x"', b"7", b"null", b""):
+        answer = await tenant.http.post(VIEWS, content=body, headers=headers)
+        assert answer.status_code == 400, body
     assert (await tenant.call("GET", VIEWS))["count"] == 0
 
 

@@ -15,7 +15,7 @@ from tests.support import ENDLESS, Tenant, until, write_parquet
 TEMPORAL = Path(sysconfig.get_path("scripts")) / "temporal"
 
 
-def printed_by(command: list[str | Path]) -> str:
+def printed_by(*command: str | Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
@@ -65,14 +65,14 @@ async def test_temporal_lists_one_schedule_of_24_hours_for_each_materialized_vie
 
     async def ours() -> list[str] | None:
         ids = {f"materialize/{view['id']}" for view in views}
-        listed = json.loads(await asyncio.to_thread(printed_by, [TEMPORAL, "schedule", "list", *at]))
+        listed = json.loads(await asyncio.to_thread(printed_by, TEMPORAL, "schedule", "list", *at))
         found = [schedule["scheduleId"] for schedule in listed if schedule["scheduleId"] in ids]
         return found if len(found) >= 3 else None
 
     assert sorted(await until(ours, "three schedules")) == sorted(f"materialize/{view['id']}" for view in views)
     for view in views:
-        command = [TEMPORAL, "schedule", "describe", *at, "--schedule-id", f"materialize/{view['id']}"]
-        schedule = json.loads(await asyncio.to_thread(printed_by, command))["schedule"]
+        told = ["schedule", "describe", *at, "--schedule-id", f"materialize/{view['id']}"]
+        schedule = json.loads(await asyncio.to_thread(printed_by, TEMPORAL, *told))["schedule"]
         (interval,) = schedule["spec"]["interval"]
         assert interval["interval"] == "86400s"
         assert schedule["policies"]["overlapPolicy"] == "SCHEDULE_OVERLAP_POLICY_SKIP"

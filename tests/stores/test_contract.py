@@ -31,7 +31,8 @@ async def write(store: SnapshotStore, location: str = LOCATION, rows: int = 3) -
 
 
 def read(store: SnapshotStore, location: str = LOCATION) -> list[int]:
-    return pq.read_table(store.locate(location, "data_0.parquet"))["a"].to_pylist()
+    found: list[int] = pq.read_table(store.locate(location, "data_0.parquet"))["a"].to_pylist()
+    return found
 
 
 async def test_what_was_written_is_read_where_it_was_sealed(store: SnapshotStore) -> None:

@@ -1,0 +1,230 @@
+"""DuckDB as an engine. DuckDB itself is never loaded here: it runs in child processes."""
+
+import asyncio
+import contextlib
+import re
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from orchestrator.engines.base import Written
+from orchestrator.engines.process import Child, settle
+from orchestrator.model.errors import (
+    EngineCrashed,
+    InputMissing,
+    InvalidQuery,
+    InvalidSource,
+    OrchestratorError,
+    OutOfMemory,
+    QueryFailed,
+    QueryRefused,
+    QueryTimedOut,
+    StoreUnavailable,
+)
+from orchestrator.model.run import Progress, Relation, RunPlan
+from orchestrator.model.snapshot import Column, SnapshotFile
+from orchestrator.model.source_table import SourceFormat
+
+ANALYSIS_SECONDS = 10.0
+_ERRORS: dict[str, type[OrchestratorError]] = {
+    error.code: error
+    for error in (
+        EngineCrashed,
+        InputMissing,
+        InvalidQuery,
+        InvalidSource,
+        OutOfMemory,
+        QueryFailed,
+        QueryRefused,
+        StoreUnavailable,
+    )
+}
+_UNITS = {"K": 1, "M": 2, "G": 3, "T": 4}
+
+
+class DuckDBEngine:
+    """Runs each query in a process of its own, and everything that only looks at SQL in one process that stays.
+
+    `source_roots` are the folders below which source tables may read files. `memory_limit` (such as "2GB") and
+    `threads` hold for each query. `temp_dir` is where queries spill what does not fit into memory; it is made if it
+    does not exist. A query's process may take twice its memory limit and 1 GiB of address space, since DuckDB does not
+    count all that it uses.
+    """
+
+    def __init__(
+        self,
+        *,
+        source_roots: Sequence[Path],
+        memory_limit: str,
+        threads: int,
+        temp_dir: Path,
+        analysis_seconds: float = ANALYSIS_SECONDS,
+    ) -> None:
+        self._source_roots = [str(root) for root in source_roots]
+        self._limits = {"memory_limit": memory_limit, "threads": str(threads)}
+        self._address_space = 2 * memory_bytes(memory_limit) + (1 << 30)
+        self._temp_dir = temp_dir.absolute()
+        self._analysis_seconds = analysis_seconds
+        self._turn = asyncio.Lock()
+        self._analyst: Child | None = None
+        self._writers: set[Child] = set()
+
+    async def start(self) -> None:
+        """Start the process that looks at SQL, and with it the server from which all others are forked."""
+        await self.references("SELECT 1")
+
+    async def close(self) -> None:
+        """End every process that this engine started. Queries that run fail with EngineCrashed."""
+        for child in [*self._writers]:
+            await child.end()
+        await self._drop_analyst()
+
+    async def references(self, sql: str) -> tuple[str, ...]:
+        """See Engine."""
+        return tuple(await self._analyse({"job": "references", "sql": sql}, self._too_complex()))
+
+    async def describe(self, sql: str, tables: Mapping[str, Sequence[Column]]) -> tuple[Column, ...]:
+        """See Engine. The columns of a PIVOT that come from the data cannot be told: only its others are given."""
+        stubs = {name: _pairs(columns) for name, columns in tables.items()}
+        return _columns(await self._analyse({"job": "describe", "sql": sql, "tables": stubs}, self._too_complex()))
+
+    async def describe_source(self, url_pattern: str, source_format: SourceFormat) -> tuple[Column, ...]:
+        """See Engine."""
+        request = {"job": "describe_source", "url_pattern": url_pattern, "format": source_format.value}
+        limit = _seconds(self._analysis_seconds)
+        too_slow = InvalidSource(f"{url_pattern} could not be read within {limit}.", attr="url_pattern")
+        return _columns(await self._analyse({**request, "source_roots": self._source_roots}, too_slow))
+
+    async def write(
+        self,
+        plan: RunPlan,
+        locate: Callable[[str, str], str],
+        target: Path,
+        on_progress: Callable[[Progress], None],
+    ) -> Written:
+        """See Engine. The files are not flushed to disk here."""
+        scratch = self._temp_dir / f"run-{uuid4().hex}"
+        request = {
+            "job": "write",
+            "sql": plan.sql,
+            "relations": [_relation(relation, locate) for relation in plan.relations],
+            "source_roots": self._source_roots,
+            "target": str(target),
+            "limits": {**self._limits, "temp_directory": str(scratch)},
+            "marks": {
+                "run_id": str(plan.run_id),
+                "saved_query_id": str(plan.saved_query_id),
+                "revision_id": str(plan.revision_id),
+            },
+        }
+        clock = asyncio.timeout(plan.timeout_seconds)
+        try:
+            await settle(asyncio.to_thread(scratch.mkdir, parents=True))
+            async with clock:
+                return await self._write(request, on_progress)
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            raise QueryTimedOut(f"The query ran longer than {_seconds(plan.timeout_seconds)}.") from None
+        finally:
+            await settle(asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True))
+
+    async def _write(self, request: dict[str, Any], on_progress: Callable[[Progress], None]) -> Written:
+        began = time.monotonic()
+        child = await Child.start(self._address_space)
+        self._writers.add(child)
+        status: int | None = None
+        try:
+            answer = await _exchange(child, request)
+            while answer and "percent" in answer:
+                on_progress(Progress(percent=answer["percent"], elapsed_seconds=time.monotonic() - began))
+                answer = await child.receive()
+        finally:
+            self._writers.discard(child)
+            status = await child.end()
+        return _written(_result(answer, status))
+
+    def _too_complex(self) -> InvalidQuery:
+        limit = _seconds(self._analysis_seconds)
+        return InvalidQuery(f"Invalid query: it is too complex to analyse within {limit}.", attr="query")
+
+    async def _analyse(self, request: dict[str, Any], too_slow: OrchestratorError) -> Any:  # noqa: ANN401 - JSON
+        # Nothing that is only looked at may spill to disk.
+        request = {**request, "limits": {**self._limits, "temp_directory": ""}}
+        async with self._turn:
+            answer, status = None, None
+            try:
+                async with asyncio.timeout(self._analysis_seconds):
+                    if self._analyst is None:
+                        self._analyst = await Child.start(self._address_space)
+                    answer = await _exchange(self._analyst, request)
+            except TimeoutError:
+                raise too_slow from None
+            finally:
+                # Without an answer, or with a broken DuckDB, whoever asks next would be answered wrongly.
+                if answer is None or answer.get("error") == EngineCrashed.code:
+                    status = await self._drop_analyst()
+            return _result(answer, status)
+
+    async def _drop_analyst(self) -> int | None:
+        child, self._analyst = self._analyst, None
+        return await child.end() if child else None
+
+
+def memory_bytes(size: str) -> int:
+    """The bytes of a size as DuckDB writes it, such as "2GB" or "512MiB". Raises ValueError for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT])(i?)B", size.strip(), re.IGNORECASE)
+    if not match:
+        raise ValueError(f"{size!r} is not a size in memory: write it like 2GB.")
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** _UNITS[match[2].upper()])
+
+
+async def _exchange(child: Child, request: dict[str, Any]) -> dict[str, Any] | None:
+    with contextlib.suppress(OSError):
+        await child.send(request)
+    return await child.receive()
+
+
+def _result(answer: dict[str, Any] | None, status: int | None) -> Any:  # noqa: ANN401 - JSON
+    """The result in an answer, or its error raised. No answer means that the process died; `status` says of what."""
+    if answer is None:
+        raise EngineCrashed(f"The process that ran the query ended unexpectedly (exit status {status}).")
+    if "error" in answer:
+        raise _ERRORS[answer["error"]](answer["message"], attr=answer["attr"])
+    return answer["ok"]
+
+
+def _relation(relation: Relation, locate: Callable[[str, str], str]) -> dict[str, Any]:
+    known: dict[str, Any] = {"kind": relation.kind, "name": relation.name}
+    if relation.kind == "source":
+        columns = _pairs(relation.columns)
+        return known | {"format": relation.format.value, "url_pattern": relation.url_pattern, "columns": columns}
+    if relation.kind == "snapshot":
+        return known | {"paths": [locate(relation.location, file.name) for file in relation.files]}
+    return known | {"sql": relation.sql}
+
+
+def _pairs(columns: Sequence[Column]) -> list[tuple[str, str]]:
+    return [(column.name, column.duckdb_type) for column in columns]
+
+
+def _columns(pairs: Sequence[tuple[str, str]]) -> tuple[Column, ...]:
+    return tuple(Column(name=name, duckdb_type=kind) for name, kind in pairs)
+
+
+def _written(result: dict[str, Any]) -> Written:
+    files = tuple(SnapshotFile(name=name, rows=rows, bytes=size) for name, rows, size in result["files"])
+    return Written(
+        files=files,
+        rows=sum(file.rows for file in files),
+        bytes=sum(file.bytes for file in files),
+        columns=_columns(result["columns"]),
+        engine_version=result["engine_version"],
+    )
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:g} second{'' if seconds == 1 else 's'}"

@@ -1,0 +1,10 @@
+"""Where a child process begins. Apart, so that the parent can name it without loading DuckDB."""
+
+import socket
+
+
+def serve(sock: socket.socket, address_space: int) -> None:
+    """Run the child until its parent lets it go."""
+    from orchestrator.engines.child import main  # noqa: PLC0415 - DuckDB is loaded by children only
+
+    main(sock, address_space)

@@ -1,0 +1,58 @@
+"""What DuckDB's exceptions mean to the program, and their messages without the noise."""
+
+import re
+from collections.abc import Mapping
+
+import duckdb
+
+from orchestrator.model.errors import (
+    EngineCrashed,
+    OrchestratorError,
+    OutOfMemory,
+    QueryFailed,
+    QueryRefused,
+    StoreUnavailable,
+)
+
+_MAX_LENGTH = 2000
+# DuckDB quotes the text it ran, which is ours around the author's: its line numbers would mislead.
+_QUOTE = re.compile(r"\s*\n\s*LINE \d+: .*\Z", re.DOTALL)
+# Advice about settings that an author cannot change.
+_ADVICE = re.compile(r"\n(?:\s*\n.*|The search space used was.*|Possible solutions.*)\Z", re.DOTALL)
+_CSV_FILE = re.compile(r"\n\s*file = (\S.*)")
+
+
+def readable(error: duckdb.Error) -> str:
+    """DuckDB's message, without the quoted statement and without advice on settings."""
+    message = _QUOTE.sub("", str(error)).strip()
+    if "CSV" in message or isinstance(error, duckdb.OutOfMemoryException):
+        file = _CSV_FILE.search(message)
+        message = _ADVICE.sub("", message) + (f" (file {file[1]})" if file else "")
+    return message[:_MAX_LENGTH]
+
+
+def failure(error: Exception, memory_limit: str) -> OrchestratorError:
+    """The program's error for what a query raised.
+
+    DuckDB's InvalidInputException covers both the author's mistakes and damaged data: neither gets better by itself,
+    so it is a failed query like any other.
+    """
+    if isinstance(error, OrchestratorError):
+        return error
+    if isinstance(error, (duckdb.OutOfMemoryException, MemoryError)):
+        detail = f": {readable(error)}" if isinstance(error, duckdb.Error) else ""
+        return OutOfMemory(f"The query needs more memory than it may use ({memory_limit}){detail}")
+    if isinstance(error, duckdb.PermissionException):
+        return QueryRefused(readable(error))
+    if isinstance(error, (duckdb.IOException, OSError)):
+        return StoreUnavailable(readable(error) if isinstance(error, duckdb.Error) else error.strerror)
+    if isinstance(error, duckdb.Error) and not isinstance(error, (duckdb.InternalException, duckdb.FatalException)):
+        return QueryFailed(readable(error))
+    return EngineCrashed(f"The process that ran the query failed: {type(error).__name__}.")
+
+
+def without_paths(message: str, labels: Mapping[str, str]) -> str:
+    """`message` with each path of `labels` replaced by its label: where files lie is nobody's business."""
+    for path in sorted(labels, key=len, reverse=True):
+        message = message.replace(path, labels[path])
+    return message

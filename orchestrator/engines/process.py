@@ -1,0 +1,133 @@
+"""The parent's side of a child process: starting it, talking to it, and making sure that it is gone."""
+
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import socket
+import threading
+from collections.abc import Awaitable
+from typing import Any, Self, TypeVar
+
+from orchestrator.engines.entry import serve
+
+T = TypeVar("T")
+
+GRACE_SECONDS = 0.3
+_PRELOADED = ["orchestrator.engines.child", "orchestrator.engines.entry"]
+_CONTEXT = multiprocessing.get_context("forkserver")
+# multiprocessing keeps one list of its children, and reading an exit status twice loses it.
+_LOCK = threading.Lock()
+
+
+async def settle(work: Awaitable[T]) -> T:
+    """Wait until `work` has ended, even if this task is cancelled meanwhile; the cancellation is raised after that."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled:
+        with contextlib.suppress(Exception):
+            task.result()
+        raise cancelled
+    return task.result()
+
+
+class Child:
+    """A process that does one request at a time. `end` must be called, whatever happens, as often as you like."""
+
+    def __init__(self, address_space: int) -> None:
+        """Nothing is started yet. `address_space` bounds the memory of the process, in bytes."""
+        self._ours, self._theirs = socket.socketpair()
+        self._ours.setblocking(False)
+        self._process = _CONTEXT.Process(target=serve, args=(self._theirs, address_space), daemon=True)
+        self._buffer = b""
+        self._ending: asyncio.Future[int | None] | None = None
+
+    @classmethod
+    async def start(cls, address_space: int) -> Self:
+        """A child that runs. If this is cancelled, none is left behind."""
+        child = cls(address_space)
+        try:
+            await settle(asyncio.to_thread(child._launch))
+        except BaseException:
+            await child.end()
+            raise
+        return child
+
+    @property
+    def pid(self) -> int | None:
+        """The id of the process."""
+        return self._process.pid
+
+    async def send(self, message: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
+        """Send a message. Raises OSError if the child is gone."""
+        await asyncio.get_running_loop().sock_sendall(self._ours, json.dumps(message).encode() + b"\n")
+
+    async def receive(self) -> dict[str, Any] | None:
+        """The next message, or None if the child is gone."""
+        loop = asyncio.get_running_loop()
+        while b"\n" not in self._buffer:
+            try:
+                chunk = await loop.sock_recv(self._ours, 1 << 16)
+            except OSError:
+                chunk = b""
+            if not chunk:
+                return None
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+    async def end(self) -> int | None:
+        """Hang up, which ends the child, kill it if it has not ended soon, and return its exit status once reaped.
+
+        The status is negative for a signal, None if the process never ran. Cancelling waits for the end all the same.
+        """
+        if self._ending is None:
+            self._ending = asyncio.ensure_future(self._end())
+        return await settle(self._ending)
+
+    async def _end(self) -> int | None:
+        try:
+            if self._process.pid is None:
+                return None
+            with contextlib.suppress(OSError):
+                self._ours.shutdown(socket.SHUT_RDWR)
+            if not await self._gone(GRACE_SECONDS):
+                self._process.kill()
+                await self._gone(None)
+            return await asyncio.to_thread(self._reap)
+        finally:
+            self._ours.close()
+            self._theirs.close()
+
+    async def _gone(self, within: float | None) -> bool:
+        """Whether the process ends within so many seconds. Its sentinel is readable from then on."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        sentinel = self._process.sentinel
+        loop.add_reader(sentinel, ended.set)
+        try:
+            await asyncio.wait_for(ended.wait(), within)
+        except TimeoutError:
+            return False
+        finally:
+            loop.remove_reader(sentinel)
+        return True
+
+    def _launch(self) -> None:
+        with _LOCK:
+            _CONTEXT.set_forkserver_preload(_PRELOADED)
+            self._process.start()
+        self._theirs.close()
+
+    def _reap(self) -> int | None:
+        with _LOCK:
+            self._process.join()
+            status = self._process.exitcode
+            self._process.close()
+        return status

@@ -1,0 +1,120 @@
+"""A DuckDB connection that can reach exactly what it was given, and the tables that a query finds in it."""
+
+# ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations, pairwise
+
+import duckdb
+
+from orchestrator.engines.parquet_types import literal, quoted, storable
+from orchestrator.engines.statement import Select
+
+_CONFIG = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "allow_community_extensions": "false",
+    "allow_persistent_secrets": "false",
+    "python_enable_replacements": "false",
+    # Rows without an ORDER BY have no order to keep, and keeping it takes a third more time and twice the memory.
+    "preserve_insertion_order": "false",
+}
+# Sees only names of its own, so that no table of a project can be meant by it.
+_DEFAULT = "memory.main"
+_MAX_PARTS = 3
+
+
+def open_session(
+    limits: Mapping[str, str], *, files: Iterable[str] = (), folder: str | None = None
+) -> duckdb.DuckDBPyConnection:
+    """A locked in-memory connection that can read `files` and write below `folder`, and touch nothing else.
+
+    `limits` are DuckDB's settings of that name: memory_limit, threads, temp_directory.
+    """
+    connection = duckdb.connect(":memory:", config={**_CONFIG, **limits})
+    paths = [*files, *([folder] if folder else [])]
+    connection.execute("SET enable_progress_bar = true")
+    connection.execute("SET enable_progress_bar_print = false")
+    # A cast from text to TIMESTAMPTZ must not depend on where the server stands.
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute(f"SET allowed_paths = [{', '.join(map(literal, paths))}]")
+    connection.execute(f"SET allowed_directories = [{literal(folder + '/') if folder else ''}]")
+    # In this order: once external access is off, the two lists cannot be set.
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+class Names:
+    """Creates relations such that `a.b.c`, in whatever way a query writes it, finds the one of that name.
+
+    DuckDB reads `a.b.c` as catalog, schema, table, and `"a.b".c` as something else. A relation stands under its full
+    name in the default schema, and an alias of it wherever else one of the `texts` may look: for two and three parts
+    in an attached empty database that has the name of the first part.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, texts: Iterable[str]) -> None:
+        self._connection = connection
+        self._text = "\n".join(texts).lower()
+        self._catalogs: set[str] = set()
+
+    def create(self, name: str, select: str) -> None:
+        """Make `name` stand for `select`, which is bound here, in the default schema, where its own names are found."""
+        base = f"{_DEFAULT}.{quoted(name)}"
+        self._connection.execute(f"CREATE VIEW {base} AS {select}")
+        for parts in self._spellings(name):
+            catalog, table = parts[0], parts[-1]
+            schema = parts[1] if len(parts) == _MAX_PARTS else "main"
+            self._make_room(catalog, schema)
+            alias = ".".join(map(quoted, (catalog, schema, table)))
+            self._connection.execute(f"CREATE VIEW {alias} AS SELECT * FROM {base}")
+
+    def create_query(self, name: str, select: Select) -> None:
+        """Make `name` stand for a query's result, in the types that a snapshot of it would have.
+
+        A PIVOT whose columns come from its data cannot be a view in DuckDB: its result is kept as a table instead.
+        """
+        text = select.text
+        if select.pivots:
+            # No name of a project has parentheses in it.
+            table = f"{_DEFAULT}.{quoted(f'({name})')}"
+            self._connection.execute(f"CREATE TABLE {table} AS SELECT * FROM (\n{text}\n) AS q")
+            text = f"SELECT * FROM {table}"
+        self.create(name, storable(self._connection, text))
+
+    def create_empty(self, name: str, columns: Sequence[tuple[str, str]]) -> None:
+        """Make `name` stand for no rows of these columns (name and DuckDB type)."""
+        self.create(name, empty_select(columns))
+
+    def _spellings(self, name: str) -> Iterator[tuple[str, ...]]:
+        """The ways to group the parts of a name into two or three that could occur in the texts.
+
+        A group of several parts can only be written in quotes, so most are ruled out by a look at the text.
+        """
+        parts = name.split(".")
+        for count in range(2, min(len(parts), _MAX_PARTS) + 1):
+            for cuts in combinations(range(1, len(parts)), count - 1):
+                bounds = [0, *cuts, len(parts)]
+                groups = tuple(".".join(parts[a:b]) for a, b in pairwise(bounds))
+                if all("." not in g or self._is_quoted_somewhere(g) for g in groups):
+                    yield groups
+
+    def _is_quoted_somewhere(self, group: str) -> bool:
+        return f'"{group.lower()}"' in self._text or f"'{group.lower()}'" in self._text
+
+    def _make_room(self, catalog: str, schema: str) -> None:
+        if catalog.lower() not in self._catalogs:
+            self._connection.execute(f"ATTACH ':memory:' AS {quoted(catalog)}")
+            self._catalogs.add(catalog.lower())
+        self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(catalog)}.{quoted(schema)}")
+
+
+def empty_select(columns: Sequence[tuple[str, str]]) -> str:
+    """A SELECT of no rows that has these columns (name and DuckDB type)."""
+    nulls = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in columns)
+    return f"SELECT {nulls} LIMIT 0"
+
+
+def described(connection: duckdb.DuckDBPyConnection, select: str) -> list[tuple[str, str]]:
+    """The name and the DuckDB type of each column of `select`."""
+    return [(row[0], row[1]) for row in connection.execute(f"DESCRIBE {select}").fetchall()]

@@ -1,0 +1,105 @@
+"""One real engine for the folder, and short ways to run a query with it."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import duckdb
+import pytest
+
+from orchestrator.engines.base import Written
+from orchestrator.engines.duckdb import DuckDBEngine
+from orchestrator.model.run import Relation, RunPlan, SnapshotRelation, SourceRelation, ViewRelation
+from orchestrator.model.snapshot import Column
+from orchestrator.model.source_table import SourceFormat
+
+ID = UUID("018f0000-0000-7000-8000-000000000001")
+
+
+def locate(location: str, name: str) -> str:
+    return f"{location}/{name}"
+
+
+def make_plan(sql: str, relations: Sequence[Relation] = (), timeout_seconds: float = 60) -> RunPlan:
+    return RunPlan(
+        run_id=ID,
+        project_id=1,
+        saved_query_id=ID,
+        revision_id=ID,
+        name="v",
+        sql=sql,
+        relations=tuple(relations),
+        timeout_seconds=timeout_seconds,
+    )
+
+
+def view(name: str, sql: str) -> ViewRelation:
+    return ViewRelation(name=name, id=ID, sql=sql)
+
+
+def source(name: str, kind: SourceFormat, pattern: str, columns: Sequence[Column] = ()) -> SourceRelation:
+    return SourceRelation(name=name, id=ID, format=kind, url_pattern=pattern, columns=tuple(columns))
+
+
+def snapshot(name: str, location: Path, written: Written) -> SnapshotRelation:
+    return SnapshotRelation(
+        name=name, id=ID, snapshot_id=ID, location=str(location), files=written.files, columns=written.columns
+    )
+
+
+class Result:
+    """What a query wrote, and the folder it wrote to."""
+
+    def __init__(self, written: Written, folder: Path) -> None:
+        self.written = written
+        self.folder = folder
+
+    @property
+    def types(self) -> list[str]:
+        return [column.duckdb_type for column in self.written.columns]
+
+    @property
+    def names(self) -> list[str]:
+        return [column.name for column in self.written.columns]
+
+    def rows(self, what: str = "*") -> list[tuple[Any, ...]]:
+        with duckdb.connect() as connection:
+            return connection.execute(f"SELECT {what} FROM read_parquet('{self.folder}/*.parquet')").fetchall()
+
+
+Run = Callable[..., Awaitable[Result]]
+
+
+@pytest.fixture(scope="session")
+def roots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sources")
+
+
+@pytest.fixture
+def data(roots: Path) -> Path:
+    """An empty folder below the folder that source tables may read."""
+    folder = roots / uuid4().hex
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(scope="session")
+async def engine(roots: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DuckDBEngine]:
+    scratch = tmp_path_factory.mktemp("scratch")
+    engine = DuckDBEngine(source_roots=[roots], memory_limit="500MB", threads=2, temp_dir=scratch)
+    await engine.start()
+    yield engine
+    await engine.close()
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.fixture
+def run(engine: DuckDBEngine, tmp_path: Path) -> Run:
+    async def run_query(sql: str, relations: Sequence[Relation] = (), timeout_seconds: float = 60) -> Result:
+        folder = tmp_path / uuid4().hex
+        folder.mkdir()
+        plan = make_plan(sql, relations, timeout_seconds)
+        return Result(await engine.write(plan, locate, folder, lambda _: None), folder)
+
+    return run_query

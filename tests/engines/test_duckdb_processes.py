@@ -1,0 +1,246 @@
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.engines.base import Written
+from orchestrator.engines.duckdb import DuckDBEngine, memory_bytes
+from orchestrator.model.errors import EngineCrashed, InvalidQuery, QueryTimedOut
+from tests.engines.conftest import locate, make_plan
+
+ENDLESS = "SELECT sum(random()) AS s FROM range(1000000000000)"
+# One call of a scalar function, in which DuckDB does not look for an interrupt.
+DEAF = "SELECT length(regexp_replace(repeat('abcdefghij', 30000000 + i::INT), 'a(.)', 'b', 'g')) FROM range(1) r(i)"
+
+
+@pytest.fixture
+async def mine(tmp_path: Path) -> AsyncIterator[DuckDBEngine]:
+    """An engine whose processes nobody else uses."""
+    engine = DuckDBEngine(
+        source_roots=[], memory_limit="1GB", threads=1, temp_dir=tmp_path / "scratch", analysis_seconds=5
+    )
+    yield engine
+    await engine.close()
+
+
+def start(engine: DuckDBEngine, tmp_path: Path, sql: str, timeout_seconds: float = 60) -> asyncio.Task[Written]:
+    target = tmp_path / "target"
+    target.mkdir()
+    return asyncio.create_task(engine.write(make_plan(sql, (), timeout_seconds), locate, target, lambda _: None))
+
+
+async def pid_of_writer(engine: DuckDBEngine) -> int:
+    for _ in range(200):
+        await asyncio.sleep(0.05)
+        if engine._writers:
+            (child,) = engine._writers
+            await asyncio.sleep(0.5)
+            assert child.pid
+            return child.pid
+    raise AssertionError("no query was started")
+
+
+def lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def open_files() -> set[str]:
+    return {str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.exists()}
+
+
+@pytest.mark.parametrize("sql", [ENDLESS, DEAF], ids=["endless", "deaf"])
+async def test_cancelling_ends_the_process_before_it_returns(mine: DuckDBEngine, tmp_path: Path, sql: str) -> None:
+    task = start(mine, tmp_path, sql)
+    pid = await pid_of_writer(mine)
+    began = time.monotonic()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not lives(pid)
+    assert time.monotonic() - began < 5
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+async def test_a_process_that_does_not_listen_is_killed(mine: DuckDBEngine, tmp_path: Path) -> None:
+    task = start(mine, tmp_path, ENDLESS)
+    pid = await pid_of_writer(mine)
+    os.kill(pid, signal.SIGSTOP)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not lives(pid)
+
+
+async def test_cancelling_while_the_process_starts_leaves_none(mine: DuckDBEngine, tmp_path: Path) -> None:
+    await mine.start()
+    for n in range(20):
+        target = tmp_path / f"target{n}"
+        target.mkdir()
+        task = asyncio.create_task(mine.write(make_plan(ENDLESS), locate, target, lambda _: None))
+        await asyncio.sleep(n * 0.002)
+        task.cancel()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert not mine._writers
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+async def test_a_time_out_ends_the_process(mine: DuckDBEngine, tmp_path: Path) -> None:
+    task = start(mine, tmp_path, DEAF, timeout_seconds=1.5)
+    pid = await pid_of_writer(mine)
+    with pytest.raises(QueryTimedOut, match=r"longer than 1\.5 seconds"):
+        await task
+    assert not lives(pid)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+async def test_a_process_that_dies_is_a_crash(mine: DuckDBEngine, tmp_path: Path, number: signal.Signals) -> None:
+    task = start(mine, tmp_path, ENDLESS)
+    os.kill(await pid_of_writer(mine), number)
+    with pytest.raises(EngineCrashed, match=f"exit status -{int(number)}"):
+        await task
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+async def test_a_spilling_query_leaves_no_file_when_it_is_killed(tmp_path: Path) -> None:
+    engine = DuckDBEngine(source_roots=[], memory_limit="200MB", threads=2, temp_dir=tmp_path / "scratch")
+    task = start(engine, tmp_path, "SELECT random() AS a, md5(i::VARCHAR) AS b FROM range(90000000) r(i) ORDER BY 1, 2")
+    pid = await pid_of_writer(engine)
+    for _ in range(400):
+        if task.done() or any((tmp_path / "scratch").glob("*/*")):
+            break
+        await asyncio.sleep(0.05)
+    assert any((tmp_path / "scratch").glob("*/*"))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await engine.close()
+    assert not lives(pid)
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+async def test_the_analysis_process_is_replaced_when_it_dies(mine: DuckDBEngine) -> None:
+    assert await mine.references("SELECT * FROM t") == ("t",)
+    assert mine._analyst
+    assert mine._analyst.pid
+    os.kill(mine._analyst.pid, signal.SIGSTOP)
+    waiting = asyncio.create_task(mine.references("SELECT * FROM t"))
+    await asyncio.sleep(0.1)
+    os.kill(mine._analyst.pid, signal.SIGKILL)
+    with pytest.raises(EngineCrashed):
+        await waiting
+    assert await mine.references("SELECT * FROM t") == ("t",)
+
+
+async def test_a_statement_that_takes_too_long_to_analyse_is_invalid(mine: DuckDBEngine) -> None:
+    assert await mine.references("SELECT * FROM t") == ("t",)
+    mine._analysis_seconds = 1
+    with pytest.raises(InvalidQuery, match="too complex to analyse within 1 second"):
+        await mine.describe("PIVOT (SELECT i AS k, 1 AS v FROM range(100000000000) r(i)) ON k USING sum(v)", {})
+    mine._analysis_seconds = 10
+    assert await mine.references("SELECT * FROM t") == ("t",)
+
+
+async def test_cancelled_analysis_does_not_answer_the_next_one(mine: DuckDBEngine) -> None:
+    assert await mine.references("SELECT * FROM a") == ("a",)
+    for n in range(5):
+        task = asyncio.create_task(mine.references("SELECT * FROM b"))
+        await asyncio.sleep(0.0002 * n)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert await asyncio.gather(*(mine.references(f"SELECT * FROM t{n}") for n in range(5))) == [
+        (f"t{n}",) for n in range(5)
+    ]
+
+
+async def test_closing_ends_running_queries(mine: DuckDBEngine, tmp_path: Path) -> None:
+    task = start(mine, tmp_path, ENDLESS)
+    pid = await pid_of_writer(mine)
+    await mine.close()
+    with pytest.raises(EngineCrashed):
+        await task
+    assert not lives(pid)
+
+
+async def test_nothing_is_left_open(mine: DuckDBEngine, tmp_path: Path) -> None:
+    async def one(n: int) -> None:
+        target = tmp_path / f"t{n}"
+        target.mkdir()
+        await mine.write(make_plan("SELECT 1"), locate, target, lambda _: None)
+
+    await one(0)
+    files, threads = open_files(), threading.active_count()
+    await asyncio.gather(*(one(n) for n in range(1, 9)))
+    assert len(open_files() - files) == 0
+    assert threading.active_count() <= threads + 8  # the loop's own pool, which it keeps
+
+
+PARENT = """
+import asyncio, sys
+from pathlib import Path
+from orchestrator.engines.duckdb import DuckDBEngine
+from tests.engines.conftest import locate, make_plan
+
+async def main(folder: Path) -> None:
+    engine = DuckDBEngine(source_roots=[], memory_limit="1GB", threads=1, temp_dir=folder / "scratch")
+    await engine.start()
+    (folder / "target").mkdir()
+    writing = asyncio.create_task(engine.write(make_plan(sys.argv[2]), locate, folder / "target", lambda _: None))
+    while not engine._writers:
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(0.5)
+    print(engine._analyst.pid, *(child.pid for child in engine._writers), flush=True)
+    await writing
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize("sql", [ENDLESS, DEAF], ids=["endless", "deaf"])
+def test_no_process_outlives_a_parent_that_is_killed(tmp_path: Path, sql: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path), sql], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(pids) == 2
+        assert all(map(lives, pids))
+        parent.kill()
+    for _ in range(100):
+        if not any(map(lives, pids)):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{pids} still live")
+
+
+def test_the_parent_never_loads_duckdb() -> None:
+    code = "import sys, orchestrator.engines.duckdb; sys.exit('_duckdb' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_child_loads_neither_pydantic_nor_temporal_nor_asyncio() -> None:
+    code = (
+        "import sys, orchestrator.engines.child, orchestrator.engines.entry; "
+        "sys.exit(bool({'pydantic', 'temporalio', 'asyncio', 'sqlglot'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_sizes_are_read_as_duckdb_writes_them() -> None:
+    assert memory_bytes("2GB") == 2_000_000_000
+    assert memory_bytes("1.5 GiB") == 1_610_612_736
+    assert memory_bytes("512mb") == 512_000_000
+    with pytest.raises(ValueError, match="is not a size in memory"):
+        memory_bytes("lots")
