@@ -20,9 +20,11 @@ def check_name(name: str, noun: str = "view") -> str:
             f"{noun.capitalize()} names can only contain letters, numbers, '_', '.', or '$'.",
             attr="name",
         )
-    namespace = name_key(name).split(".", maxsplit=1)[0]
-    if "." in name and namespace in _RESERVED:
-        raise InvalidName(f"{name} is not a valid {noun} name. The namespace '{namespace}' is reserved.", attr="name")
+    for namespace in name_key(name).split(".")[:-1]:
+        if namespace in _RESERVED:
+            raise InvalidName(
+                f"{name} is not a valid {noun} name. The namespace '{namespace}' is reserved.", attr="name"
+            )
     return name
 
 

@@ -26,7 +26,9 @@ def test_a_name_of_more_than_128_characters_is_refused() -> None:
         check_name("x" * 129)
 
 
-@pytest.mark.parametrize("name", ["system.x", "information_schema.tables", "SYSTEM.x", "main.x", "temp.x"])
+@pytest.mark.parametrize(
+    "name", ["system.x", "information_schema.tables", "SYSTEM.x", "main.x", "temp.x", "x.pg_catalog.y"]
+)
 def test_reserved_namespaces_are_refused(name: str) -> None:
     with pytest.raises(InvalidName, match="is reserved"):
         check_name(name)

@@ -1,6 +1,7 @@
 """Record the histories that `test_replay.py` replays, from real runs on a stack of their own."""
 
 import asyncio
+import json
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -113,7 +114,18 @@ class Recorder:
 
     async def _save(self, name: str, workflow_id: str) -> None:
         history = await self._client.get_workflow_handle(workflow_id).fetch_history()
-        (HISTORIES / f"{name}.json").write_text(history.to_json() + "\n")
+        cleaned = without_traces(json.loads(history.to_json()))
+        (HISTORIES / f"{name}.json").write_text(json.dumps(cleaned, indent=1) + "\n")
+
+
+def without_traces(recorded: object) -> object:
+    """The same history without what only tells of the machine that it was recorded on."""
+    if isinstance(recorded, list):
+        return [without_traces(item) for item in recorded]
+    if isinstance(recorded, dict):
+        machine = {"stackTrace", "identity"}
+        return {key: without_traces(value) for key, value in recorded.items() if key not in machine}
+    return recorded
 
 
 if __name__ == "__main__":
