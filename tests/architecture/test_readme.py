@@ -1,0 +1,50 @@
+"""What the README says is so."""
+
+import re
+from pathlib import Path
+
+import pytest
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+
+from api import saved_queries, source_tables
+from orchestrator.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+PROMISES = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", README)
+
+
+def test_the_readme_promises_something() -> None:
+    assert len(PROMISES) > 10
+
+
+@pytest.mark.parametrize(("path", "name"), PROMISES)
+def test_every_promise_has_its_test(path: str, name: str) -> None:
+    assert f"def {name}(" in (ROOT / path).read_text()
+
+
+def routes(router: APIRouter) -> set[tuple[str, str, str]]:
+    found = set()
+    for route in router.routes:
+        assert isinstance(route, APIRoute)
+        (scope,) = {
+            scope
+            for dependency in route.dependant.dependencies
+            for inner in dependency.dependencies
+            for scope in inner.own_oauth_scopes or []
+        }
+        (method,) = route.methods
+        found.add((method, route.path.removeprefix("/api/projects/{project_id}"), scope))
+    return found
+
+
+def test_the_table_of_endpoints_is_that_of_the_code() -> None:
+    told = set(re.findall(r"^\| `(GET|POST|PATCH|PUT|DELETE) (/\S+)` \| `(\S+)` \|$", README, flags=re.MULTILINE))
+    assert told == routes(saved_queries.router) | routes(source_tables.router)
+
+
+def test_every_setting_is_in_the_example_file() -> None:
+    told = set(re.findall(rf"^(?:# )?({PREFIX}\w+)=", (ROOT / ".env.example").read_text(), flags=re.MULTILINE))
+    internal = {f"{PREFIX}READY_FILE"}
+    assert told == {PREFIX + name.upper() for name in Settings.model_fields} - internal
