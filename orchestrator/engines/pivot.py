@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import sqlglot
 from sqlglot import exp
 
-from orchestrator.engines.references import check_function, check_table_function
+from orchestrator.engines.functions import check_function, check_table_function
 from orchestrator.engines.statement import invalid
 
 

@@ -7,14 +7,8 @@ from typing import Any
 import duckdb
 
 from orchestrator.engines.failures import readable
+from orchestrator.engines.functions import check_function, check_table_function
 from orchestrator.engines.statement import Select, invalid, single_select
-
-# Everything else reads files, settings or the catalog, or names a table where no tree shows it.
-TABLE_FUNCTIONS = frozenset(
-    {"generate_series", "json_each", "json_tree", "range", "repeat", "repeat_row", "unnest"},
-)
-# Scalar functions that tell about the server or write into its log.
-_REFUSED_FUNCTIONS = frozenset({"current_setting", "write_log"})
 
 
 def references(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
@@ -31,20 +25,6 @@ def references(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
     found: list[tuple[int, str]] = []
     _walk(_tree(connection, select), frozenset(), found)
     return _unique(name for _, name in sorted(found, key=lambda item: item[0]))
-
-
-def check_table_function(name: str) -> None:
-    """Raise InvalidQuery unless a view may use the table function."""
-    if name.lower() in TABLE_FUNCTIONS:
-        return
-    advice = " Register the files as a source table and read that." if name.lower().startswith("read_") else ""
-    raise invalid(f"the table function {name}() is not allowed in a view.{advice}")
-
-
-def check_function(name: str) -> None:
-    """Raise InvalidQuery unless a view may use the scalar function."""
-    if name.lower() in _REFUSED_FUNCTIONS:
-        raise invalid(f"the function {name}() is not allowed in a view.")
 
 
 def _unique(names: Iterable[str]) -> list[str]:
