@@ -34,7 +34,7 @@ def routes(router: APIRouter) -> set[tuple[str, str, str]]:
             for inner in dependency.dependencies
             for scope in inner.own_oauth_scopes or []
         }
-        (method,) = route.methods
+        (method,) = route.methods or set()
         found.add((method, route.path.removeprefix("/api/projects/{project_id}"), scope))
     return found
 
