@@ -31,6 +31,8 @@ SELECT i AS id, i % 1000 AS k, (i * 7919) % 100003 / 7.0 AS x, (i * 104729) % 10
        i % 24 AS hour
 FROM range({rows}) t(i)
 """
+# Seldom enough that asking does not compete with the work for the processor.
+_POLL_SECONDS = 0.05
 SMALL = "SELECT i % 10 AS k, sum(i) AS total, {number} AS number FROM range(1000) t(i) GROUP BY 1"
 
 
@@ -78,7 +80,7 @@ class Api:
             history = await self._history(view_id)
             if len(history) >= runs and all(run["status"] != "Running" for run in history):
                 break
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(_POLL_SECONDS)
         if history[0]["status"] != "Completed":
             raise RuntimeError(f"a run {history[0]['status']}: {history[0]['error']}")
 
