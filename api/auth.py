@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import Depends, Request, Security
+from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPBearer
 from starlette.types import ASGIApp, Receive, Scope as ASGIScope, Send
 
@@ -18,6 +18,7 @@ from orchestrator.model.principal import Principal, Scope, User
 # For the OpenAPI document: the header itself is read by the middleware.
 _bearer = HTTPBearer(auto_error=False, description="A personal API key")
 
+_LARGEST_ID = 2**31 - 1  # what PostgreSQL's integer holds
 _OPEN = ("/api/schema/",)
 
 
@@ -57,12 +58,16 @@ def needs(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
     """A dependency that lets a request pass whose key has the scope and may be used in the project."""
 
     async def check(
-        request: Request, project_id: int, _: Annotated[object, Security(_bearer, scopes=[scope])] = None
+        request: Request,
+        project_id: Annotated[int, Path(ge=1, le=_LARGEST_ID)],
+        _: Annotated[object, Security(_bearer, scopes=[scope])] = None,
     ) -> Caller:
         principal: Principal = request.state.principal
         principal.require_project(project_id)
         principal.require(scope)
         state = request.app.state
+        if principal.project_ids is None:  # otherwise the key could not have been made for it
+            await state.access.get_project(project_id)
         return Caller(user=principal.user, project_id=project_id, library=state.library, control=state.control)
 
     return check

@@ -38,7 +38,8 @@ def _page_query(
     page_size: Annotated[int, Query(ge=1, le=1000, description="Items on a page")] = 100,
     search: Annotated[str | None, Query(description="A part of the name, in any case")] = None,
 ) -> PageQuery:
-    return PageQuery(page=page, page_size=page_size, search=search)
+    # No name holds a NUL character, and PostgreSQL would not take one.
+    return PageQuery(page=page, page_size=page_size, search=search.replace("\x00", "\ufffd") if search else None)
 
 
 AskedPage = Annotated[PageQuery, Depends(_page_query)]

@@ -1,10 +1,12 @@
 """The wire, and only the wire: what requests hold and what answers show."""
 
-from datetime import datetime
+import math
+import re
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
 from orchestrator.control import RunState, ViewState
 from orchestrator.model.principal import User
@@ -15,16 +17,38 @@ from orchestrator.model.source_table import SourceFormat, SourceTable
 
 
 def _z(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
+
+_DEEPEST = 50
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 Timestamp = Annotated[datetime, PlainSerializer(_z, return_type=str, when_used="json")]
+
+
+def check_storable(value: object, depth: int = 0) -> None:
+    """Raise ValueError for what JSON can spell and PostgreSQL cannot keep."""
+    if depth > _DEEPEST:
+        raise ValueError(f"Values may be nested {_DEEPEST} deep at the most.")
+    if isinstance(value, str) and (_UNSTORABLE.search(value)):
+        raise ValueError("Text cannot hold NUL characters or halves of surrogate pairs.")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("A number must be finite.")
+    inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in inner:
+        check_storable(item, depth + 1)
 
 
 class Wire(BaseModel):
     """Unknown fields of a request are ignored: PostHog's own client sends several that mean nothing here."""
 
     model_config = ConfigDict(extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _storable(cls, body: Any) -> Any:  # noqa: ANN401 - whatever was sent
+        check_storable(body)
+        return body
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------
@@ -43,7 +67,7 @@ class SaveView(Wire):
     edited_history_id: str | None = Field(
         default=None, description="The latest_history_id that the edit started from; needed to change a query"
     )
-    soft_update: bool | None = Field(default=None, description="Save without that check")
+    soft_update: bool = Field(default=False, description="Save without that check")
 
 
 class Materialize(Wire):

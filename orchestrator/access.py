@@ -37,6 +37,14 @@ class Access:
             raise NotAuthenticated("Invalid personal API key.")
         return principal
 
+    async def get_project(self, project_id: int) -> Project:
+        """The project of that id. Raises NotFound."""
+        async with self._database.begin() as tx:
+            project = await keys.find_project(tx, project_id)
+        if project is None:
+            raise NotFound
+        return project
+
     async def create_project(self, name: str) -> Project:
         """A new project."""
         async with self._database.begin() as tx:

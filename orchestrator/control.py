@@ -4,12 +4,13 @@ What is wanted is committed first and acted upon second, never inside one transa
 seconds, and a schedule without a wish behind it is worse than a wish that is not yet met.
 """
 
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from orchestrator.catalog import journal, runs, saved_queries
 from orchestrator.catalog.database import Database
-from orchestrator.model.base import Value
+from orchestrator.model.base import Value, now
 from orchestrator.model.errors import Invalid, NotFound, NotMaterialized, NotRunning, StillStopping, TemporalUnavailable
 from orchestrator.model.journal import Change, Verb
 from orchestrator.model.principal import User
@@ -20,6 +21,9 @@ from orchestrator.temporal.schedules import ScheduleInfo, Schedules, WantedSched
 
 # How long a cancel waits for the query to have stopped before it answers that it has not yet.
 CANCEL_WAIT = timedelta(seconds=8)
+# How long somebody who has just wanted a view may need to start its first run.
+_STARTING = timedelta(seconds=30)
+_ALIGN_TRIES = 10
 
 
 class ViewState(Value):
@@ -72,10 +76,10 @@ class Control:
         await self._schedules.find(saved_query_id)  # nothing is promised to a server that is away
         before, view = await self._want(project_id, saved_query_id, frequency, user)
         try:
-            await self._schedules.ensure(_wanted(view))
-            if not before.is_materialized:
+            await self._align(project_id, saved_query_id)
+            if _first_run_is_due(before):
                 await self._start(view, Trigger.FIRST)
-        except TemporalUnavailable:
+        except Exception:
             await self._take_back(before, view)
             raise
         return await self.show(project_id, saved_query_id)
@@ -117,9 +121,12 @@ class Control:
         except TemporalUnavailable:
             return [RunState(run=run) for run in found]
 
-    async def _get(self, project_id: int, saved_query_id: UUID) -> SavedQuery:
+    async def _find(self, project_id: int, saved_query_id: UUID) -> SavedQuery | None:
         async with self._database.begin() as tx:
-            view = await saved_queries.find(tx, project_id, saved_query_id)
+            return await saved_queries.find(tx, project_id, saved_query_id)
+
+    async def _get(self, project_id: int, saved_query_id: UUID) -> SavedQuery:
+        view = await self._find(project_id, saved_query_id)
         if view is None:
             raise NotFound
         return view
@@ -144,19 +151,30 @@ class Control:
                     user_id=user.id,
                     changes=[_frequency_change(before.sync_frequency, wanted)],
                 )
-        return before, before.model_copy(update={"sync_frequency": wanted})
+            after = await saved_queries.find(tx, project_id, saved_query_id)
+        return before, after or before
+
+    async def _align(self, project_id: int, saved_query_id: UUID) -> None:
+        """Make the schedule what the catalog wants now, whoever wanted it.
+
+        What is wanted may change while the server is being told. Everybody reads it again after acting, so the last to
+        act has acted on the last wish.
+        """
+        for _ in range(_ALIGN_TRIES):
+            view = await self._find(project_id, saved_query_id)
+            if view is not None and view.is_materialized:
+                await self._schedules.ensure(_wanted(view))
+            else:
+                await self._schedules.delete(saved_query_id)
+            if _wish(await self._find(project_id, saved_query_id)) == _wish(view):
+                return
+        raise TemporalUnavailable("The schedule is being changed by somebody else. Try again in a moment.")
 
     async def _take_back(self, before: SavedQuery, view: SavedQuery) -> None:
-        """Undo `_want` after Temporal went away in the middle, unless somebody has wanted something else since."""
-        if not before.is_materialized:
-            try:
-                await self._schedules.delete(view.id)
-            except TemporalUnavailable:
-                # It may or may not exist. Then the wish stays: doing this again completes it, and nothing is orphaned.
-                return
+        """Undo `_want` after something went away in the middle, unless somebody has wanted something since."""
         async with self._database.begin() as tx:
             current = await saved_queries.find(tx, view.project_id, view.id, lock=True)
-            if current is None or current.sync_frequency is not view.sync_frequency:
+            if _wish(before) == _wish(view) or _wish(current) != _wish(view):
                 return
             await saved_queries.set_frequency(tx, view.id, before.sync_frequency)
             await journal.append(
@@ -168,6 +186,8 @@ class Control:
                 user_id=None,
                 changes=[_frequency_change(view.sync_frequency, before.sync_frequency)],
             )
+        with suppress(TemporalUnavailable):
+            await self._align(view.project_id, view.id)
 
     async def _start(self, view: SavedQuery, trigger: Trigger, *, full_refresh: bool = False) -> bool:
         """Start a run and record it, so that whoever asks next sees it. False if one was in progress already."""
@@ -203,6 +223,21 @@ class Control:
             await journal.append(
                 tx, project_id=view.project_id, item_id=view.id, name=view.name, verb=verb, user_id=user.id
             )
+
+
+def _wish(view: SavedQuery | None) -> datetime | None:
+    """Which wish a view stands under; None once it is gone."""
+    return view.sync_frequency_set_at if view is not None else None
+
+
+def _first_run_is_due(before: SavedQuery) -> bool:
+    """Whether materializing a view that was like this has to start its first run.
+
+    Also if it was wanted a while ago and has never run: then whoever wanted it did not get as far as starting it.
+    """
+    if not before.is_materialized:
+        return True
+    return before.newest_run is None and now() - before.sync_frequency_set_at > _STARTING
 
 
 def _wanted(view: SavedQuery) -> WantedSchedule:

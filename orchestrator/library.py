@@ -29,7 +29,7 @@ class Draft(Value):
     """A view as somebody wants to save it. `edited_history_id` is the revision that they believe to be current."""
 
     name: str
-    query: Any
+    query: Any = None
     description: str | None = None
     edited_history_id: str | None = None
     soft_update: bool = False
@@ -164,6 +164,7 @@ class Library:
             revision=Revision(id=uuid4(), number=1, query=bound.query),
             columns=bound.columns,
             sync_frequency=None,
+            sync_frequency_set_at=now(),
             created_by=user,
             created_at=now(),
         )
@@ -182,6 +183,8 @@ class Library:
                 tx, view, query=bound.query, columns=bound.columns, inputs=bound.inputs, by=user.id
             )
             changes.append(Change(field="query", action="changed", before=view.revision.query, after=bound.query))
+        elif bound.query != view.revision.query:
+            await saved_queries.respell(tx, view.revision.id, bound.query)
         if "description" in draft.model_fields_set and draft.description != view.description:
             await saved_queries.describe(tx, view.id, draft.description)
             changes.append(

@@ -5,6 +5,7 @@ query, and the only one that heartbeats and can be cancelled.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,11 +19,21 @@ from orchestrator.catalog import plans, runs, saved_queries
 from orchestrator.catalog.database import Database
 from orchestrator.engines.base import Engine, Written
 from orchestrator.model.base import now
-from orchestrator.model.errors import EngineCrashed, NotFound, NotMaterialized, PlanTooLarge, QueryFailed, RunSuperseded
+from orchestrator.model.errors import (
+    EngineCrashed,
+    NotFound,
+    NotMaterialized,
+    PlanTooLarge,
+    QueryFailed,
+    RunSuperseded,
+    StoreUnavailable,
+)
 from orchestrator.model.run import Closing, Progress, RunPlan, RunRequest, RunStatus
 from orchestrator.model.snapshot import Snapshot, location_of, snapshot_id
 from orchestrator.stores.base import SnapshotStore
 from orchestrator.temporal import contract
+
+logger = logging.getLogger(__name__)
 
 # Temporal refuses payloads over 2 MB; a plan holds the SQL of every view that is evaluated inside the run.
 _LARGEST_PLAN_BYTES = 1_500_000
@@ -56,6 +67,7 @@ class Materialization:
             run = await runs.open_run(tx, request, *_workflow())
             if run.status is not RunStatus.RUNNING:
                 raise RunSuperseded
+            await runs.end_others(tx, view.id, run.id)
             await runs.set_revision(tx, run.id, view.revision.id)
             plan = RunPlan(
                 run_id=run.id,
@@ -67,7 +79,7 @@ class Materialization:
                 relations=await plans.relations(tx, view.id),
                 timeout_seconds=self.query_timeout.total_seconds(),
             )
-        if len(plan.model_dump_json()) > _LARGEST_PLAN_BYTES:
+        if len(plan.model_dump_json().encode()) > _LARGEST_PLAN_BYTES:
             raise PlanTooLarge
         return plan
 
@@ -78,11 +90,10 @@ class Materialization:
         Files of an attempt lie in a folder of its own, so that one that lives on after it was given up for lost cannot
         write into its successor's.
         """
-        attempt = activity.info().attempt
         async with self.database.begin() as tx:
-            await runs.claim_attempt(tx, plan.run_id, attempt)
+            attempt = await runs.claim_attempt(tx, plan.run_id)
         for earlier in range(1, attempt):
-            await self.store.discard(_location(plan, earlier))
+            await self._discard(_location(plan, earlier))
         location = _location(plan, attempt)
         try:
             async with _heartbeating() as progress:
@@ -91,7 +102,7 @@ class Materialization:
                 await self.store.seal(location, written.files)
         except BaseException as error:
             # A failed attempt's files serve nobody, whatever ended it. Shielded, as a cancel may come twice.
-            await asyncio.shield(self.store.discard(location))
+            await asyncio.shield(self._discard(location))
             if isinstance(error, EngineCrashed) and attempt >= _CRASHES_ALLOWED:
                 raise QueryFailed(f"{error.message} It was tried {attempt} times.") from error
             if isinstance(error, asyncio.CancelledError) and activity.is_worker_shutdown():
@@ -114,18 +125,24 @@ class Materialization:
 
     @activity.defn(name=contract.CLOSE_RUN)
     async def close_run(self, closing: Closing) -> None:
-        """End a run that published nothing: its files go first, then its row says so."""
+        """End a run that published nothing, and remove what it wrote."""
         async with self.database.begin() as tx:
             project_id = await saved_queries.project_of(tx, closing.request.saved_query_id)
             if project_id is None:
                 return  # there never was such a view, so there is nothing to record the run with
             run = await runs.open_run(tx, closing.request, *_workflow())
-        if run.status is RunStatus.COMPLETED:
-            return
-        for attempt in range(1, run.attempt + 1):
-            await self.store.discard(location_of(project_id, run.saved_query_id, run.id, attempt))
-        async with self.database.begin() as tx:
+            if run.status is RunStatus.COMPLETED:
+                return
             await runs.close(tx, run.id, closing.status, closing.error, closing.error_code)
+        for attempt in range(1, run.attempt + 1):
+            await self._discard(location_of(project_id, run.saved_query_id, run.id, attempt))
+
+    async def _discard(self, location: str) -> None:
+        """Remove what an attempt wrote. Nobody can see it, so a store that fails keeps nothing else from going on."""
+        try:
+            await self.store.discard(location)
+        except StoreUnavailable as error:
+            logger.warning("left behind in the store: %s (%s)", location, error.message)
 
 
 def _workflow() -> tuple[str, UUID]:

@@ -1,5 +1,6 @@
 """The connection to PostgreSQL."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,6 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from orchestrator.model.errors import CatalogUnavailable
 
 Transaction = AsyncConnection
+
+# A transaction is a few statements. One that takes as long as this waits for a server that has stopped answering.
+_LONGEST_SECONDS = 20.0
+# The server gives up somewhat earlier, if it can. Times are read in UTC, whatever the database's own zone is.
+_SESSION = "-c timezone=UTC -c statement_timeout=15s -c lock_timeout=10s"
 
 # SQLSTATE classes that say "not now" rather than "not so": connection trouble, resources, a server going down or
 # coming up, and a transaction that lost to another one.
@@ -27,7 +33,7 @@ class Database:
             pool_timeout=10,
             # A connection that died while it lay in the pool is replaced instead of failing the next request.
             pool_pre_ping=True,
-            connect_args={"connect_timeout": 5},
+            connect_args={"connect_timeout": 5, "options": _SESSION},
         )
 
     @asynccontextmanager
@@ -37,8 +43,10 @@ class Database:
         Raises CatalogUnavailable if PostgreSQL is out of reach, also in the middle.
         """
         try:
-            async with self._engine.begin() as tx:
+            async with asyncio.timeout(_LONGEST_SECONDS), self._engine.begin() as tx:
                 yield tx
+        except TimeoutError as error:
+            raise CatalogUnavailable from error
         except exc.DBAPIError as error:
             if _is_passing(error):
                 raise CatalogUnavailable from error

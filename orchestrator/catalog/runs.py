@@ -53,16 +53,32 @@ async def set_revision(tx: Transaction, run_id: UUID, revision_id: UUID) -> None
     await tx.execute(update(t.runs).where(t.runs.c.id == run_id).values(revision_id=revision_id))
 
 
-async def claim_attempt(tx: Transaction, run_id: UUID, attempt: int) -> None:
-    """Give the right to publish to this attempt, and take it from every earlier one.
+async def end_others(tx: Transaction, saved_query_id: UUID, run_id: UUID) -> None:
+    """End every other run of the view that the catalog still calls Running.
 
-    Raises RunSuperseded if the run is over or a later attempt has it already.
+    That `run_id` has begun proves that they are over, since the server admits one open workflow of an id: an operator
+    ended them, or the server lost them. Closed, none of them can publish any more.
     """
     change = update(t.runs).where(
-        t.runs.c.id == run_id, t.runs.c.status == RunStatus.RUNNING, t.runs.c.attempt <= attempt
+        t.runs.c.saved_query_id == saved_query_id, t.runs.c.status == RunStatus.RUNNING, t.runs.c.id != run_id
     )
-    if (await tx.execute(change.values(attempt=attempt))).rowcount == 0:
+    told = "The run was ended in Temporal before it could say how."
+    await tx.execute(
+        change.values(status=RunStatus.CANCELLED, finished_at=func.now(), error=told, error_code="ended_outside")
+    )
+
+
+async def claim_attempt(tx: Transaction, run_id: UUID) -> int:
+    """Take the right to publish from every earlier attempt, and return the number of this one (1 is the first).
+
+    Counted here and not by Temporal, which begins anew when an operator resets an activity: a number is never used
+    twice, so neither is a place in the store. Raises RunSuperseded if the run is over.
+    """
+    change = update(t.runs).where(t.runs.c.id == run_id, t.runs.c.status == RunStatus.RUNNING)
+    attempt = await tx.scalar(change.values(attempt=t.runs.c.attempt + 1).returning(t.runs.c.attempt))
+    if attempt is None:
         raise RunSuperseded
+    return int(attempt)
 
 
 async def publish(tx: Transaction, snapshot: Snapshot) -> None:
@@ -90,6 +106,12 @@ async def publish(tx: Transaction, snapshot: Snapshot) -> None:
         update(t.saved_queries)
         .where(t.saved_queries.c.id == snapshot.saved_query_id)
         .values(current_snapshot_id=snapshot.id)
+    )
+    # What the view reads may have changed since it was saved, and its columns with that.
+    await tx.execute(
+        update(t.saved_queries)
+        .where(t.saved_queries.c.id == snapshot.saved_query_id, t.saved_queries.c.revision_id == snapshot.revision_id)
+        .values(columns=dump(snapshot.columns))
     )
     await tx.execute(
         update(t.runs)

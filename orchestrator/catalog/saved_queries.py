@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, Select, all_, delete, func, insert, select, true, update
-from sqlalchemy.dialects.postgresql import array
+from sqlalchemy import Row, Select, delete, func, insert, select, true, update
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.names import Named
 from orchestrator.catalog.rows import dump, prefixed, unprefixed
+from orchestrator.model.lineage import shortest_path
 from orchestrator.model.principal import User
 from orchestrator.model.run import Run, RunStatus
 from orchestrator.model.saved_query import Revision, SavedQuery, SnapshotSummary, SyncFrequency
@@ -30,7 +30,12 @@ async def find(tx: Transaction, project_id: int, saved_query_id: UUID, *, lock: 
 
 
 async def find_live(tx: Transaction, saved_query_id: UUID) -> SavedQuery | None:
-    """The live view of that id, in whatever project: for runs, which know no more of it."""
+    """The live view of that id, in whatever project: for runs, which know no more of it.
+
+    Nobody can edit it until the transaction ends, so that what else is read of it belongs to the same revision.
+    """
+    held = select(t.saved_queries.c.id).where(t.saved_queries.c.id == saved_query_id)
+    await tx.execute(held.with_for_update(read=True))
     row = (await tx.execute(_select().where(t.saved_queries.c.id == saved_query_id, _LIVE))).one_or_none()
     return None if row is None else _saved_query(row)
 
@@ -97,27 +102,34 @@ async def describe(tx: Transaction, saved_query_id: UUID, description: str | Non
 async def set_frequency(tx: Transaction, saved_query_id: UUID, frequency: SyncFrequency | None) -> None:
     """Set how often a view is to be refreshed; None makes it a view that is not materialized."""
     change = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
-    await tx.execute(change.values(sync_frequency=frequency))
+    await tx.execute(change.values(sync_frequency=frequency, sync_frequency_set_at=func.clock_timestamp()))
+
+
+async def respell(tx: Transaction, revision_id: UUID, query: dict[str, Any]) -> None:
+    """Keep another wording of the query object around the same SQL, such as another `kind`."""
+    await tx.execute(update(t.revisions).where(t.revisions.c.id == revision_id).values(query=query))
 
 
 async def path_between(tx: Transaction, start: Sequence[UUID], goal: UUID) -> list[str] | None:
-    """The names along one way from a view in `start` up its inputs to the view `goal`, both ends included.
+    """The names along a shortest way from a view in `start` up its inputs to the view `goal`, both ends included.
 
     None if there is no way. A change of a view's inputs that finds one from them to itself would close a cycle.
     """
     views, inputs = t.saved_queries, t.inputs
-    first = select(views.c.id, array([views.c.name]).label("path"), array([views.c.id]).label("seen"))
-    walk = first.where(views.c.id.in_(start)).cte("walk", recursive=True)
-    step = (
-        select(views.c.id, func.array_append(walk.c.path, views.c.name), func.array_append(walk.c.seen, views.c.id))
-        .join(inputs, inputs.c.saved_query_id == walk.c.id)
-        .join(views, views.c.id == inputs.c.input_view_id)
-        .where(views.c.id != all_(walk.c.seen), walk.c.id != goal)
+    reached = select(views.c.id).where(views.c.id.in_(start)).cte("reached", recursive=True)
+    further = select(inputs.c.input_view_id).join(reached, inputs.c.saved_query_id == reached.c.id)
+    reached = reached.union(further.where(inputs.c.input_view_id.is_not(None)))
+    query = (
+        select(views.c.id, views.c.name, func.array_agg(inputs.c.input_view_id).label("inputs"))
+        .join(reached, reached.c.id == views.c.id)
+        .outerjoin(inputs, inputs.c.saved_query_id == views.c.id)
+        .group_by(views.c.id)
     )
-    walk = walk.union_all(step)
-    found = select(walk.c.path).where(walk.c.id == goal).order_by(func.cardinality(walk.c.path)).limit(1)
-    path = await tx.scalar(found)
-    return None if path is None else list(path)
+    found = {row.id: row for row in await tx.execute(query)}
+    if goal not in found:
+        return None
+    path = shortest_path(start, goal, {key: row.inputs for key, row in found.items()})
+    return None if path is None else [found[step].name for step in path]
 
 
 async def dependents_of_table(tx: Transaction, source_table_id: UUID) -> list[str]:
@@ -193,6 +205,7 @@ def _saved_query(row: Row[Any]) -> SavedQuery:
         ),
         columns=row.columns,
         sync_frequency=row.sync_frequency,
+        sync_frequency_set_at=row.sync_frequency_set_at,
         created_by=unprefixed("user", row, User),
         created_at=row.created_at,
         current_snapshot=unprefixed("snapshot", row, SnapshotSummary),

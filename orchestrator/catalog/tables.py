@@ -119,6 +119,7 @@ saved_queries = Table(
     Column("current_snapshot_id", ForeignKey("snapshots.id", deferrable=True, initially="DEFERRED", use_alter=True)),
     Column("columns", JSONB, nullable=False),
     Column("sync_frequency", Text, comment="null: not materialized"),
+    Column("sync_frequency_set_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("created_by", ForeignKey("users.id")),
     _created_at(),
     Column("deleted_at", DateTime(timezone=True)),

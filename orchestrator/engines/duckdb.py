@@ -3,15 +3,14 @@
 import asyncio
 import contextlib
 import re
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from orchestrator.engines.base import Written
 from orchestrator.engines.process import Child, settle
+from orchestrator.engines.scratch import Scratch, sweep
 from orchestrator.model.errors import (
     EngineCrashed,
     InputMissing,
@@ -73,7 +72,11 @@ class DuckDBEngine:
         self._writers: set[Child] = set()
 
     async def start(self) -> None:
-        """Start the process that looks at SQL, and with it the server from which all others are forked."""
+        """Start the process that looks at SQL, and with it the server from which all others are forked.
+
+        Also removes what a worker that was killed left in `temp_dir`.
+        """
+        await asyncio.to_thread(sweep, self._temp_dir)
         await self.references("SELECT 1")
 
     async def close(self) -> None:
@@ -106,14 +109,17 @@ class DuckDBEngine:
         on_progress: Callable[[Progress], None],
     ) -> Written:
         """See Engine. The files are not flushed to disk here."""
-        scratch = self._temp_dir / f"run-{uuid4().hex}"
+        try:
+            scratch = Scratch(self._temp_dir)
+        except OSError as error:
+            raise StoreUnavailable(f"No temporary folder can be made: {error.strerror}.") from error
         request = {
             "job": "write",
             "sql": plan.sql,
             "relations": [_relation(relation, locate) for relation in plan.relations],
             "source_roots": self._source_roots,
             "target": str(target),
-            "limits": {**self._limits, "temp_directory": str(scratch)},
+            "limits": {**self._limits, "temp_directory": str(scratch.path)},
             "marks": {
                 "run_id": str(plan.run_id),
                 "saved_query_id": str(plan.saved_query_id),
@@ -122,7 +128,6 @@ class DuckDBEngine:
         }
         clock = asyncio.timeout(plan.timeout_seconds)
         try:
-            await settle(asyncio.to_thread(scratch.mkdir, parents=True))
             async with clock:
                 return await self._write(request, on_progress)
         except TimeoutError:
@@ -130,7 +135,7 @@ class DuckDBEngine:
                 raise
             raise QueryTimedOut(f"The query ran longer than {_seconds(plan.timeout_seconds)}.") from None
         finally:
-            await settle(asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True))
+            await settle(asyncio.to_thread(scratch.remove))
 
     async def _write(self, request: dict[str, Any], on_progress: Callable[[Progress], None]) -> Written:
         began = time.monotonic()

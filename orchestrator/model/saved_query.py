@@ -82,7 +82,8 @@ class SnapshotSummary(Value):
 class SavedQuery(Value):
     """A view as the catalog keeps it, with its newest revision and runs beside it.
 
-    `sync_frequency` None means that the view is not materialized: that is the one fact a schedule is made from.
+    `sync_frequency` None means that the view is not materialized: that is the one fact a schedule is made from, and
+    `sync_frequency_set_at` tells one wish from another that is worded the same.
     `newest_run` is the last one begun, `newest_finished_run` the last one begun that has ended.
     """
 
@@ -93,6 +94,7 @@ class SavedQuery(Value):
     revision: Revision
     columns: tuple[Column, ...]
     sync_frequency: SyncFrequency | None
+    sync_frequency_set_at: datetime
     created_by: User | None
     created_at: datetime
     current_snapshot: SnapshotSummary | None = None

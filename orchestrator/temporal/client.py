@@ -14,16 +14,9 @@ from orchestrator.model.errors import TemporalUnavailable
 # How long one call may take, the SDK's own retries included: an HTTP request waits for it.
 RPC_TIMEOUT = timedelta(seconds=5)
 
-# A server that refuses connections is asked again for about a second; the SDK's own default is ten.
+# Somebody waits for an answer of the API: a server that refuses connections is asked again for about a second, and not
+# for ten, the SDK's own default. A worker keeps that: it has work to lose, and nobody waits.
 _RETRIES = RetryConfig(max_interval_millis=500, max_elapsed_time_millis=1500, max_retries=4)
-
-_AWAY = {
-    RPCStatusCode.UNAVAILABLE,
-    RPCStatusCode.DEADLINE_EXCEEDED,
-    RPCStatusCode.CANCELLED,  # what the SDK says when its own time-out ends a call
-    RPCStatusCode.RESOURCE_EXHAUSTED,
-    RPCStatusCode.ABORTED,
-}
 
 
 async def connect(address: str | None, namespace: str | None, *, lazy: bool = False) -> Client:
@@ -43,13 +36,16 @@ async def connect(address: str | None, namespace: str | None, *, lazy: bool = Fa
 
 @contextmanager
 def reaching_temporal() -> Iterator[None]:
-    """Turn the ways in which the SDK says that it cannot reach the server into TemporalUnavailable."""
+    """Turn every way in which the server cannot serve us into TemporalUnavailable.
+
+    What is left is an answer: that there is no such schedule or execution, or that there is one already.
+    """
     try:
         yield
     except RPCError as error:
-        if error.status in _AWAY:
-            raise TemporalUnavailable from error
-        raise
+        if _is_answer(error):
+            raise
+        raise TemporalUnavailable(_why(error)) from error
     except RuntimeError as error:
         # The SDK has no class of its own for a server that does not answer while it connects.
         if "connect" not in str(error).lower():
@@ -58,5 +54,25 @@ def reaching_temporal() -> Iterator[None]:
 
 
 def is_not_found(error: RPCError) -> bool:
-    """Whether the server knows no such schedule or execution."""
+    """Whether the server knows no such schedule or execution; to be asked inside `reaching_temporal` only."""
     return error.status is RPCStatusCode.NOT_FOUND
+
+
+def _is_answer(error: RPCError) -> bool:
+    if error.status is RPCStatusCode.NOT_FOUND:
+        # A namespace that does not exist is a mistake of ours, and says nothing about what was looked for in it.
+        return not _names_namespace(error)
+    return error.status in {RPCStatusCode.ALREADY_EXISTS, RPCStatusCode.INVALID_ARGUMENT}
+
+
+def _names_namespace(error: RPCError) -> bool:
+    return any("NamespaceNotFound" in detail.type_url for detail in error.grpc_status.details)
+
+
+def _why(error: RPCError) -> str | None:
+    """What to do about it, where that is known."""
+    if error.status is RPCStatusCode.NOT_FOUND:
+        return "Temporal does not have the configured namespace."
+    if error.status in {RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED}:
+        return "Temporal refuses the configured credentials."
+    return None

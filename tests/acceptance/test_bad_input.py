@@ -217,3 +217,33 @@ async def test_a_wrong_page_is_refused(tenant: Tenant) -> None:
     assert (await tenant.error("GET", VIEWS + "?page=2", status=404))["detail"] == "Invalid page."
     for query in ("page=0", "page=x", "page_size=0", "page_size=1001", "page=99999999999999999999"):
         await tenant.error("GET", f"{VIEWS}?{query}", status=400)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"name": "v"}',
+        b'{"name": "v", "query": {"query": "select 1"}, "soft_update": null}',
+        b'{"name": "v", "query": {"query": "select 1"}, "description": "a\\u0000b"}',
+        b'{"name": "v", "query": {"query": "select 1"}, "description": "\\ud800"}',
+        b'{"name": "v", "query": {"query": "select 1", "extra": "\\u0000"}}',
+        b'{"name": "v", "query": {"query": "select 1", "\\ud800": 1}}',
+        b'{"name": "v", "query": {"query": "select 1", "extra": NaN}}',
+        b'{"name": "v", "query": {"query": "select 1", "extra": 1e999}}',
+        b'{"name": "v", "query": {"query": "select 1", "extra": ' + b"[" * 400 + b"]" * 400 + b"}}",
+        b"[" * 100_000,
+    ],
+)
+async def test_json_that_cannot_be_kept_is_refused(tenant: Tenant, body: bytes) -> None:
+    answer = await tenant.http.post(VIEWS, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert set(answer.json()) == {"type", "code", "detail", "attr"}
+
+
+async def test_odd_paths_and_searches_are_answered(stack: DevStack, tenant: Tenant) -> None:
+    assert (await tenant.call("GET", VIEWS + "?search=%00"))["count"] == 0
+    key = {"Authorization": f"Bearer {stack.info['api_key']}"}  # a key to every project
+    async with httpx.AsyncClient(base_url=stack.info["api_url"], headers=key) as http:
+        for project_id in ("0", "-1", "99999999", "99999999999999999999", "x", "%00"):
+            answer = await http.get(f"/api/projects/{project_id}{VIEWS}")
+            assert (answer.status_code, answer.json()["type"]) == (404, "not_found"), project_id

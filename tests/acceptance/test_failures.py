@@ -3,10 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import UUID, uuid4
 
 import pytest
 
 from orchestrator.devstack.stack import DevStack
+from orchestrator.model.errors import TemporalUnavailable
+from orchestrator.model.run import RunRequest
+from orchestrator.temporal import contract
+from orchestrator.temporal.client import connect
+from orchestrator.temporal.executions import Executions
+from orchestrator.temporal.schedules import Schedules
 from tests.support import ENDLESS, Tenant, a_tenant, dev_stack, until, write_parquet
 
 
@@ -167,3 +174,56 @@ async def test_a_query_that_is_refused_memory_fails_alone(stack: DevStack) -> No
         assert run["status"] == "Failed"
         assert (await tenant.view(other["id"]))["status"] == "Running"
         await tenant.act(other["id"], "cancel")
+
+
+async def test_a_store_that_fails_keeps_nobody_from_cancelling(own_stack: DevStack) -> None:
+    async with a_tenant(own_stack) as tenant:
+        view = await tenant.create_view("v", ENDLESS)
+        await tenant.act(view["id"], "materialize")
+        await tenant.running(view["id"])
+        staging = tenant.data_dir / "staging"
+        aside = staging.rename(staging.with_name("aside"))
+        staging.write_text("a file where a folder should be")
+        try:
+            assert (await tenant.act(view["id"], "cancel"))["status"] == "Cancelled"
+        finally:
+            staging.unlink()
+            aside.rename(staging)
+
+
+async def test_a_namespace_that_does_not_exist_says_nothing_about_runs(own_stack: DevStack) -> None:
+    async with a_tenant(own_stack) as tenant:
+        view = await tenant.create_view("v", ENDLESS)
+        await tenant.act(view["id"], "materialize")
+        await tenant.running(view["id"])
+        client = await connect(own_stack.info["temporal_address"], "another", lazy=True)
+        with pytest.raises(TemporalUnavailable, match="namespace"):
+            await Executions(client).ending(UUID(view["id"]), uuid4())
+        with pytest.raises(TemporalUnavailable, match="namespace"):
+            await Schedules(client).find(UUID(view["id"]))
+        assert (await tenant.act(view["id"], "cancel"))["status"] == "Cancelled"
+
+
+async def test_a_run_that_was_terminated_unseen_is_over_once_the_next_begins(own_stack: DevStack) -> None:
+    async with a_tenant(own_stack) as tenant:
+        view = await tenant.create_view("v", ENDLESS)
+        await tenant.act(view["id"], "materialize")
+        await tenant.running(view["id"])
+        client = await connect(own_stack.info["temporal_address"], None)
+        handle = client.get_workflow_handle(contract.run_workflow_id(UUID(view["id"])))
+        await handle.terminate(reason="nobody looks")
+        await client.start_workflow(
+            contract.MATERIALIZE,
+            RunRequest(saved_query_id=UUID(view["id"])),
+            id=handle.id,
+            task_queue=contract.TASK_QUEUE,
+        )
+
+        async def statuses() -> list[str] | None:
+            listed = (await tenant.call("GET", "/warehouse_saved_queries/"))["results"]
+            assert [item["status"] for item in listed] == ["Running"]
+            history = [run["status"] for run in await tenant.history(view["id"])]
+            return history if len(history) == 2 else None
+
+        assert await until(statuses, "the second run") == ["Running", "Cancelled"]
+        await tenant.act(view["id"], "cancel")

@@ -1,7 +1,12 @@
 """Saving and listing views."""
 
 import asyncio
+from uuid import UUID
 
+from temporalio.client import Client
+
+from orchestrator.devstack.stack import DevStack
+from orchestrator.temporal import contract
 from tests.support import Tenant
 
 VIEWS = "/warehouse_saved_queries/"
@@ -103,6 +108,53 @@ async def test_of_many_at_once_who_materialize_one_view_all_get_the_same_schedul
     await tenant.ended(view["id"])
     assert len(await tenant.history(view["id"])) == 1
     assert (await tenant.view(view["id"]))["next_run_at"]
+
+
+async def test_of_many_at_once_who_want_different_frequencies_the_last_ones_wish_is_the_schedule(
+    tenant: Tenant, stack: DevStack
+) -> None:
+    temporal = await Client.connect(stack.info["temporal_address"])
+    seconds = {"1hour": 3600, "6hour": 21600, "12hour": 43200}
+    for number in range(8):
+        view = await tenant.create_view(f"v{number}", "SELECT 1 AS n")
+        path = f"{VIEWS}{view['id']}/materialize/"
+        await asyncio.gather(
+            *(tenant.http.post(path, json={"sync_frequency": frequency}) for frequency in list(seconds) * 3)
+        )
+        handle = temporal.get_schedule_handle(contract.schedule_id(UUID(view["id"])))
+        (interval,) = (await handle.describe()).schedule.spec.intervals
+        assert interval.every.total_seconds() == seconds[(await tenant.view(view["id"]))["sync_frequency"]]
+
+
+async def test_a_graph_of_very_many_ways_is_checked_for_cycles_at_once(tenant: Tenant) -> None:
+    above = ["SELECT 1 AS n", "SELECT 1 AS n"]
+    for layer in range(24):
+        for side in range(2):
+            await tenant.create_view(f"l{layer}_{side}", above[side])
+        above = [f"SELECT a.n FROM l{layer}_0 a JOIN l{layer}_1 b USING (n)"] * 2
+    await tenant.create_view("l23_0", above[0].replace("l23", "l22") + " WHERE n > 0", expect=200, soft_update=True)
+    body = {"name": "l0_0", "query": {"query": "SELECT n FROM l23_1"}, "soft_update": True}
+    assert "cycle" in (await tenant.error("POST", VIEWS, body, status=400))["detail"]
+
+
+async def test_another_kind_around_the_same_sql_is_echoed_and_is_no_new_revision(tenant: Tenant) -> None:
+    view = await tenant.create_view("v", "SELECT 1 AS n")
+    body = {"name": "v", "query": {"kind": "SQLQuery", "query": "SELECT 1 AS n"}}
+    same = await tenant.call("POST", VIEWS, body)
+    assert (same["query"]["kind"], same["latest_history_id"]) == ("SQLQuery", view["latest_history_id"])
+
+
+async def test_a_views_columns_follow_what_it_reads_once_it_has_run(tenant: Tenant) -> None:
+    below = await tenant.create_view("below", "SELECT 1 AS a")
+    top = await tenant.materialized("top", "SELECT * FROM below")
+    await tenant.create_view(
+        "below", "SELECT 'x' AS a, 2 AS b", expect=200, edited_history_id=below["latest_history_id"]
+    )
+    await tenant.act(top["id"], "run")
+    await tenant.ended(top["id"], 2)
+    columns = (await tenant.view(top["id"]))["columns"]
+    assert [(column["name"], column["type"]) for column in columns] == [("a", "string"), ("b", "integer")]
+    await tenant.create_view("over", "SELECT b FROM top")
 
 
 async def test_lists_are_pages_newest_first_without_the_query(tenant: Tenant) -> None:

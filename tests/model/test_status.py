@@ -39,6 +39,7 @@ def a_view(**more: Any) -> SavedQuery:
         revision=FIRST,
         columns=(),
         sync_frequency=SyncFrequency.HOUR_24,
+        sync_frequency_set_at=START,
         created_by=None,
         created_at=START,
         **more,

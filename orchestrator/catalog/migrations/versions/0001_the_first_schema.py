@@ -72,6 +72,7 @@ def upgrade() -> None:
         sa.Column("current_snapshot_id", sa.Uuid(), nullable=True),
         sa.Column("columns", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("sync_frequency", sa.Text(), nullable=True, comment="null: not materialized"),
+        sa.Column("sync_frequency_set_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("created_by", sa.Integer(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True),
