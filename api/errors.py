@@ -74,8 +74,10 @@ def error_response(error: OrchestratorError) -> JSONResponse:
     return _body(status, kind, error.code, error.message, error.attr, headers)
 
 
-async def _ours(_: Request, error: Exception) -> JSONResponse:
+async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, OrchestratorError)  # noqa: S101 - what the handler is registered for
+    if isinstance(error, Transient):
+        logger.warning("%s %s: %s (%r)", request.method, request.url.path, error.message, error.__cause__)
     return error_response(error)
 
 

@@ -31,7 +31,7 @@ async def open_run(tx: Transaction, request: RunRequest, workflow_id: str, workf
         scheduled_for=request.scheduled_for,
     )
     await tx.execute(new.on_conflict_do_nothing(index_elements=["id"]))
-    row = (await tx.execute(select(*RUN).where(t.runs.c.id == run_id).with_for_update())).one()
+    row = (await tx.execute(select(*RUN).where(t.runs.c.id == run_id).with_for_update(key_share=True))).one()
     return Run.model_validate(row._mapping)
 
 
@@ -92,9 +92,9 @@ async def publish(tx: Transaction, snapshot: Snapshot) -> None:
     view = select(t.saved_queries.c.sync_frequency, t.saved_queries.c.deleted_at).where(
         t.saved_queries.c.id == snapshot.saved_query_id
     )
-    wanted = (await tx.execute(view.with_for_update())).one()
+    wanted = (await tx.execute(view.with_for_update(key_share=True))).one()
     held = select(t.runs.c.status, t.runs.c.attempt, t.runs.c.snapshot_id).where(t.runs.c.id == snapshot.run_id)
-    run = (await tx.execute(held.with_for_update())).one()
+    run = (await tx.execute(held.with_for_update(key_share=True))).one()
     if run.snapshot_id == snapshot.id:
         return
     if run.status != RunStatus.RUNNING or run.attempt != snapshot.attempt:

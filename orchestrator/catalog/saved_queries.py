@@ -23,7 +23,7 @@ async def find(tx: Transaction, project_id: int, saved_query_id: UUID, *, lock: 
     """The live view of that id. `lock` keeps every other writer of it waiting until the transaction ends."""
     if lock:
         row = select(t.saved_queries.c.id).where(t.saved_queries.c.id == saved_query_id)
-        await tx.execute(row.with_for_update())
+        await tx.execute(row.with_for_update(key_share=True))
     query = _select().where(t.saved_queries.c.id == saved_query_id, t.saved_queries.c.project_id == project_id, _LIVE)
     row_ = (await tx.execute(query)).one_or_none()
     return None if row_ is None else _saved_query(row_)

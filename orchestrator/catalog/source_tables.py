@@ -29,10 +29,8 @@ async def insert_new(tx: Transaction, table: SourceTable) -> None:
     )
 
 
-async def find(tx: Transaction, project_id: int, table_id: UUID, *, lock: bool = False) -> SourceTable | None:
-    """The live source table of that id. `lock` keeps every other writer of it waiting."""
-    if lock:
-        await tx.execute(select(t.source_tables.c.id).where(t.source_tables.c.id == table_id).with_for_update())
+async def find(tx: Transaction, project_id: int, table_id: UUID) -> SourceTable | None:
+    """The live source table of that id."""
     query = _select().where(t.source_tables.c.id == table_id, t.source_tables.c.project_id == project_id, _LIVE)
     row = (await tx.execute(query)).one_or_none()
     return None if row is None else _source_table(row)
