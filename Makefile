@@ -12,11 +12,13 @@ ARGS ?=
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
+# An environment without pip was left half made, by a Python without ensurepip for example, and is made again.
 # The stamp is as new as the last change of what is installed, so nothing is done when nothing changed.
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is older than Python 3.11: say which one to use, as in 'make PYTHON=python3.12 …'" >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \
+		{ echo "$(VENV) cannot be made: install the package python3-venv (on Debian and Ubuntu) and try again" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -34,7 +36,7 @@ dev: setup ## Run PostgreSQL, Temporal, the API and a worker on this machine
 
 .PHONY: test
 test: setup ## Run every test, on real servers
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 .PHONY: check
 check: setup ## Format, lint, types, import rules and the tests that need no server

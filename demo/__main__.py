@@ -8,9 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from demo import check, data
-from demo.console import DemoError, out, say, say_table
+from demo.console import DemoError, say, say_table
 from demo.run import Result, build
 from orchestrator.cli.bootstrap import bootstrap
+from orchestrator.cli.console import Failure, fail, set_up_streams
 from orchestrator.devstack.home import DevInfo, StackError
 from orchestrator.devstack.ports import choose_ports
 from orchestrator.devstack.stack import DevStack, Ports
@@ -26,11 +27,11 @@ def main() -> int:
     parser.add_argument("--exit", action="store_true", help="end after the check instead of staying up")
     parser.add_argument("--home", type=Path, default=Path(".matview/demo"), help="where everything is kept")
     arguments = parser.parse_args()
+    set_up_streams()
     try:
         return asyncio.run(_demonstrate(arguments.home.expanduser().resolve(), stay=not arguments.exit))
-    except (DemoError, StackError) as error:
-        out.file.flush()
-        sys.stderr.write(f"error: {error}\n")
+    except (DemoError, Failure, StackError) as error:
+        fail(str(error))
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -146,7 +147,7 @@ In another terminal:
 async def _stop(task: asyncio.Task[int] | asyncio.Task[None]) -> None:
     """End a task whose outcome is known by now, or does not matter any more."""
     task.cancel()
-    with suppress(asyncio.CancelledError, DemoError, StackError):
+    with suppress(asyncio.CancelledError, DemoError, Failure, StackError):
         await task
 
 

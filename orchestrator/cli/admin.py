@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from orchestrator.cli.console import Failure, out
+from orchestrator.cli.console import Failure, say
+from orchestrator.cli.servers import checked_settings
 from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.principal import Scope
-from orchestrator.settings import SettingsError, load_settings
 
 if TYPE_CHECKING:
     from orchestrator.access import Access
@@ -26,8 +26,10 @@ key = typer.Typer(help="API keys.", no_args_is_help=True)
 @project.command("create")
 def create_project(name: str) -> None:
     """Create a project and print its id."""
+    if not name.strip():
+        raise typer.BadParameter("a project needs a name", param_hint="NAME")
     made = _with_access(lambda access: access.create_project(name))
-    out.print(str(made.id))
+    say(str(made.id))
 
 
 @key.command("create")
@@ -47,7 +49,7 @@ def create_key(
             email=email, label=label, scopes=scope or list(Scope), project_ids=project_id or None
         )
     )
-    out.print(made.token)
+    say(made.token)
 
 
 def _with_access(work: Callable[["Access"], Awaitable[T]]) -> T:
@@ -55,7 +57,7 @@ def _with_access(work: Callable[["Access"], Awaitable[T]]) -> T:
     from orchestrator.catalog.database import Database
 
     async def go() -> T:
-        database = Database(load_settings().database_url, pool_size=1)
+        database = Database(checked_settings().database_url, pool_size=1)
         try:
             return await work(Access(database))
         finally:
@@ -63,5 +65,5 @@ def _with_access(work: Callable[["Access"], Awaitable[T]]) -> T:
 
     try:
         return asyncio.run(go())
-    except (SettingsError, OrchestratorError) as error:
+    except OrchestratorError as error:
         raise Failure(str(error)) from None

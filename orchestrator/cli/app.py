@@ -3,12 +3,13 @@
 import logging
 import os
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 import typer
 
 from orchestrator.cli import admin, servers, tables, views
-from orchestrator.cli.console import Failure, fail
+from orchestrator.cli.console import Failure, fail, set_up_streams
 
 app = typer.Typer(
     help="SQL views, materialized on a schedule of their own.",
@@ -29,15 +30,22 @@ def run() -> NoReturn:
     It ends without the interpreter's own clean-up, in which Temporal's SDK has been seen to crash after the work was
     done. Children that run queries notice the end of this process by themselves.
     """
+    set_up_streams()
     try:
-        app()
-        status = 0
+        status = _status()
+        sys.stdout.flush()
     except Failure as failure:
         fail(str(failure))
         status = failure.status
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else int(end.code is not None)
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):
+        sys.stderr.flush()
     os._exit(status)
+
+
+def _status() -> int:
+    try:
+        app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0

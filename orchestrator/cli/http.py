@@ -1,7 +1,6 @@
 """The HTTP API as commands use it: where it is, how it is asked, and how what it answers is shown."""
 
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import wraps
 from ipaddress import ip_address
@@ -12,9 +11,8 @@ from typing import Annotated, Any, Concatenate, ParamSpec, Self
 import httpx
 import typer
 from rich.cells import cell_len
-from rich.text import Text
 
-from orchestrator.cli.console import Failure, out
+from orchestrator.cli.console import Failure, say
 from orchestrator.devstack.home import Home
 
 P = ParamSpec("P")
@@ -101,6 +99,8 @@ class Api:
             raise Unavailable(f"the API at {self.url} does not answer") from None
         except httpx.TransportError as error:
             raise Unavailable(f"the API at {self.url} cannot be reached ({error}); is it running?") from None
+        except UnicodeEncodeError:  # bytes that the terminal passed on as they were
+            raise Failure("what was given is not text in UTF-8", MISUSED) from None
         if response.is_success:
             return response
         kind = Unavailable if response.status_code == httpx.codes.SERVICE_UNAVAILABLE else Failure
@@ -159,17 +159,6 @@ def data(response: httpx.Response) -> Json:
     if not isinstance(found, dict):
         raise Failure(f"what answers at {response.url} is not Matview's API")
     return found
-
-
-def say(text: str) -> None:
-    """Print a line as it is: nothing in it is markup, not even `:name:`."""
-    out.print(Text(text))
-
-
-def say_json(text: str) -> None:
-    """Print JSON for another program, unchanged."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 def say_columns(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.console import Failure, out
+from orchestrator.cli.console import Failure, mention
 from orchestrator.devstack.home import DevInfo, StackError
 from orchestrator.settings import Settings, SettingsError, load_settings
 from orchestrator.telemetry import set_up_logging
@@ -43,7 +43,7 @@ def dev(
         home,
         Ports(api=port, temporal=temporal_port, ui=ui_port),
         bootstrap=bootstrap,
-        say=lambda text: out.print(text, markup=False),
+        say=mention,
         extra_source_roots=source_root or [],
     )
     try:
@@ -56,7 +56,7 @@ def api() -> None:
     """Run the HTTP API. Configured by the environment."""
     import uvicorn
 
-    settings = _settings()
+    settings = checked_settings()
     uvicorn.run(
         "api.app:create_app",
         factory=True,
@@ -69,7 +69,7 @@ def api() -> None:
 
 def worker() -> None:
     """Run a worker. Configured by the environment; start as many as there is work for."""
-    settings = _settings()
+    settings = checked_settings()
     set_up_logging(settings.log_level)
     asyncio.run(_work_until_told(settings))
 
@@ -80,7 +80,7 @@ def migrate() -> None:
 
     from orchestrator.catalog.migrate import migrate as migrate_catalog
 
-    settings = _settings()
+    settings = checked_settings()
     try:
         migrate_catalog(settings.database_url)
     except OperationalError as error:
@@ -97,11 +97,19 @@ async def _work_until_told(settings: Settings) -> None:
     await run_worker(settings, stop)
 
 
-def _settings() -> Settings:
+def checked_settings() -> Settings:
+    """The settings, from the environment. Raises Failure, in one line, if one is wrong."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
-        return load_settings()
+        found = load_settings()
+        make_url(found.database_url)
     except SettingsError as error:
         raise Failure(str(error), _MISUSED) from None
+    except (ArgumentError, ValueError) as error:
+        raise Failure(f"MATVIEW_DATABASE_URL: it is not a valid URL: {error}", _MISUSED) from None
+    return found
 
 
 _READY = """
@@ -123,4 +131,4 @@ Ctrl-C stops everything; the next start finds it again.
 
 
 def _show(info: DevInfo, home: Path) -> None:
-    out.print(_READY.format(**info, home=home.absolute()), markup=False)
+    mention(_READY.format(**info, home=home.absolute()))

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.http import Api, data, moment, say, say_columns, say_json, with_api
+from orchestrator.cli.console import say, say_json
+from orchestrator.cli.http import Api, data, moment, say_columns, with_api
 from orchestrator.model.source_table import SourceFormat
 
 app = typer.Typer(help="Source tables: files that views may read under a name.", no_args_is_help=True)

@@ -1,8 +1,9 @@
 """`matview view`: views, their schedules and their runs."""
 
+import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -10,8 +11,8 @@ from uuid import UUID
 import typer
 from rich.filesize import decimal
 
-from orchestrator.cli.console import Failure
-from orchestrator.cli.http import MISUSED, Api, Json, data, moment, say, say_columns, say_json, with_api
+from orchestrator.cli.console import Failure, say, say_json
+from orchestrator.cli.http import MISUSED, Api, Json, data, moment, say_columns, with_api
 from orchestrator.cli.waiting import follow, recent_runs, result_line, run_of_call, seconds
 from orchestrator.model.run import RunStatus
 from orchestrator.model.saved_query import SyncFrequency, ViewStatus
@@ -31,7 +32,12 @@ Wait = Annotated[bool, typer.Option("--wait", help="Follow the run until it ends
 def create_view(
     api: Api,
     name: Annotated[str, typer.Argument(help="What it is called.", show_default=False)],
-    sql: Annotated[str | None, typer.Argument(help="One SELECT statement; - reads it from standard input.")] = None,
+    sql: Annotated[
+        str | None,
+        typer.Argument(
+            help="One SELECT statement; - reads it from standard input. Put -- before one that begins with a dash."
+        ),
+    ] = None,
     *,
     file: Annotated[str | None, typer.Option(help="The file that holds it; - is standard input.")] = None,
     description: Annotated[str | None, typer.Option(help="Free text.")] = None,
@@ -154,14 +160,19 @@ def _statement(sql: str | None, file: str | None) -> str:
     if (sql is None) == (file is None):
         raise typer.BadParameter("give the statement itself or --file, one of them", param_hint="SQL")
     if "-" in {sql, file}:
-        return sys.stdin.read()
+        return _text("standard input", lambda: sys.stdin.buffer.read() if sys.stdin else b"")
     if file is None:
         return str(sql)
+    return _text(file, Path(file).read_bytes)
+
+
+def _text(name: str, read: Callable[[], bytes]) -> str:
+    """What `read` returns, as text. Raises Failure if that is not possible."""
     try:
-        return Path(file).read_text(encoding="utf-8")
+        return io.TextIOWrapper(io.BytesIO(read()), encoding="utf-8").read()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
-        raise Failure(f"{file} cannot be read: {reason}", MISUSED) from None
+        raise Failure(f"{name} cannot be read: {reason}", MISUSED) from None
 
 
 def _find(api: Api, name_or_id: str) -> Json:

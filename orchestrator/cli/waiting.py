@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from orchestrator.cli.console import Failure, out
-from orchestrator.cli.http import Api, Json, Unavailable, data, say
+from orchestrator.cli.console import Failure, out, say
+from orchestrator.cli.http import Api, Json, Unavailable, data
 from orchestrator.model.run import RunStatus, Trigger
 
 _POLL_SECONDS = 0.3

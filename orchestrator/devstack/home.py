@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -83,19 +84,18 @@ class Home:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = take_lock(self.path / "dev.lock")
+            self._occupy(self._lock)
         except Held as held:
             raise StackError(f"{self.path} is in use by another stack, pid {held.pid}; stop that one first") from None
         except OSError as error:
-            raise StackError(f"{self.path} cannot be used: {error.strerror}") from error
-        sign_lock(self._lock, os.getpid())
-        for folder in (self.logs, self.run, self.data):
-            folder.mkdir(mode=0o700, exist_ok=True)
-        self._forget_pids()
+            self.release()
+            raise StackError(f"{error.filename or self.path} cannot be used: {error.strerror}") from error
 
     def release(self) -> None:
         """Gives the folder back; its `dev.json` stays, for the key in it, but names no process any more."""
         if self._lock is not None:
-            self._forget_pids()
+            with suppress(OSError):  # the lock alone says whether the processes in the file are there
+                self._forget_pids()
             os.close(self._lock)
             self._lock = None
 
@@ -122,6 +122,12 @@ class Home:
     def write_info(self, info: DevInfo) -> None:
         """Replaces `dev.json`."""
         write_private(self._info_file, json.dumps(info, indent=2) + "\n")
+
+    def _occupy(self, lock: int) -> None:
+        sign_lock(lock, os.getpid())
+        for folder in (self.logs, self.run, self.data):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        self._forget_pids()
 
     def _forget_pids(self) -> None:
         info = self.read_info()

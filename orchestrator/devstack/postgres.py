@@ -14,7 +14,8 @@ from urllib.parse import quote
 import psycopg
 
 from orchestrator.devstack.home import Home, StackError
-from orchestrator.devstack.processes import Child, Log, run_once
+from orchestrator.devstack.logs import Log
+from orchestrator.devstack.processes import Child, run_once
 
 NAME = "matview"  # of the user, and of its database
 _PORT = 5432  # no port is opened; it is a part of the socket's name
@@ -89,6 +90,7 @@ class Postgres(Child):
         except psycopg.OperationalError as error:
             if "password authentication failed" in str(error):
                 raise StackError(f"PostgreSQL does not accept the password in {self._password_file}") from error
+            self.hindrance = str(error).strip()
             return False
         async with connection:
             found = await connection.execute("SELECT FROM pg_database WHERE datname = %s", [NAME])

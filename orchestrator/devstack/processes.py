@@ -13,39 +13,14 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from orchestrator.devstack.home import Held, Home, StackError, sign_lock, take_lock
+from orchestrator.devstack.logs import Log
 
 T = TypeVar("T")
 
 READY_WITHIN = 60.0
 _STOP_WITHIN = 15.0
 _PREDECESSOR_GONE_WITHIN = 15.0
-_LOG_LIMIT = 10 * 1024 * 1024
-_LINES_SHOWN = 20
 _PR_SET_PDEATHSIG = 1
-
-
-class Log:
-    """The file that a program writes to, and where in it the present start began."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._began = 0
-
-    def open(self) -> int:
-        """Opens the file for a new start, after setting a large one aside."""
-        if self.path.exists() and self.path.stat().st_size > _LOG_LIMIT:
-            self.path.replace(self.path.with_name(self.path.name + ".1"))
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self._began = os.fstat(descriptor).st_size
-        return descriptor
-
-    def explain(self, trouble: str) -> StackError:
-        """An error that says what went wrong and shows the last lines that the program wrote about it."""
-        with self.path.open("rb") as file:
-            file.seek(max(self._began, self.path.stat().st_size - 100_000))
-            lines = file.read().decode(errors="replace").splitlines()[-_LINES_SHOWN:]
-        shown = "".join(f"\n  {line}" for line in lines) or "\n  (nothing)"
-        return StackError(f"{trouble}. The last lines of {self.path}:{shown}")
 
 
 class Child:
@@ -61,6 +36,7 @@ class Child:
         self.log = Log(home.logs / f"{name}.log")
         self._process: Process | None = None
         self._end = "was not started"
+        self.hindrance = ""  # what `ready` last ran into, if that is worth saying
 
     def command(self) -> Sequence[str]:
         """The program and its arguments."""
@@ -96,6 +72,7 @@ class Child:
         Raises:
             StackError: When it ends instead, or is not ready in time.
         """
+        self.hindrance = ""
         lock = await self._wait_for_predecessor()
         try:
             await self.prepare()
@@ -158,7 +135,8 @@ class Child:
             if ended.done():
                 raise self.log.explain(f"{self.name} {ended.result()} while starting")
             if not ready.done():
-                raise self.log.explain(f"{self.name} was not ready within {READY_WITHIN:.0f} seconds")
+                why = f" ({self.hindrance})" if self.hindrance else ""
+                raise self.log.explain(f"{self.name} was not ready within {READY_WITHIN:.0f} seconds{why}")
             ready.result()
         finally:
             ended.cancel()

@@ -1,5 +1,6 @@
 """The two servers that the program stands on, without the program."""
 
+import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -88,6 +89,7 @@ class Servers:
         await self.temporal.stop()
 
     async def _start(self) -> None:
+        _forget_foreign_servers()
         self.home.claim()
         self._exits.callback(self.home.release)
         port, *ui_port = choose_ports(self._wanted)
@@ -97,3 +99,9 @@ class Servers:
         self._exits.push_async_callback(self.postgres.stop)
         self._exits.push_async_callback(self.temporal.stop)
         await together(self.postgres.start(), self.temporal.start())
+
+
+def _forget_foreign_servers() -> None:
+    """Drops the developer's own PG* variables: libpq believes them wherever a URL is silent, in this process too."""
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]

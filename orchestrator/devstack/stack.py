@@ -1,6 +1,7 @@
 """The whole stack as the children of one process: the servers, the program's roles, and somebody who watches them."""
 
 import asyncio
+import base64
 import json
 import os
 import signal
@@ -12,16 +13,17 @@ from types import TracebackType
 from typing import Self
 
 from orchestrator.devstack.home import DevInfo
+from orchestrator.devstack.logs import Log
 from orchestrator.devstack.ports import LOOPBACK, choose_ports
-from orchestrator.devstack.processes import Child, Log, finish, run_once, together
+from orchestrator.devstack.processes import Child, finish, run_once, together
 from orchestrator.devstack.roles import MIGRATE, ROLES, Role, RoleProcess
 from orchestrator.devstack.servers import Servers
 from orchestrator.devstack.supervisor import Supervisor
 
 Bootstrap = Callable[[str, DevInfo | None], Awaitable[Mapping[str, str]]]
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# A developer's own settings for other servers would be taken for ours.
-_FOREIGN = ("PG", "TEMPORAL_")
+# A developer's own settings for another server would be taken for ours. Those of PostgreSQL are gone by then.
+_FOREIGN = "TEMPORAL_"
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class DevStack:
         self._home = home
         self._ports = ports
         self._bootstrap = bootstrap
-        self._source_roots = [Path.cwd(), *extra_source_roots]
+        self._source_roots = [*_current_folder(), *extra_source_roots]
         self._roles = roles
         self._migrate = migrate
         self._children: dict[str, Child] = {}
@@ -168,6 +170,7 @@ class DevStack:
             **own,
             **self.servers.environment,
             "MATVIEW_DATA_DIR": str(self.servers.home.data),
+            "MATVIEW_SECRET_KEY": base64.urlsafe_b64encode(self.servers.home.secret("credentials").encode()).decode(),
             "MATVIEW_SOURCE_ROOTS": json.dumps([str(root.absolute()) for root in self._source_roots]),
             "MATVIEW_API_HOST": LOOPBACK,
             "MATVIEW_API_PORT": str(api_port),
@@ -184,13 +187,24 @@ class DevStack:
 @contextmanager
 def _signals_call(callback: Callable[[], None]) -> Generator[None]:
     loop = asyncio.get_running_loop()
-    for number in _STOP_SIGNALS:
+    # One that this process was started to ignore, as by `nohup`, is none of its business.
+    numbers = [number for number in _STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in numbers:
         loop.add_signal_handler(number, callback)
     try:
         yield
     finally:
-        for number in _STOP_SIGNALS:
+        for number in numbers:
             loop.remove_signal_handler(number)
+
+
+def _current_folder() -> list[Path]:
+    """The current folder, and what the shell calls it if that is another path: `$PWD` keeps symbolic links."""
+    folder, name = Path.cwd(), Path(os.environ.get("PWD", ""))
+    with suppress(OSError):
+        if name.is_absolute() and name != folder and name.samefile(folder):
+            return [folder, name]
+    return [folder]
 
 
 async def _settle(task: asyncio.Task[None]) -> None:

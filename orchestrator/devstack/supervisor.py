@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 
 from orchestrator.devstack.home import StackError
@@ -29,7 +30,7 @@ class Supervisor:
 
     def watch(self, child: Child) -> None:
         """From now on the child is to be running."""
-        self._watches[child.name] = asyncio.create_task(self._keep(child))
+        self._watches[child.name] = asyncio.create_task(self._watch(child))
 
     async def unwatch(self, child: Child) -> None:
         """From now on the child may end."""
@@ -50,25 +51,43 @@ class Supervisor:
         """Waits for a child that cannot be kept running, and returns what to say about it."""
         return await self._defeat.get()
 
+    async def _watch(self, child: Child) -> None:
+        """Keeps a child running, or says why that is over: whatever goes wrong, nobody else would notice."""
+        try:
+            await self._keep(child)
+        except StackError as error:
+            self._defeat.put_nowait(error)
+        except Exception as error:
+            self._defeat.put_nowait(StackError(f"{child.name} cannot be watched any more: {error!r}"))
+
     async def _keep(self, child: Child) -> None:
         deaths: deque[float] = deque(maxlen=_DEATHS)
+        failure = ""
         while True:
-            end = await child.wait()
+            end = failure or await child.wait()
             await child.stop()  # ends what it left behind
             deaths.append(monotonic())
             recent = sum(death > monotonic() - _WITHIN for death in deaths)
             if recent == _DEATHS:
-                trouble = f"{child.name} {end}, for the {_DEATHS}th time within {_WITHIN:.0f} seconds"
-                self._defeat.put_nowait(child.log.explain(trouble))
-                return
+                raise child.log.explain(f"{child.name} {end}, the {_DEATHS}th failure within {_WITHIN:.0f} seconds")
             await asyncio.sleep(_FIRST_PAUSE * 2 ** (recent - 1))
-            await self._start_again(child, end)
+            failure = await self._start_again(child, end)
 
-    async def _start_again(self, child: Child, end: str) -> None:
+    async def _start_again(self, child: Child, end: str) -> str:
+        """Starts a child that has ended; returns what to call it when that fails, which counts as one more death."""
         try:
             await child.start()
-        except StackError as error:
-            self._say(f"{child.name} {end}, and could not be started again: {error}")
-        else:
-            self._say(f"{child.name} {end}; started again (log: {child.log.path})")
+        except Exception as error:  # not only StackError: a folder may be gone, a disk full
+            self._tell(f"{child.name} {end}, and could not be started again: {error}")
+            return f"could not be started again ({str(error).partition(chr(10))[0]})"
+        try:
             self._changed()
+        except OSError as error:
+            self._tell(f"what others need to know of the new {child.name} could not be written: {error}")
+        self._tell(f"{child.name} {end}; started again (log: {child.log.path})")
+        return ""
+
+    def _tell(self, text: str) -> None:
+        # A stack does not end because nobody reads what it says. Some libraries end the process then.
+        with suppress(Exception, SystemExit):
+            self._say(text)

@@ -83,7 +83,8 @@ class Temporal(Child):
             writer.close()
             await writer.wait_closed()
             await _keep_history(await Client.connect(self.address, namespace=NAMESPACE))
-        except (OSError, RuntimeError, RPCError):
+        except (OSError, RuntimeError, RPCError) as error:
+            self.hindrance = str(error)
             return False
         return True
 

@@ -16,7 +16,7 @@ def note(what: str) -> None:
 
 
 def leave(_number: int, _frame: object) -> None:
-    time.sleep(0.3)
+    time.sleep(0.1)
     note("stopped")
     sys.exit(0)
 

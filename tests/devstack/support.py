@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import subprocess
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -23,8 +24,27 @@ def fake_role(name: str, behaviour: str = "") -> Role:
 ROLES = (fake_role("api"), fake_role("worker"))
 
 
+def begin(home: Path, template: Path) -> Path:
+    """Copies a folder of a stack with the owners of the files, which may be two."""
+    subprocess.run(["cp", "-a", template, home], check=True)
+    return home
+
+
 async def bootstrap(_database_url: str, previous: DevInfo | None) -> Mapping[str, str]:
     return {"api_key": previous["api_key"] if previous else "first-key", "project_id": "project"}
+
+
+class Said:
+    """What the stack told the developer."""
+
+    def __init__(self) -> None:
+        self._lines: asyncio.Queue[str] = asyncio.Queue()
+
+    def __call__(self, line: str) -> None:
+        self._lines.put_nowait(line)
+
+    async def next(self) -> str:
+        return await asyncio.wait_for(self._lines.get(), 20)
 
 
 async def ask(database_url: str, sql: str) -> object:

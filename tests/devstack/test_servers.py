@@ -10,7 +10,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 
-from orchestrator.devstack.home import StackError
+from orchestrator.devstack import processes
+from orchestrator.devstack.home import Home, StackError
+from orchestrator.devstack.postgres import Postgres
 from orchestrator.devstack.servers import Servers
 from tests.devstack.support import alive_below, ask, mode, until_made, until_nothing_is_alive_below
 
@@ -28,6 +30,7 @@ async def test_a_second_start_finds_the_data_of_the_first(home: Path) -> None:
         assert await _retention(servers) == timedelta(days=30)
 
 
+@pytest.mark.usefixtures("quick_end")
 async def test_everything_is_private_and_nothing_listens_beyond_the_loopback_interface(home: Path) -> None:
     async with Servers(home, ui_port=None) as servers:
         assert mode(home) == 0o700
@@ -41,9 +44,11 @@ async def test_everything_is_private_and_nothing_listens_beyond_the_loopback_int
 
 
 async def test_each_server_can_be_away_for_a_while_and_returns_to_the_same_place(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    begun_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("PGPORT", "PGDATA", "PGHOST", "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"):
+    home = begun_home
+    foreign = ("PORT", "DATA", "HOST", "HOSTADDR", "SERVICE", "OPTIONS", "TARGETSESSIONATTRS", "CHANNELBINDING")
+    for name in (*(f"PG{name}" for name in foreign), "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"):
         monkeypatch.setenv(name, "5999")  # what the developer uses elsewhere makes no difference
     async with Servers(home) as servers:
         before = (servers.database_url, servers.temporal_address, servers.temporal_ui_url)
@@ -61,6 +66,7 @@ async def test_each_server_can_be_away_for_a_while_and_returns_to_the_same_place
         assert (servers.database_url, servers.temporal_address, servers.temporal_ui_url) == before
 
 
+@pytest.mark.usefixtures("quick_end")
 async def test_a_home_whose_path_is_too_long_for_a_socket_works_and_leaves_nothing_behind(home: Path) -> None:
     long_home = home / ("with a space, and long" * 5)
     async with Servers(long_home, ui_port=None) as servers:
@@ -75,6 +81,7 @@ async def test_a_home_whose_path_is_too_long_for_a_socket_works_and_leaves_nothi
         mode(folder)
 
 
+@pytest.mark.usefixtures("quick_end")
 async def test_a_cancelled_start_leaves_nothing_behind(home: Path) -> None:
     servers = Servers(home, ui_port=None)
     start = asyncio.create_task(servers.__aenter__())
@@ -87,9 +94,24 @@ async def test_a_cancelled_start_leaves_nothing_behind(home: Path) -> None:
         assert await ask(servers.database_url, "SELECT 1") == 1
 
 
-async def test_a_server_that_does_not_start_is_reported_with_its_log(home: Path) -> None:
-    async with Servers(home, ui_port=None):
-        pass
+async def test_a_server_that_is_not_ready_in_time_is_reported_with_the_last_hindrance(
+    begun_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "READY_WITHIN", 2.0)
+    (begun_home / "postgres" / "pg_hba.conf").write_text("local all all reject\n")
+    home = Home(begun_home)
+    home.claim()
+    with pytest.raises(
+        StackError, match=r"^postgres was not ready within 2 seconds \(.*pg_hba.conf rejects connection"
+    ):
+        await Postgres(home).start()
+    home.release()
+    assert alive_below(begun_home) == {}
+
+
+@pytest.mark.usefixtures("quick_end")
+async def test_a_server_that_does_not_start_is_reported_with_its_log(begun_home: Path) -> None:
+    home = begun_home
     (home / "postgres" / "PG_VERSION").write_text("9.1\n")
     with pytest.raises(StackError, match=r"(?s)^postgres ended with status 1 while starting.*version 9\.1"):
         await Servers(home, ui_port=None).__aenter__()

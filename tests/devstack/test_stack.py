@@ -12,34 +12,30 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.devstack.home import StackError
-from orchestrator.devstack.roles import Role, answers_http
-from orchestrator.devstack.stack import DevStack, Ports
-from tests.devstack.support import ROLES, alive_below, ask, bootstrap, events, fake_role, mode, order_of_ends, read_info
+from orchestrator.devstack import supervisor
+from orchestrator.devstack.home import Home, StackError
+from orchestrator.devstack.ports import choose_ports
+from orchestrator.devstack.roles import Role, RoleProcess, answers_http
+from orchestrator.devstack.stack import DevStack
+from tests.devstack.support import (
+    ROLES,
+    Said,
+    alive_below,
+    ask,
+    begin,
+    bootstrap,
+    events,
+    fake_role,
+    mode,
+    order_of_ends,
+    read_info,
+)
 
 # Writes what it was told; as a one-off before the roles start.
 NOTE_ENVIRONMENT = (
     "import json, os, pathlib; pathlib.Path(os.environ['MATVIEW_DATA_DIR'], 'environment.json')"
     ".write_text(json.dumps(dict(os.environ)))"
 )
-
-
-class Said:
-    """What the stack told the developer."""
-
-    def __init__(self) -> None:
-        self._lines: asyncio.Queue[str] = asyncio.Queue()
-
-    def __call__(self, line: str) -> None:
-        self._lines.put_nowait(line)
-
-    async def next(self) -> str:
-        return await asyncio.wait_for(self._lines.get(), 20)
-
-
-@pytest.fixture
-def said() -> Said:
-    return Said()
 
 
 @dataclass(frozen=True)
@@ -52,9 +48,10 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-async def running() -> AsyncGenerator[Running]:
+async def running(template: Path) -> AsyncGenerator[Running]:
     migrate = (sys.executable, "-S", "-c", NOTE_ENVIRONMENT)
-    home, said = Path(tempfile.mkdtemp(prefix="mv-")), Said()
+    folder, said = Path(tempfile.mkdtemp(prefix="mv-")), Said()
+    home = begin(folder / "home", template)
     try:
         async with DevStack(
             home, bootstrap=bootstrap, say=said, roles=ROLES, migrate=migrate, extra_source_roots=[Path("/srv")]
@@ -62,7 +59,7 @@ async def running() -> AsyncGenerator[Running]:
             yield Running(home, stack, said)
         assert alive_below(home) == {}
     finally:
-        shutil.rmtree(home)
+        shutil.rmtree(folder)
 
 
 async def test_the_program_is_told_where_everything_is_and_so_is_the_developer(running: Running) -> None:
@@ -81,6 +78,18 @@ async def test_the_program_is_told_where_everything_is_and_so_is_the_developer(r
     assert (info["api_key"], info["project_id"]) == ("first-key", "project")
     assert set(info["pids"]) == {"dev", "postgres", "temporal", "api", "worker"}
     assert info["pids"]["dev"] == os.getpid()
+
+
+def test_what_the_shell_calls_the_current_folder_may_hold_source_tables_too(
+    home: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.mkdir()
+    link = home.parent / "link"
+    link.symlink_to(home)
+    monkeypatch.chdir(link)
+    for name, expected in ((str(link), [home, link]), ("/", [home]), ("", [home]), ("gone", [home])):
+        monkeypatch.setenv("PWD", name)
+        assert DevStack(home, bootstrap=bootstrap, say=said)._source_roots == expected
 
 
 async def test_whatever_dies_is_started_again_and_the_rest_is_left_alone(running: Running) -> None:
@@ -114,7 +123,8 @@ async def test_a_role_can_be_stopped_started_and_restarted_on_purpose(running: R
     ]
 
 
-async def test_the_program_stops_before_the_servers_and_the_key_outlives_them(home: Path, said: Said) -> None:
+async def test_the_program_stops_before_the_servers_and_the_key_outlives_them(begun_home: Path, said: Said) -> None:
+    home = begun_home
     async with DevStack(home, bootstrap=bootstrap, say=said, roles=ROLES, migrate=None) as stack:
         info = stack.info
         ends = asyncio.create_task(order_of_ends(info["pids"]))
@@ -130,7 +140,9 @@ async def test_the_program_stops_before_the_servers_and_the_key_outlives_them(ho
         assert stack.info["api_key"] == "second-key"
 
 
-async def test_a_role_that_does_not_start_is_named_with_the_end_of_its_log(home: Path, said: Said) -> None:
+@pytest.mark.usefixtures("quick_end")
+async def test_a_role_that_does_not_start_is_named_with_the_end_of_its_log(begun_home: Path, said: Said) -> None:
+    home = begun_home
     roles = (fake_role("api"), fake_role("worker", "fails"))
     with pytest.raises(StackError) as failed:
         await DevStack(home, bootstrap=bootstrap, say=said, roles=roles, migrate=None).__aenter__()
@@ -140,27 +152,39 @@ async def test_a_role_that_does_not_start_is_named_with_the_end_of_its_log(home:
     assert alive_below(home) == {}
 
 
-async def test_a_failed_migration_ends_the_start(home: Path, said: Said) -> None:
+@pytest.mark.usefixtures("quick_end")
+async def test_a_failed_migration_ends_the_start(begun_home: Path, said: Said) -> None:
+    home = begun_home
     migrate = (sys.executable, "-c", "import sys; sys.exit('no such revision')")
     with pytest.raises(StackError, match=r"(?s)^migrate ended with status 1\..*no such revision"):
         await DevStack(home, bootstrap=bootstrap, say=said, roles=ROLES, migrate=migrate).__aenter__()
     assert alive_below(home) == {}
 
 
-async def test_a_role_that_cannot_stay_up_ends_the_stack(home: Path, said: Said) -> None:
+@pytest.mark.usefixtures("quick_end")
+async def test_a_role_that_cannot_stay_up_ends_the_stack(
+    begun_home: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = begun_home
+    monkeypatch.setattr(supervisor, "_FIRST_PAUSE", 0.01)
     stack = DevStack(home, bootstrap=bootstrap, say=said, roles=[fake_role("worker", "crashes")], migrate=None)
-    with pytest.raises(StackError, match=r"(?s)^worker ended with status 4, for the 5th time within 30 .*it hurts"):
+    with pytest.raises(StackError, match=r"(?s)^worker ended with status 4, the 5th failure within 30 .*it hurts"):
         await stack.run_until_stopped(lambda _info: None)
     assert alive_below(home) == {}
 
 
-async def test_an_api_is_ready_when_it_says_so_over_http(home: Path, said: Said) -> None:
+async def test_an_api_is_ready_when_it_says_so_over_http(home: Path) -> None:
     (home.parent / "readyz").touch()
     server = (sys.executable, "-c", f"""
 import functools, http.server, os
 handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory={str(home.parent)!r})
 http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["MATVIEW_API_PORT"])), handler).serve_forever()
 """)  # fmt: skip
-    role = Role("api", server, ready=answers_http)
-    async with DevStack(home, Ports(), bootstrap=bootstrap, say=said, roles=[role], migrate=None):
-        assert '"GET /readyz HTTP/1.1" 200' in (home / "logs" / "api.log").read_text()
+    claimed = Home(home)
+    claimed.claim()
+    [port] = choose_ports({"--port": 0})
+    child = RoleProcess(Role("api", server, ready=answers_http), claimed, {"MATVIEW_API_PORT": str(port)})
+    await child.start()
+    assert '"GET /readyz HTTP/1.1" 200' in (home / "logs" / "api.log").read_text()
+    await child.stop()
+    claimed.release()

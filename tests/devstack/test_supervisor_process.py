@@ -24,7 +24,8 @@ from tests.devstack.support import (
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can show what root and others may do")
 
 
-async def test_one_home_is_for_one_stack(home: Path) -> None:
+async def test_one_home_is_for_one_stack(begun_home: Path) -> None:
+    home = begun_home
     async with supervisor(home) as first:
         assert await first.line() == "ready"
         async with supervisor(home, leaves_alone=True) as second:
@@ -35,7 +36,8 @@ async def test_one_home_is_for_one_stack(home: Path) -> None:
         assert await first.line() == "stopped"
 
 
-async def test_no_child_outlives_a_killed_supervisor_and_the_next_start_recovers(home: Path) -> None:
+async def test_no_child_outlives_a_killed_supervisor_and_the_next_start_recovers(begun_home: Path) -> None:
+    home = begun_home
     async with supervisor(home) as first:
         assert await first.line() == "ready"
         await ask(read_info(home)["database_url"], "CREATE TABLE kept AS SELECT 42 AS answer")
@@ -47,7 +49,8 @@ async def test_no_child_outlives_a_killed_supervisor_and_the_next_start_recovers
             assert await ask(read_info(home)["database_url"], "SELECT answer FROM kept") == 42
 
 
-async def test_a_start_recovers_when_everything_was_killed_at_once(home: Path) -> None:
+async def test_a_start_recovers_when_everything_was_killed_at_once(begun_home: Path) -> None:
+    home = begun_home
     async with supervisor(home) as first:
         assert await first.line() == "ready"
         await ask(read_info(home)["database_url"], "CREATE TABLE kept AS SELECT 42 AS answer")
@@ -63,17 +66,28 @@ async def test_a_start_recovers_when_everything_was_killed_at_once(home: Path) -
         assert await ask(read_info(home)["database_url"], "SELECT answer FROM kept") == 42
 
 
-async def test_an_impatient_second_ctrl_c_leaves_nothing_behind(home: Path) -> None:
+async def test_an_impatient_second_ctrl_c_leaves_nothing_behind(begun_home: Path) -> None:
+    home = begun_home
     async with supervisor(home) as running:
         assert await running.line() == "ready"
         for _ in range(4):
             running.process.send_signal(signal.SIGINT)
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.05)
         assert await running.line() == "stopped"
         assert await running.process.wait() == 0
         assert events(home)[-2:] == ["api stopped", "worker stopped"]
         assert read_info(home)["pids"] == {}
         await until_nothing_is_alive_below(home, seconds=0.2)
+
+
+async def test_a_stack_under_nohup_outlives_its_terminal(begun_home: Path) -> None:
+    async with supervisor(begun_home, prefix=["nohup"]) as running:
+        assert await running.line() == "ready"
+        running.process.send_signal(signal.SIGHUP)
+        await asyncio.sleep(0.5)
+        assert "api stopped" not in events(begun_home)
+        running.process.terminate()
+        assert await running.line() == "stopped"
 
 
 async def test_ctrl_c_while_it_starts_leaves_nothing_behind(home: Path) -> None:

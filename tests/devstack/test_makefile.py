@@ -1,0 +1,39 @@
+"""`make setup` where Python cannot make an environment, or could not once."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.devstack.support import HERE
+
+# As on a Debian without python3-venv: the folder is begun, and then given up.
+HALF = """#!/bin/sh
+test "$1" = -c && exit 0
+mkdir -p .venv/bin; printf '#!/bin/sh\\nexit 1\\n' > .venv/bin/python; chmod +x .venv/bin/python; exit 1
+"""
+WHOLE = HALF.replace("nexit 1", "nexit 0").replace("; exit 1\n", "\n")
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    shutil.copy(HERE.parents[1] / "Makefile", tmp_path)
+    for name in ("requirements.lock", "pyproject.toml"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def make(clone: Path, python: str) -> subprocess.CompletedProcess[str]:
+    (clone / "python").write_text(python)
+    (clone / "python").chmod(0o700)
+    command = ["make", "setup", f"PYTHON={clone}/python"]
+    return subprocess.run(command, cwd=clone, capture_output=True, text=True, check=False)
+
+
+def test_an_environment_that_was_left_half_made_is_made_again(clone: Path) -> None:
+    failed = make(clone, HALF)
+    assert failed.returncode != 0
+    assert "python3-venv" in failed.stderr
+    assert make(clone, WHOLE).returncode == 0
+    assert (clone / ".venv" / ".installed").exists()
