@@ -21,7 +21,10 @@ class Written(Value):
 
 
 class Engine(Protocol):
-    """Runs SQL, each query in a process that costs nobody else anything when it dies."""
+    """Runs SQL, each query in a process that costs nobody else anything when it dies.
+
+    What only looks at SQL or at files raises Transient if others kept it waiting for too long.
+    """
 
     async def start(self) -> None:
         """Warm up, so that the first request pays nothing for it. Optional: every method works without."""

@@ -1,13 +1,13 @@
 """DuckDB as an engine. DuckDB itself is never loaded here: it runs in child processes."""
 
 import asyncio
-import contextlib
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.engines.analysts import Analysts
 from orchestrator.engines.base import Written
 from orchestrator.engines.process import Child, settle
 from orchestrator.engines.scratch import Scratch, sweep
@@ -28,6 +28,8 @@ from orchestrator.model.snapshot import Column, SnapshotFile
 from orchestrator.model.source_table import SourceFormat
 
 ANALYSIS_SECONDS = 10.0
+# Describing binds a query or reads files, which may take long: one that does must not keep everybody else waiting.
+_DESCRIBERS = 2
 _ERRORS: dict[str, type[OrchestratorError]] = {
     error.code: error
     for error in (
@@ -45,7 +47,7 @@ _UNITS = {"K": 1, "M": 2, "G": 3, "T": 4}
 
 
 class DuckDBEngine:
-    """Runs each query in a process of its own, and everything that only looks at SQL in one process that stays.
+    """Runs each query in a process of its own, and everything that only looks at SQL in a few processes that stay.
 
     `source_roots` are the folders below which source tables may read files. `memory_limit` (such as "2GB") and
     `threads` hold for each query. `temp_dir` is where queries spill what does not fit into memory; it is made if it
@@ -67,12 +69,15 @@ class DuckDBEngine:
         self._address_space = 2 * memory_bytes(memory_limit) + (1 << 30)
         self._temp_dir = temp_dir.absolute()
         self._analysis_seconds = analysis_seconds
-        self._turn = asyncio.Lock()
-        self._analyst: Child | None = None
+        # Apart, since parsing takes milliseconds: it never waits for what is being described.
+        self._parser, self._describers = (
+            Analysts(size=size, address_space=self._address_space, seconds=analysis_seconds)
+            for size in (1, _DESCRIBERS)
+        )
         self._writers: set[Child] = set()
 
     async def start(self) -> None:
-        """Start the process that looks at SQL, and with it the server from which all others are forked.
+        """Start the process that parses SQL, and with it the server from which all others are forked.
 
         Also removes what a worker that was killed left in `temp_dir`.
         """
@@ -83,23 +88,25 @@ class DuckDBEngine:
         """End every process that this engine started. Queries that run fail with EngineCrashed."""
         for child in [*self._writers]:
             await child.end()
-        await self._drop_analyst()
+        await self._parser.close()
+        await self._describers.close()
 
     async def references(self, sql: str) -> tuple[str, ...]:
         """See Engine."""
-        return tuple(await self._analyse({"job": "references", "sql": sql}, self._too_complex()))
+        return tuple(await self._analyse(self._parser, {"job": "references", "sql": sql}, self._too_complex()))
 
     async def describe(self, sql: str, tables: Mapping[str, Sequence[Column]]) -> tuple[Column, ...]:
-        """See Engine. The columns of a PIVOT that come from the data cannot be told: only its others are given."""
-        stubs = {name: _pairs(columns) for name, columns in tables.items()}
-        return _columns(await self._analyse({"job": "describe", "sql": sql, "tables": stubs}, self._too_complex()))
+        """See Engine."""
+        request = {"job": "describe", "sql": sql, "tables": {name: _pairs(kinds) for name, kinds in tables.items()}}
+        return _columns(await self._analyse(self._describers, request, self._too_complex()))
 
     async def describe_source(self, url_pattern: str, source_format: SourceFormat) -> tuple[Column, ...]:
         """See Engine."""
-        request = {"job": "describe_source", "url_pattern": url_pattern, "format": source_format.value}
+        request: dict[str, Any] = {"job": "describe_source", "url_pattern": url_pattern, "format": source_format.value}
         limit = _seconds(self._analysis_seconds)
         too_slow = InvalidSource(f"{url_pattern} could not be read within {limit}.", attr="url_pattern")
-        return _columns(await self._analyse({**request, "source_roots": self._source_roots}, too_slow))
+        request["source_roots"] = self._source_roots
+        return _columns(await self._analyse(self._describers, request, too_slow))
 
     async def write(
         self,
@@ -143,7 +150,7 @@ class DuckDBEngine:
         self._writers.add(child)
         status: int | None = None
         try:
-            answer = await _exchange(child, request)
+            answer = await child.ask(request)
             while answer and "percent" in answer:
                 on_progress(Progress(percent=answer["percent"], elapsed_seconds=time.monotonic() - began))
                 answer = await child.receive()
@@ -156,27 +163,10 @@ class DuckDBEngine:
         limit = _seconds(self._analysis_seconds)
         return InvalidQuery(f"Invalid query: it is too complex to analyse within {limit}.", attr="query")
 
-    async def _analyse(self, request: dict[str, Any], too_slow: OrchestratorError) -> Any:  # noqa: ANN401 - JSON
+    async def _analyse(self, analysts: Analysts, request: dict[str, Any], too_slow: OrchestratorError) -> Any:  # noqa: ANN401 - JSON
         # Nothing that is only looked at may spill to disk.
-        request = {**request, "limits": {**self._limits, "temp_directory": ""}}
-        async with self._turn:
-            answer, status = None, None
-            try:
-                async with asyncio.timeout(self._analysis_seconds):
-                    if self._analyst is None:
-                        self._analyst = await Child.start(self._address_space)
-                    answer = await _exchange(self._analyst, request)
-            except TimeoutError:
-                raise too_slow from None
-            finally:
-                # Without an answer, or with a broken DuckDB, whoever asks next would be answered wrongly.
-                if answer is None or answer.get("error") == EngineCrashed.code:
-                    status = await self._drop_analyst()
-            return _result(answer, status)
-
-    async def _drop_analyst(self) -> int | None:
-        child, self._analyst = self._analyst, None
-        return await child.end() if child else None
+        limits = {**self._limits, "temp_directory": ""}
+        return _result(*await analysts.ask({**request, "limits": limits}, too_slow))
 
 
 def memory_bytes(size: str) -> int:
@@ -185,12 +175,6 @@ def memory_bytes(size: str) -> int:
     if not match:
         raise ValueError(f"{size!r} is not a size in memory: write it like 2GB.")
     return int(float(match[1]) * (1024 if match[3] else 1000) ** _UNITS[match[2].upper()])
-
-
-async def _exchange(child: Child, request: dict[str, Any]) -> dict[str, Any] | None:
-    with contextlib.suppress(OSError):
-        await child.send(request)
-    return await child.receive()
 
 
 def _result(answer: dict[str, Any] | None, status: int | None) -> Any:  # noqa: ANN401 - JSON

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import duckdb
 
+from orchestrator.engines.paths import exactly
 from orchestrator.model.errors import (
     EngineCrashed,
     OrchestratorError,
@@ -54,5 +55,5 @@ def failure(error: Exception, memory_limit: str) -> OrchestratorError:
 def without_paths(message: str, labels: Mapping[str, str]) -> str:
     """`message` with each path of `labels` replaced by its label: where files lie is nobody's business."""
     for path in sorted(labels, key=len, reverse=True):
-        message = message.replace(path, labels[path])
+        message = message.replace(exactly(path), labels[path]).replace(path, labels[path])
     return message

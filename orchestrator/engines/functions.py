@@ -6,8 +6,28 @@ from orchestrator.engines.statement import invalid
 _TABLE_FUNCTIONS = frozenset(
     {"generate_series", "json_each", "json_tree", "range", "repeat", "repeat_row", "unnest"},
 )
-# Scalar functions that tell about the server or write into its log.
-_REFUSED_FUNCTIONS = frozenset({"current_setting", "write_log"})
+# Of all functions that give a value in DuckDB 1.5.5 (duckdb_functions() lists some 800) those that tell about the
+# server or the session, explain or run SQL that they get as a text, or write.
+_REFUSED_FUNCTIONS = frozenset(
+    {
+        # The statement that is run, in which the snapshot's folder stands, and what else the session knows.
+        "current_query",
+        "current_setting",
+        "getvariable",
+        "which_secret",
+        # SQL and plans as text: the paths of the inputs stand in them.
+        "json_deserialize_sql",
+        "json_execute_serialized_sql",
+        "json_serialize_plan",
+        # Macros around the catalog's own table functions.
+        "format_type",
+        "get_block_size",
+        "pg_get_constraintdef",
+        "pg_get_viewdef",
+        # The log of the server.
+        "write_log",
+    }
+)
 
 
 def check_table_function(name: str) -> None:
@@ -19,6 +39,6 @@ def check_table_function(name: str) -> None:
 
 
 def check_function(name: str) -> None:
-    """Raise InvalidQuery unless a view may use the scalar function."""
+    """Raise InvalidQuery unless a view may use the function, wherever a value may stand."""
     if name.lower() in _REFUSED_FUNCTIONS:
         raise invalid(f"the function {name}() is not allowed in a view.")

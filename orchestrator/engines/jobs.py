@@ -15,13 +15,16 @@ from orchestrator.engines.failures import failure, readable, without_paths
 from orchestrator.engines.parquet_types import Unstorable, literal, storable
 from orchestrator.engines.references import references
 from orchestrator.engines.session import Names, described, open_session
-from orchestrator.engines.source_files import find_source_files
-from orchestrator.engines.source_relations import sniffing_select, source_select
+from orchestrator.engines.source_columns import source_columns
+from orchestrator.engines.source_files import SourceFile, find_source_files
+from orchestrator.engines.source_relations import listed, source_select
+from orchestrator.engines.source_text import Unreadable, with_data
 from orchestrator.engines.statement import invalid, single_select
 from orchestrator.model.errors import InputMissing, Invalid, InvalidSource, OrchestratorError, QueryFailed, QueryRefused
 
 Request = Mapping[str, Any]
 Watch = Callable[[duckdb.DuckDBPyConnection], None]
+Inputs = dict[str, list[SourceFile]]
 
 _COPY = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION V2, RETURN_STATS true"
 _SPLIT = "FILE_SIZE_BYTES '256MB'"
@@ -42,12 +45,12 @@ def find_references(request: Request, _watch: Watch) -> list[str]:
 def describe(request: Request, _watch: Watch) -> list[tuple[str, str]]:
     """The columns of `sql` over empty tables. `tables` maps a name to its (column, type) pairs."""
     with open_session(request["limits"]) as connection:
-        select = single_select(connection, request["sql"])
+        text = single_select(connection, request["sql"])
         try:
-            names = Names(connection, [select.text])
+            names = Names(connection, [text])
             for name, columns in request["tables"].items():
                 names.create_empty(name, columns)
-            return described(connection, storable(connection, select.text))
+            return described(connection, storable(connection, text))
         except Unstorable as error:
             raise invalid(str(error)) from None
         except duckdb.Error as error:
@@ -59,20 +62,16 @@ def describe_source(request: Request, _watch: Watch) -> list[tuple[str, str]]:
     found = find_source_files(request["url_pattern"], [Path(r) for r in request["source_roots"]])
     if not found:
         raise InvalidSource(f"No file matches {request['url_pattern']}.", attr="url_pattern")
-    kind, paths = request["format"], [file.real for file in found]
-    if kind != "Parquet":
-        paths = [path for path in paths if Path(path).stat().st_size]
-        if not paths:
-            raise InvalidSource(f"{request['url_pattern']} holds no data to tell the columns from.", attr="url_pattern")
-    with open_session(request["limits"], files=paths) as connection:
+    kind = request["format"]
+    files = found if kind == "Parquet" else with_data(found)
+    if not files:
+        raise InvalidSource(f"{request['url_pattern']} holds no data to tell the columns from.", attr="url_pattern")
+    with open_session(request["limits"], files=[file.real for file in files]) as connection:
         try:
-            if kind == "Parquet":
-                # Binding opens the first file only: a damaged one among the others must be found here as well.
-                listed = ", ".join(map(literal, paths))
-                connection.execute(f"SELECT count(num_rows) FROM parquet_file_metadata([{listed}])")
-            return described(connection, sniffing_select(kind, paths))
-        except duckdb.Error as error:
-            reason = without_paths(readable(error), {file.real: file.shown for file in found})
+            return source_columns(connection, kind, files)
+        except (duckdb.Error, Unreadable, OSError) as error:
+            text = readable(error) if isinstance(error, duckdb.Error) else str(error)
+            reason = without_paths(text, {file.real: file.shown for file in found})
             message = f"{request['url_pattern']} cannot be read as {kind}: {reason}"
             raise InvalidSource(message, attr="url_pattern") from None
 
@@ -82,7 +81,7 @@ def write(request: Request, watch: Watch) -> dict[str, Any]:
     labels: dict[str, str] = {}
     for path, label in ((request["target"], "the result"), (request["limits"]["temp_directory"], "temporary storage")):
         labels |= {path: label, os.path.realpath(path): label}
-    inputs: dict[str, list[str]] = {}
+    inputs: Inputs = {}
     try:
         inputs = _find_inputs(request, labels)
         return _write(request, inputs, watch)
@@ -94,7 +93,7 @@ def write(request: Request, watch: Watch) -> dict[str, Any]:
 
 def _explained(error: Exception, memory_limit: str) -> OrchestratorError:
     told = failure(error, memory_limit)
-    if isinstance(error, Unstorable):
+    if isinstance(error, (Unstorable, Unreadable)):
         told = QueryFailed(str(error))
     if isinstance(told, Invalid):
         # The statement was accepted once, when it was saved; what was accepted then may be refused by a newer release.
@@ -103,9 +102,9 @@ def _explained(error: Exception, memory_limit: str) -> OrchestratorError:
     return type(told)(" ".join([*notes, told.message]))
 
 
-def _find_inputs(request: Request, labels: dict[str, str]) -> dict[str, list[str]]:
-    """The paths that each source and each snapshot consists of now, by name. Adds what to call them to `labels`."""
-    inputs = {}
+def _find_inputs(request: Request, labels: dict[str, str]) -> Inputs:
+    """The files that each source and each snapshot consists of now, by name. Adds what to call them to `labels`."""
+    inputs: Inputs = {}
     for relation in request["relations"]:
         name = relation["name"]
         if relation["kind"] == "source":
@@ -116,30 +115,30 @@ def _find_inputs(request: Request, labels: dict[str, str]) -> dict[str, list[str
             if not found:
                 raise InputMissing(f'Source table "{name}" has no files that match {relation["url_pattern"]}.')
             labels.update({file.real: file.shown for file in found})
-            inputs[name] = [file.real for file in found]
+            inputs[name] = found
         elif relation["kind"] == "snapshot":
-            inputs[name] = [os.path.realpath(path) for path in relation["paths"]]
-            labels.update(dict.fromkeys([*inputs[name], *relation["paths"]], f'the snapshot of "{name}"'))
+            inputs[name] = [SourceFile(shown=path, real=os.path.realpath(path)) for path in relation["paths"]]
+            labels.update({path: f'the snapshot of "{name}"' for file in inputs[name] for path in file})
     missing = _lost_input(inputs)
     if missing:
         raise missing
     return inputs
 
 
-def _lost_input(inputs: Mapping[str, Iterable[str]]) -> InputMissing | None:
-    for name, paths in inputs.items():
-        if not all(Path(path).is_file() for path in paths):
+def _lost_input(inputs: Mapping[str, Iterable[SourceFile]]) -> InputMissing | None:
+    for name, files in inputs.items():
+        if not all(Path(file.real).is_file() for file in files):
             return InputMissing(f'A file of "{name}", which this view reads, no longer exists.')
     return None
 
 
-def _write(request: Request, inputs: Mapping[str, list[str]], watch: Watch) -> dict[str, Any]:
+def _write(request: Request, inputs: Inputs, watch: Watch) -> dict[str, Any]:
     target = os.path.realpath(request["target"])
-    files = [path for paths in inputs.values() for path in paths]
+    files = [file.real for files in inputs.values() for file in files]
     connection = open_session(request["limits"], files=files, folder=target)
     watch(connection)
     _create_relations(connection, request, inputs)
-    text = single_select(connection, request["sql"]).text
+    text = single_select(connection, request["sql"])
     marks = ", ".join(f"{key}: {literal(value)}" for key, value in request["marks"].items())
     # Writing several files, DuckDB shuffles blocks of rows even below an ORDER BY. Whatever may have one is one file.
     path, options = (f"{target}/data_0.parquet", _COPY) if _ORDER.search(text) else (target, f"{_COPY}, {_SPLIT}")
@@ -148,7 +147,7 @@ def _write(request: Request, inputs: Mapping[str, list[str]], watch: Watch) -> d
     return _written(connection, target, counts)
 
 
-def _create_relations(connection: duckdb.DuckDBPyConnection, request: Request, inputs: Mapping[str, list[str]]) -> None:
+def _create_relations(connection: duckdb.DuckDBPyConnection, request: Request, inputs: Inputs) -> None:
     relations = request["relations"]
     names = Names(connection, [request["sql"], *(r["sql"] for r in relations if r["kind"] == "view")])
     for relation in relations:
@@ -166,16 +165,12 @@ def _create_relations(connection: duckdb.DuckDBPyConnection, request: Request, i
 
 
 def _written(connection: duckdb.DuckDBPyConnection, target: str, counts: dict[str, int]) -> dict[str, Any]:
-    """What the files in `target` are. `counts` has the rows of each by file name; a PIVOT leaves it empty."""
+    """What the files in `target` are. `counts` has the rows of each by file name."""
     paths = [str(path) for path in sorted(Path(target).glob("*.parquet"), key=lambda p: (len(p.name), p.name))]
-    listed = f"[{', '.join(map(literal, paths))}]"
-    if not counts:
-        rows = connection.execute(f"SELECT file_name, num_rows FROM parquet_file_metadata({listed})").fetchall()
-        counts = {Path(path).name: count for path, count in rows}
     files = [(name, counts[name], size) for name, size in ((Path(p).name, Path(p).stat().st_size) for p in paths)]
     return {
         "files": files,
-        "columns": described(connection, f"SELECT * FROM read_parquet({listed}, hive_partitioning = false)"),
+        "columns": described(connection, f"SELECT * FROM read_parquet({listed(paths)}, hive_partitioning = false)"),
         "engine_version": f"duckdb {duckdb.__version__}",
     }
 

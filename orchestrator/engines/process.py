@@ -63,9 +63,11 @@ class Child:
         """The id of the process."""
         return self._process.pid
 
-    async def send(self, message: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
-        """Send a message. Raises OSError if the child is gone."""
-        await asyncio.get_running_loop().sock_sendall(self._ours, json.dumps(message).encode() + b"\n")
+    async def ask(self, message: Any) -> dict[str, Any] | None:  # noqa: ANN401 - anything that JSON can hold
+        """Send a message and return the first one that comes back, or None if the child is gone."""
+        with contextlib.suppress(OSError):
+            await asyncio.get_running_loop().sock_sendall(self._ours, json.dumps(message).encode() + b"\n")
+        return await self.receive()
 
     async def receive(self) -> dict[str, Any] | None:
         """The next message, or None if the child is gone."""

@@ -8,7 +8,7 @@ from itertools import combinations, pairwise
 import duckdb
 
 from orchestrator.engines.parquet_types import literal, quoted, storable
-from orchestrator.engines.statement import Select
+from orchestrator.engines.paths import exactly
 
 _CONFIG = {
     "autoinstall_known_extensions": "false",
@@ -33,12 +33,13 @@ def open_session(
     """
     connection = duckdb.connect(":memory:", config={**_CONFIG, **limits})
     paths = [*files, *([folder] if folder else [])]
+    folders = [folder + "/"] if folder else []
     connection.execute("SET enable_progress_bar = true")
     connection.execute("SET enable_progress_bar_print = false")
     # A cast from text to TIMESTAMPTZ must not depend on where the server stands.
     connection.execute("SET TimeZone = 'UTC'")
-    connection.execute(f"SET allowed_paths = [{', '.join(map(literal, paths))}]")
-    connection.execute(f"SET allowed_directories = [{literal(folder + '/') if folder else ''}]")
+    connection.execute(f"SET allowed_paths = {_either_way(paths)}")
+    connection.execute(f"SET allowed_directories = {_either_way(folders)}")
     # In this order: once external access is off, the two lists cannot be set.
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
@@ -69,18 +70,9 @@ class Names:
             alias = ".".join(map(quoted, (catalog, schema, table)))
             self._connection.execute(f"CREATE VIEW {alias} AS SELECT * FROM {base}")
 
-    def create_query(self, name: str, select: Select) -> None:
-        """Make `name` stand for a query's result, in the types that a snapshot of it would have.
-
-        A PIVOT whose columns come from its data cannot be a view in DuckDB: its result is kept as a table instead.
-        """
-        text = select.text
-        if select.pivots:
-            # No name of a project has parentheses in it.
-            table = f"{_DEFAULT}.{quoted(f'({name})')}"
-            self._connection.execute(f"CREATE TABLE {table} AS SELECT * FROM (\n{text}\n) AS q")
-            text = f"SELECT * FROM {table}"
-        self.create(name, storable(self._connection, text))
+    def create_query(self, name: str, select: str) -> None:
+        """Make `name` stand for a query's result, in the types that a snapshot of it would have."""
+        self.create(name, storable(self._connection, select))
 
     def create_empty(self, name: str, columns: Sequence[tuple[str, str]]) -> None:
         """Make `name` stand for no rows of these columns (name and DuckDB type)."""
@@ -107,6 +99,11 @@ class Names:
             self._connection.execute(f"ATTACH ':memory:' AS {quoted(catalog)}")
             self._catalogs.add(catalog.lower())
         self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(catalog)}.{quoted(schema)}")
+
+
+def _either_way(paths: Iterable[str]) -> str:
+    """The paths as an SQL list, to the letter and as the pattern of it: DuckDB looks for both when it reads."""
+    return f"[{', '.join(map(literal, dict.fromkeys(p for path in paths for p in (path, exactly(path)))))}]"
 
 
 def empty_select(columns: Sequence[tuple[str, str]]) -> str:

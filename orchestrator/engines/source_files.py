@@ -4,9 +4,11 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
+from orchestrator.engines.paths import can_be_exact
 from orchestrator.model.errors import InvalidSource
 
 MAX_PATTERN_LENGTH = 500
@@ -32,13 +34,12 @@ def find_source_files(url_pattern: str, roots: Sequence[Path]) -> list[SourceFil
     parts = _segments(url_pattern)
     if not roots:
         raise _invalid("No folder may be read by source tables. Set MATVIEW_SOURCE_ROOTS to allow one.")
-    root = _root_of(parts, roots)
-    if root is None:
-        raise _invalid(f"{url_pattern} lies outside the folders that source tables may read.")
-    depth = len(root.parts) - 1
     allowed = [Path(os.path.realpath(r)) for r in roots]
+    start = _start_of(parts, roots, allowed)
+    if start is None:
+        raise _invalid(f"{url_pattern} lies outside the folders that source tables may read.")
     try:
-        found = [_checked(path, allowed) for path in _matches(root, parts[depth:])]
+        found = [_checked(path, allowed) for path in _matches(start, parts[len(start.parts) - 1 :])]
     except OSError as error:
         raise _invalid(f"{url_pattern} cannot be read: {error.strerror}.") from None
     if len(found) > MAX_FILES:
@@ -64,17 +65,24 @@ def _segments(url_pattern: str) -> list[str]:
     return segments
 
 
-def _root_of(segments: list[str], roots: Sequence[Path]) -> Path | None:
+def _start_of(segments: list[str], roots: Sequence[Path], allowed: Sequence[Path]) -> Path | None:
+    """The folder to look for the files in: a root as the pattern spells it, or a folder that is really in one."""
     for root in (Path(os.path.abspath(r)) for r in roots):  # noqa: PTH100 - a root may itself be a symbolic link
         depth = len(root.parts) - 1
         if len(segments) > depth and tuple(segments[:depth]) == root.parts[1:]:
             return root
-    return None
+    fixed = Path("/", *takewhile(lambda segment: not _is_wild(segment), segments[:-1]))
+    real = Path(os.path.realpath(fixed))
+    return fixed if any(real.is_relative_to(root) for root in allowed) else None
+
+
+def _is_wild(segment: str) -> bool:
+    return "*" in segment or "?" in segment
 
 
 def _matches(folder: Path, segments: list[str]) -> Iterator[Path]:
     first, rest = segments[0], segments[1:]
-    wild = "*" in first or "?" in first
+    wild = _is_wild(first)
     for path in _wildcard(folder, first) if wild else [folder / first]:
         if not rest:
             if path.exists() and not (wild and path.is_dir()):
@@ -96,4 +104,6 @@ def _checked(path: Path, allowed: list[Path]) -> SourceFile:
         raise _invalid(f"{path} leads outside the folders that source tables may read.")
     if not stat.S_ISREG(real.stat().st_mode):
         raise _invalid(f"{path} is not a file.")
+    if not can_be_exact(str(real)):
+        raise _invalid(f"{path} cannot be read: its path has a backslash and one of the characters * ? [ in it.")
     return SourceFile(str(path), str(real))

@@ -1,62 +1,66 @@
-"""How each format of source files is read: once to learn its columns, and from then on with exactly those."""
+"""How each format of source files is read: by fixed rules, so that a file's meaning never depends on a look at it."""
 
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
 
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from orchestrator.engines.parquet_types import literal, quoted
+from orchestrator.engines.paths import exactly
 from orchestrator.engines.session import empty_select
-
-# Rows from which the types of CSV and JSON are told: ten times DuckDB's own number, so that a type rarely proves wrong
-# later, and still read in a second or two. A later value that does not fit fails the run, it never changes the type.
-SAMPLE_ROWS = 204_800
-
-
-def sniffing_select(source_format: str, paths: Sequence[str]) -> str:
-    """A SELECT over the files whose columns DuckDB finds out by itself."""
-    files = _list(paths)
-    if source_format == "Parquet":
-        return _parquet(files)
-    if source_format == "JSONEachRow":
-        return f"SELECT * FROM read_json({files}, {_JSON}, sample_size = {SAMPLE_ROWS})"
-    return f"SELECT * FROM read_csv({files}, {_csv(source_format)}, sample_size = {SAMPLE_ROWS})"
-
-
-def source_select(source_format: str, paths: Sequence[str], columns: Sequence[tuple[str, str]]) -> str:
-    """A SELECT over the files that gives `columns` (name and DuckDB type), so that types do not drift with the data.
-
-    Parquet says itself what its columns are. The columns of a CSV file with a header line are found by name, wherever
-    they stand in each file; without one, by position. Empty CSV and JSON files hold no rows.
-    """
-    if source_format == "Parquet":
-        return _parquet(_list(paths))
-    paths = [path for path in paths if os.path.getsize(path)]  # noqa: PTH202 - plain strings cross the pipe
-    if not paths:
-        return empty_select(columns)
-    files = _list(paths)
-    types = "{" + ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in columns) + "}"
-    if source_format == "JSONEachRow":
-        return f"SELECT * FROM read_json({files}, {_JSON}, columns = {types})"
-    if source_format == "CSV":
-        return f"SELECT * FROM read_csv({files}, {_csv(source_format)}, columns = {types})"
-    # DuckDB reads text where the files' headers differ from each other, whatever types it was given: hence the casts.
-    casts = ", ".join(f"CAST({quoted(name)} AS {kind}) AS {quoted(name)}" for name, kind in columns)
-    return f"SELECT {casts} FROM read_csv({files}, {_csv(source_format)}, types = {types})"
-
+from orchestrator.engines.source_files import SourceFile
+from orchestrator.engines.source_text import Unreadable, compression, header, with_data
 
 # Folder names never become columns, and files are never matched up by guessing.
 _PLAIN = "hive_partitioning = false, union_by_name = false"
-_JSON = f"format = 'newline_delimited', {_PLAIN}"
+# RFC 4180. An empty field is NULL, with quotes or without.
+_CSV = f"auto_detect = false, delim = ',', quote = '\"', escape = '\"', nullstr = '', {_PLAIN}"
+JSON = f"format = 'newline_delimited', {_PLAIN}"
+
+Columns = Sequence[tuple[str, str]]
 
 
-def _csv(source_format: str) -> str:
-    return f"header = {str(source_format == 'CSVWithNames').lower()}, {_PLAIN}"
+def source_select(source_format: str, files: Sequence[SourceFile], columns: Columns) -> str:
+    """A SELECT over the files that gives `columns` (name and DuckDB type), so that types do not drift with the data.
+
+    Parquet says itself what its columns are. The columns of a CSV file with a header line are found by name, wherever
+    they stand in each file; without one, by position. Empty CSV and JSON files hold no rows. Raises Unreadable.
+    """
+    if source_format == "Parquet":
+        return f"SELECT * FROM read_parquet({listed(file.real for file in files)}, {_PLAIN})"
+    # One look at all files does for those alike.
+    alike: dict[tuple[str, tuple[str, ...]], list[SourceFile]] = {}
+    for file in with_data(files):
+        names = header(file) if source_format == "CSVWithNames" else ()
+        alike.setdefault((compression(file), names), []).append(file)
+    selects = [_select(source_format, names, group, columns) for (_, names), group in alike.items()]
+    return " UNION ALL ".join(selects) or empty_select(columns)
 
 
-def _parquet(files: str) -> str:
-    return f"SELECT * FROM read_parquet({files}, {_PLAIN})"
+def listed(paths: Iterable[str]) -> str:
+    """The files as an SQL list that means exactly them."""
+    return f"[{', '.join(literal(exactly(path)) for path in paths)}]"
 
 
-def _list(paths: Sequence[str]) -> str:
-    return "[" + ", ".join(map(literal, paths)) + "]"
+def unpacked(files: Sequence[SourceFile]) -> str:
+    """The first arguments of a function that reads text files, all compressed in the same way."""
+    return f"{listed(file.real for file in files)}, compression = {literal(compression(files[0]))}"
+
+
+def _select(source_format: str, names: Sequence[str], files: Sequence[SourceFile], columns: Columns) -> str:
+    if source_format == "JSONEachRow":
+        return f"SELECT * FROM read_json({unpacked(files)}, {JSON}, columns = {_struct(columns)})"
+    if source_format == "CSV":
+        return f"SELECT * FROM read_csv({unpacked(files)}, {_CSV}, header = false, columns = {_struct(columns)})"
+    wanted = {name.lower(): kind for name, kind in columns}
+    there = {name.lower(): name for name in names}
+    missing = next((name for name, _ in columns if name.lower() not in there), None)
+    if missing is not None:
+        raise Unreadable(f'{files[0].real} has no column "{missing}" in its header line.')
+    # Columns that came later are there to be skipped.
+    types = _struct([(name, wanted.get(name.lower(), "VARCHAR")) for name in names])
+    chosen = ", ".join(f"{quoted(there[name.lower()])} AS {quoted(name)}" for name, _ in columns)
+    return f"SELECT {chosen} FROM read_csv({unpacked(files)}, {_CSV}, header = true, columns = {types})"
+
+
+def _struct(columns: Columns) -> str:
+    return "{" + ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in columns) + "}"

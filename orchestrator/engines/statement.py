@@ -2,8 +2,6 @@
 
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
 
-from typing import NamedTuple
-
 import duckdb
 
 from orchestrator.engines.failures import readable
@@ -12,24 +10,13 @@ from orchestrator.model.errors import InvalidQuery
 MAX_BYTES = 200_000
 
 
-class Select(NamedTuple):
-    """One SELECT without its semicolon, safe to put in parentheses.
-
-    `pivots` says that it has a PIVOT whose columns come from the data: DuckDB makes two statements of such a text, and
-    has no syntax tree for it.
-    """
-
-    text: str
-    pivots: bool
-
-
 def invalid(reason: str) -> InvalidQuery:
     """The error for a query that a view may not have."""
     return InvalidQuery(f"Invalid query: {reason}", attr="query")
 
 
-def single_select(connection: duckdb.DuckDBPyConnection, sql: str) -> Select:
-    """Return the one SELECT that `sql` is, or raise InvalidQuery. Nothing is bound or run.
+def single_select(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
+    """Return the one SELECT that `sql` is, without its semicolon, or raise InvalidQuery. Nothing is bound or run.
 
     `connection` must be locked: DuckDB opens a file to parse some statements. The text has to be one statement by
     itself *and* inside parentheses: either test alone can be got around by a text that closes the parenthesis.
@@ -45,6 +32,9 @@ def single_select(connection: duckdb.DuckDBPyConnection, sql: str) -> Select:
         raise invalid(f"a view is one SELECT statement; this is {asked[0].type.name}.")
     if asked[0].named_parameters:
         raise invalid("a view has no parameters; write the values themselves.")
+    if len(statements) > 1:
+        # It would be run to find its columns, they would change from run to run, and it has no syntax tree to check.
+        raise invalid("this PIVOT takes its columns from the data. List the values: PIVOT ... ON column IN (...).")
     text = _without_semicolon(sql)
     try:
         wrapped = connection.extract_statements(f"SELECT * FROM (\n{text}\n) AS q")
@@ -52,7 +42,7 @@ def single_select(connection: duckdb.DuckDBPyConnection, sql: str) -> Select:
         wrapped = []
     if [s.type for s in wrapped] != [s.type for s in statements]:
         raise invalid(f"a view is one SELECT statement; this is {text.split(maxsplit=1)[0].upper()}.")
-    return Select(text, pivots=len(statements) > len(asked))
+    return text
 
 
 def _check_text(sql: str) -> None:

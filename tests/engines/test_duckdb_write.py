@@ -66,8 +66,8 @@ async def test_columns_of_the_same_name_are_told_apart(run: Run) -> None:
     assert result.rows() == [(1, 2, 3)]
 
 
-async def test_a_pivot_over_the_data_is_written(run: Run) -> None:
-    result = await run("PIVOT (SELECT i % 3 AS k, i AS v FROM range(9) r(i)) ON k USING sum(v)")
+async def test_a_pivot_over_listed_values_is_written(run: Run) -> None:
+    result = await run("PIVOT (SELECT i % 3 AS k, i AS v FROM range(9) r(i)) ON k IN (0, 1, 2) USING sum(v)")
     assert result.names == ["0", "1", "2"]
     assert result.types == ["DECIMAL(38,0)"] * 3
     assert result.written.rows == 1
@@ -198,6 +198,7 @@ async def test_a_failing_inlined_view_is_named(run: Run) -> None:
         "SELECT * FROM query('FROM read_text(''/etc/passwd'')')",
         "COPY (SELECT 1) TO '/tmp/x'",
         "SELECT 1; SELECT 2",
+        "PIVOT (SELECT 1 AS k, 2 AS v) ON k USING sum(v)",
         "SELECT 1) AS a; COPY (SELECT 1) TO 'x'; SELECT * FROM (SELECT 1",
     ],
 )
