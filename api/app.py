@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api import health, saved_queries, source_tables
+from api import health, identity, saved_queries, source_tables
 from api.auth import AuthenticationMiddleware
 from api.errors import ErrorBody, add_error_handlers
 from api.paths import PathMiddleware
@@ -34,6 +34,7 @@ def create_app() -> FastAPI:
             await parts.engine.start()
             app.state.access = parts.access
             app.state.library = parts.library
+            app.state.sources = parts.sources
             app.state.control = parts.control
             app.state.health = parts.health
             yield
@@ -48,6 +49,7 @@ def create_app() -> FastAPI:
     )
     app.include_router(saved_queries.router, responses=_ERRORS)
     app.include_router(source_tables.router, responses=_ERRORS)
+    app.include_router(identity.router, responses=_ERRORS)
     app.include_router(health.router)
     add_error_handlers(app)
     app.add_middleware(AuthenticationMiddleware)

@@ -14,11 +14,12 @@ from orchestrator.control import Control
 from orchestrator.library import Library
 from orchestrator.model.errors import NotAuthenticated, OrchestratorError
 from orchestrator.model.principal import Principal, Scope, User
+from orchestrator.sources import Sources
 
 # For the OpenAPI document: the header itself is read by the middleware.
-_bearer = HTTPBearer(auto_error=False, description="A personal API key")
+BEARER = HTTPBearer(auto_error=False, description="A personal API key")
 
-_LARGEST_ID = 2**31 - 1  # what PostgreSQL's integer holds
+LARGEST_ID = 2**31 - 1  # what PostgreSQL's integer holds
 _OPEN = ("/api/schema/",)
 
 
@@ -51,6 +52,7 @@ class Caller:
     user: User
     project_id: int
     library: Library
+    sources: Sources
     control: Control
 
 
@@ -59,8 +61,8 @@ def needs(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
 
     async def check(
         request: Request,
-        project_id: Annotated[int, Path(ge=1, le=_LARGEST_ID)],
-        _: Annotated[object, Security(_bearer, scopes=[scope])] = None,
+        project_id: Annotated[int, Path(ge=1, le=LARGEST_ID)],
+        _: Annotated[object, Security(BEARER, scopes=[scope])] = None,
     ) -> Caller:
         principal: Principal = request.state.principal
         principal.require_project(project_id)
@@ -68,13 +70,20 @@ def needs(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
         state = request.app.state
         if principal.project_ids is None:  # otherwise the key could not have been made for it
             await state.access.get_project(project_id)
-        return Caller(user=principal.user, project_id=project_id, library=state.library, control=state.control)
+        return Caller(
+            user=principal.user,
+            project_id=project_id,
+            library=state.library,
+            sources=state.sources,
+            control=state.control,
+        )
 
     return check
 
 
 ViewReader = Annotated[Caller, Depends(needs(Scope.VIEW_READ))]
 ViewWriter = Annotated[Caller, Depends(needs(Scope.VIEW_WRITE))]
+JournalReader = Annotated[Caller, Depends(needs(Scope.ACTIVITY_READ))]
 TableReader = Annotated[Caller, Depends(needs(Scope.TABLE_READ))]
 TableWriter = Annotated[Caller, Depends(needs(Scope.TABLE_WRITE))]
 

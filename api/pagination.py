@@ -42,6 +42,14 @@ def _page_query(
     return PageQuery(page=page, page_size=page_size, search=search.replace("\x00", "\ufffd") if search else None)
 
 
+def _journal_page(
+    page: Annotated[int, Query(ge=1, le=10**9, description="1 is the first")] = 1,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Entries on a page")] = 10,
+) -> PageQuery:
+    return PageQuery(page=page, page_size=limit, search=None)
+
+
+JournalPage = Annotated[PageQuery, Depends(_journal_page)]
 AskedPage = Annotated[PageQuery, Depends(_page_query)]
 
 

@@ -2,13 +2,16 @@
 
 import math
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
 from orchestrator.control import RunState, ViewState
+from orchestrator.model.journal import Entry, Verb
+from orchestrator.model.lineage import Node
 from orchestrator.model.principal import User
 from orchestrator.model.run import RunStatus, Trigger
 from orchestrator.model.saved_query import SavedQuery, SyncFrequency, ViewStatus
@@ -70,6 +73,41 @@ class SaveView(Wire):
     soft_update: bool = Field(default=False, description="Save without that check")
 
 
+class EditView(Wire):
+    """The fields of a view to change. What is left out stays as it is."""
+
+    name: str = Field(default="", description="Unique among the project's views and tables")
+    query: Any = Field(default=None, description="An object that holds one SELECT statement in DuckDB's dialect")
+    description: str | None = Field(default=None, description="Free text")
+    sync_frequency: SyncFrequency | None = Field(
+        default=None, description="How often to refresh; never pauses the schedule, any other value resumes it"
+    )
+    edited_history_id: str | None = Field(
+        default=None, description="The latest_history_id that the edit started from; needed to change a query"
+    )
+    soft_update: bool = Field(default=False, description="Save without that check")
+    deleted: bool = Field(default=False, description="true deletes the view, as DELETE does")
+
+
+class Level(Wire):
+    """How far to look in the graph of views."""
+
+    level: Annotated[int, Field(ge=1, le=10**9, strict=True)] | Literal["all"] | None = Field(
+        default=None, description="Exactly so many steps away; 1 unless given; all for any number of steps"
+    )
+
+    @property
+    def steps(self) -> int | None:
+        """The number of steps, or None for any."""
+        return None if self.level == "all" else self.level or 1
+
+
+class ResumeSchedules(Wire):
+    """Whose schedules to resume."""
+
+    view_ids: list[UUID] | None = Field(default=None, max_length=10_000, description="Ids of views; at least one")
+
+
 class Materialize(Wire):
     """How often to refresh."""
 
@@ -82,6 +120,22 @@ class RunView(Wire):
     full_refresh: bool = Field(default=False, description="Compute everything anew")
 
 
+class CredentialIn(Wire):
+    """What opens files that are kept elsewhere. Stored encrypted, never shown."""
+
+    access_key: str = Field(max_length=500)
+    access_secret: str = Field(max_length=500)
+
+
+class EditTable(Wire):
+    """The fields of a source table to change; its columns are read anew in any case."""
+
+    name: str = Field(default="", description="Unique among the project's views and tables")
+    format: SourceFormat = SourceFormat.PARQUET
+    url_pattern: str = Field(default="", description="A file, or several with * (within one folder)")
+    credential: CredentialIn | None = None
+
+
 class AddTable(Wire):
     """Files to register as a source table."""
 
@@ -90,6 +144,7 @@ class AddTable(Wire):
     url_pattern: str = Field(
         description="A file, or several with * (within one folder)", examples=["/data/events/*.parquet"]
     )
+    credential: CredentialIn | None = None
 
 
 # The page of the API lists a saved query's fields as the body of every action; there they mean nothing.
@@ -193,6 +248,78 @@ class RunHistory(BaseModel):
     run_history: list[RunOut]
 
 
+class Ancestors(BaseModel):
+    """What a view reads: ids of views, names of source tables."""
+
+    ancestors: list[str]
+
+
+class Descendants(BaseModel):
+    """What reads a view: ids of views."""
+
+    descendants: list[str]
+
+
+class Dependencies(BaseModel):
+    """How many a view reads, and how many read it, without anything between."""
+
+    upstream_count: int
+    downstream_count: int
+
+
+class Resumed(BaseModel):
+    """Whose schedules were paused and run again."""
+
+    resumed: list[UUID]
+
+
+class JournalUser(BaseModel):
+    """Who did it."""
+
+    first_name: str
+    last_name: str = ""
+    email: str | None
+    is_system: bool = False
+
+
+class JournalChange(BaseModel):
+    """One field, before and after."""
+
+    type: str = Field(description="What the field belongs to", examples=["DataWarehouseSavedQuery"])
+    action: str = Field(description="created, changed or deleted")
+    field: str
+    before: Any
+    after: Any
+
+
+class JournalDetail(BaseModel):
+    """What was changed of what."""
+
+    name: str = Field(description="What the view was called then")
+    changes: list[JournalChange]
+
+
+class JournalEntry(BaseModel):
+    """Something that was done to a view."""
+
+    id: UUID
+    user: JournalUser
+    activity: Verb
+    scope: str
+    item_id: UUID
+    detail: JournalDetail
+    created_at: Timestamp
+
+
+class Journal(BaseModel):
+    """One page of what was done to a view, newest first."""
+
+    results: list[JournalEntry]
+    next: str | None = Field(description="The URL of the next page")
+    previous: str | None = Field(description="The URL of the page before")
+    total_count: int
+
+
 class TableOut(BaseModel):
     """A source table."""
 
@@ -204,6 +331,9 @@ class TableOut(BaseModel):
     created_by: UserOut | None
     created_at: Timestamp
     deleted: bool
+
+
+SCOPE = "DataWarehouseSavedQuery"
 
 
 # --- from the model ---------------------------------------------------------------------------------------------------
@@ -224,7 +354,7 @@ def view_out(state: ViewState) -> ViewOut:
     view, schedule = state.view, state.schedule
     snapshot = view.current_snapshot
     return ViewOut(
-        **_summary(view),
+        **_summary(view) | {"deleted": state.deleted},
         query=view.revision.query,
         latest_history_id=view.revision.id,
         next_run_at=schedule.next_run_at if schedule else None,
@@ -246,6 +376,31 @@ def run_out(state: RunState) -> RunOut:
         progress=ProgressOut(**progress.model_dump()) if progress else None,
         **{name: getattr(run, name) for name in RunOut.model_fields if hasattr(run, name) and name != "timestamp"},
     )
+
+
+def entry_out(entry: Entry) -> JournalEntry:
+    """An entry of the journal as the API shows it."""
+    person = entry.user
+    user = (
+        JournalUser(first_name="System", email=None, is_system=True)
+        if person is None
+        else JournalUser(first_name=person.first_name, last_name=person.last_name, email=person.email)
+    )
+    changes = [JournalChange(type=SCOPE, **change.model_dump()) for change in entry.changes]
+    return JournalEntry(
+        id=entry.id,
+        user=user,
+        activity=entry.verb,
+        scope=SCOPE,
+        item_id=entry.item_id,
+        detail=JournalDetail(name=entry.name, changes=changes),
+        created_at=entry.created_at,
+    )
+
+
+def nodes_out(nodes: Iterable[Node]) -> list[str]:
+    """Views by id and source tables by name, in an order that does not change from call to call."""
+    return sorted(str(node) for node in nodes)
 
 
 def table_out(table: SourceTable) -> TableOut:

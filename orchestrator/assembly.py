@@ -12,7 +12,9 @@ from orchestrator.control import Control
 from orchestrator.engines.duckdb import DuckDBEngine
 from orchestrator.health import Health
 from orchestrator.library import Library
+from orchestrator.secrets import Secrets
 from orchestrator.settings import Settings
+from orchestrator.sources import Sources
 from orchestrator.temporal.client import connect
 from orchestrator.temporal.executions import Executions
 from orchestrator.temporal.schedules import Schedules
@@ -27,6 +29,7 @@ class Assembly:
     temporal: Client
     engine: DuckDBEngine
     library: Library
+    sources: Sources
     control: Control
     access: Access
     health: Health
@@ -47,14 +50,16 @@ async def assemble(settings: Settings, *, lazy: bool) -> AsyncIterator[Assembly]
         temp_dir=settings.data_dir / "tmp",
     )
     schedules, executions = Schedules(temporal), Executions(temporal)
+    library = Library(database, engine)
     try:
         yield Assembly(
             settings=settings,
             database=database,
             temporal=temporal,
             engine=engine,
-            library=Library(database, engine),
-            control=Control(database, schedules, executions),
+            library=library,
+            sources=Sources(database, engine, Secrets(settings.secret_key)),
+            control=Control(database, library, schedules, executions),
             access=Access(database),
             health=Health(database, executions),
         )

@@ -4,15 +4,18 @@ What is wanted is committed first and acted upon second, never inside one transa
 seconds, and a schedule without a wish behind it is worse than a wish that is not yet met.
 """
 
+import asyncio
+from collections.abc import Collection
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
-from orchestrator.catalog import journal, runs, saved_queries
+from orchestrator.catalog import runs
 from orchestrator.catalog.database import Database
+from orchestrator.library import Edit, Library, note
 from orchestrator.model.base import Value, now
 from orchestrator.model.errors import Invalid, NotFound, NotMaterialized, NotRunning, StillStopping, TemporalUnavailable
-from orchestrator.model.journal import Change, Verb
+from orchestrator.model.journal import Verb
 from orchestrator.model.principal import User
 from orchestrator.model.run import Progress, Run, RunRequest, RunStatus, Trigger
 from orchestrator.model.saved_query import DEFAULT_FREQUENCY, SavedQuery, SyncFrequency
@@ -24,6 +27,7 @@ CANCEL_WAIT = timedelta(seconds=8)
 # How long somebody who has just wanted a view may need to start its first run.
 _STARTING = timedelta(seconds=30)
 _ALIGN_TRIES = 10
+_RESUMED_AT_ONCE = 8
 
 
 class ViewState(Value):
@@ -33,7 +37,8 @@ class ViewState(Value):
     """
 
     view: SavedQuery
-    schedule: ScheduleInfo | None
+    schedule: ScheduleInfo | None = None
+    deleted: bool = False
 
 
 class RunState(Value):
@@ -46,21 +51,51 @@ class RunState(Value):
 class Control:
     """The schedules and runs of every project."""
 
-    def __init__(self, database: Database, schedules: Schedules, executions: Executions) -> None:
+    def __init__(self, database: Database, library: Library, schedules: Schedules, executions: Executions) -> None:
         self._database = database
+        self._library = library
         self._schedules = schedules
         self._executions = executions
 
     async def show(self, project_id: int, saved_query_id: UUID) -> ViewState:
         """A view as it stands, a run that an operator ended behind our back included. Raises NotFound."""
-        view = await self._get(project_id, saved_query_id)
+        view = await self._library.get(project_id, saved_query_id)
         try:
             if view.newest_run is not None and await self._settled(view.newest_run) != view.newest_run:
-                view = await self._get(project_id, saved_query_id)
+                view = await self._library.get(project_id, saved_query_id)
             schedule = await self._schedules.find(view.id) if view.is_materialized else None
         except TemporalUnavailable:
             schedule = None
         return ViewState(view=view, schedule=schedule)
+
+    async def update(self, project_id: int, saved_query_id: UUID, edit: Edit, user: User) -> ViewState:
+        """Change a view, and its schedule if the edit sets a frequency: any but `never` also resumes it.
+
+        All or nothing. Raises what Library.edit does; TemporalUnavailable, with nothing changed, if the schedule is
+        concerned and the server cannot be reached.
+        """
+        sets_frequency = edit.sets("sync_frequency") and edit.sync_frequency is not None
+        if sets_frequency:
+            await self._reach(project_id, saved_query_id)
+        before, view = await self._library.edit(project_id, saved_query_id, edit, user)
+        if sets_frequency and view.is_materialized:
+            await self._follow(before, view)
+            if edit.sync_frequency is not SyncFrequency.NEVER:
+                await self._resume(view, user)
+        elif view.is_materialized and view.name != before.name:
+            with suppress(TemporalUnavailable):  # a label only
+                await self._align(project_id, view.id)
+        return await self.show(project_id, saved_query_id)
+
+    async def delete(self, project_id: int, saved_query_id: UUID, user: User) -> ViewState:
+        """Delete a view, its schedule with it; a run in progress is cancelled and publishes nothing."""
+        if (await self._library.get(project_id, saved_query_id)).is_materialized:
+            await self._reach(project_id, saved_query_id)
+        view = await self._library.delete(project_id, saved_query_id, user)
+        if view.is_materialized:
+            await self._align(project_id, view.id)
+            await self._stop(view)
+        return ViewState(view=view.model_copy(update=_NOT_MATERIALIZED), deleted=True)
 
     async def materialize(
         self, project_id: int, saved_query_id: UUID, frequency: SyncFrequency | None, user: User
@@ -72,21 +107,23 @@ class Control:
         """
         if frequency is SyncFrequency.NEVER:
             raise Invalid("A view cannot be materialized with the frequency 'never'.", attr="sync_frequency")
-        await self._get(project_id, saved_query_id)
-        await self._schedules.find(saved_query_id)  # nothing is promised to a server that is away
-        before, view = await self._want(project_id, saved_query_id, frequency, user)
-        try:
-            await self._align(project_id, saved_query_id)
-            if _first_run_is_due(before):
-                await self._start(view, Trigger.FIRST)
-        except Exception:
-            await self._take_back(before, view)
-            raise
+        await self._reach(project_id, saved_query_id)
+        before, view = await self._library.want(project_id, saved_query_id, frequency, user)
+        await self._follow(before, view)
+        return await self.show(project_id, saved_query_id)
+
+    async def revert(self, project_id: int, saved_query_id: UUID, user: User) -> ViewState:
+        """Undo materialization: no schedule, no result, no run in progress. The view still answers as a plain one."""
+        view = await self._library.get(project_id, saved_query_id)
+        await self._reach(project_id, saved_query_id)
+        await self._library.revert(project_id, saved_query_id, user)
+        await self._align(project_id, saved_query_id)
+        await self._stop(view)
         return await self.show(project_id, saved_query_id)
 
     async def run(self, project_id: int, saved_query_id: UUID, user: User, *, full_refresh: bool = False) -> ViewState:
         """Start a run, paused schedule or not; a run in progress is joined. Raises NotMaterialized."""
-        view = await self._get(project_id, saved_query_id)
+        view = await self._library.get(project_id, saved_query_id)
         if not view.is_materialized:
             raise NotMaterialized
         if await self._start(view, Trigger.API, full_refresh=full_refresh):
@@ -98,22 +135,34 @@ class Control:
 
         Raises NotRunning if there is none, or if it was quicker; StillStopping if it takes too long.
         """
-        view = await self._get(project_id, saved_query_id)
-        workflow_run_id = await self._executions.open_run(view.id)
-        if workflow_run_id is None:
-            raise NotRunning("Cannot cancel a query that is not running")
-        await self._executions.cancel(view.id, workflow_run_id)
-        ending = await self._executions.wait_closed(view.id, workflow_run_id, CANCEL_WAIT)
-        if ending is None:
-            raise StillStopping
-        if ending.status is not RunStatus.CANCELLED:
+        view = await self._library.get(project_id, saved_query_id)
+        ending = await self._stop(view)
+        if ending is None or ending.status is not RunStatus.CANCELLED:
             raise NotRunning("Cannot cancel a query that is not running")
         await self._note(view, Verb.SYNC_CANCELLED, user)
         return await self.show(project_id, saved_query_id)
 
+    async def resume(self, project_id: int, ids: Collection[UUID], user: User) -> list[UUID]:
+        """Let the paused schedules among those of the views run again; returns whose were paused.
+
+        What is not such a view of the project, is not paused, or is set to `never`, is passed over. Raises Invalid
+        without an id.
+        """
+        if not ids:
+            raise Invalid("view_ids is required", attr="view_ids")
+        views = await self._library.materialized(project_id, ids)
+        paced = asyncio.Semaphore(_RESUMED_AT_ONCE)
+
+        async def resume(view: SavedQuery) -> bool:
+            async with paced:
+                return view.sync_frequency is not SyncFrequency.NEVER and await self._resume(view, user)
+
+        resumed = await asyncio.gather(*(resume(view) for view in views))
+        return [view.id for view, was_paused in zip(views, resumed, strict=True) if was_paused]
+
     async def run_history(self, project_id: int, saved_query_id: UUID, limit: int) -> list[RunState]:
         """The last runs, newest first. One that the catalog calls Running is asked after first."""
-        await self._get(project_id, saved_query_id)
+        await self._library.get(project_id, saved_query_id)
         async with self._database.begin() as tx:
             found = await runs.recent(tx, saved_query_id, limit)
         try:
@@ -121,38 +170,23 @@ class Control:
         except TemporalUnavailable:
             return [RunState(run=run) for run in found]
 
-    async def _find(self, project_id: int, saved_query_id: UUID) -> SavedQuery | None:
-        async with self._database.begin() as tx:
-            return await saved_queries.find(tx, project_id, saved_query_id)
+    async def _reach(self, project_id: int, saved_query_id: UUID) -> None:
+        """Raise NotFound, or TemporalUnavailable before anything is promised to a server that is away."""
+        await self._library.get(project_id, saved_query_id)
+        await self._schedules.find(saved_query_id)
 
-    async def _get(self, project_id: int, saved_query_id: UUID) -> SavedQuery:
-        view = await self._find(project_id, saved_query_id)
-        if view is None:
-            raise NotFound
-        return view
-
-    async def _want(
-        self, project_id: int, saved_query_id: UUID, frequency: SyncFrequency | None, user: User
-    ) -> tuple[SavedQuery, SavedQuery]:
-        """Commit that the view is to be refreshed; returns it as it was and as it is."""
-        async with self._database.begin() as tx:
-            before = await saved_queries.find(tx, project_id, saved_query_id, lock=True)
-            if before is None:
-                raise NotFound
-            wanted = frequency or before.sync_frequency or DEFAULT_FREQUENCY
-            if wanted is not before.sync_frequency:
-                await saved_queries.set_frequency(tx, before.id, wanted)
-                await journal.append(
-                    tx,
-                    project_id=project_id,
-                    item_id=before.id,
-                    name=before.name,
-                    verb=Verb.UPDATED if before.is_materialized else Verb.MATERIALIZATION_ENABLED,
-                    user_id=user.id,
-                    changes=[_frequency_change(before.sync_frequency, wanted)],
-                )
-            after = await saved_queries.find(tx, project_id, saved_query_id)
-        return before, after or before
+    async def _follow(self, before: SavedQuery, view: SavedQuery) -> None:
+        """Do what is wanted of a materialized view's schedule now; take the wish back if that cannot be done."""
+        try:
+            await self._align(view.project_id, view.id)
+            if _first_run_is_due(before):
+                await self._start(view, Trigger.FIRST)
+        except Exception:
+            if before.sync_frequency_set_at != view.sync_frequency_set_at:
+                await self._library.unwant(view, before)
+                with suppress(TemporalUnavailable):
+                    await self._align(view.project_id, view.id)
+            raise
 
     async def _align(self, project_id: int, saved_query_id: UUID) -> None:
         """Make the schedule what the catalog wants now, whoever wanted it.
@@ -160,34 +194,28 @@ class Control:
         What is wanted may change while the server is being told. Everybody reads it again after acting, so the last to
         act has acted on the last wish.
         """
+        view = await self._live(project_id, saved_query_id)
         for _ in range(_ALIGN_TRIES):
-            view = await self._find(project_id, saved_query_id)
             if view is not None and view.is_materialized:
                 await self._schedules.ensure(_wanted(view))
             else:
                 await self._schedules.delete(saved_query_id)
-            if _wish(await self._find(project_id, saved_query_id)) == _wish(view):
+            acted_on, view = view, await self._live(project_id, saved_query_id)
+            if _wish(view) == _wish(acted_on):
                 return
         raise TemporalUnavailable("The schedule is being changed by somebody else. Try again in a moment.")
 
-    async def _take_back(self, before: SavedQuery, view: SavedQuery) -> None:
-        """Undo `_want` after something went away in the middle, unless somebody has wanted something since."""
-        async with self._database.begin() as tx:
-            current = await saved_queries.find(tx, view.project_id, view.id, lock=True)
-            if _wish(before) == _wish(view) or _wish(current) != _wish(view):
-                return
-            await saved_queries.set_frequency(tx, view.id, before.sync_frequency)
-            await journal.append(
-                tx,
-                project_id=view.project_id,
-                item_id=view.id,
-                name=view.name,
-                verb=Verb.UPDATED if before.is_materialized else Verb.MATERIALIZATION_DISABLED,
-                user_id=None,
-                changes=[_frequency_change(view.sync_frequency, before.sync_frequency)],
-            )
-        with suppress(TemporalUnavailable):
-            await self._align(view.project_id, view.id)
+    async def _live(self, project_id: int, saved_query_id: UUID) -> SavedQuery | None:
+        try:
+            return await self._library.get(project_id, saved_query_id)
+        except NotFound:
+            return None
+
+    async def _resume(self, view: SavedQuery, user: User) -> bool:
+        was_paused = await self._schedules.unpause(view.id, f"Resumed by {user.email} over the API.")
+        if was_paused:
+            await self._note(view, Verb.SYNC_RESUMED, user)
+        return was_paused
 
     async def _start(self, view: SavedQuery, trigger: Trigger, *, full_refresh: bool = False) -> bool:
         """Start a run and record it, so that whoever asks next sees it. False if one was in progress already."""
@@ -197,6 +225,17 @@ class Control:
             async with self._database.begin() as tx:
                 await runs.open_run(tx, request, started.workflow_id, started.workflow_run_id)
         return not started.joined
+
+    async def _stop(self, view: SavedQuery) -> Ending | None:
+        """Cancel the run in progress and wait for its end; None if there is none. Raises StillStopping."""
+        workflow_run_id = await self._executions.open_run(view.id)
+        if workflow_run_id is None:
+            return None
+        await self._executions.cancel(view.id, workflow_run_id)
+        ending = await self._executions.wait_closed(view.id, workflow_run_id, CANCEL_WAIT)
+        if ending is None:
+            raise StillStopping
+        return ending
 
     async def _state(self, run: Run) -> RunState:
         settled = await self._settled(run)
@@ -220,14 +259,15 @@ class Control:
 
     async def _note(self, view: SavedQuery, verb: Verb, user: User) -> None:
         async with self._database.begin() as tx:
-            await journal.append(
-                tx, project_id=view.project_id, item_id=view.id, name=view.name, verb=verb, user_id=user.id
-            )
+            await note(tx, view, verb, user)
 
 
-def _wish(view: SavedQuery | None) -> datetime | None:
-    """Which wish a view stands under; None once it is gone."""
-    return view.sync_frequency_set_at if view is not None else None
+_NOT_MATERIALIZED = {"sync_frequency": None, "current_snapshot": None, "newest_run": None, "newest_finished_run": None}
+
+
+def _wish(view: SavedQuery | None) -> object:
+    """What a schedule is made from: which wish a view stands under and its label; None once it is gone."""
+    return None if view is None else (view.sync_frequency_set_at, view.name)
 
 
 def _first_run_is_due(before: SavedQuery) -> bool:
@@ -243,9 +283,9 @@ def _first_run_is_due(before: SavedQuery) -> bool:
 def _wanted(view: SavedQuery) -> WantedSchedule:
     frequency = view.sync_frequency or DEFAULT_FREQUENCY
     return WantedSchedule(
-        saved_query_id=view.id, project_id=view.project_id, name=view.name, interval=frequency.interval
+        saved_query_id=view.id,
+        project_id=view.project_id,
+        name=view.name,
+        interval=frequency.interval,
+        never=frequency is SyncFrequency.NEVER,
     )
-
-
-def _frequency_change(before: SyncFrequency | None, after: SyncFrequency | None) -> Change:
-    return Change(field="sync_frequency", action="changed", before=before, after=after)

@@ -1,38 +1,44 @@
-"""The shelf: saving, finding and listing views and source tables. Nothing here runs a query or needs Temporal."""
+"""The shelf: saving, finding, changing and deleting views. Nothing here runs a query or needs Temporal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-from orchestrator.catalog import journal, keys, names, saved_queries, source_tables
+from orchestrator.catalog import journal, keys, lineage, names, saved_queries
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.names import Named
 from orchestrator.engines.base import Engine
 from orchestrator.model.base import Value, now
 from orchestrator.model.errors import EditConflict, InUse, Invalid, InvalidQuery, NotFound, Transient
-from orchestrator.model.journal import Change, Verb
+from orchestrator.model.journal import Change, Entry, Verb
+from orchestrator.model.lineage import Node, at_level, everything
 from orchestrator.model.names import check_name, name_key
 from orchestrator.model.principal import User
 from orchestrator.model.query_text import check_query
-from orchestrator.model.saved_query import Revision, SavedQuery
+from orchestrator.model.saved_query import DEFAULT_FREQUENCY, Revision, SavedQuery, SyncFrequency
 from orchestrator.model.snapshot import Column
-from orchestrator.model.source_table import SourceFormat, SourceTable
 
 T = TypeVar("T")
 
 _TRIES = 5
-# PostHog's limit, and the longest that a pattern may be.
-_LONGEST_PATTERN = 500
 
 
-class Draft(Value):
-    """A view as somebody wants to save it. `edited_history_id` is the revision that they believe to be current."""
+class Edit(Value):
+    """What somebody wants to change of a view: the fields that are set.
 
-    name: str
+    `edited_history_id` is the revision that they believe to be current; `soft_update` changes the query without it.
+    """
+
+    name: str = ""
     query: Any = None
     description: str | None = None
+    sync_frequency: SyncFrequency | None = None
     edited_history_id: str | None = None
     soft_update: bool = False
+
+    def sets(self, field: str) -> bool:
+        """Whether the field is to be changed."""
+        return field in self.model_fields_set
 
 
 class _Bound(Value):
@@ -44,13 +50,13 @@ class _Bound(Value):
 
 
 class Library:
-    """The views and source tables of every project."""
+    """The views of every project."""
 
     def __init__(self, database: Database, engine: Engine) -> None:
         self._database = database
         self._engine = engine
 
-    async def save(self, project_id: int, draft: Draft, user: User) -> tuple[SavedQuery, bool]:
+    async def save(self, project_id: int, draft: Edit, user: User) -> tuple[SavedQuery, bool]:
         """Create a view, or update the live one of that name. The second value says whether it is new.
 
         All or nothing. Raises InvalidName, NameTaken, InvalidQuery, or EditConflict if the query of an existing view
@@ -62,14 +68,89 @@ class Library:
             bound = await self._bind(project_id, query)
             async with self._database.begin() as tx:
                 await keys.lock_definitions(tx, project_id)
-                if await self._inputs(tx, project_id, [named.name for named in bound.inputs]) != bound.inputs:
-                    continue  # what it reads was changed while it was being read: look again
+                if await self._is_stale(tx, project_id, bound):
+                    continue
                 view_id = await names.view_of(tx, project_id, draft.name)
                 if view_id is None:
                     return await self._insert(tx, project_id, draft, bound, user), True
                 view = _found(await saved_queries.find(tx, project_id, view_id, lock=True))
-                return await self._update(tx, view, draft, bound, user), False
-        raise Transient("The tables that this view reads keep changing. Try again in a moment.")
+                await self._apply(tx, view, draft, bound, user)
+                return _found(await saved_queries.find(tx, project_id, view_id)), False
+        raise Transient(_MOVING)
+
+    async def edit(
+        self, project_id: int, saved_query_id: UUID, edit: Edit, user: User
+    ) -> tuple[SavedQuery, SavedQuery]:
+        """Change a view; returns it as it was and as it is. What is wanted of its schedule is only noted here.
+
+        All or nothing. Raises NotFound, InvalidName, NameTaken, InvalidQuery, EditConflict, Invalid for a frequency
+        that cannot be set, or InUse if other views know it by the name that it is to lose.
+        """
+        if edit.sets("name"):
+            check_name(edit.name)
+        query = check_query(edit.query) if edit.sets("query") else None
+        await self.get(project_id, saved_query_id)
+        for _ in range(_TRIES):
+            bound = None if query is None else await self._bind(project_id, query)
+            async with self._database.begin() as tx:
+                await keys.lock_definitions(tx, project_id)
+                if bound is not None and await self._is_stale(tx, project_id, bound):
+                    continue
+                before = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
+                await _rename(tx, before, edit)
+                await _want(tx, before, edit)
+                await self._apply(tx, before, edit, bound, user)
+                return before, _found(await saved_queries.find(tx, project_id, saved_query_id))
+        raise Transient(_MOVING)
+
+    async def want(
+        self, project_id: int, saved_query_id: UUID, frequency: SyncFrequency | None, user: User
+    ) -> tuple[SavedQuery, SavedQuery]:
+        """Note that a view is to be refreshed; returns it as it was and as it is.
+
+        `frequency` None keeps what it has, or is 24 hours. Raises NotFound.
+        """
+        async with self._database.begin() as tx:
+            before = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
+            wanted = frequency or before.sync_frequency or DEFAULT_FREQUENCY
+            if wanted is not before.sync_frequency:
+                await saved_queries.set_frequency(tx, before.id, wanted)
+                verb = Verb.UPDATED if before.is_materialized else Verb.MATERIALIZATION_ENABLED
+                await note(tx, before, verb, user, [frequency_change(before.sync_frequency, wanted)])
+            return before, _found(await saved_queries.find(tx, project_id, saved_query_id))
+
+    async def unwant(self, view: SavedQuery, before: SavedQuery) -> None:
+        """Take a wish back that could not be met, unless somebody has wanted something since."""
+        async with self._database.begin() as tx:
+            current = await saved_queries.find(tx, view.project_id, view.id, lock=True)
+            if current is None or current.sync_frequency_set_at != view.sync_frequency_set_at:
+                return
+            await saved_queries.set_frequency(tx, view.id, before.sync_frequency)
+            verb = Verb.UPDATED if before.is_materialized else Verb.MATERIALIZATION_DISABLED
+            await note(tx, view, verb, None, [frequency_change(view.sync_frequency, before.sync_frequency)])
+
+    async def revert(self, project_id: int, saved_query_id: UUID, user: User) -> None:
+        """Note that a view is not to be materialized any more; its result is invisible from now on. Repeatable."""
+        async with self._database.begin() as tx:
+            view = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
+            if view.is_materialized:
+                await saved_queries.revert(tx, view.id)
+                change = frequency_change(view.sync_frequency, None)
+                await note(tx, view, Verb.MATERIALIZATION_DISABLED, user, [change])
+
+    async def delete(self, project_id: int, saved_query_id: UUID, user: User) -> SavedQuery:
+        """Delete a view softly and free its name; returns it as it was.
+
+        Raises NotFound, or InUse, naming the views that read it.
+        """
+        async with self._database.begin() as tx:
+            await keys.lock_definitions(tx, project_id)
+            view = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
+            await _refuse_if_read(tx, view, "delete")
+            await names.release(tx, saved_query_id=view.id)
+            await saved_queries.mark_deleted(tx, view.id)
+            await note(tx, view, Verb.DELETED, user)
+            return view
 
     async def get(self, project_id: int, saved_query_id: UUID) -> SavedQuery:
         """A live view. Raises NotFound."""
@@ -83,124 +164,138 @@ class Library:
         async with self._database.begin() as tx:
             return await saved_queries.page(tx, project_id, search=search, limit=limit, offset=offset)
 
-    async def add_table(
-        self, project_id: int, *, name: str, source_format: SourceFormat, url_pattern: str, user: User
-    ) -> SourceTable:
-        """Register files as a source table; its columns are read from them now.
-
-        Raises InvalidName, NameTaken, or InvalidSource if no file matches, one cannot be read, or may not be.
-        """
-        check_name(name, noun="table")
-        if len(url_pattern) > _LONGEST_PATTERN:
-            raise Invalid(f"Ensure this field has no more than {_LONGEST_PATTERN} characters.", attr="url_pattern")
-        columns = await self._engine.describe_source(url_pattern, source_format)
-        table = SourceTable(
-            id=uuid4(),
-            project_id=project_id,
-            name=name,
-            format=source_format,
-            url_pattern=url_pattern,
-            columns=columns,
-            created_by=user,
-            created_at=now(),
-        )
+    async def materialized(self, project_id: int, ids: Collection[UUID]) -> list[SavedQuery]:
+        """Those of the ids that are live, materialized views of the project."""
         async with self._database.begin() as tx:
-            await keys.lock_definitions(tx, project_id)
-            await source_tables.insert_new(tx, table)
-            await names.claim(tx, project_id, name, source_table_id=table.id)
-            return _found(await source_tables.find(tx, project_id, table.id))
+            return await saved_queries.materialized(tx, project_id, ids)
 
-    async def get_table(self, project_id: int, table_id: UUID) -> SourceTable:
-        """A live source table. Raises NotFound."""
+    async def activity(
+        self, project_id: int, saved_query_id: UUID, *, limit: int, offset: int
+    ) -> tuple[int, list[Entry]]:
+        """The number of entries about a view, deleted or not, and one page of them, newest first. Raises NotFound."""
         async with self._database.begin() as tx:
-            return _found(await source_tables.find(tx, project_id, table_id))
+            if await saved_queries.project_of(tx, saved_query_id) != project_id:
+                raise NotFound
+            return await journal.page(tx, saved_query_id, limit=limit, offset=offset)
 
-    async def tables(
-        self, project_id: int, *, search: str | None, limit: int, offset: int
-    ) -> tuple[int, list[SourceTable]]:
-        """The number of live source tables that match and one page of them, newest first."""
+    async def ancestors(self, project_id: int, saved_query_id: UUID, level: int | None) -> set[Node]:
+        """What a way of exactly `level` steps up the inputs of a view leads to; None: all that any way does."""
         async with self._database.begin() as tx:
-            return await source_tables.page(tx, project_id, search=search, limit=limit, offset=offset)
+            _found(await saved_queries.find(tx, project_id, saved_query_id))
+            graph = await lineage.inputs_above(tx, saved_query_id)
+        return everything(saved_query_id, graph) if level is None else at_level(saved_query_id, level, graph)
 
-    async def delete_table(self, project_id: int, table_id: UUID) -> None:
-        """Forget a source table; its files are not touched. Raises InUse, naming the views that read it."""
+    async def descendants(self, project_id: int, saved_query_id: UUID, level: int | None) -> set[Node]:
+        """The mirror of `ancestors`: the views that read it, and so on."""
         async with self._database.begin() as tx:
-            await keys.lock_definitions(tx, project_id)
-            _found(await source_tables.find(tx, project_id, table_id))
-            dependents = await saved_queries.dependents_of_table(tx, table_id)
-            if dependents:
-                listed = ", ".join(dependents)
-                raise InUse(f"Cannot delete this table because views depend on it: {listed}.")
-            await names.release(tx, source_table_id=table_id)
-            await source_tables.mark_deleted(tx, table_id)
+            _found(await saved_queries.find(tx, project_id, saved_query_id))
+            graph = await lineage.readers_below(tx, saved_query_id)
+        return everything(saved_query_id, graph) if level is None else at_level(saved_query_id, level, graph)
 
     async def _bind(self, project_id: int, query: dict[str, Any]) -> _Bound:
         sql = query["query"]
         references = await self._engine.references(sql)
         async with self._database.begin() as tx:
-            inputs = await self._inputs(tx, project_id, references)
+            inputs = await _inputs(tx, project_id, references)
         columns = await self._engine.describe(sql, {named.name: named.columns for named in inputs})
         return _Bound(query=query, columns=columns, inputs=inputs)
 
-    async def _inputs(self, tx: Transaction, project_id: int, references: Sequence[str]) -> tuple[Named, ...]:
-        """What the names in a statement stand for, each once. Raises InvalidQuery for a name that nobody has."""
-        known: Mapping[str, Named] = await names.resolve(tx, project_id, references)
-        found: dict[str, Named] = {}
-        for reference in references:
-            key = name_key(reference)
-            if key not in known:
-                raise InvalidQuery(
-                    f"Invalid query: Catalog Error: Table with name {reference} does not exist!", attr="query"
-                )
-            found[key] = known[key]
-        return tuple(found.values())
+    async def _is_stale(self, tx: Transaction, project_id: int, bound: _Bound) -> bool:
+        """Whether what a statement reads was changed since it was bound. Under the lock, that answer holds."""
+        return await _inputs(tx, project_id, [named.name for named in bound.inputs]) != bound.inputs
 
-    async def _insert(self, tx: Transaction, project_id: int, draft: Draft, bound: _Bound, user: User) -> SavedQuery:
+    async def _insert(self, tx: Transaction, project_id: int, draft: Edit, bound: _Bound, user: User) -> SavedQuery:
+        moment = now()
         view = SavedQuery(
             id=uuid4(),
             project_id=project_id,
             name=draft.name,
             description=draft.description,
-            revision=Revision(id=uuid4(), number=1, query=bound.query),
+            revision=Revision(id=uuid4(), number=1, query=bound.query, created_at=moment),
             columns=bound.columns,
             sync_frequency=None,
-            sync_frequency_set_at=now(),
+            sync_frequency_set_at=moment,
             created_by=user,
-            created_at=now(),
+            created_at=moment,
         )
         await saved_queries.insert_new(tx, view, bound.inputs)
         await names.claim(tx, project_id, draft.name, saved_query_id=view.id)
-        created = Change(field="query", action="created", after=bound.query)
-        await _note(tx, view, Verb.CREATED, user, [created])
+        await note(tx, view, Verb.CREATED, user, [Change(field="query", action="created", after=bound.query)])
         return _found(await saved_queries.find(tx, project_id, view.id))
 
-    async def _update(self, tx: Transaction, view: SavedQuery, draft: Draft, bound: _Bound, user: User) -> SavedQuery:
-        changes = []
-        if bound.query["query"] != view.revision.sql:
-            _check_token(draft, view)
+    async def _apply(self, tx: Transaction, view: SavedQuery, edit: Edit, bound: _Bound | None, user: User) -> None:
+        """Change what the view says, and note every field that the edit changes, wherever it was changed."""
+        changes = _label_changes(view, edit)
+        if bound is not None and bound.query["query"] != view.revision.sql:
+            _check_token(edit, view)
             await _refuse_cycle(tx, view, bound.inputs)
             await saved_queries.revise(
                 tx, view, query=bound.query, columns=bound.columns, inputs=bound.inputs, by=user.id
             )
             changes.append(Change(field="query", action="changed", before=view.revision.query, after=bound.query))
-        elif bound.query != view.revision.query:
+        elif bound is not None and bound.query != view.revision.query:
             await saved_queries.respell(tx, view.revision.id, bound.query)
-        if "description" in draft.model_fields_set and draft.description != view.description:
-            await saved_queries.describe(tx, view.id, draft.description)
-            changes.append(
-                Change(field="description", action="changed", before=view.description, after=draft.description)
-            )
+        if edit.sets("description"):
+            await saved_queries.describe(tx, view.id, edit.description)
         if changes:
-            await _note(tx, view, Verb.UPDATED, user, changes)
-        return _found(await saved_queries.find(tx, view.project_id, view.id))
+            await note(tx, view, Verb.UPDATED, user, changes)
 
 
-def _check_token(draft: Draft, view: SavedQuery) -> None:
+_MOVING = "The tables that this view reads keep changing. Try again in a moment."
+
+
+async def _inputs(tx: Transaction, project_id: int, references: Sequence[str]) -> tuple[Named, ...]:
+    """What the names in a statement stand for, each once. Raises InvalidQuery for a name that nobody has."""
+    known: Mapping[str, Named] = await names.resolve(tx, project_id, references)
+    found: dict[str, Named] = {}
+    for reference in references:
+        key = name_key(reference)
+        if key not in known:
+            raise InvalidQuery(
+                f"Invalid query: Catalog Error: Table with name {reference} does not exist!", attr="query"
+            )
+        found[key] = known[key]
+    return tuple(found.values())
+
+
+async def _rename(tx: Transaction, view: SavedQuery, edit: Edit) -> None:
+    if not edit.sets("name") or edit.name == view.name:
+        return
+    if name_key(edit.name) != name_key(view.name):
+        await _refuse_if_read(tx, view, "rename")
+        await names.release(tx, saved_query_id=view.id)
+        await names.claim(tx, view.project_id, edit.name, saved_query_id=view.id)
+    await saved_queries.rename(tx, view.id, edit.name)
+
+
+async def _want(tx: Transaction, view: SavedQuery, edit: Edit) -> None:
+    """Note the frequency. `never` means nothing to a view that has no schedule to pause."""
+    if not edit.sets("sync_frequency") or edit.sync_frequency is view.sync_frequency:
+        return
+    if edit.sync_frequency is None:
+        raise Invalid("To undo the materialization of a view, revert it.", attr="sync_frequency")
+    if view.is_materialized or edit.sync_frequency is not SyncFrequency.NEVER:
+        await saved_queries.set_frequency(tx, view.id, edit.sync_frequency)
+
+
+def _label_changes(view: SavedQuery, edit: Edit) -> list[Change]:
+    changes = []
+    if edit.sets("name") and edit.name != view.name:
+        changes.append(Change(field="name", action="changed", before=view.name, after=edit.name))
+    if edit.sets("description") and edit.description != view.description:
+        changes.append(Change(field="description", action="changed", before=view.description, after=edit.description))
+    idle = not view.is_materialized and edit.sync_frequency is SyncFrequency.NEVER
+    if edit.sets("sync_frequency") and edit.sync_frequency is not view.sync_frequency and not idle:
+        changes.append(frequency_change(view.sync_frequency, edit.sync_frequency))
+    return changes
+
+
+def _check_token(edit: Edit, view: SavedQuery) -> None:
     """Let a query change only if its author has seen the current one. How a UUID is spelled does not matter."""
-    if draft.soft_update:
+    if edit.soft_update:
         return
     try:
-        seen = UUID(draft.edited_history_id or "")
+        seen = UUID(edit.edited_history_id or "")
     except ValueError:
         seen = None
     if seen != view.revision.id:
@@ -214,14 +309,28 @@ async def _refuse_cycle(tx: Transaction, view: SavedQuery, inputs: Sequence[Name
         raise InvalidQuery(f"Model contains a cycle: {' -> '.join([view.name, *path])}", attr="query")
 
 
-async def _note(tx: Transaction, view: SavedQuery, verb: Verb, user: User, changes: Sequence[Change] = ()) -> None:
+async def _refuse_if_read(tx: Transaction, view: SavedQuery, verb: str) -> None:
+    readers = await saved_queries.dependents(tx, saved_query_id=view.id)
+    if readers:
+        raise InUse(f"Cannot {verb} this view because other views depend on it: {', '.join(readers)}.")
+
+
+def frequency_change(before: SyncFrequency | None, after: SyncFrequency | None) -> Change:
+    """A change of how often a view is wanted, as the journal tells it."""
+    return Change(field="sync_frequency", action="changed", before=before, after=after)
+
+
+async def note(
+    tx: Transaction, view: SavedQuery, verb: Verb, user: User | None, changes: Sequence[Change] = ()
+) -> None:
+    """Note in the journal what was done to a view; `user` None is the system."""
     await journal.append(
         tx,
         project_id=view.project_id,
         item_id=view.id,
         name=view.name,
         verb=verb,
-        user_id=user.id,
+        user_id=user.id if user else None,
         changes=changes,
     )
 

@@ -1,5 +1,6 @@
 """Settings: environment variables with one prefix, read once at start and checked then."""
 
+import base64
 import json
 import os
 from datetime import timedelta
@@ -10,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "MATVIEW_"
+_KEY_BYTES = 32
 
 
 class SettingsError(Exception):
@@ -31,6 +33,11 @@ class Settings(BaseSettings):
     temporal_ui_url: str | None = Field(default=None, description="Where people open the Temporal UI; only shown")
     source_roots: Annotated[list[Path], NoDecode] = Field(
         default=[], description="Folders below which source tables may lie, as a JSON list; none are allowed without it"
+    )
+    secret_key: str | None = Field(
+        default=None,
+        description="What credentials of source tables are encrypted with: 32 bytes in URL-safe base64; without it "
+        "none are taken",
     )
     api_host: str = Field(default="127.0.0.1", description="The address that the API listens on")
     api_port: int = Field(default=8000, ge=1, le=65535, description="The port that the API listens on")
@@ -62,6 +69,18 @@ class Settings(BaseSettings):
         if not url.startswith(("postgresql://", "postgres://")):
             raise ValueError("it must start with postgresql://")
         return url
+
+    @field_validator("secret_key")
+    @classmethod
+    def _is_fernet_key(cls, key: str | None) -> str | None:
+        if key is not None:
+            try:
+                valid = len(base64.urlsafe_b64decode(key)) == _KEY_BYTES
+            except ValueError:
+                valid = False
+            if not valid:
+                raise ValueError("it must be 32 bytes in URL-safe base64")
+        return key
 
     @field_validator("source_roots", mode="before")
     @classmethod

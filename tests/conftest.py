@@ -2,13 +2,24 @@
 
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from orchestrator.devstack.stack import DevStack
+from tests.client.support import CACHE
 from tests.support import Tenant, a_tenant, dev_stack
+
+_BEGAN = time.time()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say where the conversation with PostHog's client was written down."""
+    for path in sorted(CACHE.glob("transcript-*.txt")):
+        if path.stat().st_mtime >= _BEGAN:
+            terminalreporter.write_line(f"What PostHog's client was asked and said: {path}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from uuid import UUID, uuid4
 
-from sqlalchemy import insert
+from sqlalchemy import func, insert, select
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
-from orchestrator.catalog.rows import dump
-from orchestrator.model.journal import Change, Verb
+from orchestrator.catalog.rows import dump, prefixed, unprefixed
+from orchestrator.model.journal import Change, Entry, Verb
+from orchestrator.model.principal import User
 
 SAVED_QUERY = "DataWarehouseSavedQuery"
 
@@ -36,3 +37,29 @@ async def append(
             user_id=user_id,
         )
     )
+
+
+async def page(tx: Transaction, item_id: UUID, *, limit: int, offset: int) -> tuple[int, list[Entry]]:
+    """How many entries there are about a view, and those of one page, newest first."""
+    count = await tx.scalar(select(func.count()).select_from(t.journal).where(t.journal.c.item_id == item_id))
+    query = (
+        select(t.journal, *prefixed("author", t.users, User.model_fields))
+        .outerjoin(t.users, t.users.c.id == t.journal.c.user_id)
+        .where(t.journal.c.item_id == item_id)
+        .order_by(t.journal.c.created_at.desc(), t.journal.c.id)
+        .limit(limit)
+        .offset(offset)
+    )
+    entries = [
+        Entry(
+            id=row.id,
+            item_id=row.item_id,
+            name=row.item_name,
+            verb=row.verb,
+            changes=row.changes,
+            user=unprefixed("author", row, User),
+            created_at=row.created_at,
+        )
+        for row in await tx.execute(query)
+    ]
+    return count or 0, entries

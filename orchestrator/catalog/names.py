@@ -40,9 +40,14 @@ async def claim(
         raise NameTaken(attr="name") from error
 
 
-async def release(tx: Transaction, *, source_table_id: UUID) -> None:
-    """Free the name of a deleted table."""
-    await tx.execute(delete(t.names).where(t.names.c.source_table_id == source_table_id))
+async def release(tx: Transaction, *, saved_query_id: UUID | None = None, source_table_id: UUID | None = None) -> None:
+    """Free the name of a view or table that was deleted or is about to get another one."""
+    owner = (
+        t.names.c.source_table_id == source_table_id
+        if saved_query_id is None
+        else t.names.c.saved_query_id == saved_query_id
+    )
+    await tx.execute(delete(t.names).where(owner))
 
 
 async def view_of(tx: Transaction, project_id: int, name: str) -> UUID | None:

@@ -1,6 +1,6 @@
 """Saved queries: their rows, revisions and inputs."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,6 +10,7 @@ from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.names import Named
 from orchestrator.catalog.rows import dump, prefixed, unprefixed
+from orchestrator.model.base import now
 from orchestrator.model.lineage import shortest_path
 from orchestrator.model.principal import User
 from orchestrator.model.run import Run, RunStatus
@@ -86,7 +87,7 @@ async def revise(
     by: int | None,
 ) -> None:
     """Give a view, which must be locked, a new revision of its query."""
-    revision = Revision(id=uuid4(), number=view.revision.number + 1, query=query)
+    revision = Revision(id=uuid4(), number=view.revision.number + 1, query=query, created_at=now())
     await _insert_revision(tx, view.id, revision, by)
     await _replace_inputs(tx, view.id, inputs)
     change = update(t.saved_queries).where(t.saved_queries.c.id == view.id)
@@ -132,16 +133,55 @@ async def path_between(tx: Transaction, start: Sequence[UUID], goal: UUID) -> li
     return None if path is None else [found[step].name for step in path]
 
 
-async def dependents_of_table(tx: Transaction, source_table_id: UUID) -> list[str]:
-    """The names of the live views that read a source table, in order."""
+async def dependents(
+    tx: Transaction, *, saved_query_id: UUID | None = None, source_table_id: UUID | None = None
+) -> list[str]:
+    """The names of the live views that read a view or a source table, in order."""
+    read = (
+        t.inputs.c.input_table_id == source_table_id
+        if saved_query_id is None
+        else t.inputs.c.input_view_id == saved_query_id
+    )
     query = (
         select(t.saved_queries.c.name)
         .distinct()
         .join(t.inputs, t.inputs.c.saved_query_id == t.saved_queries.c.id)
-        .where(t.inputs.c.input_table_id == source_table_id, _LIVE)
+        .where(read, _LIVE)
         .order_by(t.saved_queries.c.name)
     )
     return list(await tx.scalars(query))
+
+
+async def rename(tx: Transaction, saved_query_id: UUID, name: str) -> None:
+    """Give a view another name, which must have been claimed."""
+    await tx.execute(update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id).values(name=name))
+
+
+async def revert(tx: Transaction, saved_query_id: UUID) -> None:
+    """Make it a view that is not materialized: nobody wants it refreshed, and no snapshot of it is visible."""
+    change = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
+    moment = func.clock_timestamp()
+    await tx.execute(
+        change.values(sync_frequency=None, sync_frequency_set_at=moment, current_snapshot_id=None, reverted_at=moment)
+    )
+
+
+async def mark_deleted(tx: Transaction, saved_query_id: UUID) -> None:
+    """Delete a view softly: its runs and its journal stay readable. Its name is freed by the caller."""
+    await revert(tx, saved_query_id)
+    change = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
+    await tx.execute(change.values(deleted_at=func.now()))
+
+
+async def materialized(tx: Transaction, project_id: int, ids: Collection[UUID]) -> list[SavedQuery]:
+    """Those of the ids that are live, materialized views of the project."""
+    query = _select().where(
+        t.saved_queries.c.id.in_(ids),
+        t.saved_queries.c.project_id == project_id,
+        t.saved_queries.c.sync_frequency.is_not(None),
+        _LIVE,
+    )
+    return [_saved_query(row) for row in await tx.execute(query)]
 
 
 async def _insert_revision(tx: Transaction, saved_query_id: UUID, revision: Revision, created_by: int | None) -> None:
@@ -152,6 +192,7 @@ async def _insert_revision(tx: Transaction, saved_query_id: UUID, revision: Revi
             number=revision.number,
             query=revision.query,
             created_by=created_by,
+            created_at=revision.created_at,
         )
     )
 
@@ -173,7 +214,11 @@ async def _replace_inputs(tx: Transaction, saved_query_id: UUID, inputs: Sequenc
 
 def _select() -> Select[Any]:
     """A view with everything that the API shows of it, in one statement however many views are asked for."""
-    runs = select(t.runs).where(t.runs.c.saved_query_id == t.saved_queries.c.id)
+    runs = select(t.runs).where(
+        t.runs.c.saved_query_id == t.saved_queries.c.id,
+        t.saved_queries.c.sync_frequency.is_not(None),
+        t.saved_queries.c.reverted_at.is_(None) | (t.runs.c.started_at > t.saved_queries.c.reverted_at),
+    )
     newest_first = (t.runs.c.started_at.desc(), t.runs.c.id)
     newest = runs.order_by(*newest_first).limit(1).lateral("newest")
     ended = runs.where(t.runs.c.status != RunStatus.RUNNING).order_by(*newest_first).limit(1).lateral("ended")
@@ -201,11 +246,15 @@ def _saved_query(row: Row[Any]) -> SavedQuery:
         name=row.name,
         description=row.description,
         revision=Revision(
-            id=row.current_revision_id, number=row.current_revision_number, query=row.current_revision_query
+            id=row.current_revision_id,
+            number=row.current_revision_number,
+            query=row.current_revision_query,
+            created_at=row.current_revision_created_at,
         ),
         columns=row.columns,
         sync_frequency=row.sync_frequency,
         sync_frequency_set_at=row.sync_frequency_set_at,
+        reverted_at=row.reverted_at,
         created_by=unprefixed("user", row, User),
         created_at=row.created_at,
         current_snapshot=unprefixed("snapshot", row, SnapshotSummary),

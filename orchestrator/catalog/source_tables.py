@@ -14,8 +14,8 @@ from orchestrator.model.source_table import SourceTable
 _LIVE = t.source_tables.c.deleted_at.is_(None)
 
 
-async def insert_new(tx: Transaction, table: SourceTable) -> None:
-    """Store a new source table. Its name is claimed by the caller."""
+async def insert_new(tx: Transaction, table: SourceTable, credential: bytes | None) -> None:
+    """Store a new source table, its credential sealed. Its name is claimed by the caller."""
     await tx.execute(
         insert(t.source_tables).values(
             id=table.id,
@@ -24,6 +24,7 @@ async def insert_new(tx: Transaction, table: SourceTable) -> None:
             format=table.format,
             url_pattern=table.url_pattern,
             columns=dump(table.columns),
+            credential=credential,
             created_by=table.created_by.id if table.created_by else None,
         )
     )
@@ -47,6 +48,20 @@ async def page(
     newest_first = (t.source_tables.c.created_at.desc(), t.source_tables.c.id)
     query = _select().where(*matches).order_by(*newest_first).limit(limit).offset(offset)
     return count or 0, [_source_table(row) for row in await tx.execute(query)]
+
+
+async def change(tx: Transaction, table: SourceTable) -> None:
+    """Store what may change of a source table."""
+    await tx.execute(
+        update(t.source_tables)
+        .where(t.source_tables.c.id == table.id)
+        .values(name=table.name, format=table.format, url_pattern=table.url_pattern, columns=dump(table.columns))
+    )
+
+
+async def set_credential(tx: Transaction, table_id: UUID, credential: bytes | None) -> None:
+    """Store a sealed credential, or forget the one that is there."""
+    await tx.execute(update(t.source_tables).where(t.source_tables.c.id == table_id).values(credential=credential))
 
 
 async def mark_deleted(tx: Transaction, table_id: UUID) -> None:

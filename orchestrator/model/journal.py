@@ -1,9 +1,12 @@
 """Who changed what. The API calls it a view's activity; in this code "activity" means Temporal's."""
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 from orchestrator.model.base import Value
+from orchestrator.model.principal import User
 
 
 class Verb(StrEnum):
@@ -27,3 +30,15 @@ class Change(Value):
     action: str
     before: Any = None
     after: Any = None
+
+
+class Entry(Value):
+    """What was done to a view, when and by whom. `user` None is the system itself; `name` is what it was called."""
+
+    id: UUID
+    item_id: UUID
+    name: str
+    verb: Verb
+    changes: tuple[Change, ...]
+    user: User | None
+    created_at: datetime

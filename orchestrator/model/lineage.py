@@ -1,8 +1,13 @@
-"""The graph of views: who reads whom."""
+"""The graph of views: who reads whom.
+
+A node is a view's id, or the name of a source table, which nothing is above.
+"""
 
 from collections import deque
 from collections.abc import Iterable, Mapping
 from uuid import UUID
+
+Node = UUID | str
 
 
 def shortest_path(
@@ -29,3 +34,24 @@ def _walked(end: UUID, came_from: Mapping[UUID, UUID | None]) -> list[UUID]:
         path.append(step)
         step = came_from[step]
     return path[::-1]
+
+
+def at_level(start: Node, level: int, neighbours: Mapping[Node, Iterable[Node]]) -> set[Node]:
+    """All that a way of exactly `level` steps leads to; empty if that is beyond the last node."""
+    reached: set[Node] = {start}
+    for _ in range(level):
+        reached = {node for here in reached for node in neighbours.get(here, ())}
+        if not reached:
+            break
+    return reached
+
+
+def everything(start: Node, neighbours: Mapping[Node, Iterable[Node]]) -> set[Node]:
+    """All that any way leads to, without `start` itself."""
+    reached: set[Node] = set()
+    waiting = [start]
+    while waiting:
+        new = set(neighbours.get(waiting.pop(), ())) - reached
+        reached |= new
+        waiting.extend(new)
+    return reached

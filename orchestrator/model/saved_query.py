@@ -64,6 +64,7 @@ class Revision(Value):
     id: UUID
     number: int
     query: dict[str, Any]
+    created_at: datetime
 
     @property
     def sql(self) -> str:
@@ -84,7 +85,8 @@ class SavedQuery(Value):
 
     `sync_frequency` None means that the view is not materialized: that is the one fact a schedule is made from, and
     `sync_frequency_set_at` tells one wish from another that is worded the same.
-    `newest_run` is the last one begun, `newest_finished_run` the last one begun that has ended.
+    `newest_run` is the last one begun, `newest_finished_run` the last one begun that has ended; neither looks behind
+    `reverted_at`, when the materialization was last undone, and a view that is not materialized has none.
     """
 
     id: UUID
@@ -95,6 +97,7 @@ class SavedQuery(Value):
     columns: tuple[Column, ...]
     sync_frequency: SyncFrequency | None
     sync_frequency_set_at: datetime
+    reverted_at: datetime | None = None
     created_by: User | None
     created_at: datetime
     current_snapshot: SnapshotSummary | None = None
@@ -109,7 +112,7 @@ class SavedQuery(Value):
     @property
     def status(self) -> ViewStatus | None:
         """Computed, never stored: two copies of it would drift."""
-        return status_of(self.revision, self.newest_run)
+        return status_of(self.revision, self.newest_run, self.reverted_at)
 
     @property
     def last_run_at(self) -> datetime | None:
@@ -122,10 +125,11 @@ class SavedQuery(Value):
         return self.newest_finished_run.error if self.newest_finished_run else None
 
 
-def status_of(revision: Revision, newest_run: Run | None) -> ViewStatus | None:
+def status_of(revision: Revision, newest_run: Run | None, reverted_at: datetime | None) -> ViewStatus | None:
     """The status of a view whose query is `revision` and whose last begun run is `newest_run`."""
     if newest_run is None:
-        return ViewStatus.MODIFIED if revision.number > 1 else None
+        edited = revision.number > 1 and (reverted_at is None or revision.created_at > reverted_at)
+        return ViewStatus.MODIFIED if edited else None
     if newest_run.status is RunStatus.RUNNING:
         return ViewStatus.RUNNING
     if newest_run.revision_id is not None and newest_run.revision_id != revision.id:

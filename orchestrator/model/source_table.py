@@ -18,6 +18,13 @@ class SourceFormat(StrEnum):
     JSON_EACH_ROW = "JSONEachRow"
 
 
+class Credential(Value):
+    """What opens the files of a source table that are kept elsewhere. Stored encrypted and never shown."""
+
+    access_key: str
+    access_secret: str
+
+
 class SourceTable(Value):
     """A source table as the catalog keeps it. `columns` were read from its files when it was created."""
 

@@ -12,6 +12,7 @@ from temporalio.client import (
     ScheduleActionStartWorkflow,
     ScheduleAlreadyRunningError,
     ScheduleDescription,
+    ScheduleHandle,
     ScheduleIntervalSpec,
     ScheduleOverlapPolicy,
     SchedulePolicy,
@@ -26,17 +27,23 @@ from orchestrator.model.run import RunRequest, Trigger
 from orchestrator.temporal import contract
 from orchestrator.temporal.client import RPC_TIMEOUT, is_not_found, reaching_temporal
 
+NEVER_NOTE = "Paused, because the view's sync_frequency is set to never."
+
 _UPDATE_TRIES = 5
 _LONGEST_JITTER = timedelta(minutes=15)
 
 
 class WantedSchedule(Value):
-    """What a view's schedule is to be. `name` and `project_id` only label it for people."""
+    """What a view's schedule is to be. `name` and `project_id` only label it for people.
+
+    `never` keeps the schedule paused; otherwise a pause is somebody else's and is left alone.
+    """
 
     saved_query_id: UUID
     project_id: int
     name: str
     interval: timedelta
+    never: bool = False
 
 
 class ScheduleInfo(Value):
@@ -60,8 +67,9 @@ class Schedules:
         return None if description is None else _info(description)
 
     async def ensure(self, wanted: WantedSchedule) -> None:
-        """Create the schedule, or bring an existing one's times in line; its pause and its history stay as they are.
+        """Create the schedule, or bring an existing one's times in line.
 
+        Its history stays, and so does its pause, except the one that `never` makes and another wish lifts.
         Safe to repeat and to call from several places at once: the id is the view's, so there can be only one.
         """
         if await self._describe(wanted.saved_query_id) is None:
@@ -75,24 +83,44 @@ class Schedules:
             else:
                 return
         await self._align(wanted)
+        await self._pause_or_not(wanted)
 
     async def delete(self, saved_query_id: UUID) -> None:
         """Delete the schedule, if there is one. A run that it started goes on: cancel that too."""
         try:
             with reaching_temporal():
-                await self._client.get_schedule_handle(contract.schedule_id(saved_query_id)).delete(
-                    rpc_timeout=RPC_TIMEOUT
-                )
+                await self._handle(saved_query_id).delete(rpc_timeout=RPC_TIMEOUT)
         except RPCError as error:
             if not is_not_found(error):
                 raise
 
+    async def unpause(self, saved_query_id: UUID, note: str) -> bool:
+        """Let a paused schedule run again, whoever paused it. False if it was not paused, or is not there."""
+        description = await self._describe(saved_query_id)
+        if description is None or not description.schedule.state.paused:
+            return False
+        with reaching_temporal():
+            await self._handle(saved_query_id).unpause(note=note, rpc_timeout=RPC_TIMEOUT)
+        return True
+
+    async def _pause_or_not(self, wanted: WantedSchedule) -> None:
+        description = await self._describe(wanted.saved_query_id)
+        if description is None:
+            return
+        state = description.schedule.state
+        with reaching_temporal():
+            if wanted.never and not state.paused:
+                await self._handle(wanted.saved_query_id).pause(note=NEVER_NOTE, rpc_timeout=RPC_TIMEOUT)
+            elif not wanted.never and state.paused and state.note == NEVER_NOTE:
+                await self._handle(wanted.saved_query_id).unpause(note=_note(wanted), rpc_timeout=RPC_TIMEOUT)
+
+    def _handle(self, saved_query_id: UUID) -> ScheduleHandle:
+        return self._client.get_schedule_handle(contract.schedule_id(saved_query_id))
+
     async def _describe(self, saved_query_id: UUID) -> ScheduleDescription | None:
         try:
             with reaching_temporal():
-                return await self._client.get_schedule_handle(contract.schedule_id(saved_query_id)).describe(
-                    rpc_timeout=RPC_TIMEOUT
-                )
+                return await self._handle(saved_query_id).describe(rpc_timeout=RPC_TIMEOUT)
         except RPCError as error:
             if is_not_found(error):
                 return None
@@ -107,7 +135,7 @@ class Schedules:
         """
         for _ in range(_UPDATE_TRIES):
             description = await self._describe(wanted.saved_query_id)
-            if description is None or _info(description).interval == wanted.interval:
+            if description is None or _is_aligned(description, wanted):
                 return
             raw = description.raw_description
             changed = ScheduleProto()
@@ -147,7 +175,7 @@ def _schedule(wanted: WantedSchedule) -> Schedule:
             overlap=ScheduleOverlapPolicy.SKIP,
             catchup_window=_catchup_window(wanted.interval),
         ),
-        state=ScheduleState(note=_note(wanted)),
+        state=ScheduleState(note=NEVER_NOTE if wanted.never else _note(wanted), paused=wanted.never),
     )
 
 
@@ -185,6 +213,13 @@ def _catchup_window(interval: timedelta) -> timedelta:
 
 def _note(wanted: WantedSchedule) -> str:
     return f'Refreshes the materialized view "{wanted.name}" of project {wanted.project_id} every {wanted.interval}.'
+
+
+def _is_aligned(description: ScheduleDescription, wanted: WantedSchedule) -> bool:
+    """Whether times and label are right. The note of a paused schedule says why it is: that is not ours to change."""
+    state = description.schedule.state
+    labelled = state.paused or state.note == _note(wanted)
+    return labelled and _info(description).interval == wanted.interval
 
 
 def _info(description: ScheduleDescription) -> ScheduleInfo:

@@ -10,9 +10,9 @@ from orchestrator.model.run import Run, RunStatus, Trigger, run_id_of
 from orchestrator.model.saved_query import Revision, SavedQuery, SyncFrequency, ViewStatus, status_of
 from orchestrator.model.snapshot import location_of, snapshot_id
 
-FIRST = Revision(id=uuid4(), number=1, query={"query": "select 1"})
-SECOND = Revision(id=uuid4(), number=2, query={"query": "select 2"})
 START = datetime(2026, 1, 1, tzinfo=UTC)
+FIRST = Revision(id=uuid4(), number=1, query={"query": "select 1"}, created_at=START)
+SECOND = Revision(id=uuid4(), number=2, query={"query": "select 2"}, created_at=START)
 
 
 def a_run(status: RunStatus, revision: Revision | None = FIRST, **more: Any) -> Run:
@@ -63,7 +63,12 @@ def a_view(**more: Any) -> SavedQuery:
     ],
 )
 def test_a_views_status_follows_its_newest_run(revision: Revision, run: Run | None, status: ViewStatus | None) -> None:
-    assert status_of(revision, run) is status
+    assert status_of(revision, run, None) is status
+
+
+def test_a_view_whose_materialization_was_undone_has_no_status_until_it_is_edited() -> None:
+    assert status_of(SECOND, None, START + timedelta(seconds=1)) is None
+    assert status_of(SECOND, None, START - timedelta(seconds=1)) is ViewStatus.MODIFIED
 
 
 def test_a_run_in_progress_does_not_hide_the_last_error_and_a_success_clears_it() -> None:

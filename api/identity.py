@@ -1,0 +1,77 @@
+"""Who a key belongs to, and where it may be used: what PostHog's clients ask before anything else."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path, Request, Security
+from pydantic import BaseModel, Field
+
+from api.auth import BEARER, LARGEST_ID
+from api.schemas import UserOut
+from orchestrator.access import Access
+from orchestrator.model.principal import Principal, Scope
+
+router = APIRouter(prefix="/api", tags=["identity"])
+
+
+class KeyOut(BaseModel):
+    """The key that made the request. Its text is never shown again."""
+
+    id: UUID
+    user_id: int = Field(description="Whose key it is")
+    scopes: list[Scope] = Field(description="What it may do; a :write scope includes the :read scope")
+    scoped_teams: list[int] = Field(description="The projects it may be used in; empty: every project")
+    scoped_organizations: list[UUID] = Field(description="Always empty: there are no organizations here")
+
+
+class MeOut(UserOut):
+    """The person whose key made the request."""
+
+    organization: None = Field(default=None, description="Always null: there are no organizations here")
+    team: None = Field(default=None, description="Always null: nobody has a current project here; name it in the path")
+
+
+class ProjectOut(BaseModel):
+    """A project."""
+
+    id: int
+    name: str
+    organization: None = Field(default=None, description="Always null: there are no organizations here")
+
+
+def _asker(request: Request, _: Annotated[object, Security(BEARER)] = None) -> Principal:
+    """Whoever made the request: any key that is known will do."""
+    principal: Principal = request.state.principal
+    return principal
+
+
+Asker = Annotated[Principal, Depends(_asker)]
+
+
+@router.get("/personal_api_keys/@current/")
+async def current_key(asker: Asker) -> KeyOut:
+    """Show what the key that makes this request may do, and where."""
+    return KeyOut(
+        id=asker.key_id,
+        user_id=asker.user.id,
+        scopes=sorted(asker.scopes),
+        scoped_teams=sorted(asker.project_ids or ()),
+        scoped_organizations=[],
+    )
+
+
+@router.get("/users/@me/")
+async def current_user(asker: Asker) -> MeOut:
+    """Show the person whose key makes this request."""
+    return MeOut(**asker.user.model_dump())
+
+
+@router.get("/projects/{project_id}/")
+async def retrieve_project(
+    request: Request, project_id: Annotated[int, Path(ge=1, le=LARGEST_ID)], asker: Asker
+) -> ProjectOut:
+    """Show a project that the key may be used in."""
+    asker.require_project(project_id)
+    access: Access = request.app.state.access
+    project = await access.get_project(project_id)
+    return ProjectOut(id=project.id, name=project.name)
