@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -21,6 +22,19 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorBody, "description": "There is no such thing in this project"},
     503: {"model": ErrorBody, "description": "PostgreSQL or Temporal is out of reach; nothing was done"},
 }
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, without the answer 422 that FastAPI adds everywhere and this API never gives."""
+    if app.openapi_schema is None:
+        document = FastAPI.openapi(app)
+        for path in document["paths"].values():
+            for operation in path.values():
+                operation["responses"].pop("422", None)
+        for name in ("HTTPValidationError", "ValidationError"):
+            document["components"]["schemas"].pop(name, None)
+        app.openapi_schema = document
+    return app.openapi_schema
 
 
 def create_app() -> FastAPI:
@@ -52,6 +66,7 @@ def create_app() -> FastAPI:
     app.include_router(identity.router, responses=_ERRORS)
     app.include_router(health.router)
     add_error_handlers(app)
+    app.openapi = partial(_document, app)  # type: ignore[method-assign] # FastAPI's own way to change the document
     app.add_middleware(AuthenticationMiddleware)
     app.add_middleware(PathMiddleware)
     return app

@@ -61,7 +61,7 @@ def needs(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
 
     async def check(
         request: Request,
-        project_id: Annotated[int, Path(ge=1, le=LARGEST_ID)],
+        project_id: Annotated[int, Path(ge=1, le=LARGEST_ID, description="The project")],
         _: Annotated[object, Security(BEARER, scopes=[scope])] = None,
     ) -> Caller:
         principal: Principal = request.state.principal

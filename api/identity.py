@@ -17,7 +17,7 @@ router = APIRouter(prefix="/api", tags=["identity"])
 class KeyOut(BaseModel):
     """The key that made the request. Its text is never shown again."""
 
-    id: UUID
+    id: UUID = Field(description="The id of the key")
     user_id: int = Field(description="Whose key it is")
     scopes: list[Scope] = Field(description="What it may do; a :write scope includes the :read scope")
     scoped_teams: list[int] = Field(description="The projects it may be used in; empty: every project")
@@ -34,8 +34,8 @@ class MeOut(UserOut):
 class ProjectOut(BaseModel):
     """A project."""
 
-    id: int
-    name: str
+    id: int = Field(description="The id of the project")
+    name: str = Field(description="What it is called")
     organization: None = Field(default=None, description="Always null: there are no organizations here")
 
 
@@ -68,7 +68,7 @@ async def current_user(asker: Asker) -> MeOut:
 
 @router.get("/projects/{project_id}/")
 async def retrieve_project(
-    request: Request, project_id: Annotated[int, Path(ge=1, le=LARGEST_ID)], asker: Asker
+    request: Request, project_id: Annotated[int, Path(ge=1, le=LARGEST_ID, description="The project")], asker: Asker
 ) -> ProjectOut:
     """Show a project that the key may be used in."""
     asker.require_project(project_id)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Depends, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.model.errors import NotFound
 
@@ -14,10 +14,12 @@ T = TypeVar("T")
 class Page(BaseModel, Generic[T]):
     """One page of a list."""
 
+    model_config = ConfigDict(json_schema_extra={"description": "One page of a list."})  # lost where T is given
+
     count: int = Field(description="How many there are on all pages")
     next: str | None = Field(description="The URL of the next page")
     previous: str | None = Field(description="The URL of the page before")
-    results: list[T]
+    results: list[T] = Field(description="The items of this page")
 
 
 class PageQuery(BaseModel):

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from api.auth import JournalReader, ViewReader, ViewWriter
 from api.pagination import AskedPage, JournalPage, Page, page_of
@@ -33,6 +33,8 @@ from orchestrator.library import Edit
 
 router = APIRouter(prefix="/api/projects/{project_id}/warehouse_saved_queries", tags=["warehouse_saved_queries"])
 
+ViewId = Annotated[UUID, Path(description="The view")]
+
 
 @router.get("/")
 async def list_views(request: Request, caller: ViewReader, asked: AskedPage) -> Page[ViewSummary]:
@@ -59,14 +61,14 @@ async def resume_schedules(body: ResumeSchedules, caller: ViewWriter) -> Resumed
 
 
 @router.get("/{saved_query_id}/")
-async def retrieve_view(saved_query_id: UUID, caller: ViewReader) -> ViewOut:
+async def retrieve_view(saved_query_id: ViewId, caller: ViewReader) -> ViewOut:
     """Show a view."""
     return view_out(await caller.control.show(caller.project_id, saved_query_id))
 
 
 @router.put("/{saved_query_id}/", name="replace_view")
 @router.patch("/{saved_query_id}/")
-async def update_view(saved_query_id: UUID, body: EditView, caller: ViewWriter) -> ViewOut:
+async def update_view(saved_query_id: ViewId, body: EditView, caller: ViewWriter) -> ViewOut:
     """Change a view. A changed query needs the revision that the change started from."""
     if body.deleted:
         return view_out(await caller.control.delete(caller.project_id, saved_query_id, caller.user))
@@ -75,13 +77,13 @@ async def update_view(saved_query_id: UUID, body: EditView, caller: ViewWriter) 
 
 
 @router.delete("/{saved_query_id}/", status_code=204)
-async def delete_view(saved_query_id: UUID, caller: ViewWriter) -> None:
+async def delete_view(saved_query_id: ViewId, caller: ViewWriter) -> None:
     """Delete a view that no other reads. Its name is free again; its history stays."""
     await caller.control.delete(caller.project_id, saved_query_id, caller.user)
 
 
 @router.get("/{saved_query_id}/activity/")
-async def view_activity(request: Request, saved_query_id: UUID, caller: JournalReader, asked: JournalPage) -> Journal:
+async def view_activity(request: Request, saved_query_id: ViewId, caller: JournalReader, asked: JournalPage) -> Journal:
     """Show who changed what of a view, newest first, also of a deleted one."""
     count, entries = await caller.library.activity(
         caller.project_id, saved_query_id, limit=asked.page_size, offset=asked.offset
@@ -91,14 +93,14 @@ async def view_activity(request: Request, saved_query_id: UUID, caller: JournalR
 
 
 @router.post("/{saved_query_id}/ancestors/")
-async def ancestors(saved_query_id: UUID, caller: ViewReader, body: Level | None = None) -> Ancestors:
+async def ancestors(saved_query_id: ViewId, caller: ViewReader, body: Level | None = None) -> Ancestors:
     """Show what a view reads: its inputs, or what lies exactly so many steps behind them."""
     steps = (body or Level()).steps
     return Ancestors(ancestors=nodes_out(await caller.library.ancestors(caller.project_id, saved_query_id, steps)))
 
 
 @router.post("/{saved_query_id}/descendants/")
-async def descendants(saved_query_id: UUID, caller: ViewReader, body: Level | None = None) -> Descendants:
+async def descendants(saved_query_id: ViewId, caller: ViewReader, body: Level | None = None) -> Descendants:
     """Show what reads a view: its readers, or what lies exactly so many steps behind them."""
     steps = (body or Level()).steps
     found = await caller.library.descendants(caller.project_id, saved_query_id, steps)
@@ -106,7 +108,7 @@ async def descendants(saved_query_id: UUID, caller: ViewReader, body: Level | No
 
 
 @router.get("/{saved_query_id}/dependencies/")
-async def dependencies(saved_query_id: UUID, caller: ViewReader) -> Dependencies:
+async def dependencies(saved_query_id: ViewId, caller: ViewReader) -> Dependencies:
     """Count what a view reads, and what reads it."""
     above = await caller.library.ancestors(caller.project_id, saved_query_id, 1)
     below = await caller.library.descendants(caller.project_id, saved_query_id, 1)
@@ -114,34 +116,34 @@ async def dependencies(saved_query_id: UUID, caller: ViewReader) -> Dependencies
 
 
 @router.post("/{saved_query_id}/revert_materialization/")
-async def revert_materialization(saved_query_id: UUID, caller: ViewWriter, _: AnyObject = None) -> ViewOut:
+async def revert_materialization(saved_query_id: ViewId, caller: ViewWriter, _: AnyObject = None) -> ViewOut:
     """Undo materialization: the schedule and the result are gone, the view answers as a plain one."""
     return view_out(await caller.control.revert(caller.project_id, saved_query_id, caller.user))
 
 
 @router.post("/{saved_query_id}/materialize/")
-async def materialize_view(saved_query_id: UUID, caller: ViewWriter, body: Materialize | None = None) -> ViewOut:
+async def materialize_view(saved_query_id: ViewId, caller: ViewWriter, body: Materialize | None = None) -> ViewOut:
     """Give a view its schedule, every 24 hours unless asked otherwise, and start a first run."""
     frequency = body.sync_frequency if body else None
     return view_out(await caller.control.materialize(caller.project_id, saved_query_id, frequency, caller.user))
 
 
 @router.post("/{saved_query_id}/run/")
-async def run_view(saved_query_id: UUID, caller: ViewWriter, body: RunView | None = None) -> ViewOut:
+async def run_view(saved_query_id: ViewId, caller: ViewWriter, body: RunView | None = None) -> ViewOut:
     """Run a materialized view now. A run in progress is joined."""
     full = body.full_refresh if body else False
     return view_out(await caller.control.run(caller.project_id, saved_query_id, caller.user, full_refresh=full))
 
 
 @router.post("/{saved_query_id}/cancel/")
-async def cancel_view(saved_query_id: UUID, caller: ViewWriter, _: AnyObject = None) -> ViewOut:
+async def cancel_view(saved_query_id: ViewId, caller: ViewWriter, _: AnyObject = None) -> ViewOut:
     """Stop the run in progress; the answer comes when its query has stopped."""
     return view_out(await caller.control.cancel(caller.project_id, saved_query_id, caller.user))
 
 
 @router.get("/{saved_query_id}/run_history/")
 async def run_history(
-    saved_query_id: UUID, caller: ViewReader, limit: Annotated[int, Query(ge=1, le=100)] = 5
+    saved_query_id: ViewId, caller: ViewReader, limit: Annotated[int, Query(ge=1, le=100, description="How many")] = 5
 ) -> RunHistory:
     """Show the last runs of a view, newest first."""
     states = await caller.control.run_history(caller.project_id, saved_query_id, limit)

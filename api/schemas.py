@@ -62,7 +62,6 @@ class SaveView(Wire):
 
     name: str = Field(description="Unique among the project's views and tables", examples=["events_by_day"])
     query: Any = Field(
-        default=None,
         description="An object that holds one SELECT statement in DuckDB's dialect",
         examples=[{"kind": "HogQLQuery", "query": "SELECT 1 AS one"}],
     )
@@ -123,28 +122,32 @@ class RunView(Wire):
 class CredentialIn(Wire):
     """What opens files that are kept elsewhere. Stored encrypted, never shown."""
 
-    access_key: str = Field(max_length=500)
-    access_secret: str = Field(max_length=500)
+    access_key: str = Field(max_length=500, description="The id of the key")
+    access_secret: str = Field(max_length=500, description="The key itself")
 
 
 class EditTable(Wire):
     """The fields of a source table to change; its columns are read anew in any case."""
 
     name: str = Field(default="", description="Unique among the project's views and tables")
-    format: SourceFormat = SourceFormat.PARQUET
+    format: SourceFormat = Field(default=SourceFormat.PARQUET, description="How the files are read")
     url_pattern: str = Field(default="", description="A file, or several with * (within one folder)")
-    credential: CredentialIn | None = None
+    credential: CredentialIn | None = Field(
+        default=None, description="What opens files that are kept elsewhere; null forgets it"
+    )
 
 
 class AddTable(Wire):
     """Files to register as a source table."""
 
     name: str = Field(description="Unique among the project's views and tables", examples=["events"])
-    format: SourceFormat
+    format: SourceFormat = Field(description="How the files are read; CSV has no header line, CSVWithNames has one")
     url_pattern: str = Field(
         description="A file, or several with * (within one folder)", examples=["/data/events/*.parquet"]
     )
-    credential: CredentialIn | None = None
+    credential: CredentialIn | None = Field(
+        default=None, description="What opens files that are kept elsewhere; stored encrypted, never shown"
+    )
 
 
 # The page of the API lists a saved query's fields as the body of every action; there they mean nothing.
@@ -157,129 +160,141 @@ AnyObject = dict[str, Any] | None
 class UserOut(BaseModel):
     """A person, in PostHog's shape."""
 
-    id: int
-    uuid: UUID
-    distinct_id: str
-    first_name: str
-    last_name: str
-    email: str
-    is_email_verified: bool | None = None
-    hedgehog_config: dict[str, Any] | None = None
-    role_at_organization: str | None = None
+    id: int = Field(description="The id of the person")
+    uuid: UUID = Field(description="The same, as PostHog spells one")
+    distinct_id: str = Field(description="The id that events would carry")
+    first_name: str = Field(description="The first name")
+    last_name: str = Field(description="The last name")
+    email: str = Field(description="The address")
+    is_email_verified: bool | None = Field(default=None, description="Always null: addresses are not verified here")
+    hedgehog_config: dict[str, Any] | None = Field(
+        default=None, description="Always null: PostHog keeps its mascot here"
+    )
+    role_at_organization: str | None = Field(default=None, description="Always null: there are no organizations here")
 
 
 class ColumnOut(BaseModel):
     """A column, in PostHog's shape, with DuckDB's own type beside it."""
 
-    key: str
-    name: str
+    key: str = Field(description="The name again")
+    name: str = Field(description="The name, in SELECT order")
     type: str = Field(
         description="One of integer, float, decimal, string, boolean, date, datetime, time, interval, uuid, json, "
         "array, tuple, map, unknown"
     )
-    schema_valid: bool = True
-    fields: list[str] | None = None
-    table: str | None = None
-    chain: list[str] | None = None
-    duckdb_type: str
+    schema_valid: bool = Field(
+        default=True, description="Always true: a column that does not bind is refused when the view is saved"
+    )
+    fields: list[str] | None = Field(default=None, description="Always null: nested fields are part of duckdb_type")
+    table: str | None = Field(default=None, description="Always null")
+    chain: list[str] | None = Field(default=None, description="Always null")
+    duckdb_type: str = Field(description="DuckDB's own type, such as DECIMAL(18,3)")
 
 
 class ViewSummary(BaseModel):
     """A saved query as a list shows it."""
 
-    id: UUID
-    deleted: bool
-    name: str
-    created_by: UserOut | None
-    created_at: Timestamp
+    id: UUID = Field(description="The id of the view")
+    deleted: bool = Field(description="Whether it was deleted")
+    name: str = Field(description="Unique among the project's views and tables")
+    created_by: UserOut | None = Field(description="Who created it")
+    created_at: Timestamp = Field(description="When it was created")
     sync_frequency: SyncFrequency | None = Field(description="null: not materialized")
-    columns: list[ColumnOut]
-    status: ViewStatus | None
-    last_run_at: Timestamp | None
-    managed_viewset_kind: str | None
-    latest_error: str | None
-    is_materialized: bool
-    origin: str
-    description: str | None
+    columns: list[ColumnOut] = Field(description="Its columns, in SELECT order")
+    status: ViewStatus | None = Field(
+        description="How its newest run stands, or Modified if the query was edited since; null: none yet"
+    )
+    last_run_at: Timestamp | None = Field(description="When its newest run ended, or began while it runs")
+    managed_viewset_kind: str | None = Field(description="Always null: there are no managed views here")
+    latest_error: str | None = Field(description="The error of the newest run that ended; null once one succeeds")
+    is_materialized: bool = Field(description="Whether it has a schedule")
+    origin: str = Field(description="Always data_warehouse")
+    description: str | None = Field(description="Free text")
 
 
 class ViewOut(ViewSummary):
     """A saved query, whole."""
 
-    query: dict[str, Any]
+    query: dict[str, Any] = Field(description="The query as it was sent")
     latest_history_id: UUID = Field(description="The newest revision of the query; send it back to change the query")
-    next_run_at: Timestamp | None
-    schedule_paused: bool | None
-    paused_reason: str | None
+    next_run_at: Timestamp | None = Field(
+        description="When its schedule starts it next; null: never, or Temporal could not be asked"
+    )
+    schedule_paused: bool | None = Field(
+        description="Whether its schedule is paused; null: it has none, or Temporal could not be asked"
+    )
+    paused_reason: str | None = Field(description="The note on the paused schedule")
     row_count: int | None = Field(description="Rows of the current snapshot")
     size_bytes: int | None = Field(description="Its size on disk, in bytes")
-    current_snapshot_id: UUID | None
+    current_snapshot_id: UUID | None = Field(description="The snapshot that readers see")
 
 
 class ProgressOut(BaseModel):
     """How far a running query is."""
 
     percent: float | None = Field(description="0 to 100, or null where DuckDB cannot tell")
-    elapsed_seconds: float
+    elapsed_seconds: float = Field(description="Since the query began")
 
 
 class RunOut(BaseModel):
     """One run of a view."""
 
-    status: RunStatus
+    status: RunStatus = Field(description="How it stands")
     timestamp: Timestamp = Field(description="Its end, or its start while it runs")
-    id: UUID
-    started_at: Timestamp
-    finished_at: Timestamp | None
-    duration_seconds: float | None
-    trigger: Trigger
-    rows: int | None
-    bytes: int | None
-    error: str | None
-    workflow_id: str
-    workflow_run_id: UUID
-    snapshot_id: UUID | None
-    progress: ProgressOut | None
+    id: UUID = Field(description="The id of the run")
+    started_at: Timestamp = Field(description="When it was started")
+    finished_at: Timestamp | None = Field(description="When it ended")
+    duration_seconds: float | None = Field(description="From start to end")
+    trigger: Trigger = Field(
+        description="Who started it: the schedule, the API, the first run, or an operator in Temporal"
+    )
+    rows: int | None = Field(description="Rows of its result")
+    bytes: int | None = Field(description="Size of its result on disk, in bytes")
+    error: str | None = Field(description="Why it failed")
+    workflow_id: str = Field(description="Where to find it in Temporal")
+    workflow_run_id: UUID = Field(description="Which of the executions of that id it is")
+    snapshot_id: UUID | None = Field(description="What it published")
+    progress: ProgressOut | None = Field(description="How far its query is; null unless it runs")
 
 
 class RunHistory(BaseModel):
     """The last runs of a view, newest first."""
 
-    run_history: list[RunOut]
+    run_history: list[RunOut] = Field(description="The runs")
 
 
 class Ancestors(BaseModel):
     """What a view reads: ids of views, names of source tables."""
 
-    ancestors: list[str]
+    ancestors: list[str] = Field(description="Ids of views, names of source tables")
 
 
 class Descendants(BaseModel):
     """What reads a view: ids of views."""
 
-    descendants: list[str]
+    descendants: list[str] = Field(description="Ids of views")
 
 
 class Dependencies(BaseModel):
     """How many a view reads, and how many read it, without anything between."""
 
-    upstream_count: int
-    downstream_count: int
+    upstream_count: int = Field(description="How many views and tables it reads")
+    downstream_count: int = Field(description="How many views read it")
 
 
 class Resumed(BaseModel):
     """Whose schedules were paused and run again."""
 
-    resumed: list[UUID]
+    resumed: list[UUID] = Field(description="Ids of the views")
 
 
 class JournalUser(BaseModel):
     """Who did it."""
 
-    first_name: str
-    last_name: str = ""
-    email: str | None
-    is_system: bool = False
+    first_name: str = Field(description="The first name, or System")
+    last_name: str = Field(default="", description="The last name")
+    email: str | None = Field(description="The address; null for the system")
+    is_system: bool = Field(default=False, description="Whether it was the program itself")
 
 
 class JournalChange(BaseModel):
@@ -287,50 +302,50 @@ class JournalChange(BaseModel):
 
     type: str = Field(description="What the field belongs to", examples=["DataWarehouseSavedQuery"])
     action: str = Field(description="created, changed or deleted")
-    field: str
-    before: Any
-    after: Any
+    field: str = Field(description="The name of the field")
+    before: Any = Field(description="Its value before")
+    after: Any = Field(description="Its value after")
 
 
 class JournalDetail(BaseModel):
     """What was changed of what."""
 
     name: str = Field(description="What the view was called then")
-    changes: list[JournalChange]
+    changes: list[JournalChange] = Field(description="The fields that were changed")
 
 
 class JournalEntry(BaseModel):
     """Something that was done to a view."""
 
-    id: UUID
-    user: JournalUser
-    activity: Verb
-    scope: str
-    item_id: UUID
-    detail: JournalDetail
-    created_at: Timestamp
+    id: UUID = Field(description="The id of the entry")
+    user: JournalUser = Field(description="Who did it")
+    activity: Verb = Field(description="What was done")
+    scope: str = Field(description="Always DataWarehouseSavedQuery")
+    item_id: UUID = Field(description="The id of the view")
+    detail: JournalDetail = Field(description="What was changed")
+    created_at: Timestamp = Field(description="When")
 
 
 class Journal(BaseModel):
     """One page of what was done to a view, newest first."""
 
-    results: list[JournalEntry]
+    results: list[JournalEntry] = Field(description="The entries of this page")
     next: str | None = Field(description="The URL of the next page")
     previous: str | None = Field(description="The URL of the page before")
-    total_count: int
+    total_count: int = Field(description="How many there are on all pages")
 
 
 class TableOut(BaseModel):
     """A source table."""
 
-    id: UUID
-    name: str
-    format: SourceFormat
-    url_pattern: str
-    columns: list[ColumnOut]
-    created_by: UserOut | None
-    created_at: Timestamp
-    deleted: bool
+    id: UUID = Field(description="The id of the table")
+    name: str = Field(description="Unique among the project's views and tables")
+    format: SourceFormat = Field(description="How its files are read")
+    url_pattern: str = Field(description="Where its files are")
+    columns: list[ColumnOut] = Field(description="Its columns, as its files had them when they were last read")
+    created_by: UserOut | None = Field(description="Who registered it")
+    created_at: Timestamp = Field(description="When it was registered")
+    deleted: bool = Field(description="Always false: deleted tables are not shown")
 
 
 SCOPE = "DataWarehouseSavedQuery"

@@ -1,8 +1,9 @@
 """`warehouse_tables`: files that views may read."""
 
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 
 from api.auth import TableReader, TableWriter
 from api.pagination import AskedPage, Page, page_of
@@ -10,6 +11,8 @@ from api.schemas import AddTable, AnyObject, EditTable, TableOut, table_out
 from orchestrator.sources import TableEdit
 
 router = APIRouter(prefix="/api/projects/{project_id}/warehouse_tables", tags=["warehouse_tables"])
+
+TableId = Annotated[UUID, Path(description="The source table")]
 
 
 @router.get("/")
@@ -29,26 +32,26 @@ async def create_table(body: AddTable, caller: TableWriter) -> TableOut:
 
 
 @router.get("/{table_id}/")
-async def retrieve_table(table_id: UUID, caller: TableReader) -> TableOut:
+async def retrieve_table(table_id: TableId, caller: TableReader) -> TableOut:
     """Show a source table."""
     return table_out(await caller.sources.get(caller.project_id, table_id))
 
 
 @router.put("/{table_id}/", name="replace_table")
 @router.patch("/{table_id}/")
-async def update_table(table_id: UUID, body: EditTable, caller: TableWriter) -> TableOut:
+async def update_table(table_id: TableId, body: EditTable, caller: TableWriter) -> TableOut:
     """Change a source table. Its columns are read anew."""
     edit = TableEdit(**body.model_dump(exclude_unset=True))
     return table_out(await caller.sources.edit(caller.project_id, table_id, edit))
 
 
 @router.post("/{table_id}/refresh_schema/")
-async def refresh_schema(table_id: UUID, caller: TableWriter, _: AnyObject = None) -> TableOut:
+async def refresh_schema(table_id: TableId, caller: TableWriter, _: AnyObject = None) -> TableOut:
     """Read the columns of a source table from its files anew."""
     return table_out(await caller.sources.refresh(caller.project_id, table_id))
 
 
 @router.delete("/{table_id}/", status_code=204)
-async def delete_table(table_id: UUID, caller: TableWriter) -> None:
+async def delete_table(table_id: TableId, caller: TableWriter) -> None:
     """Forget a source table that no view reads. Its files are not touched."""
     await caller.sources.delete(caller.project_id, table_id)

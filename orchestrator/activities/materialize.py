@@ -28,7 +28,7 @@ from orchestrator.model.errors import (
     RunSuperseded,
     StoreUnavailable,
 )
-from orchestrator.model.run import Closing, Progress, RunPlan, RunRequest, RunStatus
+from orchestrator.model.run import Closing, Progress, RunOutcome, RunPlan, RunRequest, RunStatus
 from orchestrator.model.snapshot import Snapshot, location_of, snapshot_id
 from orchestrator.stores.base import SnapshotStore
 from orchestrator.temporal import contract
@@ -124,18 +124,23 @@ class Materialization:
             await runs.publish(tx, snapshot)
 
     @activity.defn(name=contract.CLOSE_RUN)
-    async def close_run(self, closing: Closing) -> None:
-        """End a run that published nothing, and remove what it wrote."""
+    async def close_run(self, closing: Closing) -> RunOutcome:
+        """End a run that published nothing, remove what it wrote, and return how it stands now.
+
+        That may be Completed: the server can lose the answer of `publish` to a cancel that comes at the same moment,
+        but not the transaction.
+        """
         async with self.database.begin() as tx:
             project_id = await saved_queries.project_of(tx, closing.request.saved_query_id)
             if project_id is None:
-                return  # there never was such a view, so there is nothing to record the run with
+                return RunOutcome(status=closing.status)  # there never was such a view to record the run with
             run = await runs.open_run(tx, closing.request, *_workflow())
             if run.status is RunStatus.COMPLETED:
-                return
+                return RunOutcome(status=run.status, rows=run.rows, bytes=run.bytes, snapshot_id=run.snapshot_id)
             await runs.close(tx, run.id, closing.status, closing.error, closing.error_code)
         for attempt in range(1, run.attempt + 1):
             await self._discard(location_of(project_id, run.saved_query_id, run.id, attempt))
+        return RunOutcome(status=closing.status)
 
     async def _discard(self, location: str) -> None:
         """Remove what an attempt wrote. Nobody can see it, so a store that fails keeps nothing else from going on."""

@@ -56,7 +56,9 @@ class MaterializeSavedQuery:
             await _uninterrupted(_publish(snapshot))
         except (Exception, asyncio.CancelledError) as error:
             closing = _closing(request, error)
-            await _uninterrupted(_close(closing))
+            outcome = await _uninterrupted(_close(closing))
+            if outcome.status is RunStatus.COMPLETED:
+                return outcome
             if closing.status is RunStatus.CANCELLED:
                 raise asyncio.CancelledError from error
             raise ApplicationError(
@@ -86,8 +88,8 @@ async def _publish(snapshot: Snapshot) -> None:
     await workflow.execute_local_activity_method(Materialization.publish, snapshot, **BOOKKEEPING)
 
 
-async def _close(closing: Closing) -> None:
-    await workflow.execute_local_activity_method(Materialization.close_run, closing, **BOOKKEEPING)
+async def _close(closing: Closing) -> RunOutcome:
+    return await workflow.execute_local_activity_method(Materialization.close_run, closing, **BOOKKEEPING)
 
 
 async def _uninterrupted(step: Coroutine[Any, Any, T]) -> T:

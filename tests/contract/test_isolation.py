@@ -1,0 +1,258 @@
+"""Nobody sees, changes or learns anything of another's project: asked of every operation in the document."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+from temporalio.client import Client
+
+from orchestrator.devstack.stack import DevStack
+from tests.contract.support import (
+    TABLES,
+    VIEWS,
+    Operation,
+    a_key,
+    document_of,
+    operations_of,
+    schedule_of,
+    temporal_of,
+)
+from tests.support import Json, Tenant, a_tenant, write_parquet
+
+ID_PARAMETERS = {"saved_query_id", "table_id"}
+# Bodies that would do harm if they were heard.
+HARM: dict[str, Json] = {
+    "VIEW": {"name": "stolen", "query": {"query": "SELECT 666 AS n"}, "soft_update": True, "sync_frequency": "15min"},
+    "TABLE": {"name": "stolen", "format": "Parquet", "url_pattern": "/nowhere/*.parquet"},
+}
+
+
+@dataclass
+class Victim:
+    """A project in which there is something of everything."""
+
+    tenant: Tenant
+    temporal: Client
+    view: Json
+    reader: Json
+    paused: Json
+    table: Json
+
+    async def state(self) -> Json:
+        """Everything that the API and Temporal tell of it, to be compared."""
+        ids = [self.view["id"], self.reader["id"], self.paused["id"]]
+        schedules = [await schedule_of(self.temporal, view_id) for view_id in ids]
+        return {
+            "views": [await self.tenant.view(view_id) for view_id in ids],
+            "list": await self.tenant.call("GET", VIEWS),
+            "tables": await self.tenant.call("GET", TABLES),
+            "runs": [await self.tenant.history(view_id) for view_id in ids],
+            "journal": [await self.tenant.call("GET", f"{VIEWS}{view_id}/activity/?limit=100") for view_id in ids],
+            "schedules": [
+                found and (found.schedule.state.paused, found.schedule.spec.intervals) for found in schedules
+            ],
+        }
+
+
+@pytest.fixture
+async def document(stack: DevStack) -> Json:
+    return await document_of(stack)
+
+
+@pytest.fixture
+async def victim(stack: DevStack, sources: Path) -> AsyncIterator[Victim]:
+    async with a_tenant(stack) as owner:
+        table = await owner.add_table("secrets", write_parquet(sources / "victim" / "secrets.parquet", n=[1, 2]))
+        view = await owner.materialized("salaries", "SELECT n FROM secrets")
+        reader = await owner.create_view("totals", "SELECT sum(n) AS n FROM salaries")
+        paused = await owner.materialized("rested", "SELECT 1 AS n")
+        paused = await owner.call("PATCH", f"{VIEWS}{paused['id']}/", {"sync_frequency": "never"})
+        yield Victim(owner, await temporal_of(stack), view, reader, paused, table)
+
+
+@pytest.fixture
+async def stranger(stack: DevStack, victim: Victim) -> AsyncIterator[Tenant]:
+    """Somebody with every scope in a project of their own."""
+    async with a_tenant(stack) as found:
+        assert found.project_id != victim.tenant.project_id
+        yield found
+
+
+def _in_a_project(document: Json) -> list[Operation]:
+    found = [operation for operation in operations_of(document) if "project_id" in operation.path_parameters]
+    assert len(found) > 20
+    return found
+
+
+def _body_for(operation: Operation, victim: Victim) -> Json | None:
+    if "requestBody" not in operation.says:
+        return None
+    if operation.path.endswith("/resume_schedules/"):
+        return {"view_ids": [victim.paused["id"]]}
+    if operation.path.endswith("cendants/") or operation.path.endswith("cestors/"):
+        return {"level": 1}
+    return HARM["TABLE"] if "warehouse_tables" in operation.path else HARM["VIEW"]
+
+
+async def _ask(
+    who: Tenant, operation: Operation, victim: Victim, *, project_id: int, view: str, table: str
+) -> httpx.Response:
+    path = operation.path.format(project_id=project_id, saved_query_id=view, table_id=table)
+    url = str(who.http.base_url).partition("/api/")[0] + path
+    return await who.http.request(operation.method, url, json=_body_for(operation, victim))
+
+
+def _told(answer: httpx.Response) -> tuple[int, bytes, list[tuple[str, str]]]:
+    """All that an answer tells, but for the time of day."""
+    return answer.status_code, answer.content, sorted(item for item in answer.headers.items() if item[0] != "date")
+
+
+async def test_another_projects_key_gets_403_everywhere_and_changes_nothing(
+    document: Json, victim: Victim, stranger: Tenant
+) -> None:
+    before = await victim.state()
+    told = set()
+    for operation in _in_a_project(document):
+        for view, table in ((victim.view["id"], victim.table["id"]), (str(uuid4()), str(uuid4()))):
+            project_id = victim.tenant.project_id
+            answer = await _ask(stranger, operation, victim, project_id=project_id, view=view, table=table)
+            assert answer.status_code == 403, f"{operation}: {answer.status_code} {answer.text}"
+            told.add(answer.content)
+    assert len(told) == 1, told
+    assert await victim.state() == before
+
+
+async def test_a_project_that_does_not_exist_looks_like_one_of_somebody_else(
+    document: Json, victim: Victim, stranger: Tenant
+) -> None:
+    ids = {"view": victim.view["id"], "table": victim.table["id"]}
+    for operation in _in_a_project(document):
+        foreign = await _ask(stranger, operation, victim, project_id=victim.tenant.project_id, **ids)
+        nobodys = await _ask(stranger, operation, victim, project_id=2**31 - 1, **ids)
+        assert _told(foreign) == _told(nobodys), str(operation)
+
+
+async def test_foreign_ids_in_ones_own_project_are_404_as_any_unknown_id_is(
+    document: Json, victim: Victim, stranger: Tenant
+) -> None:
+    before = await victim.state()
+    asked = 0
+    for operation in _in_a_project(document):
+        if not operation.path_parameters & ID_PARAMETERS:
+            continue
+        own = stranger.project_id
+        ids = [(victim.view["id"], victim.table["id"]), (victim.paused["id"], victim.table["id"])]
+        answers = [
+            await _ask(stranger, operation, victim, project_id=own, view=view, table=table)
+            for view, table in [*ids, (str(uuid4()), str(uuid4()))]
+        ]
+        assert {answer.status_code for answer in answers} == {404}, f"{operation}: {answers[0].text}"
+        assert _told(answers[0]) == _told(answers[1]) == _told(answers[2]), str(operation)
+        asked += 1
+    assert asked > 15
+    assert await victim.state() == before
+
+
+async def test_a_key_that_may_be_used_elsewhere_only_gets_403_everywhere(
+    document: Json, victim: Victim, stranger: Tenant, stack: DevStack
+) -> None:
+    before = await victim.state()
+    async with a_key(stack, victim.tenant.project_id, stranger.project_id) as limited:
+        for operation in _in_a_project(document):
+            ids = {"view": victim.view["id"], "table": victim.table["id"]}
+            answer = await _ask(limited, operation, victim, project_id=victim.tenant.project_id, **ids)
+            assert answer.status_code == 403, f"{operation}: {answer.status_code} {answer.text}"
+    assert await victim.state() == before
+
+
+async def test_a_key_for_both_projects_finds_the_things_of_each_only_there(
+    document: Json, victim: Victim, stranger: Tenant, stack: DevStack
+) -> None:
+    before = await victim.state()
+    async with a_key(stack, stranger.project_id, stranger.project_id, victim.tenant.project_id) as both:
+        for operation in _in_a_project(document):
+            if operation.path_parameters & ID_PARAMETERS:
+                ids = {"view": victim.view["id"], "table": victim.table["id"]}
+                answer = await _ask(both, operation, victim, project_id=stranger.project_id, **ids)
+                assert answer.status_code == 404, f"{operation}: {answer.status_code} {answer.text}"
+    assert await victim.state() == before
+
+
+async def test_without_a_key_every_operation_says_the_same_whatever_exists(document: Json, victim: Victim) -> None:
+    told = set()
+    async with httpx.AsyncClient() as http:
+        nobody = Tenant(0, "", http, "", Path())
+        base_url = str(victim.tenant.http.base_url).partition("/api/")[0]
+        for operation in operations_of(document):
+            if operation.needs_key:
+                path = operation.path.format(
+                    project_id=victim.tenant.project_id, saved_query_id=victim.view["id"], table_id=uuid4()
+                )
+                answer = await nobody.http.request(operation.method, base_url + path)
+                assert answer.status_code == 401, str(operation)
+                told.add(answer.content)
+    assert len(told) == 1
+
+
+async def test_lists_and_counts_hold_nothing_of_another_project(victim: Victim, stranger: Tenant) -> None:
+    empty: Json = {"count": 0, "next": None, "previous": None, "results": []}
+    for path in (VIEWS, TABLES):
+        assert await stranger.call("GET", path) == empty
+        for search in ("salaries", "e", "secrets"):
+            assert await stranger.call("GET", f"{path}?search={search}") == empty
+    mine = await stranger.create_view("mine", "SELECT 1 AS n")
+    listed = await stranger.call("GET", VIEWS)
+    assert (listed["count"], [view["id"] for view in listed["results"]]) == (1, [mine["id"]])
+    counted = await victim.tenant.call("GET", f"{VIEWS}{victim.view['id']}/dependencies/")
+    assert counted == {"upstream_count": 1, "downstream_count": 1}
+
+
+async def test_resuming_passes_over_the_schedules_of_others(victim: Victim, stranger: Tenant, stack: DevStack) -> None:
+    view_id = victim.view["id"]
+    handle = victim.temporal.get_schedule_handle(f"materialize/{view_id}")
+    await handle.pause(note="for this test")
+    before = await victim.state()
+    body = {"view_ids": [view_id, victim.paused["id"], str(uuid4())]}
+    assert await stranger.call("POST", VIEWS + "resume_schedules/", body) == {"resumed": []}
+    async with a_key(stack, stranger.project_id) as everywhere:
+        assert await everywhere.call("POST", VIEWS + "resume_schedules/", body) == {"resumed": []}
+    assert await victim.state() == before
+    assert await victim.tenant.call("POST", VIEWS + "resume_schedules/", body) == {"resumed": [view_id]}
+
+
+@pytest.mark.parametrize("name", ["salaries", "secrets", "SALARIES", '"totals"'])
+async def test_a_name_of_another_project_is_unknown_in_sql(victim: Victim, stranger: Tenant, name: str) -> None:
+    body = {"name": "v", "query": {"query": f"SELECT * FROM {name}"}}
+    foreign = await stranger.error("POST", VIEWS, body, status=400)
+    nobodys = await stranger.error("POST", VIEWS, {**body, "query": {"query": "SELECT * FROM nobodys"}}, status=400)
+    told = foreign["detail"].replace(name.strip('"'), "nobodys")
+    assert foreign | {"detail": told} == nobodys
+    mine = await stranger.create_view("mine", "SELECT 1 AS n")
+    await stranger.error("PATCH", f"{VIEWS}{mine['id']}/", {"query": body["query"], "soft_update": True}, status=400)
+    assert victim.view["name"] == "salaries"
+
+
+async def test_a_name_that_only_another_project_has_is_free(victim: Victim, stranger: Tenant, sources: Path) -> None:
+    before = await victim.state()
+    view = await stranger.create_view("salaries", "SELECT 'mine' AS mine")
+    await stranger.create_view("reads_mine", "SELECT mine FROM salaries")
+    await stranger.add_table("secrets", write_parquet(sources / "stranger" / "mine.parquet", m=[3]))
+    other = await stranger.create_view("other", "SELECT m FROM secrets")
+    assert [column["name"] for column in other["columns"]] == ["m"]
+    assert view["id"] != victim.view["id"]
+    renamed = await stranger.call("PATCH", f"{VIEWS}{other['id']}/", {"name": "totals"})
+    assert renamed["name"] == "totals"
+    await stranger.call("DELETE", f"{VIEWS}{other['id']}/", expect=204)
+    assert await victim.state() == before
+
+
+async def test_who_a_key_belongs_to_is_told_to_its_owner_only(victim: Victim, stranger: Tenant) -> None:
+    root = str(stranger.http.base_url).partition("/api/")[0]
+    key = (await stranger.http.get(f"{root}/api/personal_api_keys/@current/")).json()
+    assert key["scoped_teams"] == [stranger.project_id]
+    assert stranger.token not in str(key)
+    theirs = await stranger.http.get(f"{root}/api/projects/{victim.tenant.project_id}/")
+    assert theirs.status_code == 403
