@@ -45,6 +45,7 @@ class Child:
         self._ours.setblocking(False)
         self._process = _CONTEXT.Process(target=serve, args=(self._theirs, address_space), daemon=True)
         self._buffer = b""
+        self._pid: int | None = None
         self._ending: asyncio.Future[int | None] | None = None
 
     @classmethod
@@ -60,8 +61,8 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """The id of the process."""
-        return self._process.pid
+        """The id of the process, also when it has ended."""
+        return self._pid
 
     async def ask(self, message: Any) -> dict[str, Any] | None:  # noqa: ANN401 - anything that JSON can hold
         """Send a message and return the first one that comes back, or None if the child is gone."""
@@ -95,7 +96,7 @@ class Child:
 
     async def _end(self) -> int | None:
         try:
-            if self._process.pid is None:
+            if self._pid is None:
                 return None
             with contextlib.suppress(OSError):
                 self._ours.shutdown(socket.SHUT_RDWR)
@@ -125,6 +126,7 @@ class Child:
         with _LOCK:
             _CONTEXT.set_forkserver_preload(_PRELOADED)
             self._process.start()
+            self._pid = self._process.pid
         self._theirs.close()
 
     def _reap(self) -> int | None:

@@ -27,9 +27,13 @@ def pids(children: list[Child]) -> list[int]:
     return [child.pid for child in children if child.pid]
 
 
+# Takes seconds to bind, so that a process can be killed before it answers.
+SLOW = f"SELECT {' + '.join(['1'] * 640)} AS n"
+
+
 async def next_process(engine: DuckDBEngine, *, after: int | None) -> int:
     for _ in range(5000):
-        new = [pid for pid in pids(engine._parser.children) if pid != after]
+        new = [pid for pid in pids(engine._describers.children) if pid != after]
         if new:
             return new[0]
         await asyncio.sleep(0.001)
@@ -87,18 +91,18 @@ async def test_the_server_that_processes_are_forked_from_is_replaced(mine: DuckD
 
 
 async def test_a_process_that_dies_of_its_first_request_is_a_crash(mine: DuckDBEngine) -> None:
-    waiting = asyncio.create_task(mine.references("SELECT * FROM t"))
+    waiting = asyncio.create_task(mine.describe(SLOW, {}))
     os.kill(await next_process(mine, after=None), signal.SIGKILL)
     with pytest.raises(EngineCrashed):
         await waiting
-    assert await mine.references("SELECT * FROM t") == ("t",)
+    assert await mine.describe("SELECT 1 AS a", {})
 
 
 async def test_a_request_that_kills_every_process_is_a_crash(mine: DuckDBEngine) -> None:
-    assert await mine.references("SELECT * FROM t") == ("t",)
-    (first,) = pids(mine._parser.children)
+    assert await mine.describe("SELECT 1 AS a", {})
+    (first,) = pids(mine._describers.children)
     os.kill(first, signal.SIGSTOP)
-    waiting = asyncio.create_task(mine.references("SELECT * FROM t"))
+    waiting = asyncio.create_task(mine.describe(SLOW, {}))
     await asyncio.sleep(0.1)
     os.kill(first, signal.SIGKILL)
     os.kill(await next_process(mine, after=first), signal.SIGKILL)
