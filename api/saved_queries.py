@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from api.answers import entry_out, nodes_out, run_out, view_out, view_summary
 from api.auth import JournalReader, ViewReader, ViewWriter
 from api.pagination import AskedPage, JournalPage, Page, page_of
 from api.schemas import (
@@ -23,11 +24,6 @@ from api.schemas import (
     SaveView,
     ViewOut,
     ViewSummary,
-    entry_out,
-    nodes_out,
-    run_out,
-    view_out,
-    view_summary,
 )
 from orchestrator.library import Edit
 

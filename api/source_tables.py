@@ -5,9 +5,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Request
 
+from api.answers import table_out
 from api.auth import TableReader, TableWriter
 from api.pagination import AskedPage, Page, page_of
-from api.schemas import AddTable, AnyObject, EditTable, TableOut, table_out
+from api.schemas import AddTable, AnyObject, EditTable, TableOut
 from orchestrator.sources import TableEdit
 
 router = APIRouter(prefix="/api/projects/{project_id}/warehouse_tables", tags=["warehouse_tables"])
