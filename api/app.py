@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api import health, identity, saved_queries, source_tables
+from api import health, identity, saved_queries, snapshots, source_tables
 from api.auth import AuthenticationMiddleware
 from api.errors import ErrorBody, add_error_handlers
 from api.paths import PathMiddleware
@@ -49,6 +49,7 @@ def create_app() -> FastAPI:
             app.state.access = parts.access
             app.state.library = parts.library
             app.state.sources = parts.sources
+            app.state.versions = parts.versions
             app.state.control = parts.control
             app.state.health = parts.health
             yield
@@ -62,6 +63,7 @@ def create_app() -> FastAPI:
         redirect_slashes=False,
     )
     app.include_router(saved_queries.router, responses=_ERRORS)
+    app.include_router(snapshots.router, responses=_ERRORS)
     app.include_router(source_tables.router, responses=_ERRORS)
     app.include_router(identity.router, responses=_ERRORS)
     app.include_router(health.router)

@@ -15,6 +15,7 @@ from orchestrator.library import Library
 from orchestrator.model.errors import NotAuthenticated, OrchestratorError
 from orchestrator.model.principal import Principal, Scope, User
 from orchestrator.sources import Sources
+from orchestrator.versions import Versions
 
 # For the OpenAPI document: the header itself is read by the middleware.
 BEARER = HTTPBearer(auto_error=False, description="A personal API key")
@@ -53,6 +54,7 @@ class Caller:
     project_id: int
     library: Library
     sources: Sources
+    versions: Versions
     control: Control
 
 
@@ -75,6 +77,7 @@ def needs(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
             project_id=project_id,
             library=state.library,
             sources=state.sources,
+            versions=state.versions,
             control=state.control,
         )
 

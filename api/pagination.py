@@ -10,6 +10,8 @@ from orchestrator.model.errors import NotFound
 
 T = TypeVar("T")
 
+_BEYOND_ALL = 2**63 - 1  # the largest offset that PostgreSQL takes
+
 
 class Page(BaseModel, Generic[T]):
     """One page of a list."""
@@ -31,12 +33,12 @@ class PageQuery(BaseModel):
 
     @property
     def offset(self) -> int:
-        """How many items stand on the pages before."""
-        return (self.page - 1) * self.page_size
+        """How many items stand on the pages before, or more than there can be."""
+        return min((self.page - 1) * self.page_size, _BEYOND_ALL)
 
 
 def _page_query(
-    page: Annotated[int, Query(ge=1, le=10**9, description="1 is the first")] = 1,
+    page: Annotated[int, Query(ge=1, description="1 is the first")] = 1,
     page_size: Annotated[int, Query(ge=1, le=1000, description="Items on a page")] = 100,
     search: Annotated[str | None, Query(description="A part of the name, in any case")] = None,
 ) -> PageQuery:
@@ -45,12 +47,20 @@ def _page_query(
 
 
 def _journal_page(
-    page: Annotated[int, Query(ge=1, le=10**9, description="1 is the first")] = 1,
+    page: Annotated[int, Query(ge=1, description="1 is the first")] = 1,
     limit: Annotated[int, Query(ge=1, le=1000, description="Entries on a page")] = 10,
 ) -> PageQuery:
     return PageQuery(page=page, page_size=limit, search=None)
 
 
+def _snapshot_page(
+    page: Annotated[int, Query(ge=1, le=10**9, description="1 is the first")] = 1,
+    page_size: Annotated[int, Query(ge=1, le=1000, description="Versions on a page")] = 100,
+) -> PageQuery:
+    return PageQuery(page=page, page_size=page_size, search=None)
+
+
+SnapshotPage = Annotated[PageQuery, Depends(_snapshot_page)]
 JournalPage = Annotated[PageQuery, Depends(_journal_page)]
 AskedPage = Annotated[PageQuery, Depends(_page_query)]
 

@@ -8,7 +8,7 @@ from orchestrator.catalog import keys
 from orchestrator.catalog.database import Database
 from orchestrator.model.base import Value
 from orchestrator.model.errors import NotAuthenticated, NotFound
-from orchestrator.model.principal import Principal, Project, Scope
+from orchestrator.model.principal import Principal, Project, ProjectLimits, Scope
 
 _TOKEN_PREFIX = "mv_"  # noqa: S105 - what a token begins with, not a token
 
@@ -49,6 +49,12 @@ class Access:
         """A new project."""
         async with self._database.begin() as tx:
             return await keys.insert_project(tx, name)
+
+    async def limit_project(self, project_id: int, limits: ProjectLimits) -> None:
+        """Set what the queries of a project may use, from its next run on. Raises NotFound."""
+        async with self._database.begin() as tx:
+            if not await keys.set_limits(tx, project_id, limits):
+                raise NotFound(f"There is no project {project_id}.")
 
     async def create_key(
         self,

@@ -10,23 +10,26 @@ from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
-from orchestrator.catalog import runs
+from orchestrator.alignment import Alignment
+from orchestrator.catalog import failures, runs
 from orchestrator.catalog.database import Database
-from orchestrator.library import Edit, Library, note
+from orchestrator.catalog.journal import note
+from orchestrator.library import Edit, Library
 from orchestrator.model.base import Value, now
-from orchestrator.model.errors import Invalid, NotFound, NotMaterialized, NotRunning, StillStopping, TemporalUnavailable
+from orchestrator.model.errors import Invalid, NotMaterialized, NotRunning, StillStopping, TemporalUnavailable
 from orchestrator.model.journal import Verb
 from orchestrator.model.principal import User
 from orchestrator.model.run import Progress, Run, RunRequest, RunStatus, Trigger
-from orchestrator.model.saved_query import DEFAULT_FREQUENCY, SavedQuery, SyncFrequency
+from orchestrator.model.saved_query import SavedQuery, SyncFrequency
+from orchestrator.model.snapshot import Version
 from orchestrator.temporal.executions import Ending, Executions
-from orchestrator.temporal.schedules import ScheduleInfo, Schedules, WantedSchedule
+from orchestrator.temporal.schedules import ScheduleInfo, Schedules
+from orchestrator.versions import Versions
 
 # How long a cancel waits for the query to have stopped before it answers that it has not yet.
 CANCEL_WAIT = timedelta(seconds=8)
 # How long somebody who has just wanted a view may need to start its first run.
 _STARTING = timedelta(seconds=30)
-_ALIGN_TRIES = 10
 _RESUMED_AT_ONCE = 8
 
 
@@ -51,22 +54,33 @@ class RunState(Value):
 class Control:
     """The schedules and runs of every project."""
 
-    def __init__(self, database: Database, library: Library, schedules: Schedules, executions: Executions) -> None:
+    def __init__(
+        self, database: Database, library: Library, versions: Versions, schedules: Schedules, executions: Executions
+    ) -> None:
         self._database = database
         self._library = library
+        self._versions = versions
         self._schedules = schedules
         self._executions = executions
+        self._alignment = Alignment(database, schedules, executions)
 
     async def show(self, project_id: int, saved_query_id: UUID) -> ViewState:
         """A view as it stands, a run that an operator ended behind our back included. Raises NotFound."""
         view = await self._library.get(project_id, saved_query_id)
         try:
-            if view.newest_run is not None and await self._settled(view.newest_run) != view.newest_run:
+            if view.newest_run is not None and await self._alignment.settle(view.newest_run) != view.newest_run:
                 view = await self._library.get(project_id, saved_query_id)
             schedule = await self._schedules.find(view.id) if view.is_materialized else None
         except TemporalUnavailable:
             schedule = None
         return ViewState(view=view, schedule=schedule)
+
+    async def save(self, project_id: int, draft: Edit, user: User) -> tuple[ViewState, bool]:
+        """Create a view, or update the live one of that name. The second value says whether it is new."""
+        before, view = await self._library.save(project_id, draft, user)
+        if before is not None:
+            await self._forgive_by_edit(before, view, user)
+        return await self.show(project_id, view.id), before is None
 
     async def update(self, project_id: int, saved_query_id: UUID, edit: Edit, user: User) -> ViewState:
         """Change a view, and its schedule if the edit sets a frequency: any but `never` also resumes it.
@@ -84,7 +98,8 @@ class Control:
                 await self._resume(view, user)
         elif view.is_materialized and view.name != before.name:
             with suppress(TemporalUnavailable):  # a label only
-                await self._align(project_id, view.id)
+                await self._alignment.align(view.id)
+        await self._forgive_by_edit(before, view, user)
         return await self.show(project_id, saved_query_id)
 
     async def delete(self, project_id: int, saved_query_id: UUID, user: User) -> ViewState:
@@ -93,7 +108,7 @@ class Control:
             await self._reach(project_id, saved_query_id)
         view = await self._library.delete(project_id, saved_query_id, user)
         if view.is_materialized:
-            await self._align(project_id, view.id)
+            await self._alignment.align(view.id)
             await self._stop(view)
         return ViewState(view=view.model_copy(update=_NOT_MATERIALIZED), deleted=True)
 
@@ -117,7 +132,7 @@ class Control:
         view = await self._library.get(project_id, saved_query_id)
         await self._reach(project_id, saved_query_id)
         await self._library.revert(project_id, saved_query_id, user)
-        await self._align(project_id, saved_query_id)
+        await self._alignment.align(saved_query_id)
         await self._stop(view)
         return await self.show(project_id, saved_query_id)
 
@@ -140,6 +155,32 @@ class Control:
         if ending is None or ending.status is not RunStatus.CANCELLED:
             raise NotRunning("Cannot cancel a query that is not running")
         await self._note(view, Verb.SYNC_CANCELLED, user)
+        return await self.show(project_id, saved_query_id)
+
+    async def roll_back(
+        self, project_id: int, saved_query_id: UUID, snapshot_id: UUID, user: User, *, pause: bool
+    ) -> ViewState:
+        """Make an earlier version the one that readers see, at once and without running anything.
+
+        `pause` stops refreshing: it pauses the schedule and ends a run in progress, which would otherwise put its
+        result in the place of the chosen one a moment later. Raises NotFound, NotMaterialized, or TemporalUnavailable
+        with nothing changed if the schedule is to be paused and the server cannot be reached.
+        """
+        version = await self._versions.get(project_id, saved_query_id, snapshot_id)
+        # Paused first, or a tick between the two could start a run that nobody ends.
+        paused = pause and await self._pause(saved_query_id, version, user)
+        try:
+            view = await self._versions.roll_back(project_id, saved_query_id, snapshot_id, user, end_runs=pause)
+        except Exception:
+            if paused:
+                with suppress(TemporalUnavailable):
+                    await self._schedules.unpause(saved_query_id, "The rollback did not take place.")
+            raise
+        if paused:
+            await self._note(view, Verb.SYNC_PAUSED, user)
+        if pause:
+            with suppress(StillStopping, TemporalUnavailable):  # it cannot publish any more
+                await self._stop(view)
         return await self.show(project_id, saved_query_id)
 
     async def resume(self, project_id: int, ids: Collection[UUID], user: User) -> list[UUID]:
@@ -170,6 +211,11 @@ class Control:
         except TemporalUnavailable:
             return [RunState(run=run) for run in found]
 
+    async def _pause(self, saved_query_id: UUID, version: Version, user: User) -> bool:
+        made = f"{version.snapshot.created_at:%Y-%m-%d %H:%M:%S} UTC"
+        told = f"Paused by {user.email}, who rolled back to the result of {made}. Resume it to refresh again."
+        return await self._schedules.pause(saved_query_id, told)
+
     async def _reach(self, project_id: int, saved_query_id: UUID) -> None:
         """Raise NotFound, or TemporalUnavailable before anything is promised to a server that is away."""
         await self._library.get(project_id, saved_query_id)
@@ -178,40 +224,31 @@ class Control:
     async def _follow(self, before: SavedQuery, view: SavedQuery) -> None:
         """Do what is wanted of a materialized view's schedule now; take the wish back if that cannot be done."""
         try:
-            await self._align(view.project_id, view.id)
+            await self._alignment.align(view.id)
             if _first_run_is_due(before):
                 await self._start(view, Trigger.FIRST)
         except Exception:
             if before.sync_frequency_set_at != view.sync_frequency_set_at:
                 await self._library.unwant(view, before)
                 with suppress(TemporalUnavailable):
-                    await self._align(view.project_id, view.id)
+                    await self._alignment.align(view.id)
             raise
 
-    async def _align(self, project_id: int, saved_query_id: UUID) -> None:
-        """Make the schedule what the catalog wants now, whoever wanted it.
+    async def _forgive_by_edit(self, before: SavedQuery, view: SavedQuery, user: User) -> None:
+        """Lift a pause that the failure policy made if the query has changed: it may not fail any more.
 
-        What is wanted may change while the server is being told. Everybody reads it again after acting, so the last to
-        act has acted on the last wish.
+        The edit is saved whether or not the server can be told; a run that succeeds lifts the pause later.
         """
-        view = await self._live(project_id, saved_query_id)
-        for _ in range(_ALIGN_TRIES):
-            if view is not None and view.is_materialized:
-                await self._schedules.ensure(_wanted(view))
-            else:
-                await self._schedules.delete(saved_query_id)
-            acted_on, view = view, await self._live(project_id, saved_query_id)
-            if _wish(view) == _wish(acted_on):
-                return
-        raise TemporalUnavailable("The schedule is being changed by somebody else. Try again in a moment.")
-
-    async def _live(self, project_id: int, saved_query_id: UUID) -> SavedQuery | None:
-        try:
-            return await self._library.get(project_id, saved_query_id)
-        except NotFound:
-            return None
+        if not view.is_materialized or view.revision.id == before.revision.id:
+            return
+        why = f"Resumed, because {user.email} changed the query (revision {view.revision.number})."
+        with suppress(TemporalUnavailable):
+            if await self._schedules.lift_failing(view.id, why):
+                await self._note(view, Verb.SYNC_RESUMED, user)
 
     async def _resume(self, view: SavedQuery, user: User) -> bool:
+        async with self._database.begin() as tx:  # first, or the next failure could pause it again
+            await failures.forgive(tx, view.id)
         was_paused = await self._schedules.unpause(view.id, f"Resumed by {user.email} over the API.")
         if was_paused:
             await self._note(view, Verb.SYNC_RESUMED, user)
@@ -238,24 +275,10 @@ class Control:
         return ending
 
     async def _state(self, run: Run) -> RunState:
-        settled = await self._settled(run)
+        settled = await self._alignment.settle(run)
         if settled.status is not RunStatus.RUNNING:
             return RunState(run=settled)
         return RunState(run=settled, progress=await self._executions.progress(run.saved_query_id, run.workflow_run_id))
-
-    async def _settled(self, run: Run) -> Run:
-        """The run, closed first if its workflow ended without a word, as after an operator's terminate."""
-        if run.status is not RunStatus.RUNNING:
-            return run
-        ending = await self._executions.ending(run.saved_query_id, run.workflow_run_id)
-        if ending is None:
-            return run
-        if ending.status is RunStatus.COMPLETED:
-            ending = Ending(status=RunStatus.FAILED, error="The run's result is missing.", error_code="run_lost")
-        async with self._database.begin() as tx:
-            # A run that completed while we asked is over already, and this leaves it so.
-            await runs.close(tx, run.id, ending.status, ending.error, ending.error_code)
-            return await runs.get(tx, run.id)
 
     async def _note(self, view: SavedQuery, verb: Verb, user: User) -> None:
         async with self._database.begin() as tx:
@@ -263,11 +286,6 @@ class Control:
 
 
 _NOT_MATERIALIZED = {"sync_frequency": None, "current_snapshot": None, "newest_run": None, "newest_finished_run": None}
-
-
-def _wish(view: SavedQuery | None) -> object:
-    """What a schedule is made from: which wish a view stands under and its label; None once it is gone."""
-    return None if view is None else (view.sync_frequency_set_at, view.name)
 
 
 def _first_run_is_due(before: SavedQuery) -> bool:
@@ -278,14 +296,3 @@ def _first_run_is_due(before: SavedQuery) -> bool:
     if not before.is_materialized:
         return True
     return before.newest_run is None and now() - before.sync_frequency_set_at > _STARTING
-
-
-def _wanted(view: SavedQuery) -> WantedSchedule:
-    frequency = view.sync_frequency or DEFAULT_FREQUENCY
-    return WantedSchedule(
-        saved_query_id=view.id,
-        project_id=view.project_id,
-        name=view.name,
-        interval=frequency.interval,
-        never=frequency is SyncFrequency.NEVER,
-    )

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 from orchestrator.catalog import journal, keys, lineage, names, saved_queries
 from orchestrator.catalog.database import Database, Transaction
+from orchestrator.catalog.journal import note
 from orchestrator.catalog.names import Named
 from orchestrator.engines.base import Engine
 from orchestrator.model.base import Value, now
@@ -56,8 +57,8 @@ class Library:
         self._database = database
         self._engine = engine
 
-    async def save(self, project_id: int, draft: Edit, user: User) -> tuple[SavedQuery, bool]:
-        """Create a view, or update the live one of that name. The second value says whether it is new.
+    async def save(self, project_id: int, draft: Edit, user: User) -> tuple[SavedQuery | None, SavedQuery]:
+        """Create a view, or update the live one of that name; returns it as it was, if it was, and as it is.
 
         All or nothing. Raises InvalidName, NameTaken, InvalidQuery, or EditConflict if the query of an existing view
         would change and `edited_history_id` is not its current revision.
@@ -72,10 +73,10 @@ class Library:
                     continue
                 view_id = await names.view_of(tx, project_id, draft.name)
                 if view_id is None:
-                    return await self._insert(tx, project_id, draft, bound, user), True
-                view = _found(await saved_queries.find(tx, project_id, view_id, lock=True))
-                await self._apply(tx, view, draft, bound, user)
-                return _found(await saved_queries.find(tx, project_id, view_id)), False
+                    return None, await self._insert(tx, project_id, draft, bound, user)
+                before = _found(await saved_queries.find(tx, project_id, view_id, lock=True))
+                await self._apply(tx, before, draft, bound, user)
+                return before, _found(await saved_queries.find(tx, project_id, view_id))
         raise Transient(_MOVING)
 
     async def edit(
@@ -318,21 +319,6 @@ async def _refuse_if_read(tx: Transaction, view: SavedQuery, verb: str) -> None:
 def frequency_change(before: SyncFrequency | None, after: SyncFrequency | None) -> Change:
     """A change of how often a view is wanted, as the journal tells it."""
     return Change(field="sync_frequency", action="changed", before=before, after=after)
-
-
-async def note(
-    tx: Transaction, view: SavedQuery, verb: Verb, user: User | None, changes: Sequence[Change] = ()
-) -> None:
-    """Note in the journal what was done to a view; `user` None is the system."""
-    await journal.append(
-        tx,
-        project_id=view.project_id,
-        item_id=view.id,
-        name=view.name,
-        verb=verb,
-        user_id=user.id if user else None,
-        changes=changes,
-    )
 
 
 def _found(value: T | None) -> T:

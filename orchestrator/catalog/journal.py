@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.rows import dump, prefixed, unprefixed
 from orchestrator.model.journal import Change, Entry, Verb
 from orchestrator.model.principal import User
+from orchestrator.model.saved_query import SavedQuery
 
 SAVED_QUERY = "DataWarehouseSavedQuery"
 
@@ -23,11 +25,16 @@ async def append(
     verb: Verb,
     user_id: int | None,
     changes: Sequence[Change] = (),
+    entry_id: UUID | None = None,
 ) -> None:
-    """Note what was done to a view. `user_id` None is the system itself."""
+    """Note what was done to a view. `user_id` None is the system itself.
+
+    Whoever may have to repeat itself gives the `entry_id`: one that is noted already is not noted again.
+    """
     await tx.execute(
-        insert(t.journal).values(
-            id=uuid4(),
+        insert(t.journal)
+        .values(
+            id=entry_id or uuid4(),
             project_id=project_id,
             scope=SAVED_QUERY,
             item_id=item_id,
@@ -36,6 +43,22 @@ async def append(
             changes=dump(changes),
             user_id=user_id,
         )
+        .on_conflict_do_nothing(index_elements=["id"])
+    )
+
+
+async def note(
+    tx: Transaction, view: SavedQuery, verb: Verb, user: User | None, changes: Sequence[Change] = ()
+) -> None:
+    """Note in the journal what was done to a view; `user` None is the system."""
+    await append(
+        tx,
+        project_id=view.project_id,
+        item_id=view.id,
+        name=view.name,
+        verb=verb,
+        user_id=user.id if user else None,
+        changes=changes,
     )
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Collection
 from uuid import UUID, uuid4
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.rows import USER, prefixed
-from orchestrator.model.principal import Principal, Project, Scope, User
+from orchestrator.model.principal import Principal, Project, ProjectLimits, Scope, User
 
 
 async def insert_project(tx: Transaction, name: str) -> Project:
@@ -20,7 +20,20 @@ async def insert_project(tx: Transaction, name: str) -> Project:
 async def find_project(tx: Transaction, project_id: int) -> Project | None:
     """The project of that id."""
     row = (await tx.execute(select(t.projects).where(t.projects.c.id == project_id))).one_or_none()
-    return None if row is None else Project(id=row.id, name=row.name)
+    return None if row is None else Project(id=row.id, name=row.name, limits=row.limits or ProjectLimits())
+
+
+async def limits_of(tx: Transaction, project_id: int) -> ProjectLimits:
+    """What the project's queries may use."""
+    limits = await tx.scalar(select(t.projects.c.limits).where(t.projects.c.id == project_id))
+    return ProjectLimits.model_validate(limits or {})
+
+
+async def set_limits(tx: Transaction, project_id: int, limits: ProjectLimits) -> bool:
+    """Set what the project's queries may use. False if there is no such project."""
+    change = update(t.projects).where(t.projects.c.id == project_id)
+    changed = await tx.execute(change.values(limits=limits.model_dump(exclude_none=True)).returning(t.projects.c.id))
+    return changed.one_or_none() is not None
 
 
 async def lock_definitions(tx: Transaction, project_id: int) -> None:

@@ -4,15 +4,15 @@ The row of a run is written by whoever learns of it first, the API that started 
 activity: its id is derived, so both write the same row. Each function here may be repeated after a lost answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from uuid import UUID
 
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from orchestrator.catalog import tables as t
+from orchestrator.catalog import snapshots, tables as t
 from orchestrator.catalog.database import Transaction
-from orchestrator.catalog.rows import RUN, dump
+from orchestrator.catalog.rows import RUN
 from orchestrator.model.errors import RunSuperseded
 from orchestrator.model.run import Run, RunRequest, RunStatus, run_id_of
 from orchestrator.model.snapshot import Snapshot
@@ -68,6 +68,25 @@ async def end_others(tx: Transaction, saved_query_id: UUID, run_id: UUID) -> Non
     )
 
 
+async def end_running(tx: Transaction, saved_query_id: UUID, error: str, error_code: str) -> list[Run]:
+    """End every run of the view that is in progress: from now on none of them can publish."""
+    change = update(t.runs).where(t.runs.c.saved_query_id == saved_query_id, t.runs.c.status == RunStatus.RUNNING)
+    ended = change.values(status=RunStatus.CANCELLED, finished_at=func.now(), error=error, error_code=error_code)
+    return [Run.model_validate(row._mapping) for row in await tx.execute(ended.returning(*RUN))]
+
+
+async def running(tx: Transaction) -> list[Run]:
+    """Every run that the catalog calls Running, the oldest first."""
+    query = select(*RUN).where(t.runs.c.status == RunStatus.RUNNING).order_by(t.runs.c.started_at)
+    return [Run.model_validate(row._mapping) for row in await tx.execute(query)]
+
+
+async def over(tx: Transaction, run_ids: Collection[UUID]) -> dict[UUID, bool]:
+    """Of each of the runs that the catalog knows, whether it is over."""
+    query = select(t.runs.c.id, t.runs.c.status != RunStatus.RUNNING).where(t.runs.c.id.in_(run_ids))
+    return {row[0]: row[1] for row in await tx.execute(query)}
+
+
 async def claim_attempt(tx: Transaction, run_id: UUID) -> int:
     """Take the right to publish from every earlier attempt, and return the number of this one (1 is the first).
 
@@ -101,18 +120,8 @@ async def publish(tx: Transaction, snapshot: Snapshot) -> None:
         raise RunSuperseded
     if wanted.deleted_at is not None or wanted.sync_frequency is None:
         raise RunSuperseded("The view was deleted or its materialization was undone while the query ran.")
-    await _insert_snapshot(tx, snapshot)
-    await tx.execute(
-        update(t.saved_queries)
-        .where(t.saved_queries.c.id == snapshot.saved_query_id)
-        .values(current_snapshot_id=snapshot.id)
-    )
-    # What the view reads may have changed since it was saved, and its columns with that.
-    await tx.execute(
-        update(t.saved_queries)
-        .where(t.saved_queries.c.id == snapshot.saved_query_id, t.saved_queries.c.revision_id == snapshot.revision_id)
-        .values(columns=dump(snapshot.columns))
-    )
+    await snapshots.insert_new(tx, snapshot)
+    await snapshots.point_to(tx, snapshot)
     await tx.execute(
         update(t.runs)
         .where(t.runs.c.id == snapshot.run_id)
@@ -130,22 +139,3 @@ async def close(tx: Transaction, run_id: UUID, status: RunStatus, error: str | N
     """End a run that publishes nothing. The first closing wins: a run that is over stays as it is."""
     change = update(t.runs).where(t.runs.c.id == run_id, t.runs.c.status == RunStatus.RUNNING)
     await tx.execute(change.values(status=status, finished_at=func.now(), error=error, error_code=error_code))
-
-
-async def _insert_snapshot(tx: Transaction, snapshot: Snapshot) -> None:
-    plain: Sequence[str] = (
-        "id",
-        "saved_query_id",
-        "run_id",
-        "revision_id",
-        "attempt",
-        "location",
-        "rows",
-        "bytes",
-        "engine_version",
-        "created_at",
-    )
-    row = {name: getattr(snapshot, name) for name in plain}
-    for name in ("files", "columns", "inputs"):
-        row[name] = dump(getattr(snapshot, name))
-    await tx.execute(insert(t.snapshots).values(row))

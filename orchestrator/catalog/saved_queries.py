@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Row, Select, delete, func, insert, select, true, update
 
-from orchestrator.catalog import tables as t
+from orchestrator.catalog import snapshots, tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.names import Named
 from orchestrator.catalog.rows import dump, prefixed, unprefixed
@@ -39,6 +39,23 @@ async def find_live(tx: Transaction, saved_query_id: UUID) -> SavedQuery | None:
     await tx.execute(held.with_for_update(read=True))
     row = (await tx.execute(_select().where(t.saved_queries.c.id == saved_query_id, _LIVE))).one_or_none()
     return None if row is None else _saved_query(row)
+
+
+async def find_any(tx: Transaction, saved_query_id: UUID) -> SavedQuery | None:
+    """The live view of that id as it stands at this moment, in whatever project."""
+    row = (await tx.execute(_select().where(t.saved_queries.c.id == saved_query_id, _LIVE))).one_or_none()
+    return None if row is None else _saved_query(row)
+
+
+async def wanted(tx: Transaction) -> list[SavedQuery]:
+    """Every live view that is materialized, in whatever project."""
+    query = _select().where(t.saved_queries.c.sync_frequency.is_not(None), _LIVE)
+    return [_saved_query(row) for row in await tx.execute(query)]
+
+
+async def known(tx: Transaction, ids: Collection[UUID]) -> set[UUID]:
+    """Those of the ids that are views of ours, deleted ones included: deleting keeps the row."""
+    return set(await tx.scalars(select(t.saved_queries.c.id).where(t.saved_queries.c.id.in_(ids))))
 
 
 async def project_of(tx: Transaction, saved_query_id: UUID) -> int | None:
@@ -159,11 +176,10 @@ async def rename(tx: Transaction, saved_query_id: UUID, name: str) -> None:
 
 async def revert(tx: Transaction, saved_query_id: UUID) -> None:
     """Make it a view that is not materialized: nobody wants it refreshed, and no snapshot of it is visible."""
+    await snapshots.point_to_none(tx, saved_query_id)
     change = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
     moment = func.clock_timestamp()
-    await tx.execute(
-        change.values(sync_frequency=None, sync_frequency_set_at=moment, current_snapshot_id=None, reverted_at=moment)
-    )
+    await tx.execute(change.values(sync_frequency=None, sync_frequency_set_at=moment, reverted_at=moment))
 
 
 async def mark_deleted(tx: Transaction, saved_query_id: UUID) -> None:

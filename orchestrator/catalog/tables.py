@@ -7,6 +7,7 @@ Temporal's to know, and a view's status is computed from its newest run.
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     func,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -48,6 +50,7 @@ projects = Table(
     metadata,
     Column("id", Integer, Identity(), primary_key=True),
     Column("name", Text, nullable=False),
+    Column("limits", JSONB, comment="what its queries may use; null: what the worker allows"),
     _created_at(),
 )
 
@@ -122,6 +125,7 @@ saved_queries = Table(
     Column("sync_frequency", Text, comment="null: not materialized"),
     Column("sync_frequency_set_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("reverted_at", DateTime(timezone=True), comment="when the materialization was last undone"),
+    Column("resumed_at", DateTime(timezone=True), comment="when a person last resumed the schedule; forgives failures"),
     Column("created_by", ForeignKey("users.id")),
     _created_at(),
     Column("deleted_at", DateTime(timezone=True)),
@@ -190,6 +194,17 @@ snapshots = Table(
     Column("inputs", JSONB, nullable=False, comment="what it was made from, exactly"),
     Column("engine_version", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("superseded_at", DateTime(timezone=True), comment="since when it is not the current one; null: it is"),
+    Column("removed_at", DateTime(timezone=True), comment="since when its files may be deleted; nobody may choose it"),
+    Column("pinned", Boolean, nullable=False, server_default=false(), comment="kept whatever its age"),
+)
+
+# What a run reads: its snapshots' files stay for as long as the run is Running, so a lease needs no end of its own.
+leases = Table(
+    "leases",
+    metadata,
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("snapshot_id", ForeignKey("snapshots.id"), primary_key=True, index=True),
 )
 
 journal = Table(

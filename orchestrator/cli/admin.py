@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
+from pydantic import ValidationError
 
 from orchestrator.cli.console import Failure, say
 from orchestrator.cli.servers import checked_settings
 from orchestrator.model.errors import OrchestratorError
-from orchestrator.model.principal import Scope
+from orchestrator.model.principal import ProjectLimits, Scope
 
 if TYPE_CHECKING:
     from orchestrator.access import Access
@@ -30,6 +31,32 @@ def create_project(name: str) -> None:
         raise typer.BadParameter("a project needs a name", param_hint="NAME")
     made = _with_access(lambda access: access.create_project(name))
     say(str(made.id))
+
+
+@project.command("limits")
+def limit_project(
+    project_id: int,
+    *,
+    memory_mb: Annotated[int | None, typer.Option(help="Memory of a query, in MiB.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of a query.")] = None,
+    temp_disk_mb: Annotated[int | None, typer.Option(help="What a query may spill to the disk, in MiB.")] = None,
+    output_mb: Annotated[int | None, typer.Option(help="How large a result may be, in MiB.")] = None,
+    timeout_seconds: Annotated[float | None, typer.Option(help="How long a query may run.")] = None,
+) -> None:
+    """Set what the queries of a project may use, from their next runs on; what is not given is as the worker has it."""
+    given = {
+        "memory_mb": memory_mb,
+        "threads": threads,
+        "temp_disk_mb": temp_disk_mb,
+        "output_mb": output_mb,
+        "timeout_seconds": timeout_seconds,
+    }
+    try:
+        limits = ProjectLimits.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise typer.BadParameter(first["msg"], param_hint=f"--{str(first['loc'][0]).replace('_', '-')}") from None
+    _with_access(lambda access: access.limit_project(project_id, limits))
 
 
 @key.command("create")

@@ -78,6 +78,10 @@ class Api:
         """Send something below the project."""
         return self._send("POST", path, json=body or {})
 
+    def patch(self, path: str, body: Json) -> httpx.Response:
+        """Change something below the project."""
+        return self._send("PATCH", path, json=body)
+
     def pages(self, path: str, **params: str | int) -> Iterator[httpx.Response]:
         """Every page of a list."""
         page = 0

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.console import Failure, mention
+from orchestrator.cli.console import Failure, mention, say
 from orchestrator.devstack.home import DevInfo, StackError
 from orchestrator.settings import Settings, SettingsError, load_settings
 from orchestrator.telemetry import set_up_logging
@@ -22,7 +22,7 @@ _MISUSED = 2
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (dev, api, worker, migrate):
+    for command in (dev, api, worker, migrate, reconcile):
         app.command()(command)
 
 
@@ -85,6 +85,29 @@ def migrate() -> None:
         migrate_catalog(settings.database_url)
     except OperationalError as error:
         raise Failure(f"MATVIEW_DATABASE_URL: {str(error.orig).splitlines()[0]}") from None
+
+
+def reconcile(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+) -> None:
+    """Hold runs, schedules and files against what is wanted, and mend what does not agree; workers do so regularly."""
+    from orchestrator.assembly import assemble
+    from orchestrator.model.errors import OrchestratorError
+    from orchestrator.model.reconciliation import ReconcileRequest, Report
+
+    settings = checked_settings()
+
+    async def go() -> Report:
+        async with assemble(settings, lazy=False) as parts:
+            return await parts.reconciliation.reconcile(ReconcileRequest(dry_run=dry_run))
+
+    try:
+        report = asyncio.run(go())
+    except OrchestratorError as error:
+        raise Failure(str(error)) from None
+    for finding in report.findings:
+        say(f"{finding.kind}  {finding.subject}  {finding.told}")
+    say(f"{report.total} found{', nothing changed' if dry_run and report.total else ''}")
 
 
 async def _work_until_told(settings: Settings) -> None:

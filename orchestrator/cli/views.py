@@ -19,7 +19,7 @@ from orchestrator.model.saved_query import SyncFrequency, ViewStatus
 
 app = typer.Typer(help="Views: what they say, when they are refreshed, how their runs went.", no_args_is_help=True)
 
-_PATH = "warehouse_saved_queries/"
+PATH = "warehouse_saved_queries/"
 _CANCELLED = 3
 _INTERRUPTED = 130
 
@@ -49,7 +49,7 @@ def create_view(
     body: Json = {"name": name, "query": {"kind": "SQLQuery", "query": _statement(sql, file)}}
     given = {"description": description, "edited_history_id": edited_history_id}
     body.update({field: value for field, value in given.items() if value is not None})
-    response = api.post(_PATH, body)
+    response = api.post(PATH, body)
     if api.as_json:
         say_json(response.text)
         return
@@ -63,14 +63,14 @@ def list_views(api: Api, search: Annotated[str, typer.Option(help="A part of the
     """List the views."""
     params = {"search": search} if search else {}
     if api.as_json:
-        for page in api.pages(_PATH, **params):
+        for page in api.pages(PATH, **params):
             say_json(page.text)
         return
     say_columns(
         ("NAME", "STATUS", "EVERY", "LAST RUN", "ERROR"),
         [
             (view["name"], view["status"], view["sync_frequency"], moment(view["last_run_at"]), view["latest_error"])
-            for view in api.items(_PATH, **params)
+            for view in api.items(PATH, **params)
         ],
     )
 
@@ -79,7 +79,7 @@ def list_views(api: Api, search: Annotated[str, typer.Option(help="A part of the
 @with_api
 def show_view(api: Api, view: View) -> None:
     """Show a view."""
-    response = api.get(f"{_PATH}{_find(api, view)['id']}/")
+    response = api.get(f"{PATH}{find(api, view)['id']}/")
     if api.as_json:
         say_json(response.text)
         return
@@ -111,7 +111,7 @@ def materialize_view(
     wait: Wait = False,
 ) -> None:
     """Give a view its schedule and start a first run."""
-    found = _find(api, view)
+    found = find(api, view)
     _start(api, found, "materialize", {"sync_frequency": every} if every else {}, wait=wait)
 
 
@@ -119,15 +119,15 @@ def materialize_view(
 @with_api
 def run_view(api: Api, view: View, wait: Wait = False) -> None:
     """Run a materialized view now. A run in progress is joined."""
-    _start(api, _find(api, view), "run", {}, wait=wait)
+    _start(api, find(api, view), "run", {}, wait=wait)
 
 
 @app.command("cancel")
 @with_api
 def cancel_view(api: Api, view: View) -> None:
     """Stop the run in progress."""
-    found = _find(api, view)
-    response = api.post(f"{_PATH}{found['id']}/cancel/")
+    found = find(api, view)
+    response = api.post(f"{PATH}{found['id']}/cancel/")
     if api.as_json:
         say_json(response.text)
     else:
@@ -140,7 +140,7 @@ def view_history(
     api: Api, view: View, limit: Annotated[int, typer.Option(min=1, max=100, help="How many runs.")] = 5
 ) -> None:
     """Show the last runs of a view, newest first."""
-    response = api.get(f"{_PATH}{_find(api, view)['id']}/run_history/", limit=limit)
+    response = api.get(f"{PATH}{find(api, view)['id']}/run_history/", limit=limit)
     if api.as_json:
         say_json(response.text)
         return
@@ -175,14 +175,14 @@ def _text(name: str, read: Callable[[], bytes]) -> str:
         raise Failure(f"{name} cannot be read: {reason}", MISUSED) from None
 
 
-def _find(api: Api, name_or_id: str) -> Json:
+def find(api: Api, name_or_id: str) -> Json:
     """The view of that id or name. Upper and lower case are the same, as they are to the server."""
     try:
         if "-" in name_or_id:  # which no name holds
-            return data(api.get(f"{_PATH}{UUID(name_or_id)}/"))
+            return data(api.get(f"{PATH}{UUID(name_or_id)}/"))
     except ValueError:
         raise Failure(f"{name_or_id!r} is neither the name nor the id of a view") from None
-    for view in api.items(_PATH, search=name_or_id):
+    for view in api.items(PATH, search=name_or_id):
         if view["name"].lower() == name_or_id.lower():
             return view
     raise Failure(f"there is no view {name_or_id!r} in project {api.project}")
@@ -190,7 +190,7 @@ def _find(api: Api, name_or_id: str) -> Json:
 
 def _start(api: Api, view: Json, action: str, body: Json, *, wait: bool) -> None:
     before = recent_runs(api, view) if wait else []
-    response = api.post(f"{_PATH}{view['id']}/{action}/", body)
+    response = api.post(f"{PATH}{view['id']}/{action}/", body)
     run = None
     if wait:
         run = _wait(api, view, before, expected=action == "run" or not view["is_materialized"])

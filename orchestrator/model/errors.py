@@ -109,6 +109,10 @@ class OutOfMemory(RunFailed):
     """The query needs more memory than it may use."""
 
 
+class OutputTooLarge(RunFailed):
+    """The result is larger than it may be."""
+
+
 class InputMissing(RunFailed):
     """Something that the view reads no longer exists."""
 
@@ -119,6 +123,14 @@ class PlanTooLarge(RunFailed):
 
 class RunSuperseded(RunFailed):
     """The run was ended, or another attempt of it took over, before it could publish."""
+
+
+class WebhookRefused(Terminal):
+    """The webhook refuses what it is sent."""
+
+
+class WorkerBusy(Transient):
+    """Other queries use the memory of the worker. The run waits for its turn."""
 
 
 class EngineCrashed(Transient):
@@ -135,6 +147,10 @@ class CatalogUnavailable(Transient):
 
 class TemporalUnavailable(Transient):
     """Temporal is out of reach. Try again in a moment."""
+
+
+class WebhookUnavailable(Transient):
+    """The webhook does not answer, or asks to be tried again."""
 
 
 class StillStopping(Transient):

@@ -21,6 +21,7 @@ class Verb(StrEnum):
     SYNC_CANCELLED = "sync_cancelled"
     SYNC_PAUSED = "sync_paused"
     SYNC_RESUMED = "sync_resumed"
+    ROLLED_BACK = "rolled_back"
 
 
 class Change(Value):

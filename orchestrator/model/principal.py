@@ -3,8 +3,11 @@
 from enum import StrEnum
 from uuid import UUID
 
+from pydantic import Field
+
 from orchestrator.model.base import Value
 from orchestrator.model.errors import PermissionDenied
+from orchestrator.model.limits import Limits
 
 
 class Scope(StrEnum):
@@ -48,8 +51,27 @@ class Principal(Value):
             raise PermissionDenied("API key does not have access to the requested project.")
 
 
+class ProjectLimits(Value):
+    """What the queries of a project may use, where that differs from what the installation allows.
+
+    Sizes in MiB; None: as the installation has it.
+    """
+
+    memory_mb: int | None = Field(default=None, ge=64)
+    threads: int | None = Field(default=None, ge=1)
+    temp_disk_mb: int | None = Field(default=None, ge=0)
+    output_mb: int | None = Field(default=None, ge=1)
+    timeout_seconds: float | None = Field(default=None, gt=0)
+
+    def over(self, limits: Limits) -> Limits:
+        """The installation's limits, with the project's own in their place."""
+        own = self.model_dump(exclude={"timeout_seconds"}, exclude_none=True)
+        return limits.model_copy(update=own)
+
+
 class Project(Value):
     """A tenant: every view, table and run belongs to exactly one."""
 
     id: int
     name: str
+    limits: ProjectLimits = ProjectLimits()

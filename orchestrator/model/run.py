@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 from pydantic import Field
 
 from orchestrator.model.base import Value
+from orchestrator.model.limits import Limits
 from orchestrator.model.snapshot import Column, InputPin, SnapshotFile
 from orchestrator.model.source_table import SourceFormat
 
@@ -82,7 +83,7 @@ class RunPlan(Value):
     """Everything that decides a run's result, pinned when it begins.
 
     `relations` stand in dependency order: each may read only those before it. `timeout_seconds` bounds the query's
-    wall time.
+    wall time. `limits` None means those of the worker: plans made by an older release have none.
     """
 
     run_id: UUID
@@ -93,6 +94,7 @@ class RunPlan(Value):
     sql: str
     relations: tuple[Relation, ...]
     timeout_seconds: float
+    limits: Limits | None = None
 
     def pins(self) -> tuple[InputPin, ...]:
         """The inputs as a snapshot records them."""
@@ -103,10 +105,14 @@ class RunPlan(Value):
 
 
 class Progress(Value):
-    """What a running query last said of itself. `percent` is 0 to 100, or None where DuckDB cannot tell."""
+    """What a running query last said of itself. `percent` is 0 to 100, or None where DuckDB cannot tell.
+
+    `waiting` says that the query has not begun, since others use the memory that it needs.
+    """
 
     percent: float | None
     elapsed_seconds: float
+    waiting: bool = False
 
 
 class Closing(Value):

@@ -1,6 +1,6 @@
 """What a run publishes: an immutable set of Parquet files, and the columns that they hold."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID, uuid5
 
 from orchestrator.model.base import Value
@@ -17,11 +17,16 @@ class Column(Value):
 
 
 class SnapshotFile(Value):
-    """One Parquet file of a snapshot. `name` is relative to the snapshot's location; `bytes` is its size on disk."""
+    """One Parquet file of a snapshot. `name` is relative to the snapshot's location; `bytes` is its size on disk.
+
+    `digest` is the hash of its content, `xxh128:` and 32 hexadecimal digits: it tells a damaged file, not a forged one.
+    None in snapshots that an older release wrote.
+    """
 
     name: str
     rows: int
     bytes: int
+    digest: str | None = None
 
 
 class InputPin(Value):
@@ -53,6 +58,43 @@ class Snapshot(Value):
     inputs: tuple[InputPin, ...]
     engine_version: str
     created_at: datetime
+
+
+class Manifest(Value):
+    """What lies beside a snapshot's files, so that they can be understood and checked without the catalog.
+
+    `sql` is the statement of the revision that the snapshot was made by.
+    """
+
+    format: int = 1
+    project_id: int
+    name: str
+    sql: str
+    snapshot: Snapshot
+
+
+class Version(Value):
+    """A published snapshot that can still be read. `pinned` ones are kept whatever their age.
+
+    `superseded_at` says since when it is not the current one; None: it is.
+    """
+
+    snapshot: Snapshot
+    is_current: bool
+    pinned: bool
+    superseded_at: datetime | None
+
+
+class Retention(Value):
+    """Which versions are kept: the newest `count` of a view, as long as they are younger than `age`.
+
+    The current one, pinned ones and those that a run reads always are. Whoever reads a version that has just been
+    replaced has `grace` to finish.
+    """
+
+    count: int
+    age: timedelta
+    grace: timedelta
 
 
 def snapshot_id(run_id: UUID, attempt: int) -> UUID:

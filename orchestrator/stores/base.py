@@ -1,27 +1,40 @@
 """What a snapshot store promises. Callers hold this protocol, never a store's own classes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from orchestrator.model.snapshot import SnapshotFile
 
+MANIFEST = "manifest.json"
+
 
 class SnapshotStore(Protocol):
     """Keeps immutable folders of Parquet files, each under a location: a relative path that is used once.
 
-    A location goes through one door: staged, written to, sealed. Nothing reads a staged folder, and nothing changes a
-    sealed one; it is only ever deleted. Whether a sealed folder is *visible* is not the store's to say: that is one
-    pointer in the catalog. Every method raises StoreUnavailable if the disk or the service fails, and may be repeated.
+    A location goes through one door: staged, written to, measured, sealed. Nothing reads a staged folder, and nothing
+    changes a sealed one; it is only ever deleted. Whether a sealed folder is *visible* is not the store's to say: that
+    is one pointer in the catalog. Every method raises StoreUnavailable if the disk or the service fails, and may be
+    repeated.
     """
 
     async def stage(self, location: str) -> Path:
         """A new, empty folder on the local disk to write into. What an earlier try left there is gone."""
 
-    async def seal(self, location: str, files: tuple[SnapshotFile, ...]) -> None:
-        """Check that exactly these files were written, make them durable, and move them to their final place."""
+    async def measure(self, location: str, files: Sequence[SnapshotFile]) -> tuple[SnapshotFile, ...]:
+        """The staged files with their digests, held against what their writer said of them.
+
+        Raises StoreUnavailable if a file is missing, not as it was written, or one too many.
+        """
+
+    async def seal(self, location: str, files: Sequence[SnapshotFile], manifest: bytes) -> None:
+        """Put the manifest beside the measured files, make all of it durable, and move it to its final place."""
 
     async def discard(self, location: str) -> None:
         """Remove all that there is at a location, staged or sealed. Nothing there is not an error."""
+
+    async def locations(self) -> list[str]:
+        """Every location at which there is something, staged or sealed."""
 
     def locate(self, location: str, file_name: str) -> str:
         """The path or URL by which DuckDB reads a file of a sealed folder."""

@@ -3,18 +3,24 @@
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 import pyarrow.parquet as pq
+import xxhash
 from pyarrow import ArrowException
 
 from orchestrator.model.errors import StoreUnavailable
 from orchestrator.model.snapshot import SnapshotFile
+from orchestrator.stores.base import MANIFEST
 
 T = TypeVar("T")
+
+# How deep a location's folder lies: project, view, run and attempt.
+_LOCATIONS = "*/*/*"
+_CHUNK_BYTES = 1 << 20
 
 
 class LocalStore:
@@ -38,15 +44,26 @@ class LocalStore:
 
         return await _on_disk(make)
 
-    async def seal(self, location: str, files: tuple[SnapshotFile, ...]) -> None:
+    async def measure(self, location: str, files: Sequence[SnapshotFile]) -> tuple[SnapshotFile, ...]:
+        """See SnapshotStore."""
+        staged = _below(self._staging, location)
+
+        def measured() -> tuple[SnapshotFile, ...]:
+            _check(staged, files)
+            # In the next moment they are flushed, and until then they are read from memory.
+            return tuple(file.model_copy(update={"digest": digest_of(staged / file.name)}) for file in files)
+
+        return await _on_disk(measured)
+
+    async def seal(self, location: str, files: Sequence[SnapshotFile], manifest: bytes) -> None:
         """See SnapshotStore."""
         staged, sealed = _below(self._staging, location), _below(self._sealed, location)
 
         def move() -> None:
             if sealed.exists() and not staged.exists():
                 return  # told twice
-            _check(staged, files)
-            for path in [*(staged / file.name for file in files), staged]:
+            (staged / MANIFEST).write_bytes(manifest)
+            for path in [*(staged / file.name for file in files), staged / MANIFEST, staged]:
                 _sync(path)
             sealed.parent.mkdir(parents=True, exist_ok=True)
             staged.rename(sealed)
@@ -65,9 +82,27 @@ class LocalStore:
 
         await _on_disk(remove)
 
+    async def locations(self) -> list[str]:
+        """See SnapshotStore."""
+
+        def found() -> set[str]:
+            roots = (self._staging, self._sealed)
+            return {path.relative_to(root).as_posix() for root in roots for path in root.glob(_LOCATIONS)}
+
+        return sorted(await _on_disk(found))
+
     def locate(self, location: str, file_name: str) -> str:
         """See SnapshotStore."""
         return str(_below(self._sealed, location) / file_name)
+
+
+def digest_of(path: Path) -> str:
+    """The digest of a file's content, as SnapshotFile has it. Raises OSError."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return f"xxh128:{digest.hexdigest()}"
 
 
 def _below(root: Path, location: str) -> Path:
@@ -77,9 +112,9 @@ def _below(root: Path, location: str) -> Path:
     return root.joinpath(*parts)
 
 
-def _check(folder: Path, files: tuple[SnapshotFile, ...]) -> None:
+def _check(folder: Path, files: Sequence[SnapshotFile]) -> None:
     """Hold what lies on the disk against what the writer said: a lost or cut file must not be published."""
-    found = {path.name for path in folder.iterdir()}
+    found = {path.name for path in folder.iterdir()} - {MANIFEST}  # of an earlier try to seal it
     if found != {file.name for file in files}:
         raise StoreUnavailable("The files on the disk are not the ones that were written.")
     for file in files:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import xxhash
 
 from orchestrator.model.errors import StoreUnavailable
 from orchestrator.model.snapshot import SnapshotFile
@@ -30,13 +31,19 @@ async def write(store: SnapshotStore, location: str = LOCATION, rows: int = 3) -
     return (SnapshotFile(name=path.name, rows=rows, bytes=path.stat().st_size),)
 
 
+async def seal(store: SnapshotStore, location: str = LOCATION) -> tuple[SnapshotFile, ...]:
+    files = await store.measure(location, await write(store, location))
+    await store.seal(location, files, b"{}")
+    return files
+
+
 def read(store: SnapshotStore, location: str = LOCATION) -> list[int]:
     found: list[int] = pq.read_table(store.locate(location, "data_0.parquet"))["a"].to_pylist()
     return found
 
 
 async def test_what_was_written_is_read_where_it_was_sealed(store: SnapshotStore) -> None:
-    await store.seal(LOCATION, await write(store))
+    await seal(store)
     assert read(store) == [0, 1, 2]
 
 
@@ -46,10 +53,38 @@ async def test_nothing_can_be_read_before_it_is_sealed(store: SnapshotStore) -> 
 
 
 async def test_sealing_twice_is_sealing_once(store: SnapshotStore) -> None:
-    files = await write(store)
-    await store.seal(LOCATION, files)
-    await store.seal(LOCATION, files)
+    files = await seal(store)
+    await store.seal(LOCATION, files, b"{}")
     assert read(store) == [0, 1, 2]
+
+
+async def test_sealing_again_after_it_was_interrupted_seals(store: SnapshotStore) -> None:
+    files = await store.measure(LOCATION, await write(store))
+    (Path(store.locate(LOCATION, "x")).parents[4] / "staging" / LOCATION / "manifest.json").write_text("half a man")
+    assert await store.measure(LOCATION, files) == files
+    await store.seal(LOCATION, files, b"{}")
+    assert Path(store.locate(LOCATION, "manifest.json")).read_bytes() == b"{}"
+
+
+async def test_the_digest_of_a_file_is_that_of_its_content(store: SnapshotStore) -> None:
+    (file,) = await seal(store)
+    content = Path(store.locate(LOCATION, file.name)).read_bytes()
+    assert file.digest == f"xxh128:{xxhash.xxh3_128_hexdigest(content)}"
+
+
+async def test_the_manifest_lies_beside_the_files(store: SnapshotStore) -> None:
+    await seal(store)
+    assert Path(store.locate(LOCATION, "manifest.json")).read_bytes() == b"{}"
+
+
+async def test_all_locations_are_listed_whether_staged_or_sealed(store: SnapshotStore) -> None:
+    assert await store.locations() == []
+    await seal(store)
+    await store.stage("1/view/run-2")
+    assert await store.locations() == ["1/view/run-1", "1/view/run-2"]
+    await store.discard(LOCATION)
+    await store.discard("1/view/run-2")
+    assert await store.locations() == []
 
 
 async def test_staging_again_begins_with_an_empty_folder(store: SnapshotStore) -> None:
@@ -58,7 +93,7 @@ async def test_staging_again_begins_with_an_empty_folder(store: SnapshotStore) -
 
 
 async def test_discarding_leaves_nothing_staged_or_sealed_and_may_be_repeated(store: SnapshotStore) -> None:
-    await store.seal(LOCATION, await write(store))
+    await seal(store)
     await store.discard(LOCATION)
     await store.discard(LOCATION)
     assert not Path(store.locate(LOCATION, "data_0.parquet")).exists()
@@ -66,7 +101,7 @@ async def test_discarding_leaves_nothing_staged_or_sealed_and_may_be_repeated(st
 
 
 async def test_discarding_one_attempt_leaves_the_others(store: SnapshotStore) -> None:
-    await store.seal("1/view/run-2", await write(store, "1/view/run-2"))
+    await seal(store, "1/view/run-2")
     await store.discard(LOCATION)
     assert read(store, "1/view/run-2") == [0, 1, 2]
 
@@ -74,14 +109,14 @@ async def test_discarding_one_attempt_leaves_the_others(store: SnapshotStore) ->
 async def test_a_file_that_is_missing_is_not_sealed(store: SnapshotStore) -> None:
     (file,) = await write(store)
     with pytest.raises(StoreUnavailable, match="not the ones that were written"):
-        await store.seal(LOCATION, (file, file.model_copy(update={"name": "data_1.parquet"})))
+        await store.measure(LOCATION, (file, file.model_copy(update={"name": "data_1.parquet"})))
 
 
 async def test_a_file_that_nobody_wrote_is_not_sealed(store: SnapshotStore) -> None:
     files = await write(store)
     (await store.stage("1/view/other")).joinpath("x").touch()
     with pytest.raises(StoreUnavailable):
-        await store.seal("1/view/other", files)
+        await store.measure("1/view/other", files)
 
 
 @pytest.mark.parametrize("change", [{"rows": 4}, {"bytes": 1}])
@@ -90,7 +125,7 @@ async def test_a_file_that_is_not_as_its_writer_counted_is_not_sealed(
 ) -> None:
     (file,) = await write(store)
     with pytest.raises(StoreUnavailable, match="not as it was written"):
-        await store.seal(LOCATION, (file.model_copy(update=change),))
+        await store.measure(LOCATION, (file.model_copy(update=change),))
 
 
 async def test_a_file_that_was_cut_short_is_not_sealed(store: SnapshotStore) -> None:
@@ -98,7 +133,7 @@ async def test_a_file_that_was_cut_short_is_not_sealed(store: SnapshotStore) -> 
     folder = await store.stage("1/view/cut")
     (folder / "data_0.parquet").write_bytes(b"PAR1 and then the power went")
     with pytest.raises(StoreUnavailable, match="cannot be read back"):
-        await store.seal("1/view/cut", (SnapshotFile(name="data_0.parquet", rows=1, bytes=28),))
+        await store.measure("1/view/cut", (SnapshotFile(name="data_0.parquet", rows=1, bytes=28),))
 
 
 @pytest.mark.parametrize("location", ["", "/etc", "a/../../b", ".."])

@@ -1,0 +1,81 @@
+"""`matview view versions`, `pin`, `unpin` and `rollback`: the results of a view that can still be read."""
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.console import say, say_json
+from orchestrator.cli.http import Api, Json, data, moment, say_columns, with_api
+from orchestrator.cli.views import PATH, View, find
+
+Version = Annotated[str, typer.Argument(help="The id of the version, from `view versions`.", show_default=False)]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    for name, command in (("versions", list_versions), ("rollback", roll_back), ("pin", pin), ("unpin", unpin)):
+        app.command(name)(command)
+
+
+@with_api
+def list_versions(api: Api, view: View) -> None:
+    """List the versions of a view, newest first."""
+    path = f"{PATH}{find(api, view)['id']}/snapshots/"
+    if api.as_json:
+        for page in api.pages(path):
+            say_json(page.text)
+        return
+    say_columns(
+        ("MADE", "CURRENT", "PINNED", "ROWS", "BYTES", "ID", "RUN"),
+        [
+            (
+                *(moment(one["created_at"]), _mark(one["is_current"]), _mark(one["pinned"])),
+                *(one["row_count"], one["size_bytes"], one["id"], one["run_id"]),
+            )
+            for one in api.items(path)
+        ],
+    )
+
+
+@with_api
+def roll_back(
+    api: Api,
+    view: View,
+    version: Version,
+    keep_schedule: Annotated[
+        bool, typer.Option("--keep-schedule", help="Do not pause the schedule: its next run replaces the version.")
+    ] = False,
+) -> None:
+    """Show readers an earlier version, at once; pauses the schedule, so that it stays."""
+    found = find(api, view)
+    body = {"snapshot_id": version, "pause_schedule": not keep_schedule}
+    response = api.post(f"{PATH}{found['id']}/rollback/", body)
+    if api.as_json:
+        say_json(response.text)
+        return
+    paused = ", and the schedule is paused" if data(response)["schedule_paused"] else ""
+    say(f"{found['name']}: readers see version {version}{paused}")
+
+
+@with_api
+def pin(api: Api, view: View, version: Version) -> None:
+    """Keep a version whatever its age."""
+    _pin(api, find(api, view), version, pinned=True)
+
+
+@with_api
+def unpin(api: Api, view: View, version: Version) -> None:
+    """Keep a version no longer than any other."""
+    _pin(api, find(api, view), version, pinned=False)
+
+
+def _pin(api: Api, view: Json, version: str, *, pinned: bool) -> None:
+    response = api.patch(f"{PATH}{view['id']}/snapshots/{version}/", {"pinned": pinned})
+    if api.as_json:
+        say_json(response.text)
+    else:
+        say(f"{view['name']}: version {version} is {'kept whatever its age' if pinned else 'kept as any other'}")
+
+
+def _mark(is_so: bool) -> str:
+    return "yes" if is_so else ""

@@ -1,0 +1,102 @@
+"""What a query may use, as the installation or its project has it; nobody else pays for one that takes more."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from orchestrator.access import Access
+from orchestrator.catalog.database import Database
+from orchestrator.devstack.stack import DevStack
+from orchestrator.model.principal import ProjectLimits
+from tests.support import ENDLESS, Tenant, a_tenant
+
+# A list of so many numbers takes more than 64 MiB, and less than the 512 MiB that queries may use in the tests.
+HUNGRY = "SELECT len(list(i)) AS l FROM range(8000000) t(i)"
+BOMBS = [
+    "SELECT list(i) OVER () AS l FROM range(300000000) t(i)",
+    "SELECT string_agg(repeat('x', 1000000), '') AS s FROM range(1000000)",
+    "SELECT repeat('x', 2000000000) || repeat('y', 2000000000) AS s",
+    "SELECT list_transform(range(2000000000), lambda x: repeat('x', 1000)) AS l",
+]
+
+
+async def limit(tenant: Tenant, **limits: float) -> None:
+    database = Database(tenant.database_url, pool_size=1)
+    try:
+        await Access(database).limit_project(tenant.project_id, ProjectLimits.model_validate(limits))
+    finally:
+        await database.close()
+
+
+async def test_a_projects_own_limit_of_memory_holds_for_its_queries_and_for_no_others(stack: DevStack) -> None:
+    async with a_tenant(stack) as small, a_tenant(stack) as usual:
+        await limit(small, memory_mb=64)
+        for tenant in (small, usual):
+            view = await tenant.create_view("hungry", HUNGRY)
+            await tenant.act(view["id"], "materialize")
+            run = await tenant.ended(view["id"])
+            assert run["status"] == ("Failed" if tenant is small else "Completed"), run["error"]
+            if tenant is small:
+                assert "more memory than it may use" in run["error"]
+
+
+async def test_a_query_that_runs_longer_than_its_project_may_is_ended(stack: DevStack) -> None:
+    async with a_tenant(stack) as tenant:
+        await limit(tenant, timeout_seconds=1)
+        view = await tenant.materialized("v", ENDLESS)
+        assert (view["status"], view["latest_error"]) == ("Failed", "The query ran longer than 1 second.")
+        assert tenant.staged() == []
+
+
+async def test_a_result_that_is_larger_than_its_project_may_have_is_not_published(stack: DevStack) -> None:
+    async with a_tenant(stack) as tenant:
+        await limit(tenant, output_mb=1)
+        view = await tenant.materialized("v", "SELECT md5(i::VARCHAR) AS m FROM range(2000000) t(i)")
+        assert view["status"] == "Failed"
+        assert "1 MiB" in view["latest_error"]
+        assert view["current_snapshot_id"] is None
+        assert tenant.staged() == tenant.files(view) == []
+
+
+async def test_memory_bombs_of_one_project_leave_the_refreshes_of_another_alone(stack: DevStack) -> None:
+    async with a_tenant(stack) as bomber, a_tenant(stack) as bystander:
+        view = await bystander.materialized("steady", "SELECT sum(i) AS s FROM range(1000) t(i)")
+        bombs = [await bomber.create_view(f"bomb_{n}", sql) for n, sql in enumerate(BOMBS)]
+
+        async def bomb() -> list[str]:
+            statuses = []
+            for one in bombs:
+                await bomber.act(one["id"], "materialize")
+                statuses.append((await bomber.ended(one["id"]))["status"])
+            return statuses
+
+        ending = asyncio.create_task(bomb())
+        runs = 1
+        while not ending.done() or runs < 5:
+            await bystander.act(view["id"], "run")
+            runs += 1
+            assert (await bystander.ended(view["id"], runs))["status"] == "Completed"
+        assert await ending == ["Failed"] * len(BOMBS)
+        assert all(run["status"] == "Completed" for run in await bystander.history(view["id"]))
+        assert await bystander.rows(view) == [{"s": 499500}]
+
+
+async def test_limits_are_set_on_the_command_line(stack: DevStack, tenant: Tenant, tmp_path: Path) -> None:
+    own = {"MATVIEW_DATABASE_URL": stack.info["database_url"], "MATVIEW_DATA_DIR": stack.info["data_dir"]}
+
+    def limits(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-P", "-m", "orchestrator", "project", "limits", *arguments]
+        environment = {**os.environ, **own}
+        return subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    assert limits(str(tenant.project_id), "--timeout-seconds", "1").returncode == 0
+    assert (await tenant.materialized("v", ENDLESS))["latest_error"] == "The query ran longer than 1 second."
+    refused = limits(str(tenant.project_id), "--memory-mb", "1")
+    assert refused.returncode == 2
+    assert "--memory-mb" in refused.stderr
+    unknown = limits("2000000000", "--threads", "1")
+    assert (unknown.returncode, unknown.stderr) == (1, "error: There is no project 2000000000.\n")
