@@ -7,14 +7,25 @@ would let two runs of one view overlap. So they stand here once; a test holds th
 from uuid import UUID
 
 TASK_QUEUE = "matview"
+# Apart, or queries that take hours could hold every place that an activity may have.
+UPKEEP_QUEUE = "matview-upkeep"
+# A webhook that hangs must not hold a place in which a query could run.
+NOTICE_QUEUE = "matview-notices"
 
 MATERIALIZE = "MaterializeSavedQuery"
 SCHEDULED_TICK = "ScheduledTick"
+RECONCILE = "Reconcile"
+DELIVER_NOTICE_WORKFLOW = "DeliverNotice"
 
 BEGIN_RUN = "begin_run"
 WRITE_SNAPSHOT = "write_snapshot"
 PUBLISH = "publish"
 CLOSE_RUN = "close_run"
+RECONCILE_ALL = "reconcile"
+
+# The reconciler's schedule, and the workflow that a worker starts when it starts.
+RECONCILE_ID = "matview/reconcile"
+DELIVER_NOTICE = "deliver_notice"
 
 
 def run_workflow_id(saved_query_id: UUID) -> str:
@@ -27,6 +38,21 @@ def schedule_id(saved_query_id: UUID) -> str:
     return f"materialize/{saved_query_id}"
 
 
+def view_of(workflow_or_schedule_id: str) -> UUID | None:
+    """The view whose run or schedule has this id; None if it is somebody else's."""
+    prefix, _, rest = workflow_or_schedule_id.partition("/")
+    try:
+        view = UUID(rest)
+    except ValueError:
+        return None
+    return view if prefix == "materialize" and run_workflow_id(view) == workflow_or_schedule_id else None
+
+
 def tick_workflow_id(saved_query_id: UUID) -> str:
     """What a schedule starts. The server appends the time of the tick, which is why a run is not started directly."""
     return f"tick/{saved_query_id}"
+
+
+def notice_workflow_id(run_id: UUID, event: str) -> str:
+    """The delivery of what is told of a run. Made from both, so that nothing is told twice."""
+    return f"notify/{run_id}/{event}"

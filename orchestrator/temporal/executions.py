@@ -76,6 +76,13 @@ class Executions:
             return None
         return UUID(description.run_id)
 
+    async def listed_open(self) -> dict[UUID, UUID]:
+        """The workflow run id of each view's run in progress, as the server lists it: that may be a moment late."""
+        query = f"WorkflowType = '{contract.MATERIALIZE}' AND ExecutionStatus = 'Running'"
+        with reaching_temporal():
+            listed = [(contract.view_of(e.id), e.run_id) async for e in self._client.list_workflows(query)]
+        return {view: UUID(run_id) for view, run_id in listed if view is not None}
+
     async def progress(self, saved_query_id: UUID, workflow_run_id: UUID) -> Progress | None:
         """What the run's query last said of itself. None if it does not run, or has not said anything yet."""
         description = await self._describe(saved_query_id, workflow_run_id)

@@ -1,49 +1,38 @@
 """Temporal Schedules: one for each materialized view, derived from what the catalog wants of it."""
 
-import hashlib
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from temporalio.api.schedule.v1 import IntervalSpec, Schedule as ScheduleProto, ScheduleSpec as SpecProto
+from temporalio.api.schedule.v1 import Schedule as ScheduleProto
 from temporalio.api.workflowservice.v1 import UpdateScheduleRequest
 from temporalio.client import (
     Client,
-    Schedule,
-    ScheduleActionStartWorkflow,
     ScheduleAlreadyRunningError,
     ScheduleDescription,
     ScheduleHandle,
-    ScheduleIntervalSpec,
-    ScheduleOverlapPolicy,
-    SchedulePolicy,
-    ScheduleSpec,
     ScheduleState,
 )
 from temporalio.service import RPCError
 
 from orchestrator.model.base import Value
 from orchestrator.model.errors import TemporalUnavailable
-from orchestrator.model.run import RunRequest, Trigger
 from orchestrator.temporal import contract
 from orchestrator.temporal.client import RPC_TIMEOUT, is_not_found, reaching_temporal
+from orchestrator.temporal.wanted import NEVER_NOTE, WantedSchedule, catchup_window, label, new_schedule, times
 
-NEVER_NOTE = "Paused, because the view's sync_frequency is set to never."
+# How the note of every pause begins that the failure policy makes: it lifts these and no other.
+FAILING_NOTE = "Paused by the failure policy: "
 
 _UPDATE_TRIES = 5
-_LONGEST_JITTER = timedelta(minutes=15)
 
 
-class WantedSchedule(Value):
-    """What a view's schedule is to be. `name` and `project_id` only label it for people.
+class ListedSchedule(Value):
+    """A view's schedule as a list tells of it, which may be a moment late."""
 
-    `never` keeps the schedule paused; otherwise a pause is somebody else's and is left alone.
-    """
-
-    saved_query_id: UUID
-    project_id: int
-    name: str
     interval: timedelta
-    never: bool = False
+    paused: bool
+    note: str | None
 
 
 class ScheduleInfo(Value):
@@ -66,6 +55,35 @@ class Schedules:
         description = await self._describe(saved_query_id)
         return None if description is None else _info(description)
 
+    async def listed(self) -> dict[UUID, ListedSchedule]:
+        """The schedules of all views, also of views that are not ours, by the view's id."""
+        found: dict[UUID, ListedSchedule] = {}
+        with reaching_temporal():
+            async for entry in await self._client.list_schedules():
+                view, schedule = contract.view_of(entry.id), entry.schedule
+                if view is not None and schedule is not None:
+                    every = [interval.every for interval in schedule.spec.intervals]
+                    found[view] = ListedSchedule(
+                        interval=every[0] if every else timedelta(0),
+                        paused=schedule.state.paused,
+                        note=schedule.state.note,
+                    )
+        return found
+
+    async def problem(self, wanted: WantedSchedule, listed: ListedSchedule | None) -> str | None:
+        """What is wrong with the schedule of a view, or None. `listed` spares a call if nothing is."""
+        if listed is not None and _fits(wanted, listed.interval, listed.note, paused=listed.paused):
+            return None
+        description = await self._describe(wanted.saved_query_id)
+        if description is None:
+            return "the view has no schedule; it is created"
+        interval, state = _info(description).interval, description.schedule.state
+        if _fits(wanted, interval, state.note, paused=state.paused):
+            return None
+        if interval != wanted.interval:
+            return f"it is every {interval} and should be every {wanted.interval}; it is corrected"
+        return "its pause is not what the view says; it is corrected"
+
     async def ensure(self, wanted: WantedSchedule) -> None:
         """Create the schedule, or bring an existing one's times in line.
 
@@ -76,7 +94,7 @@ class Schedules:
             try:
                 with reaching_temporal():
                     await self._client.create_schedule(
-                        contract.schedule_id(wanted.saved_query_id), _schedule(wanted), rpc_timeout=RPC_TIMEOUT
+                        contract.schedule_id(wanted.saved_query_id), new_schedule(wanted), rpc_timeout=RPC_TIMEOUT
                     )
             except ScheduleAlreadyRunningError:
                 pass
@@ -94,6 +112,15 @@ class Schedules:
             if not is_not_found(error):
                 raise
 
+    async def pause(self, saved_query_id: UUID, note: str) -> bool:
+        """Pause a schedule and say why. False, and nothing changed, if it is paused already or is not there.
+
+        A pause by the failure policy is no such pause: that one would end with the next run that succeeds.
+        """
+        return await self._set_pause(
+            saved_query_id, paused=True, note=note, when=lambda state: not state.paused or _is_failing(state)
+        )
+
     async def unpause(self, saved_query_id: UUID, note: str) -> bool:
         """Let a paused schedule run again, whoever paused it. False if it was not paused, or is not there."""
         description = await self._describe(saved_query_id)
@@ -103,16 +130,53 @@ class Schedules:
             await self._handle(saved_query_id).unpause(note=note, rpc_timeout=RPC_TIMEOUT)
         return True
 
+    async def pause_failing(self, saved_query_id: UUID, why: str) -> bool:
+        """Pause the schedule for its failures, unless it is paused already: no pause is ever overwritten.
+
+        True if it is paused with exactly this reason now, also if an earlier call that lost its answer made it so.
+        False too if there is no schedule.
+        """
+        return await self._set_pause(
+            saved_query_id, paused=True, note=FAILING_NOTE + why, when=lambda state: not state.paused
+        )
+
+    async def lift_failing(self, saved_query_id: UUID, note: str) -> bool:
+        """Let a schedule run again that `pause_failing` paused; a pause of anybody else's stays.
+
+        True if it runs again with exactly this note now, also if an earlier call that lost its answer made it so.
+        """
+        return await self._set_pause(saved_query_id, paused=False, note=note, when=_is_failing)
+
+    async def _set_pause(
+        self, saved_query_id: UUID, *, paused: bool, note: str, when: Callable[[ScheduleState], bool]
+    ) -> bool:
+        """Pause or unpause a schedule that stands as `when` says, and only if nobody changes it meanwhile."""
+        for _ in range(_UPDATE_TRIES):
+            description = await self._describe(saved_query_id)
+            if description is None:
+                return False
+            state = description.schedule.state
+            if (state.paused, state.note) == (paused, note):
+                return True
+            if not when(state):
+                return False
+            changed = ScheduleProto()
+            changed.CopyFrom(description.raw_description.schedule)
+            changed.state.paused = paused
+            changed.state.notes = note
+            await self._replace(saved_query_id, description, changed)
+        raise TemporalUnavailable("The schedule is being changed by somebody else. Try again in a moment.")
+
     async def _pause_or_not(self, wanted: WantedSchedule) -> None:
         description = await self._describe(wanted.saved_query_id)
         if description is None:
             return
         state = description.schedule.state
         with reaching_temporal():
-            if wanted.never and not state.paused:
+            if wanted.never and (not state.paused or _is_failing(state)):
                 await self._handle(wanted.saved_query_id).pause(note=NEVER_NOTE, rpc_timeout=RPC_TIMEOUT)
             elif not wanted.never and state.paused and state.note == NEVER_NOTE:
-                await self._handle(wanted.saved_query_id).unpause(note=_note(wanted), rpc_timeout=RPC_TIMEOUT)
+                await self._handle(wanted.saved_query_id).unpause(note=label(wanted), rpc_timeout=RPC_TIMEOUT)
 
     def _handle(self, saved_query_id: UUID) -> ScheduleHandle:
         return self._client.get_schedule_handle(contract.schedule_id(saved_query_id))
@@ -140,86 +204,55 @@ class Schedules:
             raw = description.raw_description
             changed = ScheduleProto()
             changed.CopyFrom(raw.schedule)
-            changed.spec.CopyFrom(_spec_proto(wanted))
-            changed.policies.catchup_window.FromTimedelta(_catchup_window(wanted.interval))
-            changed.state.notes = raw.schedule.state.notes if raw.schedule.state.paused else _note(wanted)
-            with reaching_temporal():
-                await self._client.workflow_service.update_schedule(
-                    UpdateScheduleRequest(
-                        namespace=self._client.namespace,
-                        schedule_id=contract.schedule_id(wanted.saved_query_id),
-                        schedule=changed,
-                        conflict_token=raw.conflict_token,
-                        identity=self._client.identity,
-                    ),
-                    timeout=RPC_TIMEOUT,
-                )
+            changed.spec.CopyFrom(times(wanted))
+            changed.policies.catchup_window.FromTimedelta(catchup_window(wanted.interval))
+            changed.state.notes = raw.schedule.state.notes if raw.schedule.state.paused else label(wanted)
+            await self._replace(wanted.saved_query_id, description, changed)
         raise TemporalUnavailable("The schedule is being changed by somebody else. Try again in a moment.")
 
-
-def _schedule(wanted: WantedSchedule) -> Schedule:
-    return Schedule(
-        action=ScheduleActionStartWorkflow(
-            contract.SCHEDULED_TICK,
-            RunRequest(saved_query_id=wanted.saved_query_id, trigger=Trigger.SCHEDULE),
-            id=contract.tick_workflow_id(wanted.saved_query_id),
-            task_queue=contract.TASK_QUEUE,
-            static_summary=f"Refresh {wanted.name} (project {wanted.project_id})",
-        ),
-        spec=ScheduleSpec(
-            intervals=[ScheduleIntervalSpec(every=wanted.interval, offset=_offset(wanted))],
-            jitter=_jitter(wanted.interval),
-        ),
-        policy=SchedulePolicy(
-            # A refresh that is still running makes the next tick superfluous: it would read the same inputs.
-            overlap=ScheduleOverlapPolicy.SKIP,
-            catchup_window=_catchup_window(wanted.interval),
-        ),
-        state=ScheduleState(note=NEVER_NOTE if wanted.never else _note(wanted), paused=wanted.never),
-    )
+    async def _replace(self, saved_query_id: UUID, seen: ScheduleDescription, changed: ScheduleProto) -> None:
+        schedule_id = contract.schedule_id(saved_query_id)
+        await replace_schedule(self._client, schedule_id, changed, seen.raw_description.conflict_token)
 
 
-def _spec_proto(wanted: WantedSchedule) -> SpecProto:
-    interval = IntervalSpec()
-    interval.interval.FromTimedelta(wanted.interval)
-    interval.phase.FromTimedelta(_offset(wanted))
-    spec = SpecProto(interval=[interval])
-    spec.jitter.FromTimedelta(_jitter(wanted.interval))
-    return spec
+async def replace_schedule(client: Client, schedule_id: str, changed: ScheduleProto, conflict_token: bytes) -> None:
+    """Replace a schedule that still is as it was when the token was given.
 
-
-def _offset(wanted: WantedSchedule) -> timedelta:
-    """Where in the interval this view's tick lies: spread evenly by its id, or all would start at midnight."""
-    digest = hashlib.sha256(wanted.saved_query_id.bytes).digest()
-    return timedelta(seconds=int.from_bytes(digest[:8], "big") % int(wanted.interval.total_seconds()))
-
-
-def _jitter(interval: timedelta) -> timedelta:
-    """How far a tick may be late at random: a sixtieth of the interval (a minute for an hour), at most 15 minutes.
-
-    The offset spreads views; this spreads one view's ticks against others that happen to lie beside it.
+    Whether that came to pass has to be read back: a server that meets a stale token may drop the change without a word.
     """
-    return min(interval / 60, _LONGEST_JITTER)
+    with reaching_temporal():
+        await client.workflow_service.update_schedule(
+            UpdateScheduleRequest(
+                namespace=client.namespace,
+                schedule_id=schedule_id,
+                schedule=changed,
+                conflict_token=conflict_token,
+                identity=client.identity,
+            ),
+            timeout=RPC_TIMEOUT,
+        )
 
 
-def _catchup_window(interval: timedelta) -> timedelta:
-    """How late a tick may still be made up for after the server was away: one interval.
-
-    So a view that missed ticks is refreshed once when the server is back, at once and not only at the next tick, and
-    never several times in a row for the same data. (The SDK's own default is a year.)
-    """
-    return interval
-
-
-def _note(wanted: WantedSchedule) -> str:
-    return f'Refreshes the materialized view "{wanted.name}" of project {wanted.project_id} every {wanted.interval}.'
+def _is_failing(state: ScheduleState) -> bool:
+    """Whether the failure policy paused it."""
+    return state.paused and (state.note or "").startswith(FAILING_NOTE)
 
 
 def _is_aligned(description: ScheduleDescription, wanted: WantedSchedule) -> bool:
     """Whether times and label are right. The note of a paused schedule says why it is: that is not ours to change."""
     state = description.schedule.state
-    labelled = state.paused or state.note == _note(wanted)
+    labelled = state.paused or state.note == label(wanted)
     return labelled and _info(description).interval == wanted.interval
+
+
+def _fits(wanted: WantedSchedule, interval: timedelta, note: str | None, *, paused: bool) -> bool:
+    """Whether a schedule does what it should. A pause is somebody else's, except that which `never` makes.
+
+    `never` is not kept by a pause of the failure policy, which ends with the next run that succeeds.
+    """
+    state = ScheduleState(paused=paused, note=note)
+    pause_fits = paused and not _is_failing(state) if wanted.never else not (paused and note == NEVER_NOTE)
+    return pause_fits and interval == wanted.interval
 
 
 def _info(description: ScheduleDescription) -> ScheduleInfo:

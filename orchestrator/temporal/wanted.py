@@ -1,0 +1,98 @@
+"""What a view's schedule is to be, in the server's words."""
+
+import hashlib
+from datetime import timedelta
+from uuid import UUID
+
+from temporalio.api.schedule.v1 import IntervalSpec, ScheduleSpec as SpecProto
+from temporalio.client import (
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleIntervalSpec,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleSpec,
+    ScheduleState,
+)
+
+from orchestrator.model.base import Value
+from orchestrator.model.run import RunRequest, Trigger
+from orchestrator.temporal import contract
+
+NEVER_NOTE = "Paused, because the view's sync_frequency is set to never."
+
+_LONGEST_JITTER = timedelta(minutes=15)
+
+
+class WantedSchedule(Value):
+    """What a view's schedule is to be. `name` and `project_id` only label it for people.
+
+    `never` keeps the schedule paused; otherwise a pause is somebody else's and is left alone.
+    """
+
+    saved_query_id: UUID
+    project_id: int
+    name: str
+    interval: timedelta
+    never: bool = False
+
+
+def new_schedule(wanted: WantedSchedule) -> Schedule:
+    """The schedule as it is created."""
+    return Schedule(
+        action=ScheduleActionStartWorkflow(
+            contract.SCHEDULED_TICK,
+            RunRequest(saved_query_id=wanted.saved_query_id, trigger=Trigger.SCHEDULE),
+            id=contract.tick_workflow_id(wanted.saved_query_id),
+            task_queue=contract.TASK_QUEUE,
+            static_summary=f"Refresh {wanted.name} (project {wanted.project_id})",
+        ),
+        spec=ScheduleSpec(
+            intervals=[ScheduleIntervalSpec(every=wanted.interval, offset=_offset(wanted))],
+            jitter=_jitter(wanted.interval),
+        ),
+        policy=SchedulePolicy(
+            # A refresh that is still running makes the next tick superfluous: it would read the same inputs.
+            overlap=ScheduleOverlapPolicy.SKIP,
+            catchup_window=catchup_window(wanted.interval),
+        ),
+        state=ScheduleState(note=NEVER_NOTE if wanted.never else label(wanted), paused=wanted.never),
+    )
+
+
+def times(wanted: WantedSchedule) -> SpecProto:
+    """When it starts a run, as the server's own message, which an existing schedule is changed with."""
+    interval = IntervalSpec()
+    interval.interval.FromTimedelta(wanted.interval)
+    interval.phase.FromTimedelta(_offset(wanted))
+    spec = SpecProto(interval=[interval])
+    spec.jitter.FromTimedelta(_jitter(wanted.interval))
+    return spec
+
+
+def _offset(wanted: WantedSchedule) -> timedelta:
+    """Where in the interval this view's tick lies: spread evenly by its id, or all would start at midnight."""
+    digest = hashlib.sha256(wanted.saved_query_id.bytes).digest()
+    return timedelta(seconds=int.from_bytes(digest[:8], "big") % int(wanted.interval.total_seconds()))
+
+
+def _jitter(interval: timedelta) -> timedelta:
+    """How far a tick may be late at random: a sixtieth of the interval (a minute for an hour), at most 15 minutes.
+
+    The offset spreads views; this spreads one view's ticks against others that happen to lie beside it.
+    """
+    return min(interval / 60, _LONGEST_JITTER)
+
+
+def catchup_window(interval: timedelta) -> timedelta:
+    """How late a tick may still be made up for after the server was away: one interval.
+
+    So a view that missed ticks is refreshed once when the server is back, at once and not only at the next tick, and
+    never several times in a row for the same data. (The SDK's own default is a year.)
+    """
+    return interval
+
+
+def label(wanted: WantedSchedule) -> str:
+    """The note of a schedule that is not paused: whose it is, for people."""
+    return f'Refreshes the materialized view "{wanted.name}" of project {wanted.project_id} every {wanted.interval}.'

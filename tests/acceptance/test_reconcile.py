@@ -1,0 +1,287 @@
+"""The reconciler: what was changed behind the program's back, or was left half done, is found and mended."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from temporalio.client import Client, Schedule, ScheduleActionStartWorkflow, ScheduleIntervalSpec, ScheduleSpec
+
+from orchestrator.activities.reconcile import Reconciliation
+from orchestrator.catalog import saved_queries
+from orchestrator.catalog.database import Database
+from orchestrator.devstack.stack import DevStack
+from orchestrator.model.reconciliation import Kind, ReconcileRequest
+from orchestrator.model.snapshot import Retention
+from orchestrator.stores.local import LocalStore
+from orchestrator.temporal import contract
+from orchestrator.temporal.client import connect
+from orchestrator.temporal.executions import Executions
+from orchestrator.temporal.schedules import Schedules
+from tests.contract.support import run_is_open, schedule_of
+from tests.support import ENDLESS, Json, Tenant, until
+
+KEEP_ALL = Retention(count=1000, age=timedelta(days=1000), grace=timedelta(0))
+
+Reconcile = Callable[..., Awaitable[set[tuple[Kind, str]]]]
+
+
+@pytest.fixture
+async def temporal(stack: DevStack) -> Client:
+    return await connect(stack.info["temporal_address"], None)
+
+
+@pytest.fixture
+async def database(stack: DevStack) -> AsyncIterator[Database]:
+    opened = Database(stack.info["database_url"], pool_size=2)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def reconcile(stack: DevStack, temporal: Client, database: Database) -> Reconcile:
+    """Looks at everything once; returns what it found."""
+
+    async def look(*, dry_run: bool = False, retention: Retention = KEEP_ALL) -> set[tuple[Kind, str]]:
+        store = LocalStore(Path(stack.info["data_dir"]))
+        reconciler = Reconciliation(database, store, Schedules(temporal), Executions(temporal), retention)
+        report = await reconciler.reconcile(ReconcileRequest(dry_run=dry_run))
+        assert report.total == len(report.findings)
+        return {(finding.kind, finding.subject) for finding in report.findings}
+
+    return look
+
+
+def about(view: Json, found: set[tuple[Kind, str]]) -> set[Kind]:
+    return {kind for kind, subject in found if subject == view["id"]}
+
+
+async def a_schedule(temporal: Client, view_id: str) -> None:
+    action = ScheduleActionStartWorkflow(
+        contract.SCHEDULED_TICK, id=contract.tick_workflow_id(UUID(view_id)), task_queue="nobody's"
+    )
+    spec = ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(days=9))])
+    await temporal.create_schedule(contract.schedule_id(UUID(view_id)), Schedule(action=action, spec=spec))
+
+
+async def listed(temporal: Client, view_id: str) -> bool:
+    """Whether the server's list, which is a moment late, has the schedule by now."""
+    schedules = Schedules(temporal)
+
+    async def ask() -> bool:
+        return UUID(view_id) in await schedules.listed()
+
+    return await until(ask, "the schedule in the list")
+
+
+async def test_when_all_is_well_nothing_is_found(tenant: Tenant, temporal: Client, reconcile: Reconcile) -> None:
+    view = await tenant.materialized("v", "SELECT 1 AS n")
+    await listed(temporal, view["id"])
+    await reconcile()
+    assert await reconcile(dry_run=True) == set()
+    assert await tenant.rows(view) == [{"n": 1}]
+
+
+async def test_a_schedule_that_is_missing_is_created_as_the_view_wants_it(
+    tenant: Tenant, temporal: Client, reconcile: Reconcile
+) -> None:
+    view = await tenant.materialized("v", "SELECT 1 AS n", "6hour")
+    await temporal.get_schedule_handle(contract.schedule_id(UUID(view["id"]))).delete()
+    assert about(view, await reconcile(dry_run=True)) == {Kind.SCHEDULE_MISSING}
+    assert await schedule_of(temporal, view["id"]) is None, "a dry run changes nothing"
+    assert about(view, await reconcile()) == {Kind.SCHEDULE_MISSING}
+    made = await schedule_of(temporal, view["id"])
+    assert made is not None
+    assert made.schedule.spec.intervals[0].every == timedelta(hours=6)
+
+
+async def test_a_schedule_that_nobody_wants_is_deleted_and_a_strangers_is_left_alone(
+    tenant: Tenant, temporal: Client, reconcile: Reconcile
+) -> None:
+    view, stranger = await tenant.create_view("v", "SELECT 1 AS n"), {"id": str(uuid4())}
+    for one in (view, stranger):
+        await a_schedule(temporal, one["id"])
+        await listed(temporal, one["id"])
+    found = await reconcile()
+    assert (about(view, found), about(stranger, found)) == ({Kind.SCHEDULE_UNWANTED}, {Kind.UNKNOWN_SCHEDULE})
+    assert await schedule_of(temporal, view["id"]) is None
+    left = await schedule_of(temporal, stranger["id"])
+    assert left is not None
+    await temporal.get_schedule_handle(contract.schedule_id(UUID(stranger["id"]))).delete()
+
+
+async def test_a_schedule_of_the_wrong_interval_is_corrected_and_an_operators_pause_stays(
+    tenant: Tenant, temporal: Client, reconcile: Reconcile
+) -> None:
+    view = await tenant.materialized("v", "SELECT 1 AS n")
+    handle = temporal.get_schedule_handle(contract.schedule_id(UUID(view["id"])))
+    await handle.delete()
+    await a_schedule(temporal, view["id"])
+    await handle.pause(note="an operator's reason")
+    assert about(view, await reconcile()) <= {Kind.SCHEDULE_WRONG, Kind.SCHEDULE_MISSING} != set()
+    now = (await handle.describe()).schedule
+    assert now.spec.intervals[0].every == timedelta(hours=24)
+    assert (now.state.paused, now.state.note) == (True, "an operator's reason")
+
+
+async def test_a_run_that_is_over_in_temporal_is_closed(tenant: Tenant, temporal: Client, reconcile: Reconcile) -> None:
+    view = await tenant.create_view("v", ENDLESS)
+    await tenant.act(view["id"], "materialize")
+    run = await tenant.running(view["id"])
+    await temporal.get_workflow_handle(contract.run_workflow_id(UUID(view["id"]))).terminate("nobody asks the API")
+    found = await reconcile()
+    assert (Kind.RUN_OVER, run["id"]) in found
+    listed_ = (await tenant.call("GET", "/warehouse_saved_queries/"))["results"]
+    assert [one["status"] for one in listed_] == ["Cancelled"]
+
+
+async def test_a_run_of_a_view_that_nobody_wants_any_more_is_cancelled(
+    tenant: Tenant, temporal: Client, database: Database, reconcile: Reconcile
+) -> None:
+    view = await tenant.create_view("v", ENDLESS)
+    await tenant.act(view["id"], "materialize")
+    await tenant.running(view["id"])
+    async with database.begin() as tx:  # as if Temporal had been away in the middle of a revert
+        await saved_queries.revert(tx, UUID(view["id"]))
+
+    async def cancelled() -> bool:
+        return Kind.RUN_UNWANTED in about(view, await reconcile())
+
+    await until(cancelled, "the run to be listed and cancelled")
+
+    async def over() -> bool:
+        return not await run_is_open(temporal, view["id"])
+
+    await until(over, "the run to be over")
+    await reconcile()
+    assert await schedule_of(temporal, view["id"]) is None
+    assert tenant.staged() == []
+
+
+async def versions(tenant: Tenant, view: Json) -> list[str]:
+    found = await tenant.call("GET", f"/warehouse_saved_queries/{view['id']}/snapshots/")
+    return [version["id"] for version in found["results"]]
+
+
+async def test_versions_beyond_the_number_that_is_kept_go_but_never_the_current_a_pinned_or_a_leased_one(
+    tenant: Tenant, reconcile: Reconcile
+) -> None:
+    view = await tenant.materialized("v", "SELECT 1 AS n")
+    path = f"/warehouse_saved_queries/{view['id']}"
+    leased = view["current_snapshot_id"]
+    reader = await tenant.create_view("reader", f"SELECT v.n FROM v, ({ENDLESS}) e")
+    await tenant.act(reader["id"], "materialize")
+    await tenant.running(reader["id"])
+    for number in range(2, 7):
+        await tenant.act(view["id"], "run")
+        await tenant.ended(view["id"], number)
+    made = await versions(tenant, view)
+    assert (len(made), made[-1]) == (6, leased)
+    await tenant.call("PATCH", f"{path}/snapshots/{made[-2]}/", {"pinned": True})
+    await tenant.act(view["id"], "rollback", {"snapshot_id": made[-3], "pause_schedule": False})
+
+    keep_two = Retention(count=2, age=timedelta(days=1), grace=timedelta(0))
+    assert (Kind.VERSION_EXPIRED, made[2]) in await reconcile(retention=keep_two, dry_run=True)
+    assert await versions(tenant, view) == made, "a dry run changes nothing"
+    found = await reconcile(retention=keep_two)
+
+    assert {subject for kind, subject in found if kind is Kind.VERSION_EXPIRED} & set(made) == {made[2]}
+    assert await versions(tenant, view) == [*made[:2], *made[3:]]
+    assert len({file.parent for file in tenant.files(view)}) == 5, "its files are gone too"
+    await tenant.error("POST", f"{path}/rollback/", {"snapshot_id": made[2]}, status=404)
+
+    await tenant.act(reader["id"], "cancel")
+    await tenant.call("PATCH", f"{path}/snapshots/{made[-2]}/", {"pinned": False})
+    await reconcile(retention=keep_two)
+    assert await versions(tenant, view) == [*made[:2], made[-3]]
+    assert await tenant.rows(view) == [{"n": 1}]
+
+
+async def test_old_versions_go_by_their_age_and_those_just_replaced_have_a_grace(
+    tenant: Tenant, reconcile: Reconcile
+) -> None:
+    view = await tenant.materialized("v", "SELECT 1 AS n")
+    await tenant.act(view["id"], "run")
+    await tenant.ended(view["id"], 2)
+    newest, oldest = await versions(tenant, view)
+    old_and_kept = Retention(count=10, age=timedelta(0), grace=timedelta(hours=1))
+    await reconcile(retention=old_and_kept)
+    assert await versions(tenant, view) == [newest, oldest]
+    await reconcile(retention=old_and_kept.model_copy(update={"grace": timedelta(0)}))
+    assert await versions(tenant, view) == [newest]
+
+
+async def test_what_a_reverted_or_deleted_view_left_goes_after_the_grace_even_if_pinned(
+    tenant: Tenant, reconcile: Reconcile
+) -> None:
+    reverted, deleted = [await tenant.materialized(name, "SELECT 1 AS n") for name in ("a", "b")]
+    for view in (reverted, deleted):
+        (version,) = await versions(tenant, view)
+        await tenant.call("PATCH", f"/warehouse_saved_queries/{view['id']}/snapshots/{version}/", {"pinned": True})
+    await tenant.act(reverted["id"], "revert_materialization")
+    await tenant.call("DELETE", f"/warehouse_saved_queries/{deleted['id']}/", expect=204)
+    await reconcile(retention=KEEP_ALL.model_copy(update={"grace": timedelta(hours=1)}))
+    assert len(tenant.files(reverted)) == len(tenant.files(deleted)) == 1
+    await reconcile()
+    assert tenant.files(reverted) == tenant.files(deleted) == []
+
+
+async def test_files_that_no_run_needs_are_deleted_and_what_is_not_ours_is_left_alone(
+    tenant: Tenant, reconcile: Reconcile
+) -> None:
+    view = await tenant.materialized("v", "SELECT 1 AS n")
+    endless = await tenant.create_view("endless", ENDLESS)
+    await tenant.act(endless["id"], "materialize")
+    going_on = await tenant.running(endless["id"])
+    (run,) = await tenant.history(view["id"])
+    project = tenant.data_dir / "snapshots" / str(tenant.project_id)
+    left = [project / view["id"] / f"{run['id']}-7", tenant.data_dir / "staging" / str(tenant.project_id)]
+    left[1] = left[1] / view["id"] / f"{run['id']}-8"
+    foreign = [
+        project / view["id"] / f"{uuid4()}-1",
+        project / view["id"] / "notes",
+        tenant.data_dir / "snapshots" / "of" / "somebody" / "else",
+    ]
+    for folder in [*left, *foreign]:
+        folder.mkdir(parents=True)
+        (folder / "data_0.parquet").write_text("something")
+
+    found = await reconcile()
+
+    assert not any(folder.exists() for folder in left)
+    assert all((folder / "data_0.parquet").exists() for folder in foreign)
+    assert sum(kind is Kind.UNKNOWN_FILES for kind, _ in found) == len(foreign)
+    assert await tenant.rows(view) == [{"n": 1}]
+    staged = tenant.data_dir / "staging" / str(tenant.project_id) / endless["id"] / f"{going_on['id']}-1"
+    assert staged.exists(), "a run in progress keeps its folder"
+    await tenant.act(endless["id"], "cancel")
+    for folder in foreign:
+        (folder / "data_0.parquet").unlink()
+        folder.rmdir()
+
+
+async def test_the_reconciler_has_a_schedule_and_is_run_when_a_worker_starts(temporal: Client) -> None:
+    description = await temporal.get_schedule_handle(contract.RECONCILE_ID).describe()
+    assert description.schedule.spec.intervals[0].every == timedelta(seconds=600)
+    handle = temporal.get_workflow_handle(contract.RECONCILE_ID)
+    assert (await asyncio.wait_for(handle.result(), 60))["total"] >= 0
+
+
+def test_reconcile_on_the_command_line_says_what_it_would_do(stack: DevStack, tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "MATVIEW_DATABASE_URL": stack.info["database_url"],
+        "MATVIEW_DATA_DIR": stack.info["data_dir"],
+        "MATVIEW_TEMPORAL_ADDRESS": stack.info["temporal_address"],
+    }
+    command = [sys.executable, "-P", "-m", "orchestrator", "reconcile", "--dry-run"]
+    ended = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert " found" in ended.stdout.splitlines()[-1]
