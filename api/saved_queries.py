@@ -30,6 +30,7 @@ from orchestrator.library import Edit
 router = APIRouter(prefix="/api/projects/{project_id}/warehouse_saved_queries", tags=["warehouse_saved_queries"])
 
 ViewId = Annotated[UUID, Path(description="The view")]
+_NO_IDS = ResumeSchedules()
 
 
 @router.get("/")
@@ -45,13 +46,14 @@ async def list_views(request: Request, caller: ViewReader, asked: AskedPage) -> 
 async def create_view(body: SaveView, caller: ViewWriter, response: Response) -> ViewOut:
     """Create a view, or update the one of that name. It schedules nothing and runs nothing."""
     draft = Edit(**body.model_dump(exclude_unset=True))
-    view, is_new = await caller.library.save(caller.project_id, draft, caller.user)
+    state, is_new = await caller.control.save(caller.project_id, draft, caller.user)
     response.status_code = 201 if is_new else 200
-    return view_out(await caller.control.show(caller.project_id, view.id))
+    return view_out(state)
 
 
-@router.post("/resume_schedules/")
-async def resume_schedules(body: ResumeSchedules, caller: ViewWriter) -> Resumed:
+# The body is needed, but whoever leaves it out is to be told which field they forgot.
+@router.post("/resume_schedules/", openapi_extra={"requestBody": {"required": True}})
+async def resume_schedules(caller: ViewWriter, body: ResumeSchedules = _NO_IDS) -> Resumed:
     """Resume the paused schedules of several views. Views without one are passed over."""
     return Resumed(resumed=await caller.control.resume(caller.project_id, body.view_ids or [], caller.user))
 

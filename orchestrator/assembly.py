@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from temporalio.client import Client
 
 from orchestrator.access import Access
+from orchestrator.activities.reconcile import Reconciliation
 from orchestrator.catalog.database import Database
 from orchestrator.control import Control
 from orchestrator.engines.duckdb import DuckDBEngine
@@ -15,9 +16,12 @@ from orchestrator.library import Library
 from orchestrator.secrets import Secrets
 from orchestrator.settings import Settings
 from orchestrator.sources import Sources
+from orchestrator.stores.base import SnapshotStore
+from orchestrator.stores.local import LocalStore
 from orchestrator.temporal.client import connect
 from orchestrator.temporal.executions import Executions
 from orchestrator.temporal.schedules import Schedules
+from orchestrator.versions import Versions
 
 
 @dataclass(frozen=True)
@@ -28,9 +32,13 @@ class Assembly:
     database: Database
     temporal: Client
     engine: DuckDBEngine
+    store: SnapshotStore
     library: Library
     sources: Sources
+    versions: Versions
     control: Control
+    schedules: Schedules
+    reconciliation: Reconciliation
     access: Access
     health: Health
 
@@ -45,21 +53,26 @@ async def assemble(settings: Settings, *, lazy: bool) -> AsyncIterator[Assembly]
     database = Database(settings.database_url)
     engine = DuckDBEngine(
         source_roots=settings.source_roots,
-        memory_limit=f"{settings.query_memory_mb}MiB",
-        threads=settings.query_threads,
+        limits=settings.limits,
+        worker_memory_mb=settings.worker_memory_mb,
         temp_dir=settings.data_dir / "tmp",
     )
     schedules, executions = Schedules(temporal), Executions(temporal)
-    library = Library(database, engine)
+    store = LocalStore(settings.data_dir)
+    library, versions = Library(database, engine), Versions(database)
     try:
         yield Assembly(
             settings=settings,
             database=database,
             temporal=temporal,
             engine=engine,
+            store=store,
             library=library,
             sources=Sources(database, engine, Secrets(settings.secret_key)),
-            control=Control(database, library, schedules, executions),
+            versions=versions,
+            control=Control(database, library, versions, schedules, executions),
+            schedules=schedules,
+            reconciliation=Reconciliation(database, store, schedules, executions, settings.retention),
             access=Access(database),
             health=Health(database, executions),
         )

@@ -3,15 +3,22 @@
 import base64
 import json
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from orchestrator.model.limits import Limits
+from orchestrator.model.snapshot import Retention
 
 PREFIX = "MATVIEW_"
 _KEY_BYTES = 32
+# What the Standard Webhooks specification allows.
+_WEBHOOK_KEY_BYTES = range(24, 65)
 
 
 class SettingsError(Exception):
@@ -52,11 +59,59 @@ class Settings(BaseSettings):
         ge=64,
         description="DuckDB's memory limit for each query, in MiB; it spills to the disk beyond",
     )
+    query_temp_disk_mb: int = Field(
+        default=65_536, ge=0, description="How much each query may spill to the disk, in MiB"
+    )
+    query_output_mb: int = Field(default=65_536, ge=1, description="How large the result of a query may be, in MiB")
+    worker_memory_mb: int = Field(
+        default_factory=lambda: _usable_memory_mb(),  # noqa: PLW0108 - it is defined below
+        ge=64,
+        validate_default=True,
+        description="What the memory limits of all queries that a worker runs at a time may add up to, in MiB; "
+        "further queries wait for their turn",
+    )
     query_timeout_seconds: float = Field(default=3600, gt=0, description="How long one query may run")
+    snapshots_kept: int = Field(default=10, ge=1, description="How many versions of a view are kept at most")
+    snapshots_kept_days: float = Field(default=30, gt=0, description="How old a version may become that is not current")
+    readers_grace_seconds: float = Field(
+        default=3600,
+        ge=0,
+        description="How long the files of a version stay after it was replaced, for those who still read it",
+    )
+    reconcile_seconds: float = Field(
+        default=600, ge=10, description="How often schedules, runs and files are held against what is wanted"
+    )
+    webhook_url: str | None = Field(
+        default=None, description="Where failures, recoveries and paused schedules are told; nowhere without it"
+    )
+    webhook_secret: str | None = Field(
+        default=None,
+        validate_default=True,
+        description="What notices to the webhook are signed with: whsec_ and 24 to 64 bytes in base64",
+    )
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="What is logged")
     ready_file: Path | None = Field(
         default=None, description="A file that the worker creates once it polls, for supervisors"
     )
+
+    @property
+    def limits(self) -> Limits:
+        """What one query may use, unless its project says otherwise."""
+        return Limits(
+            memory_mb=self.query_memory_mb,
+            threads=self.query_threads,
+            temp_disk_mb=self.query_temp_disk_mb,
+            output_mb=self.query_output_mb,
+        )
+
+    @property
+    def retention(self) -> Retention:
+        """Which versions are kept."""
+        return Retention(
+            count=self.snapshots_kept,
+            age=timedelta(days=self.snapshots_kept_days),
+            grace=timedelta(seconds=self.readers_grace_seconds),
+        )
 
     @property
     def query_timeout(self) -> timedelta:
@@ -81,6 +136,35 @@ class Settings(BaseSettings):
             if not valid:
                 raise ValueError("it must be 32 bytes in URL-safe base64")
         return key
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _is_http(cls, url: str | None) -> str | None:
+        if url is not None and not (re.match("https?://", url) and urlsplit(url).hostname):
+            raise ValueError("it must start with http:// or https:// and name a host")
+        return url
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _is_webhook_secret(cls, secret: str | None, info: ValidationInfo) -> str | None:
+        if "webhook_url" in info.data and (secret is None) != (info.data["webhook_url"] is None):
+            raise ValueError(f"it and {PREFIX}WEBHOOK_URL are needed together")
+        if secret is not None:
+            try:
+                key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+            except ValueError:
+                key = b""
+            if not secret.startswith("whsec_") or len(key) not in _WEBHOOK_KEY_BYTES:
+                raise ValueError("it must be whsec_ and then 24 to 64 bytes in base64")
+        return secret
+
+    @field_validator("worker_memory_mb")
+    @classmethod
+    def _holds_a_query(cls, worker_mb: int, info: ValidationInfo) -> int:
+        query_mb = info.data.get("query_memory_mb", 0)
+        if worker_mb < query_mb:
+            raise ValueError(f"it must be at least {PREFIX}QUERY_MEMORY_MB, which is {query_mb}")
+        return worker_mb
 
     @field_validator("source_roots", mode="before")
     @classmethod
@@ -112,7 +196,12 @@ def load_settings(**given: Any) -> Settings:  # noqa: ANN401 - values of any set
         raise SettingsError(f"{name}: {problem}") from None
 
 
-def _share_of_memory_mb() -> int:
-    """A query's share of six tenths of the machine, when as many run at a time as there are processors."""
+def _usable_memory_mb() -> int:
+    """Six tenths of the machine, in MiB."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-    return max(256, int(total * 0.6) // (os.cpu_count() or 1))
+    return max(256, int(total * 0.6))
+
+
+def _share_of_memory_mb() -> int:
+    """A query's share of that, when as many run at a time as there are processors."""
+    return max(256, _usable_memory_mb() // (os.cpu_count() or 1))

@@ -2,31 +2,40 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
+import httpx
 from temporalio.client import Client
 from temporalio.worker import Worker, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 from temporalio.workflow import SandboxImportNotificationPolicy
 
 from orchestrator.activities.materialize import Materialization
+from orchestrator.activities.notify import Notifications
+from orchestrator.activities.policy import FailurePolicy
+from orchestrator.activities.reconcile import Reconciliation
 from orchestrator.assembly import assemble
 from orchestrator.model.errors import TemporalUnavailable
 from orchestrator.settings import Settings
-from orchestrator.stores.local import LocalStore
 from orchestrator.temporal import contract
 from orchestrator.temporal.interceptors import ErrorInterceptor
+from orchestrator.temporal.upkeep import reconcile_now, reconcile_regularly
+from orchestrator.workflows.deliver_notice import DeliverNotice
 from orchestrator.workflows.materialize import MaterializeSavedQuery
+from orchestrator.workflows.reconcile import Reconcile
 from orchestrator.workflows.scheduled_tick import ScheduledTick
 
 logger = logging.getLogger(__name__)
 
-WORKFLOWS = [MaterializeSavedQuery, ScheduledTick]
+WORKFLOWS = [MaterializeSavedQuery, Reconcile, ScheduledTick, DeliverNotice]
 
 # A cancel reaches a query through its heartbeats where the server does not push it: this is how stale they may be.
 _HEARTBEAT_THROTTLE = timedelta(milliseconds=200)
 # What a killed worker had in its cache is given to another one after this; the SDK's default is ten seconds.
 _STICKY_TIMEOUT = timedelta(seconds=2)
+_DELIVERIES_AT_ONCE = 10
 
 
 def workflow_runner() -> WorkflowRunner:
@@ -63,6 +72,35 @@ def build_worker(client: Client, materialization: Materialization, *, max_concur
     )
 
 
+def build_upkeep_worker(client: Client, reconciliation: Reconciliation) -> Worker:
+    """A worker for the reconciler's activity."""
+    return Worker(
+        client,
+        task_queue=contract.UPKEEP_QUEUE,
+        activities=[reconciliation.reconcile],
+        interceptors=[ErrorInterceptor()],
+        max_concurrent_activities=1,
+    )
+
+
+@asynccontextmanager
+async def delivering(client: Client, url: str | None, secret: str | None) -> AsyncIterator[None]:
+    """Deliver notices meanwhile, if there is a webhook; without one they wait until they are given up."""
+    if url is None or secret is None:
+        yield
+        return
+    async with httpx.AsyncClient() as http:
+        deliverer = Worker(
+            client,
+            task_queue=contract.NOTICE_QUEUE,
+            activities=[Notifications(http=http, url=url, secret=secret).deliver_notice],
+            interceptors=[ErrorInterceptor()],
+            max_concurrent_activities=_DELIVERIES_AT_ONCE,
+        )
+        async with deliverer:
+            yield
+
+
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     """Work until `stop` is set. Waits for a Temporal server that is not there yet.
 
@@ -82,11 +120,16 @@ async def _work(settings: Settings, stop: asyncio.Event) -> None:
         materialization = Materialization(
             database=parts.database,
             engine=parts.engine,
-            store=LocalStore(settings.data_dir),
+            store=parts.store,
+            limits=settings.limits,
             query_timeout=settings.query_timeout,
+            policy=FailurePolicy(parts.database, parts.schedules, notifies=settings.webhook_url is not None),
         )
         worker = build_worker(parts.temporal, materialization, max_concurrent_queries=settings.max_concurrent_queries)
-        async with worker:
+        upkeep = build_upkeep_worker(parts.temporal, parts.reconciliation)
+        async with delivering(parts.temporal, settings.webhook_url, settings.webhook_secret), worker, upkeep:
+            await reconcile_regularly(parts.temporal, timedelta(seconds=settings.reconcile_seconds))
+            await reconcile_now(parts.temporal)
             logger.info("polling the task queue %s of namespace %s", contract.TASK_QUEUE, parts.temporal.namespace)
             if settings.ready_file is not None:
                 settings.ready_file.touch()

@@ -1,5 +1,6 @@
 """Settings: a wrong or missing one stops the process at start, with one line that names it."""
 
+import base64
 import os
 import subprocess
 import sys
@@ -8,6 +9,9 @@ from pathlib import Path
 import pytest
 
 GOOD = {"MATVIEW_DATABASE_URL": "postgresql://u:p@localhost/d", "MATVIEW_DATA_DIR": "/tmp/data"}  # noqa: S108
+
+WEBHOOK_SECRET = "whsec_" + base64.b64encode(bytes(24)).decode()
+TOGETHER = "it and MATVIEW_WEBHOOK_URL are needed together"
 
 
 def start(role: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -33,6 +37,22 @@ def start(role: str, folder: Path, environment: dict[str, str]) -> subprocess.Co
         ({"MATVIEW_API_PORT": "http"}, "error: MATVIEW_API_PORT: "),
         ({"MATVIEW_SOURCE_ROOTS": "/data"}, "error: MATVIEW_SOURCE_ROOTS: "),
         ({"MATVIEW_QUERY_TIMEOUT_SECONDS": "0"}, "error: MATVIEW_QUERY_TIMEOUT_SECONDS: "),
+        (
+            {"MATVIEW_QUERY_MEMORY_MB": "200", "MATVIEW_WORKER_MEMORY_MB": "100"},
+            "error: MATVIEW_WORKER_MEMORY_MB: it must be at least MATVIEW_QUERY_MEMORY_MB, which is 200",
+        ),
+        ({"MATVIEW_WEBHOOK_URL": "ftp://x"}, "error: MATVIEW_WEBHOOK_URL: it must start with http:// or https://"),
+        ({"MATVIEW_WEBHOOK_URL": "https://"}, "error: MATVIEW_WEBHOOK_URL: it must start with http:// or https://"),
+        ({"MATVIEW_WEBHOOK_URL": "https://x"}, f"error: MATVIEW_WEBHOOK_SECRET: {TOGETHER}"),
+        ({"MATVIEW_WEBHOOK_SECRET": WEBHOOK_SECRET}, f"error: MATVIEW_WEBHOOK_SECRET: {TOGETHER}"),
+        (
+            {"MATVIEW_WEBHOOK_URL": "https://x", "MATVIEW_WEBHOOK_SECRET": "whsec_c2hvcnQ="},
+            "error: MATVIEW_WEBHOOK_SECRET: it must be whsec_ and then 24 to 64 bytes in base64",
+        ),
+        (
+            {"MATVIEW_WEBHOOK_URL": "https://x", "MATVIEW_WEBHOOK_SECRET": WEBHOOK_SECRET.removeprefix("whsec_")},
+            "error: MATVIEW_WEBHOOK_SECRET: it must be whsec_ and then 24 to 64 bytes in base64",
+        ),
     ],
 )
 def test_a_wrong_setting_stops_the_process_with_one_line_that_names_it(

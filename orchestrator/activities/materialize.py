@@ -15,7 +15,8 @@ from uuid import UUID
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from orchestrator.catalog import plans, runs, saved_queries
+from orchestrator.activities.policy import FailurePolicy
+from orchestrator.catalog import failures, keys, plans, runs, saved_queries, snapshots
 from orchestrator.catalog.database import Database
 from orchestrator.engines.base import Engine, Written
 from orchestrator.model.base import now
@@ -28,8 +29,10 @@ from orchestrator.model.errors import (
     RunSuperseded,
     StoreUnavailable,
 )
-from orchestrator.model.run import Closing, Progress, RunOutcome, RunPlan, RunRequest, RunStatus
-from orchestrator.model.snapshot import Snapshot, location_of, snapshot_id
+from orchestrator.model.limits import Limits
+from orchestrator.model.notice import Closed, Published
+from orchestrator.model.run import Closing, Progress, RunPlan, RunRequest, RunStatus
+from orchestrator.model.snapshot import Manifest, Snapshot, location_of, snapshot_id
 from orchestrator.stores.base import SnapshotStore
 from orchestrator.temporal import contract
 
@@ -49,7 +52,9 @@ class Materialization:
     database: Database
     engine: Engine
     store: SnapshotStore
+    limits: Limits
     query_timeout: timedelta
+    policy: FailurePolicy
 
     @activity.defn(name=contract.BEGIN_RUN)
     async def begin_run(self, request: RunRequest) -> RunPlan:
@@ -69,6 +74,9 @@ class Materialization:
                 raise RunSuperseded
             await runs.end_others(tx, view.id, run.id)
             await runs.set_revision(tx, run.id, view.revision.id)
+            relations = await plans.relations(tx, view.id)
+            await snapshots.lease(tx, run.id, [r.snapshot_id for r in relations if r.kind == "snapshot"])
+            limits = await keys.limits_of(tx, view.project_id)
             plan = RunPlan(
                 run_id=run.id,
                 project_id=view.project_id,
@@ -76,8 +84,9 @@ class Materialization:
                 revision_id=view.revision.id,
                 name=view.name,
                 sql=view.revision.sql,
-                relations=await plans.relations(tx, view.id),
-                timeout_seconds=self.query_timeout.total_seconds(),
+                relations=relations,
+                timeout_seconds=limits.timeout_seconds or self.query_timeout.total_seconds(),
+                limits=limits.over(self.limits),
             )
         if len(plan.model_dump_json().encode()) > _LARGEST_PLAN_BYTES:
             raise PlanTooLarge
@@ -99,7 +108,9 @@ class Materialization:
             async with _heartbeating() as progress:
                 target = await self.store.stage(location)
                 written = await self.engine.write(plan, self.store.locate, target, progress.tell)
-                await self.store.seal(location, written.files)
+                files = await self.store.measure(location, written.files)
+                snapshot = _snapshot(plan, attempt, location, written.model_copy(update={"files": files}))
+                await self.store.seal(location, files, _manifest(plan, snapshot))
         except BaseException as error:
             # A failed attempt's files serve nobody, whatever ended it. Shielded, as a cancel may come twice.
             await asyncio.shield(self._discard(location))
@@ -112,19 +123,21 @@ class Materialization:
                     next_retry_delay=timedelta(milliseconds=1),
                 ) from error
             raise
-        return _snapshot(plan, attempt, location, written)
+        return snapshot
 
     @activity.defn(name=contract.PUBLISH)
-    async def publish(self, snapshot: Snapshot) -> None:
+    async def publish(self, snapshot: Snapshot) -> Published:
         """Make the snapshot the view's current one and complete the run, in one transaction.
 
         Raises RunSuperseded if it may not.
         """
         async with self.database.begin() as tx:
             await runs.publish(tx, snapshot)
+            standing = await failures.standing(tx, snapshot.run_id)
+        return Published(notices=await self.policy.apply(standing))
 
     @activity.defn(name=contract.CLOSE_RUN)
-    async def close_run(self, closing: Closing) -> RunOutcome:
+    async def close_run(self, closing: Closing) -> Closed:
         """End a run that published nothing, remove what it wrote, and return how it stands now.
 
         That may be Completed: the server can lose the answer of `publish` to a cancel that comes at the same moment,
@@ -133,14 +146,18 @@ class Materialization:
         async with self.database.begin() as tx:
             project_id = await saved_queries.project_of(tx, closing.request.saved_query_id)
             if project_id is None:
-                return RunOutcome(status=closing.status)  # there never was such a view to record the run with
-            run = await runs.open_run(tx, closing.request, *_workflow())
-            if run.status is RunStatus.COMPLETED:
-                return RunOutcome(status=run.status, rows=run.rows, bytes=run.bytes, snapshot_id=run.snapshot_id)
-            await runs.close(tx, run.id, closing.status, closing.error, closing.error_code)
-        for attempt in range(1, run.attempt + 1):
-            await self._discard(location_of(project_id, run.saved_query_id, run.id, attempt))
-        return RunOutcome(status=closing.status)
+                return Closed(status=closing.status)  # there never was such a view to record the run with
+            run_id = (await runs.open_run(tx, closing.request, *_workflow())).id
+            await runs.close(tx, run_id, closing.status, closing.error, closing.error_code)
+            standing = await failures.standing(tx, run_id)
+        run = standing.run
+        if run.status is not RunStatus.COMPLETED:
+            for attempt in range(1, run.attempt + 1):
+                await self._discard(location_of(project_id, run.saved_query_id, run.id, attempt))
+        notices = await self.policy.apply(standing)
+        if run.status is not RunStatus.COMPLETED:
+            return Closed(status=closing.status, notices=notices)
+        return Closed(status=run.status, rows=run.rows, bytes=run.bytes, snapshot_id=run.snapshot_id, notices=notices)
 
     async def _discard(self, location: str) -> None:
         """Remove what an attempt wrote. Nobody can see it, so a store that fails keeps nothing else from going on."""
@@ -178,6 +195,11 @@ def _snapshot(plan: RunPlan, attempt: int, location: str, written: Written) -> S
         engine_version=written.engine_version,
         created_at=now(),
     )
+
+
+def _manifest(plan: RunPlan, snapshot: Snapshot) -> bytes:
+    manifest = Manifest(project_id=plan.project_id, name=plan.name, sql=plan.sql, snapshot=snapshot)
+    return manifest.model_dump_json(indent=2).encode() + b"\n"
 
 
 class _Progress:

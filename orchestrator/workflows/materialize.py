@@ -1,20 +1,28 @@
 """A run of a view: begin, write, publish, or close."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, TypedDict, TypeVar
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
-from temporalio.workflow import ActivityCancellationType
+from temporalio.common import RetryPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    WorkflowAlreadyStartedError,
+    is_cancelled_exception,
+)
+from temporalio.workflow import ActivityCancellationType, ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
     from orchestrator.activities.materialize import Materialization
+    from orchestrator.model.notice import Closed, Notice, Published
     from orchestrator.model.run import Closing, RunOutcome, RunPlan, RunRequest, RunStatus
     from orchestrator.model.snapshot import Snapshot
     from orchestrator.temporal import contract
+    from orchestrator.workflows.deliver_notice import DeliverNotice
 
 T = TypeVar("T")
 
@@ -53,17 +61,20 @@ class MaterializeSavedQuery:
         try:
             plan = await _begin(request)
             snapshot = await _write(plan)
-            await _uninterrupted(_publish(snapshot))
+            published = await _uninterrupted(_publish(snapshot))
         except (Exception, asyncio.CancelledError) as error:
             closing = _closing(request, error)
-            outcome = await _uninterrupted(_close(closing))
-            if outcome.status is RunStatus.COMPLETED:
-                return outcome
+            closed = await _uninterrupted(_close(closing))
+            await _uninterrupted(_tell(closed.notices))
+            if closed.status is RunStatus.COMPLETED:
+                return closed
             if closing.status is RunStatus.CANCELLED:
                 raise asyncio.CancelledError from error
             raise ApplicationError(
                 closing.error or "The run failed.", type=closing.error_code, non_retryable=True
             ) from error
+        # What an older release published, a replay finds without a word on it.
+        await _uninterrupted(_tell(published.notices if published else ()))
         return RunOutcome(status=RunStatus.COMPLETED, rows=snapshot.rows, bytes=snapshot.bytes, snapshot_id=snapshot.id)
 
 
@@ -84,12 +95,26 @@ async def _write(plan: RunPlan) -> Snapshot:
     )
 
 
-async def _publish(snapshot: Snapshot) -> None:
-    await workflow.execute_local_activity_method(Materialization.publish, snapshot, **BOOKKEEPING)
+async def _publish(snapshot: Snapshot) -> Published | None:
+    return await workflow.execute_local_activity_method(Materialization.publish, snapshot, **BOOKKEEPING)
 
 
-async def _close(closing: Closing) -> RunOutcome:
+async def _close(closing: Closing) -> Closed:
     return await workflow.execute_local_activity_method(Materialization.close_run, closing, **BOOKKEEPING)
+
+
+async def _tell(notices: Iterable[Notice]) -> None:
+    """Start the delivery of each notice, which lives on by itself: the run does not wait for a webhook."""
+    for notice in notices:
+        with suppress(WorkflowAlreadyStartedError):
+            await workflow.start_child_workflow(
+                DeliverNotice.run,
+                notice,
+                id=contract.notice_workflow_id(notice.data.run_id, notice.type),
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                parent_close_policy=ParentClosePolicy.ABANDON,
+                static_summary=f"{notice.type}: {notice.data.view_name}",
+            )
 
 
 async def _uninterrupted(step: Coroutine[Any, Any, T]) -> T:

@@ -214,8 +214,9 @@ async def test_every_path_answers_with_and_without_its_slash_and_under_both_base
 
 async def test_a_wrong_page_is_refused(tenant: Tenant) -> None:
     await tenant.create_view("v", "SELECT 1 AS n")
-    assert (await tenant.error("GET", VIEWS + "?page=2", status=404))["detail"] == "Invalid page."
-    for query in ("page=0", "page=x", "page_size=0", "page_size=1001", "page=99999999999999999999"):
+    for page in (2, 10**12, 10**30):
+        assert (await tenant.error("GET", f"{VIEWS}?page={page}", status=404))["detail"] == "Invalid page."
+    for query in ("page=0", "page=x", "page_size=0", "page_size=1001"):
         await tenant.error("GET", f"{VIEWS}?{query}", status=400)
 
 

@@ -14,6 +14,8 @@ from orchestrator.temporal import contract
 from orchestrator.temporal.client import connect
 from orchestrator.temporal.executions import Executions
 from orchestrator.temporal.schedules import Schedules
+from tests.contract.support import temporal_of
+from tests.schedules import Operator, a_flaky_view
 from tests.support import ENDLESS, Tenant, a_tenant, dev_stack, until, write_parquet
 
 
@@ -106,6 +108,26 @@ async def test_while_temporal_is_away_nothing_is_half_done_and_reading_still_wor
         assert (await until(lambda: _materialize(tenant, plain["id"]), "Temporal to be back"))["is_materialized"]
         await tenant.ended(plain["id"])
         assert (await tenant.view(new["id"]))["status"] is None
+
+
+async def test_an_edit_while_temporal_is_away_is_saved_and_the_next_success_lifts_the_pause(
+    own_stack: DevStack, sources: Path
+) -> None:
+    async with a_tenant(own_stack) as tenant:
+        flaky = await a_flaky_view(tenant, sources)
+        await Operator(await temporal_of(own_stack)).tick(flaky.view_id, 5)
+        assert await flaky.is_paused()
+        await own_stack.stop("temporal")
+        change = {"query": {"query": "SELECT 1 AS a"}, "soft_update": True}
+        edited = await tenant.call("PATCH", f"/warehouse_saved_queries/{flaky.view_id}/", change)
+        assert edited["query"] == change["query"]
+
+        await own_stack.start("temporal")
+        # The schedule comes back as it was: the edit could not be told.
+        assert await until(flaky.is_paused, "Temporal to be back")
+        await tenant.act(flaky.view_id, "run")
+        assert (await tenant.ended(flaky.view_id, 7))["status"] == "Completed"
+        assert not await flaky.is_paused()
 
 
 async def _materialize(tenant: Tenant, view_id: str) -> dict[str, object] | None:

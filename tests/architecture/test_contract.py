@@ -6,7 +6,9 @@ from uuid import UUID
 from temporalio import activity, workflow
 
 from orchestrator.activities.materialize import Materialization
+from orchestrator.activities.notify import Notifications
 from orchestrator.temporal import contract
+from orchestrator.workflows.deliver_notice import DeliverNotice
 from orchestrator.workflows.materialize import MaterializeSavedQuery
 from orchestrator.workflows.scheduled_tick import ScheduledTick
 
@@ -16,6 +18,7 @@ VIEW = UUID("12345678-1234-5678-1234-567812345678")
 def test_workflow_types_are_named_as_the_contract_says() -> None:
     assert workflow._Definition.must_from_class(MaterializeSavedQuery).name == contract.MATERIALIZE
     assert workflow._Definition.must_from_class(ScheduledTick).name == contract.SCHEDULED_TICK
+    assert workflow._Definition.must_from_class(DeliverNotice).name == contract.DELIVER_NOTICE_WORKFLOW
 
 
 def test_activities_are_named_as_the_contract_says() -> None:
@@ -24,6 +27,7 @@ def test_activities_are_named_as_the_contract_says() -> None:
         contract.WRITE_SNAPSHOT: Materialization.write_snapshot,
         contract.PUBLISH: Materialization.publish,
         contract.CLOSE_RUN: Materialization.close_run,
+        contract.DELIVER_NOTICE: Notifications.deliver_notice,
     }
     for name, function in named.items():
         assert activity._Definition.must_from_callable(function).name == name
@@ -34,6 +38,9 @@ def test_the_names_in_temporals_storage_do_not_change() -> None:
     assert contract.TASK_QUEUE == "matview"
     assert contract.MATERIALIZE == "MaterializeSavedQuery"
     assert contract.SCHEDULED_TICK == "ScheduledTick"
+    assert contract.NOTICE_QUEUE == "matview-notices"
+    assert contract.DELIVER_NOTICE_WORKFLOW == "DeliverNotice"
+    assert contract.notice_workflow_id(VIEW, "run.failed") == f"notify/{VIEW}/run.failed"
     assert contract.run_workflow_id(VIEW) == f"materialize/{VIEW}"
     assert contract.schedule_id(VIEW) == f"materialize/{VIEW}"
     assert contract.tick_workflow_id(VIEW) == f"tick/{VIEW}"

@@ -1,17 +1,20 @@
-"""Record the histories that `test_replay.py` replays, from real runs on a stack of their own."""
+"""Record the histories that `test_replay.py` replays and that are not there yet, from real runs on their own stacks."""
 
 import asyncio
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowFailureError
 
 from orchestrator.temporal import contract
 from tests.acceptance.test_failures import LONG
+from tests.receiver import SECRET, Receiver
 from tests.support import ENDLESS, Tenant, a_tenant, dev_stack, until
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -26,6 +29,12 @@ async def main() -> None:
             client = await Client.connect(stack.info["temporal_address"])
             recorder = Recorder(tenant, client)
             await recorder.record(lambda: stack.kill("worker"))
+        receiver = Receiver()
+        receiver.open()
+        os.environ |= {"MATVIEW_WEBHOOK_URL": receiver.url, "MATVIEW_WEBHOOK_SECRET": SECRET}
+        async with dev_stack(folder / "notifying") as stack, a_tenant(stack) as tenant:
+            client = await Client.connect(stack.info["temporal_address"])
+            await Recorder(tenant, client).record_notices(receiver)
     finally:
         shutil.rmtree(folder)
 
@@ -52,6 +61,37 @@ class Recorder:
         kill_worker()
         await self._tenant.ended(retried["id"])
         await self._save("run-retried", contract.run_workflow_id(UUID(retried["id"])))
+
+    async def record_notices(self, receiver: Receiver) -> None:
+        """Those of runs that a webhook is told of, and of the telling."""
+        tenant, view_id = self._tenant, (await self._tenant.create_view("v", "SELECT error('always') AS n"))["id"]
+        await tenant.act(view_id, "materialize")
+        await self._told(view_id, 1, "run-failed-told", "run.failed", "notice-delivered")
+        await self._edit(view_id, "SELECT 1 AS n")
+        receiver.answer(500)
+        await tenant.act(view_id, "run")
+        await self._told(view_id, 2, "run-recovered-told", "run.recovered", "notice-retried")
+        await self._edit(view_id, "SELECT error('again') AS n")
+        receiver.answer(410)
+        await tenant.act(view_id, "run")
+        await self._told(view_id, 3, None, "run.failed", "notice-refused")
+
+    async def _edit(self, view_id: str, sql: str) -> None:
+        change = {"query": {"query": sql}, "soft_update": True}
+        await self._tenant.call("PATCH", f"/warehouse_saved_queries/{view_id}/", change)
+
+    async def _told(self, view_id: str, runs: int, name: str | None, event: str, notice: str) -> None:
+        """Save how the newest run ended, and how it was told."""
+        run = await self._tenant.ended(view_id, runs)
+        for history, workflow_id in (
+            (name, contract.run_workflow_id(UUID(view_id))),
+            (notice, contract.notice_workflow_id(run["id"], event)),
+        ):
+            handle = self._client.get_workflow_handle(workflow_id)
+            with suppress(WorkflowFailureError):
+                await handle.result()
+            if history is not None:
+                await self._save(history, workflow_id)
 
     async def _cancelled(self) -> None:
         tenant = self._tenant
@@ -113,9 +153,13 @@ class Recorder:
         return max(await self._ticks(view_id))
 
     async def _save(self, name: str, workflow_id: str) -> None:
+        """Save a history that is new. One that is there was made by the code of its day and has to stay so."""
+        path = HISTORIES / f"{name}.json"
+        if path.exists():
+            return
         history = await self._client.get_workflow_handle(workflow_id).fetch_history()
         cleaned = without_traces(json.loads(history.to_json()))
-        (HISTORIES / f"{name}.json").write_text(json.dumps(cleaned, indent=1) + "\n")
+        path.write_text(json.dumps(cleaned, indent=1) + "\n")
 
 
 def without_traces(recorded: object) -> object:

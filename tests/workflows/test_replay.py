@@ -1,7 +1,8 @@
 """Recorded histories, replayed: code that is released must go on with runs that an earlier release began.
 
-`python -m tests.workflows.record` records them anew. Do that to add a history; a history that no longer replays means
-that the workflow's code has to be changed another way (with `workflow.patched`), not that it is recorded again.
+`python -m tests.workflows.record` records those that are not there yet. Do that to add a history; a history that no
+longer replays means that the workflow's code has to be changed another way (with `workflow.patched`), not that it is
+recorded again.
 """
 
 from pathlib import Path
@@ -28,6 +29,11 @@ def test_there_is_a_history_of_every_way_in_which_a_run_ends() -> None:
         "tick-skipped",
         "tick-run-cancelled",
         "tick-cancelled",
+        "run-failed-told",
+        "run-recovered-told",
+        "notice-delivered",
+        "notice-retried",
+        "notice-refused",
     }
 
 

@@ -1,0 +1,35 @@
+"""The delivery of one notice, which takes as long as the webhook is away, up to a day, and delays no run."""
+
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+with workflow.unsafe.imports_passed_through():
+    from orchestrator.activities.notify import Notifications
+    from orchestrator.model.notice import Notice
+    from orchestrator.temporal import contract
+
+# News of a view is of no use after that.
+_GIVEN_UP_AFTER = timedelta(days=1)
+# Somewhat longer than the activity itself waits for an answer.
+_ONE_TRY = timedelta(seconds=20)
+_RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=15))
+
+
+@workflow.defn(name=contract.DELIVER_NOTICE_WORKFLOW, failure_exception_types=[Exception])
+class DeliverNotice:
+    """Sends a notice until it is taken or refused."""
+
+    @workflow.run
+    async def run(self, notice: Notice) -> None:
+        """Return when it was delivered; fail when it was refused, or could not be delivered for a day."""
+        await workflow.execute_activity_method(
+            Notifications.deliver_notice,
+            notice,
+            task_queue=contract.NOTICE_QUEUE,
+            schedule_to_close_timeout=_GIVEN_UP_AFTER,
+            start_to_close_timeout=_ONE_TRY,
+            retry_policy=_RETRIES,
+            summary=f"{notice.type}: {notice.data.view_name}",
+        )

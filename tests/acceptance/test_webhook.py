@@ -1,0 +1,210 @@
+"""What a webhook is told, that it is told once, and that a run never waits for it."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.service import RPCError
+
+from orchestrator.devstack.stack import DevStack
+from orchestrator.temporal import contract
+from tests.contract.support import temporal_of
+from tests.receiver import SECRET, Receiver
+from tests.schedules import Flaky, Operator, a_flaky_view
+from tests.support import Tenant, a_tenant, dev_stack, until
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    receiver = Receiver()
+    receiver.open()
+    yield receiver
+    receiver.close()
+
+
+@pytest.fixture(scope="module")
+async def notifying(session_folder: Path, sources: Path, receiver: Receiver) -> AsyncIterator[DevStack]:
+    """A stack that has a webhook, and one place for a query."""
+    async with AsyncExitStack() as exits:
+        with pytest.MonkeyPatch.context() as patch:  # no longer than it needs: other stacks have no webhook
+            patch.setenv("MATVIEW_WEBHOOK_URL", receiver.url)
+            patch.setenv("MATVIEW_WEBHOOK_SECRET", SECRET)
+            patch.setenv("MATVIEW_MAX_CONCURRENT_QUERIES", "1")
+            stack = await exits.enter_async_context(dev_stack(session_folder / "notifying", sources))
+        yield stack
+
+
+@pytest.fixture
+async def flaky(notifying: DevStack, sources: Path) -> AsyncIterator[Flaky]:
+    async with a_tenant(notifying) as tenant:
+        yield await a_flaky_view(tenant, sources)
+
+
+@pytest.fixture
+async def operator(notifying: DevStack) -> Operator:
+    return Operator(await temporal_of(notifying))
+
+
+async def taken(receiver: Receiver, view_id: str, count: int) -> list[str]:
+    """The types of what was taken, once there are that many of them."""
+
+    async def ask() -> list[str] | None:
+        found = receiver.taken(view_id)
+        return found if len(found) >= count else None
+
+    return await until(ask, f"{count} notice(s)")
+
+
+async def test_the_first_failure_and_the_recovery_are_told_once_each_and_signed(
+    flaky: Flaky, receiver: Receiver
+) -> None:
+    failed = [await flaky.run(), await flaky.run()][0]
+    flaky.mend()
+    completed = [await flaky.run(), await flaky.run()][0]
+    flaky.break_()
+    await flaky.run()
+
+    assert await taken(receiver, flaky.view_id, 3) == ["run.failed", "run.recovered", "run.failed"]
+    first, second, third = receiver.about(flaky.view_id)
+    assert all(one.is_signed for one in (first, second, third))
+    assert len({one.headers["webhook-id"] for one in (first, second, third)}) == 3
+    assert all("." not in one.headers["webhook-id"] for one in (first, second, third))
+    assert first.headers["content-type"] == "application/json"
+    assert first.json == {
+        "type": "run.failed",
+        "timestamp": first.json["timestamp"],
+        "data": {
+            "project_id": flaky.tenant.project_id,
+            "view_id": flaky.view_id,
+            "view_name": "v",
+            "run_id": failed["id"],
+            "status": "Failed",
+            "trigger": "api",
+            "workflow_id": f"materialize/{flaky.view_id}",
+            "error": failed["error"],
+            "error_code": "input_missing",
+            "consecutive_failures": None,
+        },
+    }
+    assert datetime.fromisoformat(first.json["timestamp"]) == datetime.fromisoformat(failed["finished_at"])
+    assert (second.json["data"]["run_id"], second.json["data"]["status"]) == (completed["id"], "Completed")
+    assert (second.json["data"]["error"], second.json["data"]["error_code"]) == (None, None)
+
+
+async def test_a_view_that_never_worked_is_told_of_and_a_cancelled_run_changes_nothing(
+    notifying: DevStack, receiver: Receiver
+) -> None:
+    async with a_tenant(notifying) as tenant:
+        view = await tenant.materialized("v", "SELECT error('always') AS n")
+        assert await taken(receiver, view["id"], 1) == ["run.failed"]
+        good = await tenant.materialized("good", "SELECT 1 AS n")
+        assert good["status"] == "Completed"
+        await tenant.act(view["id"], "run")
+        await tenant.ended(view["id"], 2)
+        await tenant.act(view["id"], "run")
+        await tenant.ended(view["id"], 3)
+        assert receiver.taken(view["id"]) == ["run.failed"]
+        assert receiver.about(good["id"]) == [], "a first success is no news"
+
+
+async def test_a_pause_by_the_failure_policy_is_told(flaky: Flaky, receiver: Receiver, operator: Operator) -> None:
+    await operator.tick(flaky.view_id, 6)
+    assert await taken(receiver, flaky.view_id, 2) == ["run.failed", "schedule.paused"]
+    data = receiver.about(flaky.view_id)[1].json["data"]
+    assert (data["consecutive_failures"], data["trigger"], data["status"]) == (5, "schedule", "Failed")
+    runs = await flaky.tenant.history(flaky.view_id)
+    assert data["run_id"] == runs[1]["id"], "the fifth, and not the sixth"
+
+
+async def test_a_notice_is_sent_until_it_is_taken(flaky: Flaky, receiver: Receiver) -> None:
+    receiver.answer(500, 429)
+    await flaky.run()
+    assert await taken(receiver, flaky.view_id, 1) == ["run.failed"]
+    tries = receiver.about(flaky.view_id)
+    assert [one.answered for one in tries] == [500, 429, 204]
+    assert len({one.headers["webhook-id"] for one in tries}) == 1, "a receiver can tell that it is the same"
+    assert len({one.body for one in tries}) == 1
+    assert all(one.is_signed for one in tries)
+    sent = [int(one.headers["webhook-timestamp"]) for one in tries]
+    assert sent == sorted(set(sent)), "each is stamped when it is sent"
+
+
+async def test_runs_do_not_wait_for_a_webhook_that_refuses_connections(flaky: Flaky, receiver: Receiver) -> None:
+    receiver.close()
+    try:
+        assert (await flaky.run())["status"] == "Failed"
+        flaky.mend()
+        assert (await flaky.run())["status"] == "Completed"
+        assert receiver.about(flaky.view_id) == []
+    finally:
+        receiver.open()
+    assert sorted(await taken(receiver, flaky.view_id, 2)) == ["run.failed", "run.recovered"]
+
+
+async def test_a_webhook_that_hangs_does_not_take_the_place_of_a_query(flaky: Flaky, receiver: Receiver) -> None:
+    async def arrived() -> bool:
+        return bool(receiver.about(flaky.view_id))
+
+    receiver.may_answer.clear()
+    try:
+        assert (await flaky.run())["status"] == "Failed"
+        await until(arrived, "the notice to arrive")
+        flaky.mend()
+        assert (await flaky.run())["status"] == "Completed", "there is one place, and the webhook is not in it"
+        assert [one.json["type"] for one in receiver.about(flaky.view_id)].count("run.failed") == 1
+    finally:
+        receiver.may_answer.set()
+    await taken(receiver, flaky.view_id, 2)
+
+
+@pytest.mark.parametrize("status", [302, 400, 410])
+async def test_a_notice_that_is_refused_is_not_sent_again(
+    status: int, flaky: Flaky, receiver: Receiver, operator: Operator
+) -> None:
+    receiver.answer(status)
+    run = await flaky.run()
+    delivery = operator.temporal.get_workflow_handle(contract.notice_workflow_id(run["id"], "run.failed"))
+    with pytest.raises(WorkflowFailureError) as failure:
+        await asyncio.wait_for(delivery.result(), timeout=60)
+    assert isinstance(failure.value.cause, ActivityError)
+    refused = failure.value.cause.cause
+    assert isinstance(refused, ApplicationError)
+    assert (refused.type, refused.message) == ("webhook_refused", f"The webhook answered {status}.")
+    assert len(receiver.about(flaky.view_id)) == 1
+
+
+async def test_a_delivery_is_a_workflow_that_outlives_its_run_and_names_no_secret(
+    flaky: Flaky, receiver: Receiver, operator: Operator
+) -> None:
+    receiver.close()
+    try:
+        run = await flaky.run()
+        delivery = operator.temporal.get_workflow_handle(contract.notice_workflow_id(run["id"], "run.failed"))
+
+        async def tried() -> str | None:
+            pending = (await delivery.describe()).raw_description.pending_activities
+            return pending[0].last_failure.message if pending and pending[0].attempt > 1 else None
+
+        assert re.fullmatch(r"The webhook cannot be reached \(\w+\)\.", await until(tried, "a second try"))
+        assert (await delivery.describe()).status is WorkflowExecutionStatus.RUNNING
+        assert (await flaky.show())["status"] == "Failed"
+    finally:
+        receiver.open()
+    await delivery.result()
+    history = (await delivery.fetch_history()).to_json()
+    assert "hidden" not in history, "the token of the URL"
+    assert SECRET not in history
+
+
+async def test_without_a_webhook_nothing_is_sent(stack: DevStack, tenant: Tenant) -> None:
+    view = await tenant.materialized("v", "SELECT error('always') AS n")
+    (run,) = await tenant.history(view["id"])
+    delivery = (await temporal_of(stack)).get_workflow_handle(contract.notice_workflow_id(run["id"], "run.failed"))
+    with pytest.raises(RPCError, match="not found"):
+        await delivery.describe()

@@ -1,0 +1,114 @@
+"""The failure policy as a worker calls it, who may have to call it again after a lost answer."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from orchestrator.activities.policy import FailurePolicy
+from orchestrator.catalog import failures
+from orchestrator.catalog.database import Database
+from orchestrator.catalog.failures import Standing
+from orchestrator.devstack.stack import DevStack
+from orchestrator.model.errors import TemporalUnavailable
+from orchestrator.model.notice import NoticeType
+from orchestrator.model.run import RunStatus
+from orchestrator.temporal.client import connect
+from orchestrator.temporal.schedules import Schedules
+from tests.contract.support import temporal_of
+from tests.schedules import Flaky, Operator, a_flaky_view
+from tests.support import Tenant
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A policy, and the catalog that it is applied to."""
+
+    policy: FailurePolicy
+
+    async def standing(self, run_id: str) -> Standing:
+        async with self.policy.database.begin() as tx:
+            return await failures.standing(tx, UUID(run_id))
+
+    async def apply(self, run_id: str) -> list[NoticeType]:
+        return [notice.type for notice in await self.policy.apply(await self.standing(run_id))]
+
+
+@pytest.fixture
+async def worker(stack: DevStack) -> AsyncIterator[Worker]:
+    """A worker that has a webhook. The one of the stack has none, and has applied the policy before."""
+    client = await connect(stack.info["temporal_address"], stack.info["temporal_namespace"])
+    database = Database(stack.info["database_url"], pool_size=1)
+    yield Worker(FailurePolicy(database, Schedules(client), notifies=True))
+    await database.close()
+
+
+@pytest.fixture
+async def flaky(tenant: Tenant, sources: Path) -> Flaky:
+    return await a_flaky_view(tenant, sources)
+
+
+@pytest.fixture
+async def operator(stack: DevStack) -> Operator:
+    return Operator(await temporal_of(stack))
+
+
+async def test_a_pause_that_is_told_again_is_noted_once_and_told_the_same(
+    flaky: Flaky, operator: Operator, worker: Worker
+) -> None:
+    await operator.tick(flaky.view_id, 6)
+    sixth, fifth, *_, first, _completed = [run["id"] for run in await flaky.tenant.history(flaky.view_id)]
+    assert await worker.apply(fifth) == [NoticeType.SCHEDULE_PAUSED]
+    assert await worker.apply(fifth) == [NoticeType.SCHEDULE_PAUSED]
+    assert await worker.apply(sixth) == [], "the pause is not its own"
+    assert await worker.apply(first) == [NoticeType.RUN_FAILED]
+    assert (await flaky.verbs())["sync_paused", True] == 1
+
+
+async def test_a_pause_that_was_made_and_not_noted_is_noted_by_the_next_try(
+    flaky: Flaky, operator: Operator, worker: Worker
+) -> None:
+    await operator.tick(flaky.view_id, 4)
+    last = await worker.standing((await flaky.tenant.history(flaky.view_id))[0]["id"])
+    fifth = last.model_copy(update={"failures": 5})
+    away = Schedules(await connect("127.0.0.1:9", None, lazy=True))
+    with pytest.raises(TemporalUnavailable):
+        await replace(worker.policy, schedules=away).apply(fifth)
+    assert (await flaky.verbs())["sync_paused", True] == 0
+    notices = await worker.policy.apply(fifth)
+    assert [notice.type for notice in notices] == [NoticeType.SCHEDULE_PAUSED]
+    assert await flaky.is_paused()
+    assert (await flaky.verbs())["sync_paused", True] == 1
+
+
+async def test_a_lift_that_is_told_again_is_noted_once(flaky: Flaky, operator: Operator, worker: Worker) -> None:
+    await operator.tick(flaky.view_id, 5)
+    flaky.mend()
+    completed = await flaky.run()
+    assert not await flaky.is_paused()
+    for _ in range(2):
+        assert await worker.apply(completed["id"]) == [NoticeType.RUN_RECOVERED]
+    assert (await flaky.verbs())["sync_resumed", True] == 1
+
+
+async def test_how_a_run_stood_is_the_same_whenever_it_is_asked(
+    flaky: Flaky, operator: Operator, worker: Worker
+) -> None:
+    await operator.tick(flaky.view_id, 2)
+    second = (await flaky.tenant.history(flaky.view_id))[0]["id"]
+    at_once = await worker.standing(second)
+    assert (at_once.failures, at_once.unforgiven, at_once.previous) == (2, 2, RunStatus.FAILED)
+    await flaky.run()
+    await operator.tick(flaky.view_id)
+    flaky.mend()
+    await flaky.run()
+    assert await worker.standing(second) == at_once
+
+
+async def test_nothing_is_told_of_a_view_that_nobody_wants_refreshed_any_more(flaky: Flaky, worker: Worker) -> None:
+    failed = await flaky.run()
+    assert await worker.apply(failed["id"]) == [NoticeType.RUN_FAILED]
+    await flaky.tenant.act(flaky.view_id, "revert_materialization")
+    assert await worker.apply(failed["id"]) == []
