@@ -52,8 +52,12 @@ format: setup ## Format the code and mend what can be mended
 	$(BIN)/ruff format .
 
 .PHONY: bench
-bench: setup ## Measure the overhead of a run against plain DuckDB
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: setup ## Measure (ARGS=overhead, cancel or rollback; -h says more)
+	$(BIN)/python -m benchmarks $(or $(ARGS),overhead)
+
+.PHONY: chaos
+chaos: setup ## Break everything at random while readers read (ARGS="--minutes 20 --seed 1"; -h says more)
+	$(BIN)/python -m chaos $(ARGS)
 
 .PHONY: lock
 lock: setup ## Choose the newest versions that pyproject.toml allows
