@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
+import psycopg
 from temporalio.client import Client, WorkflowFailureError
 
 from orchestrator.temporal import contract
@@ -55,6 +56,9 @@ class Recorder:
         await self._save("run-failed", contract.run_workflow_id(UUID(bad["id"])))
         await self._tick("tick-failed", bad["id"], runs=2)
         await self._cancelled()
+        await self._cancelled_too_late(good["id"])
+        await self._not_begun()
+        await self._save("reconciled", contract.RECONCILE_ID)
         retried = await self._tenant.create_view("retried", LONG)
         await self._tenant.act(retried["id"], "materialize")
         await self._tenant.running(retried["id"])
@@ -116,6 +120,36 @@ class Recorder:
 
         await self._tick("tick-run-cancelled", view_id, runs=3, meanwhile=cancel_run)
         await self._tick("tick-cancelled", view_id, runs=4, meanwhile=cancel_tick)
+
+    async def _cancelled_too_late(self, view_id: str) -> None:
+        """A cancel that comes while the result is being published, which somebody's lock makes slow."""
+        tenant, workflow_id = self._tenant, contract.run_workflow_id(UUID(view_id))
+        files = len(tenant.files({"id": view_id}))
+
+        async def sealed() -> bool:
+            return len(tenant.files({"id": view_id})) > files
+
+        async with await psycopg.AsyncConnection.connect(tenant.database_url) as connection:
+            await tenant.act(view_id, "run")
+            await connection.execute("SELECT FROM saved_queries WHERE id = %s FOR NO KEY UPDATE", [view_id])
+            await until(sealed, "files that are not published yet")
+            await self._client.get_workflow_handle(workflow_id).cancel()
+            await asyncio.sleep(1)
+        await tenant.ended(view_id)
+        await self._save("run-cancelled-too-late", workflow_id)
+
+    async def _not_begun(self) -> None:
+        """A run of a view that nobody wants refreshed, started by hand."""
+        view_id = UUID((await self._tenant.create_view("plain", "SELECT 1 AS n"))["id"])
+        handle = await self._client.start_workflow(
+            contract.MATERIALIZE,
+            {"saved_query_id": str(view_id)},
+            id=contract.run_workflow_id(view_id),
+            task_queue=contract.TASK_QUEUE,
+        )
+        with suppress(WorkflowFailureError):
+            await handle.result()
+        await self._save("run-not-begun", handle.id)
 
     async def _tick(
         self,

@@ -23,6 +23,8 @@ def test_there_is_a_history_of_every_way_in_which_a_run_ends() -> None:
         "run-failed",
         "run-cancelled",
         "run-cancelled-at-once",
+        "run-cancelled-too-late",
+        "run-not-begun",
         "run-retried",
         "tick-completed",
         "tick-failed",
@@ -34,6 +36,7 @@ def test_there_is_a_history_of_every_way_in_which_a_run_ends() -> None:
         "notice-delivered",
         "notice-retried",
         "notice-refused",
+        "reconciled",
     }
 
 
