@@ -11,15 +11,11 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from orchestrator.model.errors import (
-    EditConflict,
-    InUse,
     Invalid,
-    InvalidName,
-    InvalidQuery,
-    InvalidSource,
-    NameTaken,
     NotAuthenticated,
     NotFound,
+    NotMaterialized,
+    NotRunning,
     OrchestratorError,
     PermissionDenied,
     Transient,
@@ -32,13 +28,9 @@ _ANSWERS: dict[type[OrchestratorError], tuple[int, str]] = {
     NotAuthenticated: (401, "authentication_error"),
     PermissionDenied: (403, "permission_error"),
     NotFound: (404, "not_found"),
-    InvalidName: (400, "validation_error"),
-    NameTaken: (400, "validation_error"),
-    InvalidQuery: (400, "validation_error"),
-    InvalidSource: (400, "validation_error"),
-    EditConflict: (400, "validation_error"),
-    InUse: (400, "validation_error"),
-    Invalid: (400, "invalid_request"),
+    NotMaterialized: (400, "invalid_request"),
+    NotRunning: (400, "invalid_request"),
+    Invalid: (400, "validation_error"),
     Transient: (503, "server_error"),
     OrchestratorError: (500, "server_error"),
 }
@@ -83,10 +75,11 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - what the handler is registered for
-    first: dict[str, Any] = error.errors()[0]
-    where = [str(part) for part in first["loc"]]
-    if where[0] == "path":
+    errors: list[dict[str, Any]] = list(error.errors())
+    if any(one["loc"][0] == "path" for one in errors):  # whatever else is wrong: there is nothing to say it of
         return error_response(NotFound())
+    first = errors[0]
+    where = [str(part) for part in first["loc"]]
     if first["type"] == "json_invalid":
         return _body(400, "invalid_request", "parse_error", f"JSON parse error: {first['ctx']['error']}", None)
     if first["type"] == "missing":

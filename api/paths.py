@@ -6,7 +6,7 @@ _ALIAS, _NAME = "/api/environments/", "/api/projects/"
 
 
 class PathMiddleware:
-    """Takes `/api/environments/…` for `/api/projects/…`, and a path without its trailing slash for the one with it.
+    """Takes `/api/environments/…` for `/api/projects/…`, and every path for itself with or without its trailing slash.
 
     Without a redirect: many clients turn a POST that is redirected into a GET.
     """
@@ -21,4 +21,6 @@ class PathMiddleware:
             if path.startswith(_ALIAS):
                 path = _NAME + path.removeprefix(_ALIAS)
             scope = {**scope, "path": path.rstrip("/") + "/", "asked_path": scope["path"]}
+        elif scope["type"] == "http":
+            scope = {**scope, "path": scope["path"].rstrip("/") or "/", "asked_path": scope["path"]}
         await self._app(scope, receive, send)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from orchestrator.model.journal import Verb
 from orchestrator.model.run import RunStatus, Trigger
@@ -19,6 +19,8 @@ def _z(moment: datetime) -> str:
 
 
 _DEEPEST = 50
+# Lists show every description whole.
+_LONGEST_DESCRIPTION = 10_000
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 Timestamp = Annotated[datetime, PlainSerializer(_z, return_type=str, when_used="json")]
@@ -60,7 +62,7 @@ class SaveView(Wire):
         description="An object that holds one SELECT statement in DuckDB's dialect",
         examples=[{"kind": "HogQLQuery", "query": "SELECT 1 AS one"}],
     )
-    description: str | None = Field(default=None, description="Free text")
+    description: str | None = Field(default=None, max_length=_LONGEST_DESCRIPTION, description="Free text")
     edited_history_id: str | None = Field(
         default=None, description="The latest_history_id that the edit started from; needed to change a query"
     )
@@ -72,7 +74,7 @@ class EditView(Wire):
 
     name: str = Field(default="", description="Unique among the project's views and tables")
     query: Any = Field(default=None, description="An object that holds one SELECT statement in DuckDB's dialect")
-    description: str | None = Field(default=None, description="Free text")
+    description: str | None = Field(default=None, max_length=_LONGEST_DESCRIPTION, description="Free text")
     sync_frequency: SyncFrequency | None = Field(
         default=None, description="How often to refresh; never pauses the schedule, any other value resumes it"
     )
@@ -83,10 +85,18 @@ class EditView(Wire):
     deleted: bool = Field(default=False, description="true deletes the view, as DELETE does")
 
 
+def _check_level(level: object) -> object:
+    """Say what a level is, rather than what is wrong with each of the types that it may have."""
+    is_number = isinstance(level, int) and not isinstance(level, bool) and level >= 1
+    if not (is_number or level is None or level == "all"):
+        raise ValueError("A level is a whole number, 1 or more, or 'all'.")
+    return level
+
+
 class Level(Wire):
     """How far to look in the graph of views."""
 
-    level: Annotated[int, Field(ge=1, le=10**9, strict=True)] | Literal["all"] | None = Field(
+    level: Annotated[Annotated[int, Field(ge=1)] | Literal["all"] | None, BeforeValidator(_check_level)] = Field(
         default=None, description="Exactly so many steps away; 1 unless given; all for any number of steps"
     )
 

@@ -116,8 +116,7 @@ class Library:
             wanted = frequency or before.sync_frequency or DEFAULT_FREQUENCY
             if wanted is not before.sync_frequency:
                 await saved_queries.set_frequency(tx, before.id, wanted)
-                verb = Verb.UPDATED if before.is_materialized else Verb.MATERIALIZATION_ENABLED
-                await note(tx, before, verb, user, [frequency_change(before.sync_frequency, wanted)])
+                await _note_frequency(tx, before, wanted, user)
             return before, _found(await saved_queries.find(tx, project_id, saved_query_id))
 
     async def unwant(self, view: SavedQuery, before: SavedQuery) -> None:
@@ -127,17 +126,16 @@ class Library:
             if current is None or current.sync_frequency_set_at != view.sync_frequency_set_at:
                 return
             await saved_queries.set_frequency(tx, view.id, before.sync_frequency)
-            verb = Verb.UPDATED if before.is_materialized else Verb.MATERIALIZATION_DISABLED
-            await note(tx, view, verb, None, [frequency_change(view.sync_frequency, before.sync_frequency)])
+            await _note_frequency(tx, view, before.sync_frequency, None)
 
     async def revert(self, project_id: int, saved_query_id: UUID, user: User) -> None:
         """Note that a view is not to be materialized any more; its result is invisible from now on. Repeatable."""
         async with self._database.begin() as tx:
             view = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
             if view.is_materialized:
+                await _note_frequency(tx, view, None, user)
+            if view.is_materialized or view.status is not None:
                 await saved_queries.revert(tx, view.id)
-                change = frequency_change(view.sync_frequency, None)
-                await note(tx, view, Verb.MATERIALIZATION_DISABLED, user, [change])
 
     async def delete(self, project_id: int, saved_query_id: UUID, user: User) -> SavedQuery:
         """Delete a view softly and free its name; returns it as it was.
@@ -240,6 +238,9 @@ class Library:
             await saved_queries.describe(tx, view.id, edit.description)
         if changes:
             await note(tx, view, Verb.UPDATED, user, changes)
+        idle = not view.is_materialized and edit.sync_frequency is SyncFrequency.NEVER
+        if edit.sets("sync_frequency") and edit.sync_frequency is not view.sync_frequency and not idle:
+            await _note_frequency(tx, view, edit.sync_frequency, user)
 
 
 _MOVING = "The tables that this view reads keep changing. Try again in a moment."
@@ -285,9 +286,6 @@ def _label_changes(view: SavedQuery, edit: Edit) -> list[Change]:
         changes.append(Change(field="name", action="changed", before=view.name, after=edit.name))
     if edit.sets("description") and edit.description != view.description:
         changes.append(Change(field="description", action="changed", before=view.description, after=edit.description))
-    idle = not view.is_materialized and edit.sync_frequency is SyncFrequency.NEVER
-    if edit.sets("sync_frequency") and edit.sync_frequency is not view.sync_frequency and not idle:
-        changes.append(frequency_change(view.sync_frequency, edit.sync_frequency))
     return changes
 
 
@@ -316,9 +314,20 @@ async def _refuse_if_read(tx: Transaction, view: SavedQuery, verb: str) -> None:
         raise InUse(f"Cannot {verb} this view because other views depend on it: {', '.join(readers)}.")
 
 
-def frequency_change(before: SyncFrequency | None, after: SyncFrequency | None) -> Change:
-    """A change of how often a view is wanted, as the journal tells it."""
-    return Change(field="sync_frequency", action="changed", before=before, after=after)
+async def _note_frequency(tx: Transaction, view: SavedQuery, after: SyncFrequency | None, user: User | None) -> None:
+    """Note that a view, which is shown as it was, is wanted more or less often; by what that means for it."""
+    change = Change(field="sync_frequency", action="changed", before=view.sync_frequency, after=after)
+    await note(tx, view, _frequency_verb(view.sync_frequency, after), user, [change])
+
+
+def _frequency_verb(before: SyncFrequency | None, after: SyncFrequency | None) -> Verb:
+    if before is None:
+        return Verb.MATERIALIZATION_ENABLED
+    if after is None:
+        return Verb.MATERIALIZATION_DISABLED
+    if after is SyncFrequency.NEVER:
+        return Verb.SYNC_PAUSED
+    return Verb.SYNC_RESUMED if before is SyncFrequency.NEVER else Verb.UPDATED
 
 
 def _found(value: T | None) -> T:

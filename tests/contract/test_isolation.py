@@ -22,7 +22,7 @@ from tests.contract.support import (
 )
 from tests.support import Json, Tenant, a_tenant, write_parquet
 
-ID_PARAMETERS = {"saved_query_id", "table_id"}
+ID_PARAMETERS = {"saved_query_id", "table_id", "snapshot_id"}
 # Bodies that would do harm if they were heard.
 HARM: dict[str, Json] = {
     "VIEW": {"name": "stolen", "query": {"query": "SELECT 666 AS n"}, "soft_update": True, "sync_frequency": "15min"},
@@ -49,6 +49,7 @@ class Victim:
             "views": [await self.tenant.view(view_id) for view_id in ids],
             "list": await self.tenant.call("GET", VIEWS),
             "tables": await self.tenant.call("GET", TABLES),
+            "versions": [await self.tenant.call("GET", f"{VIEWS}{view_id}/snapshots/") for view_id in ids],
             "runs": [await self.tenant.history(view_id) for view_id in ids],
             "journal": [await self.tenant.call("GET", f"{VIEWS}{view_id}/activity/?limit=100") for view_id in ids],
             "schedules": [
@@ -92,6 +93,10 @@ def _body_for(operation: Operation, victim: Victim) -> Json | None:
         return None
     if operation.path.endswith("/resume_schedules/"):
         return {"view_ids": [victim.paused["id"]]}
+    if operation.path.endswith("/rollback/"):
+        return {"snapshot_id": victim.view["current_snapshot_id"]}
+    if operation.path.endswith("/{snapshot_id}/"):
+        return {"pinned": True}
     if operation.path.endswith("cendants/") or operation.path.endswith("cestors/"):
         return {"level": 1}
     return HARM["TABLE"] if "warehouse_tables" in operation.path else HARM["VIEW"]
@@ -100,7 +105,8 @@ def _body_for(operation: Operation, victim: Victim) -> Json | None:
 async def _ask(
     who: Tenant, operation: Operation, victim: Victim, *, project_id: int, view: str, table: str
 ) -> httpx.Response:
-    path = operation.path.format(project_id=project_id, saved_query_id=view, table_id=table)
+    snapshot = victim.view["current_snapshot_id"]
+    path = operation.path.format(project_id=project_id, saved_query_id=view, table_id=table, snapshot_id=snapshot)
     url = str(who.http.base_url).partition("/api/")[0] + path
     return await who.http.request(operation.method, url, json=_body_for(operation, victim))
 
@@ -189,7 +195,10 @@ async def test_without_a_key_every_operation_says_the_same_whatever_exists(docum
         for operation in operations_of(document):
             if operation.needs_key:
                 path = operation.path.format(
-                    project_id=victim.tenant.project_id, saved_query_id=victim.view["id"], table_id=uuid4()
+                    project_id=victim.tenant.project_id,
+                    saved_query_id=victim.view["id"],
+                    table_id=uuid4(),
+                    snapshot_id=victim.view["current_snapshot_id"],
                 )
                 answer = await nobody.http.request(operation.method, base_url + path)
                 assert answer.status_code == 401, str(operation)

@@ -5,11 +5,13 @@
 
 import asyncio
 import itertools
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
+from uuid import uuid4
 
 import httpx
 import jsonschema_rs
@@ -72,7 +74,13 @@ class Things:
 
     def ids(self) -> dict[str, object]:
         """What to put into the parameters of a path."""
-        return {"project_id": self._project_id, "saved_query_id": self._view(), "table_id": self._table()}
+        view = self._view()
+        return {
+            "project_id": self._project_id,
+            "saved_query_id": view,
+            "table_id": self._table(),
+            "snapshot_id": self._snapshot(view),
+        }
 
     def sensible(self, body: Any, number: int) -> Any:
         """The body with values that get further than random ones: every other time all that are needed to succeed."""
@@ -85,6 +93,8 @@ class Things:
             "url_pattern": self._pattern,
             "view_ids": [self._view()],
             "soft_update": True,
+            "snapshot_id": self._snapshot(self._view()),
+            "pinned": True,
         }
         if number % 2:
             return body | valid
@@ -99,7 +109,14 @@ class Things:
         found = self._living(VIEWS, {"query": {"query": "SELECT 0 AS n"}})
         if found != known:
             self._http.post(f"{VIEWS}{found}/materialize/").raise_for_status()
+            while self._http.get(f"{VIEWS}{found}/").raise_for_status().json()["current_snapshot_id"] is None:
+                time.sleep(0.05)
         return found
+
+    def _snapshot(self, view: str) -> str:
+        """The version that readers see; none that there is, once the materialization was undone."""
+        shown = self._http.get(f"{VIEWS}{view}/").raise_for_status().json()
+        return str(shown["current_snapshot_id"] or uuid4())
 
     def _table(self) -> str:
         return self._living(TABLES, {"format": "Parquet", "url_pattern": self._pattern})
@@ -139,7 +156,7 @@ def _ask(operation: AnyOperation, mode: schemathesis.GenerationMode, ask: Callab
         run(given(case=cases, real=st.sampled_from([True, True, True, False]))(ask))()
 
 
-_SHARES = 28 * 2  # as many operations as there are, with requests that are meant to be valid and others
+_SHARES = 31 * 2  # as many operations as there are, with requests that are meant to be valid and others
 
 
 @pytest.mark.timeout(180 + REQUESTS)

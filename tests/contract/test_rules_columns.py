@@ -1,0 +1,68 @@
+"""The rules of a view's columns: what each of DuckDB's types is called, and in which order they stand."""
+
+from tests.support import Tenant
+
+# An expression, PostHog's word for its type, and DuckDB's own. Some types are stored as others, because a file of
+# Parquet has no such type; the column then says what readers get.
+TYPES = [
+    *[(f"1::{name}", "integer", name) for name in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT")],
+    *[(f"1::{name}", "integer", name) for name in ("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")],
+    *[(f"1::{name}", "decimal", "DECIMAL(38,0)") for name in ("HUGEINT", "UHUGEINT")],
+    *[(f"1::{name}", "float", name) for name in ("FLOAT", "DOUBLE")],
+    *[(f"1::{name}", "decimal", name) for name in ("DECIMAL(4,1)", "DECIMAL(38,10)")],
+    ("'a'", "string", "VARCHAR"),
+    ("'a'::BLOB", "string", "BLOB"),
+    ("'101'::BIT", "string", "VARCHAR"),
+    ("'a'::ENUM('a', 'b]')", "string", "VARCHAR"),
+    ("true", "boolean", "BOOLEAN"),
+    ("DATE '2020-01-02'", "date", "DATE"),
+    ("TIMESTAMP '2020-01-02 03:04:05'", "datetime", "TIMESTAMP"),
+    ("'2020-01-02 03:04:05'::TIMESTAMPTZ", "datetime", "TIMESTAMP WITH TIME ZONE"),
+    ("'2020-01-02 03:04:05'::TIMESTAMP_NS", "datetime", "TIMESTAMP_NS"),
+    ("'2020-01-02 03:04:05'::TIMESTAMP_S", "datetime", "TIMESTAMP"),
+    ("TIME '03:04:05'", "time", "TIME"),
+    ("TIMETZ '03:04:05+01'", "string", "VARCHAR"),
+    ("INTERVAL 1 DAY", "string", "VARCHAR"),
+    ("'9e107d9d-372b-4b6c-8a1d-000000000000'::UUID", "uuid", "UUID"),
+    ("'{}'::JSON", "json", "JSON"),
+    ("[1]", "array", "INTEGER[]"),
+    ("[['a']]", "array", "VARCHAR[][]"),
+    ("[1, 2]::INTEGER[2]", "array", "INTEGER[]"),
+    ("[{'a': 1}]", "array", "STRUCT(a INTEGER)[]"),
+    ("{'a': [1]}", "tuple", "STRUCT(a INTEGER[])"),
+    ("MAP {'a': 1}", "map", "MAP(VARCHAR, INTEGER)"),
+    ("'a'::VARIANT", "unknown", "VARIANT"),
+]
+
+
+async def test_every_type_has_posthogs_word_and_duckdbs_own_beside_it(tenant: Tenant) -> None:
+    sql = "SELECT " + ", ".join(f"{sql} AS c{number}" for number, (sql, _, _) in enumerate(TYPES))
+    view = await tenant.create_view("v", sql)
+    told = [(column["type"], column["duckdb_type"]) for column in view["columns"]]
+    assert told == [(word, own) for _, word, own in TYPES]
+
+
+async def test_no_type_changes_when_the_view_is_materialized(tenant: Tenant) -> None:
+    sql = "SELECT " + ", ".join(f"{sql} AS c{number}" for number, (sql, _, _) in enumerate(TYPES))
+    before = await tenant.create_view("v", sql)
+    await tenant.act(before["id"], "materialize")
+    assert (await tenant.ended(before["id"]))["status"] == "Completed"
+    assert (await tenant.view(before["id"]))["columns"] == before["columns"]
+    over = await tenant.create_view("over", "SELECT * FROM v")
+    assert over["columns"] == before["columns"]
+
+
+async def test_columns_stand_in_select_order_with_every_field_of_the_contract(tenant: Tenant) -> None:
+    view = await tenant.create_view("v", 'SELECT 1 AS zebra, \'x\' AS "Mäuse", NULL AS a, 2 AS "sp ace"')
+    fixed = {"schema_valid": True, "fields": None, "table": None, "chain": None}
+    expected = [("zebra", "integer"), ("Mäuse", "string"), ("a", "integer"), ("sp ace", "integer")]
+    assert [(column["name"], column["type"]) for column in view["columns"]] == expected
+    for column in view["columns"]:
+        told = {field: value for field, value in column.items() if field not in {"type", "duckdb_type"}}
+        assert told == {"key": column["name"], "name": column["name"]} | fixed
+
+
+async def test_columns_are_inferred_without_running_the_query(tenant: Tenant) -> None:
+    view = await tenant.create_view("v", "SELECT error('it was run') AS e, 1 AS n FROM range(1000000000000)")
+    assert [column["name"] for column in view["columns"]] == ["e", "n"]
+    assert await tenant.history(view["id"]) == []
