@@ -26,9 +26,12 @@ QUERIES = {
         "SELECT i, sum(i) OVER (PARTITION BY i % 10 ORDER BY i ROWS 100000 PRECEDING) AS s FROM range(500000000) t(i)"
     ),
     "a regular expression over one huge value": (
-        "SELECT length(regexp_replace(repeat('abcdefghij', 50000000), '(a.*j)+?x?', 'z', 'g')) AS n"
+        "SELECT length(regexp_replace(repeat('abcdefghij', 50000000 + i::INT), '(a.*j)+?x?', 'z', 'g')) AS n"
+        " FROM range(1) t(i)"  # of a constant, DuckDB would work it out while the view is being saved
     ),
-    "a list of many values": "SELECT list_sum(list_transform(range(60000000), lambda x: sin(x) * cos(x))) AS n",
+    "a list of many values": (
+        "SELECT list_sum(list_transform(range(60000000 + i), lambda x: sin(x) * cos(x))) AS n FROM range(9) t(i)"
+    ),
 }
 _CSV_ROWS = 2_000_000
 _LATEST_SECONDS = 1.5
