@@ -16,10 +16,17 @@ from orchestrator.catalog.database import Database
 from orchestrator.catalog.journal import note
 from orchestrator.library import Edit, Library
 from orchestrator.model.base import Value, now
-from orchestrator.model.errors import Invalid, NotMaterialized, NotRunning, StillStopping, TemporalUnavailable
+from orchestrator.model.errors import (
+    Invalid,
+    NotMaterialized,
+    NotRunning,
+    StillStopping,
+    TemporalUnavailable,
+    Transient,
+)
 from orchestrator.model.journal import Verb
 from orchestrator.model.principal import User
-from orchestrator.model.run import Progress, Run, RunRequest, RunStatus, Trigger
+from orchestrator.model.run import Progress, Run, RunRequest, RunStatus, Trigger, run_id_of
 from orchestrator.model.saved_query import SavedQuery, SyncFrequency
 from orchestrator.model.snapshot import Version
 from orchestrator.temporal.executions import Ending, Executions
@@ -31,6 +38,7 @@ CANCEL_WAIT = timedelta(seconds=8)
 # How long somebody who has just wanted a view may need to start its first run.
 _STARTING = timedelta(seconds=30)
 _RESUMED_AT_ONCE = 8
+_START_TRIES = 5
 
 
 class ViewState(Value):
@@ -255,13 +263,24 @@ class Control:
         return was_paused
 
     async def _start(self, view: SavedQuery, trigger: Trigger, *, full_refresh: bool = False) -> bool:
-        """Start a run and record it, so that whoever asks next sees it. False if one was in progress already."""
+        """Start a run and record it, so that whoever asks next sees it. False if one was in progress already.
+
+        One that has published or failed, and whose workflow is only about to end, is not in progress: whoever saw it
+        end and asks for another means another. Raises Transient if it does not end.
+        """
         request = RunRequest(saved_query_id=view.id, trigger=trigger, full_refresh=full_refresh)
-        started = await self._executions.start(request, f"{view.name} (project {view.project_id})")
-        if not started.joined:
+        for _ in range(_START_TRIES):
+            started = await self._executions.start(request, f"{view.name} (project {view.project_id})")
             async with self._database.begin() as tx:
-                await runs.open_run(tx, request, started.workflow_id, started.workflow_run_id)
-        return not started.joined
+                if not started.joined:
+                    await runs.open_run(tx, request, started.workflow_id, started.workflow_run_id)
+                    return True
+                status = await runs.status_of(tx, run_id_of(started.workflow_run_id, view.id))
+            if status in {None, RunStatus.RUNNING}:
+                return False
+            if await self._executions.wait_closed(view.id, started.workflow_run_id, CANCEL_WAIT) is None:
+                break
+        raise Transient("The last run of this view is about to end. Try again in a moment.")
 
     async def _stop(self, view: SavedQuery) -> Ending | None:
         """Cancel the run in progress and wait for its end; None if there is none. Raises StillStopping."""

@@ -41,6 +41,12 @@ async def get(tx: Transaction, run_id: UUID) -> Run:
     return Run.model_validate(row._mapping)
 
 
+async def status_of(tx: Transaction, run_id: UUID) -> RunStatus | None:
+    """How a run stands; None if it is not recorded yet."""
+    status = await tx.scalar(select(t.runs.c.status).where(t.runs.c.id == run_id))
+    return None if status is None else RunStatus(status)
+
+
 async def recent(tx: Transaction, saved_query_id: UUID, limit: int) -> list[Run]:
     """The last runs of a view, newest first."""
     newest_first = (t.runs.c.started_at.desc(), t.runs.c.id)

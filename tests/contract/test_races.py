@@ -182,3 +182,13 @@ async def test_after_materializing_met_a_revert_the_schedule_is_what_the_view_sa
         now, schedule = await tenant.view(view["id"]), await schedule_of(temporal, view["id"])
         assert now["is_materialized"] == (schedule is not None), f"round {number}"
         assert all(run["status"] != "Running" for run in await tenant.history(view["id"])), f"round {number}"
+
+
+@A_WHILE
+async def test_whoever_sees_a_run_end_and_asks_for_another_gets_another(tenant: Tenant) -> None:
+    view = await tenant.materialized("v", "SELECT 1 AS n")
+    for number in range(2, ROUNDS + 2):
+        await tenant.act(view["id"], "run")
+        assert (await tenant.ended(view["id"], min(number, 100)))["status"] == "Completed"
+    seen = await tenant.history(view["id"])
+    assert len(seen) == min(ROUNDS + 1, 100)
