@@ -1,26 +1,28 @@
-"""The processes that look at SQL and at source files without running anything: they stay, and serve one by one."""
+"""The processes that look at SQL and at source files without running anything, and serve one by one."""
 
 import asyncio
 import contextlib
 from typing import Any
 
-from orchestrator.engines.process import Child
+from orchestrator.engines.process import Child, Fences
 from orchestrator.model.errors import EngineCrashed, OrchestratorError, Transient
 
 Answer = tuple[dict[str, Any] | None, int | None]
 
 
 class Analysts:
-    """Up to `size` processes of at most `address_space` bytes each, started when they are needed.
+    """Up to `size` processes within `fences`, started when they are needed.
 
+    They stay for the next request, unless `stays` is False: then each serves one, and is left the files of that one.
     `seconds` bounds what a request takes, the wait for a free process included.
     """
 
-    def __init__(self, *, size: int, address_space: int, seconds: float) -> None:
+    def __init__(self, *, size: int, fences: Fences, seconds: float, stays: bool = True) -> None:
         self.seconds = seconds
         self.children: list[Child] = []
         self._idle: list[Child] = []
-        self._address_space = address_space
+        self._fences = fences
+        self._stays = stays
         self._turns = asyncio.Semaphore(size)
         self._closed = False
 
@@ -54,7 +56,7 @@ class Analysts:
             # A process that waited may have died of something else long ago, which is no fault of this request.
             if answer is not None or self._closed:
                 return answer, status
-        child = await Child.start(self._address_space)
+        child = await Child.start(self._fences)
         self.children.append(child)
         return await self._exchange(child, request)
 
@@ -64,7 +66,7 @@ class Analysts:
             answer = await child.ask(request)
         finally:
             # Without an answer, or with a broken DuckDB, whoever asks next would be answered wrongly.
-            if answer is None or answer.get("error") == EngineCrashed.code or self._closed:
+            if answer is None or answer.get("error") == EngineCrashed.code or self._closed or not self._stays:
                 status = await child.end()
                 self._forget(child)
             else:

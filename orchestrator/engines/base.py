@@ -58,8 +58,10 @@ class Engine(Protocol):
         """Run the plan's query into Parquet files in the existing, empty folder `target`.
 
         `locate(location, file name)` gives the path or URL of an input snapshot's file. `on_progress` is called a few
-        times a second. Cancelling the awaiting task kills the query; when this raises or returns, its process is gone.
+        times a second, also while the query waits for its turn, which does not count as time of the query. Cancelling
+        the awaiting task kills the query; when this raises or returns, its process is gone, and when it raises, so are
+        the files.
 
-        Raises QueryFailed, QueryRefused, QueryTimedOut, OutOfMemory or InputMissing for what is wrong with the view,
-        EngineCrashed or StoreUnavailable for what is wrong with the world.
+        Raises QueryFailed, QueryRefused, QueryTimedOut, OutOfMemory, OutputTooLarge or InputMissing for what is wrong
+        with the view, EngineCrashed, StoreUnavailable or WorkerBusy for what is wrong with the world.
         """

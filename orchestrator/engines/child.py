@@ -16,12 +16,17 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from orchestrator.engines.bare import forget_environment
 from orchestrator.engines.jobs import JOBS
+from orchestrator.engines.sandbox import confine
+from orchestrator.engines.writing import Task
 from orchestrator.model.errors import EngineCrashed, InvalidQuery, OrchestratorError
 
 _TICK_SECONDS = 0.25
@@ -33,18 +38,19 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 
 
-def main(sock: socket.socket, address_space: int) -> None:
-    """Serve `sock` until it is closed at the other end. `address_space` limits the process's memory, in bytes."""
-    _guard_process(address_space)
-    desk = _Desk(sock)
-    worker = threading.Thread(target=desk.work, daemon=True)
-    worker.start()
-    desk.listen()
+def main(sock: socket.socket, address_space: int, file_size: int) -> None:
+    """Serve `sock` until it is closed at the other end.
+
+    The process may take `address_space` bytes of memory, and write files of `file_size` bytes.
+    """
+    _guard_process(address_space, file_size)
+    _Desk(sock).listen()
     # Not a normal exit: the worker's query may ignore everything but the end of its process.
     os._exit(0)
 
 
-def _guard_process(address_space: int) -> None:
+def _guard_process(address_space: int, file_size: int) -> None:
+    forget_environment()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     if sys.platform == "linux":
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -52,22 +58,32 @@ def _guard_process(address_space: int) -> None:
             # If the machine runs out of memory, a query has to go before the server does.
             Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     # DuckDB's own limit does not cover every operator; beyond this one an allocation fails inside it.
-    resource.setrlimit(resource.RLIMIT_AS, (address_space + _STACK_BYTES, resource.RLIM_INFINITY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit(resource.RLIMIT_AS, address_space + _STACK_BYTES)
+    # Python ignores the signal that would come, so that writing beyond it is an error like any other.
+    _limit(resource.RLIMIT_FSIZE, file_size)
+    _limit(resource.RLIMIT_CORE, 0)
     sys.setrecursionlimit(_RECURSION_LIMIT)
     threading.stack_size(_STACK_BYTES)
+
+
+def _limit(what: int, value: int) -> None:
+    """Set a limit for good, or leave the one that the machine set if it is narrower."""
+    hard = resource.getrlimit(what)[1]
+    lowest = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(what, (lowest, lowest))
 
 
 class _Desk:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._sending = threading.Lock()
-        self._requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
+        self._working = False
         self._connection: duckdb.DuckDBPyConnection | None = None
 
     def listen(self) -> None:
         """Take messages, and tell the progress of a running query, until the parent closes the socket."""
-        buffer = b""
+        buffer = bytearray()
         while True:
             readable, _, _ = select.select([self._sock], [], [], _TICK_SECONDS)
             if not readable:
@@ -76,15 +92,34 @@ class _Desk:
             chunk = self._sock.recv(1 << 16)
             if not chunk:
                 return
-            *lines, buffer = (buffer + chunk).split(b"\n")
-            for line in lines:
-                self._requests.put(json.loads(line))
+            buffer += chunk
+            if b"\n" in chunk:
+                *lines, buffer = buffer.split(b"\n")
+                for line in lines:
+                    self._take(json.loads(line))
 
-    def work(self) -> None:
-        """Do the requests one by one."""
+    def _take(self, request: dict[str, Any]) -> None:
+        """Make a request ready, and hand it to the thread that does them one by one."""
+        answer = _answer(partial(self._prepare, request))
+        if "ok" not in answer:
+            self._send(answer)
+
+    def _prepare(self, request: dict[str, Any]) -> None:
+        task = JOBS[request["job"]](request)
+        if not self._working:
+            # Nothing of an author's was looked at so far, and no other thread runs that would stay outside.
+            try:
+                confine(task.readable, task.writable)
+            except OSError as error:
+                raise EngineCrashed(f"The process could not be confined: {error.strerror}.") from error
+            threading.Thread(target=self._work, daemon=True).start()
+            self._working = True
+        self._tasks.put(task)
+
+    def _work(self) -> None:
         while True:
-            request = self._requests.get()
-            answer = _answer(request, self._watch)
+            task = self._tasks.get()
+            answer = _answer(partial(task.work, self._watch))
             self._connection = None
             self._send(answer)
 
@@ -105,9 +140,9 @@ class _Desk:
                 os._exit(1)
 
 
-def _answer(request: dict[str, Any], watch: Any) -> dict[str, Any]:  # noqa: ANN401 - see jobs.Watch
+def _answer(work: Callable[[], Any]) -> dict[str, Any]:
     try:
-        return {"ok": JOBS[request["job"]](request, watch)}
+        return {"ok": work()}
     except OrchestratorError as error:
         told = error
     except RecursionError:

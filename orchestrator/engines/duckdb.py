@@ -1,79 +1,72 @@
 """DuckDB as an engine. DuckDB itself is never loaded here: it runs in child processes."""
 
 import asyncio
-import re
+import contextlib
+import logging
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.engines.admission import Admission
 from orchestrator.engines.analysts import Analysts
 from orchestrator.engines.base import Written
-from orchestrator.engines.process import Child, settle
+from orchestrator.engines.process import Child, Fences, settle
 from orchestrator.engines.scratch import Scratch, sweep
+from orchestrator.engines.wire import columns_of, pairs_of, progress_of, relation_as_json, result_of, written_of
 from orchestrator.model.errors import (
-    EngineCrashed,
-    InputMissing,
     InvalidQuery,
     InvalidSource,
     OrchestratorError,
-    OutOfMemory,
+    OutputTooLarge,
     QueryFailed,
     QueryRefused,
     QueryTimedOut,
     StoreUnavailable,
+    WorkerBusy,
 )
-from orchestrator.model.run import Progress, Relation, RunPlan
-from orchestrator.model.snapshot import Column, SnapshotFile
+from orchestrator.model.limits import Limits
+from orchestrator.model.run import Progress, RunPlan
+from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import SourceFormat
+
+logger = logging.getLogger(__name__)
 
 ANALYSIS_SECONDS = 10.0
 # Describing binds a query or reads files, which may take long: one that does must not keep everybody else waiting.
 _DESCRIBERS = 2
-_ERRORS: dict[str, type[OrchestratorError]] = {
-    error.code: error
-    for error in (
-        EngineCrashed,
-        InputMissing,
-        InvalidQuery,
-        InvalidSource,
-        OutOfMemory,
-        QueryFailed,
-        QueryRefused,
-        StoreUnavailable,
-    )
-}
-_UNITS = {"K": 1, "M": 2, "G": 3, "T": 4}
+_MIB = 1 << 20
 
 
 class DuckDBEngine:
     """Runs each query in a process of its own, and everything that only looks at SQL in a few processes that stay.
 
-    `source_roots` are the folders below which source tables may read files. `memory_limit` (such as "2GB") and
-    `threads` hold for each query. `temp_dir` is where queries spill what does not fit into memory; it is made if it
-    does not exist. A query's process may take twice its memory limit and 1 GiB of address space, since DuckDB does not
-    count all that it uses.
+    `source_roots` are the folders below which source tables may read files. `limits` hold for each query whose plan
+    has none of its own, `worker_memory_mb` for all that run at a time, in MiB. `temp_dir` is where queries spill what
+    does not fit into memory; it is made if it does not exist. A query's process may take twice its memory limit and
+    1 GiB of address space, since DuckDB does not count all that it uses.
     """
 
     def __init__(
         self,
         *,
         source_roots: Sequence[Path],
-        memory_limit: str,
-        threads: int,
+        limits: Limits,
+        worker_memory_mb: int,
         temp_dir: Path,
         analysis_seconds: float = ANALYSIS_SECONDS,
     ) -> None:
         self._source_roots = [str(root) for root in source_roots]
-        self._limits = {"memory_limit": memory_limit, "threads": str(threads)}
-        self._address_space = 2 * memory_bytes(memory_limit) + (1 << 30)
+        self._limits = limits
         self._temp_dir = temp_dir.absolute()
         self._analysis_seconds = analysis_seconds
+        self._admission = Admission(worker_memory_mb)
         # Apart, since parsing takes milliseconds: it never waits for what is being described.
         self._parser, self._describers = (
-            Analysts(size=size, address_space=self._address_space, seconds=analysis_seconds)
-            for size in (1, _DESCRIBERS)
+            Analysts(size=size, fences=_fences(limits), seconds=analysis_seconds) for size in (1, _DESCRIBERS)
         )
+        self._readers = Analysts(size=_DESCRIBERS, fences=_fences(limits), seconds=analysis_seconds, stays=False)
         self._writers: set[Child] = set()
 
     async def start(self) -> None:
@@ -83,13 +76,21 @@ class DuckDBEngine:
         """
         await asyncio.to_thread(sweep, self._temp_dir)
         await self.references("SELECT 1")
+        logger.info("queries are kept apart by: %s", ", ".join(await self.layers()))
 
     async def close(self) -> None:
-        """End every process that this engine started. Queries that run fail with EngineCrashed."""
+        """End every process that this engine started. Queries that run, or wait to, fail with EngineCrashed."""
+        self._admission.close()
         for child in [*self._writers]:
             await child.end()
         await self._parser.close()
         await self._describers.close()
+        await self._readers.close()
+
+    async def layers(self) -> list[str]:
+        """What keeps a query from everything that it does not need, as far as this machine has it."""
+        told: list[str] = await self._analyse(self._parser, {"job": "layers"}, self._too_complex())
+        return told
 
     async def references(self, sql: str) -> tuple[str, ...]:
         """See Engine."""
@@ -97,8 +98,8 @@ class DuckDBEngine:
 
     async def describe(self, sql: str, tables: Mapping[str, Sequence[Column]]) -> tuple[Column, ...]:
         """See Engine."""
-        request = {"job": "describe", "sql": sql, "tables": {name: _pairs(kinds) for name, kinds in tables.items()}}
-        return _columns(await self._analyse(self._describers, request, self._too_complex()))
+        request = {"job": "describe", "sql": sql, "tables": {name: pairs_of(kinds) for name, kinds in tables.items()}}
+        return columns_of(await self._analyse(self._describers, request, self._too_complex()))
 
     async def describe_source(self, url_pattern: str, source_format: SourceFormat) -> tuple[Column, ...]:
         """See Engine."""
@@ -106,7 +107,7 @@ class DuckDBEngine:
         limit = _seconds(self._analysis_seconds)
         too_slow = InvalidSource(f"{url_pattern} could not be read within {limit}.", attr="url_pattern")
         request["source_roots"] = self._source_roots
-        return _columns(await self._analyse(self._describers, request, too_slow))
+        return columns_of(await self._analyse(self._readers, request, too_slow))
 
     async def write(
         self,
@@ -116,48 +117,94 @@ class DuckDBEngine:
         on_progress: Callable[[Progress], None],
     ) -> Written:
         """See Engine. The files are not flushed to disk here."""
-        try:
-            scratch = Scratch(self._temp_dir)
-        except OSError as error:
-            raise StoreUnavailable(f"No temporary folder can be made: {error.strerror}.") from error
+        await self._check(plan)
+        return await self._write_in_turn(plan, locate, target, on_progress)
+
+    async def _check(self, plan: RunPlan) -> None:
+        """Hold the plan against the rules for views, which may be stricter than when it was made.
+
+        In the parser, since a process that has just begun would need half a second to make its first syntax tree.
+        """
+        busy = WorkerBusy("The query could not be checked in time, as the worker is busy.")
+        known = {relation.name.lower() for relation in plan.relations}
+        texts = [("", plan.sql), *((f'In the view "{r.name}": ', r.sql) for r in plan.relations if r.kind == "view")]
+        for where, sql in texts:
+            try:
+                names = await self._analyse(self._parser, {"job": "references", "sql": sql}, busy)
+            except InvalidQuery as error:
+                raise QueryRefused(where + error.message) from None
+            unknown = next((name for name in names if name.lower() not in known), None)
+            if unknown is not None:
+                # DuckDB has tables of its own, that tell about the server, and takes the names of files for tables.
+                raise QueryFailed(f"{where}Catalog Error: Table with name {unknown} does not exist!")
+
+    async def _write_in_turn(
+        self,
+        plan: RunPlan,
+        locate: Callable[[str, str], str],
+        target: Path,
+        on_progress: Callable[[Progress], None],
+    ) -> Written:
+        limits = plan.limits or self._limits
+        began = time.monotonic()
+
+        def waiting() -> None:
+            on_progress(Progress(percent=None, elapsed_seconds=time.monotonic() - began, waiting=True))
+
         request = {
             "job": "write",
             "sql": plan.sql,
-            "relations": [_relation(relation, locate) for relation in plan.relations],
+            "relations": [relation_as_json(relation, locate) for relation in plan.relations],
             "source_roots": self._source_roots,
             "target": str(target),
-            "limits": {**self._limits, "temp_directory": str(scratch.path)},
             "marks": {
                 "run_id": str(plan.run_id),
                 "saved_query_id": str(plan.saved_query_id),
                 "revision_id": str(plan.revision_id),
             },
         }
-        clock = asyncio.timeout(plan.timeout_seconds)
+        async with self._admission.admit(limits.memory_mb, waiting):
+            try:
+                return await self._write_in_time(request, limits, plan.timeout_seconds, on_progress)
+            except BaseException:
+                await settle(asyncio.to_thread(_empty, target))
+                raise
+
+    async def _write_in_time(
+        self, request: dict[str, Any], limits: Limits, seconds: float, on_progress: Callable[[Progress], None]
+    ) -> Written:
+        try:
+            scratch = Scratch(self._temp_dir)
+        except OSError as error:
+            raise StoreUnavailable(f"No temporary folder can be made: {error.strerror}.") from error
+        request |= {"limits": limits.model_dump(), "temp_directory": str(scratch.path)}
+        clock = asyncio.timeout(seconds)
         try:
             async with clock:
-                return await self._write(request, on_progress)
+                return await self._write(request, limits, on_progress)
         except TimeoutError:
             if not clock.expired():
                 raise
-            raise QueryTimedOut(f"The query ran longer than {_seconds(plan.timeout_seconds)}.") from None
+            raise QueryTimedOut(f"The query ran longer than {_seconds(seconds)}.") from None
         finally:
             await settle(asyncio.to_thread(scratch.remove))
 
-    async def _write(self, request: dict[str, Any], on_progress: Callable[[Progress], None]) -> Written:
+    async def _write(self, request: dict[str, Any], limits: Limits, on_progress: Callable[[Progress], None]) -> Written:
         began = time.monotonic()
-        child = await Child.start(self._address_space)
+        child = await Child.start(_fences(limits))
         self._writers.add(child)
         status: int | None = None
         try:
             answer = await child.ask(request)
             while answer and "percent" in answer:
-                on_progress(Progress(percent=answer["percent"], elapsed_seconds=time.monotonic() - began))
+                on_progress(progress_of(answer, time.monotonic() - began))
+                await _check_size(request["target"], limits.output_mb)
                 answer = await child.receive()
+            await _check_size(request["target"], limits.output_mb)
         finally:
             self._writers.discard(child)
             status = await child.end()
-        return _written(_result(answer, status))
+        return await asyncio.to_thread(written_of, result_of(answer, status), Path(request["target"]))
 
     def _too_complex(self) -> InvalidQuery:
         limit = _seconds(self._analysis_seconds)
@@ -165,54 +212,42 @@ class DuckDBEngine:
 
     async def _analyse(self, analysts: Analysts, request: dict[str, Any], too_slow: OrchestratorError) -> Any:  # noqa: ANN401 - JSON
         # Nothing that is only looked at may spill to disk.
-        limits = {**self._limits, "temp_directory": ""}
-        return _result(*await analysts.ask({**request, "limits": limits}, too_slow))
+        fenced = {**request, "limits": self._limits.model_dump(), "temp_directory": ""}
+        return result_of(*await analysts.ask(fenced, too_slow))
 
 
-def memory_bytes(size: str) -> int:
-    """The bytes of a size as DuckDB writes it, such as "2GB" or "512MiB". Raises ValueError for anything else."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT])(i?)B", size.strip(), re.IGNORECASE)
-    if not match:
-        raise ValueError(f"{size!r} is not a size in memory: write it like 2GB.")
-    return int(float(match[1]) * (1024 if match[3] else 1000) ** _UNITS[match[2].upper()])
+def _fences(limits: Limits) -> Fences:
+    """What the operating system lets a process with these limits have.
 
-
-def _result(answer: dict[str, Any] | None, status: int | None) -> Any:  # noqa: ANN401 - JSON
-    """The result in an answer, or its error raised. No answer means that the process died; `status` says of what."""
-    if answer is None:
-        raise EngineCrashed(f"The process that ran the query ended unexpectedly (exit status {status}).")
-    if "error" in answer:
-        raise _ERRORS[answer["error"]](answer["message"], attr=answer["attr"])
-    return answer["ok"]
-
-
-def _relation(relation: Relation, locate: Callable[[str, str], str]) -> dict[str, Any]:
-    known: dict[str, Any] = {"kind": relation.kind, "name": relation.name}
-    if relation.kind == "source":
-        columns = _pairs(relation.columns)
-        return known | {"format": relation.format.value, "url_pattern": relation.url_pattern, "columns": columns}
-    if relation.kind == "snapshot":
-        return known | {"paths": [locate(relation.location, file.name) for file in relation.files]}
-    return known | {"sql": relation.sql}
-
-
-def _pairs(columns: Sequence[Column]) -> list[tuple[str, str]]:
-    return [(column.name, column.duckdb_type) for column in columns]
-
-
-def _columns(pairs: Sequence[tuple[str, str]]) -> tuple[Column, ...]:
-    return tuple(Column(name=name, duckdb_type=kind) for name, kind in pairs)
-
-
-def _written(result: dict[str, Any]) -> Written:
-    files = tuple(SnapshotFile(name=name, rows=rows, bytes=size) for name, rows, size in result["files"])
-    return Written(
-        files=files,
-        rows=sum(file.rows for file in files),
-        bytes=sum(file.bytes for file in files),
-        columns=_columns(result["columns"]),
-        engine_version=result["engine_version"],
+    A file may be the result or what is spilled; the room above is for the last block that is written before DuckDB or
+    the parent notices.
+    """
+    return Fences(
+        address_space=(2 * limits.memory_mb + 1024) * _MIB,
+        file_size=(max(limits.output_mb, limits.temp_disk_mb) + 64) * _MIB,
     )
+
+
+async def _check_size(target: str, output_mb: int) -> None:
+    """Raise OutputTooLarge if the files in the folder `target` are larger than `output_mb` MiB together."""
+    if await asyncio.to_thread(_size_of, target) > output_mb * _MIB:
+        raise OutputTooLarge(f"The result is larger than it may be ({output_mb:,} MiB).")
+
+
+def _size_of(folder: str) -> int:
+    size = 0
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            # DuckDB writes some files under another name first.
+            with contextlib.suppress(FileNotFoundError):
+                size += entry.stat(follow_symlinks=False).st_size
+    return size
+
+
+def _empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            path.unlink()
 
 
 def _seconds(seconds: float) -> str:

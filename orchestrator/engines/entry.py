@@ -3,8 +3,8 @@
 import socket
 
 
-def serve(sock: socket.socket, address_space: int) -> None:
+def serve(sock: socket.socket, address_space: int, file_size: int) -> None:
     """Run the child until its parent lets it go."""
     from orchestrator.engines.child import main  # noqa: PLC0415 - DuckDB is loaded by children only
 
-    main(sock, address_space)
+    main(sock, address_space, file_size)

@@ -1,5 +1,7 @@
 """What DuckDB's exceptions mean to the program, and their messages without the noise."""
 
+import errno
+import os
 import re
 from collections.abc import Mapping
 
@@ -10,6 +12,7 @@ from orchestrator.model.errors import (
     EngineCrashed,
     OrchestratorError,
     OutOfMemory,
+    OutputTooLarge,
     QueryFailed,
     QueryRefused,
     StoreUnavailable,
@@ -32,8 +35,8 @@ def readable(error: duckdb.Error) -> str:
     return message[:_MAX_LENGTH]
 
 
-def failure(error: Exception, memory_limit: str) -> OrchestratorError:
-    """The program's error for what a query raised.
+def failure(error: Exception, limits: Mapping[str, int]) -> OrchestratorError:
+    """The program's error for what a query raised that had these limits.
 
     DuckDB's InvalidInputException covers both the author's mistakes and damaged data: neither gets better by itself,
     so it is a failed query like any other.
@@ -41,15 +44,32 @@ def failure(error: Exception, memory_limit: str) -> OrchestratorError:
     if isinstance(error, OrchestratorError):
         return error
     if isinstance(error, (duckdb.OutOfMemoryException, MemoryError)):
-        detail = f": {readable(error)}" if isinstance(error, duckdb.Error) else ""
-        return OutOfMemory(f"The query needs more memory than it may use ({memory_limit}){detail}")
+        return _out_of_memory(error, limits)
     if isinstance(error, duckdb.PermissionException):
         return QueryRefused(readable(error))
     if isinstance(error, (duckdb.IOException, OSError)):
-        return StoreUnavailable(readable(error) if isinstance(error, duckdb.Error) else error.strerror)
+        return _disk_failed(readable(error) if isinstance(error, duckdb.Error) else str(error.strerror), limits)
     if isinstance(error, duckdb.Error) and not isinstance(error, (duckdb.InternalException, duckdb.FatalException)):
         return QueryFailed(readable(error))
     return EngineCrashed(f"The process that ran the query failed: {type(error).__name__}.")
+
+
+def _out_of_memory(error: Exception, limits: Mapping[str, int]) -> OutOfMemory:
+    if "max_temp_directory_size" in str(error):
+        return OutOfMemory(
+            f"The query needs more memory than it may use ({limits['memory_mb']:,} MiB), and for what does not fit "
+            f"into it more temporary disk space than it may use ({limits['temp_disk_mb']:,} MiB)."
+        )
+    detail = f": {readable(error)}" if isinstance(error, duckdb.Error) else "."
+    return OutOfMemory(f"The query needs more memory than it may use ({limits['memory_mb']:,} MiB){detail}")
+
+
+def _disk_failed(message: str, limits: Mapping[str, int]) -> OrchestratorError:
+    if os.strerror(errno.EFBIG) in message:
+        return OutputTooLarge(f"The result is larger than it may be ({limits['output_mb']:,} MiB).")
+    if os.strerror(errno.ENOSPC) in message:
+        return StoreUnavailable(f"The disk is full, and the query needs more room on it: {message}")
+    return StoreUnavailable(message)
 
 
 def without_paths(message: str, labels: Mapping[str, str]) -> str:

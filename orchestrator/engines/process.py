@@ -1,4 +1,10 @@
-"""The parent's side of a child process: starting it, talking to it, and making sure that it is gone."""
+"""The parent's side of a child process: starting it, talking to it, and making sure that it is gone.
+
+A child is stopped by hanging up: its main thread, which only listens, ends the process at once, whatever the query in
+the other thread is doing. DuckDB's own interrupt is slower and unsure: some of its calls do not look for it for
+minutes. A child that does not even listen (it is stopped, or starved) is killed after a moment. Either way the kernel
+takes everything back, and the parent reports the end only when the process has been reaped.
+"""
 
 import asyncio
 import contextlib
@@ -7,14 +13,17 @@ import multiprocessing
 import socket
 import threading
 from collections.abc import Awaitable
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from orchestrator.engines.entry import serve
 
 T = TypeVar("T")
 
 GRACE_SECONDS = 0.3
-_PRELOADED = ["orchestrator.engines.child", "orchestrator.engines.entry"]
+# Far more than the longest description of columns. What a child says is not trusted: an author's query runs in it.
+_LONGEST_MESSAGE = 32 << 20
+# In this order: what is loaded after the first finds no secret in the environment.
+_PRELOADED = ["orchestrator.engines.bare", "orchestrator.engines.child", "orchestrator.engines.entry"]
 _CONTEXT = multiprocessing.get_context("forkserver")
 # multiprocessing keeps one list of its children, and reading an exit status twice loses it.
 _LOCK = threading.Lock()
@@ -36,22 +45,29 @@ async def settle(work: Awaitable[T]) -> T:
     return task.result()
 
 
+class Fences(NamedTuple):
+    """What the operating system lets a child have: bytes of address space, and of each file that it writes."""
+
+    address_space: int
+    file_size: int
+
+
 class Child:
     """A process that does one request at a time. `end` must be called, whatever happens, as often as you like."""
 
-    def __init__(self, address_space: int) -> None:
-        """Nothing is started yet. `address_space` bounds the memory of the process, in bytes."""
+    def __init__(self, fences: Fences) -> None:
+        """Nothing is started yet."""
         self._ours, self._theirs = socket.socketpair()
         self._ours.setblocking(False)
-        self._process = _CONTEXT.Process(target=serve, args=(self._theirs, address_space), daemon=True)
-        self._buffer = b""
+        self._process = _CONTEXT.Process(target=serve, args=(self._theirs, *fences), daemon=True)
+        self._buffer = bytearray()
         self._pid: int | None = None
         self._ending: asyncio.Future[int | None] | None = None
 
     @classmethod
-    async def start(cls, address_space: int) -> Self:
+    async def start(cls, fences: Fences) -> Self:
         """A child that runs. If this is cancelled, none is left behind."""
-        child = cls(address_space)
+        child = cls(fences)
         try:
             await settle(asyncio.to_thread(child._launch))
         except BaseException:
@@ -71,19 +87,22 @@ class Child:
         return await self.receive()
 
     async def receive(self) -> dict[str, Any] | None:
-        """The next message, or None if the child is gone."""
+        """The next message, or None if the child is gone, or says what it never would."""
         loop = asyncio.get_running_loop()
         while b"\n" not in self._buffer:
             try:
                 chunk = await loop.sock_recv(self._ours, 1 << 16)
             except OSError:
                 chunk = b""
-            if not chunk:
+            if not chunk or len(self._buffer) > _LONGEST_MESSAGE:
                 return None
             self._buffer += chunk
         line, _, self._buffer = self._buffer.partition(b"\n")
-        message: dict[str, Any] = json.loads(line)
-        return message
+        try:
+            message = json.loads(line)
+        except ValueError:
+            return None
+        return message if isinstance(message, dict) else None
 
     async def end(self) -> int | None:
         """Hang up, which ends the child, kill it if it has not ended soon, and return its exit status once reaped.

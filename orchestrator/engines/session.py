@@ -25,13 +25,19 @@ _MAX_PARTS = 3
 
 
 def open_session(
-    limits: Mapping[str, str], *, files: Iterable[str] = (), folder: str | None = None
+    limits: Mapping[str, int], *, spill: str = "", files: Iterable[str] = (), folder: str | None = None
 ) -> duckdb.DuckDBPyConnection:
     """A locked in-memory connection that can read `files` and write below `folder`, and touch nothing else.
 
-    `limits` are DuckDB's settings of that name: memory_limit, threads, temp_directory.
+    `limits` are those of the model. What does not fit into memory is spilled to the folder `spill`, or not at all.
     """
-    connection = duckdb.connect(":memory:", config={**_CONFIG, **limits})
+    memory, threads = f"{limits['memory_mb']}MiB", str(limits["threads"])
+    connection = duckdb.connect(
+        ":memory:", config={**_CONFIG, "memory_limit": memory, "threads": threads, "temp_directory": spill}
+    )
+    if spill:
+        # Given along with the others above, it would be forgotten in silence.
+        connection.execute(f"SET max_temp_directory_size = '{limits['temp_disk_mb']}MiB'")
     paths = [*files, *([folder] if folder else [])]
     folders = [folder + "/"] if folder else []
     connection.execute("SET enable_progress_bar = true")

@@ -11,7 +11,8 @@ import duckdb
 from orchestrator.engines.parquet_types import literal, quoted
 from orchestrator.engines.session import described
 from orchestrator.engines.source_files import SourceFile
-from orchestrator.engines.source_relations import JSON, listed, source_select, unpacked
+from orchestrator.engines.source_parquet import parquet_columns
+from orchestrator.engines.source_relations import JSON, source_select, unpacked
 from orchestrator.engines.source_text import (
     Unreadable,
     compression,
@@ -49,10 +50,7 @@ def source_columns(
 ) -> list[tuple[str, str]]:
     """The name and the DuckDB type of each column. Raises Unreadable or duckdb.Error."""
     if source_format == "Parquet":
-        # Binding opens the first file only: a damaged one among the others must be found here as well.
-        paths = listed(file.real for file in files)
-        connection.execute(f"SELECT count(num_rows) FROM parquet_file_metadata({paths})")
-        return described(connection, source_select(source_format, files, ()))
+        return [*parquet_columns(connection, files)]
     if source_format == "JSONEachRow":
         return _json_columns(connection, files)
     return _csv_columns(connection, source_format, files)

@@ -1,32 +1,26 @@
-"""How each format of source files is read: by fixed rules, so that a file's meaning never depends on a look at it."""
+"""How each format of text files is read: by fixed rules, so that a file's meaning never depends on a look at it."""
 
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from orchestrator.engines.parquet_types import literal, quoted
-from orchestrator.engines.paths import exactly
 from orchestrator.engines.session import empty_select
 from orchestrator.engines.source_files import SourceFile
+from orchestrator.engines.source_parquet import PLAIN, Columns, listed
 from orchestrator.engines.source_text import Unreadable, compression, header, with_data
 
-# Folder names never become columns, and files are never matched up by guessing.
-_PLAIN = "hive_partitioning = false, union_by_name = false"
 # RFC 4180. An empty field is NULL, with quotes or without.
-_CSV = f"auto_detect = false, delim = ',', quote = '\"', escape = '\"', nullstr = '', {_PLAIN}"
-JSON = f"format = 'newline_delimited', {_PLAIN}"
-
-Columns = Sequence[tuple[str, str]]
+_CSV = f"auto_detect = false, delim = ',', quote = '\"', escape = '\"', nullstr = '', {PLAIN}"
+JSON = f"format = 'newline_delimited', {PLAIN}"
 
 
 def source_select(source_format: str, files: Sequence[SourceFile], columns: Columns) -> str:
     """A SELECT over the files that gives `columns` (name and DuckDB type), so that types do not drift with the data.
 
-    Parquet says itself what its columns are. The columns of a CSV file with a header line are found by name, wherever
+    The columns of a CSV file with a header line are found by name, wherever
     they stand in each file; without one, by position. Empty CSV and JSON files hold no rows. Raises Unreadable.
     """
-    if source_format == "Parquet":
-        return f"SELECT * FROM read_parquet({listed(file.real for file in files)}, {_PLAIN})"
     # One look at all files does for those alike.
     alike: dict[tuple[str, tuple[str, ...]], list[SourceFile]] = {}
     for file in with_data(files):
@@ -34,11 +28,6 @@ def source_select(source_format: str, files: Sequence[SourceFile], columns: Colu
         alike.setdefault((compression(file), names), []).append(file)
     selects = [_select(source_format, names, group, columns) for (_, names), group in alike.items()]
     return " UNION ALL ".join(selects) or empty_select(columns)
-
-
-def listed(paths: Iterable[str]) -> str:
-    """The files as an SQL list that means exactly them."""
-    return f"[{', '.join(literal(exactly(path)) for path in paths)}]"
 
 
 def unpacked(files: Sequence[SourceFile]) -> str:

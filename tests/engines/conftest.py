@@ -1,5 +1,6 @@
 """One real engine for the folder, and short ways to run a query with it."""
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,43 @@ import pytest
 
 from orchestrator.engines.base import Written
 from orchestrator.engines.duckdb import DuckDBEngine
+from orchestrator.model.limits import Limits
 from orchestrator.model.run import Relation, RunPlan, SnapshotRelation, SourceRelation, ViewRelation
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import SourceFormat
 
 ID = UUID("018f0000-0000-7000-8000-000000000001")
 
+# Set before the first process is started, so that each could have it.
+CANARY_OF_THE_ENVIRONMENT = os.environ.setdefault("CANARY_OF_THE_ENVIRONMENT", f"CANARY-{uuid4().hex}")
+LIMITS = Limits(memory_mb=500, threads=2, temp_disk_mb=4000, output_mb=2000)
+
+
+def make_engine(
+    temp_dir: Path,
+    *,
+    roots: Sequence[Path] = (),
+    worker_memory_mb: int = 4000,
+    analysis_seconds: float = 10,
+    **limits: int,
+) -> DuckDBEngine:
+    """An engine with these limits for each query, and otherwise those of LIMITS. It must be closed."""
+    return DuckDBEngine(
+        source_roots=roots,
+        limits=LIMITS.model_copy(update=limits),
+        worker_memory_mb=worker_memory_mb,
+        temp_dir=temp_dir,
+        analysis_seconds=analysis_seconds,
+    )
+
 
 def locate(location: str, name: str) -> str:
     return f"{location}/{name}"
 
 
-def make_plan(sql: str, relations: Sequence[Relation] = (), timeout_seconds: float = 60) -> RunPlan:
+def make_plan(
+    sql: str, relations: Sequence[Relation] = (), timeout_seconds: float = 60, limits: Limits | None = None
+) -> RunPlan:
     return RunPlan(
         run_id=ID,
         project_id=1,
@@ -31,6 +57,7 @@ def make_plan(sql: str, relations: Sequence[Relation] = (), timeout_seconds: flo
         sql=sql,
         relations=tuple(relations),
         timeout_seconds=timeout_seconds,
+        limits=limits,
     )
 
 
@@ -87,7 +114,7 @@ def data(roots: Path) -> Path:
 @pytest.fixture(scope="session")
 async def engine(roots: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DuckDBEngine]:
     scratch = tmp_path_factory.mktemp("scratch")
-    engine = DuckDBEngine(source_roots=[roots], memory_limit="500MB", threads=2, temp_dir=scratch)
+    engine = make_engine(scratch, roots=[roots])
     await engine.start()
     yield engine
     await engine.close()

@@ -13,12 +13,14 @@ import pytest
 from orchestrator.engines.duckdb import DuckDBEngine
 from orchestrator.engines.process import Child
 from orchestrator.model.errors import EngineCrashed, InvalidQuery, Transient
+from orchestrator.model.source_table import SourceFormat
+from tests.engines.conftest import make_engine
 
 
 @pytest.fixture
 async def mine(tmp_path: Path) -> AsyncIterator[DuckDBEngine]:
     """An engine whose processes nobody else uses."""
-    engine = DuckDBEngine(source_roots=[], memory_limit="1GB", threads=1, temp_dir=tmp_path, analysis_seconds=5)
+    engine = make_engine(tmp_path, analysis_seconds=5, memory_mb=1000, threads=1)
     yield engine
     await engine.close()
 
@@ -81,6 +83,15 @@ async def test_a_process_that_died_while_it_waited_is_replaced(mine: DuckDBEngin
         os.kill(pid, signal.SIGKILL)
         assert await mine.references("SELECT * FROM t") == ("t",)
         assert pids(mine._parser.children) != [pid]
+
+
+async def test_a_process_that_read_source_files_serves_nobody_else(tmp_path: Path) -> None:
+    (tmp_path / "1.csv").write_text("1\n")
+    engine = make_engine(tmp_path / "scratch", roots=[tmp_path])
+    for _ in range(3):
+        assert await engine.describe_source(f"{tmp_path}/1.csv", SourceFormat.CSV)
+        assert engine._readers.children == []
+    await engine.close()
 
 
 async def test_the_server_that_processes_are_forked_from_is_replaced(mine: DuckDBEngine) -> None:

@@ -10,7 +10,7 @@ from orchestrator.engines.source_files import find_source_files
 from orchestrator.model.errors import InputMissing, InvalidSource, QueryFailed
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import SourceFormat
-from tests.engines.conftest import Run, locate, make_plan, snapshot, source
+from tests.engines.conftest import Run, locate, make_engine, make_plan, snapshot, source
 from tests.engines.test_duckdb_sources import CSV, JSON, NAMED, PARQUET, write_parquet
 
 COLUMN = Column(name="a", duckdb_type="INTEGER")
@@ -57,7 +57,7 @@ async def test_every_folder_of_an_installation_may_look_like_a_pattern(tmp_path:
     write_parquet(home / "sources" / "x.parquet", "SELECT 2 AS a")
     write_parquet(decoy / "sources" / "x.parquet", "SELECT 1 AS a")
     (decoy / "out" / "data_0.parquet").write_text("not ours")
-    engine = DuckDBEngine(source_roots=[home / "sources"], memory_limit="200MB", threads=2, temp_dir=home / "temp")
+    engine = make_engine(home / "temp", roots=[home / "sources"], memory_mb=200)
     try:
         pattern = f"{home}/sources/*.parquet"
         columns = await engine.describe_source(pattern, PARQUET)

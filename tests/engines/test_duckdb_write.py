@@ -204,13 +204,14 @@ async def test_a_failing_inlined_view_is_named(run: Run) -> None:
 )
 async def test_a_run_refuses_by_itself_what_should_never_have_been_saved(run: Run, tmp_path: Path, sql: str) -> None:
     (tmp_path / "secret.csv").write_text("a\n1\n")
-    with pytest.raises(QueryRefused) as raised:
+    # The name of a file is one of a table that the plan does not have.
+    with pytest.raises(QueryFailed if "FROM '" in sql else QueryRefused) as raised:
         await run(sql.format(folder=tmp_path))
     assert "root:" not in raised.value.message
 
 
 async def test_out_of_memory_is_an_error_that_names_the_limit(run: Run) -> None:
-    with pytest.raises(OutOfMemory, match="more memory than it may use \\(500MB\\)") as raised:
+    with pytest.raises(OutOfMemory, match="more memory than it may use \\(500 MiB\\)") as raised:
         await run("SELECT list(i) AS a FROM range(200000000) r(i)")
     assert "Possible solutions" not in raised.value.message
 

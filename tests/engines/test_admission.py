@@ -1,0 +1,201 @@
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.engines.admission import Admission
+from orchestrator.engines.duckdb import DuckDBEngine
+from orchestrator.model.errors import EngineCrashed, OutOfMemory, WorkerBusy
+from orchestrator.model.run import Progress
+from tests.engines.conftest import LIMITS, locate, make_engine, make_plan
+from tests.engines.test_duckdb_processes import ENDLESS
+
+
+def silent() -> None:
+    pass
+
+
+class Guest:
+    """Somebody who asks for memory, and keeps it until told to leave."""
+
+    def __init__(self, admission: Admission, memory_mb: int, on_wait: Callable[[], None] = silent) -> None:
+        self._admission, self._memory_mb, self._on_wait = admission, memory_mb, on_wait
+        self._leaving = asyncio.Event()
+        self.is_in = False
+        self.task = asyncio.create_task(self._stay())
+
+    async def _stay(self) -> None:
+        async with self._admission.admit(self._memory_mb, self._on_wait):
+            self.is_in = True
+            await self._leaving.wait()
+
+    async def leave(self) -> None:
+        self._leaving.set()
+        await self.task
+
+
+async def settled() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_only_so_many_are_in_as_the_memory_holds() -> None:
+    admission = Admission(1000)
+    guests = [Guest(admission, 400) for _ in range(5)]
+    for count in (2, 3, 4, 5):
+        await settled()
+        assert [guest.is_in for guest in guests] == [True] * count + [False] * (5 - count)
+        await guests[count - 2].leave()
+    await guests[-1].leave()
+
+
+async def test_a_small_one_does_not_overtake_a_large_one() -> None:
+    admission = Admission(1000)
+    first, large, small = Guest(admission, 600), Guest(admission, 1000), Guest(admission, 100)
+    await settled()
+    assert (first.is_in, large.is_in, small.is_in) == (True, False, False)
+    await first.leave()
+    await settled()
+    assert (large.is_in, small.is_in) == (True, False)
+    await large.leave()
+    await small.leave()
+
+
+async def test_who_is_cancelled_while_waiting_lets_the_next_one_in() -> None:
+    admission = Admission(1000)
+    first, large, small = Guest(admission, 600), Guest(admission, 1000), Guest(admission, 100)
+    await settled()
+    large.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await large.task
+    await settled()
+    assert small.is_in
+    await first.leave()
+    await small.leave()
+    everything = Guest(admission, 1000)
+    await settled()
+    assert everything.is_in
+    await everything.leave()
+
+
+async def test_who_is_cancelled_at_the_moment_it_is_let_in_keeps_nothing() -> None:
+    admission = Admission(1000)
+    first, second = Guest(admission, 1000), Guest(admission, 1000)
+    await settled()
+    first._leaving.set()
+    await asyncio.sleep(0)
+    second.task.cancel()
+    await asyncio.gather(first.task, second.task, return_exceptions=True)
+    third = Guest(admission, 1000)
+    await settled()
+    assert third.is_in
+    await third.leave()
+
+
+async def test_who_waits_too_long_may_come_again_later() -> None:
+    admission = Admission(1000, patience_seconds=0.2)
+    first, second = Guest(admission, 1000), Guest(admission, 1000)
+    with pytest.raises(WorkerBusy):
+        await second.task
+    await first.leave()
+    third = Guest(admission, 1000)
+    await settled()
+    assert third.is_in
+    await third.leave()
+
+
+async def test_who_needs_more_than_there_is_never_waits() -> None:
+    with pytest.raises(OutOfMemory) as raised:
+        await Guest(Admission(1000), 1001).task
+    assert raised.value.message == (
+        "The query may use 1,001 MiB of memory, but the queries of this worker may use only 1,000 MiB together "
+        "(MATVIEW_WORKER_MEMORY_MB)."
+    )
+
+
+async def test_who_waits_is_called_a_few_times_a_second() -> None:
+    admission = Admission(1000)
+    calls: list[float] = []
+    first = Guest(admission, 1000, lambda: calls.append(-1))
+    second = Guest(admission, 1000, lambda: calls.append(time.monotonic()))
+    await asyncio.sleep(1.2)
+    await first.leave()
+    await second.leave()
+    assert -1 not in calls
+    assert 3 <= len(calls) <= 12
+
+
+async def test_closing_sends_away_who_waits() -> None:
+    admission = Admission(1000)
+    first, second = Guest(admission, 1000), Guest(admission, 1000)
+    await settled()
+    admission.close()
+    with pytest.raises(EngineCrashed, match="while the query waited"):
+        await second.task
+    await first.leave()
+
+
+class Query:
+    """A query that was handed to an engine, and what was told of it."""
+
+    def __init__(self, engine: DuckDBEngine, target: Path, sql: str, memory_mb: int, seconds: float = 60) -> None:
+        target.mkdir()
+        plan = make_plan(sql, (), seconds, LIMITS.model_copy(update={"memory_mb": memory_mb}))
+        self.told: list[Progress] = []
+        self.task = asyncio.create_task(engine.write(plan, locate, target, self.told.append))
+
+    async def cancel(self) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    for _ in range(400):
+        if condition():
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("it never happened")
+
+
+async def test_a_query_waits_for_the_memory_of_others_and_says_so(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path / "scratch", worker_memory_mb=600)
+    try:
+        running = Query(engine, tmp_path / "a", ENDLESS, 500)
+        await until(lambda: running.told)
+        # Its time does not begin before it does.
+        waiting = Query(engine, tmp_path / "b", "SELECT 1 AS a", 200, seconds=5)
+        await until(lambda: len(waiting.told) > 2)
+        assert all(progress.waiting and progress.percent is None for progress in waiting.told)
+        assert not any(progress.waiting for progress in running.told)
+        assert len(engine._writers) == 1
+        assert len(list((tmp_path / "scratch").iterdir())) == 1
+        await running.cancel()
+        assert (await waiting.task).rows == 1
+    finally:
+        await engine.close()
+
+
+async def test_a_query_that_waits_is_cancelled_at_once(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path / "scratch", worker_memory_mb=600)
+    try:
+        running = Query(engine, tmp_path / "a", ENDLESS, 500)
+        await until(lambda: running.told)
+        waiting = Query(engine, tmp_path / "b", "SELECT 1 AS a", 500)
+        await until(lambda: waiting.told)
+        began = time.monotonic()
+        await waiting.cancel()
+        assert waiting.task.cancelled()
+        assert time.monotonic() - began < 2
+        await running.cancel()
+    finally:
+        await engine.close()
+
+
+async def test_a_query_that_no_worker_of_this_size_can_run_fails_for_good(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path / "scratch", worker_memory_mb=600)
+    with pytest.raises(OutOfMemory, match="MATVIEW_WORKER_MEMORY_MB"):
+        await Query(engine, tmp_path / "a", "SELECT 1", 700).task
+    assert not (tmp_path / "scratch").exists()
+    await engine.close()
