@@ -10,7 +10,7 @@ from orchestrator.catalog import runs, saved_queries
 from orchestrator.catalog.database import Database
 from orchestrator.model.errors import TemporalUnavailable
 from orchestrator.model.run import Run, RunStatus
-from orchestrator.model.saved_query import DEFAULT_FREQUENCY, SavedQuery, SyncFrequency
+from orchestrator.model.saved_query import DEFAULT_FREQUENCY, SyncFrequency, Wish
 from orchestrator.temporal.executions import Ending, Executions
 from orchestrator.temporal.schedules import Schedules
 from orchestrator.temporal.wanted import WantedSchedule
@@ -32,14 +32,14 @@ class Alignment:
         What is wanted may change while the server is being told. Everybody reads it again after acting, so the last to
         act has acted on the last wish. Raises TemporalUnavailable.
         """
-        view = await self._live(saved_query_id)
+        wish = await self._wish(saved_query_id)
         for _ in range(_TRIES):
-            if view is not None and view.is_materialized:
-                await self._schedules.ensure(wanted_schedule(view))
+            if wish is not None and wish.sync_frequency is not None:
+                await self._schedules.ensure(wanted_schedule(wish))
             else:
                 await self._schedules.delete(saved_query_id)
-            acted_on, view = view, await self._live(saved_query_id)
-            if _wish(view) == _wish(acted_on):
+            acted_on, wish = wish, await self._wish(saved_query_id)
+            if wish == acted_on:
                 return
         raise TemporalUnavailable("The schedule is being changed by somebody else. Try again in a moment.")
 
@@ -62,23 +62,18 @@ class Alignment:
             await runs.close(tx, run.id, ending.status, ending.error, ending.error_code)
             return await runs.get(tx, run.id)
 
-    async def _live(self, saved_query_id: UUID) -> SavedQuery | None:
+    async def _wish(self, saved_query_id: UUID) -> Wish | None:
         async with self._database.begin() as tx:
-            return await saved_queries.find_any(tx, saved_query_id)
+            return await saved_queries.find_wish(tx, saved_query_id)
 
 
-def wanted_schedule(view: SavedQuery) -> WantedSchedule:
+def wanted_schedule(wish: Wish) -> WantedSchedule:
     """What a materialized view's schedule is to be."""
-    frequency = view.sync_frequency or DEFAULT_FREQUENCY
+    frequency = wish.sync_frequency or DEFAULT_FREQUENCY
     return WantedSchedule(
-        saved_query_id=view.id,
-        project_id=view.project_id,
-        name=view.name,
+        saved_query_id=wish.id,
+        project_id=wish.project_id,
+        name=wish.name,
         interval=frequency.interval,
         never=frequency is SyncFrequency.NEVER,
     )
-
-
-def _wish(view: SavedQuery | None) -> object:
-    """What a schedule is made from: which wish a view stands under and its label; None once it is gone."""
-    return None if view is None else (view.sync_frequency_set_at, view.name)

@@ -14,6 +14,7 @@ from orchestrator.alignment import Alignment
 from orchestrator.catalog import failures, runs
 from orchestrator.catalog.database import Database
 from orchestrator.catalog.journal import note
+from orchestrator.execution import Execution
 from orchestrator.library import Edit, Library
 from orchestrator.model.base import Value, now
 from orchestrator.model.errors import (
@@ -22,23 +23,19 @@ from orchestrator.model.errors import (
     NotRunning,
     StillStopping,
     TemporalUnavailable,
-    Transient,
 )
 from orchestrator.model.journal import Verb
 from orchestrator.model.principal import User
-from orchestrator.model.run import Progress, Run, RunRequest, RunStatus, Trigger, run_id_of
+from orchestrator.model.run import Progress, Run, RunStatus, Trigger
 from orchestrator.model.saved_query import SavedQuery, SyncFrequency
 from orchestrator.model.snapshot import Version
-from orchestrator.temporal.executions import Ending, Executions
+from orchestrator.temporal.executions import Executions
 from orchestrator.temporal.schedules import ScheduleInfo, Schedules
 from orchestrator.versions import Versions
 
-# How long a cancel waits for the query to have stopped before it answers that it has not yet.
-CANCEL_WAIT = timedelta(seconds=8)
 # How long somebody who has just wanted a view may need to start its first run.
 _STARTING = timedelta(seconds=30)
 _RESUMED_AT_ONCE = 8
-_START_TRIES = 5
 
 
 class ViewState(Value):
@@ -71,6 +68,7 @@ class Control:
         self._schedules = schedules
         self._executions = executions
         self._alignment = Alignment(database, schedules, executions)
+        self._execution = Execution(database, executions)
 
     async def show(self, project_id: int, saved_query_id: UUID) -> ViewState:
         """A view as it stands, a run that an operator ended behind our back included. Raises NotFound."""
@@ -112,12 +110,13 @@ class Control:
 
     async def delete(self, project_id: int, saved_query_id: UUID, user: User) -> ViewState:
         """Delete a view, its schedule with it; a run in progress is cancelled and publishes nothing."""
+        running: set[UUID] = set()
         if (await self._library.get(project_id, saved_query_id)).is_materialized:
-            await self._reach(project_id, saved_query_id)
-        view = await self._library.delete(project_id, saved_query_id, user)
+            running = await self._execution.in_progress(saved_query_id)  # also finds out whether Temporal is there
+        view, ended = await self._library.delete(project_id, saved_query_id, user)
         if view.is_materialized:
             await self._alignment.align(view.id)
-            await self._stop(view)
+            await self._execution.stop(view.id, running | {run.workflow_run_id for run in ended})
         return ViewState(view=view.model_copy(update=_NOT_MATERIALIZED), deleted=True)
 
     async def materialize(
@@ -137,11 +136,11 @@ class Control:
 
     async def revert(self, project_id: int, saved_query_id: UUID, user: User) -> ViewState:
         """Undo materialization: no schedule, no result, no run in progress. The view still answers as a plain one."""
-        view = await self._library.get(project_id, saved_query_id)
         await self._reach(project_id, saved_query_id)
-        await self._library.revert(project_id, saved_query_id, user)
+        running = await self._execution.in_progress(saved_query_id)
+        ended = await self._library.revert(project_id, saved_query_id, user)
         await self._alignment.align(saved_query_id)
-        await self._stop(view)
+        await self._execution.stop(saved_query_id, running | {run.workflow_run_id for run in ended})
         return await self.show(project_id, saved_query_id)
 
     async def run(self, project_id: int, saved_query_id: UUID, user: User, *, full_refresh: bool = False) -> ViewState:
@@ -149,7 +148,7 @@ class Control:
         view = await self._library.get(project_id, saved_query_id)
         if not view.is_materialized:
             raise NotMaterialized
-        if await self._start(view, Trigger.API, full_refresh=full_refresh):
+        if await self._execution.start(view, Trigger.API, full_refresh=full_refresh):
             await self._note(view, Verb.SYNC_TRIGGERED, user)
         return await self.show(project_id, saved_query_id)
 
@@ -159,7 +158,7 @@ class Control:
         Raises NotRunning if there is none, or if it was quicker; StillStopping if it takes too long.
         """
         view = await self._library.get(project_id, saved_query_id)
-        ending = await self._stop(view)
+        ending = await self._execution.stop(view.id, await self._execution.in_progress(view.id))
         if ending is None or ending.status is not RunStatus.CANCELLED:
             raise NotRunning("Cannot cancel a query that is not running")
         await self._note(view, Verb.SYNC_CANCELLED, user)
@@ -175,20 +174,27 @@ class Control:
         with nothing changed if the schedule is to be paused and the server cannot be reached.
         """
         version = await self._versions.get(project_id, saved_query_id, snapshot_id)
+        if not pause:
+            await self._versions.roll_back(project_id, saved_query_id, snapshot_id, user, end_runs=False)
+            return await self.show(project_id, saved_query_id)
+        before = await self._schedules.find(saved_query_id)
         # Paused first, or a tick between the two could start a run that nobody ends.
-        paused = pause and await self._pause(saved_query_id, version, user)
+        paused = await self._schedules.pause(saved_query_id, _rolled_back(version, user))
+        ticks = await self._schedules.ticks(saved_query_id)
+        running = await self._execution.in_progress(saved_query_id)
         try:
-            view = await self._versions.roll_back(project_id, saved_query_id, snapshot_id, user, end_runs=pause)
+            view, ended = await self._versions.roll_back(project_id, saved_query_id, snapshot_id, user, end_runs=True)
         except Exception:
-            if paused:
+            if paused and before is not None and not before.paused:
                 with suppress(TemporalUnavailable):
                     await self._schedules.unpause(saved_query_id, "The rollback did not take place.")
             raise
         if paused:
             await self._note(view, Verb.SYNC_PAUSED, user)
-        if pause:
-            with suppress(StillStopping, TemporalUnavailable):  # it cannot publish any more
-                await self._stop(view)
+        # A tick that has fired may not have begun its run yet.
+        await self._executions.cancel_ticks(ticks)
+        with suppress(StillStopping):  # what has a row cannot publish any more, and the others have been told
+            await self._execution.stop(view.id, running | {run.workflow_run_id for run in ended})
         return await self.show(project_id, saved_query_id)
 
     async def resume(self, project_id: int, ids: Collection[UUID], user: User) -> list[UUID]:
@@ -219,11 +225,6 @@ class Control:
         except TemporalUnavailable:
             return [RunState(run=run) for run in found]
 
-    async def _pause(self, saved_query_id: UUID, version: Version, user: User) -> bool:
-        made = f"{version.snapshot.created_at:%Y-%m-%d %H:%M:%S} UTC"
-        told = f"Paused by {user.email}, who rolled back to the result of {made}. Resume it to refresh again."
-        return await self._schedules.pause(saved_query_id, told)
-
     async def _reach(self, project_id: int, saved_query_id: UUID) -> None:
         """Raise NotFound, or TemporalUnavailable before anything is promised to a server that is away."""
         await self._library.get(project_id, saved_query_id)
@@ -234,7 +235,7 @@ class Control:
         try:
             await self._alignment.align(view.id)
             if _first_run_is_due(before):
-                await self._start(view, Trigger.FIRST)
+                await self._execution.start(view, Trigger.FIRST)
         except Exception:
             if before.sync_frequency_set_at != view.sync_frequency_set_at:
                 await self._library.unwant(view, before)
@@ -262,37 +263,6 @@ class Control:
             await self._note(view, Verb.SYNC_RESUMED, user)
         return was_paused
 
-    async def _start(self, view: SavedQuery, trigger: Trigger, *, full_refresh: bool = False) -> bool:
-        """Start a run and record it, so that whoever asks next sees it. False if one was in progress already.
-
-        One that has published or failed, and whose workflow is only about to end, is not in progress: whoever saw it
-        end and asks for another means another. Raises Transient if it does not end.
-        """
-        request = RunRequest(saved_query_id=view.id, trigger=trigger, full_refresh=full_refresh)
-        for _ in range(_START_TRIES):
-            started = await self._executions.start(request, f"{view.name} (project {view.project_id})")
-            async with self._database.begin() as tx:
-                if not started.joined:
-                    await runs.open_run(tx, request, started.workflow_id, started.workflow_run_id)
-                    return True
-                status = await runs.status_of(tx, run_id_of(started.workflow_run_id, view.id))
-            if status in {None, RunStatus.RUNNING}:
-                return False
-            if await self._executions.wait_closed(view.id, started.workflow_run_id, CANCEL_WAIT) is None:
-                break
-        raise Transient("The last run of this view is about to end. Try again in a moment.")
-
-    async def _stop(self, view: SavedQuery) -> Ending | None:
-        """Cancel the run in progress and wait for its end; None if there is none. Raises StillStopping."""
-        workflow_run_id = await self._executions.open_run(view.id)
-        if workflow_run_id is None:
-            return None
-        await self._executions.cancel(view.id, workflow_run_id)
-        ending = await self._executions.wait_closed(view.id, workflow_run_id, CANCEL_WAIT)
-        if ending is None:
-            raise StillStopping
-        return ending
-
     async def _state(self, run: Run) -> RunState:
         settled = await self._alignment.settle(run)
         if settled.status is not RunStatus.RUNNING:
@@ -302,6 +272,12 @@ class Control:
     async def _note(self, view: SavedQuery, verb: Verb, user: User) -> None:
         async with self._database.begin() as tx:
             await note(tx, view, verb, user)
+
+
+def _rolled_back(version: Version, user: User) -> str:
+    """The note of a schedule that is paused by a rollback."""
+    made = f"{version.snapshot.created_at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"Paused by {user.email}, who rolled back to the result of {made}. Resume it to refresh again."
 
 
 _NOT_MATERIALIZED = {"sync_frequency": None, "current_snapshot": None, "newest_run": None, "newest_finished_run": None}

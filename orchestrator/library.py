@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-from orchestrator.catalog import journal, keys, lineage, names, saved_queries
+from orchestrator.catalog import journal, keys, lineage, names, runs, saved_queries
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.journal import note
 from orchestrator.catalog.names import Named
@@ -16,6 +16,7 @@ from orchestrator.model.lineage import Node, at_level, everything
 from orchestrator.model.names import check_name, name_key
 from orchestrator.model.principal import User
 from orchestrator.model.query_text import check_query
+from orchestrator.model.run import Run
 from orchestrator.model.saved_query import DEFAULT_FREQUENCY, Revision, SavedQuery, SyncFrequency
 from orchestrator.model.snapshot import Column
 
@@ -125,20 +126,28 @@ class Library:
             current = await saved_queries.find(tx, view.project_id, view.id, lock=True)
             if current is None or current.sync_frequency_set_at != view.sync_frequency_set_at:
                 return
-            await saved_queries.set_frequency(tx, view.id, before.sync_frequency)
+            if before.is_materialized:
+                await saved_queries.set_frequency(tx, view.id, before.sync_frequency)
+            else:  # a first run may have been started, and have published
+                await saved_queries.revert(tx, view.id)
+                await runs.end_running(tx, view.id, _UNDONE, "reverted")
             await _note_frequency(tx, view, before.sync_frequency, None)
 
-    async def revert(self, project_id: int, saved_query_id: UUID, user: User) -> None:
-        """Note that a view is not to be materialized any more; its result is invisible from now on. Repeatable."""
+    async def revert(self, project_id: int, saved_query_id: UUID, user: User) -> list[Run]:
+        """Note that a view is not to be materialized any more; its result is invisible from now on. Repeatable.
+
+        Returns the runs that it ended: none of them can publish any more.
+        """
         async with self._database.begin() as tx:
             view = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
             if view.is_materialized:
                 await _note_frequency(tx, view, None, user)
             if view.is_materialized or view.status is not None:
                 await saved_queries.revert(tx, view.id)
+            return await runs.end_running(tx, view.id, _UNDONE, "reverted")
 
-    async def delete(self, project_id: int, saved_query_id: UUID, user: User) -> SavedQuery:
-        """Delete a view softly and free its name; returns it as it was.
+    async def delete(self, project_id: int, saved_query_id: UUID, user: User) -> tuple[SavedQuery, list[Run]]:
+        """Delete a view softly and free its name; returns it as it was, and the runs that it ended.
 
         Raises NotFound, or InUse, naming the views that read it.
         """
@@ -149,7 +158,8 @@ class Library:
             await names.release(tx, saved_query_id=view.id)
             await saved_queries.mark_deleted(tx, view.id)
             await note(tx, view, Verb.DELETED, user)
-            return view
+            told = "The view was deleted while this run was in progress."
+            return view, await runs.end_running(tx, view.id, told, "deleted")
 
     async def get(self, project_id: int, saved_query_id: UUID) -> SavedQuery:
         """A live view. Raises NotFound."""
@@ -243,6 +253,7 @@ class Library:
             await _note_frequency(tx, view, edit.sync_frequency, user)
 
 
+_UNDONE = "The materialization of the view was undone while this run was in progress."
 _MOVING = "The tables that this view reads keep changing. Try again in a moment."
 
 

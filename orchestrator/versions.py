@@ -8,6 +8,7 @@ from orchestrator.catalog.journal import note
 from orchestrator.model.errors import NotFound, NotMaterialized
 from orchestrator.model.journal import Change, Verb
 from orchestrator.model.principal import User
+from orchestrator.model.run import Run
 from orchestrator.model.saved_query import SavedQuery
 from orchestrator.model.snapshot import Version
 
@@ -42,8 +43,8 @@ class Versions:
 
     async def roll_back(
         self, project_id: int, saved_query_id: UUID, snapshot_id: UUID, user: User, *, end_runs: bool
-    ) -> SavedQuery:
-        """Make a version the current one, in one transaction; returns the view as it was.
+    ) -> tuple[SavedQuery, list[Run]]:
+        """Make a version the current one, in one transaction; returns the view as it was, and the runs that it ended.
 
         `end_runs` ends what is in progress in the same transaction, so that it cannot publish any more. Raises
         NotFound, also for a version that has been removed, or NotMaterialized.
@@ -53,12 +54,11 @@ class Versions:
             if not view.is_materialized:
                 raise NotMaterialized
             version = await _version(tx, saved_query_id, snapshot_id)
-            if end_runs:
-                told = "The view was rolled back to an earlier result while this run was in progress."
-                await runs.end_running(tx, view.id, told, "rolled_back")
+            told = "The view was rolled back to an earlier result while this run was in progress."
+            ended = await runs.end_running(tx, view.id, told, "rolled_back") if end_runs else []
             before = view.current_snapshot.id if view.current_snapshot else None
             if before != snapshot_id:
-                await snapshots.point_to(tx, version.snapshot)
+                await snapshots.point_back_to(tx, version.snapshot)
                 change = Change(
                     field="current_snapshot_id",
                     action="changed",
@@ -66,7 +66,7 @@ class Versions:
                     after=str(snapshot_id),
                 )
                 await note(tx, view, Verb.ROLLED_BACK, user, [change])
-            return view
+            return view, ended
 
 
 async def _view(tx: Transaction, project_id: int, saved_query_id: UUID, *, lock: bool = False) -> SavedQuery:

@@ -22,6 +22,7 @@ from orchestrator.engines.base import Engine, Written
 from orchestrator.model.base import now
 from orchestrator.model.errors import (
     EngineCrashed,
+    InputReplaced,
     NotFound,
     NotMaterialized,
     PlanTooLarge,
@@ -75,7 +76,8 @@ class Materialization:
             await runs.end_others(tx, view.id, run.id)
             await runs.set_revision(tx, run.id, view.revision.id)
             relations = await plans.relations(tx, view.id)
-            await snapshots.lease(tx, run.id, [r.snapshot_id for r in relations if r.kind == "snapshot"])
+            if not await snapshots.lease(tx, run.id, [r.snapshot_id for r in relations if r.kind == "snapshot"]):
+                raise InputReplaced
             limits = await keys.limits_of(tx, view.project_id)
             plan = RunPlan(
                 run_id=run.id,

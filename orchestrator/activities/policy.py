@@ -5,9 +5,9 @@ nothing to keep here. A step may be repeated after a lost answer: it finds its o
 """
 
 from dataclasses import dataclass
-from uuid import uuid5
+from uuid import UUID, uuid5
 
-from orchestrator.catalog import journal
+from orchestrator.catalog import failures, journal
 from orchestrator.catalog.database import Database
 from orchestrator.catalog.failures import Standing
 from orchestrator.model.journal import Verb
@@ -38,7 +38,10 @@ class FailurePolicy:
         if standing.run.status is RunStatus.COMPLETED and standing.unforgiven >= FAILURES_TO_PAUSE:
             await self._lift(standing)
         if standing.run.status is RunStatus.FAILED and _is_one_too_many(standing) and await self._pause(standing):
-            told.append(NoticeType.SCHEDULE_PAUSED)
+            if await self._is_forgiven(standing.run.id):
+                await self._lift(standing)
+            else:
+                told.append(NoticeType.SCHEDULE_PAUSED)
         if not self.notifies or not standing.is_wanted:
             return ()
         return tuple(_notice(event, standing) for event in told)
@@ -50,8 +53,13 @@ class FailurePolicy:
         await self._note(standing, Verb.SYNC_PAUSED)
         return True
 
+    async def _is_forgiven(self, run_id: UUID) -> bool:
+        """Whether a person edited the query or resumed the schedule while it was being paused: they found no pause."""
+        async with self.database.begin() as tx:
+            return not _is_one_too_many(await failures.standing(tx, run_id))
+
     async def _lift(self, standing: Standing) -> None:
-        why = f"Resumed, because run {standing.run.id} completed."
+        why = f"Resumed: its failures were made good (run {standing.run.id})."
         if await self.schedules.lift_failing(standing.run.saved_query_id, why):
             await self._note(standing, Verb.SYNC_RESUMED)
 

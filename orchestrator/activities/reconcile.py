@@ -2,16 +2,18 @@
 
 Whatever dies between two steps of anything leaves a difference that is found here; nothing else needs to be able to
 clean up after itself. It never touches a pause, and what the catalog has never known (another installation's schedules
-or files, or those of a time after the backup that it was restored from) it names and leaves alone. Every step may be
-repeated and may meet any other change: it acts through `Alignment`, which reads again after acting, and deletes files
-only of runs that are over.
+or files, or those of views that were made after the backup that it was restored from) it names and leaves alone. Every
+step may be repeated and may meet any other change: what a list of Temporal's tells is only a hint, which may be late;
+it acts through `Alignment`, which reads again after acting, and deletes files only of runs that are over.
 """
 
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import UUID
 
 from temporalio import activity
@@ -19,19 +21,25 @@ from temporalio import activity
 from orchestrator.alignment import Alignment, wanted_schedule
 from orchestrator.catalog import runs, saved_queries, snapshots
 from orchestrator.catalog.database import Database
+from orchestrator.model.errors import StoreUnavailable
 from orchestrator.model.reconciliation import Finding, Kind, ReconcileRequest, Report
+from orchestrator.model.run import RunStatus
 from orchestrator.model.snapshot import Retention
 from orchestrator.stores.base import SnapshotStore
 from orchestrator.temporal import contract
 from orchestrator.temporal.executions import Executions
 from orchestrator.temporal.schedules import Schedules
 
+T = TypeVar("T")
+
 logger = logging.getLogger(__name__)
 
 _MOST_FINDINGS = 500
-_LOCATION = re.compile(r"\d+/(?P<view>[0-9a-f-]{36})/(?P<run>[0-9a-f-]{36})-\d+")
-# PostgreSQL takes 65,535 parameters in a statement.
-_BATCH = 10_000
+_UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_LOCATION = re.compile(rf"\d+/{_UUID}/(?P<run>{_UUID})-\d+")
+# PostgreSQL takes 65,535 parameters in a statement, and whatever else the process does has to go on.
+_BATCH = 5_000
+_HEARTBEAT_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -48,10 +56,12 @@ class Reconciliation:
     async def reconcile(self, request: ReconcileRequest) -> Report:
         """Find what does not agree, and mend it unless it is a dry run. Raises Transient if a server is away."""
         found: list[Finding] = []
-        for step in (self._runs, self._schedules, self._unwanted_runs, self._versions, self._files):
-            async for finding in step(request.dry_run):
-                logger.info("%s %s: %s", finding.kind, finding.subject, finding.told)
-                found.append(finding)
+        async with _heartbeating():
+            for step in (self._runs, self._schedules, self._unwanted_runs, self._versions, self._files):
+                async for finding in step(request.dry_run):
+                    level = logging.DEBUG if finding.kind.startswith("unknown") else logging.INFO
+                    logger.log(level, "%s %s: %s", finding.kind, finding.subject, finding.told)
+                    found.append(finding)
         return Report(dry_run=request.dry_run, findings=tuple(found[:_MOST_FINDINGS]), total=len(found))
 
     @property
@@ -63,13 +73,15 @@ class Reconciliation:
         async with self.database.begin() as tx:
             open_runs = await runs.running(tx)
         for run in open_runs:
-            ending = await self._alignment.ending(run)
-            if ending is None:
-                continue
-            if not dry_run and await self._alignment.settle(run) == run:
-                continue
-            told = f"it is over in Temporal and is recorded as {ending.status}"
-            yield Finding(kind=Kind.RUN_OVER, subject=str(run.id), told=told)
+            if dry_run:
+                ending = await self._alignment.ending(run)
+                status = RunStatus.RUNNING if ending is None else ending.status
+            else:
+                status = (await self._alignment.settle(run)).status
+            # One that completed while it was asked after has said so itself.
+            if status not in {RunStatus.RUNNING, RunStatus.COMPLETED}:
+                told = f"it is over in Temporal and is recorded as {status}"
+                yield Finding(kind=Kind.RUN_OVER, subject=str(run.id), told=told)
 
     async def _schedules(self, dry_run: bool) -> AsyncIterator[Finding]:
         """Create schedules that are missing, delete those that nobody wants, and correct the others."""
@@ -77,14 +89,14 @@ class Reconciliation:
         # found to have one when it is looked at.
         listed = await self.schedules.listed()
         async with self.database.begin() as tx:
-            views = {view.id: view for view in await saved_queries.wanted(tx)}
-            known = await saved_queries.known(tx, listed.keys())
-        for view_id, view in views.items():
-            problem = await self.schedules.problem(wanted_schedule(view), listed.get(view_id))
+            wishes = {wish.id: wish for wish in await saved_queries.wishes(tx)}
+        for view_id, wish in wishes.items():
+            problem = await self.schedules.problem(wanted_schedule(wish), listed.get(view_id))
             if problem is not None:
                 kind = Kind.SCHEDULE_WRONG if view_id in listed else Kind.SCHEDULE_MISSING
                 yield await self._realigned(view_id, kind, problem, dry_run=dry_run)
-        for view_id in listed.keys() - views.keys():
+        known = await self._known(listed.keys() - wishes.keys())
+        for view_id in listed.keys() - wishes.keys():
             if view_id in known:
                 told = "nobody wants the view refreshed; it is deleted"
                 yield await self._realigned(view_id, Kind.SCHEDULE_UNWANTED, told, dry_run=dry_run)
@@ -99,10 +111,11 @@ class Reconciliation:
     async def _unwanted_runs(self, dry_run: bool) -> AsyncIterator[Finding]:
         """Cancel runs that go on although nobody wants their view refreshed: what they make could not be published."""
         running = await self.executions.listed_open()
-        async with self.database.begin() as tx:
-            wanted = {view.id for view in await saved_queries.wanted(tx)}
-            known = await saved_queries.known(tx, running.keys())
-        for view_id in running.keys() & known - wanted:
+        for view_id in await self._known(running.keys()):
+            async with self.database.begin() as tx:  # just before it is cancelled, and not once for all
+                wish = await saved_queries.find_wish(tx, view_id)
+            if wish is not None and wish.sync_frequency is not None:
+                continue
             if not dry_run:
                 await self.executions.cancel(view_id, running[view_id])
             told = "nobody wants the view refreshed; its run is cancelled"
@@ -111,27 +124,39 @@ class Reconciliation:
     async def _versions(self, dry_run: bool) -> AsyncIterator[Finding]:
         """Take away versions that need not be kept; their files go in the next step."""
         async with self.database.begin() as tx:
-            gone = await (snapshots.expired if dry_run else snapshots.remove_expired)(tx, self.retention)
             if not dry_run:
+                await snapshots.supersede_forgotten(tx)
                 await snapshots.forget_leases(tx)
+            gone = await (snapshots.expired if dry_run else snapshots.remove_expired)(tx, self.retention)
         for snapshot_id in gone:
             yield Finding(kind=Kind.VERSION_EXPIRED, subject=str(snapshot_id), told="it need not be kept any more")
 
     async def _files(self, dry_run: bool) -> AsyncIterator[Finding]:
         """Delete the files of runs that are over and of versions that were taken away."""
         # Listed before the catalog is asked: what is published meanwhile is then known to it.
-        locations = await self.store.locations()
-        for start in range(0, len(locations), _BATCH):
-            batch = locations[start : start + _BATCH]
+        for batch in _batches(await self.store.locations()):
             ours, unwanted = await self._sorted(batch)
             for location in unwanted:
-                if not dry_run:
-                    await self.store.discard(location)
-                told = "no version and no run needs it; it is deleted"
-                yield Finding(kind=Kind.FILES_UNWANTED, subject=location, told=told)
-            for location in set(batch) - ours:
+                yield await self._discarded(location, dry_run=dry_run)
+            for location in sorted(set(batch) - ours):
                 yield Finding(kind=Kind.UNKNOWN_FILES, subject=location, told="no run of ours; it is left alone")
-            await asyncio.sleep(0)
+
+    async def _discarded(self, location: str, *, dry_run: bool) -> Finding:
+        try:
+            if not dry_run:
+                await self.store.discard(location)
+        except StoreUnavailable as error:
+            return Finding(kind=Kind.NOT_MENDED, subject=location, told=f"it cannot be deleted: {error.message}")
+        told = "no version and no run needs it; it is deleted"
+        return Finding(kind=Kind.FILES_UNWANTED, subject=location, told=told)
+
+    async def _known(self, ids: Collection[UUID]) -> set[UUID]:
+        """Those of the ids that are views of ours, deleted ones included."""
+        found: set[UUID] = set()
+        for batch in _batches(sorted(ids)):
+            async with self.database.begin() as tx:
+                found |= await saved_queries.known(tx, batch)
+        return found
 
     async def _sorted(self, locations: Sequence[str]) -> tuple[set[str], list[str]]:
         """Those of the locations that are of our runs, and those among them that nobody needs."""
@@ -141,3 +166,24 @@ class Reconciliation:
             kept = await snapshots.kept_locations(tx, locations)
         ours = {location for location, run_id in run_ids.items() if run_id in over}
         return ours, sorted(location for location in ours if over[run_ids[location]] and location not in kept)
+
+
+def _batches(items: Sequence[T]) -> Iterable[Sequence[T]]:
+    return (items[start : start + _BATCH] for start in range(0, len(items), _BATCH))
+
+
+@asynccontextmanager
+async def _heartbeating() -> AsyncIterator[None]:
+    """Tell the server that this goes on, so that a worker that dies meanwhile is noticed; not on the command line."""
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(_HEARTBEAT_SECONDS)
+
+    beating = asyncio.create_task(beat()) if activity.in_activity() else None
+    try:
+        yield
+    finally:
+        if beating:
+            beating.cancel()

@@ -17,8 +17,8 @@ _LONGEST_SECONDS = 20.0
 _SESSION = "-c timezone=UTC -c statement_timeout=15s -c lock_timeout=10s"
 
 # SQLSTATE classes that say "not now" rather than "not so": connection trouble, resources, a server going down or
-# coming up, and a transaction that lost to another one.
-_PASSING = ("08", "53", "57", "40001", "40P01")
+# coming up, a transaction that lost to another one, and a lock that took too long.
+_PASSING = ("08", "53", "57", "40001", "40P01", "55P03")
 
 
 class Database:

@@ -65,18 +65,20 @@ async def end_others(tx: Transaction, saved_query_id: UUID, run_id: UUID) -> Non
     That `run_id` has begun proves that they are over, since the server admits one open workflow of an id: an operator
     ended them, or the server lost them. Closed, none of them can publish any more.
     """
-    change = update(t.runs).where(
-        t.runs.c.saved_query_id == saved_query_id, t.runs.c.status == RunStatus.RUNNING, t.runs.c.id != run_id
-    )
     told = "The run was ended in Temporal before it could say how."
-    await tx.execute(
-        change.values(status=RunStatus.CANCELLED, finished_at=func.now(), error=told, error_code="ended_outside")
-    )
+    await end_running(tx, saved_query_id, told, "ended_outside", but=run_id)
 
 
-async def end_running(tx: Transaction, saved_query_id: UUID, error: str, error_code: str) -> list[Run]:
-    """End every run of the view that is in progress: from now on none of them can publish."""
+async def end_running(
+    tx: Transaction, saved_query_id: UUID, error: str, error_code: str, *, but: UUID | None = None
+) -> list[Run]:
+    """End every run of the view that is in progress, but one; from now on none of them can publish.
+
+    Returns them: their workflows go on until they are cancelled.
+    """
     change = update(t.runs).where(t.runs.c.saved_query_id == saved_query_id, t.runs.c.status == RunStatus.RUNNING)
+    if but is not None:
+        change = change.where(t.runs.c.id != but)
     ended = change.values(status=RunStatus.CANCELLED, finished_at=func.now(), error=error, error_code=error_code)
     return [Run.model_validate(row._mapping) for row in await tx.execute(ended.returning(*RUN))]
 
@@ -114,17 +116,19 @@ async def publish(tx: Transaction, snapshot: Snapshot) -> None:
     Raises RunSuperseded if the run is over, if its attempt lost the right to publish, or if the view is no longer
     materialized: whatever that attempt wrote stays invisible.
     """
-    view = select(t.saved_queries.c.sync_frequency, t.saved_queries.c.deleted_at).where(
+    view = select(t.saved_queries.c.sync_frequency, t.saved_queries.c.deleted_at, t.saved_queries.c.reverted_at).where(
         t.saved_queries.c.id == snapshot.saved_query_id
     )
     wanted = (await tx.execute(view.with_for_update(key_share=True))).one()
-    held = select(t.runs.c.status, t.runs.c.attempt, t.runs.c.snapshot_id).where(t.runs.c.id == snapshot.run_id)
+    columns = (t.runs.c.status, t.runs.c.attempt, t.runs.c.snapshot_id, t.runs.c.started_at)
+    held = select(*columns).where(t.runs.c.id == snapshot.run_id)
     run = (await tx.execute(held.with_for_update(key_share=True))).one()
     if run.snapshot_id == snapshot.id:
         return
     if run.status != RunStatus.RUNNING or run.attempt != snapshot.attempt:
         raise RunSuperseded
-    if wanted.deleted_at is not None or wanted.sync_frequency is None:
+    undone = wanted.reverted_at is not None and run.started_at <= wanted.reverted_at
+    if wanted.deleted_at is not None or wanted.sync_frequency is None or undone:
         raise RunSuperseded("The view was deleted or its materialization was undone while the query ran.")
     await snapshots.insert_new(tx, snapshot)
     await snapshots.point_to(tx, snapshot)

@@ -14,7 +14,7 @@ from orchestrator.model.base import now
 from orchestrator.model.lineage import shortest_path
 from orchestrator.model.principal import User
 from orchestrator.model.run import Run, RunStatus
-from orchestrator.model.saved_query import Revision, SavedQuery, SnapshotSummary, SyncFrequency
+from orchestrator.model.saved_query import Revision, SavedQuery, SnapshotSummary, SyncFrequency, Wish
 from orchestrator.model.snapshot import Column
 
 _LIVE = t.saved_queries.c.deleted_at.is_(None)
@@ -41,16 +41,16 @@ async def find_live(tx: Transaction, saved_query_id: UUID) -> SavedQuery | None:
     return None if row is None else _saved_query(row)
 
 
-async def find_any(tx: Transaction, saved_query_id: UUID) -> SavedQuery | None:
-    """The live view of that id as it stands at this moment, in whatever project."""
-    row = (await tx.execute(_select().where(t.saved_queries.c.id == saved_query_id, _LIVE))).one_or_none()
-    return None if row is None else _saved_query(row)
+async def find_wish(tx: Transaction, saved_query_id: UUID) -> Wish | None:
+    """What is wanted of a live view's schedule at this moment."""
+    row = (await tx.execute(_wishes().where(t.saved_queries.c.id == saved_query_id))).one_or_none()
+    return None if row is None else Wish.model_validate(row._mapping)
 
 
-async def wanted(tx: Transaction) -> list[SavedQuery]:
-    """Every live view that is materialized, in whatever project."""
-    query = _select().where(t.saved_queries.c.sync_frequency.is_not(None), _LIVE)
-    return [_saved_query(row) for row in await tx.execute(query)]
+async def wishes(tx: Transaction) -> list[Wish]:
+    """What is wanted of every live view that is materialized, in whatever project."""
+    rows = await tx.execute(_wishes().where(t.saved_queries.c.sync_frequency.is_not(None)))
+    return [Wish.model_validate(row._mapping) for row in rows]
 
 
 async def known(tx: Transaction, ids: Collection[UUID]) -> set[UUID]:
@@ -226,6 +226,10 @@ async def _replace_inputs(tx: Transaction, saved_query_id: UUID, inputs: Sequenc
             for position, named in enumerate(inputs)
         ]
         await tx.execute(insert(t.inputs), rows)
+
+
+def _wishes() -> Select[Any]:
+    return select(*(t.saved_queries.c[name] for name in Wish.model_fields)).where(_LIVE)
 
 
 def _select() -> Select[Any]:

@@ -1,15 +1,16 @@
 """Snapshots: recorded when published, pointed to, listed as versions, leased by what reads them, and removed.
 
-Which one readers see is `saved_queries.current_snapshot_id`, and only `point_to` and `point_to_none` move it. A row
+Which one readers see is `saved_queries.current_snapshot_id`, and only the `point_…` functions move it. A row
 outlives its files, since runs and later snapshots name it; `removed_at` says that its files may go.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, delete, exists, false, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, Row, Select, case, delete, exists, false, func, literal, select, update
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
@@ -30,12 +31,17 @@ async def insert_new(tx: Transaction, snapshot: Snapshot) -> None:
 async def point_to(tx: Transaction, snapshot: Snapshot) -> None:
     """Make a stored snapshot its view's current one. The view's row must be locked."""
     await _supersede_current(tx, snapshot.saved_query_id)
-    await tx.execute(update(t.snapshots).where(t.snapshots.c.id == snapshot.id).values(superseded_at=None))
-    view = update(t.saved_queries).where(t.saved_queries.c.id == snapshot.saved_query_id)
-    await tx.execute(view.values(current_snapshot_id=snapshot.id))
     # What the view reads may have changed since it was saved, and its columns with that.
-    same_query = view.where(t.saved_queries.c.revision_id == snapshot.revision_id)
-    await tx.execute(same_query.values(columns=dump(snapshot.columns)))
+    same_query = t.saved_queries.c.revision_id == snapshot.revision_id
+    columns = case((same_query, literal(dump(snapshot.columns), JSONB)), else_=t.saved_queries.c.columns)
+    view = update(t.saved_queries).where(t.saved_queries.c.id == snapshot.saved_query_id)
+    await tx.execute(view.values(current_snapshot_id=snapshot.id, columns=columns))
+
+
+async def point_back_to(tx: Transaction, snapshot: Snapshot) -> None:
+    """Make a snapshot that was superseded its view's current one again. The view's row must be locked."""
+    await point_to(tx, snapshot)
+    await tx.execute(update(t.snapshots).where(t.snapshots.c.id == snapshot.id).values(superseded_at=None))
 
 
 async def point_to_none(tx: Transaction, saved_query_id: UUID) -> None:
@@ -57,7 +63,7 @@ async def page(tx: Transaction, saved_query_id: UUID, *, limit: int, offset: int
     """How many versions of a view can be read, and those of one page, newest first."""
     versions = _versions(saved_query_id)
     count = await tx.scalar(select(func.count()).select_from(versions.subquery()))
-    newest_first = (t.snapshots.c.created_at.desc(), t.snapshots.c.id)
+    newest_first = (t.snapshots.c.published_at.desc(), t.snapshots.c.id)
     rows = await tx.execute(versions.order_by(*newest_first).limit(limit).offset(offset))
     return count or 0, [_version(row) for row in rows]
 
@@ -67,11 +73,17 @@ async def set_pinned(tx: Transaction, snapshot_id: UUID, *, pinned: bool) -> Non
     await tx.execute(update(t.snapshots).where(t.snapshots.c.id == snapshot_id).values(pinned=pinned))
 
 
-async def lease(tx: Transaction, run_id: UUID, snapshot_ids: Iterable[UUID]) -> None:
-    """Keep the files of these snapshots for as long as the run is Running."""
-    rows = [{"run_id": run_id, "snapshot_id": snapshot_id} for snapshot_id in snapshot_ids]
-    if rows:
-        await tx.execute(insert(t.leases).on_conflict_do_nothing(), rows)
+async def lease(tx: Transaction, run_id: UUID, snapshot_ids: Collection[UUID]) -> bool:
+    """Keep the files of these snapshots for as long as the run is Running. False if one is being removed just now."""
+    if not snapshot_ids:
+        return True
+    # The lock waits for a removal that is going on, and holds up one that comes later until the lease is there.
+    held = select(t.snapshots.c.id).where(t.snapshots.c.id.in_(snapshot_ids), t.snapshots.c.removed_at.is_(None))
+    if len((await tx.execute(held.with_for_update(read=True))).all()) < len(set(snapshot_ids)):
+        return False
+    rows = [{"run_id": run_id, "snapshot_id": snapshot_id} for snapshot_id in set(snapshot_ids)]
+    await tx.execute(insert(t.leases).on_conflict_do_nothing(), rows)
+    return True
 
 
 async def remove_expired(tx: Transaction, retention: Retention) -> list[UUID]:
@@ -81,7 +93,7 @@ async def remove_expired(tx: Transaction, retention: Retention) -> list[UUID]:
     same moment either finds it gone or keeps it.
     """
     change = update(t.snapshots).where(
-        t.snapshots.c.id.in_(_expired(retention)), t.snapshots.c.superseded_at.is_not(None), _removable()
+        t.snapshots.c.id.in_(_expired(retention)), _is_past(retention.grace), _removable()
     )
     removed = await tx.scalars(change.values(removed_at=func.now()).returning(t.snapshots.c.id))
     return list(removed)
@@ -90,6 +102,16 @@ async def remove_expired(tx: Transaction, retention: Retention) -> list[UUID]:
 async def expired(tx: Transaction, retention: Retention) -> list[UUID]:
     """What `remove_expired` would take away now."""
     return list(await tx.scalars(_expired(retention)))
+
+
+async def supersede_forgotten(tx: Transaction) -> None:
+    """Note of every snapshot that is not current, and of which nobody noted it, that it is superseded now.
+
+    Workers of a release that knew no versions leave such ones, while it is being replaced.
+    """
+    current = exists().where(t.saved_queries.c.current_snapshot_id == t.snapshots.c.id).correlate(t.snapshots)
+    change = update(t.snapshots).where(t.snapshots.c.removed_at.is_(None), t.snapshots.c.superseded_at.is_(None))
+    await tx.execute(change.where(~current).values(superseded_at=func.now()))
 
 
 async def forget_leases(tx: Transaction) -> None:
@@ -120,30 +142,32 @@ def _removable() -> ColumnElement[bool]:
 def _is_undone() -> ColumnElement[bool]:
     """Whether the view's materialization was undone since: then nobody can see, pin or choose the snapshot any more."""
     view = t.saved_queries
-    undone = view.c.sync_frequency.is_(None) | (t.snapshots.c.created_at <= view.c.reverted_at)
+    undone = view.c.sync_frequency.is_(None) | (t.snapshots.c.published_at <= view.c.reverted_at)
     return exists().where(view.c.id == t.snapshots.c.saved_query_id, undone).correlate(t.snapshots)
+
+
+def _is_past(grace: timedelta) -> ColumnElement[bool]:
+    """Whether it was replaced so long ago that nobody reads it any more who found it by the pointer."""
+    return t.snapshots.c.superseded_at < func.now() - grace
 
 
 def _expired(retention: Retention) -> Select[tuple[UUID]]:
     rank = func.row_number().over(
-        partition_by=t.snapshots.c.saved_query_id, order_by=(t.snapshots.c.created_at.desc(), t.snapshots.c.id)
+        partition_by=t.snapshots.c.saved_query_id, order_by=(t.snapshots.c.published_at.desc(), t.snapshots.c.id)
     )
-    ranked = select(t.snapshots.c.id, rank.label("rank")).where(t.snapshots.c.removed_at.is_(None)).subquery("ranked")
+    # Pinned ones are kept besides the number that is kept anyway.
+    counted = (t.snapshots.c.removed_at.is_(None), ~t.snapshots.c.pinned)
+    ranked = select(t.snapshots.c.id, rank.label("rank")).where(*counted).subquery("ranked")
     read = (
         exists()
         .where(t.leases.c.snapshot_id == t.snapshots.c.id)
         .where(t.runs.c.id == t.leases.c.run_id, t.runs.c.status == RunStatus.RUNNING)
     )
-    too_many = (ranked.c.rank > retention.count) | (t.snapshots.c.created_at < func.now() - retention.age)
+    too_many = (ranked.c.rank > retention.count) | (t.snapshots.c.published_at < func.now() - retention.age)
     return (
         select(t.snapshots.c.id)
-        .join(ranked, ranked.c.id == t.snapshots.c.id)
-        .where(
-            t.snapshots.c.superseded_at < func.now() - retention.grace,
-            too_many | _is_undone(),
-            _removable(),
-            ~read,
-        )
+        .outerjoin(ranked, ranked.c.id == t.snapshots.c.id)
+        .where(_is_past(retention.grace), too_many | _is_undone(), _removable(), ~read)
     )
 
 

@@ -22,6 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
     false,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import Uuid
@@ -176,6 +177,7 @@ runs = Table(
     Column("error_code", Text),
     Index(None, "saved_query_id", "started_at"),
     CheckConstraint("(status = 'Running') = (finished_at IS NULL)", name="finished_unless_running"),
+    Index("ix_runs_running", "started_at", postgresql_where=text("status = 'Running'")),
 )
 
 snapshots = Table(
@@ -194,9 +196,12 @@ snapshots = Table(
     Column("inputs", JSONB, nullable=False, comment="what it was made from, exactly"),
     Column("engine_version", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
+    # PostgreSQL's own clock, unlike created_at, so that it can be held against the other moments that are kept here.
+    Column("published_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("superseded_at", DateTime(timezone=True), comment="since when it is not the current one; null: it is"),
     Column("removed_at", DateTime(timezone=True), comment="since when its files may be deleted; nobody may choose it"),
     Column("pinned", Boolean, nullable=False, server_default=false(), comment="kept whatever its age"),
+    Index("ix_snapshots_kept", "saved_query_id", "published_at", postgresql_where=text("removed_at IS NULL")),
 )
 
 # What a run reads: its snapshots' files stay for as long as the run is Running, so a lease needs no end of its own.

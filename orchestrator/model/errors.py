@@ -129,6 +129,10 @@ class WebhookRefused(Terminal):
     """The webhook refuses what it is sent."""
 
 
+class InputReplaced(Transient):
+    """Something that the view reads was replaced at this moment."""
+
+
 class WorkerBusy(Transient):
     """Other queries use the memory of the worker. The run waits for its turn."""
 
@@ -151,6 +155,10 @@ class TemporalUnavailable(Transient):
 
 class WebhookUnavailable(Transient):
     """The webhook does not answer, or asks to be tried again."""
+
+
+class StillEnding(Transient):
+    """The last run of this view is about to end. Try again in a moment."""
 
 
 class StillStopping(Transient):

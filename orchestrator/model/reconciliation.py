@@ -6,7 +6,10 @@ from orchestrator.model.base import Value
 
 
 class Kind(StrEnum):
-    """What can be found. Those that begin with `unknown` are not ours, and are left alone."""
+    """What can be found. Those that begin with `unknown` are not ours, and are left alone.
+
+    What could not be mended is named, and keeps nothing else from being mended.
+    """
 
     RUN_OVER = "run_over"
     RUN_UNWANTED = "run_unwanted"
@@ -15,6 +18,7 @@ class Kind(StrEnum):
     SCHEDULE_WRONG = "schedule_wrong"
     VERSION_EXPIRED = "version_expired"
     FILES_UNWANTED = "files_unwanted"
+    NOT_MENDED = "not_mended"
     UNKNOWN_SCHEDULE = "unknown_schedule"
     UNKNOWN_FILES = "unknown_files"
 

@@ -72,6 +72,19 @@ class Revision(Value):
         return str(self.query["query"])
 
 
+class Wish(Value):
+    """What is wanted of a live view's schedule: all that one is made from.
+
+    `sync_frequency` None wants no schedule; `sync_frequency_set_at` tells one wish from another of the same words.
+    """
+
+    id: UUID
+    project_id: int
+    name: str
+    sync_frequency: SyncFrequency | None
+    sync_frequency_set_at: datetime
+
+
 class SnapshotSummary(Value):
     """What the API shows of the current snapshot. Size in bytes."""
 

@@ -145,10 +145,12 @@ def _up_to(folder: Path, top: Path) -> Iterator[Path]:
 
 
 def _remove(folder: Path) -> None:
-    try:
-        shutil.rmtree(folder)
-    except FileNotFoundError:
-        return
+    # Two may remove it at once, and each then misses what the other one took.
+    while folder.exists():
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            continue
 
 
 async def _on_disk(work: Callable[[], T]) -> T:

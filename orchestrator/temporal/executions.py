@@ -1,6 +1,7 @@
 """Runs as the Temporal server knows them: started, described, cancelled."""
 
 import asyncio
+from collections.abc import Iterable
 from datetime import timedelta
 from uuid import UUID
 
@@ -120,6 +121,16 @@ class Executions:
         except RPCError as error:
             if not is_not_found(error):
                 raise
+
+    async def cancel_ticks(self, ticks: Iterable[tuple[str, str]]) -> None:
+        """Ask ticks, given by workflow id and run id, to stop, and with them the runs that they have started."""
+        for workflow_id, run_id in ticks:
+            try:
+                with reaching_temporal():
+                    await self._client.get_workflow_handle(workflow_id, run_id=run_id).cancel(rpc_timeout=RPC_TIMEOUT)
+            except RPCError as error:
+                if not is_not_found(error):
+                    raise
 
     async def wait_closed(self, saved_query_id: UUID, workflow_run_id: UUID, within: timedelta) -> Ending | None:
         """How the run ended, waiting for it; None if it is still open after that time."""

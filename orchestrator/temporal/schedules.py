@@ -8,6 +8,8 @@ from temporalio.api.schedule.v1 import Schedule as ScheduleProto
 from temporalio.api.workflowservice.v1 import UpdateScheduleRequest
 from temporalio.client import (
     Client,
+    ScheduleActionExecutionStartWorkflow,
+    ScheduleActionStartWorkflow,
     ScheduleAlreadyRunningError,
     ScheduleDescription,
     ScheduleHandle,
@@ -33,6 +35,7 @@ class ListedSchedule(Value):
     interval: timedelta
     paused: bool
     note: str | None
+    starts: str
 
 
 class ScheduleInfo(Value):
@@ -67,17 +70,20 @@ class Schedules:
                         interval=every[0] if every else timedelta(0),
                         paused=schedule.state.paused,
                         note=schedule.state.note,
+                        starts=getattr(schedule.action, "workflow", ""),
                     )
         return found
 
     async def problem(self, wanted: WantedSchedule, listed: ListedSchedule | None) -> str | None:
         """What is wrong with the schedule of a view, or None. `listed` spares a call if nothing is."""
-        if listed is not None and _fits(wanted, listed.interval, listed.note, paused=listed.paused):
+        if listed is not None and _is_listed_right(listed, wanted):
             return None
         description = await self._describe(wanted.saved_query_id)
         if description is None:
             return "the view has no schedule; it is created"
         interval, state = _info(description).interval, description.schedule.state
+        if not _starts_ticks(description):
+            return "it starts something else; it is made anew"
         if _fits(wanted, interval, state.note, paused=state.paused):
             return None
         if interval != wanted.interval:
@@ -90,16 +96,21 @@ class Schedules:
         Its history stays, and so does its pause, except the one that `never` makes and another wish lifts.
         Safe to repeat and to call from several places at once: the id is the view's, so there can be only one.
         """
-        if await self._describe(wanted.saved_query_id) is None:
+        description = await self._describe(wanted.saved_query_id)
+        schedule = new_schedule(wanted)
+        if description is not None and not _starts_ticks(description):
+            # An action cannot be changed without its arguments being written anew; a pause is taken over.
+            schedule.state = description.schedule.state
+            await self.delete(wanted.saved_query_id)
+            description = None
+        if description is None:
             try:
                 with reaching_temporal():
                     await self._client.create_schedule(
-                        contract.schedule_id(wanted.saved_query_id), new_schedule(wanted), rpc_timeout=RPC_TIMEOUT
+                        contract.schedule_id(wanted.saved_query_id), schedule, rpc_timeout=RPC_TIMEOUT
                     )
             except ScheduleAlreadyRunningError:
                 pass
-            else:
-                return
         await self._align(wanted)
         await self._pause_or_not(wanted)
 
@@ -117,9 +128,20 @@ class Schedules:
 
         A pause by the failure policy is no such pause: that one would end with the next run that succeeds.
         """
-        return await self._set_pause(
-            saved_query_id, paused=True, note=note, when=lambda state: not state.paused or _is_failing(state)
-        )
+        description = await self._describe(saved_query_id)
+        if description is None or not _may_pause(description.schedule.state):
+            return False
+        return await self._set_pause(saved_query_id, paused=True, note=note, when=_may_pause)
+
+    async def ticks(self, saved_query_id: UUID) -> list[tuple[str, str]]:
+        """The ticks of the schedule that are going on, by workflow id and run id: also those that have only fired."""
+        description = await self._describe(saved_query_id)
+        actions = description.info.running_actions if description else ()
+        return [
+            (action.workflow_id, action.first_execution_run_id)
+            for action in actions
+            if isinstance(action, ScheduleActionExecutionStartWorkflow)
+        ]
 
     async def unpause(self, saved_query_id: UUID, note: str) -> bool:
         """Let a paused schedule run again, whoever paused it. False if it was not paused, or is not there."""
@@ -236,6 +258,26 @@ async def replace_schedule(client: Client, schedule_id: str, changed: SchedulePr
 def _is_failing(state: ScheduleState) -> bool:
     """Whether the failure policy paused it."""
     return state.paused and (state.note or "").startswith(FAILING_NOTE)
+
+
+def _may_pause(state: ScheduleState) -> bool:
+    """Whether a person's pause would not take the place of another person's."""
+    return not state.paused or _is_failing(state)
+
+
+def _starts_ticks(description: ScheduleDescription) -> bool:
+    """Whether a schedule starts what it should, where workers of ours take it up."""
+    action = description.schedule.action
+    return (
+        isinstance(action, ScheduleActionStartWorkflow)
+        and action.workflow == contract.SCHEDULED_TICK
+        and action.task_queue == contract.TASK_QUEUE
+    )
+
+
+def _is_listed_right(listed: ListedSchedule, wanted: WantedSchedule) -> bool:
+    starts_ticks = listed.starts == contract.SCHEDULED_TICK
+    return starts_ticks and _fits(wanted, listed.interval, listed.note, paused=listed.paused)
 
 
 def _is_aligned(description: ScheduleDescription, wanted: WantedSchedule) -> bool:

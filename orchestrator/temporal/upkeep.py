@@ -1,9 +1,9 @@
 """The reconciler's own schedule, and its run at the start of a worker."""
 
-from contextlib import suppress
 from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
+from temporalio.api.schedule.v1 import Schedule as ScheduleProto
 from temporalio.client import (
     Client,
     Schedule,
@@ -22,6 +22,7 @@ from orchestrator.temporal import contract
 from orchestrator.temporal.client import RPC_TIMEOUT, reaching_temporal
 from orchestrator.temporal.schedules import replace_schedule
 
+_TRIES = 3
 _NOTE = "Holds runs, schedules and files against what is wanted, and mends what does not agree."
 
 
@@ -60,16 +61,17 @@ async def reconcile_now(client: Client) -> None:
 
 
 async def _set_interval(client: Client, every: timedelta) -> None:
+    """Change the interval, unless an operator has given the schedule times of another kind."""
     handle = client.get_schedule_handle(contract.RECONCILE_ID)
-    with reaching_temporal():
-        raw = (await handle.describe(rpc_timeout=RPC_TIMEOUT)).raw_description
     wanted = Duration()
     wanted.FromTimedelta(every)
-    intervals = raw.schedule.spec.interval
-    if len(intervals) == 1 and intervals[0].interval == wanted:
-        return
-    changed = type(raw.schedule)()
-    changed.CopyFrom(raw.schedule)
-    with suppress(IndexError):
+    for _ in range(_TRIES):
+        with reaching_temporal():
+            raw = (await handle.describe(rpc_timeout=RPC_TIMEOUT)).raw_description
+        intervals = raw.schedule.spec.interval
+        if len(intervals) != 1 or intervals[0].interval == wanted:
+            return
+        changed = ScheduleProto()
+        changed.CopyFrom(raw.schedule)
         changed.spec.interval[0].interval.CopyFrom(wanted)
-    await replace_schedule(client, contract.RECONCILE_ID, changed, raw.conflict_token)
+        await replace_schedule(client, contract.RECONCILE_ID, changed, raw.conflict_token)

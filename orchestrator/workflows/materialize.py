@@ -46,8 +46,9 @@ QUERY_RETRIES = RetryPolicy(
 )
 # A worker that died is noticed after this; a living one tells of itself twice a second.
 HEARTBEAT_TIMEOUT = timedelta(seconds=5)
-# The engine ends a query at its limit and says so; Temporal's own limit is for an engine that does not.
-OVERRUN = timedelta(minutes=1)
+# The engine ends a query at its limit and says so; Temporal's own limit is for an engine that does not. Before that, a
+# query may wait for ten minutes until the worker has memory for it.
+OVERRUN = timedelta(minutes=15)
 
 
 # Without failure_exception_types an unforeseen exception here would leave the run Running for ever.

@@ -13,6 +13,8 @@ with workflow.unsafe.imports_passed_through():
 # A server that is away for longer is left to the next tick.
 RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30), maximum_attempts=5)
 LONGEST = timedelta(minutes=30)
+# A worker that dies meanwhile must not keep the next one from looking.
+NOTICED_AFTER = timedelta(seconds=30)
 
 
 @workflow.defn(name=contract.RECONCILE, failure_exception_types=[Exception])
@@ -27,5 +29,6 @@ class Reconcile:
             request,
             task_queue=contract.UPKEEP_QUEUE,
             start_to_close_timeout=LONGEST,
+            heartbeat_timeout=NOTICED_AFTER,
             retry_policy=RETRIES,
         )

@@ -66,6 +66,33 @@ async def test_a_run_whose_worker_was_stopped_goes_on_with_the_next_one(own_stac
         assert tenant.staged() == []
 
 
+async def test_a_tick_that_had_fired_before_a_rollback_does_not_undo_it(own_stack: DevStack) -> None:
+    async with a_tenant(own_stack) as tenant:
+        view = await tenant.materialized("v", "SELECT 1 AS n")
+        first = view["current_snapshot_id"]
+        await tenant.act(view["id"], "run")
+        await tenant.ended(view["id"], 2)
+        await own_stack.stop("worker")
+        client = await connect(own_stack.info["temporal_address"], None)
+        schedule = client.get_schedule_handle(contract.schedule_id(UUID(view["id"])))
+        await schedule.trigger()
+
+        async def fired() -> bool:
+            return bool((await schedule.describe()).info.running_actions)
+
+        await until(fired, "a tick that no worker has begun")
+        rolled_back = await tenant.act(view["id"], "rollback", {"snapshot_id": first})
+        assert (rolled_back["current_snapshot_id"], rolled_back["schedule_paused"]) == (first, True)
+        await own_stack.start("worker")
+
+        async def over() -> bool:
+            return not (await schedule.describe()).info.running_actions
+
+        await until(over, "the tick to end")
+        await tenant.ended(view["id"], 2)
+        assert (await tenant.view(view["id"]))["current_snapshot_id"] == first
+
+
 async def test_everything_is_there_after_a_stop_and_a_start(session_folder: Path) -> None:
     home = session_folder / "again"
     async with dev_stack(home) as stack:

@@ -115,7 +115,7 @@ async def test_a_schedule_that_nobody_wants_is_deleted_and_a_strangers_is_left_a
     await temporal.get_schedule_handle(contract.schedule_id(UUID(stranger["id"]))).delete()
 
 
-async def test_a_schedule_of_the_wrong_interval_is_corrected_and_an_operators_pause_stays(
+async def test_a_schedule_that_starts_something_else_or_at_another_time_is_corrected_and_an_operators_pause_stays(
     tenant: Tenant, temporal: Client, reconcile: Reconcile
 ) -> None:
     view = await tenant.materialized("v", "SELECT 1 AS n")
@@ -125,6 +125,8 @@ async def test_a_schedule_of_the_wrong_interval_is_corrected_and_an_operators_pa
     await handle.pause(note="an operator's reason")
     assert about(view, await reconcile()) <= {Kind.SCHEDULE_WRONG, Kind.SCHEDULE_MISSING} != set()
     now = (await handle.describe()).schedule
+    assert isinstance(now.action, ScheduleActionStartWorkflow)
+    assert (now.action.workflow, now.action.task_queue) == (contract.SCHEDULED_TICK, contract.TASK_QUEUE)
     assert now.spec.intervals[0].every == timedelta(hours=24)
     assert (now.state.paused, now.state.note) == (True, "an operator's reason")
 
@@ -263,6 +265,22 @@ async def test_files_that_no_run_needs_are_deleted_and_what_is_not_ours_is_left_
     for folder in foreign:
         (folder / "data_0.parquet").unlink()
         folder.rmdir()
+
+
+async def test_what_cannot_be_deleted_is_named_and_keeps_nothing_else_from_being_mended(
+    tenant: Tenant, reconcile: Reconcile
+) -> None:
+    view = await tenant.materialized("v", "SELECT 1 AS n")
+    (run,) = await tenant.history(view["id"])
+    folder = tenant.data_dir / "snapshots" / str(tenant.project_id) / view["id"]
+    stubborn, other = folder / f"{run['id']}-7", folder / f"{run['id']}-8"
+    stubborn.write_text("a file where a folder should be")
+    other.mkdir()
+    found = await reconcile()
+    assert {kind for kind, subject in found if subject.endswith(stubborn.name)} == {Kind.NOT_MENDED}
+    assert {kind for kind, subject in found if subject.endswith(other.name)} == {Kind.FILES_UNWANTED}
+    assert not other.exists()
+    stubborn.unlink()
 
 
 async def test_the_reconciler_has_a_schedule_and_is_run_when_a_worker_starts(temporal: Client) -> None:

@@ -14,6 +14,7 @@ import pytest
 import xxhash
 from temporalio.client import Client
 
+from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.snapshot import Manifest
 from tests.contract.support import schedule_of, temporal_of
@@ -165,6 +166,24 @@ async def test_a_view_that_is_not_materialized_has_no_versions(tenant: Tenant) -
     await tenant.ended(view["id"], 2)
     (new,) = await versions(tenant, view)
     assert new["id"] != version["id"], "what was undone does not come back"
+
+
+async def test_a_workers_clock_does_not_decide_which_versions_there_are(tenant: Tenant) -> None:
+    view = await tenant.materialized("v", "SELECT 1 AS n")
+    await tenant.act(view["id"], "revert_materialization")
+    await tenant.act(view["id"], "materialize")
+    await tenant.ended(view["id"], 2)
+    database = Database(tenant.database_url, pool_size=1)
+    try:
+        async with database.begin() as tx:
+            await tx.exec_driver_sql(
+                "UPDATE snapshots SET created_at = created_at - interval '1 hour' "
+                f"WHERE saved_query_id = '{view['id']}'"
+            )
+    finally:
+        await database.close()
+    (version,) = await versions(tenant, view)
+    assert version["is_current"]
 
 
 async def test_of_many_rollbacks_and_runs_at_once_the_pointer_is_one_of_the_versions(tenant: Tenant) -> None:

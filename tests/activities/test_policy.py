@@ -3,18 +3,18 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
 from orchestrator.activities.policy import FailurePolicy
-from orchestrator.catalog import failures
+from orchestrator.catalog import failures, runs
 from orchestrator.catalog.database import Database
 from orchestrator.catalog.failures import Standing
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.errors import TemporalUnavailable
 from orchestrator.model.notice import NoticeType
-from orchestrator.model.run import RunStatus
+from orchestrator.model.run import RunRequest, RunStatus, Trigger
 from orchestrator.temporal.client import connect
 from orchestrator.temporal.schedules import Schedules
 from tests.contract.support import temporal_of
@@ -31,6 +31,14 @@ class Worker:
     async def standing(self, run_id: str) -> Standing:
         async with self.policy.database.begin() as tx:
             return await failures.standing(tx, UUID(run_id))
+
+    async def fail(self, view_id: str) -> Standing:
+        """A scheduled run that was recorded as failed, and whose worker died before it did more about it."""
+        request = RunRequest(saved_query_id=UUID(view_id), trigger=Trigger.SCHEDULE)
+        async with self.policy.database.begin() as tx:
+            run = await runs.open_run(tx, request, "died", uuid4())
+            await runs.close(tx, run.id, RunStatus.FAILED, "no more", "query_failed")
+        return await self.standing(str(run.id))
 
     async def apply(self, run_id: str) -> list[NoticeType]:
         return [notice.type for notice in await self.policy.apply(await self.standing(run_id))]
@@ -71,8 +79,7 @@ async def test_a_pause_that_was_made_and_not_noted_is_noted_by_the_next_try(
     flaky: Flaky, operator: Operator, worker: Worker
 ) -> None:
     await operator.tick(flaky.view_id, 4)
-    last = await worker.standing((await flaky.tenant.history(flaky.view_id))[0]["id"])
-    fifth = last.model_copy(update={"failures": 5})
+    fifth = await worker.fail(flaky.view_id)
     away = Schedules(await connect("127.0.0.1:9", None, lazy=True))
     with pytest.raises(TemporalUnavailable):
         await replace(worker.policy, schedules=away).apply(fifth)
@@ -81,6 +88,17 @@ async def test_a_pause_that_was_made_and_not_noted_is_noted_by_the_next_try(
     assert [notice.type for notice in notices] == [NoticeType.SCHEDULE_PAUSED]
     assert await flaky.is_paused()
     assert (await flaky.verbs())["sync_paused", True] == 1
+
+
+async def test_a_pause_that_meets_an_edit_of_the_query_is_lifted_at_once(
+    flaky: Flaky, operator: Operator, worker: Worker
+) -> None:
+    await operator.tick(flaky.view_id, 4)
+    fifth = await worker.fail(flaky.view_id)
+    change = {"query": {"query": "SELECT 1 AS n"}, "soft_update": True}
+    await flaky.tenant.call("PATCH", f"/warehouse_saved_queries/{flaky.view_id}/", change)
+    assert await worker.policy.apply(fifth) == ()
+    assert not await flaky.is_paused()
 
 
 async def test_a_lift_that_is_told_again_is_noted_once(flaky: Flaky, operator: Operator, worker: Worker) -> None:

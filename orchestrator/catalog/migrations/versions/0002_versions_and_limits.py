@@ -30,6 +30,12 @@ def upgrade() -> None:
             comment="when a person last resumed the schedule; forgives failures",
         ),
     )
+    op.add_column("snapshots", sa.Column("published_at", sa.DateTime(timezone=True), nullable=True))
+    op.execute(
+        "UPDATE snapshots SET published_at = coalesce(runs.finished_at, snapshots.created_at) "
+        "FROM runs WHERE runs.id = snapshots.run_id"
+    )
+    op.alter_column("snapshots", "published_at", nullable=False, server_default=sa.text("clock_timestamp()"))
     op.add_column(
         "snapshots",
         sa.Column(
@@ -57,6 +63,16 @@ def upgrade() -> None:
         "UPDATE snapshots SET superseded_at = now() WHERE id NOT IN "
         "(SELECT current_snapshot_id FROM saved_queries WHERE current_snapshot_id IS NOT NULL)"
     )
+    op.create_index(
+        "ix_snapshots_kept",
+        "snapshots",
+        ["saved_query_id", "published_at"],
+        unique=False,
+        postgresql_where=sa.text("removed_at IS NULL"),
+    )
+    op.create_index(
+        "ix_runs_running", "runs", ["started_at"], unique=False, postgresql_where=sa.text("status = 'Running'")
+    )
     op.create_table(
         "leases",
         sa.Column("run_id", sa.Uuid(), nullable=False),
@@ -72,10 +88,13 @@ def downgrade() -> None:
     """Take back."""
     op.drop_index(op.f("ix_leases_snapshot_id"), table_name="leases")
     op.drop_table("leases")
+    op.drop_index("ix_runs_running", table_name="runs")
+    op.drop_index("ix_snapshots_kept", table_name="snapshots")
     for table, column in (
         ("snapshots", "pinned"),
         ("snapshots", "removed_at"),
         ("snapshots", "superseded_at"),
+        ("snapshots", "published_at"),
         ("saved_queries", "resumed_at"),
         ("projects", "limits"),
     ):
