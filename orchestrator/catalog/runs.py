@@ -1,5 +1,7 @@
 """Runs: opened, claimed by an attempt, published or closed.
 
+Moments are those of the clock, not of the transaction: one that has waited for a lock would end a run before it began.
+
 The row of a run is written by whoever learns of it first, the API that started the workflow or the workflow's first
 activity: its id is derived, so both write the same row. Each function here may be repeated after a lost answer.
 """
@@ -29,6 +31,7 @@ async def open_run(tx: Transaction, request: RunRequest, workflow_id: str, workf
         status=RunStatus.RUNNING,
         trigger=request.trigger,
         scheduled_for=request.scheduled_for,
+        started_at=func.clock_timestamp(),
     )
     await tx.execute(new.on_conflict_do_nothing(index_elements=["id"]))
     row = (await tx.execute(select(*RUN).where(t.runs.c.id == run_id).with_for_update(key_share=True))).one()
@@ -79,7 +82,7 @@ async def end_running(
     change = update(t.runs).where(t.runs.c.saved_query_id == saved_query_id, t.runs.c.status == RunStatus.RUNNING)
     if but is not None:
         change = change.where(t.runs.c.id != but)
-    ended = change.values(status=RunStatus.CANCELLED, finished_at=func.now(), error=error, error_code=error_code)
+    ended = change.values(status=RunStatus.CANCELLED, finished_at=func.clock_timestamp(), error=error, error_code=error_code)
     return [Run.model_validate(row._mapping) for row in await tx.execute(ended.returning(*RUN))]
 
 
@@ -137,7 +140,7 @@ async def publish(tx: Transaction, snapshot: Snapshot) -> None:
         .where(t.runs.c.id == snapshot.run_id)
         .values(
             status=RunStatus.COMPLETED,
-            finished_at=func.now(),
+            finished_at=func.clock_timestamp(),
             rows=snapshot.rows,
             bytes=snapshot.bytes,
             snapshot_id=snapshot.id,
@@ -148,4 +151,4 @@ async def publish(tx: Transaction, snapshot: Snapshot) -> None:
 async def close(tx: Transaction, run_id: UUID, status: RunStatus, error: str | None, error_code: str | None) -> None:
     """End a run that publishes nothing. The first closing wins: a run that is over stays as it is."""
     change = update(t.runs).where(t.runs.c.id == run_id, t.runs.c.status == RunStatus.RUNNING)
-    await tx.execute(change.values(status=status, finished_at=func.now(), error=error, error_code=error_code))
+    await tx.execute(change.values(status=status, finished_at=func.clock_timestamp(), error=error, error_code=error_code))

@@ -1,0 +1,69 @@
+"""`python -m chaos`: an installation in which everything is killed at random while readers read.
+
+Exits with status 1 if any of them, or a look at the whole, ever saw what must not be.
+"""
+
+import argparse
+import asyncio
+import logging
+import secrets
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from chaos.report import say, show, write
+from chaos.run import Options, wreak
+
+
+def main() -> int:
+    """Run it; the status of the process."""
+    asked = _arguments()
+    home = asked.home or Path(tempfile.mkdtemp(prefix="mv-chaos-"))
+    seed = secrets.randbelow(1_000_000) if asked.seed is None else asked.seed
+    options = Options(
+        seed=seed,
+        minutes=asked.minutes,
+        home=home.expanduser().resolve(),
+        workers=asked.workers,
+        people=asked.people,
+        readers=asked.readers,
+        pace=asked.pace,
+        bulk=not asked.no_bulk,
+        small_disk=not asked.no_small_disk,
+        tolerated=tuple(asked.tolerate),
+    )
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # connections that break are what this is about
+    say(f"Seed {seed}; everything is kept in {options.home}.")
+    world = asyncio.run(wreak(options))
+    show(world)
+    if asked.json:
+        write(world, asked.json, {"minutes": asked.minutes, "workers": asked.workers})
+    if not world.violations and not asked.keep:
+        shutil.rmtree(options.home, ignore_errors=True)
+    else:
+        say(f"Logs and databases: {options.home}")
+    return 1 if world.violations else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make chaos", description="Breaks a whole installation and watches it.")
+    parser.add_argument("--minutes", type=float, default=5, help="how long the trouble lasts")
+    parser.add_argument("--seed", type=int, help="what decides on all that is done; chosen and shown without it")
+    parser.add_argument("--home", type=Path, help="an empty folder with a short path; one is made without it")
+    parser.add_argument("--json", type=Path, help="a file to write every figure and violation to")
+    parser.add_argument("--workers", type=int, default=2, help="how many workers there are")
+    parser.add_argument("--people", type=int, default=4, help="how many things are done at a time")
+    parser.add_argument("--readers", type=int, default=3, help="how many read all the time")
+    parser.add_argument("--pace", type=float, default=6, help="seconds between two kills, on average")
+    parser.add_argument("--no-bulk", action="store_true", help="without the view whose result is 320 MB")
+    parser.add_argument(
+        "--no-small-disk", action="store_true", help="do not mount a small disk, which is filled at times"
+    )
+    parser.add_argument("--tolerate", metavar="KIND", action="append", default=[], help="count these apart: known ones")
+    parser.add_argument("--keep", action="store_true", help="keep the folder also if all was well")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""The API as a client meets it, with an eye on every answer: some errors are fine while things break, most are not."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from chaos.world import View, World
+
+Json = dict[str, Any]
+UNREACHABLE = 0
+_UNAVAILABLE = 503
+_ERROR_FIELDS = {"type", "code", "detail", "attr"}
+VIEWS = "/warehouse_saved_queries/"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back. `status` 0 says that nothing did: whether it was done is then not known."""
+
+    status: int
+    body: Json
+
+    @property
+    def good(self) -> bool:
+        """Whether it was done."""
+        return 200 <= self.status < 300  # noqa: PLR2004 - as HTTP says
+
+    @property
+    def unknown(self) -> bool:
+        """Whether it may or may not have been done."""
+        return self.status in {UNREACHABLE, _UNAVAILABLE}
+
+    @property
+    def word(self) -> str:
+        """The outcome in a word."""
+        if self.status == UNREACHABLE:
+            return "unreachable"
+        return "ok" if self.good else str(self.body.get("code", self.status))
+
+
+class Api:
+    """The API of one project, watched."""
+
+    def __init__(self, world: World, url: str, project_id: str, key: str) -> None:
+        self._world = world
+        self._http = httpx.AsyncClient(
+            base_url=f"{url}/api/projects/{project_id}",
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=40,
+            trust_env=False,  # the API runs on this machine, where no proxy leads
+        )
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._http.aclose()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        json: object = None,
+        *,
+        refusals: Collection[str] = (),
+        view: View | None = None,
+        params: Mapping[str, str | int] | None = None,
+    ) -> Answer:
+        """Ask for something. An error whose code is not among `refusals` is a violation, a server that is away is not.
+
+        `path` is relative to the project.
+        """
+        try:
+            response = await self._http.request(method, path, json=json, params=params)
+            body = response.json() if response.content else {}
+        except httpx.TransportError:
+            return Answer(UNREACHABLE, {})
+        except ValueError:
+            self._world.violate("answer", f"{method} {path}: {response.status_code}, which is not JSON", view)
+            return Answer(UNREACHABLE, {})
+        answer = Answer(response.status_code, body if isinstance(body, dict) else {"results": body})
+        self._judge(f"{method} {path}", answer, refusals, view)
+        return answer
+
+    def _judge(self, what: str, answer: Answer, refusals: Collection[str], view: View | None) -> None:
+        if answer.good:
+            return
+        if set(answer.body) != _ERROR_FIELDS:
+            self._world.violate("answer", f"{what}: {answer.status} {answer.body}, which is no error of ours", view)
+        elif answer.status != _UNAVAILABLE and answer.body["code"] not in refusals:
+            told = f"{what}: {answer.status} {answer.body['code']}: {answer.body['detail']}"
+            self._world.violate("answer", told, view)

@@ -1,0 +1,209 @@
+"""What people do over the API, at random, and what has to be true when it is answered."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from random import Random
+
+from chaos.catalog import Away
+from chaos.client import VIEWS, Answer
+from chaos.context import Chaos
+from chaos.processes import writers
+from chaos.promises import Kind
+from chaos.world import View
+
+Operation = Callable[[Chaos, View, Random], Awaitable[str]]
+_FREQUENCIES = ("1min", "1min", "5min", "15min", "1hour", "24hour")
+_GONE = ("not_found",)
+# A racing edit, or an input that was deleted meanwhile.
+_EDITS = ("edit_conflict", "invalid_query", *_GONE)
+_MATERIALIZED_AT_ONCE = 0.85
+_READS = ("", "run_history/?limit=20", "snapshots/", "activity/", "dependencies/")
+
+
+def path_of(view: View, rest: str = "") -> str:
+    """Where a view is."""
+    return f"{VIEWS}{view.id}/{rest}"
+
+
+def alone(view: View) -> Callable[[], bool]:
+    """What tells whether nobody but the caller does anything to the view, from now until it is asked."""
+    was_alone, touched = view.busy == 1, view.touched
+    return lambda: was_alone and view.touched == touched
+
+
+async def create(chaos: Chaos, view: View, random: Random) -> str:
+    """Save a view that does not exist, and mostly want it refreshed; that is an update if it exists after all."""
+    made = chaos.world.promise(view, random.choice(view.kinds), random)
+    body = {"name": view.name, "query": {"query": made.sql}, "soft_update": True}
+    answer = await chaos.api.call("POST", VIEWS, body, refusals=("invalid_query", "name_taken"), view=view)
+    if answer.good:
+        chaos.world.born(view, answer.body["id"])
+        if random.random() < _MATERIALIZED_AT_ONCE:
+            await materialize(chaos, view, random)
+    return answer.word
+
+
+async def edit(chaos: Chaos, view: View, random: Random) -> str:
+    """Change a view's query, with the revision that is current or without."""
+    made = chaos.world.promise(view, random.choice(view.kinds), random)
+    body: dict[str, object] = {"query": {"query": made.sql}}
+    if random.choice((True, False)):
+        found = await chaos.api.call("GET", path_of(view), refusals=_GONE, view=view)
+        body["edited_history_id"] = found.body.get("latest_history_id")
+    else:
+        body["soft_update"] = True
+    return (await chaos.api.call("PATCH", path_of(view), body, refusals=_EDITS, view=view)).word
+
+
+async def materialize(chaos: Chaos, view: View, random: Random) -> str:
+    """Want a view refreshed."""
+    body = random.choice((None, {"sync_frequency": random.choice(_FREQUENCIES)}))
+    return (await post(chaos, view, "materialize/", body)).word
+
+
+async def run(chaos: Chaos, view: View, _: Random) -> str:
+    """Start a run."""
+    return (await post(chaos, view, "run/", None, "not_materialized")).word
+
+
+async def cancel(chaos: Chaos, view: View, _: Random) -> str:
+    """Cancel a run. When that is answered, its query has stopped and nothing of it is left."""
+    before: set[str] = set()
+    with suppress(Away):
+        before = await chaos.catalog.running(view.id)
+    answer = await post(chaos, view, "cancel/", None, "not_running")
+    if answer.good and before:
+        with suppress(Away):
+            rows = await chaos.catalog.runs([*before])
+            ended = {run_id: row["error_code"] for run_id, row in rows.items() if row["status"] == "Cancelled"}
+            chaos.world.cancelled.update(ended)
+            # One with a code was ended by somebody else at the same moment: its files are the reconciler's to remove.
+            await _check_gone(chaos, view, [run_id for run_id, code in ended.items() if code is None])
+            if len(before) == 1 and all(row["status"] == "Running" for row in rows.values()):
+                chaos.world.violate("cancel", f"answered with success, and the run still is Running: {before}", view)
+    return answer.word
+
+
+async def run_and_cancel(chaos: Chaos, view: View, random: Random) -> str:
+    """Start a run and cancel it at some point of its life."""
+    await run(chaos, view, random)
+    await asyncio.sleep(random.choice((0, random.uniform(0, 0.5), random.uniform(0, 3))))
+    return await cancel(chaos, view, random)
+
+
+async def roll_back(chaos: Chaos, view: View, random: Random) -> str:
+    """Choose another version, and perhaps stop refreshing."""
+    pause = random.choice((True, True, False))
+    versions = await versions_of(chaos, view)
+    if not versions:
+        return "nothing to choose"
+    chosen = random.choice(versions)
+    undisturbed, since = alone(view), None
+    with suppress(Away):
+        since = await chaos.catalog.now()
+    body = {"snapshot_id": chosen, "pause_schedule": pause}
+    answer = await post(chaos, view, "rollback/", body, "not_materialized")
+    if answer.good and pause and since is not None:
+        with suppress(Away):
+            await check_rolled_back(chaos, view, chosen, since, undisturbed)
+    return answer.word
+
+
+async def pin(chaos: Chaos, view: View, random: Random) -> str:
+    """Keep a version, or no longer."""
+    versions = await versions_of(chaos, view)
+    if not versions or view.kinds == (Kind.BULK,):  # a disk that is small cannot keep many of these
+        return "nothing to choose"
+    body = {"pinned": random.choice((True, False, False))}
+    path = path_of(view, f"snapshots/{random.choice(versions)}/")
+    return (await chaos.api.call("PATCH", path, body, refusals=_GONE, view=view)).word
+
+
+async def revert(chaos: Chaos, view: View, _: Random) -> str:
+    """Want a view refreshed no more."""
+    return (await post(chaos, view, "revert_materialization/", None)).word
+
+
+async def delete(chaos: Chaos, view: View, random: Random) -> str:
+    """Delete a view, in one of the two ways."""
+    if random.choice((True, False)):
+        answer = await chaos.api.call("DELETE", path_of(view), refusals=("in_use", *_GONE), view=view)
+    else:
+        body = {"deleted": True}
+        answer = await chaos.api.call("PATCH", path_of(view), body, refusals=("in_use", *_GONE), view=view)
+    if answer.good or answer.status == 404:  # noqa: PLR2004 - it was deleted by an earlier try
+        view.live = False
+    view.doubtful = answer.unknown
+    return answer.word
+
+
+async def set_frequency(chaos: Chaos, view: View, random: Random) -> str:
+    """Change how often a view is wanted, or pause it."""
+    body = {"sync_frequency": random.choice((*_FREQUENCIES, "never"))}
+    return (await chaos.api.call("PATCH", path_of(view), body, refusals=_GONE, view=view)).word
+
+
+async def resume(chaos: Chaos, view: View, _: Random) -> str:
+    """Let a paused schedule run again."""
+    return (await chaos.api.call("POST", f"{VIEWS}resume_schedules/", {"view_ids": [view.id]}, view=view)).word
+
+
+async def look(chaos: Chaos, view: View, random: Random) -> str:
+    """Ask for something that changes nothing."""
+    path = random.choice((VIEWS, *(path_of(view, rest) for rest in _READS)))
+    return (await chaos.api.call("GET", path, refusals=_GONE, view=view)).word
+
+
+async def post(chaos: Chaos, view: View, verb: str, body: object, *refusals: str) -> Answer:
+    """Ask for something of a view, which may be gone."""
+    return await chaos.api.call("POST", path_of(view, verb), body, refusals=(*refusals, *_GONE), view=view)
+
+
+async def versions_of(chaos: Chaos, view: View) -> list[str]:
+    """The versions of a view that can be chosen, by id."""
+    listed = await chaos.api.call("GET", path_of(view, "snapshots/"), refusals=_GONE, view=view)
+    return [version["id"] for version in listed.body.get("results", [])]
+
+
+async def _check_gone(chaos: Chaos, view: View, run_ids: list[str]) -> None:
+    """Nothing is left of cancelled runs: no process that writes for one, no files."""
+    if chaos.frozen_lately():
+        return  # what a stopped process holds, nobody can take from it
+    staging = chaos.data / "staging"
+    writing = await asyncio.to_thread(lambda: writers(chaos.worker_children(), staging))
+    for run_id in run_ids:
+        chaos.world.counts["cancels checked"] += 1
+        held = [pid for pid, locations in writing.items() if any(run_id in location for location in locations)]
+        if held:
+            chaos.world.violate("cancel", f"run {run_id} was cancelled, and its query goes on in {held}", view)
+        left = await asyncio.to_thread(_files_of, chaos.data, run_id)
+        if left:
+            chaos.world.violate("cancel", f"run {run_id} was cancelled, and left {left}", view)
+
+
+def _files_of(data: Path, run_id: str) -> list[str]:
+    return [str(path.relative_to(data)) for path in data.glob(f"*/*/*/{run_id}-*")]
+
+
+async def check_rolled_back(
+    chaos: Chaos, view: View, chosen: str, since: datetime, undisturbed: Callable[[], bool]
+) -> None:
+    """A rollback with a pause ends what began before it: none of that runs any more, or can become visible.
+
+    `since` is a moment before the rollback took place. Raises Away.
+    """
+    select = "SELECT id, status FROM runs WHERE saved_query_id = %s AND started_at < %s"
+    rows = await chaos.catalog.rows(select, view.id, since)
+    pointer = await chaos.catalog.pointer(view.id)
+    chaos.world.counts["rollbacks checked"] += 1
+    for row in rows:
+        if row["status"] == "Running":
+            chaos.world.violate("rollback", f"run {row['id']} goes on although it was to be ended", view)
+    chaos.world.cancelled.update(str(row["id"]) for row in rows if row["status"] == "Cancelled")
+    old = pointer is not None and any(row["id"] == pointer.snapshot["run_id"] for row in rows)
+    visible = None if pointer is None else str(pointer.snapshot["id"])
+    if old and visible != chosen and undisturbed():
+        chaos.world.violate("rollback", f"{chosen} was chosen, and {visible} of a run before it is visible", view)

@@ -1,0 +1,135 @@
+"""What operators do in Temporal behind the program's back: the reconciler has to put it right, or to leave it alone."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
+from random import Random
+from uuid import UUID
+
+from temporalio.client import (
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleAlreadyRunningError,
+    ScheduleHandle,
+    ScheduleIntervalSpec,
+    ScheduleSpec,
+    ScheduleUpdate,
+    ScheduleUpdateInput,
+    WorkflowHandle,
+)
+from temporalio.service import RPCError, RPCStatusCode
+
+from chaos.catalog import Away
+from chaos.context import Chaos
+from chaos.world import View
+from orchestrator.model.run import RunRequest, Trigger
+
+_SOON = timedelta(seconds=5)
+
+
+async def terminate_run(chaos: Chaos, view: View, _: Random) -> str:
+    """Terminate a view's workflow."""
+    return await _told(_run(chaos, view).terminate("chaos", rpc_timeout=_SOON))
+
+
+async def cancel_run(chaos: Chaos, view: View, _: Random) -> str:
+    """Cancel a view's workflow."""
+    return await _told(_run(chaos, view).cancel(rpc_timeout=_SOON))
+
+
+async def pause(chaos: Chaos, view: View, random: Random) -> str:
+    """Pause a schedule. From then on it has to stay paused until somebody does something that lifts a pause."""
+    note = f"an operator's pause {random.random()}"
+    touched = view.touched
+    outcome = await _told(_schedule(chaos, view).pause(note=note, rpc_timeout=_SOON))
+    if outcome == "ok" and view.touched == touched and view.busy == 1:
+        view.pause = note
+    return outcome
+
+
+async def unpause(chaos: Chaos, view: View, _: Random) -> str:
+    """Let a schedule run again."""
+    return await _told(_schedule(chaos, view).unpause(note="by an operator", rpc_timeout=_SOON))
+
+
+async def trigger(chaos: Chaos, view: View, _: Random) -> str:
+    """Let a schedule start a run now."""
+    return await _told(_schedule(chaos, view).trigger(rpc_timeout=_SOON))
+
+
+async def delete_schedule(chaos: Chaos, view: View, _: Random) -> str:
+    """Delete a view's schedule."""
+    return await _told(_schedule(chaos, view).delete(rpc_timeout=_SOON))
+
+
+async def create_schedule(chaos: Chaos, view: View, _: Random) -> str:
+    """Create a schedule for a view that may or may not be wanted, with times that nobody wants."""
+    with suppress(ScheduleAlreadyRunningError):
+        name = f"materialize/{view.id}"
+        return await _told(chaos.temporal.create_schedule(name, _unwanted(view), rpc_timeout=_SOON))
+    return "exists"
+
+
+async def change_schedule(chaos: Chaos, view: View, _: Random) -> str:
+    """Change the times of a view's schedule."""
+
+    def change(seen: ScheduleUpdateInput) -> ScheduleUpdate:
+        schedule = seen.description.schedule
+        schedule.spec = ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(hours=5))])
+        return ScheduleUpdate(schedule=schedule)
+
+    return await _told(_schedule(chaos, view).update(change, rpc_timeout=_SOON))
+
+
+async def pause_lost(chaos: Chaos, view: View) -> str | None:
+    """What became of an operator's pause that had to last; None if it is there. Raises Away."""
+    wanted, touched = view.pause, view.touched
+    if wanted is None:
+        return None
+    try:
+        state = (await _schedule(chaos, view).describe(rpc_timeout=_SOON)).schedule.state
+    except RPCError as error:
+        raise Away from error
+    if view.touched != touched or view.pause != wanted or (state.paused, state.note) == (True, wanted):
+        return None
+    return f"the operator's pause {wanted!r} became {state.paused} {state.note!r}"
+
+
+def _unwanted(view: View) -> Schedule:
+    return Schedule(
+        action=ScheduleActionStartWorkflow(
+            "ScheduledTick",
+            RunRequest(saved_query_id=UUID(view.id), trigger=Trigger.SCHEDULE),
+            id=f"tick/{view.id}",
+            task_queue="matview",
+        ),
+        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(hours=5))]),
+    )
+
+
+def _run(chaos: Chaos, view: View) -> WorkflowHandle[object, object]:
+    return chaos.temporal.get_workflow_handle(f"materialize/{view.id}")
+
+
+def _schedule(chaos: Chaos, view: View) -> ScheduleHandle:
+    return chaos.temporal.get_schedule_handle(f"materialize/{view.id}")
+
+
+async def _told(call: Awaitable[object]) -> str:
+    try:
+        await call
+    except RPCError as error:
+        return "nothing there" if error.status is RPCStatusCode.NOT_FOUND else "temporal away"
+    return "ok"
+
+
+OPERATOR_ACTS: dict[str, tuple[Callable[[Chaos, View, Random], Awaitable[str]], int]] = {
+    "operator terminates run": (terminate_run, 3),
+    "operator cancels run": (cancel_run, 3),
+    "operator pauses schedule": (pause, 4),
+    "operator unpauses schedule": (unpause, 2),
+    "operator triggers schedule": (trigger, 4),
+    "operator deletes schedule": (delete_schedule, 2),
+    "operator creates schedule": (create_schedule, 2),
+    "operator changes schedule": (change_schedule, 2),
+}

@@ -1,0 +1,57 @@
+"""What the harness says at the end."""
+
+import json
+import platform
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from chaos.world import World
+
+_console = Console(highlight=False, soft_wrap=True)
+_wide = Console(highlight=False, width=200)
+
+
+def say(text: str, style: str = "") -> None:
+    """Print a line as it is."""
+    _console.print(Text(text, style=style))
+
+
+def show(world: World) -> None:
+    """Print the figures and every violation with what came before it."""
+    table = Table("what", "how", "count", box=None, header_style="bold", pad_edge=False)
+    table.columns[-1].justify = "right"
+    for name, count in sorted(world.counts.items()):
+        group, _, rest = name.partition("/")
+        table.add_row(group if rest else name, rest.replace("/", ": "), f"{count:,}")
+    _wide.print(table)
+    told = set()
+    for violation in world.violations:
+        say(f"\nVIOLATION after {violation.after_seconds} s ({violation.kind}) {violation.view or ''}", "bold red")
+        say(violation.told)
+        if violation.view not in told:  # what came before is hardly news the second time
+            told.add(violation.view)
+            for line in violation.log:
+                say(f"    {line}")
+    total = sum(_of(world, "violations"))
+    say(f"\n{total} violations (seed {world.seed})", "bold red" if total else "bold green")
+
+
+def write(world: World, path: Path, more: dict[str, Any]) -> None:
+    """Write everything as JSON."""
+    found = more | {
+        "seed": world.seed,
+        "machine": platform.platform(),
+        "figures": dict(sorted(world.counts.items())),
+        "violations": [asdict(violation) for violation in world.violations],
+    }
+    path.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def _of(world: World, group: str) -> Iterable[int]:
+    return (count for name, count in world.counts.items() if name.startswith(f"{group}/"))

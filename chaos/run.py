@@ -1,0 +1,176 @@
+"""One run of the harness, from the first process to the last check."""
+
+import asyncio
+import os
+import sys
+import time
+import traceback
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from chaos import killers, leaks
+from chaos.catalog import Catalog
+from chaos.client import Api
+from chaos.context import ENVIRONMENT, Chaos
+from chaos.disk import Disk
+from chaos.ending import conclude, settle
+from chaos.foreign import Foreign
+from chaos.herald import Herald
+from chaos.people import act
+from chaos.readers import read_on
+from chaos.report import say
+from chaos.watch import Watcher
+from chaos.world import World, population
+from orchestrator.cli.bootstrap import bootstrap
+from orchestrator.devstack.home import DevInfo, StackError
+from orchestrator.devstack.roles import ROLES, Role
+from orchestrator.devstack.stack import DevStack
+
+_DISK_MB, _DISK_MB_BULK = 800, 3_000
+_EVERY_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for. `pace` is the time between two kills of the same kind, in seconds."""
+
+    seed: int
+    minutes: float
+    home: Path
+    workers: int = 2
+    people: int = 4
+    readers: int = 3
+    pace: float = 6.0
+    bulk: bool = True
+    small_disk: bool = True
+    tolerated: tuple[str, ...] = ()
+
+
+async def wreak(options: Options) -> World:
+    """Do all of it; returns what was seen. The folder is left as it is."""
+    world = World(options.seed, population(bulk=options.bulk), options.tolerated)
+    os.environ.update(ENVIRONMENT)
+    disk = Disk(options.home / "data", _DISK_MB_BULK if options.bulk else _DISK_MB)
+    if options.small_disk:
+        disk.mount()
+    say("The store lies on a small disk." if disk.is_small else "No small disk can be had: it will not be filled.")
+    names = [f"worker-{number + 1}" for number in range(options.workers)]
+    stack = DevStack(options.home, bootstrap=bootstrap, say=lambda text: world.note(None, text), roles=_roles(names))
+    ready: asyncio.Future[DevInfo] = asyncio.get_running_loop().create_future()
+    living = asyncio.create_task(stack.run_until_stopped(ready.set_result))
+    working = asyncio.create_task(
+        _work(options=options, world=world, stack=stack, disk=disk, ready=ready, workers=tuple(names))
+    )
+    try:
+        await asyncio.wait({living, working}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            world.violate("stack", "it ended by itself, or was told to")
+            working.cancel()
+        with suppress(asyncio.CancelledError):
+            await working
+    except Exception:  # what was seen until then is worth more than a traceback alone
+        world.violate("harness", traceback.format_exc())
+    finally:
+        living.cancel()
+        with suppress(asyncio.CancelledError, StackError):
+            await living
+        left = await asyncio.to_thread(leaks.check_stopped, options.home / "data")
+        if left:
+            world.violate("leak", f"the stack was stopped, and processes {left} live on")
+        await asyncio.to_thread(_list_store, options.home)
+        disk.unmount()
+    return world
+
+
+def _roles(workers: list[str]) -> list[Role]:
+    api = next(role for role in ROLES if role.name == "api")
+    worker = next(role for role in ROLES if role.name == "worker")
+    return [api, *(Role(name, worker.argv) for name in workers)]
+
+
+async def _work(
+    *,
+    options: Options,
+    world: World,
+    stack: DevStack,
+    disk: Disk,
+    ready: asyncio.Future[DevInfo],
+    workers: tuple[str, ...],
+) -> None:
+    info = await ready
+    temporal = await Client.connect(info["temporal_address"], data_converter=pydantic_data_converter)
+    chaos = Chaos(
+        world=world,
+        stack=stack,
+        workers=workers,
+        api=Api(world, info["api_url"], info["project_id"], info["api_key"]),
+        catalog=Catalog(info["database_url"]),
+        temporal=temporal,
+        disk=disk,
+        foreign=Foreign(),
+    )
+    world.began = time.monotonic()
+    await chaos.foreign.plant(temporal, chaos.data, chaos.project_id)
+    say(f"The stack is ready; {options.minutes:g} minutes of trouble begin, with seed {options.seed}.")
+    onlookers = [read_on(chaos, number) for number in range(options.readers)] + [Watcher(chaos).watch()]
+    with Herald(chaos, asyncio.get_running_loop().call_soon_threadsafe) as herald:
+        await _during(onlookers, _trouble_and_end(options, chaos, herald))
+    await chaos.api.close()
+    await chaos.catalog.close()
+
+
+async def _trouble_and_end(options: Options, chaos: Chaos, herald: Herald) -> None:
+    troublemakers = [
+        *(act(chaos, "person", number) for number in range(options.people)),
+        killers.kill_parts(chaos, options.pace),
+        killers.kill_children(chaos, options.pace / 2),
+        killers.freeze_workers(chaos, options.pace * 6),
+    ]
+    if chaos.disk.is_small:
+        troublemakers.append(killers.fill_the_disk(chaos, options.pace * 6))
+    await _during(troublemakers, _tell(chaos.world, options.minutes * 60))
+    herald.kills = False
+    say("The trouble is over; everything has to come to rest now.")
+    await settle(chaos)
+    await conclude(chaos)
+
+
+async def _tell(world: World, seconds: float) -> None:
+    """Let that time pass, and say now and then that it does."""
+    began = world.elapsed
+    while (left := seconds - (world.elapsed - began)) > 0:
+        await asyncio.sleep(min(left, _EVERY_SECONDS))
+        done = sum(count for name, count in world.counts.items() if name.startswith("operations/"))
+        read = sum(count for name, count in world.counts.items() if name.endswith(", good"))
+        kills = sum(count for name, count in world.counts.items() if name.startswith("kills/"))
+        told = f"{done} operations, {kills} kills, {read} reads, {len(world.violations)} violations"
+        say(f"{world.elapsed:6.0f} s  {told}")
+
+
+async def _during(others: list[Coroutine[object, object, None]], work: Coroutine[object, object, None]) -> None:
+    """Do something while others do what they never end. Raises what any of them raises."""
+    tasks = [asyncio.create_task(other) for other in others]
+    main = asyncio.create_task(work)
+    try:
+        await asyncio.wait({*tasks, main}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (main, *tasks):
+            if task.done():
+                task.result()
+        if not main.done():
+            raise RuntimeError("something ended that was to go on")
+    finally:
+        for task in (main, *tasks):
+            task.cancel()
+        await asyncio.gather(main, *tasks, return_exceptions=True)
+
+
+def _list_store(home: Path) -> None:
+    """Write down what lies in the store, which may be gone with its disk."""
+    found = sorted((path for path in (home / "data").rglob("*") if path.is_file()), key=str)
+    lines = [f"{path.stat().st_size:12} {path.relative_to(home)}" for path in found]
+    (home / "store.txt").write_text("\n".join([sys.version, *lines]) + "\n")

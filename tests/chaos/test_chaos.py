@@ -1,0 +1,26 @@
+"""A short run of the harness; `make chaos` is the long one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("child", "worker", "api", "temporal", "postgres")
+
+
+@pytest.mark.timeout(600)
+def test_readers_see_nothing_wrong_while_everything_is_killed(session_folder: Path) -> None:
+    home, found = session_folder / "chaos", session_folder / "chaos.json"
+    command = [sys.executable, "-m", "chaos", "--minutes", "0.8", "--seed", "1", "--pace", "5"]
+    # Without what a test should not do to a machine: mounting, and writing gigabytes.
+    command += ["--no-bulk", "--no-small-disk", "--home", str(home), "--json", str(found)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=540, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    figures = json.loads(found.read_text())["figures"]
+    assert all(figures.get(f"kills/{part}", 0) > 0 for part in PARTS), figures
+    assert figures["runs/Completed"] > 0
+    assert figures["reads/catalog, good"] > 0
+    assert figures["reads/API, good"] > 0
