@@ -19,6 +19,8 @@ from orchestrator.model.errors import RunSuperseded
 from orchestrator.model.run import Run, RunRequest, RunStatus, run_id_of
 from orchestrator.model.snapshot import Snapshot
 
+_NOW_OVER = {"finished_at": func.clock_timestamp()}
+
 
 async def open_run(tx: Transaction, request: RunRequest, workflow_id: str, workflow_run_id: UUID) -> Run:
     """The run that this workflow run carries, stored as Running if it is new. The view must exist."""
@@ -82,7 +84,7 @@ async def end_running(
     change = update(t.runs).where(t.runs.c.saved_query_id == saved_query_id, t.runs.c.status == RunStatus.RUNNING)
     if but is not None:
         change = change.where(t.runs.c.id != but)
-    ended = change.values(status=RunStatus.CANCELLED, finished_at=func.clock_timestamp(), error=error, error_code=error_code)
+    ended = change.values(status=RunStatus.CANCELLED, error=error, error_code=error_code, **_NOW_OVER)
     return [Run.model_validate(row._mapping) for row in await tx.execute(ended.returning(*RUN))]
 
 
@@ -140,7 +142,7 @@ async def publish(tx: Transaction, snapshot: Snapshot) -> None:
         .where(t.runs.c.id == snapshot.run_id)
         .values(
             status=RunStatus.COMPLETED,
-            finished_at=func.clock_timestamp(),
+            **_NOW_OVER,
             rows=snapshot.rows,
             bytes=snapshot.bytes,
             snapshot_id=snapshot.id,
@@ -151,4 +153,4 @@ async def publish(tx: Transaction, snapshot: Snapshot) -> None:
 async def close(tx: Transaction, run_id: UUID, status: RunStatus, error: str | None, error_code: str | None) -> None:
     """End a run that publishes nothing. The first closing wins: a run that is over stays as it is."""
     change = update(t.runs).where(t.runs.c.id == run_id, t.runs.c.status == RunStatus.RUNNING)
-    await tx.execute(change.values(status=status, finished_at=func.clock_timestamp(), error=error, error_code=error_code))
+    await tx.execute(change.values(status=status, error=error, error_code=error_code, **_NOW_OVER))
