@@ -55,14 +55,22 @@ def reaching_temporal() -> Iterator[None]:
 
 def is_not_found(error: RPCError) -> bool:
     """Whether the server knows no such schedule or execution; to be asked inside `reaching_temporal` only."""
-    return error.status is RPCStatusCode.NOT_FOUND
+    return error.status is RPCStatusCode.NOT_FOUND or _is_stillborn(error)
 
 
 def _is_answer(error: RPCError) -> bool:
     if error.status is RPCStatusCode.NOT_FOUND:
         # A namespace that does not exist is a mistake of ours, and says nothing about what was looked for in it.
         return not _names_namespace(error)
-    return error.status in {RPCStatusCode.ALREADY_EXISTS, RPCStatusCode.INVALID_ARGUMENT}
+    return error.status in {RPCStatusCode.ALREADY_EXISTS, RPCStatusCode.INVALID_ARGUMENT} or _is_stillborn(error)
+
+
+def _is_stillborn(error: RPCError) -> bool:
+    """Whether it is about a schedule that was deleted before the server had done anything with it.
+
+    A schedule is a workflow of the server's own, and shows that in this one case.
+    """
+    return error.message.startswith("Workflow execution closed before")
 
 
 def _names_namespace(error: RPCError) -> bool:

@@ -100,7 +100,8 @@ class Schedules:
         schedule = new_schedule(wanted)
         if description is not None and not _starts_ticks(description):
             # An action cannot be changed without its arguments being written anew; a pause is taken over.
-            schedule.state = description.schedule.state
+            if description.schedule.state.paused and not wanted.never:
+                schedule.state = description.schedule.state
             await self.delete(wanted.saved_query_id)
             description = None
         if description is None:
@@ -111,6 +112,8 @@ class Schedules:
                     )
             except ScheduleAlreadyRunningError:
                 pass
+            else:
+                return
         await self._align(wanted)
         await self._pause_or_not(wanted)
 
