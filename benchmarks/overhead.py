@@ -33,6 +33,7 @@ def plain(sql: str, folder: Path) -> None:
     """The same work without the product: one connection, one COPY with the same options."""
     with duckdb.connect() as connection:
         connection.execute("SET preserve_insertion_order = false")
+        connection.execute("SET enable_progress_bar = false")
         connection.execute(
             f"COPY ({sql}) TO '{folder}' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION V2, "
             "FILE_SIZE_BYTES '256MB', OVERWRITE true)"
