@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +25,11 @@ SELECT i AS id, i % 1000 AS k, (i * 7919) % 100003 / 7.0 AS x, (i * 104729) % 10
        i % 24 AS hour
 FROM range({rows}) t(i)
 """
+# The same, all of which has to be held before anything is written.
+ORDERED = BIG + "ORDER BY digest"
 SMALL = "SELECT i % 10 AS k, sum(i) AS total, {number} AS number FROM range(1000) t(i) GROUP BY 1"
 _SAMPLE_SECONDS = 0.02
+_MEMORY_ROUNDS = 3
 
 
 def plain(sql: str, folder: Path) -> None:
@@ -34,9 +37,11 @@ def plain(sql: str, folder: Path) -> None:
     with duckdb.connect() as connection:
         connection.execute("SET preserve_insertion_order = false")
         connection.execute("SET enable_progress_bar = false")
+        several = "" if "ORDER BY" in sql else ", FILE_SIZE_BYTES '256MB', OVERWRITE true"
+        target = f"{folder}.parquet" if not several else folder
         connection.execute(
-            f"COPY ({sql}) TO '{folder}' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION V2, "
-            "FILE_SIZE_BYTES '256MB', OVERWRITE true)"
+            f"COPY ({sql}) TO '{target}' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION V2"
+            f"{several})"
         )
 
 
@@ -85,28 +90,31 @@ def _memory_mib(pid: int) -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0)
 
 
-async def big_view(stack: DevStack, folder: Path, rounds: int, rows: int) -> list[Figure]:
-    """One view with a large result: product and plain DuckDB in turn, each in processes of their own."""
-    api, sql = Api(stack), BIG.format(rows=rows)
-    view_id = await api.materialized("big", sql)
+async def big_view(stack: DevStack, folder: Path, rounds: int, kind: str, sql: str) -> list[Figure]:
+    """One view with a large result: product and plain DuckDB in turn, each in processes of their own.
+
+    Looking at memory takes time, so it is done in rounds of its own.
+    """
+    api, worker = Api(stack), stack.info["pids"]["worker"]
+    view_id = await api.materialized("".join(c if c.isalnum() else "_" for c in f"v_{kind}"), sql)
     ours, floor, our_peaks, floor_peaks = [], [], [], []
     for _ in range(rounds):
-        with watched(stack.info["pids"]["worker"]) as peak:
-            ours.append(await timed(lambda: api.run(view_id)))
+        ours.append(await timed(lambda: api.run(view_id)))
+        floor.append((await asyncio.to_thread(_plain_apart, sql, folder / "big", watch=False))[0])
+    for _ in range(_MEMORY_ROUNDS):
+        with watched(worker) as peak:
+            await api.run(view_id)
         our_peaks.append(peak.mib)
-        seconds, mib = await asyncio.to_thread(_plain_apart, sql, folder / "big")
-        floor.append(seconds)
-        floor_peaks.append(mib)
-    name = f"one view of {rows:,} rows"
+        floor_peaks.append((await asyncio.to_thread(_plain_apart, sql, folder / "big", watch=True))[1])
     return [
-        Figure(f"{name}, run", ours),
-        Figure(f"{name}, plain DuckDB", floor),
-        Figure(f"{name}, memory of the worker and its child", our_peaks, "MiB"),
-        Figure(f"{name}, memory of plain DuckDB", floor_peaks, "MiB"),
+        Figure(f"{kind}, run", ours),
+        Figure(f"{kind}, plain DuckDB", floor),
+        Figure(f"{kind}, memory of the worker and its children", our_peaks, "MiB"),
+        Figure(f"{kind}, memory of plain DuckDB", floor_peaks, "MiB"),
     ]
 
 
-def _plain_apart(sql: str, folder: Path) -> tuple[float, float]:
+def _plain_apart(sql: str, folder: Path, *, watch: bool) -> tuple[float, float]:
     """Seconds and MiB of plain DuckDB in a process of its own; its start is not counted."""
     script = (
         "import sys, time; from pathlib import Path; from benchmarks.overhead import plain\n"
@@ -114,7 +122,7 @@ def _plain_apart(sql: str, folder: Path) -> tuple[float, float]:
     )
     command = [sys.executable, "-c", script, sql, str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - it is this program
-    with process, watched(process.pid) as peak:
+    with process, watched(process.pid) if watch else nullcontext(Peak()) as peak:
         told, _ = process.communicate()
     return float(told), peak.mib
 
@@ -144,11 +152,13 @@ async def measure(folder: Path, rounds: int, rows: int, count: int) -> list[Figu
         async with stack:
             starts.append(time.perf_counter() - began)
     async with DevStack(folder / "home", bootstrap=bootstrap, say=say) as stack:
-        big = await big_view(stack, folder, rounds, rows)
+        big = await big_view(stack, folder, rounds, f"{rows:,} rows", BIG.format(rows=rows))
+        ordered = await big_view(stack, folder, rounds, f"{rows:,} rows in order", ORDERED.format(rows=rows))
         small = await small_views(Api(stack), folder, rounds, count)
-    figures = [Figure("the stack's first start", starts[:1]), Figure("a later start", starts[1:]), *big, *small]
+    startup = [Figure("the stack's first start", starts[:1]), Figure("a later start", starts[1:])]
+    figures = [*startup, *big, *ordered, *small]
     show("Overhead", figures)
-    for ours, floor in (big[:2], big[2:], small):
+    for ours, floor in (big[:2], big[2:], ordered[:2], ordered[2:], small):
         ratio = statistics.median(a / b for a, b in zip(ours.values, floor.values, strict=True))
         say(f"{ours.name}: {ratio:.2f} times plain DuckDB")
     return figures
