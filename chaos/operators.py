@@ -38,12 +38,18 @@ async def cancel_run(chaos: Chaos, view: View, _: Random) -> str:
 
 
 async def pause(chaos: Chaos, view: View, random: Random) -> str:
-    """Pause a schedule. From then on it has to stay paused until somebody does something that lifts a pause."""
+    """Pause a schedule. From then on it has to stay paused until somebody does something that lifts a pause.
+
+    Unless nobody wants it: then the reconciler deletes it, and with it its pause.
+    """
     note = f"an operator's pause {random.random()}"
     touched = view.touched
     outcome = await _told(_schedule(chaos, view).pause(note=note, rpc_timeout=_SOON))
-    if outcome == "ok" and view.touched == touched and view.busy == 1:
-        view.pause = note
+    with suppress(Away):
+        select = "SELECT id FROM saved_queries WHERE id = %s AND deleted_at IS NULL AND sync_frequency IS NOT NULL"
+        wanted = await chaos.catalog.rows(select, view.id)
+        if outcome == "ok" and wanted and view.touched == touched and view.busy == 1:
+            view.pause = note
     return outcome
 
 
