@@ -1,0 +1,46 @@
+"""The commands of the README, typed as they stand there."""
+
+import asyncio
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from orchestrator.devstack.stack import DevStack
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def blocks(title: str) -> str:
+    """The commands of a section, in their order."""
+    section = README.partition(f"## {title}\n")[2].partition("\n## ")[0]
+    return "\n".join(re.findall(r"```sh\n(.*?)```", section, flags=re.DOTALL))
+
+
+def typed(commands: str, folder: Path) -> str:
+    """What they print; none of them fails."""
+    shell = ["bash", "-euo", "pipefail", "-c", commands]
+    ended = subprocess.run(shell, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+async def test_the_readmes_first_view_and_its_versions_are_as_it_says(
+    stack: DevStack, session_folder: Path, sources: Path
+) -> None:
+    folder = sources / "readme"
+    folder.mkdir()
+    (folder / ".matview").symlink_to(session_folder / "home")
+    (folder / ".venv").symlink_to(sys.prefix)
+
+    told = await asyncio.to_thread(typed, blocks("A first view"), folder)
+    assert "2 rows" in told
+    assert '"name":"clicks"' in told
+    assert '"count":2' in told
+
+    listed = await asyncio.to_thread(typed, ".venv/bin/matview view versions events_by_day", folder)
+    commands = blocks("Versions").replace("<id>", listed.splitlines()[1].split()[5])
+    told = await asyncio.to_thread(typed, commands, folder)
+    assert "the schedule is paused" in told
+    assert "is kept whatever its age" in told
+    assert stack.info["project_id"] == "1"
