@@ -37,8 +37,9 @@ class Watcher:
     async def look(self) -> None:
         """Look once. Raises Away."""
         self._world.counts["looks"] += 1
+        cancelled = set(self._world.cancelled)  # before: a cancel may be answered while the rows are on their way
         runs = await self._catalog.rows("SELECT id, saved_query_id, status, snapshot_id, error_code FROM runs")
-        self._check_final(runs)
+        self._check_final(runs, cancelled)
         seen = {*self._twice(runs), *await self._idle_writers(runs)}
         self._check_lasting(seen)
         await self._check_pointers()
@@ -48,7 +49,7 @@ class Watcher:
                 self._world.violate("pause", lost, view)
                 view.pause = None
 
-    def _check_final(self, runs: list[Row]) -> None:
+    def _check_final(self, runs: list[Row], cancelled: set[str]) -> None:
         """A run that is over stays as it is, and one whose cancel was answered is Cancelled."""
         for row in runs:
             run_id, status = str(row["id"]), f"{row['status']} {row['snapshot_id'] or ''}".strip()
@@ -62,7 +63,7 @@ class Watcher:
                 self._world.violate("run", f"run {run_id} is {status} with snapshot {row['snapshot_id']}", view)
             if row["status"] == "Completed" and row["error_code"] is not None:
                 self._world.violate("run", f"run {run_id} ended as {row['error_code']}, and then as {status}", view)
-            if run_id in self._world.cancelled and status != "Cancelled":
+            if run_id in cancelled and status != "Cancelled":
                 self._world.violate("run", f"run {run_id} was cancelled and is {status}", view)
 
     def _twice(self, runs: list[Row]) -> list[tuple[str, ...]]:

@@ -146,7 +146,7 @@ Matview is ready.
 In another terminal:
 
   matview table add events "$PWD/events/*.parquet"
-  matview view create events_by_day "SELECT date_trunc('day', at) AS day, count(*) AS n FROM events GROUP BY 1"
+  matview view create events_by_day "SELECT date_trunc('day', created_at) AS day, count(*) AS n FROM events GROUP BY 1"
   matview view materialize events_by_day --wait
 
 Ctrl-C stops everything; the next start finds it again.

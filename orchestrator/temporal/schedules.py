@@ -1,6 +1,7 @@
 """Temporal Schedules: one for each materialized view, derived from what the catalog wants of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -119,12 +120,8 @@ class Schedules:
 
     async def delete(self, saved_query_id: UUID) -> None:
         """Delete the schedule, if there is one. A run that it started goes on: cancel that too."""
-        try:
-            with reaching_temporal():
-                await self._handle(saved_query_id).delete(rpc_timeout=RPC_TIMEOUT)
-        except RPCError as error:
-            if not is_not_found(error):
-                raise
+        with _unless_gone():
+            await self._handle(saved_query_id).delete(rpc_timeout=RPC_TIMEOUT)
 
     async def pause(self, saved_query_id: UUID, note: str) -> bool:
         """Pause a schedule and say why. False, and nothing changed, if it is paused already or is not there.
@@ -151,9 +148,10 @@ class Schedules:
         description = await self._describe(saved_query_id)
         if description is None or not description.schedule.state.paused:
             return False
-        with reaching_temporal():
+        with _unless_gone():
             await self._handle(saved_query_id).unpause(note=note, rpc_timeout=RPC_TIMEOUT)
-        return True
+            return True
+        return False
 
     async def pause_failing(self, saved_query_id: UUID, why: str) -> bool:
         """Pause the schedule for its failures, unless it is paused already: no pause is ever overwritten.
@@ -197,7 +195,7 @@ class Schedules:
         if description is None:
             return
         state = description.schedule.state
-        with reaching_temporal():
+        with _unless_gone():
             if wanted.never and (not state.paused or _is_failing(state)):
                 await self._handle(wanted.saved_query_id).pause(note=NEVER_NOTE, rpc_timeout=RPC_TIMEOUT)
             elif not wanted.never and state.paused and state.note == NEVER_NOTE:
@@ -245,7 +243,7 @@ async def replace_schedule(client: Client, schedule_id: str, changed: SchedulePr
 
     Whether that came to pass has to be read back: a server that meets a stale token may drop the change without a word.
     """
-    with reaching_temporal():
+    with _unless_gone():
         await client.workflow_service.update_schedule(
             UpdateScheduleRequest(
                 namespace=client.namespace,
@@ -256,6 +254,17 @@ async def replace_schedule(client: Client, schedule_id: str, changed: SchedulePr
             ),
             timeout=RPC_TIMEOUT,
         )
+
+
+@contextmanager
+def _unless_gone() -> Iterator[None]:
+    """Pass over a schedule that somebody deletes at this moment: to whoever looks again, there is none."""
+    try:
+        with reaching_temporal():
+            yield
+    except RPCError as error:
+        if not is_not_found(error):
+            raise
 
 
 def _is_failing(state: ScheduleState) -> bool:
