@@ -188,7 +188,6 @@ async def test_every_answer_is_what_the_document_says(
         assert {str(operation) for operation in operations_of(document)} - reached <= UNREACHED
 
 
-# A bug of the product as long as this fails: the parameters of the paths have no description.
 def test_every_operation_and_every_parameter_is_described(document: Json) -> None:
     bare = [str(operation) for operation in operations_of(document) if not operation.says.get("description")]
     for operation in operations_of(document):
@@ -198,7 +197,6 @@ def test_every_operation_and_every_parameter_is_described(document: Json) -> Non
     assert not bare, "\n".join(bare)
 
 
-# A bug of the product as long as this fails: most fields of answers have no description.
 def test_every_object_and_every_field_is_described(document: Json) -> None:
     schemas: Json = document["components"]["schemas"]
     bare = [name for name, schema in schemas.items() if not schema.get("description")]
@@ -225,14 +223,12 @@ def _errors_of(operation: Operation) -> set[str]:
     return {"401", "503"} | in_project | ({"400"} if sends else set())
 
 
-# A bug of the product as long as this fails: the framework adds 422, which nobody ever gets.
 def test_no_operation_documents_an_answer_that_it_never_gives(document: Json) -> None:
     never = [str(operation) for operation in operations_of(document) if "422" in operation.says["responses"]]
     assert not never, "\n".join(never)
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
-# A bug of the product as long as this fails: the framework's 422 has a body of its own.
 def test_every_error_has_the_one_body(document: Json) -> None:
     others = []
     for operation in operations_of(document):
@@ -254,7 +250,6 @@ def test_every_operation_below_the_api_needs_a_key(document: Json) -> None:
     assert opened == ["GET /livez", "GET /readyz"]
 
 
-# A bug of the product as long as this fails: a create without a query is refused, and the document calls it valid.
 def test_a_new_view_needs_a_name_and_a_query(document: Json) -> None:
     assert set(document["components"]["schemas"]["SaveView"]["required"]) == {"name", "query"}
 

@@ -134,7 +134,6 @@ async def test_after_a_first_run_met_a_deletion_nothing_is_left(tenant: Tenant, 
         assert "Running" not in await _statuses(tenant, view), f"round {number}: a run that never ends"
 
 
-# A bug of the product as long as this fails: the run was published, and the cancel answers 200 all the same.
 @A_WHILE
 async def test_a_cancel_that_meets_the_completion_tells_the_truth(tenant: Tenant, temporal: Client) -> None:
     view = await tenant.materialized("v", BRIEF)
