@@ -20,11 +20,8 @@ from orchestrator.model.errors import (
     InvalidSource,
     OrchestratorError,
     OutputTooLarge,
-    QueryFailed,
-    QueryRefused,
     QueryTimedOut,
     StoreUnavailable,
-    WorkerBusy,
 )
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import Progress, RunPlan
@@ -70,12 +67,11 @@ class DuckDBEngine:
         self._writers: set[Child] = set()
 
     async def start(self) -> None:
-        """Start the process that parses SQL, and with it the server from which all others are forked.
+        """Start the server that every process of this engine is forked from, and say what keeps a query apart.
 
         Also removes what a worker that was killed left in `temp_dir`.
         """
         await asyncio.to_thread(sweep, self._temp_dir)
-        await self.references("SELECT 1")
         logger.info("queries are kept apart by: %s", ", ".join(await self.layers()))
 
     async def close(self) -> None:
@@ -89,7 +85,7 @@ class DuckDBEngine:
 
     async def layers(self) -> list[str]:
         """What keeps a query from everything that it does not need, as far as this machine has it."""
-        told: list[str] = await self._analyse(self._parser, {"job": "layers"}, self._too_complex())
+        told: list[str] = await self._analyse(self._readers, {"job": "layers"}, self._too_complex())
         return told
 
     async def references(self, sql: str) -> tuple[str, ...]:
@@ -117,34 +113,6 @@ class DuckDBEngine:
         on_progress: Callable[[Progress], None],
     ) -> Written:
         """See Engine. The files are not flushed to disk here."""
-        await self._check(plan)
-        return await self._write_in_turn(plan, locate, target, on_progress)
-
-    async def _check(self, plan: RunPlan) -> None:
-        """Hold the plan against the rules for views, which may be stricter than when it was made.
-
-        In the parser, since a process that has just begun would need half a second to make its first syntax tree.
-        """
-        busy = WorkerBusy("The query could not be checked in time, as the worker is busy.")
-        known = {relation.name.lower() for relation in plan.relations}
-        texts = [("", plan.sql), *((f'In the view "{r.name}": ', r.sql) for r in plan.relations if r.kind == "view")]
-        for where, sql in texts:
-            try:
-                names = await self._analyse(self._parser, {"job": "references", "sql": sql}, busy)
-            except InvalidQuery as error:
-                raise QueryRefused(where + error.message) from None
-            unknown = next((name for name in names if name.lower() not in known), None)
-            if unknown is not None:
-                # DuckDB has tables of its own, that tell about the server, and takes the names of files for tables.
-                raise QueryFailed(f"{where}Catalog Error: Table with name {unknown} does not exist!")
-
-    async def _write_in_turn(
-        self,
-        plan: RunPlan,
-        locate: Callable[[str, str], str],
-        target: Path,
-        on_progress: Callable[[Progress], None],
-    ) -> Written:
         limits = plan.limits or self._limits
         began = time.monotonic()
 

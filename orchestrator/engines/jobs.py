@@ -26,7 +26,7 @@ _PARSER_LIMITS = {"threads": 1, "memory_mb": 256}
 
 @cache
 def _parser() -> duckdb.DuckDBPyConnection:
-    """One connection for all parsing: making a syntax tree takes half a second the first time."""
+    """One connection for all parsing: opening one takes ten times as long as making a syntax tree."""
     return open_session(_PARSER_LIMITS)
 
 

@@ -13,15 +13,17 @@ import duckdb
 
 from orchestrator.engines.failures import failure, without_paths
 from orchestrator.engines.parquet_types import Unstorable, literal, storable
+from orchestrator.engines.references import references
 from orchestrator.engines.session import Names, described, open_session
 from orchestrator.engines.source_files import SourceFile, find_source_files
-from orchestrator.engines.source_parquet import parquet_select, read_parquet
+from orchestrator.engines.source_parquet import listed, parquet_select, read_parquet
 from orchestrator.engines.source_relations import source_select
 from orchestrator.engines.source_text import Unreadable
 from orchestrator.engines.statement import single_select
 from orchestrator.model.errors import (
     InputMissing,
     Invalid,
+    InvalidQuery,
     InvalidSource,
     OrchestratorError,
     OutputTooLarge,
@@ -139,6 +141,7 @@ def _write(request: Request, inputs: Inputs, watch: Watch) -> dict[str, Any]:
     files = [file.real for files in inputs.values() for file in files]
     connection = open_session(request["limits"], spill=request["temp_directory"], files=files, folder=target)
     watch(connection)
+    _check(connection, request)
     _create_relations(connection, request, inputs)
     text = single_select(connection, request["sql"])
     marks = ", ".join(f"{key}: {literal(value)}" for key, value in request["marks"].items())
@@ -147,6 +150,23 @@ def _write(request: Request, inputs: Inputs, watch: Watch) -> dict[str, Any]:
     copy = f"COPY ({storable(connection, text)}) TO {literal(path)} ({options}, KV_METADATA {{{marks}}})"
     counts = {Path(row[0]).name: row[1] for row in connection.execute(copy).fetchall()}
     return _written(connection, target, counts, request["limits"])
+
+
+def _check(connection: duckdb.DuckDBPyConnection, request: Request) -> None:
+    """Hold the plan against the rules for views, which may be stricter than when it was made."""
+    known = {relation["name"].lower() for relation in request["relations"]}
+    views = (r for r in request["relations"] if r["kind"] == "view")
+    for where, sql in [("", request["sql"]), *((f'In the view "{view["name"]}": ', view["sql"]) for view in views)]:
+        try:
+            names = references(connection, sql)
+        except InvalidQuery as error:
+            raise QueryRefused(where + error.message) from None
+        except RecursionError:
+            raise QueryRefused(f"{where}Invalid query: it is too complex to analyse.") from None
+        unknown = next((name for name in names if name.lower() not in known), None)
+        if unknown is not None:
+            # DuckDB has tables of its own, that tell about the server, and takes the names of files for tables.
+            raise QueryFailed(f"{where}Catalog Error: Table with name {unknown} does not exist!")
 
 
 def _create_relations(connection: duckdb.DuckDBPyConnection, request: Request, inputs: Inputs) -> None:
@@ -175,9 +195,16 @@ def _source(connection: duckdb.DuckDBPyConnection, relation: Mapping[str, Any], 
 def _written(
     connection: duckdb.DuckDBPyConnection, target: str, counts: Mapping[str, int], limits: Mapping[str, int]
 ) -> dict[str, Any]:
-    """What the files in `target` are. `counts` has the rows of each by file name. Raises OutputTooLarge."""
+    """What the files in `target` are. `counts` has the rows that were written to each, by file name.
+
+    Raises OutputTooLarge, and StoreUnavailable if a file does not hold what was written to it.
+    """
     paths = [str(path) for path in sorted(Path(target).glob("*.parquet"), key=lambda p: (len(p.name), p.name))]
-    files = [(name, counts[name], size) for name, size in ((Path(p).name, Path(p).stat().st_size) for p in paths)]
+    footers = f"SELECT file_name, num_rows FROM parquet_file_metadata({listed(paths)})"  # noqa: S608 - quoted by `listed`
+    held = connection.execute(footers).fetchall()
+    if {Path(path).name: rows for path, rows in held} != counts:
+        raise StoreUnavailable("A file on the disk is not as it was written.")
+    files = [(path.name, counts[path.name], path.stat().st_size) for path in map(Path, paths)]
     if sum(size for _, _, size in files) > limits["output_mb"] << 20:
         raise OutputTooLarge(f"The result is larger than it may be ({limits['output_mb']:,} MiB).")
     return {

@@ -14,6 +14,7 @@ from uuid import uuid4
 import duckdb
 import pytest
 
+from orchestrator.engines import process
 from orchestrator.engines.base import Written
 from orchestrator.model.errors import (
     EngineCrashed,
@@ -28,6 +29,7 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.run import RunPlan
 from orchestrator.model.snapshot import Column, SnapshotFile
+from tests.engines import unruly
 from tests.engines.attacks import BOMBS, NAMES, REFUSED
 from tests.engines.conftest import CANARY_OF_THE_ENVIRONMENT, locate, make_engine, make_plan, snapshot, view
 
@@ -126,7 +128,9 @@ class Doors:
         """The run's own process, without the look at the statement that comes before it."""
         for path in self.target.iterdir():
             path.unlink()
-        return await self._listen(self.engine._write_in_turn(self.plan, locate, self.target, lambda _: None))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(process, "serve", unruly.serve)
+            return await self.write()
 
     async def _listen(self, door: Awaitable[Any]) -> OrchestratorError | None:
         """The error that came, if one did. Anything but an error with a name is a failure of the test."""
@@ -206,6 +210,12 @@ async def test_a_view_that_is_evaluated_inside_a_run_is_held_to_the_rules_too(wo
     plan = make_plan("SELECT * FROM b", [view("b", "SELECT * FROM sqlite_master")])
     with pytest.raises(QueryFailed, match='In the view "b": Catalog Error: Table with name sqlite_master'):
         await world.engine.write(plan, locate, target, lambda _: None)
+
+
+async def test_the_door_past_the_rules_is_past_them(world: World, target: Path) -> None:
+    doors = Doors(world, target, "SELECT getvariable('a') AS a")
+    assert isinstance(await doors.write(), QueryRefused)
+    assert await doors.write_past_the_rules() is None
 
 
 async def test_the_canaries_would_be_noticed(world: World, target: Path) -> None:

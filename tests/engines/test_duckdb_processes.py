@@ -85,8 +85,7 @@ async def test_cancelling_while_the_process_starts_leaves_none(mine: DuckDBEngin
     for n in range(20):
         target = tmp_path / f"target{n}"
         target.mkdir()
-        # Past the look at the statement, so that it is the start that is cancelled.
-        task = asyncio.create_task(mine._write_in_turn(make_plan(ENDLESS), locate, target, lambda _: None))
+        task = asyncio.create_task(mine.write(make_plan(ENDLESS), locate, target, lambda _: None))
         await asyncio.sleep(n * 0.002)
         task.cancel()
         task.cancel()
@@ -171,7 +170,7 @@ from tests.engines.conftest import locate, make_engine, make_plan
 
 async def main(folder: Path) -> None:
     engine = make_engine(folder / "scratch", memory_mb=1000, threads=1)
-    await engine.start()
+    await engine.references("SELECT 1")
     (folder / "target").mkdir()
     writing = asyncio.create_task(engine.write(make_plan(sys.argv[2]), locate, folder / "target", lambda _: None))
     while not engine._writers:
@@ -209,6 +208,7 @@ def test_the_parent_never_loads_duckdb() -> None:
 def test_a_child_loads_neither_pydantic_nor_temporal_nor_asyncio() -> None:
     code = (
         "import sys, orchestrator.engines.child, orchestrator.engines.entry; "
-        "sys.exit(bool({'pydantic', 'temporalio', 'asyncio', 'pyarrow'} & set(sys.modules)))"
+        "orchestrator.engines.child.JOBS['references']({'sql': 'SELECT 1'}).work(print); "
+        "sys.exit(bool({'pydantic', 'temporalio', 'asyncio', 'pyarrow', 'pandas', 'numpy'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -233,6 +233,7 @@ async def test_the_layers_that_are_on_can_be_asked_for(mine: DuckDBEngine) -> No
 
 
 async def test_no_process_of_the_engine_has_the_environment_of_its_parent(mine: DuckDBEngine, tmp_path: Path) -> None:
+    assert await mine.references("SELECT 1") == ()
     assert await mine.describe("SELECT 1 AS a", {})
     (tmp_path / "target").mkdir()
     task = asyncio.create_task(mine.write(make_plan(ENDLESS), locate, tmp_path / "target", lambda _: None))
@@ -249,6 +250,7 @@ async def test_no_process_of_the_engine_has_the_environment_of_its_parent(mine: 
 @needs_landlock
 @needs_seccomp
 async def test_every_process_that_sees_sql_is_confined(mine: DuckDBEngine, tmp_path: Path) -> None:
+    assert await mine.references("SELECT 1") == ()
     assert await mine.describe("SELECT 1 AS a", {})
     (tmp_path / "target").mkdir()
     task = asyncio.create_task(mine.write(make_plan(ENDLESS), locate, tmp_path / "target", lambda _: None))
