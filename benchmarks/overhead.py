@@ -11,9 +11,9 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-
 from benchmarks.common import Api, Figure, say, show, timed
+from benchmarks.floor import plain
+from benchmarks.isolation import measure_isolation
 from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.stack import DevStack
 
@@ -30,26 +30,15 @@ ORDERED = BIG + "ORDER BY digest"
 SMALL = "SELECT i % 10 AS k, sum(i) AS total, {number} AS number FROM range(1000) t(i) GROUP BY 1"
 _SAMPLE_SECONDS = 0.02
 _MEMORY_ROUNDS = 3
-
-
-def plain(sql: str, folder: Path) -> None:
-    """The same work without the product: one connection, one COPY with the same options."""
-    with duckdb.connect() as connection:
-        connection.execute("SET preserve_insertion_order = false")
-        connection.execute("SET enable_progress_bar = false")
-        several = "" if "ORDER BY" in sql else ", FILE_SIZE_BYTES '256MB', OVERWRITE true"
-        target = f"{folder}.parquet" if not several else folder
-        connection.execute(
-            f"COPY ({sql}) TO '{target}' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION V2"
-            f"{several})"
-        )
+_SMALL_ROUNDS = 50
 
 
 @dataclass
 class Peak:
-    """The most memory that was seen, in MiB."""
+    """The most memory that was seen, in MiB: of all, and of one that is not the first."""
 
     mib: float = 0
+    child_mib: float = 0
 
 
 @contextmanager
@@ -59,7 +48,9 @@ def watched(root: int) -> Iterator[Peak]:
 
     def look() -> None:
         while not over.wait(_SAMPLE_SECONDS):
-            peak.mib = max(peak.mib, sum(_memory_mib(pid) for pid in below(root)))
+            first, *others = (_memory_mib(pid) for pid in below(root))
+            peak.mib = max(peak.mib, first + sum(others))
+            peak.child_mib = max(peak.child_mib, *others, 0)
 
     watcher = threading.Thread(target=look)
     watcher.start()
@@ -97,30 +88,28 @@ async def big_view(stack: DevStack, folder: Path, rounds: int, kind: str, sql: s
     """
     api, worker = Api(stack), stack.info["pids"]["worker"]
     view_id = await api.materialized("".join(c if c.isalnum() else "_" for c in f"v_{kind}"), sql)
-    ours, floor, our_peaks, floor_peaks = [], [], [], []
+    ours, floor, our_peaks, child_peaks, floor_peaks = [], [], [], [], []
     for _ in range(rounds):
-        ours.append(await timed(lambda: api.run(view_id)))
+        ours.append(await api.run(view_id))
         floor.append((await asyncio.to_thread(_plain_apart, sql, folder / "big", watch=False))[0])
     for _ in range(_MEMORY_ROUNDS):
         with watched(worker) as peak:
             await api.run(view_id)
         our_peaks.append(peak.mib)
+        child_peaks.append(peak.child_mib)
         floor_peaks.append((await asyncio.to_thread(_plain_apart, sql, folder / "big", watch=True))[1])
     return [
         Figure(f"{kind}, run", ours),
         Figure(f"{kind}, plain DuckDB", floor),
         Figure(f"{kind}, memory of the worker and its children", our_peaks, "MiB"),
         Figure(f"{kind}, memory of plain DuckDB", floor_peaks, "MiB"),
+        Figure(f"{kind}, memory of the query's process alone", child_peaks, "MiB"),
     ]
 
 
 def _plain_apart(sql: str, folder: Path, *, watch: bool) -> tuple[float, float]:
     """Seconds and MiB of plain DuckDB in a process of its own; its start is not counted."""
-    script = (
-        "import sys, time; from pathlib import Path; from benchmarks.overhead import plain\n"
-        "began = time.perf_counter(); plain(sys.argv[1], Path(sys.argv[2])); print(time.perf_counter() - began)"
-    )
-    command = [sys.executable, "-c", script, sql, str(folder)]
+    command = [sys.executable, "-m", "benchmarks.floor", sql, str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - it is this program
     with process, watched(process.pid) if watch else nullcontext(Peak()) as peak:
         told, _ = process.communicate()
@@ -138,7 +127,7 @@ async def small_views(api: Api, folder: Path, rounds: int, count: int) -> list[F
             await asyncio.to_thread(plain, sql, folder / f"small-{number}")
 
     for _ in range(rounds):
-        ours.append(await timed(lambda: asyncio.gather(*(api.run(view_id) for view_id in view_ids))))
+        ours.append(await api.run(*view_ids))
         floor.append(await timed(all_plain))
     return [Figure(f"{count} small views, run", ours), Figure(f"{count} small views, plain DuckDB", floor)]
 
@@ -155,10 +144,11 @@ async def measure(folder: Path, rounds: int, rows: int, count: int) -> list[Figu
         big = await big_view(stack, folder, rounds, f"{rows:,} rows", BIG.format(rows=rows))
         ordered = await big_view(stack, folder, rounds, f"{rows:,} rows in order", ORDERED.format(rows=rows))
         small = await small_views(Api(stack), folder, rounds, count)
+    isolation = await measure_isolation(folder, _SMALL_ROUNDS)
     startup = [Figure("the stack's first start", starts[:1]), Figure("a later start", starts[1:])]
-    figures = [*startup, *big, *ordered, *small]
+    figures = [*startup, *big, *ordered, *small, *isolation]
     show("Overhead", figures)
-    for ours, floor in (big[:2], big[2:], ordered[:2], ordered[2:], small):
+    for ours, floor in (big[:2], big[2:4], ordered[:2], ordered[2:4], small):
         ratio = statistics.median(a / b for a, b in zip(ours.values, floor.values, strict=True))
         say(f"{ours.name}: {ratio:.2f} times plain DuckDB")
     return figures
