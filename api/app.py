@@ -10,10 +10,14 @@ from fastapi import FastAPI
 from api import health, identity, saved_queries, snapshots, source_tables
 from api.auth import AuthenticationMiddleware
 from api.errors import ErrorBody, add_error_handlers
+from api.metrics import ApiMetrics, TelemetryMiddleware
 from api.paths import PathMiddleware
-from orchestrator.assembly import assemble
+from orchestrator.assembly import Assembly, assemble
 from orchestrator.settings import load_settings
-from orchestrator.telemetry import set_up_logging
+from orchestrator.telemetry import tracing
+from orchestrator.telemetry.gauges import InstallationMetrics, asker
+from orchestrator.telemetry.logs import set_up_logging
+from orchestrator.telemetry.serving import new_registry, serving
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorBody, "description": "The request is not valid"},
@@ -40,19 +44,20 @@ def _document(app: FastAPI) -> dict[str, Any]:
 def create_app() -> FastAPI:
     """The API, configured by the environment. Raises SettingsError."""
     settings = load_settings()
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.log_level, settings.log_format, settings.secrets)
+    tracing.set_up_tracing("matview-api", settings.traces_file)
+    registry = new_registry(metrics=settings.metrics_port is not None)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with assemble(settings, lazy=True) as parts:
             await parts.engine.start()
-            app.state.access = parts.access
-            app.state.library = parts.library
-            app.state.sources = parts.sources
-            app.state.versions = parts.versions
-            app.state.control = parts.control
-            app.state.health = parts.health
-            yield
+            _hand_out(parts, app)
+            if registry is not None:
+                ask = asker(parts.database, parts.temporal, settings.metrics_views)
+                registry.register(InstallationMetrics(ask))
+            async with serving(registry, settings.metrics_host, settings.metrics_port):
+                yield
 
     app = FastAPI(
         title="Matview",
@@ -70,5 +75,17 @@ def create_app() -> FastAPI:
     add_error_handlers(app)
     app.openapi = partial(_document, app)  # type: ignore[method-assign] # FastAPI's own way to change the document
     app.add_middleware(AuthenticationMiddleware)
+    app.add_middleware(TelemetryMiddleware, metrics=None if registry is None else ApiMetrics(registry))
     app.add_middleware(PathMiddleware)
+    tracing.watch(app)
     return app
+
+
+def _hand_out(parts: Assembly, app: FastAPI) -> None:
+    """Put what the routes work with where they find it."""
+    app.state.access = parts.access
+    app.state.library = parts.library
+    app.state.sources = parts.sources
+    app.state.versions = parts.versions
+    app.state.control = parts.control
+    app.state.health = parts.health

@@ -239,6 +239,8 @@ class ProgressOut(BaseModel):
 
     percent: float | None = Field(description="0 to 100, or null where DuckDB cannot tell")
     elapsed_seconds: float = Field(description="Since the query began")
+    bytes_written: int = Field(description="Bytes of the result that lie on the disk so far")
+    memory_bytes: int | None = Field(description="What the query's process holds now, in bytes; null if unknown")
 
 
 class RunOut(BaseModel):

@@ -13,11 +13,13 @@ from orchestrator.control import Control
 from orchestrator.engines.duckdb import DuckDBEngine
 from orchestrator.health import Health
 from orchestrator.library import Library
+from orchestrator.links import Links
 from orchestrator.secrets import Secrets
 from orchestrator.settings import Settings
 from orchestrator.sources import Sources
 from orchestrator.stores.base import SnapshotStore
 from orchestrator.stores.local import LocalStore
+from orchestrator.telemetry import tracing
 from orchestrator.temporal.client import connect
 from orchestrator.temporal.executions import Executions
 from orchestrator.temporal.schedules import Schedules
@@ -41,6 +43,7 @@ class Assembly:
     reconciliation: Reconciliation
     access: Access
     health: Health
+    links: Links
 
 
 @asynccontextmanager
@@ -49,7 +52,9 @@ async def assemble(settings: Settings, *, lazy: bool) -> AsyncIterator[Assembly]
 
     Raises TemporalUnavailable if it does not and was waited for.
     """
-    temporal = await connect(settings.temporal_address, settings.temporal_namespace, lazy=lazy)
+    temporal = await connect(
+        settings.temporal_address, settings.temporal_namespace, lazy=lazy, plugins=tracing.plugins()
+    )
     database = Database(settings.database_url)
     engine = DuckDBEngine(
         source_roots=settings.source_roots,
@@ -59,6 +64,7 @@ async def assemble(settings: Settings, *, lazy: bool) -> AsyncIterator[Assembly]
     )
     schedules, executions = Schedules(temporal), Executions(temporal)
     store = LocalStore(settings.data_dir)
+    links = Links(settings.api_url)
     library, versions = Library(database, engine), Versions(database)
     try:
         yield Assembly(
@@ -70,11 +76,12 @@ async def assemble(settings: Settings, *, lazy: bool) -> AsyncIterator[Assembly]
             library=library,
             sources=Sources(database, engine, Secrets(settings.secret_key)),
             versions=versions,
-            control=Control(database, library, versions, schedules, executions),
+            control=Control(database, library, versions, schedules, executions, links=links),
             schedules=schedules,
             reconciliation=Reconciliation(database, store, schedules, executions, settings.retention),
             access=Access(database),
             health=Health(database, executions),
+            links=links,
         )
     finally:
         await engine.close()

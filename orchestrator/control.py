@@ -16,6 +16,7 @@ from orchestrator.catalog.database import Database
 from orchestrator.catalog.journal import note
 from orchestrator.execution import Execution
 from orchestrator.library import Edit, Library
+from orchestrator.links import Links
 from orchestrator.model.base import Value, now
 from orchestrator.model.errors import (
     Invalid,
@@ -60,7 +61,14 @@ class Control:
     """The schedules and runs of every project."""
 
     def __init__(
-        self, database: Database, library: Library, versions: Versions, schedules: Schedules, executions: Executions
+        self,
+        database: Database,
+        library: Library,
+        versions: Versions,
+        schedules: Schedules,
+        executions: Executions,
+        *,
+        links: Links,
     ) -> None:
         self._database = database
         self._library = library
@@ -68,7 +76,7 @@ class Control:
         self._schedules = schedules
         self._executions = executions
         self._alignment = Alignment(database, schedules, executions)
-        self._execution = Execution(database, executions)
+        self._execution = Execution(database, executions, links)
 
     async def show(self, project_id: int, saved_query_id: UUID) -> ViewState:
         """A view as it stands, a run that an operator ended behind our back included. Raises NotFound."""
@@ -99,7 +107,7 @@ class Control:
             await self._reach(project_id, saved_query_id)
         before, view = await self._library.edit(project_id, saved_query_id, edit, user)
         if sets_frequency and view.is_materialized:
-            await self._follow(before, view)
+            await self._follow(before, view, user)
             if edit.sync_frequency is not SyncFrequency.NEVER:
                 await self._resume(view, user)
         elif view.is_materialized and view.name != before.name:
@@ -131,7 +139,7 @@ class Control:
             raise Invalid("A view cannot be materialized with the frequency 'never'.", attr="sync_frequency")
         await self._reach(project_id, saved_query_id)
         before, view = await self._library.want(project_id, saved_query_id, frequency, user)
-        await self._follow(before, view)
+        await self._follow(before, view, user)
         return await self.show(project_id, saved_query_id)
 
     async def revert(self, project_id: int, saved_query_id: UUID, user: User) -> ViewState:
@@ -148,7 +156,7 @@ class Control:
         view = await self._library.get(project_id, saved_query_id)
         if not view.is_materialized:
             raise NotMaterialized
-        if await self._execution.start(view, Trigger.API, full_refresh=full_refresh):
+        if await self._execution.start(view, Trigger.API, user, full_refresh=full_refresh):
             await self._note(view, Verb.SYNC_TRIGGERED, user)
         return await self.show(project_id, saved_query_id)
 
@@ -230,12 +238,12 @@ class Control:
         await self._library.get(project_id, saved_query_id)
         await self._schedules.find(saved_query_id)
 
-    async def _follow(self, before: SavedQuery, view: SavedQuery) -> None:
+    async def _follow(self, before: SavedQuery, view: SavedQuery, user: User) -> None:
         """Do what is wanted of a materialized view's schedule now; take the wish back if that cannot be done."""
         try:
             await self._alignment.align(view.id)
             if _first_run_is_due(before):
-                await self._execution.start(view, Trigger.FIRST)
+                await self._execution.start(view, Trigger.FIRST, user)
         except Exception:
             if before.sync_frequency_set_at != view.sync_frequency_set_at:
                 await self._library.unwant(view, before)

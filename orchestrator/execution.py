@@ -7,10 +7,13 @@ from uuid import UUID
 
 from orchestrator.catalog import runs
 from orchestrator.catalog.database import Database
+from orchestrator.links import Links
 from orchestrator.model.errors import StillEnding, StillStopping
+from orchestrator.model.principal import User
 from orchestrator.model.run import RunRequest, RunStatus, Trigger, run_id_of
 from orchestrator.model.saved_query import SavedQuery
 from orchestrator.temporal.executions import Ending, Executions
+from orchestrator.temporal.labels import ViewLabel
 
 # How long a cancel waits for the query to have stopped before it answers that it has not yet.
 CANCEL_WAIT = timedelta(seconds=8)
@@ -20,19 +23,23 @@ _START_TRIES = 5
 class Execution:
     """The runs of every view."""
 
-    def __init__(self, database: Database, executions: Executions) -> None:
+    def __init__(self, database: Database, executions: Executions, links: Links) -> None:
         self._database = database
         self._executions = executions
+        self._links = links
 
-    async def start(self, view: SavedQuery, trigger: Trigger, *, full_refresh: bool = False) -> bool:
+    async def start(self, view: SavedQuery, trigger: Trigger, user: User, *, full_refresh: bool = False) -> bool:
         """Start a run and record it, so that whoever asks next sees it. False if one was in progress already.
 
         One that has published or failed, and whose workflow is only about to end, is not in progress: whoever saw it
         end and asks for another means another. Raises StillEnding if it does not end.
         """
-        request = RunRequest(saved_query_id=view.id, trigger=trigger, full_refresh=full_refresh)
+        label = ViewLabel(project_id=view.project_id, name=view.name)
+        request = RunRequest(saved_query_id=view.id, label=str(label), trigger=trigger, full_refresh=full_refresh)
+        why = "to materialize it for the first time" if trigger is Trigger.FIRST else "to refresh it now"
+        details = f"Started by {user.email} over the API, {why}.\n\n{self._links.view(view.project_id, view.id)}"
         for _ in range(_START_TRIES):
-            started = await self._executions.start(request, f"{view.name} (project {view.project_id})")
+            started = await self._executions.start(request, label, details)
             async with self._database.begin() as tx:
                 if not started.joined:
                     await runs.open_run(tx, request, started.workflow_id, started.workflow_run_id)

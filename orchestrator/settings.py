@@ -6,8 +6,8 @@ import os
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -48,6 +48,10 @@ class Settings(BaseSettings):
     )
     api_host: str = Field(default="127.0.0.1", description="The address that the API listens on")
     api_port: int = Field(default=8000, ge=1, le=65535, description="The port that the API listens on")
+    public_url: str | None = Field(
+        default=None,
+        description="Where people reach the API, for links in the Temporal UI; the address above without it",
+    )
     max_concurrent_queries: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="How many queries one worker runs at a time"
     )
@@ -89,10 +93,38 @@ class Settings(BaseSettings):
         validate_default=True,
         description="What notices to the webhook are signed with: whsec_ and 24 to 64 bytes in base64",
     )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="The port that the process serves its Prometheus metrics on; none are kept without it",
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="The address that the metrics are served on")
+    metrics_views: int = Field(
+        default=50, ge=0, description="Of how many views the metrics tell the age of the data, the most overdue first"
+    )
+    traces_file: Path | None = Field(
+        default=None, description="A file that traces are appended to, as lines of JSON; for trying them out"
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="Whether a line of the log is text for people or a JSON object"
+    )
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="What is logged")
     ready_file: Path | None = Field(
         default=None, description="A file that the worker creates once it polls, for supervisors"
     )
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Whatever of all this nobody may read in a log. A webhook's URL may hold a token."""
+        password = urlsplit(self.database_url).password or ""
+        found = (password, unquote(password), self.secret_key, self.webhook_secret, self.webhook_url)
+        return tuple(secret for secret in found if secret)
+
+    @property
+    def api_url(self) -> str:
+        """Where people reach the API."""
+        return self.public_url or f"http://{self.api_host}:{self.api_port}"
 
     @property
     def limits(self) -> Limits:

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import httpx
 from temporalio.client import Client
-from temporalio.worker import Worker, WorkflowRunner
+from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, Worker, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 from temporalio.workflow import SandboxImportNotificationPolicy
 
@@ -19,9 +19,13 @@ from orchestrator.activities.reconcile import Reconciliation
 from orchestrator.assembly import assemble
 from orchestrator.model.errors import TemporalUnavailable
 from orchestrator.settings import Settings
+from orchestrator.telemetry import tracing
+from orchestrator.telemetry.serving import new_registry, serving
+from orchestrator.telemetry.watching import Watcher
 from orchestrator.temporal import contract
 from orchestrator.temporal.interceptors import ErrorInterceptor
 from orchestrator.temporal.upkeep import reconcile_now, reconcile_regularly
+from orchestrator.temporal.visibility import register_attributes
 from orchestrator.workflows.deliver_notice import DeliverNotice
 from orchestrator.workflows.materialize import MaterializeSavedQuery
 from orchestrator.workflows.reconcile import Reconcile
@@ -39,7 +43,10 @@ _DELIVERIES_AT_ONCE = 10
 
 
 def workflow_runner() -> WorkflowRunner:
-    """The sandbox that workflows run in, here, in the tests and in replays.
+    """The sandbox in which recorded histories are replayed by the tests.
+
+    A workflow that asks the clock or the network fails there, before it is released. A worker does without: for each
+    run it would load the workflow's modules anew, which took a third of all that a worker does beside queries.
 
     It refuses a module of ours that a workflow imports without saying that it is passed through: a second copy of the
     model would be another class with the same name, and a second copy of DuckDB ends the process.
@@ -51,7 +58,9 @@ def workflow_runner() -> WorkflowRunner:
     return SandboxedWorkflowRunner(SandboxRestrictions.default.with_import_notification_policy(policy))
 
 
-def build_worker(client: Client, materialization: Materialization, *, max_concurrent_queries: int) -> Worker:
+def build_worker(
+    client: Client, materialization: Materialization, watcher: Interceptor, *, max_concurrent_queries: int
+) -> Worker:
     """A worker for every workflow and activity of the program."""
     return Worker(
         client,
@@ -63,8 +72,8 @@ def build_worker(client: Client, materialization: Materialization, *, max_concur
             materialization.publish,
             materialization.close_run,
         ],
-        workflow_runner=workflow_runner(),
-        interceptors=[ErrorInterceptor()],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        interceptors=[ErrorInterceptor(), watcher],
         max_concurrent_activities=max_concurrent_queries,
         max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
@@ -72,19 +81,19 @@ def build_worker(client: Client, materialization: Materialization, *, max_concur
     )
 
 
-def build_upkeep_worker(client: Client, reconciliation: Reconciliation) -> Worker:
+def build_upkeep_worker(client: Client, reconciliation: Reconciliation, watcher: Interceptor) -> Worker:
     """A worker for the reconciler's activity."""
     return Worker(
         client,
         task_queue=contract.UPKEEP_QUEUE,
         activities=[reconciliation.reconcile],
-        interceptors=[ErrorInterceptor()],
+        interceptors=[ErrorInterceptor(), watcher],
         max_concurrent_activities=1,
     )
 
 
 @asynccontextmanager
-async def delivering(client: Client, url: str | None, secret: str | None) -> AsyncIterator[None]:
+async def delivering(client: Client, url: str | None, secret: str | None, watcher: Interceptor) -> AsyncIterator[None]:
     """Deliver notices meanwhile, if there is a webhook; without one they wait until they are given up."""
     if url is None or secret is None:
         yield
@@ -94,7 +103,7 @@ async def delivering(client: Client, url: str | None, secret: str | None) -> Asy
             client,
             task_queue=contract.NOTICE_QUEUE,
             activities=[Notifications(http=http, url=url, secret=secret).deliver_notice],
-            interceptors=[ErrorInterceptor()],
+            interceptors=[ErrorInterceptor(), watcher],
             max_concurrent_activities=_DELIVERIES_AT_ONCE,
         )
         async with deliverer:
@@ -106,28 +115,37 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
 
     A query that runs when the worker stops is ended and started again by another worker.
     """
-    while not stop.is_set():
-        try:
-            await _work(settings, stop)
-        except TemporalUnavailable:
-            logger.warning("Temporal does not answer at %s; trying again", settings.temporal_address)
-            await asyncio.sleep(1)
+    tracing.set_up_tracing("matview-worker", settings.traces_file)
+    registry = new_registry(metrics=settings.metrics_port is not None)
+    watcher = Watcher(registry, memory_mb=settings.worker_memory_mb)
+    async with serving(registry, settings.metrics_host, settings.metrics_port):
+        while not stop.is_set():
+            try:
+                await _work(settings, watcher, stop)
+            except TemporalUnavailable:
+                logger.warning("Temporal does not answer at %s; trying again", settings.temporal_address)
+                await asyncio.sleep(1)
 
 
-async def _work(settings: Settings, stop: asyncio.Event) -> None:
+async def _work(settings: Settings, watcher: Watcher, stop: asyncio.Event) -> None:
     async with assemble(settings, lazy=False) as parts:
         await parts.engine.start()
+        engine, watching = watcher.watch(parts.engine, parts.database, settings.limits)
         materialization = Materialization(
             database=parts.database,
-            engine=parts.engine,
+            engine=engine,
             store=parts.store,
             limits=settings.limits,
             query_timeout=settings.query_timeout,
             policy=FailurePolicy(parts.database, parts.schedules, notifies=settings.webhook_url is not None),
+            links=parts.links,
         )
-        worker = build_worker(parts.temporal, materialization, max_concurrent_queries=settings.max_concurrent_queries)
-        upkeep = build_upkeep_worker(parts.temporal, parts.reconciliation)
-        async with delivering(parts.temporal, settings.webhook_url, settings.webhook_secret), worker, upkeep:
+        worker = build_worker(
+            parts.temporal, materialization, watching, max_concurrent_queries=settings.max_concurrent_queries
+        )
+        upkeep = build_upkeep_worker(parts.temporal, parts.reconciliation, watching)
+        async with delivering(parts.temporal, settings.webhook_url, settings.webhook_secret, watching), worker, upkeep:
+            await register_attributes(parts.temporal)
             await reconcile_regularly(parts.temporal, timedelta(seconds=settings.reconcile_seconds))
             await reconcile_now(parts.temporal)
             logger.info("polling the task queue %s of namespace %s", contract.TASK_QUEUE, parts.temporal.namespace)

@@ -35,7 +35,7 @@ class Operator:
             await until(over, "a tick")
 
     async def _ticks(self, view_id: str) -> Sequence[WorkflowExecutionStatus | None]:
-        query = f"WorkflowType = '{contract.SCHEDULED_TICK}' AND WorkflowId STARTS_WITH 'tick/{view_id}'"
+        query = f"WorkflowType = '{contract.SCHEDULED_TICK}' AND TemporalScheduledById = 'materialize/{view_id}'"
         return [execution.status async for execution in self.temporal.list_workflows(query)]
 
 

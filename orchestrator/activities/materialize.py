@@ -6,8 +6,6 @@ query, and the only one that heartbeats and can be cancelled.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -16,9 +14,11 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from orchestrator.activities.policy import FailurePolicy
+from orchestrator.activities.progress import telling_progress
 from orchestrator.catalog import failures, keys, plans, runs, saved_queries, snapshots
 from orchestrator.catalog.database import Database
 from orchestrator.engines.base import Engine, Written
+from orchestrator.links import Links
 from orchestrator.model.base import now
 from orchestrator.model.errors import (
     EngineCrashed,
@@ -32,7 +32,7 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.limits import Limits
 from orchestrator.model.notice import Closed, Published
-from orchestrator.model.run import Closing, Progress, RunPlan, RunRequest, RunStatus
+from orchestrator.model.run import Closing, RunPlan, RunRequest, RunStatus
 from orchestrator.model.snapshot import Manifest, Snapshot, location_of, snapshot_id
 from orchestrator.stores.base import SnapshotStore
 from orchestrator.temporal import contract
@@ -41,7 +41,6 @@ logger = logging.getLogger(__name__)
 
 # Temporal refuses payloads over 2 MB; a plan holds the SQL of every view that is evaluated inside the run.
 _LARGEST_PLAN_BYTES = 1_500_000
-_HEARTBEAT_SECONDS = 0.5
 # A query that kills its process is tried once more, in case it was not its own doing, and then given up.
 _CRASHES_ALLOWED = 2
 
@@ -56,6 +55,7 @@ class Materialization:
     limits: Limits
     query_timeout: timedelta
     policy: FailurePolicy
+    links: Links
 
     @activity.defn(name=contract.BEGIN_RUN)
     async def begin_run(self, request: RunRequest) -> RunPlan:
@@ -89,6 +89,7 @@ class Materialization:
                 relations=relations,
                 timeout_seconds=limits.timeout_seconds or self.query_timeout.total_seconds(),
                 limits=limits.over(self.limits),
+                api_url=self.links.view(view.project_id, view.id),
             )
         if len(plan.model_dump_json().encode()) > _LARGEST_PLAN_BYTES:
             raise PlanTooLarge
@@ -107,7 +108,7 @@ class Materialization:
             await self._discard(_location(plan, earlier))
         location = _location(plan, attempt)
         try:
-            async with _heartbeating() as progress:
+            async with telling_progress() as progress:
                 target = await self.store.stage(location)
                 written = await self.engine.write(plan, self.store.locate, target, progress.tell)
                 files = await self.store.measure(location, written.files)
@@ -202,30 +203,3 @@ def _snapshot(plan: RunPlan, attempt: int, location: str, written: Written) -> S
 def _manifest(plan: RunPlan, snapshot: Snapshot) -> bytes:
     manifest = Manifest(project_id=plan.project_id, name=plan.name, sql=plan.sql, snapshot=snapshot)
     return manifest.model_dump_json(indent=2).encode() + b"\n"
-
-
-class _Progress:
-    """The last word of a running query, kept between two heartbeats."""
-
-    def __init__(self) -> None:
-        self.latest = Progress(percent=None, elapsed_seconds=0)
-
-    def tell(self, progress: Progress) -> None:
-        self.latest = progress
-
-
-@asynccontextmanager
-async def _heartbeating() -> AsyncIterator[_Progress]:
-    """Heartbeat at an even pace whatever the query does: also while it plans, and while its files are made durable."""
-    progress = _Progress()
-
-    async def beat() -> None:
-        while True:
-            activity.heartbeat(progress.latest)
-            await asyncio.sleep(_HEARTBEAT_SECONDS)
-
-    beating = asyncio.create_task(beat())
-    try:
-        yield progress
-    finally:
-        beating.cancel()

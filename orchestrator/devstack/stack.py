@@ -133,14 +133,15 @@ class DevStack:
 
     async def _start(self) -> None:
         wanted = {"--port": self._ports.api, "--temporal-port": self._ports.temporal, "--ui-port": self._ports.ui}
-        api_port, temporal_port, ui_port = choose_ports(wanted)
+        metrics = {f"metrics of {role.name}": 0 for role in self._roles}
+        api_port, temporal_port, ui_port, *metrics_ports = choose_ports(wanted | metrics)
         self.servers = Servers(self._home, temporal_port=temporal_port, ui_port=ui_port)
         await self._exits.enter_async_context(self.servers)
         environment = self._environment(api_port)
         if self._migrate:
             await run_once("migrate", self._migrate, Log(self.servers.home.logs / "migrate.log"), environment)
         developer = await self._bootstrap(self.servers.database_url, self.servers.home.read_info())
-        await self._start_roles(environment)
+        await self._start_roles(environment, metrics_ports)
         self.info = {
             "api_url": f"http://{LOOPBACK}:{api_port}",
             "api_key": developer["api_key"],
@@ -150,12 +151,19 @@ class DevStack:
             "temporal_ui_url": self.servers.temporal_ui_url,
             "database_url": self.servers.database_url,
             "data_dir": str(self.servers.home.data),
+            "metrics_urls": {
+                role.name: f"http://{LOOPBACK}:{port}/metrics"
+                for role, port in zip(self._roles, metrics_ports, strict=True)
+            },
             "pids": {},
         }
         self._refresh()
 
-    async def _start_roles(self, environment: Mapping[str, str]) -> None:
-        roles = [RoleProcess(role, self.servers.home, environment) for role in self._roles]
+    async def _start_roles(self, environment: Mapping[str, str], metrics_ports: Sequence[int]) -> None:
+        roles = [
+            RoleProcess(role, self.servers.home, {**environment, "MATVIEW_METRICS_PORT": str(port)})
+            for role, port in zip(self._roles, metrics_ports, strict=True)
+        ]
         for role in reversed(roles):
             self._exits.push_async_callback(role.stop)
         await together(*(role.start() for role in roles))

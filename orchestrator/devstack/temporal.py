@@ -18,6 +18,7 @@ from temporalio.service import RPCError
 from orchestrator.devstack.home import Home, StackError
 from orchestrator.devstack.ports import LOOPBACK
 from orchestrator.devstack.processes import Child
+from orchestrator.temporal import contract
 
 NAMESPACE = "default"
 _RETENTION = timedelta(days=30)
@@ -61,6 +62,7 @@ class Temporal(Child):
             *("--db-filename", "temporal.db", "--log-level", "warn", "--color", "never"),
             *("--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=normal"),
             *("--disable-config-file", "--disable-config-env"),
+            *(part for name in contract.SEARCH_ATTRIBUTES for part in ("--search-attribute", f"{name}=Keyword")),
             *(part for setting in _DYNAMIC_CONFIG for part in ("--dynamic-config-value", setting)),
         ]
 

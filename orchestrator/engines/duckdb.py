@@ -165,8 +165,8 @@ class DuckDBEngine:
         try:
             answer = await child.ask(request)
             while answer and "percent" in answer:
-                on_progress(progress_of(answer, time.monotonic() - began))
-                await _check_size(request["target"], limits.output_mb)
+                written = await _check_size(request["target"], limits.output_mb)
+                on_progress(progress_of(answer, time.monotonic() - began, written, child.memory_bytes()))
                 answer = await child.receive()
             await _check_size(request["target"], limits.output_mb)
         finally:
@@ -196,10 +196,12 @@ def _fences(limits: Limits) -> Fences:
     )
 
 
-async def _check_size(target: str, output_mb: int) -> None:
-    """Raise OutputTooLarge if the files in the folder `target` are larger than `output_mb` MiB together."""
-    if await asyncio.to_thread(_size_of, target) > output_mb * _MIB:
+async def _check_size(target: str, output_mb: int) -> int:
+    """The bytes of the files in the folder `target`. Raises OutputTooLarge if they are more than `output_mb` MiB."""
+    size = await asyncio.to_thread(_size_of, target)
+    if size > output_mb * _MIB:
         raise OutputTooLarge(f"The result is larger than it may be ({output_mb:,} MiB).")
+    return size
 
 
 def _size_of(folder: str) -> int:

@@ -10,9 +10,11 @@ import asyncio
 import contextlib
 import json
 import multiprocessing
+import os
 import socket
 import threading
 from collections.abc import Awaitable
+from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
 from orchestrator.engines.entry import serve
@@ -20,6 +22,7 @@ from orchestrator.engines.entry import serve
 T = TypeVar("T")
 
 GRACE_SECONDS = 0.3
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # Far more than the longest description of columns. What a child says is not trusted: an author's query runs in it.
 _LONGEST_MESSAGE = 32 << 20
 # In this order: what is loaded after the first finds no secret in the environment.
@@ -79,6 +82,14 @@ class Child:
     def pid(self) -> int | None:
         """The id of the process, also when it has ended."""
         return self._pid
+
+    def memory_bytes(self) -> int | None:
+        """What the process holds of the machine's memory now; None where the system does not say."""
+        try:
+            resident = Path(f"/proc/{self._pid}/statm").read_text(encoding="ascii").split()[1]
+        except (OSError, IndexError):
+            return None
+        return int(resident) * _PAGE_BYTES
 
     async def ask(self, message: Any) -> dict[str, Any] | None:  # noqa: ANN401 - anything that JSON can hold
         """Send a message and return the first one that comes back, or None if the child is gone."""

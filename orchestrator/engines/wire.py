@@ -52,10 +52,12 @@ def result_of(answer: dict[str, Any] | None, status: int | None) -> Any:  # noqa
     raise error
 
 
-def progress_of(answer: dict[str, Any], elapsed_seconds: float) -> Progress:
-    """What a running query says of itself."""
+def progress_of(answer: dict[str, Any], elapsed_seconds: float, written: int, memory: int | None) -> Progress:
+    """What a running query says of itself, and what is seen of it: bytes that it has written, and that it holds."""
     with _understood():
-        return Progress(percent=answer["percent"], elapsed_seconds=elapsed_seconds)
+        return Progress(
+            percent=answer["percent"], elapsed_seconds=elapsed_seconds, bytes_written=written, memory_bytes=memory
+        )
 
 
 @contextmanager

@@ -36,9 +36,13 @@ class Trigger(StrEnum):
 
 
 class RunRequest(Value):
-    """The argument of the run workflow: identity and intent, nothing that could grow stale."""
+    """The argument of the run workflow: identity and intent, nothing that could grow stale.
+
+    Except `label`, the view in words: it is what people see first in the Temporal UI, and nothing else reads it.
+    """
 
     saved_query_id: UUID
+    label: str | None = None
     trigger: Trigger = Trigger.OPERATOR
     scheduled_for: datetime | None = None
     full_refresh: bool = False
@@ -83,7 +87,8 @@ class RunPlan(Value):
     """Everything that decides a run's result, pinned when it begins.
 
     `relations` stand in dependency order: each may read only those before it. `timeout_seconds` bounds the query's
-    wall time. `limits` None means those of the worker: plans made by an older release have none.
+    wall time. `limits` None means those of the worker: plans made by an older release have none. `api_url` is where the
+    view is found, for people who look at the run in Temporal.
     """
 
     run_id: UUID
@@ -95,6 +100,7 @@ class RunPlan(Value):
     relations: tuple[Relation, ...]
     timeout_seconds: float
     limits: Limits | None = None
+    api_url: str | None = None
 
     def pins(self) -> tuple[InputPin, ...]:
         """The inputs as a snapshot records them."""
@@ -107,12 +113,15 @@ class RunPlan(Value):
 class Progress(Value):
     """What a running query last said of itself. `percent` is 0 to 100, or None where DuckDB cannot tell.
 
-    `waiting` says that the query has not begun, since others use the memory that it needs.
+    `waiting` says that the query has not begun, since others use the memory that it needs. `bytes_written` is what lies
+    on the disk so far, `memory_bytes` what its process holds, None where that is not known.
     """
 
     percent: float | None
     elapsed_seconds: float
     waiting: bool = False
+    bytes_written: int = 0
+    memory_bytes: int | None = None
 
 
 class Closing(Value):

@@ -1,15 +1,15 @@
 """The connection to the Temporal server."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
-from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.client import Client, Plugin
 from temporalio.envconfig import ClientConfig
 from temporalio.service import RetryConfig, RPCError, RPCStatusCode
 
 from orchestrator.model.errors import TemporalUnavailable
+from orchestrator.temporal.failures import CONVERTER
 
 # How long one call may take, the SDK's own retries included: an HTTP request waits for it.
 RPC_TIMEOUT = timedelta(seconds=5)
@@ -19,19 +19,23 @@ RPC_TIMEOUT = timedelta(seconds=5)
 _RETRIES = RetryConfig(max_interval_millis=500, max_elapsed_time_millis=1500, max_retries=4)
 
 
-async def connect(address: str | None, namespace: str | None, *, lazy: bool = False) -> Client:
+async def connect(
+    address: str | None, namespace: str | None, *, lazy: bool = False, plugins: Sequence[Plugin] = ()
+) -> Client:
     """A client for the server at `address`.
 
     Whatever is None comes from Temporal's own `TEMPORAL_*` environment variables and profile file (address, namespace,
     API key, TLS), and last from Temporal's defaults. A `lazy` client dials at its first call, so that an API can start
-    before the server does.
+    before the server does. Workers of the client are given its `plugins` too.
     """
     profile = ClientConfig.load_client_connect_config()
     profile["target_host"] = address or profile.get("target_host") or "localhost:7233"
     if namespace is not None:
         profile["namespace"] = namespace
     with reaching_temporal():
-        return await Client.connect(**profile, data_converter=pydantic_data_converter, retry_config=_RETRIES, lazy=lazy)
+        return await Client.connect(
+            **profile, data_converter=CONVERTER, retry_config=_RETRIES, lazy=lazy, plugins=plugins
+        )
 
 
 @contextmanager

@@ -23,6 +23,17 @@ PUBLISH = "publish"
 CLOSE_RUN = "close_run"
 RECONCILE_ALL = "reconcile"
 
+# The signal by which a running query tells its workflow how far it is.
+PROGRESS = "progress"
+
+# What the Temporal UI can be filtered by; all of type Keyword. They are for people: everything works without them, as
+# in a namespace where nobody may register any.
+PROJECT_ATTRIBUTE = "MatviewProject"
+VIEW_ATTRIBUTE = "MatviewView"
+STATUS_ATTRIBUTE = "MatviewStatus"
+TRIGGER_ATTRIBUTE = "MatviewTrigger"
+SEARCH_ATTRIBUTES = (PROJECT_ATTRIBUTE, VIEW_ATTRIBUTE, STATUS_ATTRIBUTE, TRIGGER_ATTRIBUTE)
+
 # The reconciler's schedule, and the workflow that a worker starts when it starts.
 RECONCILE_ID = "matview/reconcile"
 DELIVER_NOTICE = "deliver_notice"
@@ -48,9 +59,12 @@ def view_of(workflow_or_schedule_id: str) -> UUID | None:
     return view if prefix == "materialize" and run_workflow_id(view) == workflow_or_schedule_id else None
 
 
-def tick_workflow_id(saved_query_id: UUID) -> str:
-    """What a schedule starts. The server appends the time of the tick, which is why a run is not started directly."""
-    return f"tick/{saved_query_id}"
+def tick_workflow_id(saved_query_id: UUID, project_id: int, name: str) -> str:
+    """What a schedule starts. The server appends the time of the tick, which is why a run is not started directly.
+
+    Nothing depends on this id, so it can say which view it is about.
+    """
+    return f"tick/project-{project_id}/{name}/{saved_query_id}"
 
 
 def notice_workflow_id(run_id: UUID, event: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from temporalio.api.enums.v1 import PendingActivityState
@@ -14,7 +15,7 @@ from temporalio.client import (
     WorkflowFailureError,
     WorkflowHandle,
 )
-from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.common import TypedSearchAttributes, WorkflowIDConflictPolicy
 from temporalio.exceptions import (
     ApplicationError,
     CancelledError,
@@ -28,6 +29,7 @@ from orchestrator.model.base import Value
 from orchestrator.model.run import Progress, RunOutcome, RunRequest, RunStatus
 from orchestrator.temporal import contract
 from orchestrator.temporal.client import RPC_TIMEOUT, is_not_found, reaching_temporal
+from orchestrator.temporal.labels import ViewLabel, is_unknown_attribute, priority, run_attributes
 
 
 class Started(Value):
@@ -52,23 +54,39 @@ class Executions:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def start(self, request: RunRequest, summary: str) -> Started:
-        """Start a run of the view, or find the one that is in progress: the server decides which, atomically."""
+    async def start(self, request: RunRequest, view: ViewLabel, details: str) -> Started:
+        """Start a run of the view, or find the one that is in progress: the server decides which, atomically.
+
+        `details` is Markdown for people: what the run is for and who asked for it.
+        """
         workflow_id = contract.run_workflow_id(request.saved_query_id)
         try:
-            with reaching_temporal():
-                handle = await self._client.start_workflow(
-                    contract.MATERIALIZE,
-                    request,
-                    id=workflow_id,
-                    task_queue=contract.TASK_QUEUE,
-                    id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-                    static_summary=summary,
-                    rpc_timeout=RPC_TIMEOUT,
-                )
+            try:
+                handle = await self._start(request, view, details, run_attributes(view, request.trigger))
+            except RPCError as error:
+                if not is_unknown_attribute(error):
+                    raise
+                handle = await self._start(request, view, details, None)
         except WorkflowAlreadyStartedError as error:
             return Started(workflow_id=workflow_id, workflow_run_id=UUID(error.run_id), joined=True)
         return Started(workflow_id=workflow_id, workflow_run_id=UUID(handle.first_execution_run_id), joined=False)
+
+    async def _start(
+        self, request: RunRequest, view: ViewLabel, details: str, attributes: TypedSearchAttributes | None
+    ) -> WorkflowHandle[Any, Any]:
+        with reaching_temporal():
+            return await self._client.start_workflow(
+                contract.MATERIALIZE,
+                request,
+                id=contract.run_workflow_id(request.saved_query_id),
+                task_queue=contract.TASK_QUEUE,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                search_attributes=attributes,
+                static_summary=f"Run of {view}",
+                static_details=details,
+                priority=priority(view),
+                rpc_timeout=RPC_TIMEOUT,
+            )
 
     async def open_run(self, saved_query_id: UUID) -> UUID | None:
         """The workflow run id of the view's run in progress."""

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from temporalio.api.common.v1 import Payloads, SearchAttributes
 from temporalio.api.schedule.v1 import Schedule as ScheduleProto
 from temporalio.api.workflowservice.v1 import UpdateScheduleRequest
 from temporalio.client import (
@@ -16,13 +17,25 @@ from temporalio.client import (
     ScheduleHandle,
     ScheduleState,
 )
+from temporalio.converter import encode_search_attributes
 from temporalio.service import RPCError
 
 from orchestrator.model.base import Value
 from orchestrator.model.errors import TemporalUnavailable
 from orchestrator.temporal import contract
 from orchestrator.temporal.client import RPC_TIMEOUT, is_not_found, reaching_temporal
-from orchestrator.temporal.wanted import NEVER_NOTE, WantedSchedule, catchup_window, label, new_schedule, times
+from orchestrator.temporal.labels import is_unknown_attribute, view_attributes
+from orchestrator.temporal.wanted import (
+    NEVER_NOTE,
+    WantedSchedule,
+    catchup_window,
+    label,
+    new_schedule,
+    tick_id,
+    tick_request,
+    tick_summary,
+    times,
+)
 
 # How the note of every pause begins that the failure policy makes: it lifts these and no other.
 FAILING_NOTE = "Paused by the failure policy: "
@@ -98,25 +111,40 @@ class Schedules:
         Safe to repeat and to call from several places at once: the id is the view's, so there can be only one.
         """
         description = await self._describe(wanted.saved_query_id)
-        schedule = new_schedule(wanted)
+        pause: ScheduleState | None = None
         if description is not None and not _starts_ticks(description):
             # An action cannot be changed without its arguments being written anew; a pause is taken over.
             if description.schedule.state.paused and not wanted.never:
-                schedule.state = description.schedule.state
+                pause = description.schedule.state
             await self.delete(wanted.saved_query_id)
             description = None
-        if description is None:
+        if description is None and await self._create(wanted, pause):
+            return
+        await self._align(wanted)
+        await self._pause_or_not(wanted)
+
+    async def _create(self, wanted: WantedSchedule, pause: ScheduleState | None) -> bool:
+        """Create the schedule, paused as given. False if somebody else has created it meanwhile."""
+        for labelled in (True, False):
+            schedule = new_schedule(wanted, labelled=labelled)
+            if pause is not None:
+                schedule.state = pause
             try:
                 with reaching_temporal():
                     await self._client.create_schedule(
-                        contract.schedule_id(wanted.saved_query_id), schedule, rpc_timeout=RPC_TIMEOUT
+                        contract.schedule_id(wanted.saved_query_id),
+                        schedule,
+                        search_attributes=view_attributes(wanted.label) if labelled else None,
+                        rpc_timeout=RPC_TIMEOUT,
                     )
             except ScheduleAlreadyRunningError:
-                pass
+                return False
+            except RPCError as error:
+                if not (labelled and is_unknown_attribute(error)):
+                    raise
             else:
-                return
-        await self._align(wanted)
-        await self._pause_or_not(wanted)
+                break
+        return True
 
     async def delete(self, saved_query_id: UUID) -> None:
         """Delete the schedule, if there is one. A run that it started goes on: cancel that too."""
@@ -230,16 +258,44 @@ class Schedules:
             changed.spec.CopyFrom(times(wanted))
             changed.policies.catchup_window.FromTimedelta(catchup_window(wanted.interval))
             changed.state.notes = raw.schedule.state.notes if raw.schedule.state.paused else label(wanted)
-            await self._replace(wanted.saved_query_id, description, changed)
+            attributes = await self._relabel(changed, wanted)
+            await self._replace(wanted.saved_query_id, description, changed, attributes)
         raise TemporalUnavailable("The schedule is being changed by somebody else. Try again in a moment.")
 
-    async def _replace(self, saved_query_id: UUID, seen: ScheduleDescription, changed: ScheduleProto) -> None:
-        schedule_id = contract.schedule_id(saved_query_id)
-        await replace_schedule(self._client, schedule_id, changed, seen.raw_description.conflict_token)
+    async def _relabel(self, changed: ScheduleProto, wanted: WantedSchedule) -> SearchAttributes | None:
+        """Give the ticks the name that the view has now.
+
+        Returns the search attributes for the schedule itself, if it has any.
+        """
+        tick = changed.action.start_workflow
+        tick.workflow_id = tick_id(wanted)
+        (summary,) = await self._client.data_converter.encode([tick_summary(wanted)])
+        tick.user_metadata.summary.CopyFrom(summary)
+        tick.input.CopyFrom(Payloads(payloads=await self._client.data_converter.encode([tick_request(wanted)])))
+        if contract.VIEW_ATTRIBUTE not in tick.search_attributes.indexed_fields:
+            return None
+        encode_search_attributes(view_attributes(wanted.label), tick.search_attributes)
+        return tick.search_attributes
+
+    async def _replace(
+        self,
+        saved_query_id: UUID,
+        seen: ScheduleDescription,
+        changed: ScheduleProto,
+        attributes: SearchAttributes | None = None,
+    ) -> None:
+        schedule_id, token = contract.schedule_id(saved_query_id), seen.raw_description.conflict_token
+        await replace_schedule(self._client, schedule_id, changed, token, attributes)
 
 
-async def replace_schedule(client: Client, schedule_id: str, changed: ScheduleProto, conflict_token: bytes) -> None:
-    """Replace a schedule that still is as it was when the token was given.
+async def replace_schedule(
+    client: Client,
+    schedule_id: str,
+    changed: ScheduleProto,
+    conflict_token: bytes,
+    attributes: SearchAttributes | None = None,
+) -> None:
+    """Replace a schedule that still is as it was when the token was given; None keeps its search attributes.
 
     Whether that came to pass has to be read back: a server that meets a stale token may drop the change without a word.
     """
@@ -250,6 +306,7 @@ async def replace_schedule(client: Client, schedule_id: str, changed: SchedulePr
                 schedule_id=schedule_id,
                 schedule=changed,
                 conflict_token=conflict_token,
+                search_attributes=attributes,
                 identity=client.identity,
             ),
             timeout=RPC_TIMEOUT,
@@ -293,9 +350,10 @@ def _is_listed_right(listed: ListedSchedule, wanted: WantedSchedule) -> bool:
 
 
 def _is_aligned(description: ScheduleDescription, wanted: WantedSchedule) -> bool:
-    """Whether times and label are right. The note of a paused schedule says why it is: that is not ours to change."""
-    state = description.schedule.state
-    labelled = state.paused or state.note == label(wanted)
+    """Whether times and labels are right. The note of a paused schedule says why it is: that is not ours to change."""
+    state, action = description.schedule.state, description.schedule.action
+    noted = state.paused or state.note == label(wanted)
+    labelled = noted and isinstance(action, ScheduleActionStartWorkflow) and action.id == tick_id(wanted)
     return labelled and _info(description).interval == wanted.interval
 
 

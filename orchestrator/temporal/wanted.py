@@ -14,10 +14,12 @@ from temporalio.client import (
     ScheduleSpec,
     ScheduleState,
 )
+from temporalio.common import TypedSearchAttributes
 
 from orchestrator.model.base import Value
 from orchestrator.model.run import RunRequest, Trigger
 from orchestrator.temporal import contract
+from orchestrator.temporal.labels import ViewLabel, priority, view_attributes
 
 NEVER_NOTE = "Paused, because the view's sync_frequency is set to never."
 
@@ -36,16 +38,23 @@ class WantedSchedule(Value):
     interval: timedelta
     never: bool = False
 
+    @property
+    def label(self) -> ViewLabel:
+        """The view in words."""
+        return ViewLabel(project_id=self.project_id, name=self.name)
 
-def new_schedule(wanted: WantedSchedule) -> Schedule:
-    """The schedule as it is created."""
+
+def new_schedule(wanted: WantedSchedule, *, labelled: bool) -> Schedule:
+    """The schedule as it is created. `labelled` gives its ticks search attributes, which must be registered."""
     return Schedule(
         action=ScheduleActionStartWorkflow(
             contract.SCHEDULED_TICK,
-            RunRequest(saved_query_id=wanted.saved_query_id, trigger=Trigger.SCHEDULE),
-            id=contract.tick_workflow_id(wanted.saved_query_id),
+            tick_request(wanted),
+            id=tick_id(wanted),
             task_queue=contract.TASK_QUEUE,
-            static_summary=f"Refresh {wanted.name} (project {wanted.project_id})",
+            static_summary=tick_summary(wanted),
+            typed_search_attributes=view_attributes(wanted.label) if labelled else TypedSearchAttributes.empty,
+            priority=priority(wanted.label),
         ),
         spec=ScheduleSpec(
             intervals=[ScheduleIntervalSpec(every=wanted.interval, offset=_offset(wanted))],
@@ -58,6 +67,21 @@ def new_schedule(wanted: WantedSchedule) -> Schedule:
         ),
         state=ScheduleState(note=NEVER_NOTE if wanted.never else label(wanted), paused=wanted.never),
     )
+
+
+def tick_id(wanted: WantedSchedule) -> str:
+    """The beginning of the workflow id of each tick."""
+    return contract.tick_workflow_id(wanted.saved_query_id, wanted.project_id, wanted.name)
+
+
+def tick_request(wanted: WantedSchedule) -> RunRequest:
+    """The argument of each tick."""
+    return RunRequest(saved_query_id=wanted.saved_query_id, label=str(wanted.label), trigger=Trigger.SCHEDULE)
+
+
+def tick_summary(wanted: WantedSchedule) -> str:
+    """What stands beside each tick."""
+    return f"Scheduled refresh of {wanted.label}, every {wanted.interval}"
 
 
 def times(wanted: WantedSchedule) -> SpecProto:

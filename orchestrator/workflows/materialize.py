@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, TypedDict, TypeVar
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy, WorkflowIDReusePolicy
+from temporalio.common import RetryPolicy, SearchAttributeKey, WorkflowIDReusePolicy
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
@@ -19,10 +19,11 @@ from temporalio.workflow import ActivityCancellationType, ParentClosePolicy
 with workflow.unsafe.imports_passed_through():
     from orchestrator.activities.materialize import Materialization
     from orchestrator.model.notice import Closed, Notice, Published
-    from orchestrator.model.run import Closing, RunOutcome, RunPlan, RunRequest, RunStatus
+    from orchestrator.model.run import Closing, Progress, RunOutcome, RunPlan, RunRequest, RunStatus
     from orchestrator.model.snapshot import Snapshot
     from orchestrator.temporal import contract
     from orchestrator.workflows.deliver_notice import DeliverNotice
+    from orchestrator.workflows.details import details, running
 
 T = TypeVar("T")
 
@@ -50,37 +51,78 @@ HEARTBEAT_TIMEOUT = timedelta(seconds=5)
 # query may wait for ten minutes until the worker has memory for it.
 OVERRUN = timedelta(minutes=15)
 
+_STATUS = SearchAttributeKey.for_keyword(contract.STATUS_ATTRIBUTE)
+
 
 # Without failure_exception_types an unforeseen exception here would leave the run Running for ever.
 @workflow.defn(name=contract.MATERIALIZE, failure_exception_types=[Exception])
 class MaterializeSavedQuery:
     """One run. Its workflow id is the view's, so the server itself keeps two from overlapping."""
 
+    @workflow.init
+    def __init__(self, request: RunRequest) -> None:
+        """Nothing has begun."""
+        self._request = request
+        self._plan: RunPlan | None = None
+        self._writing = False
+
+    @workflow.signal(name=contract.PROGRESS)
+    def progress(self, progress: Progress) -> None:
+        """Take note of how far the query is, for whoever looks at the run."""
+        if self._writing:
+            self._show(running(progress))
+
     @workflow.run
     async def run(self, request: RunRequest) -> RunOutcome:
         """Run to the end; a cancel that comes once publication has begun comes too late and changes nothing."""
         try:
-            plan = await _begin(request)
-            snapshot = await _write(plan)
+            self._show("Pins its inputs")
+            self._plan = await _begin(request)
+            snapshot = await self._write(self._plan)
+            self._show("Publishes its result")
             published = await _uninterrupted(_publish(snapshot))
         except (Exception, asyncio.CancelledError) as error:
-            closing = _closing(request, error)
-            closed = await _uninterrupted(_close(closing))
-            await _uninterrupted(_tell(closed.notices))
-            if closed.status is RunStatus.COMPLETED:
-                return closed
-            if closing.status is RunStatus.CANCELLED:
-                raise asyncio.CancelledError from error
-            raise ApplicationError(
-                closing.error or "The run failed.", type=closing.error_code, non_retryable=True
-            ) from error
+            return await self._end(error)
         # What an older release published, a replay finds without a word on it.
         await _uninterrupted(_tell(published.notices if published else ()))
+        self._show_end(RunStatus.COMPLETED, f"{snapshot.rows:,} rows, snapshot {snapshot.id}")
         return RunOutcome(status=RunStatus.COMPLETED, rows=snapshot.rows, bytes=snapshot.bytes, snapshot_id=snapshot.id)
+
+    async def _write(self, plan: RunPlan) -> Snapshot:
+        self._writing = True
+        self._show(running(None))
+        try:
+            return await _write(plan)
+        finally:
+            self._writing = False
+
+    async def _end(self, error: BaseException) -> RunOutcome:
+        """Close a run that did not publish, and say how it ended: by returning, or by raising."""
+        closing = _closing(self._request, error)
+        closed = await _uninterrupted(_close(closing))
+        await _uninterrupted(_tell(closed.notices))
+        self._show_end(closed.status, closing.error)
+        if closed.status is RunStatus.COMPLETED:
+            return closed
+        if closing.status is RunStatus.CANCELLED:
+            raise asyncio.CancelledError from error
+        failure = ApplicationError(closing.error or "The run failed.", type=closing.error_code, non_retryable=True)
+        raise failure from error
+
+    def _show_end(self, status: RunStatus, told: str | None) -> None:
+        self._show(f"{status}: {told}" if told else status)
+        # Only where the run was started with them: in a namespace that does not know them, nothing would go on.
+        if workflow.info().typed_search_attributes.get(_STATUS) is not None:
+            workflow.upsert_search_attributes([_STATUS.value_set(status)])
+
+    def _show(self, standing: str) -> None:
+        workflow.set_current_details(details(self._request, self._plan, standing, workflow.info().namespace))
 
 
 async def _begin(request: RunRequest) -> RunPlan:
-    return await workflow.execute_local_activity_method(Materialization.begin_run, request, **BOOKKEEPING)
+    return await workflow.execute_local_activity_method(
+        Materialization.begin_run, request, summary="Record the run, pin its inputs", **BOOKKEEPING
+    )
 
 
 async def _write(plan: RunPlan) -> Snapshot:
@@ -97,11 +139,15 @@ async def _write(plan: RunPlan) -> Snapshot:
 
 
 async def _publish(snapshot: Snapshot) -> Published | None:
-    return await workflow.execute_local_activity_method(Materialization.publish, snapshot, **BOOKKEEPING)
+    return await workflow.execute_local_activity_method(
+        Materialization.publish, snapshot, summary="Make the result visible", **BOOKKEEPING
+    )
 
 
 async def _close(closing: Closing) -> Closed:
-    return await workflow.execute_local_activity_method(Materialization.close_run, closing, **BOOKKEEPING)
+    return await workflow.execute_local_activity_method(
+        Materialization.close_run, closing, summary="Record how the run ended", **BOOKKEEPING
+    )
 
 
 async def _tell(notices: Iterable[Notice]) -> None:

@@ -7,7 +7,7 @@ nothing would keep a scheduled run and one from the API apart.
 import asyncio
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import CancelledError, ChildWorkflowError, TerminatedError, WorkflowAlreadyStartedError
 from temporalio.workflow import ParentClosePolicy
 
@@ -16,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from orchestrator.temporal import contract
     from orchestrator.workflows.materialize import MaterializeSavedQuery
 
+_PROJECT, _VIEW, _STATUS, _TRIGGER = map(SearchAttributeKey.for_keyword, contract.SEARCH_ATTRIBUTES)
 _SCHEDULED_FOR = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
 
 
@@ -26,12 +27,16 @@ class ScheduledTick:
     @workflow.run
     async def run(self, request: RunRequest) -> RunOutcome:
         """Return the run's outcome; fail if it failed. A run in progress makes this tick a skipped one."""
-        scheduled_for = workflow.info().typed_search_attributes.get(_SCHEDULED_FOR)
+        attributes = workflow.info().typed_search_attributes
+        scheduled_for = attributes.get(_SCHEDULED_FOR)
         try:
             return await workflow.execute_child_workflow(
                 MaterializeSavedQuery.run,
                 request.model_copy(update={"trigger": Trigger.SCHEDULE, "scheduled_for": scheduled_for}),
                 id=contract.run_workflow_id(request.saved_query_id),
+                search_attributes=_labels(attributes),
+                static_summary=f"Run of {request.label}" if request.label else None,
+                static_details=f"Started by its schedule, in the tick `{workflow.info().workflow_id}`.",
                 # Whoever cancels or terminates the tick means the run.
                 parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
             )
@@ -42,6 +47,16 @@ class ScheduledTick:
             if isinstance(error.cause, CancelledError | TerminatedError) and not _is_cancelled():
                 return RunOutcome(status=RunStatus.CANCELLED, detail=error.cause.message)
             raise
+
+
+def _labels(attributes: TypedSearchAttributes) -> TypedSearchAttributes | None:
+    """What the run can be found by: what the tick itself has, if it has anything."""
+    name, project = attributes.get(_VIEW), attributes.get(_PROJECT)
+    if name is None or project is None:
+        return None
+    inherited = [SearchAttributePair(_VIEW, name), SearchAttributePair(_PROJECT, project)]
+    own = [SearchAttributePair(_TRIGGER, Trigger.SCHEDULE), SearchAttributePair(_STATUS, RunStatus.RUNNING)]
+    return TypedSearchAttributes([*inherited, *own])
 
 
 def _is_cancelled() -> bool:

@@ -62,9 +62,7 @@ def about(view: Json, found: set[tuple[Kind, str]]) -> set[Kind]:
 
 
 async def a_schedule(temporal: Client, view_id: str) -> None:
-    action = ScheduleActionStartWorkflow(
-        contract.SCHEDULED_TICK, id=contract.tick_workflow_id(UUID(view_id)), task_queue="nobody's"
-    )
+    action = ScheduleActionStartWorkflow(contract.SCHEDULED_TICK, id=f"tick/{view_id}", task_queue="nobody's")
     spec = ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(days=9))])
     await temporal.create_schedule(contract.schedule_id(UUID(view_id)), Schedule(action=action, spec=spec))
 

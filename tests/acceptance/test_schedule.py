@@ -30,7 +30,7 @@ async def temporal(stack: DevStack) -> Client:
 
 
 async def ticks(temporal: Client, view_id: str) -> list[WorkflowExecutionStatus | None]:
-    query = f"WorkflowType = '{contract.SCHEDULED_TICK}' AND WorkflowId STARTS_WITH 'tick/{view_id}'"
+    query = f"WorkflowType = '{contract.SCHEDULED_TICK}' AND TemporalScheduledById = 'materialize/{view_id}'"
     return [execution.status async for execution in temporal.list_workflows(query)]
 
 
@@ -89,7 +89,7 @@ async def test_cancelling_a_tick_in_temporal_cancels_its_run(tenant: Tenant, tem
     await tenant.act(view["id"], "cancel")
     await trigger(temporal, view["id"])
     await tenant.running(view["id"])
-    query = f"WorkflowType = '{contract.SCHEDULED_TICK}' AND WorkflowId STARTS_WITH 'tick/{view['id']}'"
+    query = f"WorkflowType = '{contract.SCHEDULED_TICK}' AND TemporalScheduledById = 'materialize/{view['id']}'"
     async for execution in temporal.list_workflows(query):
         await temporal.get_workflow_handle(execution.id).cancel()
     assert (await tenant.ended(view["id"], 2))["status"] == "Cancelled"

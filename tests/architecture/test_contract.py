@@ -40,7 +40,9 @@ def test_the_names_in_temporals_storage_do_not_change() -> None:
     assert contract.SCHEDULED_TICK == "ScheduledTick"
     assert contract.NOTICE_QUEUE == "matview-notices"
     assert contract.DELIVER_NOTICE_WORKFLOW == "DeliverNotice"
+    assert contract.PROGRESS == "progress"
+    assert contract.SEARCH_ATTRIBUTES == ("MatviewProject", "MatviewView", "MatviewStatus", "MatviewTrigger")
     assert contract.notice_workflow_id(VIEW, "run.failed") == f"notify/{VIEW}/run.failed"
     assert contract.run_workflow_id(VIEW) == f"materialize/{VIEW}"
     assert contract.schedule_id(VIEW) == f"materialize/{VIEW}"
-    assert contract.tick_workflow_id(VIEW) == f"tick/{VIEW}"
+    assert contract.tick_workflow_id(VIEW, 1, "a.b") == f"tick/project-1/a.b/{VIEW}"

@@ -60,7 +60,7 @@ def test_an_answer_that_is_none_is_a_crash(answer: dict[str, Any]) -> None:
     with pytest.raises(EngineCrashed):
         result_of(answer, 0)
     with pytest.raises(EngineCrashed):
-        progress_of({"percent": "half"}, 1)
+        progress_of({"percent": "half"}, 1, 0, None)
 
 
 @pytest.fixture

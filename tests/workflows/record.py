@@ -180,7 +180,7 @@ class Recorder:
         await asyncio.sleep(1)  # two ticks of one second would share a workflow id
 
     async def _ticks(self, view_id: str) -> list[str]:
-        query = f"WorkflowType = '{contract.SCHEDULED_TICK}' AND WorkflowId STARTS_WITH 'tick/{view_id}'"
+        query = f"WorkflowType = '{contract.SCHEDULED_TICK}' AND TemporalScheduledById = 'materialize/{view_id}'"
         return [execution.id async for execution in self._client.list_workflows(query)]
 
     async def _newest_tick(self, view_id: str) -> str:

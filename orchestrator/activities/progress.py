@@ -1,0 +1,73 @@
+"""How far a query is: told to the server by heartbeats, and now and then to the run's workflow.
+
+Heartbeats carry a cancel back, and are what the UI shows of an activity in progress. The workflow is told by signals,
+so that its own page says in words how far it is; each one is kept in its history, so there are few of them.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from temporalio import activity
+from temporalio.client import WorkflowHandle
+from temporalio.service import RPCError
+
+from orchestrator.model.run import Progress
+from orchestrator.temporal import contract
+
+logger = logging.getLogger(__name__)
+
+_HEARTBEAT_SECONDS = 0.5
+# A run that is over by then needs no word on how far it is.
+_FIRST_SIGNAL_SECONDS = 3.0
+# The longer a query takes, the less often: a day of it is some eighty signals.
+_SIGNAL_GROWTH = 1.15
+
+
+class Latest:
+    """The last word of a running query."""
+
+    def __init__(self) -> None:
+        self.progress = Progress(percent=None, elapsed_seconds=0)
+
+    def tell(self, progress: Progress) -> None:
+        """Take note of what it says now."""
+        self.progress = progress
+
+
+@asynccontextmanager
+async def telling_progress() -> AsyncIterator[Latest]:
+    """Heartbeat at an even pace whatever the query does: also while it plans, and while its files are made durable."""
+    latest = Latest()
+    telling = [asyncio.create_task(_heartbeat(latest)), asyncio.create_task(_signal(latest))]
+    try:
+        yield latest
+    finally:
+        for task in telling:
+            task.cancel()
+
+
+async def _heartbeat(latest: Latest) -> None:
+    while True:
+        activity.heartbeat(latest.progress)
+        await asyncio.sleep(_HEARTBEAT_SECONDS)
+
+
+async def _signal(latest: Latest) -> None:
+    pause = _FIRST_SIGNAL_SECONDS
+    while True:
+        await asyncio.sleep(pause)
+        pause *= _SIGNAL_GROWTH
+        try:
+            await _workflow().signal(contract.PROGRESS, latest.progress)
+        except RPCError as error:
+            # The run is over, or the server away: either is for others to notice.
+            logger.debug("progress could not be told: %s", error.message)
+
+
+def _workflow() -> "WorkflowHandle[object, object]":
+    info = activity.info()
+    if info.workflow_id is None:
+        raise RuntimeError("this activity is a step of a workflow")
+    return activity.client().get_workflow_handle(info.workflow_id, run_id=info.workflow_run_id)

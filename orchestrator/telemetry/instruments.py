@@ -1,0 +1,86 @@
+"""What a worker counts, in one place: dashboards and alerts know these names, so they stay as they are."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from orchestrator.model.reconciliation import Kind
+from orchestrator.model.run import RunStatus, Trigger
+
+# From what is over at once to what takes a night; in seconds.
+SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600)
+
+
+class WorkerMetrics:
+    """The instruments of a worker, registered in `registry`.
+
+    Runs are counted by the worker that ends them. One that nobody could end, as after an operator's terminate, is
+    found by the reconciler, and is among its findings instead.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.runs = Counter(
+            "matview_runs_total",
+            "Runs that ended, by how they did and by who started them",
+            ["status", "trigger", "error_code"],
+            registry=registry,
+        )
+        self.run_seconds = Histogram(
+            "matview_run_duration_seconds",
+            "From the start of a run to its end",
+            ["status"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.queue_seconds = Histogram(
+            "matview_run_queue_seconds",
+            "From when a run was due, or was asked for, until its query was let in",
+            ["trigger"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.rows = Counter("matview_written_rows_total", "Rows of results that were published", registry=registry)
+        self.bytes = Counter("matview_written_bytes_total", "Size of results that were published", registry=registry)
+        self.queries = Counter(
+            "matview_queries_total",
+            "Attempts to run a query, by how they ended: completed, cancelled, or the code of the error",
+            ["outcome"],
+            registry=registry,
+        )
+        self.query_seconds = Histogram(
+            "matview_query_duration_seconds",
+            "From when a query was let in to its end, however it ended",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.running = Gauge("matview_queries_running", "Queries that run now", registry=registry)
+        self.waiting = Gauge("matview_queries_waiting", "Queries that wait for memory", registry=registry)
+        self.admitted = Gauge(
+            "matview_query_memory_admitted_bytes", "Memory limits of the queries that run now", registry=registry
+        )
+        self.memory = Gauge(
+            "matview_query_memory_limit_bytes", "What those limits may add up to in this worker", registry=registry
+        )
+        self.findings = Counter(
+            "matview_reconciler_findings_total",
+            "What the reconciler found, and mended unless its kind says otherwise",
+            ["kind"],
+            registry=registry,
+        )
+        self.reconciled = Gauge(
+            "matview_reconciler_last_success_timestamp_seconds",
+            "When this worker last ended a look of the reconciler; 0: not yet",
+            registry=registry,
+        )
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Let the first of each kind be seen as a rise from 0: what appears as 1 has not risen."""
+        for trigger in Trigger:
+            self.queue_seconds.labels(trigger.value)
+            for status in (RunStatus.COMPLETED, RunStatus.CANCELLED):
+                self.runs.labels(status.value, trigger.value, "")
+        for status in (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED):
+            self.run_seconds.labels(status.value)
+        for kind in Kind:
+            self.findings.labels(kind.value)
+        for outcome in ("completed", "cancelled"):
+            self.queries.labels(outcome)

@@ -1,0 +1,111 @@
+"""Logs: one line an event on standard error, with what it is about, and without what is secret."""
+
+import json
+import logging
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Literal
+
+from orchestrator.telemetry.context import fields_of
+
+Format = Literal["text", "json"]
+
+_TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+_HIDDEN = "***"
+# A word as short as this may stand anywhere, and says nothing about a password when it is left.
+_SHORTEST_SECRET = 6
+# Secrets whose values need not be known: the password of a URL, and what our own keys and secrets look like.
+_SHAPES = [
+    (re.compile(r"(://[^/\s:@]*:)[^\s@/]+@"), rf"\1{_HIDDEN}@"),
+    (re.compile(r"(?i)\b(password|passwd|sslpassword)=[^\s&'\"]+"), rf"\1={_HIDDEN}"),
+    (re.compile(r"(?i)\b(bearer )\S+"), rf"\1{_HIDDEN}"),
+    (re.compile(r"\bmv_[\w-]{43}(?![\w-])"), _HIDDEN),
+    (re.compile(r"\bwhsec_[A-Za-z0-9+/=]+"), _HIDDEN),
+]
+
+Mask = Callable[[str], str]
+
+
+def set_up_logging(level: str, form: Format = "text", secrets: Iterable[str] = ()) -> None:
+    """Log at `level` and above, also what nobody catches; `secrets` are hidden wherever they would stand."""
+    handler = logging.StreamHandler(sys.stderr)
+    mask = mask_of(secrets)
+    handler.setFormatter(JsonFormatter(mask) if form == "json" else TextFormatter(mask))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_uncaught_in_thread
+
+
+def mask_of(secrets: Iterable[str]) -> Mask:
+    """What hides these secrets in a text, and everything that has the shape of one."""
+    # The longest first: one may be part of another.
+    values = sorted({value for value in secrets if len(value) >= _SHORTEST_SECRET}, key=len, reverse=True)
+
+    def mask(text: str) -> str:
+        for value in values:
+            text = text.replace(value, _HIDDEN)
+        for shape, shown in _SHAPES:
+            text = shape.sub(shown, text)
+        return text
+
+    return mask
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people: the message, then its ids in brackets if it has any."""
+
+    def __init__(self, mask: Mask) -> None:
+        super().__init__(_TEXT)
+        self._mask = mask
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        """The line without an exception, which follows on lines of its own."""
+        ids = " ".join(f"{name}={value}" for name, value in fields_of(record).items())
+        line = super().formatMessage(record)
+        return f"{line} [{ids}]" if ids else line
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The whole record, secrets hidden: also those in the text of an exception."""
+        return self._mask(super().format(record))
+
+
+class JsonFormatter(logging.Formatter):
+    """A line for programs: one JSON object, flat, whose values are all text."""
+
+    def __init__(self, mask: Mask) -> None:
+        super().__init__()
+        self._mask = mask
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The whole record as one line, secrets hidden."""
+        moment = datetime.fromtimestamp(record.created, UTC)
+        line = {
+            "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **fields_of(record),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            line["stack"] = record.stack_info
+        return json.dumps({name: self._mask(value) for name, value in line.items()}, ensure_ascii=False)
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    logging.getLogger("orchestrator").critical("uncaught exception", exc_info=(kind, error, trace))
+
+
+def _log_uncaught_in_thread(hook: threading.ExceptHookArgs) -> None:
+    if hook.exc_value is not None:
+        _log_uncaught(hook.exc_type, hook.exc_value, hook.exc_traceback)

@@ -1,0 +1,175 @@
+"""Every query of a worker, counted and traced."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from uuid import UUID
+
+from orchestrator.engines.base import Engine, Written
+from orchestrator.model.base import now
+from orchestrator.model.errors import OrchestratorError
+from orchestrator.model.limits import Limits
+from orchestrator.model.run import Progress, RunPlan
+from orchestrator.model.snapshot import Column
+from orchestrator.model.source_table import SourceFormat
+from orchestrator.telemetry import tracing
+from orchestrator.telemetry.instruments import WorkerMetrics
+from orchestrator.telemetry.runs import FindRun
+
+logger = logging.getLogger(__name__)
+
+_MIB = 1 << 20
+
+
+class QueryMeter:
+    """Counts queries as they come and go. `limits` hold for those whose plan has none of its own."""
+
+    def __init__(self, metrics: WorkerMetrics, limits: Limits, find_run: FindRun) -> None:
+        self._metrics = metrics
+        self._limits = limits
+        self._find_run = find_run
+        self._asking: set[asyncio.Task[None]] = set()  # the event loop alone would let them be collected
+
+    @contextmanager
+    def measuring(self, plan: RunPlan) -> Iterator[Callable[[Progress], None]]:
+        """Count one attempt, which lasts as long as the context; it yields what is to be told of its progress."""
+        query = _Query(self._metrics, (plan.limits or self._limits).memory_mb * _MIB)
+        outcome = "completed"
+        try:
+            yield query.tell
+        except BaseException as error:
+            outcome = _outcome(error)
+            raise
+        finally:
+            query.end(outcome)
+            if query.admitted_at is not None:
+                # Beside what comes next, so that it costs no run any time.
+                asking = asyncio.create_task(self._observe_queue(plan.run_id, query.admitted_at))
+                self._asking.add(asking)
+                asking.add_done_callback(self._asking.discard)
+
+    async def _observe_queue(self, run_id: UUID, admitted_at: datetime) -> None:
+        try:
+            run = await self._find_run(run_id)
+        except Exception as error:  # whatever it is, it is only a figure that is missing
+            logger.debug("how long a run was queued is not known: %s: %r", run_id, error)
+            return
+        if run.attempt == 1:  # a later one did not wait, but was tried again
+            waited = (admitted_at - (run.scheduled_for or run.started_at)).total_seconds()
+            self._metrics.queue_seconds.labels(run.trigger.value).observe(max(0.0, waited))
+
+
+class _Query:
+    """One attempt: it runs from the beginning, unless it says that it waits."""
+
+    def __init__(self, metrics: WorkerMetrics, memory: int) -> None:
+        self._metrics = metrics
+        self._memory = memory
+        self._waits = False
+        self._began = time.monotonic()
+        self.admitted_at: datetime | None = now()
+        self._enter()
+
+    def tell(self, progress: Progress) -> None:
+        """Note whether it waits or runs."""
+        if progress.waiting == self._waits:
+            return
+        self._leave()
+        self._waits = progress.waiting
+        self._enter()
+        self._began = time.monotonic()
+        self.admitted_at = None if self._waits else now()
+
+    def end(self, outcome: str) -> None:
+        """Note that it is over."""
+        self._leave()
+        self._metrics.queries.labels(outcome).inc()
+        if not self._waits:
+            self._metrics.query_seconds.observe(time.monotonic() - self._began)
+
+    def _enter(self) -> None:
+        if self._waits:
+            self._metrics.waiting.inc()
+        else:
+            self._metrics.running.inc()
+            self._metrics.admitted.inc(self._memory)
+
+    def _leave(self) -> None:
+        if self._waits:
+            self._metrics.waiting.dec()
+        else:
+            self._metrics.running.dec()
+            self._metrics.admitted.dec(self._memory)
+
+
+def _outcome(error: BaseException) -> str:
+    if isinstance(error, asyncio.CancelledError):
+        return "cancelled"
+    return error.code if isinstance(error, OrchestratorError) else "unforeseen"
+
+
+class WatchedEngine:
+    """An engine as it is, whose queries are traced, and counted if there is a `meter`."""
+
+    def __init__(self, engine: Engine, meter: QueryMeter | None = None) -> None:
+        self._engine = engine
+        self._meter = meter
+
+    async def write(
+        self,
+        plan: RunPlan,
+        locate: Callable[[str, str], str],
+        target: Path,
+        on_progress: Callable[[Progress], None],
+    ) -> Written:
+        """See Engine. The span never holds the statement, which may quote data."""
+        ids: tracing.Attributes = {
+            "matview.project": plan.project_id,
+            "matview.view": str(plan.saved_query_id),
+            "matview.run": str(plan.run_id),
+        }
+        with tracing.span("duckdb query", ids) as note:
+            written = await self._counted(plan, locate, target, on_progress)
+            note({"matview.rows": written.rows, "matview.bytes": written.bytes})
+        return written
+
+    async def _counted(
+        self,
+        plan: RunPlan,
+        locate: Callable[[str, str], str],
+        target: Path,
+        on_progress: Callable[[Progress], None],
+    ) -> Written:
+        if self._meter is None:
+            return await self._engine.write(plan, locate, target, on_progress)
+        with self._meter.measuring(plan) as tell:
+
+            def told(progress: Progress) -> None:
+                tell(progress)
+                on_progress(progress)
+
+            return await self._engine.write(plan, locate, target, told)
+
+    async def start(self) -> None:
+        """See Engine."""
+        await self._engine.start()
+
+    async def close(self) -> None:
+        """See Engine."""
+        await self._engine.close()
+
+    async def references(self, sql: str) -> tuple[str, ...]:
+        """See Engine."""
+        return await self._engine.references(sql)
+
+    async def describe(self, sql: str, tables: Mapping[str, Sequence[Column]]) -> tuple[Column, ...]:
+        """See Engine."""
+        return await self._engine.describe(sql, tables)
+
+    async def describe_source(self, url_pattern: str, source_format: SourceFormat) -> tuple[Column, ...]:
+        """See Engine."""
+        return await self._engine.describe_source(url_pattern, source_format)

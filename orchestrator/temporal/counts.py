@@ -1,0 +1,31 @@
+"""How many schedules the Temporal server has of ours."""
+
+from temporalio.api.workflowservice.v1 import CountSchedulesRequest
+from temporalio.client import Client
+
+from orchestrator.model.base import Value
+from orchestrator.temporal.client import RPC_TIMEOUT, reaching_temporal
+
+# What contract.schedule_id begins with.
+_OURS = "ScheduleId STARTS_WITH 'materialize/'"
+
+
+class ScheduleCounts(Value):
+    """The schedules of views, and how many of them are paused. The server counts them, perhaps a moment late."""
+
+    present: int
+    paused: int
+
+
+async def count_schedules(client: Client) -> ScheduleCounts:
+    """Ask the server. Raises TemporalUnavailable."""
+    return ScheduleCounts(
+        present=await _count(client, _OURS), paused=await _count(client, f"{_OURS} AND TemporalSchedulePaused = true")
+    )
+
+
+async def _count(client: Client, query: str) -> int:
+    request = CountSchedulesRequest(namespace=client.namespace, query=query)
+    with reaching_temporal():
+        answer = await client.workflow_service.count_schedules(request, timeout=RPC_TIMEOUT)
+    return int(answer.count)

@@ -1,0 +1,30 @@
+"""How a failure is written into Temporal's history."""
+
+from temporalio.api.failure.v1 import Failure
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DefaultFailureConverter, PayloadConverter
+from temporalio.exceptions import ApplicationError
+
+# A type is only ever given to an error that was foreseen.
+
+
+class PlainFailureConverter(DefaultFailureConverter):
+    """Writes a foreseen error as its message alone.
+
+    It says what is wrong to whoever can mend it; where in our code it was noticed would only hide that in the UI. An
+    error that nobody foresaw keeps its stack trace.
+    """
+
+    def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
+        """See FailureConverter."""
+        super().to_failure(exception, payload_converter, failure)
+        if isinstance(exception, ApplicationError) and exception.type and exception.failure is None:
+            failure.stack_trace = ""
+            if exception.non_retryable:
+                failure.ClearField("cause")
+
+
+CONVERTER = pydantic_data_converter.__class__(
+    payload_converter_class=pydantic_data_converter.payload_converter_class,
+    failure_converter_class=PlainFailureConverter,
+)

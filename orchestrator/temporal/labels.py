@@ -1,0 +1,42 @@
+"""What people see of a view in the Temporal UI, beside ids: attributes to filter by, summaries, notes."""
+
+from temporalio.common import Priority, SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
+from temporalio.service import RPCError, RPCStatusCode
+
+from orchestrator.model.base import Value
+from orchestrator.model.run import RunStatus, Trigger
+from orchestrator.temporal import contract
+
+_PROJECT, _VIEW, _STATUS, _TRIGGER = map(SearchAttributeKey.for_keyword, contract.SEARCH_ATTRIBUTES)
+
+
+class ViewLabel(Value):
+    """A view in words."""
+
+    project_id: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name} (project {self.project_id})"
+
+
+def run_attributes(view: ViewLabel, trigger: Trigger) -> TypedSearchAttributes:
+    """The attributes of a run as it starts."""
+    pairs = [SearchAttributePair(_TRIGGER, trigger), SearchAttributePair(_STATUS, RunStatus.RUNNING)]
+    return TypedSearchAttributes([*view_attributes(view), *pairs])
+
+
+def view_attributes(view: ViewLabel) -> TypedSearchAttributes:
+    """The attributes of whatever is about a view: its schedule, and the ticks of that."""
+    project, name = str(view.project_id), view.name
+    return TypedSearchAttributes([SearchAttributePair(_PROJECT, project), SearchAttributePair(_VIEW, name)])
+
+
+def priority(view: ViewLabel) -> Priority:
+    """Each project gets its turn: where the server is told to be fair, a crowd of one's runs delays no other's."""
+    return Priority(fairness_key=str(view.project_id))
+
+
+def is_unknown_attribute(error: RPCError) -> bool:
+    """Whether the server refuses something because the search attributes are not registered in the namespace."""
+    return error.status is RPCStatusCode.INVALID_ARGUMENT and "search attribute" in error.message.lower()

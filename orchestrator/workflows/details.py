@@ -1,0 +1,58 @@
+"""What the page of a run in the Temporal UI says of it, in Markdown."""
+
+from urllib.parse import quote
+
+from orchestrator.model.run import Progress, Relation, RunPlan, RunRequest, Trigger
+from orchestrator.temporal import contract
+
+_LONGEST_SQL = 4000
+_MIB = 1 << 20
+_STARTED_BY = {
+    Trigger.SCHEDULE: "its schedule",
+    Trigger.API: "somebody over the API",
+    Trigger.FIRST: "materializing it",
+    Trigger.OPERATOR: "an operator in Temporal",
+}
+
+
+def details(request: RunRequest, plan: RunPlan | None, standing: str, namespace: str) -> str:
+    """How a run stands, what it reads and who started it. `plan` is None until its inputs are pinned."""
+    due = f", due {request.scheduled_for:%Y-%m-%d %H:%M:%S} UTC" if request.scheduled_for else ""
+    lines = [f"**{standing}**", "", f"Started by {_STARTED_BY[request.trigger]}{due}."]
+    if plan is None:
+        return "\n".join(lines)
+    view = f"`{plan.name}` of project {plan.project_id}"
+    schedule = f"/namespaces/{namespace}/schedules/{quote(contract.schedule_id(plan.saved_query_id), safe='')}"
+    lines += ["", f"View: {f'[{view}]({plan.api_url})' if plan.api_url else view}"]
+    lines += ["", f"Next runs: [its schedule]({schedule})", "", "Reads:", ""]
+    lines += [f"- {_told(relation)}" for relation in plan.relations] or ["- nothing but its own text"]
+    text = plan.sql if len(plan.sql) <= _LONGEST_SQL else f"{plan.sql[:_LONGEST_SQL]}\n..."
+    # Indented, not fenced: a text can end a fence.
+    return "\n".join([*lines, "", "Query:", "", *(f"    {line}" for line in text.splitlines())])
+
+
+def running(progress: Progress | None) -> str:
+    """How far the query is."""
+    if progress is None:
+        return "The query runs"
+    if progress.waiting:
+        return f"Waits for memory, since {_time(progress.elapsed_seconds)}"
+    percent = "" if progress.percent is None else f"{progress.percent:.0f} %, "
+    held = "" if progress.memory_bytes is None else f", {progress.memory_bytes / _MIB:,.0f} MiB of memory"
+    written = f"{progress.bytes_written / _MIB:,.1f} MiB written"
+    return f"The query runs: {percent}{_time(progress.elapsed_seconds)}, {written}{held}"
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _told(relation: Relation) -> str:
+    if relation.kind == "snapshot":
+        rows = sum(file.rows for file in relation.files)
+        return f"the view `{relation.name}`: its snapshot `{relation.snapshot_id}` ({rows:,} rows)"
+    if relation.kind == "source":
+        return f"the source table `{relation.name}`: {relation.format} files `{relation.url_pattern}`"
+    return f"the view `{relation.name}`, which is not materialized, as part of the query"

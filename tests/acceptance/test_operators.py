@@ -1,0 +1,226 @@
+"""What an operator sees and does in the Temporal UI, through the same calls that it makes."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.operatorservice.v1 import RemoveSearchAttributesRequest
+from temporalio.api.sdk.v1 import WorkflowMetadata
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowHandle
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from orchestrator.devstack.stack import DevStack
+from orchestrator.temporal import contract
+from orchestrator.temporal.visibility import missing_attributes, register_attributes
+from tests.schedules import Operator
+from tests.support import ENDLESS, Json, Tenant, a_tenant, dev_stack, until, write_parquet
+
+
+@pytest.fixture
+async def temporal(stack: DevStack) -> Client:
+    return await Client.connect(stack.info["temporal_address"], data_converter=pydantic_data_converter)
+
+
+def handle_of(temporal: Client, run: Json) -> WorkflowHandle[object, object]:
+    return temporal.get_workflow_handle(run["workflow_id"], run_id=run["workflow_run_id"])
+
+
+async def page_of(temporal: Client, run: Json) -> str:
+    """What the page of a run says at its top, beside what the server knows by itself."""
+    handle = handle_of(temporal, run)
+    description = await handle.describe()
+    metadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    return f"{await description.static_summary()}\n{await description.static_details()}\n{metadata.current_details}"
+
+
+def attributes_of(description: WorkflowExecutionDescription) -> dict[str, object]:
+    return {pair.key.name: pair.value for pair in description.typed_search_attributes}
+
+
+async def listed(temporal: Client, query: str, count: int) -> list[str]:
+    async def ask() -> list[str] | None:
+        found = [execution.id async for execution in temporal.list_workflows(query)]
+        return found if len(found) == count else None
+
+    return await until(ask, f"{count} x {query}")
+
+
+async def failures_of(temporal: Client, run: Json) -> list[str]:
+    """Every failure in the history of a run, whole."""
+    history = await handle_of(temporal, run).fetch_history()
+    return [str(event) for event in history.events if "failure" in str(event)]
+
+
+async def test_the_page_of_a_failed_run_says_what_is_wrong_what_it_read_and_who_started_it(
+    tenant: Tenant, temporal: Client, stack: DevStack, sources: Path
+) -> None:
+    path = sources / f"{tenant.project_id}-orders.parquet"
+    write_parquet(path, a=["1", "x"])
+    await tenant.add_table("orders", path)
+    base = await tenant.materialized("base", "SELECT a FROM orders")
+    view = await tenant.materialized("totals", "SELECT sum(a::INTEGER) AS n FROM base")
+    run = await tenant.ended(view["id"])
+
+    page = await page_of(temporal, run)
+
+    assert "Run of totals (project" in page
+    assert "developer" in page or "@" in page.split("over the API")[0]
+    assert "**Failed: Conversion Error: Could not convert string 'x' to INT32" in page
+    assert f"the view `base`: its snapshot `{base['current_snapshot_id']}` (2 rows)" in page
+    link = f"{stack.info['api_url']}/api/projects/{tenant.project_id}/warehouse_saved_queries/{view['id']}/"
+    assert link in page
+    assert f"[its schedule](/namespaces/default/schedules/materialize%2F{view['id']})" in page
+    assert "    SELECT sum(a::INTEGER) AS n FROM base" in page
+    answer = await tenant.http.get(link)
+    assert answer.json()["name"] == "totals"
+
+
+async def test_the_failure_of_a_query_is_its_message_and_no_stack_trace(tenant: Tenant, temporal: Client) -> None:
+    view = await tenant.materialized("v", "SELECT error('the number is odd') AS n")
+    failures = await failures_of(temporal, await tenant.ended(view["id"]))
+    assert failures
+    for failure in failures:
+        assert "the number is odd" in failure
+        assert "stack_trace" not in failure
+        assert ".py" not in failure
+
+
+async def test_a_run_in_progress_says_how_far_it_is(tenant: Tenant, temporal: Client) -> None:
+    view = await tenant.create_view("v", ENDLESS)
+    await tenant.act(view["id"], "materialize")
+    run = await tenant.running(view["id"])
+
+    async def told() -> str | None:
+        page = await page_of(temporal, run)
+        return page if "MiB written" in page else None
+
+    page = await until(told, "a word on its progress")
+    assert "**The query runs: " in page
+    assert "MiB of memory" in page
+    await tenant.act(view["id"], "cancel")
+    assert "**Cancelled**" in await page_of(temporal, run)
+
+
+async def test_runs_are_found_by_view_project_status_and_trigger(tenant: Tenant, temporal: Client) -> None:
+    good = await tenant.materialized("good", "SELECT 1 AS n")
+    bad = await tenant.materialized("bad", "SELECT error('no') AS n")
+    await Operator(temporal).tick(good["id"])
+    await tenant.ended(good["id"], 2)
+
+    mine = f"MatviewProject = '{tenant.project_id}' AND WorkflowType = '{contract.MATERIALIZE}'"
+    assert await listed(temporal, f"{mine} AND MatviewStatus = 'Failed'", 1) == [f"materialize/{bad['id']}"]
+    assert len(await listed(temporal, f"{mine} AND MatviewView = 'good'", 2)) == 2
+    assert len(await listed(temporal, f"{mine} AND MatviewTrigger = 'schedule'", 1)) == 1
+    assert len(await listed(temporal, f"{mine} AND MatviewStatus = 'Completed' AND MatviewTrigger = 'first'", 1)) == 1
+    schedules = [entry.id async for entry in await temporal.list_schedules(f"MatviewProject = '{tenant.project_id}'")]
+    assert sorted(schedules) == sorted([f"materialize/{good['id']}", f"materialize/{bad['id']}"])
+
+
+async def test_a_scheduled_run_and_its_tick_carry_the_name_of_the_view(tenant: Tenant, temporal: Client) -> None:
+    view = await tenant.materialized("before", "SELECT 1 AS n")
+    operator = Operator(temporal)
+    await operator.schedule(view["id"]).pause(note="not yet")
+    await tenant.call("PATCH", f"/warehouse_saved_queries/{view['id']}/", {"name": "after", "edited_history_id": None})
+    await operator.tick(view["id"])
+    run = await tenant.ended(view["id"], 2)
+
+    ticks = f"TemporalScheduledById = 'materialize/{view['id']}' AND WorkflowType = '{contract.SCHEDULED_TICK}'"
+    (tick,) = await listed(temporal, ticks, 1)
+    assert tick.startswith(f"tick/project-{tenant.project_id}/after/{view['id']}-")
+    page = await page_of(temporal, run)
+    assert f"Run of after (project {tenant.project_id})" in page
+    assert f"in the tick `{tick}`" in page
+    assert "Started by its schedule, due 20" in page
+    attributes = attributes_of(await handle_of(temporal, run).describe())
+    assert attributes["MatviewView"] == "after"
+    assert (await operator.schedule(view["id"]).describe()).schedule.state.note == "not yet"
+
+
+async def test_a_run_that_an_operator_cancels_reads_as_cancelled(tenant: Tenant, temporal: Client) -> None:
+    view = await tenant.create_view("v", ENDLESS)
+    await tenant.act(view["id"], "materialize")
+    await handle_of(temporal, await tenant.running(view["id"])).cancel()
+    run = await tenant.ended(view["id"])
+    assert (run["status"], run["snapshot_id"]) == ("Cancelled", None)
+    attributes = attributes_of(await handle_of(temporal, run).describe())
+    assert attributes["MatviewStatus"] == "Cancelled"
+
+
+async def reset(temporal: Client, run: Json, event: int) -> str:
+    """What the UI's reset does: a new execution of the same id that goes on behind an event of the old one."""
+    answer = await temporal.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace=temporal.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=run["workflow_id"], run_id=run["workflow_run_id"]),
+            reason="an operator tries again",
+            workflow_task_finish_event_id=event,
+            request_id=str(uuid4()),
+        )
+    )
+    return answer.run_id
+
+
+async def workflow_tasks(temporal: Client, run: Json) -> list[int]:
+    history = await handle_of(temporal, run).fetch_history()
+    completed = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+    return [event.event_id for event in history.events if event.event_type == completed]
+
+
+@pytest.mark.parametrize("place", [0, -1], ids=["to its beginning", "to its end"])
+@pytest.mark.parametrize("sql", ["SELECT 1 AS n", "SELECT error('no') AS n"], ids=["completed", "failed"])
+async def test_a_run_that_an_operator_resets_leaves_history_true(
+    tenant: Tenant, temporal: Client, sql: str, place: int
+) -> None:
+    view = await tenant.materialized("v", sql)
+    before = await tenant.ended(view["id"])
+    anew = await reset(temporal, before, (await workflow_tasks(temporal, before))[place])
+    await until_closed(temporal, before["workflow_id"], anew)
+
+    history = await tenant.history(view["id"])
+    shown = await tenant.view(view["id"])
+    assert before in history
+    assert all(run["status"] != "Running" for run in history)
+    assert shown["current_snapshot_id"] in {run["snapshot_id"] for run in history}
+    again = [run for run in history if run["workflow_run_id"] == anew]
+    if place == 0:
+        assert [run["status"] for run in again] == [before["status"]]
+    # Nothing stands in the way of the next run.
+    await tenant.act(view["id"], "run")
+    assert (await tenant.ended(view["id"], len(history) + 1))["status"] == before["status"]
+
+
+async def until_closed(temporal: Client, workflow_id: str, run_id: str) -> None:
+    async def closed() -> bool:
+        description = await temporal.get_workflow_handle(workflow_id, run_id=run_id).describe()
+        return description.close_time is not None
+
+    await until(closed, "the end of the reset run")
+
+
+@pytest.fixture
+async def bare(session_folder: Path) -> AsyncIterator[DevStack]:
+    """A stack whose namespace has lost our search attributes, as one where nobody may register any."""
+    async with dev_stack(session_folder / f"bare-{uuid4().hex[:6]}") as stack:
+        temporal = await Client.connect(stack.info["temporal_address"])
+        await temporal.operator_service.remove_search_attributes(
+            RemoveSearchAttributesRequest(
+                namespace=temporal.namespace, search_attributes=list(contract.SEARCH_ATTRIBUTES)
+            )
+        )
+        yield stack
+
+
+async def test_without_search_attributes_everything_works_and_they_can_be_registered_later(bare: DevStack) -> None:
+    temporal = await Client.connect(bare.info["temporal_address"])
+    async with a_tenant(bare) as tenant:
+        assert await missing_attributes(temporal) == list(contract.SEARCH_ATTRIBUTES)
+        view = await tenant.materialized("v", "SELECT 1 AS n")
+        assert view["status"] == "Completed"
+        await Operator(temporal).tick(view["id"])
+        assert (await tenant.ended(view["id"], 2))["trigger"] == "schedule"
+    assert await register_attributes(temporal) == []
+    assert await missing_attributes(temporal) == []

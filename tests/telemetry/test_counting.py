@@ -1,0 +1,74 @@
+"""What is counted of a run, and how often."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from orchestrator.model.errors import CatalogUnavailable
+from orchestrator.model.run import Run, RunStatus, Trigger
+from orchestrator.telemetry.instruments import WorkerMetrics
+from orchestrator.telemetry.runs import RunCounter
+
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def run(status: RunStatus, **more: object) -> Run:
+    return Run(
+        id=uuid4(),
+        saved_query_id=uuid4(),
+        workflow_id="materialize/x",
+        workflow_run_id=uuid4(),
+        status=status,
+        trigger=Trigger.SCHEDULE,
+        started_at=BEGAN,
+        finished_at=None if status is RunStatus.RUNNING else BEGAN + timedelta(seconds=20),
+        **more,
+    )
+
+
+async def counted(*told: Run | Exception) -> CollectorRegistry:
+    """The metrics after runs have been told to end, one after the other."""
+    registry, answers = CollectorRegistry(), iter(told)
+
+    async def find(_: UUID) -> Run:
+        found = next(answers)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    counter = RunCounter(WorkerMetrics(registry), find)
+    for one in told:
+        await counter.ended(one.id if isinstance(one, Run) else uuid4())
+    return registry
+
+
+def runs(registry: CollectorRegistry, status: str, code: str = "") -> float | None:
+    labels = {"status": status, "trigger": "schedule", "error_code": code}
+    return registry.get_sample_value("matview_runs_total", labels)
+
+
+async def test_a_step_that_is_repeated_counts_its_run_once() -> None:
+    completed = run(RunStatus.COMPLETED, rows=3, bytes=40)
+    registry = await counted(completed, completed)
+    assert runs(registry, "Completed") == 1
+    assert registry.get_sample_value("matview_written_rows_total") == 3
+    assert registry.get_sample_value("matview_written_bytes_total") == 40
+    assert registry.get_sample_value("matview_run_duration_seconds_sum", {"status": "Completed"}) == 20
+
+
+async def test_a_run_that_has_not_ended_is_counted_once_it_has() -> None:
+    running = run(RunStatus.RUNNING)
+    failed = running.model_copy(
+        update={"status": RunStatus.FAILED, "finished_at": BEGAN, "error_code": "out_of_memory"}
+    )
+    registry = await counted(running, failed)
+    assert runs(registry, "Failed", "out_of_memory") == 1
+    assert registry.get_sample_value("matview_written_rows_total") == 0
+
+
+@pytest.mark.parametrize("error", [CatalogUnavailable(), RuntimeError("whatever")])
+async def test_a_run_that_cannot_be_counted_goes_on(error: Exception) -> None:
+    registry = await counted(error, run(RunStatus.CANCELLED))
+    assert runs(registry, "Cancelled") == 1

@@ -1,0 +1,77 @@
+"""What is not asked for is not loaded, and what cannot be served stops nothing."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SET_UP = """
+import sys
+from pathlib import Path
+from orchestrator.telemetry import tracing
+import orchestrator.worker
+tracing.set_up_tracing("matview-worker", FILE)
+print(any(name.startswith("opentelemetry.sdk") for name in sys.modules), bool(tracing.plugins()))
+with tracing.span("duckdb query", {"matview.rows": 1}) as note:
+    note({"matview.bytes": 2})
+"""
+
+
+def loaded(file: str, folder: Path, **variables: str) -> str:
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("MATVIEW_", "OTEL_"))}
+    return subprocess.run(
+        [sys.executable, "-c", SET_UP.replace("FILE", file)],
+        cwd=folder,
+        env=own | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("variables", "traces"),
+    [
+        ({}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}, True),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_TRACES_EXPORTER": "none"}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_SDK_DISABLED": "true"}, False),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, True),
+    ],
+)
+def test_traces_are_loaded_only_where_they_are_asked_for(
+    variables: dict[str, str], traces: bool, tmp_path: Path
+) -> None:
+    # Nobody listens there: a short time-out, as the exporter tries to the last.
+    told = loaded("None", tmp_path, OTEL_EXPORTER_OTLP_TIMEOUT="1", **variables)
+    assert told == f"{traces} {traces}"
+
+
+def test_a_file_is_enough_for_traces_and_says_which_service_it_was(tmp_path: Path) -> None:
+    assert loaded("Path('t.jsonl')", tmp_path) == "True True"
+    (line,) = (tmp_path / "t.jsonl").read_text().splitlines()
+    assert '"matview.rows": 1' in line
+    assert '"matview.bytes": 2' in line
+    assert '"service.name": "matview-worker"' in line
+
+
+def test_a_port_that_is_taken_is_said_and_stops_nothing(tmp_path: Path) -> None:
+    code = """
+import asyncio, logging, sys
+from orchestrator.telemetry.serving import new_registry, serving
+logging.basicConfig(level="INFO")
+async def main():
+    async with serving(new_registry(metrics=True), "127.0.0.1", int(sys.argv[1])):
+        print("works")
+asyncio.run(main())
+"""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = str(held.getsockname()[1])
+        ended = subprocess.run(
+            [sys.executable, "-c", code, port], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+    assert ended.stdout == "works\n"
+    assert f"metrics cannot be served at 127.0.0.1:{port}: Address already in use" in ended.stderr

@@ -1,0 +1,105 @@
+"""Logs, as a process writes them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PASSWORD = "p%40ss-of-the-catalog"  # noqa: S105 - of a database that does not exist
+URL = f"postgresql://matview:{PASSWORD}@db.internal/matview"
+TOKEN = "mv_" + "x" * 43
+WEBHOOK = "https://hooks.example/T0KEN/very-secret"
+SET_UP = f"""
+import logging, threading
+from orchestrator.settings import Settings
+from orchestrator.telemetry.context import about
+from orchestrator.telemetry.logs import set_up_logging
+settings = Settings(
+    database_url={URL!r}, data_dir="/data", webhook_url={WEBHOOK!r}, webhook_secret="whsec_" + "A" * 44,
+    secret_key="k" * 43 + "=",
+)
+set_up_logging("INFO", FORM, settings.secrets)
+log = logging.getLogger("orchestrator.test")
+"""
+
+
+def logged(code: str, form: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MATVIEW_")}
+    script = SET_UP.replace("FORM", repr(form)) + code
+    return subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+SECRETS = (PASSWORD, "p@ss-of-the-catalog", "very-secret", TOKEN, "A" * 44, "k" * 43, "abcdef")
+LINES = [
+    f"log.warning('cannot reach %s', {URL!r})",
+    f"log.warning('with %r', {{'url': {URL!r}}})",
+    "log.info('password=%s sslmode=require', 'p@ss-of-the-catalog')",
+    "log.info('it is %s', settings.secret_key)",
+    "log.info('it is %s', settings.webhook_secret)",
+    f"log.info('posting to %s', {WEBHOOK!r})",
+    f"log.info('key %s', {TOKEN!r})",
+    "log.info('Authorization: Bearer abcdef')",
+    f"with about({{'request': {URL!r}}}): log.info('asked')",
+]
+CAUSE = f"""
+try:
+    try:
+        raise OSError({URL!r})
+    except OSError as error:
+        raise KeyError("x") from error
+except KeyError:
+    log.exception("failed")
+"""
+UNCAUGHT = f"threading.Thread(target=lambda: open({URL!r})).start()\nraise OSError({URL!r})"
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_no_secret_is_ever_logged(form: str, tmp_path: Path) -> None:
+    lines = logged("\n".join(LINES), form, tmp_path).stderr
+    assert [line.count("***") > 0 for line in lines.splitlines()] == [True] * len(LINES)
+    failures = logged(CAUSE + UNCAUGHT, form, tmp_path).stderr
+    assert failures.count("://matview:***@db.internal") >= 3, "in a cause, in a thread and at the end"
+    assert not [secret for secret in SECRETS if secret in lines + failures]
+
+
+def test_json_is_one_object_a_line_also_for_what_nobody_catches(tmp_path: Path) -> None:
+    code = "with about({'view': 'v', 'run': 'r'}): log.info('a \"quoted\"\\nline')\nimport warnings\n"
+    code += "warnings.warn('old')\nthreading.Thread(target=lambda: 1 / 0).start()\nraise ValueError('late')"
+    ended = logged(code, "json", tmp_path)
+    first, *others = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert (first["message"], first["view"], first["run"]) == ('a "quoted"\nline', "v", "r")
+    assert (first["level"], first["logger"], first["time"][-1]) == ("INFO", "orchestrator.test", "Z")
+    exceptions = " ".join(one.get("exception", one["message"]) for one in others)
+    assert all(word in exceptions for word in ("ZeroDivisionError", "ValueError: late", "old"))
+    assert ended.returncode == 1
+
+
+def test_text_is_as_it_was_with_the_ids_behind_it(tmp_path: Path) -> None:
+    code = "log.info('plain')\nwith about({'view': 'v', 'run': 'r'}): log.info('about a run')"
+    plain, ids = logged(code, "text", tmp_path).stderr.splitlines()
+    assert plain.endswith(" INFO    orchestrator.test: plain")
+    assert ids.endswith(" INFO    orchestrator.test: about a run [view=v run=r]")
+
+
+def test_a_line_of_temporals_sdk_carries_the_ids_that_follow_from_its_workflow(tmp_path: Path) -> None:
+    view, workflow_run = "12345678-1234-5678-1234-567812345678", "87654321-4321-8765-4321-876543218765"
+    code = f"""
+from uuid import UUID
+from orchestrator.telemetry.context import remember_project
+from orchestrator.model.run import run_id_of
+remember_project(UUID({view!r}), 7)
+known = {{"workflow_id": "materialize/{view}", "run_id": {workflow_run!r}, "workflow_type": "MaterializeSavedQuery"}}
+log.warning("failed", extra={{"temporal_workflow": known}})
+log.warning("failed", extra={{"temporal_workflow": {{"workflow_id": "matview/reconcile", "run_id": "x"}}}})
+print(run_id_of(UUID({workflow_run!r}), UUID({view!r})))
+"""
+    ended = logged(code, "json", tmp_path)
+    ours, reconciler = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert (ours["project"], ours["view"], ours["run"]) == ("7", view, ended.stdout.strip())
+    assert (ours["workflow"], ours["workflow_run"]) == (f"materialize/{view}", workflow_run)
+    assert (reconciler["workflow"], "view" in reconciler) == ("matview/reconcile", False)
