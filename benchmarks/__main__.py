@@ -8,7 +8,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from benchmarks import cancel, overhead, rollback
+from benchmarks import cancel, overhead, restore, rollback, workers
 from benchmarks.common import save
 
 
@@ -27,6 +27,11 @@ def main() -> None:
     three = kinds.add_parser("rollback", help="rollbacks while others read")
     three.add_argument("--rollbacks", type=int, default=200)
     three.add_argument("--readers", type=int, default=2)
+    four = kinds.add_parser("workers", help="small views a second, with one, two and four workers")
+    four.add_argument("--rounds", type=int, default=5)
+    four.add_argument("--views", type=int, default=60)
+    five = kinds.add_parser("restore", help="a backup of many views, and a restore of it")
+    five.add_argument("--views", type=int, default=200)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mv-bench-") as name:
         folder = Path(name)
@@ -34,6 +39,10 @@ def main() -> None:
             work = overhead.measure(folder, max(2, asked.rounds), asked.rows, asked.views)
         elif asked.kind == "cancel":
             work = cancel.measure(folder, asked.cancels, asked.seed)
+        elif asked.kind == "restore":
+            work = restore.measure(folder, asked.views)
+        elif asked.kind == "workers":
+            work = workers.measure(folder, asked.rounds, asked.views)
         else:
             work = rollback.measure(folder, asked.rollbacks, asked.readers)
         figures = asyncio.run(work)

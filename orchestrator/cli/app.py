@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from orchestrator.cli import admin, servers, tables, versions, views
+from orchestrator.cli import admin, doctor, servers, tables, versions, views
 from orchestrator.cli.console import Failure, fail, set_up_streams
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 servers.add_to(app)
+doctor.add_to(app)
 app.add_typer(admin.project, name="project")
 app.add_typer(admin.key, name="key")
 app.add_typer(tables.app, name="table")

@@ -1,0 +1,84 @@
+"""How long a backup and a restore take, for an installation of many views: its database, its store, its schedules."""
+
+import asyncio
+import shutil
+import subprocess
+import time
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import TypeVar
+
+from benchmarks.common import Api, Figure, say, show
+from orchestrator.cli.bootstrap import bootstrap
+from orchestrator.devstack.postgres import binary
+from orchestrator.devstack.servers import Servers
+from orchestrator.devstack.stack import DevStack
+from orchestrator.temporal.client import connect
+from orchestrator.temporal.schedules import Schedules
+
+T = TypeVar("T")
+
+_SQL = "SELECT i, md5((i + {number})::VARCHAR) AS m FROM range(20000) t(i)"
+_AT_ONCE = 8
+_MIB = 2**20
+
+
+class Stopwatch:
+    """Does things, and keeps what each took."""
+
+    def __init__(self) -> None:
+        self.figures: list[Figure] = []
+
+    async def time(self, name: str, work: Awaitable[T]) -> T:
+        """What the work returns."""
+        began = time.perf_counter()
+        result = await work
+        self.figures.append(Figure(name, [time.perf_counter() - began]))
+        return result
+
+    def size(self, name: str, path: Path) -> None:
+        """Keep how large a file or a folder is."""
+        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        self.figures.append(Figure(name, [sum(file.stat().st_size for file in files) / _MIB], "MiB"))
+
+
+async def measure(folder: Path, views: int) -> list[Figure]:
+    """Make, back up, lose and restore it."""
+    watch, dump, copy = Stopwatch(), folder / "dump", folder / "copy"
+    async with DevStack(folder / "lost", bootstrap=bootstrap, say=say) as stack:
+        await _views(Api(stack), views)
+        data, url = Path(stack.info["data_dir"]), stack.info["database_url"]
+        dumping = _call("pg_dump", "--format=custom", "--no-owner", "--file", dump, url)
+        await watch.time("dump the database", dumping)
+        await watch.time("copy the store", asyncio.to_thread(shutil.copytree, data / "snapshots", copy))
+        watch.size("the dump", dump)
+        watch.size("the copy of the store", copy)
+    async with Servers(folder / "found") as servers:
+        restoring = _call("pg_restore", "--no-owner", "--exit-on-error", "--dbname", servers.database_url, dump)
+        await watch.time("restore the database", restoring)
+        restored = servers.home.data / "snapshots"
+        await watch.time("copy the store back", asyncio.to_thread(shutil.copytree, copy, restored))
+    began = time.perf_counter()
+    async with DevStack(folder / "found", bootstrap=bootstrap, say=say) as stack:
+        temporal = await connect(stack.info["temporal_address"], None)
+        schedules = Schedules(temporal)
+        while len(await schedules.listed()) < views:  # noqa: ASYNC110 - there is nothing to wait for but the look itself
+            await asyncio.sleep(0.1)
+        watch.figures.append(Figure("start, until every schedule is there", [time.perf_counter() - began]))
+    show(f"Backup and restore of {views} views", watch.figures)
+    return watch.figures
+
+
+async def _views(api: Api, count: int) -> None:
+    paced = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(number: int) -> None:
+        async with paced:
+            await api.materialized(f"v_{number}", _SQL.format(number=number))
+
+    await asyncio.gather(*(one(number) for number in range(count)))
+
+
+async def _call(program: str, *arguments: str | Path) -> None:
+    command = [str(binary(program)), *map(str, arguments)]
+    await asyncio.to_thread(subprocess.run, command, check=True)

@@ -1,0 +1,243 @@
+"""What a process stands on elsewhere: PostgreSQL, Temporal, the workers, and whether all of them agree."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from orchestrator.activities.reconcile import Reconciliation
+from orchestrator.catalog import examination, migrate, saved_queries
+from orchestrator.catalog.database import Database
+from orchestrator.catalog.examination import Visible
+from orchestrator.doctor.report import Check, Found, Verdict, apart, broken, doubtful, well
+from orchestrator.model.base import now
+from orchestrator.model.reconciliation import Kind, ReconcileRequest
+from orchestrator.settings import PREFIX, Settings
+from orchestrator.stores.base import SnapshotStore
+from orchestrator.temporal import contract
+from orchestrator.temporal.server import Poller, Server
+
+_LEAST_RETENTION = timedelta(days=7)
+_CLOCK_DOUBTFUL, _CLOCK_BROKEN = timedelta(seconds=1), timedelta(minutes=5)
+# A poll is answered after a minute at the latest, and a worker polls again at once.
+_POLLS_WITHIN = timedelta(seconds=75)
+# What every look of the reconciler finds in an installation that is well.
+_ORDINARY = {Kind.VERSION_EXPIRED, Kind.FILES_UNWANTED, Kind.UNKNOWN_SCHEDULE, Kind.UNKNOWN_FILES}
+_NAMED_AT_MOST = 3
+
+
+class Catalog:
+    """The checks of PostgreSQL."""
+
+    def __init__(self, database: Database, store: SnapshotStore) -> None:
+        self._database = database
+        self._store = store
+
+    def checks(self) -> list[Check]:
+        """What there is to look at."""
+        reach = f"start PostgreSQL, and check {PREFIX}DATABASE_URL: host, database, user and password"
+        return [
+            Check("database", self._answers, reach),
+            Check("migrations", self._migrations, "run `matview migrate`", needs=("database",)),
+            Check("clock", self._clock, reach, needs=("database",)),
+            Check(
+                "results",
+                self._results,
+                "there may be many files, or the store is slow; nothing was found to be wrong",
+                needs=("database", "migrations", "store"),
+                at_worst=Verdict.WARN,
+            ),
+        ]
+
+    async def _answers(self) -> Found:
+        async with self._database.begin() as tx:
+            version = await examination.server_version(tx)
+        return well(f"PostgreSQL {version} answers")
+
+    async def _migrations(self) -> Found:
+        found, wanted = await self._database.migration(), migrate.head()
+        if found != wanted:
+            return broken(f"the schema is at {found or 'none'}, this release needs {wanted}", "run `matview migrate`")
+        return well(f"the schema is at {found}, as this release needs it")
+
+    async def _clock(self) -> Found:
+        async with self._database.begin() as tx:
+            began = now()
+            theirs = await examination.clock(tx)
+            ended = now()
+        # The answer was given some time between the two: only what lies outside is a difference.
+        apart_by = max(began - theirs, theirs - ended, timedelta(0))
+        told = f"PostgreSQL's clock and this machine's are {apart_by.total_seconds():.1f} seconds apart"
+        advice = "let NTP or chrony set the clocks of all machines"
+        if apart_by >= _CLOCK_BROKEN:
+            return broken(told, advice)
+        return doubtful(told, advice) if apart_by >= _CLOCK_DOUBTFUL else well(told)
+
+    async def _results(self) -> Found:
+        async with self._database.begin() as tx:
+            visible = await examination.visible(tx)
+        missing = await apart(lambda: [one.view for one in visible if not _is_whole(one, self._store)])
+        if missing:
+            told = f"of {len(visible)} results that readers see, {len(missing)} lack files: {_some(missing)}"
+            return broken(told, "mount the right store, restore its files from a backup, or run these views again")
+        return well(f"results that readers see: {len(visible)}, and every file of them is there")
+
+
+class Orchestration:
+    """The checks of Temporal, of the workers, and of what they are to do."""
+
+    def __init__(self, settings: Settings, server: Server, database: Database, reconciliation: Reconciliation) -> None:
+        self._settings = settings
+        self._server = server
+        self._database = database
+        self._reconciliation = reconciliation
+
+    def checks(self) -> list[Check]:
+        """What there is to look at."""
+        reach = (
+            f"start the server at {self._server.address}, or check {PREFIX}TEMPORAL_ADDRESS "
+            "and Temporal's own TEMPORAL_* variables"
+        )
+        name = self._server.namespace_name
+        make = (
+            f"make it (`temporal operator namespace create -n {name} --retention 30d`), "
+            f"or check {PREFIX}TEMPORAL_NAMESPACE"
+        )
+        look = "look at the Temporal server's log"
+        lives = ("temporal", "namespace")
+        return [
+            Check("temporal", self._answers, reach),
+            Check("namespace", self._namespace, make, needs=("temporal",)),
+            Check("cancels", self._cancels, look, needs=lives),
+            Check("search attributes", self._attributes, look, needs=lives, at_worst=Verdict.WARN),
+            Check("workers", self._workers, look, needs=lives),
+            Check("reconciler", self._reconciler, look, needs=lives),
+            Check(
+                "agreement",
+                self._agreement,
+                "see what `matview reconcile --dry-run` says, which may take as long as it needs",
+                needs=(*lives, "database", "migrations", "store"),
+                at_worst=Verdict.WARN,
+            ),
+        ]
+
+    async def _answers(self) -> Found:
+        return well(f"the server at {self._server.address} is Temporal {await self._server.version()}")
+
+    async def _namespace(self) -> Found:
+        namespace = await self._server.namespace()
+        told = f"{namespace.name} keeps the history of what has ended for {_days(namespace.retention)}"
+        if namespace.retention < _LEAST_RETENTION:
+            advice = (
+                "keep it for a week or more, or operators do not find last week's failures: "
+                f"`temporal operator namespace update -n {namespace.name} --retention 30d`"
+            )
+            return doubtful(told, advice)
+        return well(told)
+
+    async def _cancels(self) -> Found:
+        namespace = await self._server.namespace()
+        if namespace.pushes_commands:
+            return well(
+                "frontend.WorkerCommandsEnabled is set; the server does not tell whether "
+                "system.enableCancelActivityWorkerCommand is, without which cancels take up to a second longer"
+            )
+        return doubtful(
+            "the server does not push cancels: a query hears of one at its next heartbeat, up to a second later",
+            "set frontend.WorkerCommandsEnabled and system.enableCancelActivityWorkerCommand in the server's "
+            "dynamic configuration",
+        )
+
+    async def _attributes(self) -> Found:
+        missing = await self._server.missing_attributes()
+        if not missing:
+            return well(f"the Temporal UI can be filtered by {', '.join(contract.SEARCH_ATTRIBUTES)}")
+        names = " ".join(f"--name {name}" for name in missing)
+        return doubtful(
+            f"{', '.join(missing)} cannot be filtered by in the Temporal UI; nothing else needs them",
+            "start a worker, which registers them, or do it by hand: `temporal operator search-attribute create "
+            f"-n {self._server.namespace_name} {names} --type Keyword`",
+        )
+
+    async def _workers(self) -> Found:
+        wanted = [
+            (contract.TASK_QUEUE, "workflow"),
+            (contract.TASK_QUEUE, "activity"),
+            (contract.UPKEEP_QUEUE, "activity"),
+        ]
+        if self._settings.webhook_url is not None:
+            wanted.append((contract.NOTICE_QUEUE, "activity"))
+        polled = {f"{queue} ({kind})": await self._server.pollers(queue, kind) for queue, kind in wanted}
+        idle = [name for name, pollers in polled.items() if not _alive(pollers)]
+        if idle:
+            last = _seconds_since(poller for name in idle for poller in polled[name])
+            seen = "" if last is None else f"; somebody last did {last:.0f} seconds ago"
+            advice = "start one with the same settings: `matview worker`"
+            return broken(f"nobody asks for the tasks of {', '.join(idle)}{seen}", advice)
+        workers = [poller for pollers in polled.values() for poller in _alive(pollers)]
+        names, last = sorted({poller.identity for poller in workers}), _seconds_since(workers) or 0
+        told = f"{len(names)} ({_some(names)}), last seen {max(last, 0):.0f} seconds ago"
+        if last < -_CLOCK_DOUBTFUL.total_seconds():
+            told = f"{told}; Temporal's clock is {-last:.1f} seconds ahead of this machine's"
+            return doubtful(told, "let NTP or chrony set the clocks of all machines")
+        return well(told)
+
+    async def _reconciler(self) -> Found:
+        schedule = await self._server.upkeep_schedule()
+        if schedule is None:
+            return broken(
+                f"there is no schedule {contract.RECONCILE_ID}: what dies half-way is not mended",
+                "start a worker, which makes it",
+            )
+        if schedule.paused:
+            told = f"its schedule is paused ({schedule.note or 'nobody says why'})"
+            return doubtful(told, f"unpause {contract.RECONCILE_ID} when whatever it was paused for is over")
+        last = schedule.last_run_at
+        return well(f"its schedule last ran at {last:%Y-%m-%d %H:%M:%S} UTC" if last else "its schedule is yet to run")
+
+    async def _agreement(self) -> Found:
+        async with self._database.begin() as tx:
+            wanted = len(await saved_queries.wishes(tx))
+        report = await self._reconciliation.reconcile(ReconcileRequest(dry_run=True))
+        kinds = Counter(finding.kind for finding in report.findings)
+        found = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in sorted(kinds.items())) or "nothing"
+        told = f"schedules wanted: {wanted}; to be mended or named: {found}"
+        if kinds.keys() - _ORDINARY:
+            every = f"{self._settings.reconcile_seconds:g} seconds"
+            return doubtful(
+                told, f"the next look of the reconciler mends it, every {every}; or run `matview reconcile`"
+            )
+        return well(told)
+
+
+def _alive(pollers: Sequence[Poller]) -> list[Poller]:
+    since = now() - _POLLS_WITHIN
+    return [poller for poller in pollers if not poller.stopped and poller.last_access > since]
+
+
+def _seconds_since(pollers: Iterable[Poller]) -> float | None:
+    """How long ago the last of them asked; less than nothing if Temporal's clock is ahead, None if there is none."""
+    last = max((poller.last_access for poller in pollers), default=None)
+    return None if last is None else (now() - last).total_seconds()
+
+
+def _is_whole(visible: Visible, store: SnapshotStore) -> bool:
+    """Whether every file is there and as large as it was written."""
+    for file in visible.files:
+        try:
+            size = Path(store.locate(visible.location, file.name)).stat().st_size
+        except OSError:
+            return False
+        if size != file.bytes:
+            return False
+    return True
+
+
+def _days(span: timedelta) -> str:
+    days = span / timedelta(days=1)
+    return f"{days:g} day{'' if days == 1 else 's'}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED_AT_MOST
+    return ", ".join(names[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,286 @@
+"""`matview doctor`: each thing that can be wrong is named with what to do, and hides nothing else."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from alembic import command
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
+from temporalio.client import Client
+
+from orchestrator.catalog.migrate import alembic_config, migrate
+from orchestrator.devstack.stack import DevStack
+from orchestrator.doctor.examination import examination
+from orchestrator.doctor.report import Check, Found, Line, Report, Verdict, apart, examine, well
+from orchestrator.settings import load_settings
+from orchestrator.temporal import contract
+from tests.cli.conftest import Matview
+from tests.support import a_tenant, dev_stack, until
+
+# These tell of the machine that the tests run on.
+OF_THE_MACHINE = {"memory", "isolation", "space"}
+WHERE = ("database_url", "data_dir", "temporal_address", "temporal_namespace")
+
+
+@pytest.fixture(scope="module")
+async def own(session_folder: Path) -> AsyncIterator[DevStack]:
+    """A stack whose parts may be stopped."""
+    async with dev_stack(session_folder / "doctor") as running:
+        yield running
+
+
+async def look(stack: DevStack, **given: str) -> dict[str, Line]:
+    """What is found there, with other settings where some are given."""
+    where = {name: str(stack.info[name]) for name in WHERE}  # type: ignore[literal-required]
+    report = await examination(load_settings(**{**where, **given}), "a test")
+    return {line.check: line for line in report.lines}
+
+
+def not_well(found: dict[str, Line]) -> set[str]:
+    return {name for name, line in found.items() if line.verdict is not Verdict.OK} - OF_THE_MACHINE
+
+
+def failed(found: dict[str, Line]) -> set[str]:
+    return {name for name, line in found.items() if line.verdict is Verdict.FAIL}
+
+
+def doctor(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-m", "orchestrator", "doctor", *arguments]
+    own = {name: value for name, value in os.environ.items() if not name.startswith("MATVIEW_")}
+    return subprocess.run(
+        command, env=own | variables, cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+async def test_where_all_is_well_it_says_so(own: DevStack) -> None:
+    found = await look(own)
+    assert not_well(found) == set(), found
+    assert "Temporal 1." in found["temporal"].told
+    assert found["workers"].told.startswith("1 (")
+    assert all(line.advice is None for name, line in found.items() if name not in OF_THE_MACHINE)
+
+
+async def test_in_the_folder_of_a_stack_nothing_needs_to_be_set(
+    own: DevStack, session_folder: Path, empty_folder: Path
+) -> None:
+    (empty_folder / ".matview").symlink_to(session_folder / "doctor")
+    told = await asyncio.to_thread(doctor, empty_folder)
+    assert told.returncode == 0, told.stdout + told.stderr
+    lines = told.stdout.splitlines()
+    assert lines[0] == "ok    settings           from .matview/dev.json"
+    assert any(own.info["temporal_address"] in line for line in lines)
+    assert lines[-1].endswith("0 fail")
+
+
+async def test_the_environment_comes_before_the_folder_and_another_folder_before_both(
+    own: DevStack, session_folder: Path, empty_folder: Path
+) -> None:
+    (empty_folder / ".matview").symlink_to(session_folder / "doctor")
+    elsewhere = {
+        "MATVIEW_DATABASE_URL": "postgresql://nobody:hunter2@127.0.0.1:1/none",
+        "MATVIEW_DATA_DIR": own.info["data_dir"],
+        "MATVIEW_TEMPORAL_ADDRESS": own.info["temporal_address"],
+    }
+    told = await asyncio.to_thread(lambda: doctor(empty_folder, "--json", **elsewhere))
+    assert told.returncode == 1
+    lines = {line["check"]: line for line in json.loads(told.stdout)["lines"]}
+    assert lines["settings"]["told"] == "from the environment"
+    assert lines["database"]["verdict"] == "fail"
+    assert lines["temporal"]["verdict"] == "ok"
+    assert "hunter2" not in told.stdout + told.stderr
+    home = str(session_folder / "doctor")
+    told = await asyncio.to_thread(lambda: doctor(empty_folder, "--home", home, **elsewhere))
+    assert told.returncode == 0, told.stdout + told.stderr
+
+
+def test_a_setting_that_is_missing_is_named(matview: Matview, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MATVIEW_DATABASE_URL", raising=False)
+    result = matview("doctor", env={})
+    assert result.exit_code == 1
+    assert "fail  settings  MATVIEW_DATABASE_URL: is missing" in result.stdout
+
+
+def test_a_folder_that_is_none_of_a_stack_is_misuse(matview: Matview, empty_folder: Path) -> None:
+    result = matview("doctor", "--home", str(empty_folder), env={})
+    assert "no dev.json" in str(result.exception)
+
+
+async def test_a_database_that_is_away_hides_nothing_else(own: DevStack) -> None:
+    await own.stop("postgres")
+    try:
+        found = await look(own)
+    finally:
+        await own.start("postgres")
+    assert failed(found) == {"database"}
+    assert found["database"].advice
+    needing = {"migrations", "clock", "results", "agreement"}
+    assert not_well(found) == {"database"} | needing
+    assert all(found[name].told == "not looked at: it needs database" for name in needing)
+
+
+async def test_a_password_that_is_wrong_is_told_as_that_and_not_shown(own: DevStack) -> None:
+    right = own.info["database_url"]
+    password = right.partition("matview:")[2].partition("@")[0]
+    found = await look(own, database_url=right.replace(password, "hunter2"))
+    assert "password authentication failed" in found["database"].told
+    assert not any(secret in line.told for line in found.values() for secret in ("hunter2", password))
+
+
+async def test_a_temporal_server_that_is_away_hides_nothing_else(own: DevStack) -> None:
+    await own.stop("temporal")
+    try:
+        found = await look(own)
+    finally:
+        await own.start("temporal")
+    assert failed(found) == {"temporal"}
+    assert own.info["temporal_address"] in str(found["temporal"].advice)
+    assert {found[name].verdict for name in ("database", "migrations", "store", "results")} == {Verdict.OK}
+
+
+async def test_a_namespace_that_is_missing_comes_with_the_command_that_makes_it(own: DevStack) -> None:
+    found = await look(own, temporal_namespace="nowhere")
+    assert failed(found) == {"namespace"}
+    assert "temporal operator namespace create -n nowhere --retention" in str(found["namespace"].advice)
+
+
+async def test_a_namespace_that_forgets_soon_and_has_no_worker_is_told(own: DevStack) -> None:
+    temporal = await Client.connect(own.info["temporal_address"])
+    kept = Duration()
+    kept.FromTimedelta(timedelta(days=3))
+    request = RegisterNamespaceRequest(namespace="short", workflow_execution_retention_period=kept)
+    await temporal.workflow_service.register_namespace(request)
+
+    async def known() -> dict[str, Line] | None:
+        found = await look(own, temporal_namespace="short")
+        return found if found["namespace"].verdict is not Verdict.FAIL else None
+
+    found = await until(known, "the namespace to be known")
+    assert found["namespace"].verdict is Verdict.WARN
+    assert "3 days" in found["namespace"].told
+    assert "MatviewView" in found["search attributes"].told
+    assert failed(found) == {"workers", "reconciler"}
+
+
+async def test_migrations_that_are_behind_are_told(own: DevStack) -> None:
+    url = own.info["database_url"]
+    name = f"test_{uuid4().hex}"
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        await connection.execute(f"CREATE DATABASE {name}")
+    other = url.replace("@/matview?", f"@/{name}?")
+    found = await look(own, database_url=other)
+    assert "the schema is at none" in found["migrations"].told
+    await asyncio.to_thread(migrate, other)
+    await asyncio.to_thread(command.downgrade, alembic_config(other), "-1")
+    found = await look(own, database_url=other)
+    assert failed(found) == {"migrations"}
+    assert found["migrations"].advice == "run `matview migrate`"
+
+
+async def test_a_store_that_cannot_be_written_to_is_told(own: DevStack, tmp_path: Path) -> None:
+    occupied = tmp_path / "a file"
+    occupied.write_text("")
+    found = await look(own, data_dir=str(occupied))
+    assert failed(found) == {"store", "temporary files"}
+    assert found["database"].verdict is Verdict.OK
+
+
+async def test_a_store_that_is_not_there_is_told_and_not_made(own: DevStack, tmp_path: Path) -> None:
+    found = await look(own, data_dir=str(tmp_path / "not mounted"))
+    assert found["store"].verdict is Verdict.WARN
+    assert not (tmp_path / "not mounted").exists()
+
+
+async def test_a_look_at_the_store_leaves_no_file_in_it(own: DevStack) -> None:
+    data = Path(own.info["data_dir"])
+    before = {path for path in data.rglob("*") if path.is_file()}
+    await look(own)
+    assert {path for path in data.rglob("*") if path.is_file()} == before
+
+
+async def test_without_a_worker_it_says_that_nobody_asks_for_tasks(own: DevStack) -> None:
+    await own.stop("worker")
+    try:
+        found = await look(own)
+    finally:
+        await own.start("worker")
+    assert failed(found) == {"workers"}
+    assert "matview worker" in str(found["workers"].advice)
+
+
+async def test_a_schedule_that_is_missing_is_counted_and_left_to_the_reconciler(own: DevStack) -> None:
+    temporal = await Client.connect(own.info["temporal_address"])
+    async with a_tenant(own) as tenant:
+        view = await tenant.materialized("v", "SELECT 1 AS n")
+        await temporal.get_schedule_handle(contract.schedule_id(UUID(view["id"]))).delete()
+        found = await look(own)
+        assert not_well(found) == {"agreement"}
+        assert "1 schedule missing" in found["agreement"].told
+        await tenant.act(view["id"], "revert_materialization")
+
+
+async def test_a_result_whose_file_is_missing_or_cut_is_named(own: DevStack) -> None:
+    async with a_tenant(own) as tenant:
+        view = await tenant.materialized("sales", "SELECT 1 AS n")
+        (file,) = tenant.files(view)
+        content = file.read_bytes()
+        file.write_bytes(content[:-1])
+        assert "sales" in (await look(own))["results"].told
+        file.unlink()
+        found = await look(own)
+        assert failed(found) == {"results"}
+        assert "1 lack files: sales" in found["results"].told
+        file.write_bytes(content)
+
+
+async def test_a_reconciler_that_is_paused_or_gone_is_told(own: DevStack) -> None:
+    handle = (await Client.connect(own.info["temporal_address"])).get_schedule_handle(contract.RECONCILE_ID)
+    await handle.pause(note="a backup is being made")
+    found = await look(own)
+    assert found["reconciler"].verdict is Verdict.WARN
+    assert "a backup is being made" in found["reconciler"].told
+    await handle.delete()
+    assert failed(await look(own)) == {"reconciler"}
+    await own.restart("worker")
+    assert failed(await look(own)) == set()
+
+
+async def test_a_check_that_hangs_or_raises_fails_alone() -> None:
+    stuck = threading.Event()
+
+    async def good() -> Found:
+        return well("fine")
+
+    async def bad() -> Found:
+        raise ZeroDivisionError("a mistake")
+
+    async def dead_disk() -> Found:
+        return well(str(await apart(stuck.wait)))
+
+    checks = [
+        Check("dead disk", dead_disk, "mount it"),
+        Check("mistake", bad, "report it"),
+        Check("other", good, ""),
+        Check("minor", bad, "", at_worst=Verdict.WARN),
+        Check("later", good, "", needs=("dead disk", "other")),
+    ]
+    report: Report = await examine(checks, seconds=0.2)
+    stuck.set()
+    told = [(line.verdict.value, line.told, line.advice) for line in report.lines]
+    assert told == [
+        ("fail", "no answer within 0.2 seconds", "mount it"),
+        ("fail", "a mistake", "report it"),
+        ("ok", "fine", None),
+        ("warn", "a mistake", ""),
+        ("warn", "not looked at: it needs dead disk", None),
+    ]
+    assert not report.healthy
