@@ -10,7 +10,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## Show what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
 # An environment without pip was left half made, by a Python without ensurepip for example, and is made again.
 # The stamp is as new as the last change of what is installed, so nothing is done when nothing changed.
@@ -52,14 +52,26 @@ format: setup ## Format the code and mend what can be mended
 	$(BIN)/ruff format .
 
 .PHONY: bench
-bench: setup ## Measure (ARGS=overhead, cancel or rollback; -h says more)
+bench: setup ## Measure (ARGS=overhead, cancel, rollback, workers or restore; -h says more)
 	$(BIN)/python -m benchmarks $(or $(ARGS),overhead)
 
 .PHONY: chaos
 chaos: setup ## Break everything at random while readers read (ARGS="--minutes 20 --seed 1"; -h says more)
 	$(BIN)/python -m chaos $(ARGS)
 
+.PHONY: docs
+docs: setup ## Write the page of settings anew from the code
+	$(BIN)/python -m docs.settings
+
+.PHONY: screenshots
+screenshots: setup ## Take the pictures of the Temporal UI anew (needs Chromium)
+	$(BIN)/python -m docs.screenshots
+
 .PHONY: lock
 lock: setup ## Choose the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group dev \
 		--generate-hashes --no-header --upgrade --quiet --output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra traces --constraint requirements.lock --universal --python-version 3.11 \
+		--generate-hashes --no-header --quiet --output-file deploy/requirements-server.lock
+	echo hatchling | $(BIN)/uv pip compile - --constraint requirements.lock --universal --python-version 3.11 \
+		--generate-hashes --no-header --quiet --output-file deploy/requirements-build.lock

@@ -1,9 +1,10 @@
 """How a run stands among the other runs of its view: what the failure policy decides on. Nothing of it is stored."""
 
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, func, literal, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, Select, bindparam, func, literal, select, update
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 
 from orchestrator.catalog import tables as t
@@ -40,7 +41,7 @@ async def standing(tx: Transaction, run_id: UUID) -> Standing:
     It depends only on what was there when the run ended and on what a person did since, so asking again after a lost
     answer gives the same.
     """
-    row = (await tx.execute(_select(run_id))).one()
+    row = (await tx.execute(_select(), {"run": run_id})).one()
     return Standing(run=Run.model_validate(row._mapping), **{name: row._mapping[name] for name in _BESIDE})
 
 
@@ -53,7 +54,9 @@ async def forgive(tx: Transaction, saved_query_id: UUID) -> None:
 _BESIDE = [name for name in Standing.model_fields if name != "run"]
 
 
-def _select(run_id: UUID) -> Select[Any]:
+@cache
+def _select() -> Select[Any]:
+    # Made once: putting it together takes longer than running it.
     completed = _last_completed()
     forgiven = func.greatest(  # nulls are passed over
         completed, t.revisions.c.created_at, t.saved_queries.c.reverted_at, t.saved_queries.c.resumed_at
@@ -73,7 +76,7 @@ def _select(run_id: UUID) -> Select[Any]:
         .select_from(t.runs)
         .join(t.saved_queries, t.saved_queries.c.id == t.runs.c.saved_query_id)
         .join(t.revisions, t.revisions.c.id == t.saved_queries.c.revision_id)
-        .where(t.runs.c.id == run_id)
+        .where(t.runs.c.id == bindparam("run"))
     )
 
 

@@ -1,9 +1,10 @@
 """What a run is to read, gathered in one statement so that all of it is of one moment."""
 
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, bindparam, select
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
@@ -20,7 +21,7 @@ async def relations(tx: Transaction, saved_query_id: UUID) -> tuple[Relation, ..
     Raises InputMissing, naming it, if something that is read was deleted.
     """
     by_reader: dict[UUID, list[Row[Any]]] = {}
-    for row in await tx.execute(_reachable(saved_query_id)):
+    for row in await tx.execute(_reachable(), {"view": saved_query_id}):
         by_reader.setdefault(row.reader_id, []).append(row)
     ordered: dict[UUID, Relation] = {}
 
@@ -36,10 +37,15 @@ async def relations(tx: Transaction, saved_query_id: UUID) -> tuple[Relation, ..
     return tuple(ordered.values())
 
 
-def _reachable(saved_query_id: UUID) -> Any:  # noqa: ANN401 - the statement's type is as long as the statement
-    """Every input of the view and of the views without a snapshot below it: one row for each reader and input."""
+@cache
+def _reachable() -> Any:  # noqa: ANN401 - the statement's type is as long as the statement
+    """Every input of the view and of the views without a snapshot below it: one row for each reader and input.
+
+    Made once: putting it together takes longer than running it.
+    """
     views = t.saved_queries.alias("views")
-    readers = select(t.saved_queries.c.id).where(t.saved_queries.c.id == saved_query_id).cte("readers", recursive=True)
+    itself = select(t.saved_queries.c.id).where(t.saved_queries.c.id == bindparam("view"))
+    readers = itself.cte("readers", recursive=True)
     further = (
         select(t.inputs.c.input_view_id)
         .join(readers, t.inputs.c.saved_query_id == readers.c.id)

@@ -1,0 +1,66 @@
+"""The commands of the guide for users, typed as they stand there."""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from orchestrator.devstack.stack import DevStack
+from tests.docs.pages import ROOT
+from tests.support import Tenant
+
+GUIDE = (ROOT / "docs" / "using.md").read_text()
+
+
+def blocks(title: str) -> str:
+    """The commands of a section, in their order."""
+    section = GUIDE.partition(f"## {title}\n")[2].partition("\n## ")[0]
+    found = re.findall(r"```sh\n(.*?)```", section, flags=re.DOTALL)
+    assert found
+    return "\n".join(found)
+
+
+async def typed(commands: str, folder: Path, environment: dict[str, str]) -> str:
+    """What they print; none of them fails."""
+    ended = await asyncio.to_thread(
+        subprocess.run,
+        ["bash", "-euo", "pipefail", "-c", commands],
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+async def test_the_commands_of_the_guide_do_what_it_says(stack: DevStack, tenant: Tenant, sources: Path) -> None:
+    folder = sources / "using"
+    folder.mkdir()
+    environment = {
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])),
+        "MATVIEW_API_URL": stack.info["api_url"],
+        "MATVIEW_API_KEY": tenant.token,
+        "MATVIEW_PROJECT_ID": str(tenant.project_id),
+    }
+
+    told = await typed(blocks("A first round"), folder, environment)
+    assert "orders_by_day: 2 rows" in told
+    assert "best_day: 1 rows" in told
+
+    (revision,) = re.findall(r"^revision +(\S+)$", told, flags=re.MULTILINE)
+    told = await typed(blocks("Writing a view").replace("<id>", revision), folder, environment)
+    assert "saved orders_by_day" in told
+
+    told = await typed(blocks("Runs"), folder, environment)
+    assert re.findall(r" (Completed) +(\w+) ", told) == [("Completed", "api"), ("Completed", "first")]
+
+    listed = await typed("matview view versions orders_by_day", folder, environment)
+    earlier = listed.splitlines()[2].split()[5]
+    told = await typed(blocks("Versions and rollback").replace("<id>", earlier), folder, environment)
+    assert "and the schedule is paused" in told
+    assert "is kept whatever its age" in told
