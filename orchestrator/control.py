@@ -84,6 +84,12 @@ class Control:
         try:
             if view.newest_run is not None and await self._alignment.settle(view.newest_run) != view.newest_run:
                 view = await self._library.get(project_id, saved_query_id)
+        except TemporalUnavailable:
+            return ViewState(view=view)
+        return await self._state_of(view)
+
+    async def _state_of(self, view: SavedQuery) -> ViewState:
+        try:
             schedule = await self._schedules.find(view.id) if view.is_materialized else None
         except TemporalUnavailable:
             schedule = None
@@ -156,9 +162,8 @@ class Control:
         view = await self._library.get(project_id, saved_query_id)
         if not view.is_materialized:
             raise NotMaterialized
-        if await self._execution.start(view, Trigger.API, user, full_refresh=full_refresh):
-            await self._note(view, Verb.SYNC_TRIGGERED, user)
-        return await self.show(project_id, saved_query_id)
+        await self._execution.start(view, Trigger.API, user, full_refresh=full_refresh)
+        return await self._state_of(await self._library.get(project_id, saved_query_id))
 
     async def cancel(self, project_id: int, saved_query_id: UUID, user: User) -> ViewState:
         """Stop the run in progress; returns when its query has in truth stopped and nothing of it will be published.

@@ -5,10 +5,11 @@ from collections.abc import Collection
 from datetime import timedelta
 from uuid import UUID
 
-from orchestrator.catalog import runs
+from orchestrator.catalog import journal, runs
 from orchestrator.catalog.database import Database
 from orchestrator.links import Links
 from orchestrator.model.errors import StillEnding, StillStopping
+from orchestrator.model.journal import Verb
 from orchestrator.model.principal import User
 from orchestrator.model.run import RunRequest, RunStatus, Trigger, run_id_of
 from orchestrator.model.saved_query import SavedQuery
@@ -31,6 +32,8 @@ class Execution:
     async def start(self, view: SavedQuery, trigger: Trigger, user: User, *, full_refresh: bool = False) -> bool:
         """Start a run and record it, so that whoever asks next sees it. False if one was in progress already.
 
+        The journal tells of it, unless materializing the view, of which it tells anyway, made it start.
+
         One that has published or failed, and whose workflow is only about to end, is not in progress: whoever saw it
         end and asks for another means another. Raises StillEnding if it does not end.
         """
@@ -43,6 +46,8 @@ class Execution:
             async with self._database.begin() as tx:
                 if not started.joined:
                     await runs.open_run(tx, request, started.workflow_id, started.workflow_run_id)
+                    if trigger is not Trigger.FIRST:
+                        await journal.note(tx, view, Verb.SYNC_TRIGGERED, user)
                     return True
                 status = await runs.status_of(tx, run_id_of(started.workflow_run_id, view.id))
             if status in {None, RunStatus.RUNNING}:

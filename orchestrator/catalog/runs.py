@@ -35,8 +35,9 @@ async def open_run(tx: Transaction, request: RunRequest, workflow_id: str, workf
         scheduled_for=request.scheduled_for,
         started_at=func.clock_timestamp(),
     )
-    await tx.execute(new.on_conflict_do_nothing(index_elements=["id"]))
-    row = (await tx.execute(select(*RUN).where(t.runs.c.id == run_id).with_for_update(key_share=True))).one()
+    # Changes nothing of a row that is there, but locks it and gives it back.
+    known = new.on_conflict_do_update(index_elements=["id"], set_={"workflow_id": t.runs.c.workflow_id})
+    row = (await tx.execute(known.returning(*RUN))).one()
     return Run.model_validate(row._mapping)
 
 
