@@ -7,7 +7,7 @@ import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -19,6 +19,11 @@ PREFIX = "MATVIEW_"
 _KEY_BYTES = 32
 # What the Standard Webhooks specification allows.
 _WEBHOOK_KEY_BYTES = range(24, 65)
+# Where a libpq URL may have a password: before its host, or among its parameters. By hand, since urllib refuses some
+# that PostgreSQL takes, such as one with a bracket.
+_PASSWORDS = re.compile(r"://[^:/@]*:([^@]*)@|[?&](?:ssl)?password=([^&]*)")
+# Variables that others read, with what they would tell in a log.
+_FOREIGN_SECRETS = ("PGPASSWORD", "TEMPORAL_API_KEY")
 
 
 class SettingsError(Exception):
@@ -117,8 +122,11 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> tuple[str, ...]:
         """Whatever of all this nobody may read in a log. A webhook's URL may hold a token."""
-        password = urlsplit(self.database_url).password or ""
-        found = (password, unquote(password), self.secret_key, self.webhook_secret, self.webhook_url)
+        found = [self.secret_key, self.webhook_secret, self.webhook_url]
+        found += [os.environ.get(name) for name in _FOREIGN_SECRETS]
+        for match in _PASSWORDS.finditer(self.database_url):
+            password = match[1] or match[2] or ""
+            found += {password, unquote(password), unquote_plus(password)}
         return tuple(secret for secret in found if secret)
 
     @property

@@ -110,6 +110,14 @@ async def delivering(client: Client, url: str | None, secret: str | None, watche
             yield
 
 
+async def _register(client: Client) -> None:
+    """Register the search attributes, where that is allowed; nothing depends on them."""
+    try:
+        await register_attributes(client)
+    except TemporalUnavailable as error:
+        logger.warning("search attributes cannot be registered: %s", error.message)
+
+
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     """Work until `stop` is set. Waits for a Temporal server that is not there yet.
 
@@ -145,7 +153,7 @@ async def _work(settings: Settings, watcher: Watcher, stop: asyncio.Event) -> No
         )
         upkeep = build_upkeep_worker(parts.temporal, parts.reconciliation, watching)
         async with delivering(parts.temporal, settings.webhook_url, settings.webhook_secret, watching), worker, upkeep:
-            await register_attributes(parts.temporal)
+            await _register(parts.temporal)
             await reconcile_regularly(parts.temporal, timedelta(seconds=settings.reconcile_seconds))
             await reconcile_now(parts.temporal)
             logger.info("polling the task queue %s of namespace %s", contract.TASK_QUEUE, parts.temporal.namespace)

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 
 from temporalio import activity
 from temporalio.client import WorkflowHandle
-from temporalio.service import RPCError
 
 from orchestrator.model.run import Progress
 from orchestrator.temporal import contract
@@ -62,9 +61,9 @@ async def _signal(latest: Latest) -> None:
         pause *= _SIGNAL_GROWTH
         try:
             await _workflow().signal(contract.PROGRESS, latest.progress)
-        except RPCError as error:
+        except Exception as error:
             # The run is over, or the server away: either is for others to notice.
-            logger.debug("progress could not be told: %s", error.message)
+            logger.debug("progress could not be told: %s", error)
 
 
 def _workflow() -> "WorkflowHandle[object, object]":

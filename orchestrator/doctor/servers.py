@@ -152,11 +152,12 @@ class Orchestration:
         missing = await self._server.missing_attributes()
         if not missing:
             return well(f"the Temporal UI can be filtered by {', '.join(contract.SEARCH_ATTRIBUTES)}")
-        names = " ".join(f"--name {name}" for name in missing)
+        names = " ".join(f"--name {name} --type Keyword" for name in missing)  # a type for each, or it takes one only
         return doubtful(
-            f"{', '.join(missing)} cannot be filtered by in the Temporal UI; nothing else needs them",
+            f"{', '.join(missing)} cannot be filtered by in the Temporal UI; if they were there once and were removed, "
+            "schedules made meanwhile start nothing",
             "start a worker, which registers them, or do it by hand: `temporal operator search-attribute create "
-            f"-n {self._server.namespace_name} {names} --type Keyword`",
+            f"-n {self._server.namespace_name} {names}`",
         )
 
     async def _workers(self) -> Found:

@@ -5,6 +5,7 @@ Served by the API alone: every worker would tell the same.
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import TimeoutError as ResultTimeoutError
@@ -13,6 +14,7 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 from orchestrator.catalog import figures
 from orchestrator.catalog.database import Database
@@ -27,6 +29,8 @@ logger = logging.getLogger(__name__)
 CACHE_SECONDS = 15.0
 # What Prometheus waits for is ten seconds unless it is told otherwise.
 _LONGEST_SECONDS = 5.0
+# Shorter: a Temporal that is silent must not look like a catalog that is down.
+_TEMPORAL_SECONDS = 2.0
 
 
 class Installation(Value):
@@ -49,10 +53,14 @@ def asker(database: Database, client: Client, limit: int) -> Callable[[], Awaita
 
     async def ask_temporal() -> ScheduleCounts | None:
         try:
-            return await count_schedules(client)
-        except OrchestratorError as error:
-            logger.warning("Temporal does not tell how many schedules there are: %s", error.message)
-            return None
+            async with asyncio.timeout(_TEMPORAL_SECONDS):
+                return await count_schedules(client)
+        except TimeoutError:
+            reason = f"it took longer than {_TEMPORAL_SECONDS:g} s"
+        except (OrchestratorError, RPCError) as error:
+            reason = error.message
+        logger.warning("Temporal does not tell how many schedules there are: %s", reason)
+        return None
 
     async def ask() -> Installation:
         told, counted = await asyncio.gather(ask_catalog(), ask_temporal())
@@ -68,6 +76,7 @@ class InstallationMetrics(Collector):
         self._ask = ask
         self._cache_seconds = cache_seconds
         self._loop = asyncio.get_running_loop()
+        self._asking = threading.Lock()
         self._asked_at: float | None = None
         self._known = Installation(figures=None, schedules=None)
 
@@ -85,10 +94,12 @@ class InstallationMetrics(Collector):
             yield GaugeMetricFamily("matview_schedules_paused", paused, value=known.schedules.paused)
 
     def _current(self) -> Installation:
-        if self._asked_at is None or time.monotonic() - self._asked_at >= self._cache_seconds:
-            self._asked_at = time.monotonic()
-            self._known = self._asked()
-        return self._known
+        # Whoever comes while it is being asked waits for that answer: until the first, nothing is known at all.
+        with self._asking:
+            if self._asked_at is None or time.monotonic() - self._asked_at >= self._cache_seconds:
+                self._asked_at = time.monotonic()
+                self._known = self._asked()
+            return self._known
 
     def _asked(self) -> Installation:
         asking = asyncio.run_coroutine_threadsafe(_awaited(self._ask), self._loop)

@@ -23,6 +23,11 @@ class WorkerMetrics:
             ["status", "trigger", "error_code"],
             registry=registry,
         )
+        self.failed = Counter(
+            "matview_runs_failed_total",
+            "Runs that failed; unlike those by the code of their error, it begins at 0",
+            registry=registry,
+        )
         self.run_seconds = Histogram(
             "matview_run_duration_seconds",
             "From the start of a run to its end",
@@ -32,7 +37,7 @@ class WorkerMetrics:
         )
         self.queue_seconds = Histogram(
             "matview_run_queue_seconds",
-            "From when a run was due, or was asked for, until its query was let in",
+            "From the start of a run until its query was let in",
             ["trigger"],
             buckets=SECONDS,
             registry=registry,

@@ -21,7 +21,11 @@ _SHORTEST_SECRET = 6
 # Secrets whose values need not be known: the password of a URL, and what our own keys and secrets look like.
 _SHAPES = [
     (re.compile(r"(://[^/\s:@]*:)[^\s@/]+@"), rf"\1{_HIDDEN}@"),
-    (re.compile(r"(?i)\b(password|passwd|sslpassword)=[^\s&'\"]+"), rf"\1={_HIDDEN}"),
+    (re.compile(r"(?i)(password|passwd|api_key)=('(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[^\s&'\"]+)"), rf"\1={_HIDDEN}"),
+    (
+        re.compile(r"(?i)((?:password|passwd|api_key)(['\"])\s*:\s*)(?:'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\")"),
+        rf"\1\2{_HIDDEN}\2",
+    ),
     (re.compile(r"(?i)\b(bearer )\S+"), rf"\1{_HIDDEN}"),
     (re.compile(r"\bmv_[\w-]{43}(?![\w-])"), _HIDDEN),
     (re.compile(r"\bwhsec_[A-Za-z0-9+/=]+"), _HIDDEN),

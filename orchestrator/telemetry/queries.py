@@ -59,7 +59,8 @@ class QueryMeter:
             logger.debug("how long a run was queued is not known: %s: %r", run_id, error)
             return
         if run.attempt == 1:  # a later one did not wait, but was tried again
-            waited = (admitted_at - (run.scheduled_for or run.started_at)).total_seconds()
+            # Not from `scheduled_for`: that is before the jitter, by which schedules are spread on purpose.
+            waited = (admitted_at - run.started_at).total_seconds()
             self._metrics.queue_seconds.labels(run.trigger.value).observe(max(0.0, waited))
 
 

@@ -64,6 +64,8 @@ class RunCounter:
 
     def _count(self, run: Run) -> None:
         self._metrics.runs.labels(run.status.value, run.trigger.value, run.error_code or "").inc()
+        if run.status is RunStatus.FAILED:
+            self._metrics.failed.inc()
         if run.finished_at is not None:
             seconds = (run.finished_at - run.started_at).total_seconds()
             self._metrics.run_seconds.labels(run.status.value).observe(seconds)

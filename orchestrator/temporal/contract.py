@@ -23,6 +23,9 @@ PUBLISH = "publish"
 CLOSE_RUN = "close_run"
 RECONCILE_ALL = "reconcile"
 
+# The type of a run's failure that nobody foresaw; every other type is given to an error that says what is wrong.
+LOST = "lost"
+
 # The signal by which a running query tells its workflow how far it is.
 PROGRESS = "progress"
 

@@ -5,7 +5,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DefaultFailureConverter, PayloadConverter
 from temporalio.exceptions import ApplicationError
 
-# A type is only ever given to an error that was foreseen.
+from orchestrator.temporal import contract
 
 
 class PlainFailureConverter(DefaultFailureConverter):
@@ -18,7 +18,9 @@ class PlainFailureConverter(DefaultFailureConverter):
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
         """See FailureConverter."""
         super().to_failure(exception, payload_converter, failure)
-        if isinstance(exception, ApplicationError) and exception.type and exception.failure is None:
+        if not isinstance(exception, ApplicationError) or exception.failure is not None:
+            return
+        if exception.type and exception.type != contract.LOST:
             failure.stack_trace = ""
             if exception.non_retryable:
                 failure.ClearField("cause")

@@ -9,6 +9,9 @@ from orchestrator.temporal import contract
 
 _PROJECT, _VIEW, _STATUS, _TRIGGER = map(SearchAttributeKey.for_keyword, contract.SEARCH_ATTRIBUTES)
 
+# What ticks have in the place of a status, which is that of their run.
+TICK = "Tick"
+
 
 class ViewLabel(Value):
     """A view in words."""
@@ -26,8 +29,17 @@ def run_attributes(view: ViewLabel, trigger: Trigger) -> TypedSearchAttributes:
     return TypedSearchAttributes([*view_attributes(view), *pairs])
 
 
+def tick_attributes(view: ViewLabel) -> TypedSearchAttributes:
+    """The attributes of a tick: all that its run will have, so that a namespace which lacks one refuses the schedule.
+
+    A tick could not go on, and would not end, if it were only its run that was refused.
+    """
+    pairs = [SearchAttributePair(_TRIGGER, Trigger.SCHEDULE), SearchAttributePair(_STATUS, TICK)]
+    return TypedSearchAttributes([*view_attributes(view), *pairs])
+
+
 def view_attributes(view: ViewLabel) -> TypedSearchAttributes:
-    """The attributes of whatever is about a view: its schedule, and the ticks of that."""
+    """The attributes of a view's schedule."""
     project, name = str(view.project_id), view.name
     return TypedSearchAttributes([SearchAttributePair(_PROJECT, project), SearchAttributePair(_VIEW, name)])
 

@@ -24,11 +24,12 @@ from orchestrator.model.base import Value
 from orchestrator.model.errors import TemporalUnavailable
 from orchestrator.temporal import contract
 from orchestrator.temporal.client import RPC_TIMEOUT, is_not_found, reaching_temporal
-from orchestrator.temporal.labels import is_unknown_attribute, view_attributes
+from orchestrator.temporal.labels import is_unknown_attribute, tick_attributes, view_attributes
 from orchestrator.temporal.wanted import (
     NEVER_NOTE,
     WantedSchedule,
     catchup_window,
+    is_label,
     label,
     new_schedule,
     tick_id,
@@ -99,7 +100,7 @@ class Schedules:
         if not _starts_ticks(description):
             return "it starts something else; it is made anew"
         if _fits(wanted, interval, state.note, paused=state.paused):
-            return None
+            return None if _is_aligned(description, wanted) else "it says another name; it is corrected"
         if interval != wanted.interval:
             return f"it is every {interval} and should be every {wanted.interval}; it is corrected"
         return "its pause is not what the view says; it is corrected"
@@ -274,8 +275,10 @@ class Schedules:
         tick.input.CopyFrom(Payloads(payloads=await self._client.data_converter.encode([tick_request(wanted)])))
         if contract.VIEW_ATTRIBUTE not in tick.search_attributes.indexed_fields:
             return None
-        encode_search_attributes(view_attributes(wanted.label), tick.search_attributes)
-        return tick.search_attributes
+        encode_search_attributes(tick_attributes(wanted.label), tick.search_attributes)
+        own = SearchAttributes()
+        encode_search_attributes(view_attributes(wanted.label), own)
+        return own
 
     async def _replace(
         self,
@@ -346,7 +349,9 @@ def _starts_ticks(description: ScheduleDescription) -> bool:
 
 def _is_listed_right(listed: ListedSchedule, wanted: WantedSchedule) -> bool:
     starts_ticks = listed.starts == contract.SCHEDULED_TICK
-    return starts_ticks and _fits(wanted, listed.interval, listed.note, paused=listed.paused)
+    # A note that is not ours is somebody's; whether the name is right is then seen at the next look at the schedule.
+    renamed = is_label(listed.note) and listed.note != label(wanted)
+    return starts_ticks and not renamed and _fits(wanted, listed.interval, listed.note, paused=listed.paused)
 
 
 def _is_aligned(description: ScheduleDescription, wanted: WantedSchedule) -> bool:

@@ -22,6 +22,7 @@ from orchestrator.temporal.visibility import missing_attributes
 _TYPES = {"workflow": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, "activity": TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY}
 _GONE = (WorkerStatus.WORKER_STATUS_SHUTTING_DOWN, WorkerStatus.WORKER_STATUS_SHUTDOWN)
 # What a server answers that is older than the question, or that was told not to answer it.
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _NOT_OFFERED = (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED)
 
 
@@ -98,8 +99,8 @@ class Server:
             told = await self._client.workflow_service.describe_task_queue(request, timeout=RPC_TIMEOUT)
         stopped = await self._stopped()
         found = [
-            Poller(identity=p.identity, last_access=_moment(p.last_access_time), stopped=p.identity in stopped)
-            for p in told.pollers
+            Poller(identity=p.identity, last_access=seen, stopped=seen <= stopped.get(p.identity, _NEVER))
+            for p, seen in ((p, _moment(p.last_access_time)) for p in told.pollers)
         ]
         return sorted(found, key=lambda poller: poller.last_access, reverse=True)
 
@@ -120,18 +121,22 @@ class Server:
             last_run_at=recent[-1].started_at if recent else None,
         )
 
-    async def _stopped(self) -> set[str]:
-        """The workers that said goodbye; none on a server that does not keep a list."""
+    async def _stopped(self) -> dict[str, datetime]:
+        """When workers said goodbye, by identity, which one that starts in the same container has again.
+
+        None on a server that does not keep a list.
+        """
         request = ListWorkersRequest(namespace=self._client.namespace)
         try:
             told = await self._client.workflow_service.list_workers(request, timeout=RPC_TIMEOUT)
         except RPCError as error:
             if error.status in _NOT_OFFERED:
-                return set()
+                return {}
             with reaching_temporal():
                 raise
         beats = [info.worker_heartbeat for info in told.workers_info]
-        return {beat.worker_identity for beat in beats if beat.status in _GONE}
+        gone = sorted((_moment(b.heartbeat_time), b.worker_identity) for b in beats if b.status in _GONE)
+        return {identity: moment for moment, identity in gone}
 
 
 def _moment(stamp: Timestamp) -> datetime:

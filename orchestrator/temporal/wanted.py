@@ -19,10 +19,11 @@ from temporalio.common import TypedSearchAttributes
 from orchestrator.model.base import Value
 from orchestrator.model.run import RunRequest, Trigger
 from orchestrator.temporal import contract
-from orchestrator.temporal.labels import ViewLabel, priority, view_attributes
+from orchestrator.temporal.labels import ViewLabel, priority, tick_attributes
 
 NEVER_NOTE = "Paused, because the view's sync_frequency is set to never."
 
+_LABEL = "Refreshes the materialized view"
 _LONGEST_JITTER = timedelta(minutes=15)
 
 
@@ -53,7 +54,7 @@ def new_schedule(wanted: WantedSchedule, *, labelled: bool) -> Schedule:
             id=tick_id(wanted),
             task_queue=contract.TASK_QUEUE,
             static_summary=tick_summary(wanted),
-            typed_search_attributes=view_attributes(wanted.label) if labelled else TypedSearchAttributes.empty,
+            typed_search_attributes=tick_attributes(wanted.label) if labelled else TypedSearchAttributes.empty,
             priority=priority(wanted.label),
         ),
         spec=ScheduleSpec(
@@ -119,4 +120,9 @@ def catchup_window(interval: timedelta) -> timedelta:
 
 def label(wanted: WantedSchedule) -> str:
     """The note of a schedule that is not paused: whose it is, for people."""
-    return f'Refreshes the materialized view "{wanted.name}" of project {wanted.project_id} every {wanted.interval}.'
+    return f'{_LABEL} "{wanted.name}" of project {wanted.project_id} every {wanted.interval}.'
+
+
+def is_label(note: str | None) -> bool:
+    """Whether a note is such a label, of whatever view."""
+    return note is not None and note.startswith(_LABEL)

@@ -5,7 +5,7 @@ from urllib.parse import quote
 from orchestrator.model.run import Progress, Relation, RunPlan, RunRequest, Trigger
 from orchestrator.temporal import contract
 
-_LONGEST_SQL = 4000
+_LONGEST_TEXT = 4000
 _MIB = 1 << 20
 _STARTED_BY = {
     Trigger.SCHEDULE: "its schedule",
@@ -15,10 +15,13 @@ _STARTED_BY = {
 }
 
 
-def details(request: RunRequest, plan: RunPlan | None, standing: str, namespace: str) -> str:
-    """How a run stands, what it reads and who started it. `plan` is None until its inputs are pinned."""
+def details(request: RunRequest, plan: RunPlan | None, standing: str, *, told: str | None, namespace: str) -> str:
+    """How a run stands, what it reads and who started it. `plan` is None until its inputs are pinned.
+
+    `told` is what went wrong, or what came of it.
+    """
     due = f", due {request.scheduled_for:%Y-%m-%d %H:%M:%S} UTC" if request.scheduled_for else ""
-    lines = [f"**{standing}**", "", f"Started by {_STARTED_BY[request.trigger]}{due}."]
+    lines = [f"**{standing}**", "", *_as_it_is(told or ""), "", f"Started by {_STARTED_BY[request.trigger]}{due}."]
     if plan is None:
         return "\n".join(lines)
     view = f"`{plan.name}` of project {plan.project_id}"
@@ -26,9 +29,13 @@ def details(request: RunRequest, plan: RunPlan | None, standing: str, namespace:
     lines += ["", f"View: {f'[{view}]({plan.api_url})' if plan.api_url else view}"]
     lines += ["", f"Next runs: [its schedule]({schedule})", "", "Reads:", ""]
     lines += [f"- {_told(relation)}" for relation in plan.relations] or ["- nothing but its own text"]
-    text = plan.sql if len(plan.sql) <= _LONGEST_SQL else f"{plan.sql[:_LONGEST_SQL]}\n..."
-    # Indented, not fenced: a text can end a fence.
-    return "\n".join([*lines, "", "Query:", "", *(f"    {line}" for line in text.splitlines())])
+    return "\n".join([*lines, "", "Query:", "", *_as_it_is(plan.sql)])
+
+
+def _as_it_is(text: str) -> list[str]:
+    """A text of an author's, as a block that nothing in it can end or be read as Markdown: indented, not fenced."""
+    shown = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}\n..."
+    return [f"    {line}" for line in shown.splitlines()]
 
 
 def running(progress: Progress | None) -> str:

@@ -110,13 +110,14 @@ class MaterializeSavedQuery:
         raise failure from error
 
     def _show_end(self, status: RunStatus, told: str | None) -> None:
-        self._show(f"{status}: {told}" if told else status)
+        self._show(status, told)
         # Only where the run was started with them: in a namespace that does not know them, nothing would go on.
         if workflow.info().typed_search_attributes.get(_STATUS) is not None:
             workflow.upsert_search_attributes([_STATUS.value_set(status)])
 
-    def _show(self, standing: str) -> None:
-        workflow.set_current_details(details(self._request, self._plan, standing, workflow.info().namespace))
+    def _show(self, standing: str, told: str | None = None) -> None:
+        text = details(self._request, self._plan, standing, told=told, namespace=workflow.info().namespace)
+        workflow.set_current_details(text)
 
 
 async def _begin(request: RunRequest) -> RunPlan:
@@ -182,7 +183,7 @@ def _closing(request: RunRequest, error: BaseException) -> Closing:
     cause = error.cause if isinstance(error, ActivityError) else error
     if isinstance(cause, ApplicationError):
         return Closing(request=request, status=RunStatus.FAILED, error=cause.message, error_code=cause.type)
-    return Closing(request=request, status=RunStatus.FAILED, error=_lost(cause), error_code="lost")
+    return Closing(request=request, status=RunStatus.FAILED, error=_lost(cause), error_code=contract.LOST)
 
 
 def _lost(cause: BaseException | None) -> str:

@@ -50,13 +50,18 @@ class ScheduledTick:
 
 
 def _labels(attributes: TypedSearchAttributes) -> TypedSearchAttributes | None:
-    """What the run can be found by: what the tick itself has, if it has anything."""
+    """What the run can be found by: what the tick itself has, if it has all of it."""
     name, project = attributes.get(_VIEW), attributes.get(_PROJECT)
-    if name is None or project is None:
+    if name is None or project is None or attributes.get(_STATUS) is None or attributes.get(_TRIGGER) is None:
         return None
-    inherited = [SearchAttributePair(_VIEW, name), SearchAttributePair(_PROJECT, project)]
-    own = [SearchAttributePair(_TRIGGER, Trigger.SCHEDULE), SearchAttributePair(_STATUS, RunStatus.RUNNING)]
-    return TypedSearchAttributes([*inherited, *own])
+    return TypedSearchAttributes(
+        [
+            SearchAttributePair(_VIEW, name),
+            SearchAttributePair(_PROJECT, project),
+            SearchAttributePair(_TRIGGER, Trigger.SCHEDULE),
+            SearchAttributePair(_STATUS, RunStatus.RUNNING),
+        ]
+    )
 
 
 def _is_cancelled() -> bool:

@@ -5,15 +5,20 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import EventType
-from temporalio.api.operatorservice.v1 import RemoveSearchAttributesRequest
+from temporalio.api.enums.v1 import EventType, IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, RemoveSearchAttributesRequest
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowHandle
+from temporalio.client import Client, ScheduleActionStartWorkflow, WorkflowExecutionDescription, WorkflowHandle
+from temporalio.common import SearchAttributeKey
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError
 
+from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
+from orchestrator.model.reconciliation import ReconcileRequest
 from orchestrator.temporal import contract
 from orchestrator.temporal.visibility import missing_attributes, register_attributes
 from tests.schedules import Operator
@@ -69,7 +74,7 @@ async def test_the_page_of_a_failed_run_says_what_is_wrong_what_it_read_and_who_
 
     assert "Run of totals (project" in page
     assert "developer" in page or "@" in page.split("over the API")[0]
-    assert "**Failed: Conversion Error: Could not convert string 'x' to INT32" in page
+    assert "**Failed**\n\n    Conversion Error: Could not convert string 'x' to INT32" in page
     assert f"the view `base`: its snapshot `{base['current_snapshot_id']}` (2 rows)" in page
     link = f"{stack.info['api_url']}/api/projects/{tenant.project_id}/warehouse_saved_queries/{view['id']}/"
     assert link in page
@@ -201,6 +206,39 @@ async def until_closed(temporal: Client, workflow_id: str, run_id: str) -> None:
     await until(closed, "the end of the reset run")
 
 
+async def test_an_authors_text_is_never_read_as_markdown(tenant: Tenant, temporal: Client) -> None:
+    view = await tenant.materialized("v", "SELECT error('# Free\n\n[click](http://evil)') AS n")
+    page = await page_of(temporal, await tenant.ended(view["id"]))
+    assert "click" in page
+    assert all(line.startswith("    ") for line in page.splitlines() if "click" in line or "# Free" in line)
+
+
+async def test_a_schedule_that_kept_an_old_name_is_given_the_new_one_by_the_reconciler(
+    tenant: Tenant, temporal: Client
+) -> None:
+    view = await tenant.materialized("before", "SELECT 1 AS n")
+    handle = Operator(temporal).schedule(view["id"])
+    described = await handle.describe()
+    database = Database(tenant.database_url, pool_size=1)
+    async with database.begin() as tx:  # as if Temporal had been away when it was renamed
+        await tx.execute(text("UPDATE saved_queries SET name = 'after' WHERE id = :id"), {"id": view["id"]})
+    await database.close()
+    assert described.schedule.state.note is not None
+    assert '"before"' in described.schedule.state.note
+
+    await temporal.execute_workflow(
+        contract.RECONCILE, ReconcileRequest(), id=f"reconcile-{uuid4()}", task_queue=contract.TASK_QUEUE
+    )
+
+    described = await handle.describe()
+    assert described.schedule.state.note is not None
+    assert '"after"' in described.schedule.state.note
+    action = described.schedule.action
+    assert isinstance(action, ScheduleActionStartWorkflow)
+    assert action.id.startswith(f"tick/project-{tenant.project_id}/after/")
+    assert described.typed_search_attributes[SearchAttributeKey.for_keyword("MatviewView")] == "after"
+
+
 @pytest.fixture
 async def bare(session_folder: Path) -> AsyncIterator[DevStack]:
     """A stack whose namespace has lost our search attributes, as one where nobody may register any."""
@@ -212,6 +250,27 @@ async def bare(session_folder: Path) -> AsyncIterator[DevStack]:
             )
         )
         yield stack
+
+
+async def test_with_only_some_of_the_attributes_schedules_still_start_runs(bare: DevStack) -> None:
+    temporal = await Client.connect(bare.info["temporal_address"])
+    some = dict.fromkeys(contract.SEARCH_ATTRIBUTES[:2], IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD)
+    await temporal.operator_service.add_search_attributes(
+        AddSearchAttributesRequest(namespace=temporal.namespace, search_attributes=some)
+    )
+
+    async def known() -> bool:
+        try:
+            return [e async for e in temporal.list_workflows("MatviewView = 'x'")] == []
+        except RPCError:
+            return False
+
+    await until(known, "the server to know the attributes", patience=120)
+    async with a_tenant(bare) as tenant:
+        view = await tenant.materialized("v", "SELECT 1 AS n")
+        await Operator(temporal).tick(view["id"])
+        run = await tenant.ended(view["id"], 2)
+        assert (run["status"], run["trigger"]) == ("Completed", "schedule")
 
 
 async def test_without_search_attributes_everything_works_and_they_can_be_registered_later(bare: DevStack) -> None:
