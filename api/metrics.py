@@ -23,6 +23,9 @@ _CANCEL = "/warehouse_saved_queries/{saved_query_id}/cancel/"
 _CANCEL_OUTCOMES = {200: "stopped", 400: "not_running", 503: "not_yet"}
 # A route that does not exist has no name, and a label must not be whatever people ask for.
 _NO_ROUTE = "none"
+# Nor may the method, which a client may make up as well.
+_METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
+_OTHER_METHOD = "other"
 
 
 class ApiMetrics:
@@ -56,6 +59,7 @@ class ApiMetrics:
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request."""
+        method = method if method in _METHODS else _OTHER_METHOD
         self.requests.labels(method, route, str(status)).inc()
         self.request_seconds.labels(method, route).observe(seconds)
         if route.endswith(_CANCEL) and status in _CANCEL_OUTCOMES:

@@ -21,7 +21,7 @@ _KEY_BYTES = 32
 _WEBHOOK_KEY_BYTES = range(24, 65)
 # Where a libpq URL may have a password: before its host, or among its parameters. By hand, since urllib refuses some
 # that PostgreSQL takes, such as one with a bracket.
-_PASSWORDS = re.compile(r"://[^:/@]*:([^@]*)@|[?&](?:ssl)?password=([^&]*)")
+_PASSWORDS = (re.compile(r"://[^:/@]*:([^@]*)@"), re.compile(r"[?&](?:ssl)?password=([^&]*)"))
 # Variables that others read, with what they would tell in a log.
 _FOREIGN_SECRETS = ("PGPASSWORD", "TEMPORAL_API_KEY")
 
@@ -124,9 +124,8 @@ class Settings(BaseSettings):
         """Whatever of all this nobody may read in a log. A webhook's URL may hold a token."""
         found = [self.secret_key, self.webhook_secret, self.webhook_url]
         found += [os.environ.get(name) for name in _FOREIGN_SECRETS]
-        for match in _PASSWORDS.finditer(self.database_url):
-            password = match[1] or match[2] or ""
-            found += {password, unquote(password), unquote_plus(password)}
+        for password in (each for pattern in _PASSWORDS for each in pattern.findall(self.database_url)):
+            found += [password, unquote(password), unquote_plus(password)]
         return tuple(secret for secret in found if secret)
 
     @property

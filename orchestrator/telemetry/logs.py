@@ -18,14 +18,14 @@ _TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _HIDDEN = "***"
 # A word as short as this may stand anywhere, and says nothing about a password when it is left.
 _SHORTEST_SECRET = 6
+# What a secret is called, as the end of a longer name too, and how a value with spaces is written behind it.
+_NAMES = "password|passwd|api_key"
+_QUOTED = r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\""
 # Secrets whose values need not be known: the password of a URL, and what our own keys and secrets look like.
 _SHAPES = [
     (re.compile(r"(://[^/\s:@]*:)[^\s@/]+@"), rf"\1{_HIDDEN}@"),
-    (re.compile(r"(?i)(password|passwd|api_key)=('(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[^\s&'\"]+)"), rf"\1={_HIDDEN}"),
-    (
-        re.compile(r"(?i)((?:password|passwd|api_key)(['\"])\s*:\s*)(?:'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\")"),
-        rf"\1\2{_HIDDEN}\2",
-    ),
+    (re.compile(rf"(?i)({_NAMES})=(?:{_QUOTED}|[^\s&'\"]+)"), rf"\1={_HIDDEN}"),
+    (re.compile(rf"(?i)((?:{_NAMES})(['\"])\s*:\s*)(?:{_QUOTED})"), rf"\1\2{_HIDDEN}\2"),
     (re.compile(r"(?i)\b(bearer )\S+"), rf"\1{_HIDDEN}"),
     (re.compile(r"\bmv_[\w-]{43}(?![\w-])"), _HIDDEN),
     (re.compile(r"\bwhsec_[A-Za-z0-9+/=]+"), _HIDDEN),

@@ -53,6 +53,7 @@ async def test_a_step_that_is_repeated_counts_its_run_once() -> None:
     completed = run(RunStatus.COMPLETED, rows=3, bytes=40)
     registry = await counted(completed, completed)
     assert runs(registry, "Completed") == 1
+    assert registry.get_sample_value("matview_runs_failed_total") == 0, "there before the first failure"
     assert registry.get_sample_value("matview_written_rows_total") == 3
     assert registry.get_sample_value("matview_written_bytes_total") == 40
     assert registry.get_sample_value("matview_run_duration_seconds_sum", {"status": "Completed"}) == 20
@@ -65,6 +66,7 @@ async def test_a_run_that_has_not_ended_is_counted_once_it_has() -> None:
     )
     registry = await counted(running, failed)
     assert runs(registry, "Failed", "out_of_memory") == 1
+    assert registry.get_sample_value("matview_runs_failed_total") == 1
     assert registry.get_sample_value("matview_written_rows_total") == 0
 
 

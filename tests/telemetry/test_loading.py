@@ -75,3 +75,25 @@ asyncio.run(main())
         )
     assert ended.stdout == "works\n"
     assert f"metrics cannot be served at 127.0.0.1:{port}: Address already in use" in ended.stderr
+
+
+def test_a_proxy_for_requests_to_others_is_not_asked_for_the_metrics_of_the_sdk(tmp_path: Path) -> None:
+    code = """
+import logging
+from orchestrator.telemetry.serving import new_registry
+logging.basicConfig(level="INFO")
+print(len(list(new_registry(metrics=True).collect())) > 0)
+"""
+    own = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
+    with socket.socket() as nobody:  # bound, and so nobody else's, but nothing listens
+        nobody.bind(("127.0.0.1", 0))
+        proxy = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        ended = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env=own | {"http_proxy": proxy},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert (ended.stdout, ended.stderr) == ("True\n", "")

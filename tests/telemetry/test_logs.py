@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.settings import Settings
+from orchestrator.telemetry.logs import mask_of
+
 PASSWORD = "p%40ss-of-the-catalog"  # noqa: S105 - of a database that does not exist
 URL = f"postgresql://matview:{PASSWORD}@db.internal/matview"
 TOKEN = "mv_" + "x" * 43
@@ -65,6 +68,47 @@ def test_no_secret_is_ever_logged(form: str, tmp_path: Path) -> None:
     failures = logged(CAUSE + UNCAUGHT, form, tmp_path).stderr
     assert failures.count("://matview:***@db.internal") >= 3, "in a cause, in a thread and at the end"
     assert not [secret for secret in SECRETS if secret in lines + failures]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:hid[den-word@db/d",
+        "postgresql://u:hid%5Bden-word@db/d",
+        "postgresql://u:x@db:5432/d?sslmode=require&password=hid%5Bden-word",
+        "postgresql:///d?password=hid[den-word&host=/run",
+        "postgresql://u:hid[den-word@[::1]:5432/d",
+    ],
+)
+def test_the_password_of_the_catalog_is_known_wherever_its_url_has_it(url: str) -> None:
+    secrets = Settings(database_url=url, data_dir=Path("/data")).secrets
+    assert mask_of(secrets)("it is hid[den-word, no less") == "it is ***, no less"
+
+
+@pytest.mark.parametrize("name", ["PGPASSWORD", "TEMPORAL_API_KEY"])
+def test_secrets_that_others_read_from_the_environment_are_hidden_too(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "hidden-word")
+    secrets = Settings(database_url="postgresql:///d", data_dir=Path("/data")).secrets
+    assert mask_of(secrets)("it is hidden-word") == "it is ***"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('{"password": "it is \\"hidden\\"", "n": 1}', '{"password": "***", "n": 1}'),
+        ("{'sslpassword': 'hidden', 'n': 1}", "{'sslpassword': '***', 'n': 1}"),
+        ("{'password': \"hid'den\"}", "{'password': '***'}"),
+        ("PGPASSWORD=hidden psql", "PGPASSWORD=*** psql"),
+        ("TEMPORAL_API_KEY=hidden", "TEMPORAL_API_KEY=***"),
+        ("host=db password='hid den' user=u", "host=db password=*** user=u"),
+        ("postgresql:///d?password=hidden&host=x", "postgresql:///d?password=***&host=x"),
+        ('{"password": null}', '{"password": null}'),
+    ],
+)
+def test_what_is_called_a_password_is_hidden_though_nobody_told_its_value(text: str, shown: str) -> None:
+    assert mask_of([])(text) == shown
 
 
 def test_json_is_one_object_a_line_also_for_what_nobody_catches(tmp_path: Path) -> None:

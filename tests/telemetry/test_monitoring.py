@@ -1,14 +1,22 @@
 """The dashboard and the alerts as files. That their metrics exist is asked of a real stack, in the acceptance tests."""
 
+import asyncio
 import json
 import re
 import shutil
 import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 
+from orchestrator.model.run import Run, RunStatus, Trigger
+from orchestrator.telemetry.instruments import WorkerMetrics
+from orchestrator.telemetry.runs import RunCounter
 from tests.telemetry.support import ALERTS, DASHBOARD, ROOT, RUNBOOK, metric_names
 
 
@@ -59,3 +67,49 @@ def test_every_panel_asks_the_data_source_that_is_chosen_and_fits_on_the_dashboa
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is part of Prometheus")
 def test_prometheus_takes_the_alerts() -> None:
     subprocess.run(["promtool", "check", "rules", str(ALERTS)], check=True, capture_output=True)
+
+
+def ended(status: RunStatus, code: str | None) -> Run:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    ids = {"id": uuid4(), "saved_query_id": uuid4(), "workflow_run_id": uuid4(), "workflow_id": "materialize/x"}
+    ends = {"started_at": moment, "finished_at": moment, "error_code": code}
+    return Run(**ids, **ends, status=status, trigger=Trigger.SCHEDULE)
+
+
+def samples(registry: CollectorRegistry) -> dict[str, float]:
+    """What a worker serves of its runs, by name and labels as Prometheus writes them."""
+    found = [sample for family in registry.collect() for sample in family.samples]
+    return {
+        sample.name + "{" + ",".join(f'{name}="{value}"' for name, value in sample.labels.items()) + "}": sample.value
+        for sample in found
+        if sample.name.startswith("matview_run")
+    }
+
+
+def promtool_tests(file: Path, test: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    file.write_text(yaml.safe_dump({"tests": [test]}))
+    return subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is part of Prometheus")
+async def test_failures_alert_though_each_is_the_first_with_its_code(tmp_path: Path) -> None:
+    told = [ended(RunStatus.FAILED, f"code_{number}") for number in range(4)]
+    told += [ended(RunStatus.COMPLETED, None) for _ in range(4)]
+    found = {run.id: run for run in told}
+
+    async def find(run_id: UUID) -> Run:
+        return found[run_id]
+
+    registry = CollectorRegistry()
+    counter, before = RunCounter(WorkerMetrics(registry), find), samples(registry)
+    for run_id in found:
+        await counter.ended(run_id)
+    (expr,) = [rule["expr"] for rule in rules() if rule["alert"] == "MatviewRunsFail"]
+    series = [
+        {"series": name, "values": f"{before.get(name, '_')}x10 {value}x60"}
+        for name, value in samples(registry).items()
+    ]
+    expected = {"expr": expr, "eval_time": "30m", "exp_samples": [{"labels": "{}", "value": 0.5}]}
+    test = {"interval": "1m", "input_series": series, "promql_expr_test": [expected]}
+    checked = await asyncio.to_thread(promtool_tests, tmp_path / "test.yml", test)
+    assert checked.returncode == 0, checked.stdout + checked.stderr

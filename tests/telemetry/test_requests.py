@@ -49,3 +49,18 @@ async def test_an_unforeseen_error_is_logged_with_the_id_and_the_subject_of_its_
     labels = {"method": "GET", "route": ROUTE}
     assert registry.get_sample_value("matview_http_requests_total", labels | {"status": "500"}) == 1
     assert "unforeseen error in GET" in caplog.text
+
+
+async def test_a_method_that_somebody_made_up_becomes_no_label() -> None:
+    registry, app = CollectorRegistry(), FastAPI()
+    app.add_middleware(TelemetryMiddleware, metrics=ApiMetrics(registry))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+        for method in ("BREW", "get", "HEAD"):
+            await http.send(httpx.Request(method, "http://test/nowhere"))
+    counted = {
+        sample.labels["method"]: sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == "matview_http_requests_total"
+    }
+    assert counted == {"other": 1, "GET": 1, "HEAD": 1}
