@@ -1,6 +1,7 @@
 """From the model to the wire: how views, runs, tables and the journal are shown."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from api.schemas import (
@@ -105,6 +106,7 @@ def table_out(table: SourceTable) -> TableOut:
     )
 
 
+@lru_cache(maxsize=4096)  # a list of views shows thousands, most of them alike
 def column_out(column: Column) -> ColumnOut:
     """A column as the API shows it."""
     return ColumnOut(

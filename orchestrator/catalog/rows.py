@@ -25,8 +25,10 @@ def prefixed(prefix: str, source: FromClause, names: Iterable[str]) -> list[Labe
 
 def unprefixed(prefix: str, row: Row[Any], model: type[T]) -> T | None:
     """The value whose columns were labelled by `prefixed`, or None where an outer join found none."""
-    found = {name: row._mapping.get(f"{prefix}_{name}") for name in model.model_fields}
-    return None if found.get("id") is None else model.model_validate(found)
+    mapping = row._mapping
+    if mapping.get(f"{prefix}_id") is None:
+        return None
+    return model.model_validate({name: mapping.get(f"{prefix}_{name}") for name in model.model_fields})
 
 
 def dump(values: Iterable[Value]) -> list[Any]:
