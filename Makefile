@@ -52,8 +52,12 @@ format: setup ## Format the code and mend what can be mended
 	$(BIN)/ruff format .
 
 .PHONY: bench
-bench: setup ## Measure (ARGS=overhead, cancel, rollback, workers or restore; -h says more)
-	$(BIN)/python -m benchmarks $(or $(ARGS),overhead)
+bench: setup ## Measure (ARGS=small, big, dag, start, api, schedules, cancel …; -h says more)
+	$(BIN)/python -m benchmarks $(or $(ARGS),small)
+
+.PHONY: bench-peers
+bench-peers: setup ## Measure dbt, SQLMesh, Dagster and Prefect beside it (ARGS="--rounds 5"; -h says more)
+	$(BIN)/python -m benchmarks.peers $(ARGS)
 
 .PHONY: chaos
 chaos: setup ## Break everything at random while readers read (ARGS="--minutes 20 --seed 1"; -h says more)

@@ -5,49 +5,142 @@ Absolute times depend on the machine and on what else it does; the ratios are wh
 
 import argparse
 import asyncio
+import os
 import tempfile
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from benchmarks import cancel, overhead, restore, rollback, workers
-from benchmarks.common import save
+from benchmarks import api, big, cancel, dag, overhead, restore, rollback, schedules, small, start, workers
+from benchmarks.common import Figure, save, say
+
+Number = int | float | list[int]
+
+
+@dataclass(frozen=True)
+class Option:
+    """What one may say about a measurement: a number, or several where the default is a list."""
+
+    default: Number
+    quick: Number
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A measurement: it is called with a folder of its own and the options."""
+
+    measure: Callable[..., Coroutine[Any, Any, list[Figure]]]
+    help: str
+    options: dict[str, Option]
+
+
+def rounds(default: int = 5, quick: int = 1) -> Option:
+    """How often everything is done, each beside what it is compared with."""
+    return Option(default, quick, "how often, in turn with what it is compared with")
+
+
+SEED = Option(1, 1, "of what is left to chance")
+KINDS = {
+    "big": Kind(
+        big.measure,
+        "one big view over TPC-H data, beside plain DuckDB",
+        {"rounds": rounds(), "scale": Option(1.0, 0.01, "of TPC-H: 1 is a gigabyte")},
+    ),
+    "small": Kind(
+        small.measure,
+        "many small views run at once, beside plain DuckDB",
+        {"rounds": rounds(), "counts": Option([100, 500], [4], "how many views, one or several numbers")},
+    ),
+    "dag": Kind(
+        dag.measure,
+        "views upon views, layer by layer, beside plain DuckDB",
+        {"rounds": rounds(3), "layers": Option(10, 3, "how many"), "width": Option(20, 3, "views in a layer")},
+    ),
+    "start": Kind(start.measure, "from the shell's command to the first result", {"rounds": rounds()}),
+    "api": Kind(
+        api.measure,
+        "requests a second, and how late the slowest are",
+        {
+            "requests": Option(200, 10, "of each kind"),
+            "counts": Option([1_000, 10_000], [120], "how many views, one or several numbers"),
+            "seed": SEED,
+        },
+    ),
+    "schedules": Kind(
+        schedules.measure,
+        "schedules made, listed, paused and resumed, beside Temporal alone",
+        {"rounds": rounds(2), "views": Option(2_000, 12, "how many")},
+    ),
+    "overhead": Kind(
+        overhead.measure,
+        "memory of a run beside plain DuckDB, and what a process of its own takes",
+        {
+            "rounds": rounds(3),
+            "rows": Option(4_000_000, 20_000, "of the big view"),
+            "starts": Option(50, 3, "processes of their own"),
+        },
+    ),
+    "cancel": Kind(
+        cancel.measure,
+        "from a cancel to the end of the query's process",
+        {"cancels": Option(200, 2, "how many"), "seed": SEED},
+    ),
+    "rollback": Kind(
+        rollback.measure,
+        "rollbacks while others read",
+        {"rollbacks": Option(200, 3, "how many"), "readers": Option(2, 1, "who reads meanwhile")},
+    ),
+    "workers": Kind(
+        workers.measure,
+        "small views a second, with one, two and four workers",
+        {"rounds": rounds(), "views": Option(60, 4, "how many")},
+    ),
+    "restore": Kind(
+        restore.measure, "a backup of many views, and a restore of it", {"views": Option(200, 4, "how many")}
+    ),
+}
 
 
 def main() -> None:
     """Measure, show and save."""
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--json", type=Path, help="a file to write every figure to")
-    kinds = parser.add_subparsers(dest="kind", required=True)
-    one = kinds.add_parser("overhead", help="a run beside plain DuckDB, in time and in memory")
-    one.add_argument("--rounds", type=int, default=5)
-    one.add_argument("--rows", type=int, default=4_000_000, help="rows of the big view")
-    one.add_argument("--views", type=int, default=50, help="how many small views")
-    two = kinds.add_parser("cancel", help="from a cancel to the end of the query's process")
-    two.add_argument("--cancels", type=int, default=200)
-    two.add_argument("--seed", type=int, default=1)
-    three = kinds.add_parser("rollback", help="rollbacks while others read")
-    three.add_argument("--rollbacks", type=int, default=200)
-    three.add_argument("--readers", type=int, default=2)
-    four = kinds.add_parser("workers", help="small views a second, with one, two and four workers")
-    four.add_argument("--rounds", type=int, default=5)
-    four.add_argument("--views", type=int, default=60)
-    five = kinds.add_parser("restore", help="a backup of many views, and a restore of it")
-    five.add_argument("--views", type=int, default=200)
-    asked = parser.parse_args()
+    asked = vars(_parser().parse_args())
+    kind, path, quick = KINDS[asked.pop("kind")], asked.pop("json"), asked.pop("quick")
+    chosen = {
+        name: (option.quick if quick else option.default) if asked[name] is None else asked[name]
+        for name, option in kind.options.items()
+    }
+    load = os.getloadavg()
     with tempfile.TemporaryDirectory(prefix="mv-bench-") as name:
-        folder = Path(name)
-        if asked.kind == "overhead":
-            work = overhead.measure(folder, max(2, asked.rounds), asked.rows, asked.views)
-        elif asked.kind == "cancel":
-            work = cancel.measure(folder, asked.cancels, asked.seed)
-        elif asked.kind == "restore":
-            work = restore.measure(folder, asked.views)
-        elif asked.kind == "workers":
-            work = workers.measure(folder, asked.rounds, asked.views)
-        else:
-            work = rollback.measure(folder, asked.rollbacks, asked.readers)
-        figures = asyncio.run(work)
-    if asked.json:
-        save(asked.json, figures)
+        figures = asyncio.run(kind.measure(Path(name), **chosen))
+    say(f"Load average of the last minute: {load[0]:.1f} before, {os.getloadavg()[0]:.1f} after.")
+    if path:
+        save(path, figures, load)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    for name, kind in KINDS.items():
+        one = kinds.add_parser(name, help=kind.help)
+        one.add_argument("--json", type=Path, help="a file to write every figure to")
+        one.add_argument("--quick", action="store_true", help="small and once: shows that it works, measures nothing")
+        for called, option in kind.options.items():
+            _add(one, called, option)
+    return parser
+
+
+def _add(parser: argparse.ArgumentParser, name: str, option: Option) -> None:
+    several = isinstance(option.default, list)
+    flag = "--views" if name == "counts" else f"--{name}"
+    shown: Sequence[object] = option.default if isinstance(option.default, list) else [option.default]
+    told = f"{option.help} (default: {' '.join(map(str, shown))})"
+    kind = float if isinstance(option.default, float) else int
+    if several:
+        parser.add_argument(flag, dest=name, type=kind, nargs="+", help=told)
+    else:
+        parser.add_argument(flag, dest=name, type=kind, help=told)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.common import Api, Figure, say, show
-from benchmarks.overhead import below
+from benchmarks.processes import below
 from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.stack import DevStack
 

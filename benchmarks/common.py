@@ -2,26 +2,35 @@
 
 import asyncio
 import json
+import os
 import platform
 import statistics
+import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import httpx
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.devstack.home import DevInfo
 from orchestrator.devstack.stack import DevStack
 
 Json = dict[str, Any]
+T = TypeVar("T")
+R = TypeVar("R")
 
 # Asking costs the server several milliseconds: the longer something takes, the more seldom it is asked about.
 _FIRST_POLL_SECONDS, _LAST_POLL_SECONDS = 0.05, 0.5
+# How many views are made at a time where making them is not what is measured.
+MADE_AT_ONCE = 8
+_WIDTH = 120
 
 
 @dataclass(frozen=True)
@@ -41,11 +50,15 @@ class Figure:
 class Api:
     """The calls that the measurements make."""
 
-    def __init__(self, stack: DevStack) -> None:
-        info = stack.info
+    def __init__(self, stack: DevStack | DevInfo) -> None:
+        info = stack.info if isinstance(stack, DevStack) else stack
+        self.alive_url = f"{info['api_url']}/livez"
         self.base_url = f"{info['api_url']}/api/projects/{info['project_id']}"
         self.headers = {"Authorization": f"Bearer {info['api_key']}"}
-        self._http = httpx.AsyncClient(base_url=self.base_url, headers=self.headers, timeout=600)
+        # The server closes what is idle for five seconds; a client that waits as long may ask at that very moment.
+        limits = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=2)
+        self._http = httpx.AsyncClient(base_url=self.base_url, headers=self.headers, timeout=600, limits=limits)
+        self._runs: Counter[str] = Counter()
 
     async def materialized(self, name: str, sql: str) -> str:
         """A view whose first run has ended."""
@@ -53,6 +66,10 @@ class Api:
         await self.call("POST", f"/warehouse_saved_queries/{view_id}/materialize/")
         await self.ended(view_id, runs=1)
         return view_id
+
+    async def all_materialized(self, statements: Mapping[str, str]) -> list[str]:
+        """A view for each name and statement, whose first run has ended."""
+        return await at_once(MADE_AT_ONCE, lambda item: self.materialized(*item), statements.items())
 
     async def create(self, name: str, sql: str) -> str:
         """A view that is not materialized."""
@@ -81,15 +98,33 @@ class Api:
         ends = [await self.ended(view_id, runs=runs + 1) for view_id, runs in zip(view_ids, before, strict=True)]
         return max(ends) - began
 
-    async def ended(self, view_id: str, *, runs: int) -> float:
-        """When the last of that many runs ended. Raises RuntimeError if the newest did not complete."""
+    async def run_promptly(self, *view_ids: str, first: bool = False) -> float:
+        """The seconds until somebody who waits to go on has seen that a run of each has ended; asks every 0.05 seconds.
+
+        Args:
+            view_ids: Views whose runs so far, if there were any, were all waited for here.
+            first: Make the views materialized, so that these are their first runs.
+        """
+        action = "materialize" if first else "run"
+        began = time.perf_counter()
+        await asyncio.gather(*(self.call("POST", f"/warehouse_saved_queries/{v}/{action}/") for v in view_ids))
+        for view_id in view_ids:
+            await self.ended(view_id, runs=self._runs[view_id] + 1, longest_pause=_FIRST_POLL_SECONDS)
+        return time.perf_counter() - began
+
+    async def ended(self, view_id: str, *, runs: int, longest_pause: float = _LAST_POLL_SECONDS) -> float:
+        """When the last of that many runs ended. Raises RuntimeError if the newest did not complete.
+
+        It is asked for more and more seldom, until `longest_pause` seconds lie between.
+        """
         pause = _FIRST_POLL_SECONDS
         while True:
             history = await self.history(view_id)
             if len(history) >= runs and all(run["status"] != "Running" for run in history):
                 break
             await asyncio.sleep(pause)
-            pause = min(pause * 1.5, _LAST_POLL_SECONDS)
+            pause = min(pause * 1.5, longest_pause)
+        self._runs[view_id] = len(history)
         if history[0]["status"] != "Completed":
             raise RuntimeError(f"a run {history[0]['status']}: {history[0]['error']}")
         return datetime.fromisoformat(history[0]["finished_at"]).timestamp()
@@ -103,10 +138,26 @@ class Api:
 
     async def call(self, method: str, path: str, body: object = None) -> Json:
         """What the API answers. Raises httpx.HTTPStatusError."""
-        answer = await self._http.request(method, path, json=body)
-        answer.raise_for_status()
+        answer = await self.ask(method, path, body)
         found: Json = answer.json() if answer.content else {}
         return found
+
+    async def ask(self, method: str, path: str, body: object = None) -> httpx.Response:
+        """The answer as it came, whole but not yet read. Raises httpx.HTTPStatusError."""
+        answer = await self._http.request(method, path, json=body)
+        answer.raise_for_status()
+        return answer
+
+
+async def at_once(count: int, work: Callable[[T], Awaitable[R]], items: Iterable[T]) -> list[R]:
+    """What the work returns for each item, in their order; it is done for so many items at a time."""
+    paced = asyncio.Semaphore(count)
+
+    async def one(item: T) -> R:
+        async with paced:
+            return await work(item)
+
+    return await asyncio.gather(*(one(item) for item in items))
 
 
 async def timed(work: Callable[[], Awaitable[object]]) -> float:
@@ -130,7 +181,8 @@ def show(title: str, figures: Sequence[Figure], *, percentiles: bool = False) ->
         middle = percentile(figure.values, 0.99) if percentiles else min(figure.values)
         shown = (f"{value:.3g}" for value in (figure.median, middle, max(figure.values)))
         table.add_row(figure.name, *shown, figure.unit, str(len(figure.values)))
-    Console().print(table)
+    # Where this is no terminal, the width that would be taken for granted breaks every name in two.
+    Console(width=None if sys.stdout.isatty() else _WIDTH).print(table)
 
 
 def say(text: str) -> None:
@@ -138,7 +190,22 @@ def say(text: str) -> None:
     Console(highlight=False).print(text)
 
 
-def save(path: Path, figures: Sequence[Figure]) -> None:
-    """Write every figure to a file, with the machine that it was taken on."""
-    machine = {"machine": platform.platform(), "python": platform.python_version(), "duckdb": duckdb.__version__}
-    path.write_text(json.dumps(machine | {"figures": [asdict(figure) for figure in figures]}, indent=2) + "\n")
+def ratios(name: str, ours: Figure, floor: Figure) -> Figure:
+    """How many times as long as its floor each round took."""
+    return Figure(name, [a / b for a, b in zip(ours.values, floor.values, strict=True)], "times")
+
+
+def over_floor(name: str, ours: Figure, floor: Figure, views: int) -> Figure:
+    """How many milliseconds longer than its floor each round took, for each of so many views."""
+    return Figure(name, [1000 * (a - b) / views for a, b in zip(ours.values, floor.values, strict=True)], "ms")
+
+
+def save(path: Path, figures: Sequence[Figure], load: Sequence[float] = ()) -> None:
+    """Write every figure to a file, with the machine that it was taken on.
+
+    `load` is the machine's load average before the measurement, if it is known; the one after it is written beside.
+    """
+    machine = {"machine": platform.platform(), "processors": os.cpu_count(), "python": platform.python_version()}
+    around = {"duckdb": duckdb.__version__, "load_before": list(load), "load_after": list(os.getloadavg())}
+    found = {"figures": [asdict(figure) for figure in figures]}
+    path.write_text(json.dumps(machine | around | found, indent=2) + "\n")

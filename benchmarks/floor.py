@@ -2,16 +2,25 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
 
 
-def plain(sql: str, folder: Path) -> None:
-    """The same work without the product: one connection, one COPY with the same options."""
+def plain(sql: str, folder: Path, sources: Mapping[str, Path] | None = None) -> None:
+    """The same work without the product: one connection, one COPY with the same options.
+
+    Args:
+        sql: The statement.
+        folder: Where the result goes: into the folder, or into one file of that name with `.parquet` if it is ordered.
+        sources: The Parquet files that each name in the statement stands for.
+    """
     with duckdb.connect() as connection:
         connection.execute("SET preserve_insertion_order = false")
         connection.execute("SET enable_progress_bar = false")
+        for name, path in (sources or {}).items():
+            connection.execute(f"CREATE VIEW {name} AS FROM read_parquet('{path}')")
         several = "" if "ORDER BY" in sql else ", FILE_SIZE_BYTES '256MB', OVERWRITE true"
         target = f"{folder}.parquet" if not several else folder
         connection.execute(
@@ -22,5 +31,6 @@ def plain(sql: str, folder: Path) -> None:
 
 if __name__ == "__main__":
     began = time.perf_counter()
-    plain(sys.argv[1], Path(sys.argv[2]))
+    statement, target, *named = sys.argv[1:]
+    plain(statement, Path(target), {name: Path(path) for name, _, path in (one.partition("=") for one in named)})
     sys.stdout.write(f"{time.perf_counter() - began}\n")

@@ -1,19 +1,17 @@
-"""What a run costs beside the same SQL in plain DuckDB, in time and in memory, measured in turn."""
+"""What a run takes of memory beside the same SQL in plain DuckDB, and a process of its own of time, in turn."""
 
 import asyncio
-import statistics
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.common import Api, Figure, say, show, timed
-from benchmarks.floor import plain
+from benchmarks.common import Api, Figure, say, show
 from benchmarks.isolation import measure_isolation
+from benchmarks.processes import below
 from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.stack import DevStack
 
@@ -27,10 +25,9 @@ FROM range({rows}) t(i)
 """
 # The same, all of which has to be held before anything is written.
 ORDERED = BIG + "ORDER BY digest"
+# What one of many small views is: next to nothing, so that what is around it shows.
 SMALL = "SELECT i % 10 AS k, sum(i) AS total, {number} AS number FROM range(1000) t(i) GROUP BY 1"
 _SAMPLE_SECONDS = 0.02
-_MEMORY_ROUNDS = 3
-_SMALL_ROUNDS = 50
 
 
 @dataclass
@@ -61,18 +58,6 @@ def watched(root: int) -> Iterator[Peak]:
         watcher.join()
 
 
-def below(root: int) -> list[int]:
-    """A process and all its descendants."""
-    found = [root]
-    for pid in found:
-        for children in Path(f"/proc/{pid}/task").glob("*/children"):
-            try:
-                found += [int(child) for child in children.read_text().split()]
-            except OSError:
-                continue
-    return found
-
-
 def _memory_mib(pid: int) -> float:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
@@ -81,74 +66,41 @@ def _memory_mib(pid: int) -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0)
 
 
-async def big_view(stack: DevStack, folder: Path, rounds: int, kind: str, sql: str) -> list[Figure]:
-    """One view with a large result: product and plain DuckDB in turn, each in processes of their own.
-
-    Looking at memory takes time, so it is done in rounds of its own.
-    """
+async def memory(stack: DevStack, folder: Path, rounds: int, kind: str, sql: str) -> list[Figure]:
+    """One view with a large result: product and plain DuckDB in turn, each in processes of their own."""
     api, worker = Api(stack), stack.info["pids"]["worker"]
     view_id = await api.materialized("".join(c if c.isalnum() else "_" for c in f"v_{kind}"), sql)
-    ours, floor, our_peaks, child_peaks, floor_peaks = [], [], [], [], []
+    ours, children, floor = [], [], []
     for _ in range(rounds):
-        ours.append(await api.run(view_id))
-        floor.append((await asyncio.to_thread(_plain_apart, sql, folder / "big", watch=False))[0])
-    for _ in range(_MEMORY_ROUNDS):
         with watched(worker) as peak:
             await api.run(view_id)
-        our_peaks.append(peak.mib)
-        child_peaks.append(peak.child_mib)
-        floor_peaks.append((await asyncio.to_thread(_plain_apart, sql, folder / "big", watch=True))[1])
+        ours.append(peak.mib)
+        children.append(peak.child_mib)
+        floor.append((await asyncio.to_thread(plain_apart, sql, folder / "big", watch=True))[1])
     return [
-        Figure(f"{kind}, run", ours),
-        Figure(f"{kind}, plain DuckDB", floor),
-        Figure(f"{kind}, memory of the worker and its children", our_peaks, "MiB"),
-        Figure(f"{kind}, memory of plain DuckDB", floor_peaks, "MiB"),
-        Figure(f"{kind}, memory of the query's process alone", child_peaks, "MiB"),
+        Figure(f"{kind}, memory of the worker and its children", ours, "MiB"),
+        Figure(f"{kind}, memory of the query's process alone", children, "MiB"),
+        Figure(f"{kind}, memory of plain DuckDB", floor, "MiB"),
     ]
 
 
-def _plain_apart(sql: str, folder: Path, *, watch: bool) -> tuple[float, float]:
-    """Seconds and MiB of plain DuckDB in a process of its own; its start is not counted."""
-    command = [sys.executable, "-m", "benchmarks.floor", sql, str(folder)]
+def plain_apart(
+    sql: str, folder: Path, sources: Mapping[str, Path] | None = None, *, watch: bool = False
+) -> tuple[float, float]:
+    """Seconds and, if they are watched, MiB of plain DuckDB in a process of its own; its start is not counted."""
+    named = [f"{name}={path}" for name, path in (sources or {}).items()]
+    command = [sys.executable, "-m", "benchmarks.floor", sql, str(folder), *named]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - it is this program
     with process, watched(process.pid) if watch else nullcontext(Peak()) as peak:
         told, _ = process.communicate()
     return float(told), peak.mib
 
 
-async def small_views(api: Api, folder: Path, rounds: int, count: int) -> list[Figure]:
-    """Many small views, all run at once: product and plain DuckDB in turn."""
-    statements = [SMALL.format(number=number) for number in range(count)]
-    view_ids = [await api.materialized(f"small_{number}", sql) for number, sql in enumerate(statements)]
-    ours, floor = [], []
-
-    async def all_plain() -> None:
-        for number, sql in enumerate(statements):
-            await asyncio.to_thread(plain, sql, folder / f"small-{number}")
-
-    for _ in range(rounds):
-        ours.append(await api.run(*view_ids))
-        floor.append(await timed(all_plain))
-    return [Figure(f"{count} small views, run", ours), Figure(f"{count} small views, plain DuckDB", floor)]
-
-
-async def measure(folder: Path, rounds: int, rows: int, count: int) -> list[Figure]:
+async def measure(folder: Path, rounds: int, rows: int, starts: int) -> list[Figure]:
     """Everything, on a stack that is started for it."""
-    starts: list[float] = []
-    for _ in range(rounds):
-        stack = DevStack(folder / "home", bootstrap=bootstrap, say=say)
-        began = time.perf_counter()
-        async with stack:
-            starts.append(time.perf_counter() - began)
     async with DevStack(folder / "home", bootstrap=bootstrap, say=say) as stack:
-        big = await big_view(stack, folder, rounds, f"{rows:,} rows", BIG.format(rows=rows))
-        ordered = await big_view(stack, folder, rounds, f"{rows:,} rows in order", ORDERED.format(rows=rows))
-        small = await small_views(Api(stack), folder, rounds, count)
-    isolation = await measure_isolation(folder, _SMALL_ROUNDS)
-    startup = [Figure("the stack's first start", starts[:1]), Figure("a later start", starts[1:])]
-    figures = [*startup, *big, *ordered, *small, *isolation]
-    show("Overhead", figures)
-    for ours, floor in (big[:2], big[2:4], ordered[:2], ordered[2:4], small):
-        ratio = statistics.median(a / b for a, b in zip(ours.values, floor.values, strict=True))
-        say(f"{ours.name}: {ratio:.2f} times plain DuckDB")
+        big = await memory(stack, folder, rounds, f"{rows:,} rows", BIG.format(rows=rows))
+        ordered = await memory(stack, folder, rounds, f"{rows:,} rows in order", ORDERED.format(rows=rows))
+    figures = [*big, *ordered, *await measure_isolation(folder, starts)]
+    show("Memory, and what a process of its own costs", figures)
     return figures

@@ -19,7 +19,6 @@ from orchestrator.temporal.schedules import Schedules
 T = TypeVar("T")
 
 _SQL = "SELECT i, md5((i + {number})::VARCHAR) AS m FROM range(20000) t(i)"
-_AT_ONCE = 8
 _MIB = 2**20
 
 
@@ -46,7 +45,7 @@ async def measure(folder: Path, views: int) -> list[Figure]:
     """Make, back up, lose and restore it."""
     watch, dump, copy = Stopwatch(), folder / "dump", folder / "copy"
     async with DevStack(folder / "lost", bootstrap=bootstrap, say=say) as stack:
-        await _views(Api(stack), views)
+        await Api(stack).all_materialized({f"v_{number}": _SQL.format(number=number) for number in range(views)})
         data, url = Path(stack.info["data_dir"]), stack.info["database_url"]
         dumping = _call("pg_dump", "--format=custom", "--no-owner", "--file", dump, url)
         await watch.time("dump the database", dumping)
@@ -67,16 +66,6 @@ async def measure(folder: Path, views: int) -> list[Figure]:
         watch.figures.append(Figure("start, until every schedule is there", [time.perf_counter() - began]))
     show(f"Backup and restore of {views} views", watch.figures)
     return watch.figures
-
-
-async def _views(api: Api, count: int) -> None:
-    paced = asyncio.Semaphore(_AT_ONCE)
-
-    async def one(number: int) -> None:
-        async with paced:
-            await api.materialized(f"v_{number}", _SQL.format(number=number))
-
-    await asyncio.gather(*(one(number) for number in range(count)))
 
 
 async def _call(program: str, *arguments: str | Path) -> None:

@@ -21,7 +21,7 @@ async def measure(folder: Path, rounds: int, views: int) -> list[Figure]:
     rates: dict[int, list[float]] = {count: [] for count in _COUNTS}
     async with stack:
         api = Api(stack)
-        view_ids = [await api.materialized(f"small_{n}", SMALL.format(number=n)) for n in range(views)]
+        view_ids = await api.all_materialized({f"small_{n}": SMALL.format(number=n) for n in range(views)})
         working = len(names)
         for _ in range(rounds):
             for count in _COUNTS:

@@ -64,6 +64,8 @@ def api() -> None:
         port=settings.api_port,
         log_config=None,
         access_log=False,
+        # Longer than clients keep a connection that they do not use, or one would be closed under a request.
+        timeout_keep_alive=75,
     )
 
 

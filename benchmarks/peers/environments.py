@@ -1,0 +1,64 @@
+"""A virtual environment for each peer, made of pinned requirements, and made again when those change."""
+
+import asyncio
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+
+from uv import find_uv_bin
+
+from benchmarks.peers.running import PeerError
+
+ROOT = Path(__file__).parents[2] / ".bench" / "peers"
+_REQUIREMENTS = Path(__file__).parent
+
+
+def requirements(name: str) -> Path:
+    """The file that says what a peer is made of."""
+    return _REQUIREMENTS / f"{name}.txt"
+
+
+def pinned(name: str, package: str) -> str:
+    """The version of a package that a peer is made of. Raises KeyError."""
+    lines = requirements(name).read_text().splitlines()
+    return dict(line.split(";")[0].strip().split("==") for line in lines if "==" in line)[package]
+
+
+async def prepare(name: str) -> Path:
+    """Make the environment of a peer unless it is there; where its programs are.
+
+    Raises:
+        PeerError: It cannot be installed.
+    """
+    folder = ROOT / name
+    content = requirements(name).read_bytes() + sys.version.encode()
+    digest, stamp = hashlib.sha256(content).hexdigest(), folder / "installed"
+    if not (stamp.exists() and stamp.read_text() == digest):
+        await asyncio.to_thread(_begin_anew, folder)
+        await _uv("venv", "--quiet", "--python", sys.executable, str(folder))
+        # The files list everything, so nothing is to be added. Compiled at once, or the first start would pay for it.
+        options = ["--quiet", "--no-deps", "--compile-bytecode", "--python", str(folder / "bin" / "python")]
+        await _uv("pip", "install", *options, "--requirement", str(requirements(name)))
+        stamp.write_text(digest)
+    return folder / "bin"
+
+
+def _begin_anew(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    ROOT.mkdir(parents=True, exist_ok=True)
+    (ROOT / ".gitignore").write_text("*\n")
+
+
+async def _uv(*arguments: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        find_uv_bin(), *arguments, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        _, told = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise PeerError(f"it cannot be installed: {' '.join(told.decode(errors='replace').split())[-500:]}")

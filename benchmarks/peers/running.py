@@ -1,0 +1,107 @@
+"""Programs of others: each in a group of its own that is ended with it, told to report nothing to anybody."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+# What somebody has set for a program of their own is none of the measurement's business.
+_FOREIGN = ("DAGSTER_", "DBT_", "MATVIEW_", "PREFECT_", "PYTHON", "SQLMESH", "VIRTUAL_ENV", "XDG_")
+_LIMIT_SECONDS = 1800
+_READY_SECONDS = 180
+_STOP_SECONDS = 30
+_LOOK_SECONDS = 0.02
+_TOLD_LINES = 6
+
+
+class PeerError(Exception):
+    """A program did not do what it was asked to."""
+
+
+def environment(folder: Path, binaries: Path, **more: str) -> dict[str, str]:
+    """Variables for a program that keeps what it keeps of its user below `folder`, and sends nothing anywhere."""
+    home = folder / "home"
+    home.mkdir(parents=True, exist_ok=True)
+    own = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    path = f"{binaries}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    return {**own, "HOME": str(home), "PATH": path, "DO_NOT_TRACK": "1", "NO_COLOR": "1", **more}
+
+
+async def run(command: Sequence[str | Path], folder: Path, variables: Mapping[str, str]) -> None:
+    """Run a program to its end.
+
+    Raises:
+        PeerError: It failed, or took longer than half an hour.
+    """
+    async with _started(command, folder, variables) as process:
+        try:
+            status = await asyncio.wait_for(process.wait(), _LIMIT_SECONDS)
+        except TimeoutError:
+            raise PeerError(f"{Path(command[0]).name} did not end within {_LIMIT_SECONDS} s") from None
+    if status:
+        raise PeerError(f"{Path(command[0]).name} ended with {status}: {_last_words(folder)}")
+
+
+@asynccontextmanager
+async def serving(
+    command: Sequence[str | Path],
+    folder: Path,
+    variables: Mapping[str, str],
+    ready: Callable[[int], Awaitable[bool]],
+) -> AsyncIterator[int]:
+    """A server while it serves; the id of its process, which `ready` is told as well.
+
+    Raises:
+        PeerError: It ended, or did not become ready within three minutes.
+    """
+    async with _started(command, folder, variables) as process:
+        began = time.monotonic()
+        while not await ready(process.pid):
+            if process.returncode is not None or time.monotonic() - began > _READY_SECONDS:
+                raise PeerError(f"{Path(command[0]).name} does not serve: {_last_words(folder)}")
+            await asyncio.sleep(_LOOK_SECONDS)
+        yield process.pid
+
+
+@asynccontextmanager
+async def _started(
+    command: Sequence[str | Path], folder: Path, variables: Mapping[str, str]
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    with _log(folder).open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            *map(str, command),
+            cwd=folder,
+            env=variables,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        await _end(process)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End a program and whatever it has left behind in its group."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
+
+
+def _log(folder: Path) -> Path:
+    return folder / "log.txt"
+
+
+def _last_words(folder: Path) -> str:
+    lines = [line.strip() for line in _log(folder).read_text(errors="replace").splitlines()]
+    return " / ".join([line for line in lines if line][-_TOLD_LINES:])

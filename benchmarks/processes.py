@@ -1,0 +1,40 @@
+"""Processes of this machine, as `/proc` tells of them."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+_USER, _SYSTEM, _CHILDREN_USER, _CHILDREN_SYSTEM = 11, 12, 13, 14
+
+
+def below(root: int) -> list[int]:
+    """A process and all its descendants."""
+    found = [root]
+    for pid in found:
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            try:
+                found += [int(child) for child in children.read_text().split()]
+            except OSError:
+                continue
+    return found
+
+
+def cpu_seconds(roots: Mapping[str, int]) -> dict[str, float]:
+    """The processor time that each process and all below it have used so far, also those that have ended."""
+    return {name: sum(_cpu_seconds(pid) for pid in below(root)) for name, root in roots.items()}
+
+
+def own_cpu_seconds() -> float:
+    """The processor time that this process alone has used so far."""
+    used = os.times()
+    return used.user + used.system
+
+
+def _cpu_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    # A child that has ended and was waited for is counted by its parent.
+    return sum(int(fields[n]) for n in (_USER, _SYSTEM, _CHILDREN_USER, _CHILDREN_SYSTEM)) / _TICKS_A_SECOND

@@ -1,0 +1,50 @@
+"""Every measurement runs through and writes figures. What they say depends on the machine, and is not looked at."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import KINDS
+
+ROOT = Path(__file__).parents[2]
+# One word of what each has to have measured, beside the product itself: mostly what it is compared with.
+COMPARED = {
+    "big": "plain DuckDB",
+    "small": "processor time a view, worker",
+    "dag": "descendants",
+    "start": "a home that exists",
+    "api": "the floor",
+    "schedules": "Temporal alone",
+    "overhead": "memory of plain DuckDB",
+    "cancel": "until the process is gone",
+    "rollback": "a rollback",
+    "workers": "4 workers",
+    "restore": "until every schedule is there",
+}
+
+
+def test_every_measurement_is_tried() -> None:
+    assert set(COMPARED) == set(KINDS)
+
+
+@pytest.mark.timeout(300)  # a stack of its own for each: seconds, but many on a busy machine
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_quick_measurement_writes_figures(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    command = [sys.executable, "-m", "benchmarks", kind, "--quick", "--json", str(path)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    found = json.loads(path.read_text())
+    assert len(found["load_before"]) == len(found["load_after"]) == 3
+    figures = {figure["name"]: figure for figure in found["figures"]}
+    assert len(figures) == len(found["figures"]), "two figures have one name"
+    assert any(COMPARED[kind] in name for name in figures), figures.keys()
+    for name, figure in figures.items():
+        assert figure["unit"], name
+        assert figure["values"], name
+        assert all(math.isfinite(value) for value in figure["values"]), name
+        assert name[:30] in ended.stdout, "a figure that is not shown"
