@@ -239,6 +239,14 @@ async def test_a_schedule_that_kept_an_old_name_is_given_the_new_one_by_the_reco
     assert described.typed_search_attributes[SearchAttributeKey.for_keyword("MatviewView")] == "after"
 
 
+async def knows_attributes(temporal: Client) -> bool:
+    """Whether the server takes our attributes now: what was registered or removed is noticed within a minute."""
+    try:
+        return [e async for e in temporal.list_workflows("MatviewView = 'x'")] == []
+    except RPCError:
+        return False
+
+
 @pytest.fixture
 async def bare(session_folder: Path) -> AsyncIterator[DevStack]:
     """A stack whose namespace has lost our search attributes, as one where nobody may register any."""
@@ -249,9 +257,15 @@ async def bare(session_folder: Path) -> AsyncIterator[DevStack]:
                 namespace=temporal.namespace, search_attributes=list(contract.SEARCH_ATTRIBUTES)
             )
         )
+
+        async def forgotten() -> bool:
+            return not await knows_attributes(temporal)
+
+        await until(forgotten, "the server to forget the attributes", patience=150)
         yield stack
 
 
+@pytest.mark.timeout(400)
 async def test_with_only_some_of_the_attributes_schedules_still_start_runs(bare: DevStack) -> None:
     temporal = await Client.connect(bare.info["temporal_address"])
     some = dict.fromkeys(contract.SEARCH_ATTRIBUTES[:2], IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD)
@@ -260,12 +274,9 @@ async def test_with_only_some_of_the_attributes_schedules_still_start_runs(bare:
     )
 
     async def known() -> bool:
-        try:
-            return [e async for e in temporal.list_workflows("MatviewView = 'x'")] == []
-        except RPCError:
-            return False
+        return await knows_attributes(temporal)
 
-    await until(known, "the server to know the attributes", patience=120)
+    await until(known, "the server to know the attributes", patience=150)
     async with a_tenant(bare) as tenant:
         view = await tenant.materialized("v", "SELECT 1 AS n")
         await Operator(temporal).tick(view["id"])
@@ -273,6 +284,7 @@ async def test_with_only_some_of_the_attributes_schedules_still_start_runs(bare:
         assert (run["status"], run["trigger"]) == ("Completed", "schedule")
 
 
+@pytest.mark.timeout(400)
 async def test_without_search_attributes_everything_works_and_they_can_be_registered_later(bare: DevStack) -> None:
     temporal = await Client.connect(bare.info["temporal_address"])
     async with a_tenant(bare) as tenant:
