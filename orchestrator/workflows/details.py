@@ -1,11 +1,13 @@
 """What the page of a run in the Temporal UI says of it, in Markdown."""
 
+from textwrap import wrap
 from urllib.parse import quote
 
 from orchestrator.model.run import Progress, Relation, RunPlan, RunRequest, Trigger
 from orchestrator.temporal import contract
 
 _LONGEST_TEXT = 4000
+_COLUMNS = 64
 _MIB = 1 << 20
 _STARTED_BY = {
     Trigger.SCHEDULE: "its schedule",
@@ -21,7 +23,8 @@ def details(request: RunRequest, plan: RunPlan | None, standing: str, *, told: s
     `told` is what went wrong, or what came of it.
     """
     due = f", due {request.scheduled_for:%Y-%m-%d %H:%M:%S} UTC" if request.scheduled_for else ""
-    lines = [f"**{standing}**", "", *_as_it_is(told or ""), "", f"Started by {_STARTED_BY[request.trigger]}{due}."]
+    lines = [f"**{standing}**", "", *_as_it_is(_wrapped(told or "")), ""]
+    lines.append(f"Started by {_STARTED_BY[request.trigger]}{due}.")
     if plan is None:
         return "\n".join(lines)
     view = f"`{plan.name}` of project {plan.project_id}"
@@ -30,6 +33,11 @@ def details(request: RunRequest, plan: RunPlan | None, standing: str, *, told: s
     lines += ["", f"Next runs: [its schedule]({schedule})", "", "Reads:", ""]
     lines += [f"- {_told(relation)}" for relation in plan.relations] or ["- nothing but its own text"]
     return "\n".join([*lines, "", "Query:", "", *_as_it_is(plan.sql)])
+
+
+def _wrapped(text: str) -> str:
+    """The page does not wrap what stands in a block."""
+    return "\n".join(part for line in text.splitlines() for part in wrap(line, _COLUMNS) or [""])
 
 
 def _as_it_is(text: str) -> list[str]:
