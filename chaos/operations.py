@@ -129,6 +129,7 @@ async def revert(chaos: Chaos, view: View, _: Random) -> str:
 
 async def delete(chaos: Chaos, view: View, random: Random) -> str:
     """Delete a view, in one of the two ways."""
+    view.doubtful = True  # until there is an answer: the end of the trouble may come before it
     if random.choice((True, False)):
         answer = await chaos.api.call("DELETE", path_of(view), refusals=("in_use", *_GONE), view=view)
     else:
