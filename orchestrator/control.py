@@ -86,9 +86,9 @@ class Control:
                 view = await self._library.get(project_id, saved_query_id)
         except TemporalUnavailable:
             return ViewState(view=view)
-        return await self._state_of(view)
+        return await self._with_schedule(view)
 
-    async def _state_of(self, view: SavedQuery) -> ViewState:
+    async def _with_schedule(self, view: SavedQuery) -> ViewState:
         try:
             schedule = await self._schedules.find(view.id) if view.is_materialized else None
         except TemporalUnavailable:
@@ -163,7 +163,7 @@ class Control:
         if not view.is_materialized:
             raise NotMaterialized
         await self._execution.start(view, Trigger.API, user, full_refresh=full_refresh)
-        return await self._state_of(await self._library.get(project_id, saved_query_id))
+        return await self._with_schedule(await self._library.get(project_id, saved_query_id))
 
     async def cancel(self, project_id: int, saved_query_id: UUID, user: User) -> ViewState:
         """Stop the run in progress; returns when its query has in truth stopped and nothing of it will be published.

@@ -8,9 +8,7 @@ from datetime import timedelta
 
 import httpx
 from temporalio.client import Client
-from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, Worker, WorkflowRunner
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
-from temporalio.workflow import SandboxImportNotificationPolicy
+from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, Worker
 
 from orchestrator.activities.materialize import Materialization
 from orchestrator.activities.notify import Notifications
@@ -42,22 +40,6 @@ _STICKY_TIMEOUT = timedelta(seconds=2)
 _DELIVERIES_AT_ONCE = 10
 
 
-def workflow_runner() -> WorkflowRunner:
-    """The sandbox in which recorded histories are replayed by the tests.
-
-    A workflow that asks the clock or the network fails there, before it is released. A worker does without: for each
-    run it would load the workflow's modules anew, which took a third of all that a worker does beside queries.
-
-    It refuses a module of ours that a workflow imports without saying that it is passed through: a second copy of the
-    model would be another class with the same name, and a second copy of DuckDB ends the process.
-    """
-    policy = (
-        SandboxImportNotificationPolicy.WARN_ON_DYNAMIC_IMPORT
-        | SandboxImportNotificationPolicy.RAISE_ON_UNINTENTIONAL_PASSTHROUGH
-    )
-    return SandboxedWorkflowRunner(SandboxRestrictions.default.with_import_notification_policy(policy))
-
-
 def build_worker(
     client: Client, materialization: Materialization, watcher: Interceptor, *, max_concurrent_queries: int
 ) -> Worker:
@@ -72,6 +54,8 @@ def build_worker(
             materialization.publish,
             materialization.close_run,
         ],
+        # For each run a sandbox would load the workflow's modules anew, which took a third of all that a worker does
+        # beside queries. The tests replay every recorded history in one: see tests/workflows/sandbox.py.
         workflow_runner=UnsandboxedWorkflowRunner(),
         interceptors=[ErrorInterceptor(), watcher],
         max_concurrent_activities=max_concurrent_queries,

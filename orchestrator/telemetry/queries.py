@@ -133,27 +133,23 @@ class WatchedEngine:
             "matview.view": str(plan.saved_query_id),
             "matview.run": str(plan.run_id),
         }
-        with tracing.span("duckdb query", ids) as note:
-            written = await self._counted(plan, locate, target, on_progress)
+        with tracing.span("duckdb query", ids) as note, self._measured(plan, on_progress) as told:
+            written = await self._engine.write(plan, locate, target, told)
             note({"matview.rows": written.rows, "matview.bytes": written.bytes})
         return written
 
-    async def _counted(
-        self,
-        plan: RunPlan,
-        locate: Callable[[str, str], str],
-        target: Path,
-        on_progress: Callable[[Progress], None],
-    ) -> Written:
+    @contextmanager
+    def _measured(self, plan: RunPlan, on_progress: Callable[[Progress], None]) -> Iterator[Callable[[Progress], None]]:
         if self._meter is None:
-            return await self._engine.write(plan, locate, target, on_progress)
+            yield on_progress
+            return
         with self._meter.measuring(plan) as tell:
 
             def told(progress: Progress) -> None:
                 tell(progress)
                 on_progress(progress)
 
-            return await self._engine.write(plan, locate, target, told)
+            yield told
 
     async def start(self) -> None:
         """See Engine."""

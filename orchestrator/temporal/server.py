@@ -21,8 +21,8 @@ from orchestrator.temporal.visibility import missing_attributes
 
 _TYPES = {"workflow": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, "activity": TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY}
 _GONE = (WorkerStatus.WORKER_STATUS_SHUTTING_DOWN, WorkerStatus.WORKER_STATUS_SHUTDOWN)
-# What a server answers that is older than the question, or that was told not to answer it.
 _NEVER = datetime.min.replace(tzinfo=UTC)
+# What a server answers that is older than the question, or that was told not to answer it.
 _NOT_OFFERED = (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED)
 
 

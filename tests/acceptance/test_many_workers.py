@@ -21,7 +21,7 @@ from tests.support import Json, Tenant, a_tenant, until
 WORKERS = ("worker-1", "worker-2", "worker-3")
 VIEWS = 30
 # Long enough to be met in the middle, on any machine.
-SLOW = "SELECT {n} AS number, sum(sqrt(i)) AS s FROM range(250000000) t(i)"
+SLOW = "SELECT {n} AS number, sum(sqrt(i)) AS s FROM range(600000000) t(i)"
 QUICK = "SELECT {n} AS number, sum(sqrt(i)) AS s FROM range(3000000) t(i)"
 
 
@@ -64,11 +64,12 @@ async def test_thirty_views_at_once_are_each_run_once_by_three_workers_one_of_wh
     async with a_tenant(crowd) as tenant:
         statements = [(SLOW if n == 0 else QUICK).format(n=n) for n in range(VIEWS)]
         views = [await tenant.create_view(f"v_{n}", sql) for n, sql in enumerate(statements)]
-        await asyncio.gather(*(tenant.act(view["id"], "materialize") for view in views))
-
+        asked = asyncio.gather(*(tenant.act(view["id"], "materialize") for view in views))
+        # Meanwhile, since on a busy machine the slow query may be over before all have been asked for.
         killed = await until(lambda: worker_at(temporal, views[0]), "the slow query to run")
         (name,) = [name for name in WORKERS if killed == f"{crowd.info['pids'][name]}@{killed.partition('@')[2]}"]
         crowd.kill(name)
+        await asked
 
         runs = [await tenant.ended(view["id"]) for view in views]
         assert {run["status"] for run in runs} == {"Completed"}, runs

@@ -121,6 +121,10 @@ async def test_runs_are_found_by_view_project_status_and_trigger(tenant: Tenant,
     assert len(await listed(temporal, f"{mine} AND MatviewView = 'good'", 2)) == 2
     assert len(await listed(temporal, f"{mine} AND MatviewTrigger = 'schedule'", 1)) == 1
     assert len(await listed(temporal, f"{mine} AND MatviewStatus = 'Completed' AND MatviewTrigger = 'first'", 1)) == 1
+    run = handle_of(temporal, await tenant.ended(good["id"], 2))
+    assert (await run.describe()).raw_description.workflow_execution_info.priority.fairness_key == str(
+        tenant.project_id
+    )
     schedules = [entry.id async for entry in await temporal.list_schedules(f"MatviewProject = '{tenant.project_id}'")]
     assert sorted(schedules) == sorted([f"materialize/{good['id']}", f"materialize/{bad['id']}"])
 

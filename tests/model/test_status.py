@@ -1,6 +1,6 @@
 """A view's status, computed from its newest run."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -9,25 +9,15 @@ import pytest
 from orchestrator.model.run import Run, RunStatus, Trigger, run_id_of
 from orchestrator.model.saved_query import Revision, SavedQuery, SyncFrequency, ViewStatus, status_of
 from orchestrator.model.snapshot import location_of, snapshot_id
+from tests import runs
+from tests.runs import START
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
 FIRST = Revision(id=uuid4(), number=1, query={"query": "select 1"}, created_at=START)
 SECOND = Revision(id=uuid4(), number=2, query={"query": "select 2"}, created_at=START)
 
 
 def a_run(status: RunStatus, revision: Revision | None = FIRST, **more: Any) -> Run:
-    return Run(
-        id=uuid4(),
-        saved_query_id=uuid4(),
-        workflow_id="materialize/x",
-        workflow_run_id=uuid4(),
-        status=status,
-        trigger=Trigger.API,
-        started_at=START,
-        revision_id=revision.id if revision else None,
-        finished_at=None if status is RunStatus.RUNNING else START + timedelta(seconds=3),
-        **more,
-    )
+    return runs.a_run(status, revision_id=revision.id if revision else None, trigger=Trigger.API, **more)
 
 
 def a_view(**more: Any) -> SavedQuery:
@@ -79,7 +69,7 @@ def test_a_run_in_progress_does_not_hide_the_last_error_and_a_success_clears_it(
 
 
 def test_the_last_run_was_when_it_ended_or_began_if_it_still_runs() -> None:
-    assert a_view(newest_run=a_run(RunStatus.COMPLETED)).last_run_at == START + timedelta(seconds=3)
+    assert a_view(newest_run=a_run(RunStatus.COMPLETED)).last_run_at == START + timedelta(seconds=20)
     assert a_view(newest_run=a_run(RunStatus.RUNNING)).last_run_at == START
     assert a_view().last_run_at is None
 

@@ -1,31 +1,15 @@
 """What is counted of a run, and how often."""
 
-from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from orchestrator.model.errors import CatalogUnavailable
-from orchestrator.model.run import Run, RunStatus, Trigger
+from orchestrator.model.run import Run, RunStatus
 from orchestrator.telemetry.instruments import WorkerMetrics
 from orchestrator.telemetry.runs import RunCounter
-
-BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def run(status: RunStatus, **more: object) -> Run:
-    return Run(
-        id=uuid4(),
-        saved_query_id=uuid4(),
-        workflow_id="materialize/x",
-        workflow_run_id=uuid4(),
-        status=status,
-        trigger=Trigger.SCHEDULE,
-        started_at=BEGAN,
-        finished_at=None if status is RunStatus.RUNNING else BEGAN + timedelta(seconds=20),
-        **more,
-    )
+from tests.runs import START, a_run
 
 
 async def counted(*told: Run | Exception) -> CollectorRegistry:
@@ -50,7 +34,7 @@ def runs(registry: CollectorRegistry, status: str, code: str = "") -> float | No
 
 
 async def test_a_step_that_is_repeated_counts_its_run_once() -> None:
-    completed = run(RunStatus.COMPLETED, rows=3, bytes=40)
+    completed = a_run(RunStatus.COMPLETED, rows=3, bytes=40)
     registry = await counted(completed, completed)
     assert runs(registry, "Completed") == 1
     assert registry.get_sample_value("matview_runs_failed_total") == 0, "there before the first failure"
@@ -60,9 +44,9 @@ async def test_a_step_that_is_repeated_counts_its_run_once() -> None:
 
 
 async def test_a_run_that_has_not_ended_is_counted_once_it_has() -> None:
-    running = run(RunStatus.RUNNING)
+    running = a_run(RunStatus.RUNNING)
     failed = running.model_copy(
-        update={"status": RunStatus.FAILED, "finished_at": BEGAN, "error_code": "out_of_memory"}
+        update={"status": RunStatus.FAILED, "finished_at": START, "error_code": "out_of_memory"}
     )
     registry = await counted(running, failed)
     assert runs(registry, "Failed", "out_of_memory") == 1
@@ -72,5 +56,5 @@ async def test_a_run_that_has_not_ended_is_counted_once_it_has() -> None:
 
 @pytest.mark.parametrize("error", [CatalogUnavailable(), RuntimeError("whatever")])
 async def test_a_run_that_cannot_be_counted_goes_on(error: Exception) -> None:
-    registry = await counted(error, run(RunStatus.CANCELLED))
+    registry = await counted(error, a_run(RunStatus.CANCELLED))
     assert runs(registry, "Cancelled") == 1

@@ -11,12 +11,13 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
 from orchestrator.model.base import now
 from orchestrator.model.limits import Limits
-from orchestrator.model.run import Run, RunPlan, RunStatus, Trigger
+from orchestrator.model.run import Run, RunPlan, RunStatus
 from orchestrator.model.snapshot import Snapshot
 from orchestrator.telemetry.activities import TelemetryInterceptor
 from orchestrator.telemetry.instruments import WorkerMetrics
 from orchestrator.telemetry.queries import QueryMeter
 from orchestrator.telemetry.runs import RunCounter
+from tests.runs import a_run
 from tests.support import until
 
 LIMITS = Limits(memory_mb=512, threads=1, temp_disk_mb=1, output_mb=1)
@@ -25,18 +26,9 @@ SCHEDULED = {"trigger": "schedule"}
 
 def run(status: RunStatus) -> Run:
     """A run of a schedule that began now, an hour after the moment that its schedule names: it has jitter."""
-    return Run(
-        id=uuid4(),
-        saved_query_id=uuid4(),
-        workflow_id="materialize/x",
-        workflow_run_id=uuid4(),
-        status=status,
-        trigger=Trigger.SCHEDULE,
-        scheduled_for=now() - timedelta(hours=1),
-        started_at=now(),
-        finished_at=None if status is RunStatus.RUNNING else now(),
-        attempt=1,
-    )
+    began = now()
+    ended = None if status is RunStatus.RUNNING else began
+    return a_run(status, scheduled_for=began - timedelta(hours=1), started_at=began, finished_at=ended, attempt=1)
 
 
 def plan(run_id: UUID) -> RunPlan:

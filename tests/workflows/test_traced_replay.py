@@ -13,7 +13,8 @@ from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 from orchestrator.telemetry import tracing
-from orchestrator.worker import WORKFLOWS, workflow_runner
+from orchestrator.worker import WORKFLOWS
+from tests.workflows.sandbox import workflow_runner
 
 async def main():
     tracing.set_up_tracing("matview-worker", Path(sys.argv[1]))
