@@ -80,6 +80,8 @@ class _Desk:
         self._tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
         self._working = False
         self._connection: duckdb.DuckDBPyConnection | None = None
+        # Never closed: that would free the database piece by piece, and the process ends right after its query.
+        self._kept: duckdb.DuckDBPyConnection | None = None
 
     def listen(self) -> None:
         """Take messages, and tell the progress of a running query, until the parent closes the socket."""
@@ -124,7 +126,7 @@ class _Desk:
             self._send(answer)
 
     def _watch(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
+        self._connection = self._kept = connection
 
     def _tell_progress(self) -> None:
         connection = self._connection

@@ -26,7 +26,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # Far more than the longest description of columns. What a child says is not trusted: an author's query runs in it.
 _LONGEST_MESSAGE = 32 << 20
 # In this order: what is loaded after the first finds no secret in the environment.
-_PRELOADED = ["orchestrator.engines.bare", "orchestrator.engines.child", "orchestrator.engines.entry"]
+_PRELOADED = [f"orchestrator.engines.{name}" for name in ("bare", "child", "entry", "ahead")]
 _CONTEXT = multiprocessing.get_context("forkserver")
 # multiprocessing keeps one list of its children, and reading an exit status twice loses it.
 _LOCK = threading.Lock()

@@ -10,7 +10,7 @@ import duckdb
 from orchestrator.engines.parquet_types import literal, quoted, storable
 from orchestrator.engines.paths import exactly
 
-_CONFIG = {
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "allow_community_extensions": "false",
@@ -18,10 +18,33 @@ _CONFIG = {
     "python_enable_replacements": "false",
     # Rows without an ORDER BY have no order to keep, and keeping it takes a third more time and twice the memory.
     "preserve_insertion_order": "false",
+    # Until the session has its own number: a database of one thread has none beside the one that asks.
+    "threads": "1",
 }
+# Not used yet: the first session takes it. See open_ahead.
+_ahead: list[duckdb.DuckDBPyConnection] = []
 # Sees only names of its own, so that no table of a project can be meant by it.
 _DEFAULT = "memory.main"
 _MAX_PARTS = 3
+
+
+def open_ahead() -> None:
+    """Open a database for the first session of each process that is forked from this one.
+
+    To open one takes longer than most queries do. It has no thread of its own until a session asks for some, so that
+    it is whole on the other side of a fork. The one that DuckDB opens for itself when it is loaded does have threads,
+    and is closed.
+    """
+    duckdb.default_connection().close()
+    _ahead.append(duckdb.connect(":memory:", config=_CONFIG))
+
+
+def _opened() -> duckdb.DuckDBPyConnection:
+    if not _ahead:
+        return duckdb.connect(":memory:", config=_CONFIG)
+    # Another connection to it: a connection draws its random numbers from a seed that it has from the beginning, and
+    # that would be the same in every process.
+    return _ahead.pop().cursor()
 
 
 def open_session(
@@ -31,12 +54,11 @@ def open_session(
 
     `limits` are those of the model. What does not fit into memory is spilled to the folder `spill`, or not at all.
     """
-    memory, threads = f"{limits['memory_mb']}MiB", str(limits["threads"])
-    connection = duckdb.connect(
-        ":memory:", config={**_CONFIG, "memory_limit": memory, "threads": threads, "temp_directory": spill}
-    )
+    connection = _opened()
+    connection.execute(f"SET memory_limit = '{limits['memory_mb']}MiB'")
+    connection.execute(f"SET threads = {limits['threads']}")
+    connection.execute(f"SET temp_directory = {literal(spill)}")
     if spill:
-        # Given along with the others above, it would be forgotten in silence.
         connection.execute(f"SET max_temp_directory_size = '{limits['temp_disk_mb']}MiB'")
     paths = [*files, *([folder] if folder else [])]
     folders = [folder + "/"] if folder else []

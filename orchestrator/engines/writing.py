@@ -201,7 +201,7 @@ def _written(
     """
     paths = [str(path) for path in sorted(Path(target).glob("*.parquet"), key=lambda p: (len(p.name), p.name))]
     footers = f"SELECT file_name, num_rows FROM parquet_file_metadata({listed(paths)})"  # noqa: S608 - quoted by `listed`
-    held = connection.execute(footers).fetchall()
+    held = connection.execute(footers).fetchall() if paths else []
     if {Path(path).name: rows for path, rows in held} != counts:
         raise StoreUnavailable("A file on the disk is not as it was written.")
     files = [(path.name, counts[path.name], path.stat().st_size) for path in map(Path, paths)]

@@ -13,6 +13,7 @@ from orchestrator.engines.base import Written
 from orchestrator.engines.duckdb import DuckDBEngine
 from orchestrator.model.errors import EngineCrashed, OrchestratorError, OutOfMemory, QueryTimedOut, StoreUnavailable
 from tests.engines.conftest import locate, make_engine, make_plan
+from tests.support import until
 
 # Writes files of its result while it runs, and for longer than any test waits.
 GROWING = "SELECT hash(i) AS a, sha256(i::VARCHAR) AS b FROM range(100000000000) r(i)"
@@ -141,3 +142,19 @@ async def test_a_full_disk_for_spilled_data_costs_one_run(tmp_path: Path, small_
     assert isinstance(error, (StoreUnavailable, OutOfMemory))
     assert "disk" in error.message
     assert list((small_disk / "scratch").iterdir()) == []
+
+
+async def test_a_result_that_vanishes_while_it_is_written_is_the_disk_s_fault(
+    mine: DuckDBEngine, tmp_path: Path
+) -> None:
+    running = Running(mine, tmp_path, "SELECT sha256(i::VARCHAR) AS s FROM range(3000000) r(i) ORDER BY s")
+    file = running.target / "data_0.parquet"
+
+    async def is_there() -> bool:
+        return file.exists()
+
+    await until(is_there, "the result to be begun")
+    file.unlink()
+    error = await running.failure()
+    assert isinstance(error, StoreUnavailable)
+    assert error.message == "A file on the disk is not as it was written."
