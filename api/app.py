@@ -1,5 +1,6 @@
 """The application: routes, errors and the parts behind them."""
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -57,6 +58,9 @@ def create_app() -> FastAPI:
                 ask = asker(parts.database, parts.temporal, settings.metrics_views)
                 registry.register(InstallationMetrics(ask))
             async with serving(registry, settings.metrics_host, settings.metrics_port):
+                # What is loaded by now stays for good. Looking through it for garbage would hold up one request in
+                # fifty for a tenth of a second.
+                gc.freeze()
                 yield
 
     app = FastAPI(

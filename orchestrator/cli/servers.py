@@ -62,6 +62,7 @@ def api() -> None:
         factory=True,
         host=settings.api_host,
         port=settings.api_port,
+        loop="uvloop",
         log_config=None,
         access_log=False,
         # Longer than clients keep a connection that they do not use, or one would be closed under a request.
@@ -73,7 +74,9 @@ def worker() -> None:
     """Run a worker. Configured by the environment; start as many as there is work for."""
     settings = checked_settings()
     set_up_logging(settings.log_level, settings.log_format, settings.secrets)
-    asyncio.run(_work_until_told(settings))
+    import uvloop
+
+    uvloop.run(_work_until_told(settings))
 
 
 def migrate() -> None:
