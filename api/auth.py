@@ -71,7 +71,7 @@ def needs(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
         principal.require(scope)
         state = request.app.state
         if principal.project_ids is None:  # otherwise the key could not have been made for it
-            await state.access.get_project(project_id)
+            await state.access.require_project(project_id)
         return Caller(
             user=principal.user,
             project_id=project_id,

@@ -26,6 +26,8 @@ class Access:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # Nothing removes a project, so one that was found once is there.
+        self._found: set[int] = set()
 
     async def authenticate(self, token: str | None) -> Principal:
         """The owner of a token. Raises NotAuthenticated, in the same words for every token that is not one."""
@@ -44,6 +46,12 @@ class Access:
         if project is None:
             raise NotFound
         return project
+
+    async def require_project(self, project_id: int) -> None:
+        """Raise NotFound unless there is a project of that id."""
+        if project_id not in self._found:
+            await self.get_project(project_id)
+            self._found.add(project_id)
 
     async def create_project(self, name: str) -> Project:
         """A new project."""

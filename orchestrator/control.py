@@ -11,7 +11,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from orchestrator.alignment import Alignment
-from orchestrator.catalog import failures, runs
+from orchestrator.catalog import failures, runs, saved_queries
 from orchestrator.catalog.database import Database
 from orchestrator.catalog.journal import note
 from orchestrator.execution import Execution
@@ -20,6 +20,7 @@ from orchestrator.links import Links
 from orchestrator.model.base import Value, now
 from orchestrator.model.errors import (
     Invalid,
+    NotFound,
     NotMaterialized,
     NotRunning,
     StillStopping,
@@ -230,8 +231,9 @@ class Control:
 
     async def run_history(self, project_id: int, saved_query_id: UUID, limit: int) -> list[RunState]:
         """The last runs, newest first. One that the catalog calls Running is asked after first."""
-        await self._library.get(project_id, saved_query_id)
         async with self._database.begin() as tx:
+            if not await saved_queries.is_live(tx, project_id, saved_query_id):
+                raise NotFound
             found = await runs.recent(tx, saved_query_id, limit)
         try:
             return [await self._state(run) for run in found]

@@ -1,10 +1,13 @@
 """The connection to PostgreSQL."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
-from sqlalchemy import exc, text
+import psycopg
+from sqlalchemy import Engine, event, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from orchestrator.model.errors import CatalogUnavailable
@@ -13,6 +16,9 @@ Transaction = AsyncConnection
 
 # A transaction is a few statements. One that takes as long as this waits for a server that has stopped answering.
 _LONGEST_SECONDS = 20.0
+# A connection that has lain in the pool for longer may have died there. To ask it each time would take a fifth of what
+# a transaction of one statement takes.
+_FRESH_SECONDS = 1.0
 # The server gives up somewhat earlier, if it can. Times are read in UTC, whatever the database's own zone is.
 _SESSION = "-c timezone=UTC -c statement_timeout=15s -c lock_timeout=10s"
 
@@ -31,10 +37,9 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=10,
-            # A connection that died while it lay in the pool is replaced instead of failing the next request.
-            pool_pre_ping=True,
             connect_args={"connect_timeout": 5, "options": _SESSION},
         )
+        _ping_idle_connections(self._engine.sync_engine)
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Transaction]:
@@ -73,6 +78,27 @@ class Database:
 def sqlalchemy_url(url: str) -> str:
     """The same libpq URL, naming the driver as SQLAlchemy wants it."""
     return "postgresql+psycopg://" + url.partition("://")[2]
+
+
+def _ping_idle_connections(engine: Engine) -> None:
+    """Have a connection that died while it lay in the pool replaced, instead of failing the next request.
+
+    One that died within the last moment does fail it, with CatalogUnavailable, and only once: all others are then
+    replaced as well, as they are if the ping fails in whatever way.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def _put_back(_: object, record: Any) -> None:  # noqa: ANN401 - SQLAlchemy's own
+        record.info["since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _taken(connection: Any, record: Any, _: object) -> None:  # noqa: ANN401 - the driver's, and SQLAlchemy's own
+        if time.monotonic() - record.info.get("since", time.monotonic()) < _FRESH_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except psycopg.Error as error:
+            raise exc.InvalidatePoolError from error
 
 
 def _is_passing(error: exc.DBAPIError) -> bool:

@@ -1,14 +1,18 @@
 """Projects, people and their keys."""
 
 from collections.abc import Collection
+from functools import cache
+from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Select, bindparam, insert, select, update
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.rows import USER, prefixed
 from orchestrator.model.principal import Principal, Project, ProjectLimits, Scope, User
+
+_SCOPES = frozenset(Scope)
 
 
 async def insert_project(tx: Transaction, name: str) -> Project:
@@ -25,7 +29,7 @@ async def find_project(tx: Transaction, project_id: int) -> Project | None:
 
 async def limits_of(tx: Transaction, project_id: int) -> ProjectLimits:
     """What the project's queries may use."""
-    limits = await tx.scalar(select(t.projects.c.limits).where(t.projects.c.id == project_id))
+    limits = await tx.scalar(_limits(), {"project": project_id})
     return ProjectLimits.model_validate(limits or {})
 
 
@@ -84,17 +88,29 @@ async def insert_key(
 
 async def find_principal(tx: Transaction, token_hash: bytes) -> Principal | None:
     """The owner of the key with that hash. The look-up is by hash, so its time says nothing of any token."""
-    columns = prefixed("user", t.users, User.model_fields)
-    query = select(t.api_keys.c.id, t.api_keys.c.scopes, t.api_keys.c.project_ids, *columns)
-    joined = query.join(t.users, t.users.c.id == t.api_keys.c.user_id).where(t.api_keys.c.token_hash == token_hash)
-    row = (await tx.execute(joined)).one_or_none()
+    row = (await tx.execute(_principal(), {"token_hash": token_hash})).one_or_none()
     if row is None:
         return None
-    known = {scope.value for scope in Scope}
     return Principal(
         key_id=row.id,
         user=User.model_validate({name: row._mapping[f"user_{name}"] for name in User.model_fields}),
         # A scope that this release does not know gives nothing, rather than making the key unusable.
-        scopes=frozenset(Scope(scope) for scope in row.scopes if scope in known),
+        scopes=frozenset(Scope(scope) for scope in row.scopes if scope in _SCOPES),
         project_ids=None if row.project_ids is None else frozenset(row.project_ids),
     )
+
+
+# Each of these is made once: putting it together takes longer than running it.
+
+
+@cache
+def _limits() -> Select[Any]:
+    return select(t.projects.c.limits).where(t.projects.c.id == bindparam("project"))
+
+
+@cache
+def _principal() -> Select[Any]:
+    columns = prefixed("user", t.users, User.model_fields)
+    query = select(t.api_keys.c.id, t.api_keys.c.scopes, t.api_keys.c.project_ids, *columns)
+    joined = query.join(t.users, t.users.c.id == t.api_keys.c.user_id)
+    return joined.where(t.api_keys.c.token_hash == bindparam("token_hash"))

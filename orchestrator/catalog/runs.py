@@ -7,10 +7,13 @@ activity: its id is derived, so both write the same row. Each function here may 
 """
 
 from collections.abc import Collection
+from functools import cache
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Integer, Select, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.sql.dml import ReturningInsert
 
 from orchestrator.catalog import snapshots, tables as t
 from orchestrator.catalog.database import Transaction
@@ -24,26 +27,22 @@ _NOW_OVER = {"finished_at": func.clock_timestamp()}
 
 async def open_run(tx: Transaction, request: RunRequest, workflow_id: str, workflow_run_id: UUID) -> Run:
     """The run that this workflow run carries, stored as Running if it is new. The view must exist."""
-    run_id = run_id_of(workflow_run_id, request.saved_query_id)
-    new = insert(t.runs).values(
-        id=run_id,
-        saved_query_id=request.saved_query_id,
-        workflow_id=workflow_id,
-        workflow_run_id=workflow_run_id,
-        status=RunStatus.RUNNING,
-        trigger=request.trigger,
-        scheduled_for=request.scheduled_for,
-        started_at=func.clock_timestamp(),
-    )
-    # Changes nothing of a row that is there, but locks it and gives it back.
-    known = new.on_conflict_do_update(index_elements=["id"], set_={"workflow_id": t.runs.c.workflow_id})
-    row = (await tx.execute(known.returning(*RUN))).one()
+    values = {
+        "id": run_id_of(workflow_run_id, request.saved_query_id),
+        "saved_query_id": request.saved_query_id,
+        "workflow_id": workflow_id,
+        "workflow_run_id": workflow_run_id,
+        "status": RunStatus.RUNNING,
+        "trigger": request.trigger,
+        "scheduled_for": request.scheduled_for,
+    }
+    row = (await tx.execute(_opened(), values)).one()
     return Run.model_validate(row._mapping)
 
 
 async def get(tx: Transaction, run_id: UUID) -> Run:
     """The run of that id, which must exist."""
-    row = (await tx.execute(select(*RUN).where(t.runs.c.id == run_id))).one()
+    row = (await tx.execute(_one(), {"run": run_id})).one()
     return Run.model_validate(row._mapping)
 
 
@@ -55,9 +54,8 @@ async def status_of(tx: Transaction, run_id: UUID) -> RunStatus | None:
 
 async def recent(tx: Transaction, saved_query_id: UUID, limit: int) -> list[Run]:
     """The last runs of a view, newest first."""
-    newest_first = (t.runs.c.started_at.desc(), t.runs.c.id)
-    query = select(*RUN).where(t.runs.c.saved_query_id == saved_query_id).order_by(*newest_first).limit(limit)
-    return [Run.model_validate(row._mapping) for row in await tx.execute(query)]
+    rows = await tx.execute(_recent(), {"view": saved_query_id, "limit": limit})
+    return [Run.model_validate(row._mapping) for row in rows]
 
 
 async def set_revision(tx: Transaction, run_id: UUID, revision_id: UUID) -> None:
@@ -155,3 +153,26 @@ async def close(tx: Transaction, run_id: UUID, status: RunStatus, error: str | N
     """End a run that publishes nothing. The first closing wins: a run that is over stays as it is."""
     change = update(t.runs).where(t.runs.c.id == run_id, t.runs.c.status == RunStatus.RUNNING)
     await tx.execute(change.values(status=status, error=error, error_code=error_code, **_NOW_OVER))
+
+
+# Each of these is made once: putting it together takes longer than running it.
+
+
+@cache
+def _opened() -> ReturningInsert[Any]:
+    new = insert(t.runs).values(started_at=func.clock_timestamp())
+    # Changes nothing of a row that is there, but locks it and gives it back.
+    known = new.on_conflict_do_update(index_elements=["id"], set_={"workflow_id": t.runs.c.workflow_id})
+    return known.returning(*RUN)
+
+
+@cache
+def _one() -> Select[Any]:
+    return select(*RUN).where(t.runs.c.id == bindparam("run"))
+
+
+@cache
+def _recent() -> Select[Any]:
+    newest_first = (t.runs.c.started_at.desc(), t.runs.c.id)
+    ours = select(*RUN).where(t.runs.c.saved_query_id == bindparam("view"))
+    return ours.order_by(*newest_first).limit(bindparam("limit", type_=Integer))

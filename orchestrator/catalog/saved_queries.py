@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, Select, delete, func, insert, select, true, update
+from sqlalchemy import Row, Select, bindparam, delete, func, insert, select, true, update
 
 from orchestrator.catalog import snapshots, tables as t
 from orchestrator.catalog.database import Transaction
@@ -26,9 +26,13 @@ async def find(tx: Transaction, project_id: int, saved_query_id: UUID, *, lock: 
     if lock:
         row = select(t.saved_queries.c.id).where(t.saved_queries.c.id == saved_query_id)
         await tx.execute(row.with_for_update(key_share=True))
-    query = _select().where(t.saved_queries.c.id == saved_query_id, t.saved_queries.c.project_id == project_id, _LIVE)
-    row_ = (await tx.execute(query)).one_or_none()
-    return None if row_ is None else _saved_query(row_)
+    found = (await tx.execute(_of_project(), {"view": saved_query_id, "project": project_id})).one_or_none()
+    return None if found is None else _saved_query(found)
+
+
+async def is_live(tx: Transaction, project_id: int, saved_query_id: UUID) -> bool:
+    """Whether the project has a live view of that id."""
+    return await tx.scalar(_live_id(), {"view": saved_query_id, "project": project_id}) is not None
 
 
 async def find_live(tx: Transaction, saved_query_id: UUID) -> SavedQuery | None:
@@ -38,7 +42,7 @@ async def find_live(tx: Transaction, saved_query_id: UUID) -> SavedQuery | None:
     """
     held = select(t.saved_queries.c.id).where(t.saved_queries.c.id == saved_query_id)
     await tx.execute(held.with_for_update(read=True))
-    row = (await tx.execute(_select().where(t.saved_queries.c.id == saved_query_id, _LIVE))).one_or_none()
+    row = (await tx.execute(_of_any_project(), {"view": saved_query_id})).one_or_none()
     return None if row is None else _saved_query(row)
 
 
@@ -264,6 +268,22 @@ def _select() -> Select[Any]:
         .outerjoin(newest, true())
         .outerjoin(ended, true())
     )
+
+
+@cache
+def _live_id() -> Select[Any]:
+    views = t.saved_queries.c
+    return select(views.id).where(views.id == bindparam("view"), views.project_id == bindparam("project"), _LIVE)
+
+
+@cache
+def _of_any_project() -> Select[Any]:
+    return _select().where(t.saved_queries.c.id == bindparam("view"), _LIVE)
+
+
+@cache
+def _of_project() -> Select[Any]:
+    return _of_any_project().where(t.saved_queries.c.project_id == bindparam("project"))
 
 
 def _saved_query(row: Row[Any]) -> SavedQuery:

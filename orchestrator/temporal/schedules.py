@@ -160,7 +160,7 @@ class Schedules:
         description = await self._describe(saved_query_id)
         if description is None or not _may_pause(description.schedule.state):
             return False
-        return await self._set_pause(saved_query_id, paused=True, note=note, when=_may_pause)
+        return await self._set_pause(saved_query_id, paused=True, note=note, when=_may_pause, seen=description)
 
     async def ticks(self, saved_query_id: UUID) -> list[tuple[str, str]]:
         """The ticks of the schedule that are going on, by workflow id and run id: also those that have only fired."""
@@ -200,11 +200,18 @@ class Schedules:
         return await self._set_pause(saved_query_id, paused=False, note=note, when=_is_failing)
 
     async def _set_pause(
-        self, saved_query_id: UUID, *, paused: bool, note: str, when: Callable[[ScheduleState], bool]
+        self,
+        saved_query_id: UUID,
+        *,
+        paused: bool,
+        note: str,
+        when: Callable[[ScheduleState], bool],
+        seen: ScheduleDescription | None = None,
     ) -> bool:
         """Pause or unpause a schedule that stands as `when` says, and only if nobody changes it meanwhile."""
         for _ in range(_UPDATE_TRIES):
-            description = await self._describe(saved_query_id)
+            description = await self._describe(saved_query_id) if seen is None else seen
+            seen = None  # whatever it was, it is old the next time
             if description is None:
                 return False
             state = description.schedule.state
