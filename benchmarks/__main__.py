@@ -15,15 +15,15 @@ from typing import Any
 from benchmarks import api, big, cancel, dag, overhead, restore, rollback, schedules, small, start, workers
 from benchmarks.common import Figure, save, say
 
-Number = int | float | list[int]
+Value = int | float | list[int] | list[str]
 
 
 @dataclass(frozen=True)
 class Option:
-    """What one may say about a measurement: a number, or several where the default is a list."""
+    """What one may say about a measurement: a number or a word, or several where the default is a list."""
 
-    default: Number
-    quick: Number
+    default: Value
+    quick: Value
     help: str = ""
 
 
@@ -46,7 +46,11 @@ KINDS = {
     "big": Kind(
         big.measure,
         "one big view over TPC-H data, beside plain DuckDB",
-        {"rounds": rounds(), "scale": Option(1.0, 0.01, "of TPC-H: 1 is a gigabyte")},
+        {
+            "rounds": rounds(),
+            "scale": Option(1.0, 0.01, "of TPC-H: 1 is a gigabyte"),
+            "results": Option(list(big.KINDS), list(big.KINDS), "of what kind, one or several"),
+        },
     ),
     "small": Kind(
         small.measure,
@@ -132,15 +136,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add(parser: argparse.ArgumentParser, name: str, option: Option) -> None:
-    several = isinstance(option.default, list)
     flag = "--views" if name == "counts" else f"--{name}"
     shown: Sequence[object] = option.default if isinstance(option.default, list) else [option.default]
     told = f"{option.help} (default: {' '.join(map(str, shown))})"
-    kind = float if isinstance(option.default, float) else int
-    if several:
-        parser.add_argument(flag, dest=name, type=kind, nargs="+", help=told)
+    if isinstance(option.default, list):
+        words = list(option.default) if isinstance(option.default[0], str) else None
+        parser.add_argument(flag, dest=name, type=type(option.default[0]), nargs="+", choices=words, help=told)
     else:
-        parser.add_argument(flag, dest=name, type=kind, help=told)
+        parser.add_argument(flag, dest=name, type=type(option.default), help=told)
 
 
 if __name__ == "__main__":

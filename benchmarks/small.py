@@ -21,22 +21,24 @@ _AFTERWARDS_SECONDS = 0.5
 
 
 async def measure(folder: Path, rounds: int, counts: Sequence[int]) -> list[Figure]:
-    """So many views at once, for each count, on one stack."""
-    statements = {f"small_{number}": SMALL.format(number=number) for number in range(max(counts))}
+    """So many views at once, fewest first, on one stack that has no others."""
+    statements: list[str] = []
+    view_ids: list[str] = []
     figures: list[Figure] = []
     async with DevStack(folder / "home", bootstrap=bootstrap, say=say) as stack:
         api = Api(stack)
-        view_ids = dict(zip(statements, await api.all_materialized(statements), strict=True))
         roots = {name: stack.info["pids"][name] for name in _COUNTED}
-        for count in counts:
-            chosen = list(statements)[:count]
 
-            async def ours(chosen: Sequence[str] = chosen) -> float:
-                return await api.run(*(view_ids[name] for name in chosen))
+        async def ours() -> float:
+            return await api.run(*view_ids)
 
-            async def floor(chosen: Sequence[str] = chosen) -> float:
-                return await asyncio.to_thread(_plain, [statements[name] for name in chosen], folder)
+        async def floor() -> float:
+            return await asyncio.to_thread(_plain, statements, folder)
 
+        for count in sorted(counts):
+            new = {f"small_{number}": SMALL.format(number=number) for number in range(len(statements), count)}
+            view_ids += await api.all_materialized(new)
+            statements += new.values()
             figures += await _in_turn(count, rounds, ours, floor, roots)
     return figures
 
