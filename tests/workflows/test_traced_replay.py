@@ -7,8 +7,9 @@ from pathlib import Path
 
 HISTORIES = Path(__file__).parent / "histories"
 REPLAY = """
-import asyncio, sys
+import asyncio, os, sys
 from pathlib import Path
+from opentelemetry import trace
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
@@ -24,8 +25,11 @@ async def main():
     )
     for path in sorted(Path(sys.argv[2]).glob("*.json")):
         await replayer.replay_workflow(WorkflowHistory.from_json(path.stem, path.read_text()))
-        print(path.stem)
+        print(path.stem, flush=True)
 asyncio.run(main())
+trace.get_tracer_provider().force_flush()
+# Not a normal end: the SDK's own threads live on and may meet an interpreter that is being taken apart.
+os._exit(0)
 """
 
 
