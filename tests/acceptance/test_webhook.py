@@ -3,12 +3,13 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
-from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.service import RPCError
 
@@ -17,7 +18,7 @@ from orchestrator.temporal import contract
 from tests.contract.support import temporal_of
 from tests.receiver import SECRET, Receiver
 from tests.schedules import Flaky, Operator, a_flaky_view
-from tests.support import Tenant, a_tenant, dev_stack, until
+from tests.support import Json, Tenant, a_tenant, dev_stack, until
 
 
 @pytest.fixture(scope="module")
@@ -163,13 +164,25 @@ async def test_a_webhook_that_hangs_does_not_take_the_place_of_a_query(flaky: Fl
     await taken(receiver, flaky.view_id, 2)
 
 
+async def closed(temporal: Client, run: Json) -> None:
+    """Wait until the workflow of a run has ended: the run is told to have ended a moment before its notice goes out."""
+    with suppress(WorkflowFailureError):
+        await temporal.get_workflow_handle(run["workflow_id"], run_id=run["workflow_run_id"]).result()
+
+
+async def delivery_of(temporal: Client, run: Json) -> WorkflowHandle[Any, Any]:
+    """The workflow that tells of a run that has failed."""
+    await closed(temporal, run)
+    return temporal.get_workflow_handle(contract.notice_workflow_id(run["id"], "run.failed"))
+
+
 @pytest.mark.parametrize("status", [302, 400, 410])
 async def test_a_notice_that_is_refused_is_not_sent_again(
     status: int, flaky: Flaky, receiver: Receiver, operator: Operator
 ) -> None:
     receiver.answer(status)
     run = await flaky.run()
-    delivery = operator.temporal.get_workflow_handle(contract.notice_workflow_id(run["id"], "run.failed"))
+    delivery = await delivery_of(operator.temporal, run)
     with pytest.raises(WorkflowFailureError) as failure:
         await asyncio.wait_for(delivery.result(), timeout=60)
     assert isinstance(failure.value.cause, ActivityError)
@@ -185,7 +198,7 @@ async def test_a_delivery_is_a_workflow_that_outlives_its_run_and_names_no_secre
     receiver.close()
     try:
         run = await flaky.run()
-        delivery = operator.temporal.get_workflow_handle(contract.notice_workflow_id(run["id"], "run.failed"))
+        delivery = await delivery_of(operator.temporal, run)
 
         async def tried() -> str | None:
             pending = (await delivery.describe()).raw_description.pending_activities
@@ -205,6 +218,8 @@ async def test_a_delivery_is_a_workflow_that_outlives_its_run_and_names_no_secre
 async def test_without_a_webhook_nothing_is_sent(stack: DevStack, tenant: Tenant) -> None:
     view = await tenant.materialized("v", "SELECT error('always') AS n")
     (run,) = await tenant.history(view["id"])
-    delivery = (await temporal_of(stack)).get_workflow_handle(contract.notice_workflow_id(run["id"], "run.failed"))
+    temporal = await temporal_of(stack)
+    await closed(temporal, run)
+    delivery = temporal.get_workflow_handle(contract.notice_workflow_id(run["id"], "run.failed"))
     with pytest.raises(RPCError, match="not found"):
         await delivery.describe()
