@@ -38,9 +38,9 @@ logger = logging.getLogger(__name__)
 _MOST_FINDINGS = 500
 _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _LOCATION = re.compile(rf"\d+/{_UUID}/(?P<run>{_UUID})-\d+")
-# PostgreSQL takes 65,535 parameters in a statement, and whatever else the process does has to go on.
 # A call to the server is mostly waiting; more at once would only wait for one another.
 _SCHEDULES_AT_ONCE = 8
+# PostgreSQL takes 65,535 parameters in a statement, and whatever else the process does has to go on.
 _BATCH = 5_000
 _HEARTBEAT_SECONDS = 5
 
