@@ -54,10 +54,10 @@ class Flaky:
         write_parquet(self.path, a=[1])
 
     async def run(self) -> Json:
-        """Run it by hand, and return how that ended."""
+        """Run it by hand, and return how that ended, once all that follows from it is done."""
         runs = len(await self.tenant.history(self.view_id))
         await self.tenant.act(self.view_id, "run")
-        return await self.tenant.ended(self.view_id, runs + 1)
+        return await self.tenant.closed(await self.tenant.ended(self.view_id, runs + 1))
 
     async def show(self) -> Json:
         return await self.tenant.view(self.view_id)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
+from temporalio.client import Client, WorkflowFailureError
 
 from orchestrator.access import Access
 from orchestrator.catalog.database import Database
@@ -53,6 +54,7 @@ class Tenant:
     http: httpx.AsyncClient
     database_url: str
     data_dir: Path
+    temporal_address: str
 
     async def call(self, method: str, path: str, json: object = None, *, expect: int = 200) -> Json:
         answer = await self.http.request(method, path, json=json)
@@ -102,6 +104,13 @@ class Tenant:
 
         return await until(ask, f"{runs} ended run(s)")
 
+    async def closed(self, run: Json) -> Json:
+        """The run, once its workflow is over: a run is told to have ended a moment before all follows from it."""
+        temporal = await Client.connect(self.temporal_address)
+        with suppress(WorkflowFailureError):
+            await temporal.get_workflow_handle(run["workflow_id"], run_id=run["workflow_run_id"]).result()
+        return run
+
     async def running(self, view_id: str) -> Json:
         """The run in progress, once its query has said something of itself."""
 
@@ -118,6 +127,19 @@ class Tenant:
     def staged(self) -> list[Path]:
         """Whatever lies in the store and is not sealed."""
         return [path for path in (self.data_dir / "staging").rglob("*") if path.is_file()]
+
+    async def recorded(self, view: Json) -> list[str]:
+        """How the catalog itself says that a view's runs stand, oldest first; also of a deleted one.
+
+        The API does not show those, and looks whether a run is over before it shows it.
+        """
+        database = Database(self.database_url, pool_size=1)
+        try:
+            async with database.begin() as tx:
+                query = f"SELECT status FROM runs WHERE saved_query_id = '{view['id']}' ORDER BY started_at"
+                return [row.status for row in await tx.exec_driver_sql(query)]
+        finally:
+            await database.close()
 
     async def rows(self, view: Json) -> list[Json]:
         """The rows of a view's current snapshot, found as a reader would: by the catalog's list of files."""
@@ -151,7 +173,9 @@ async def a_tenant(stack: DevStack, *scopes: Scope) -> AsyncIterator[Tenant]:
     headers = {"Authorization": f"Bearer {key.token}"}
     base_url = f"{info['api_url']}/api/projects/{project.id}"
     async with httpx.AsyncClient(base_url=base_url, headers=headers, timeout=PATIENCE) as http:
-        yield Tenant(project.id, key.token, http, info["database_url"], Path(info["data_dir"]))
+        yield Tenant(
+            project.id, key.token, http, info["database_url"], Path(info["data_dir"]), info["temporal_address"]
+        )
 
 
 def write_parquet(path: Path, **columns: list[Any]) -> Path:

@@ -106,7 +106,7 @@ async def test_everything_is_there_after_a_stop_and_a_start(session_folder: Path
             url = f"{stack.info['api_url']}/api/projects/{project_id}"
             other.http.base_url = url
             other.http.headers["Authorization"] = f"Bearer {token}"
-            tenant = Tenant(project_id, token, other.http, other.database_url, other.data_dir)
+            tenant = Tenant(project_id, token, other.http, other.database_url, other.data_dir, other.temporal_address)
             assert await tenant.view(view["id"]) == view, "the next scheduled time too"
             assert await tenant.history(view["id"]) == history
             assert await tenant.rows(view) == [{"n": 42}]
@@ -261,18 +261,19 @@ async def test_a_run_that_was_terminated_unseen_is_over_once_the_next_begins(own
         client = await connect(own_stack.info["temporal_address"], None)
         handle = client.get_workflow_handle(contract.run_workflow_id(UUID(view["id"])))
         await handle.terminate(reason="nobody looks")
-        await client.start_workflow(
+        following = await client.start_workflow(
             contract.MATERIALIZE,
             RunRequest(saved_query_id=UUID(view["id"])),
             id=handle.id,
             task_queue=contract.TASK_QUEUE,
         )
 
-        async def statuses() -> list[str] | None:
-            listed = (await tenant.call("GET", "/warehouse_saved_queries/"))["results"]
-            assert [item["status"] for item in listed] == ["Running"]
-            history = [run["status"] for run in await tenant.history(view["id"])]
-            return history if len(history) == 2 else None
+        async def begun() -> bool:
+            return bool((await following.describe()).raw_description.pending_activities)
 
-        assert await until(statuses, "the second run") == ["Running", "Cancelled"]
+        await until(begun, "the query of the second run")
+        assert await tenant.recorded(view) == ["Cancelled", "Running"]
+        (listed,) = (await tenant.call("GET", "/warehouse_saved_queries/"))["results"]
+        assert listed["status"] == "Running"
+        assert [run["status"] for run in await tenant.history(view["id"])] == ["Running", "Cancelled"]
         await tenant.act(view["id"], "cancel")

@@ -113,8 +113,15 @@ async def moved(stack: DevStack, tenant: Tenant) -> AsyncIterator[Tenant]:
     base_url = f"{stack.info['api_url']}/api/projects/{tenant.project_id}"
     headers = {"Authorization": f"Bearer {tenant.token}"}
     async with httpx.AsyncClient(base_url=base_url, headers=headers, timeout=PATIENCE) as http:
-        data_dir = Path(stack.info["data_dir"])
-        yield Tenant(tenant.project_id, tenant.token, http, stack.info["database_url"], data_dir)
+        info = stack.info
+        yield Tenant(
+            tenant.project_id,
+            tenant.token,
+            http,
+            info["database_url"],
+            Path(info["data_dir"]),
+            info["temporal_address"],
+        )
 
 
 @pytest.mark.timeout(300)

@@ -88,7 +88,14 @@ async def a_key(stack: DevStack, project_id: int, *keyed: int, scopes: tuple[Sco
     base_url = f"{stack.info['api_url']}/api/projects/{project_id}"
     headers = {"Authorization": f"Bearer {key.token}"}
     async with httpx.AsyncClient(base_url=base_url, headers=headers, timeout=PATIENCE) as http:
-        yield Tenant(project_id, key.token, http, stack.info["database_url"], Path(stack.info["data_dir"]))
+        yield Tenant(
+            project_id,
+            key.token,
+            http,
+            stack.info["database_url"],
+            Path(stack.info["data_dir"]),
+            stack.info["temporal_address"],
+        )
 
 
 async def temporal_of(stack: DevStack) -> Client:

@@ -194,7 +194,7 @@ async def test_a_key_for_both_projects_finds_the_things_of_each_only_there(
 async def test_without_a_key_every_operation_says_the_same_whatever_exists(document: Json, victim: Victim) -> None:
     told = set()
     async with httpx.AsyncClient() as http:
-        nobody = Tenant(0, "", http, "", Path())
+        nobody = Tenant(0, "", http, "", Path(), "")
         base_url = str(victim.tenant.http.base_url).partition("/api/")[0]
         for operation in operations_of(document):
             if operation.needs_key:

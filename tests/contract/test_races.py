@@ -11,7 +11,6 @@ import httpx
 import pytest
 from temporalio.client import Client
 
-from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
 from tests.contract.support import VIEWS, number_from_environment, run_is_open, schedule_of, temporal_of
 from tests.support import Json, Tenant, until
@@ -98,17 +97,6 @@ async def _nothing_runs(temporal: Client, view: Json) -> None:
     await until(ask, "the end of the last run")
 
 
-async def _statuses(tenant: Tenant, view: Json) -> Counter[str]:
-    """What the catalog itself says of a view's runs, also of a deleted one's, which the API no longer shows."""
-    database = Database(tenant.database_url, pool_size=1)
-    try:
-        async with database.begin() as tx:
-            found = await tx.exec_driver_sql(f"SELECT status FROM runs WHERE saved_query_id = '{view['id']}'")
-            return Counter(row.status for row in found)
-    finally:
-        await database.close()
-
-
 @A_WHILE
 async def test_after_a_run_met_a_deletion_nothing_is_left(tenant: Tenant, temporal: Client) -> None:
     for number in range(ROUNDS):
@@ -118,7 +106,7 @@ async def test_after_a_run_met_a_deletion_nothing_is_left(tenant: Tenant, tempor
         assert deleted.status_code == 204
         await _nothing_runs(temporal, view)
         assert await schedule_of(temporal, view["id"]) is None, f"round {number}: a schedule of a deleted view"
-        assert "Running" not in await _statuses(tenant, view), f"round {number}: a run that never ends"
+        assert "Running" not in await tenant.recorded(view), f"round {number}: a run that never ends"
     assert (await tenant.call("GET", VIEWS))["count"] == 0
 
 
@@ -131,7 +119,7 @@ async def test_after_a_first_run_met_a_deletion_nothing_is_left(tenant: Tenant, 
         assert deleted.status_code == 204
         await _nothing_runs(temporal, view)
         assert await schedule_of(temporal, view["id"]) is None, f"round {number}: a schedule of a deleted view"
-        assert "Running" not in await _statuses(tenant, view), f"round {number}: a run that never ends"
+        assert "Running" not in await tenant.recorded(view), f"round {number}: a run that never ends"
 
 
 @A_WHILE
