@@ -55,22 +55,25 @@ def open_session(
     `limits` are those of the model. What does not fit into memory is spilled to the folder `spill`, or not at all.
     """
     connection = _opened()
-    connection.execute(f"SET memory_limit = '{limits['memory_mb']}MiB'")
-    connection.execute(f"SET threads = {limits['threads']}")
-    connection.execute(f"SET temp_directory = {literal(spill)}")
-    if spill:
-        connection.execute(f"SET max_temp_directory_size = '{limits['temp_disk_mb']}MiB'")
     paths = [*files, *([folder] if folder else [])]
     folders = [folder + "/"] if folder else []
-    connection.execute("SET enable_progress_bar = true")
-    connection.execute("SET enable_progress_bar_print = false")
-    # A cast from text to TIMESTAMPTZ must not depend on where the server stands.
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.execute(f"SET allowed_paths = {_either_way(paths)}")
-    connection.execute(f"SET allowed_directories = {_either_way(folders)}")
-    # In this order: once external access is off, the two lists cannot be set.
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
+    settings = [
+        f"memory_limit = '{limits['memory_mb']}MiB'",
+        f"threads = {limits['threads']}",
+        f"temp_directory = {literal(spill)}",
+        *([f"max_temp_directory_size = '{limits['temp_disk_mb']}MiB'"] if spill else []),
+        "enable_progress_bar = true",
+        "enable_progress_bar_print = false",
+        # A cast from text to TIMESTAMPTZ must not depend on where the server stands.
+        "TimeZone = 'UTC'",
+        f"allowed_paths = {_either_way(paths)}",
+        f"allowed_directories = {_either_way(folders)}",
+        # In this order: once external access is off, the two lists cannot be set.
+        "enable_external_access = false",
+        "lock_configuration = true",
+    ]
+    # At once: each by itself takes a quarter of a millisecond.
+    connection.execute("; ".join(f"SET {setting}" for setting in settings))
     return connection
 
 
