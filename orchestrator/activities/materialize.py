@@ -110,7 +110,8 @@ class Materialization:
         try:
             async with telling_progress() as progress:
                 target = await self.store.stage(location)
-                written = await self.engine.write(plan, self.store.locate, target, progress.tell)
+                async with self.store.flushing(location):
+                    written = await self.engine.write(plan, self.store.locate, target, progress.tell)
                 files = await self.store.measure(location, written.files)
                 snapshot = _snapshot(plan, attempt, location, written.model_copy(update={"files": files}))
                 await self.store.seal(location, files, _manifest(plan, snapshot))

@@ -1,6 +1,7 @@
 """What a snapshot store promises. Callers hold this protocol, never a store's own classes."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +21,12 @@ class SnapshotStore(Protocol):
 
     async def stage(self, location: str) -> Path:
         """A new, empty folder on the local disk to write into. What an earlier try left there is gone."""
+
+    def flushing(self, location: str) -> AbstractAsyncContextManager[None]:
+        """Make what is written to a staged folder durable bit by bit meanwhile, so that sealing waits for less.
+
+        Ends at once if what is inside fails. Otherwise it raises StoreUnavailable if something could not be flushed.
+        """
 
     async def measure(self, location: str, files: Sequence[SnapshotFile]) -> tuple[SnapshotFile, ...]:
         """The staged files with their digests, held against what their writer said of them.

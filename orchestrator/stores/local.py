@@ -3,8 +3,9 @@
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -19,6 +20,9 @@ T = TypeVar("T")
 # How deep a location's folder lies: project, view, run and attempt.
 _LOCATIONS = "*/*/*"
 _CHUNK_BYTES = 1 << 20
+# A file is flushed while it is written whenever it has grown by so much, which few results do.
+_FLUSHED_BYTES = 64 << 20
+_FLUSH_SECONDS = 0.5
 
 
 class LocalStore:
@@ -41,6 +45,21 @@ class LocalStore:
             return target
 
         return await _on_disk(make)
+
+    @asynccontextmanager
+    async def flushing(self, location: str) -> AsyncIterator[None]:
+        """See SnapshotStore."""
+        over = asyncio.Event()
+        flushing = asyncio.create_task(_flush_until(over, _below(self._staging, location)))
+        try:
+            yield
+        except BaseException:
+            flushing.cancel()  # nobody wants the files any more, nor to know whether they were flushed
+            flushing.add_done_callback(lambda task: task.cancelled() or task.exception())
+            raise
+        over.set()
+        # Never to be passed over: the system tells of a block that it could not write only once.
+        await flushing
 
     async def measure(self, location: str, files: Sequence[SnapshotFile]) -> tuple[SnapshotFile, ...]:
         """See SnapshotStore."""
@@ -118,6 +137,26 @@ def _check(folder: Path, files: Sequence[SnapshotFile]) -> None:
     for file in files:
         if (folder / file.name).stat().st_size != file.bytes:
             raise StoreUnavailable("A file on the disk is not as it was written.")
+
+
+async def _flush_until(over: asyncio.Event, folder: Path) -> None:
+    flushed: dict[int, int] = {}
+    while True:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), _FLUSH_SECONDS)
+            return
+        await _on_disk(partial(_flush, folder, flushed))
+
+
+def _flush(folder: Path, flushed: dict[int, int]) -> None:
+    """Flush what has grown by much. `flushed` has the size at which each file was the last time, by its inode."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # DuckDB writes some files under another name first
+                size = entry.stat(follow_symlinks=False).st_size
+                if size - flushed.get(entry.inode(), 0) >= _FLUSHED_BYTES:
+                    _sync(Path(entry.path))
+                    flushed[entry.inode()] = size
 
 
 def _sync(path: Path) -> None:
