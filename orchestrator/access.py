@@ -33,7 +33,7 @@ class Access:
         """The owner of a token. Raises NotAuthenticated, in the same words for every token that is not one."""
         if not token:
             raise NotAuthenticated
-        async with self._database.begin() as tx:
+        async with self._database.single() as tx:
             principal = await keys.find_principal(tx, _hash(token))
         if principal is None:
             raise NotAuthenticated("Invalid personal API key.")

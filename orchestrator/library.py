@@ -163,7 +163,7 @@ class Library:
 
     async def get(self, project_id: int, saved_query_id: UUID) -> SavedQuery:
         """A live view. Raises NotFound."""
-        async with self._database.begin() as tx:
+        async with self._database.single() as tx:
             return _found(await saved_queries.find(tx, project_id, saved_query_id))
 
     async def page(

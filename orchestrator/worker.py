@@ -123,7 +123,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
 async def _work(settings: Settings, watcher: Watcher, stop: asyncio.Event) -> None:
     async with assemble(settings, lazy=False) as parts:
         await parts.engine.start()
-        engine, watching = watcher.watch(parts.engine, parts.database, settings.limits)
+        engine, on_end, watching = watcher.watch(parts.engine, settings.limits)
         materialization = Materialization(
             database=parts.database,
             engine=engine,
@@ -132,6 +132,7 @@ async def _work(settings: Settings, watcher: Watcher, stop: asyncio.Event) -> No
             query_timeout=settings.query_timeout,
             policy=FailurePolicy(parts.database, parts.schedules, notifies=settings.webhook_url is not None),
             links=parts.links,
+            on_end=on_end,
         )
         worker = build_worker(
             parts.temporal, materialization, watching, max_concurrent_queries=settings.max_concurrent_queries

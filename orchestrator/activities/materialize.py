@@ -6,6 +6,7 @@ query, and the only one that heartbeats and can be cancelled.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -32,7 +33,7 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.limits import Limits
 from orchestrator.model.notice import Closed, Published
-from orchestrator.model.run import Closing, RunPlan, RunRequest, RunStatus
+from orchestrator.model.run import Closing, Run, RunPlan, RunRequest, RunStatus
 from orchestrator.model.snapshot import Manifest, Snapshot, location_of, snapshot_id
 from orchestrator.stores.base import SnapshotStore
 from orchestrator.temporal import contract
@@ -47,7 +48,7 @@ _CRASHES_ALLOWED = 2
 
 @dataclass(frozen=True)
 class Materialization:
-    """The activities of a run, and what they work with."""
+    """The activities of a run, and what they work with. `on_end` is told of a run when it has ended, maybe twice."""
 
     database: Database
     engine: Engine
@@ -56,6 +57,7 @@ class Materialization:
     query_timeout: timedelta
     policy: FailurePolicy
     links: Links
+    on_end: Callable[[Run], None]
 
     @activity.defn(name=contract.BEGIN_RUN)
     async def begin_run(self, request: RunRequest) -> RunPlan:
@@ -70,11 +72,10 @@ class Materialization:
                 raise NotFound("The view was deleted.")
             if not view.is_materialized:
                 raise NotMaterialized
-            run = await runs.open_run(tx, request, *_workflow())
+            run = await runs.open_run(tx, request, *_workflow(), view.revision.id)
             if run.status is not RunStatus.RUNNING:
                 raise RunSuperseded
             await runs.end_others(tx, view.id, run.id)
-            await runs.set_revision(tx, run.id, view.revision.id)
             relations = await plans.relations(tx, view.id)
             if not await snapshots.lease(tx, run.id, [r.snapshot_id for r in relations if r.kind == "snapshot"]):
                 raise InputReplaced
@@ -89,6 +90,8 @@ class Materialization:
                 relations=relations,
                 timeout_seconds=limits.timeout_seconds or self.query_timeout.total_seconds(),
                 limits=limits.over(self.limits),
+                trigger=run.trigger,
+                queued_at=run.started_at,
                 api_url=self.links.view(view.project_id, view.id),
             )
         if len(plan.model_dump_json().encode()) > _LARGEST_PLAN_BYTES:
@@ -102,8 +105,10 @@ class Materialization:
         Files of an attempt lie in a folder of its own, so that one that lives on after it was given up for lost cannot
         write into its successor's.
         """
-        async with self.database.begin() as tx:
+        async with self.database.single() as tx:
             attempt = await runs.claim_attempt(tx, plan.run_id)
+        if attempt > 1:
+            plan = plan.model_copy(update={"queued_at": None})
         for earlier in range(1, attempt):
             await self._discard(_location(plan, earlier))
         location = _location(plan, attempt)
@@ -138,6 +143,7 @@ class Materialization:
         async with self.database.begin() as tx:
             await runs.publish(tx, snapshot)
             standing = await failures.standing(tx, snapshot.run_id)
+        self.on_end(standing.run)
         return Published(notices=await self.policy.apply(standing))
 
     @activity.defn(name=contract.CLOSE_RUN)
@@ -155,6 +161,7 @@ class Materialization:
             await runs.close(tx, run_id, closing.status, closing.error, closing.error_code)
             standing = await failures.standing(tx, run_id)
         run = standing.run
+        self.on_end(run)
         if run.status is not RunStatus.COMPLETED:
             for attempt in range(1, run.attempt + 1):
                 await self._discard(location_of(project_id, run.saved_query_id, run.id, attempt))

@@ -11,9 +11,9 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Integer, Select, bindparam, func, select, update
+from sqlalchemy import Integer, Select, Update, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.sql.dml import ReturningInsert
+from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from orchestrator.catalog import snapshots, tables as t
 from orchestrator.catalog.database import Transaction
@@ -25,8 +25,13 @@ from orchestrator.model.snapshot import Snapshot
 _NOW_OVER = {"finished_at": func.clock_timestamp()}
 
 
-async def open_run(tx: Transaction, request: RunRequest, workflow_id: str, workflow_run_id: UUID) -> Run:
-    """The run that this workflow run carries, stored as Running if it is new. The view must exist."""
+async def open_run(
+    tx: Transaction, request: RunRequest, workflow_id: str, workflow_run_id: UUID, revision_id: UUID | None = None
+) -> Run:
+    """The run that this workflow run carries, stored as Running if it is new. The view must exist.
+
+    `revision_id` is the revision of the query that the run uses, once that is decided.
+    """
     values = {
         "id": run_id_of(workflow_run_id, request.saved_query_id),
         "saved_query_id": request.saved_query_id,
@@ -35,6 +40,7 @@ async def open_run(tx: Transaction, request: RunRequest, workflow_id: str, workf
         "status": RunStatus.RUNNING,
         "trigger": request.trigger,
         "scheduled_for": request.scheduled_for,
+        "revision_id": revision_id,
     }
     row = (await tx.execute(_opened(), values)).one()
     return Run.model_validate(row._mapping)
@@ -56,11 +62,6 @@ async def recent(tx: Transaction, saved_query_id: UUID, limit: int) -> list[Run]
     """The last runs of a view, newest first."""
     rows = await tx.execute(_recent(), {"view": saved_query_id, "limit": limit})
     return [Run.model_validate(row._mapping) for row in rows]
-
-
-async def set_revision(tx: Transaction, run_id: UUID, revision_id: UUID) -> None:
-    """Note which revision of the query the run uses."""
-    await tx.execute(update(t.runs).where(t.runs.c.id == run_id).values(revision_id=revision_id))
 
 
 async def end_others(tx: Transaction, saved_query_id: UUID, run_id: UUID) -> None:
@@ -105,8 +106,7 @@ async def claim_attempt(tx: Transaction, run_id: UUID) -> int:
     Counted here and not by Temporal, which begins anew when an operator resets an activity: a number is never used
     twice, so neither is a place in the store. Raises RunSuperseded if the run is over.
     """
-    change = update(t.runs).where(t.runs.c.id == run_id, t.runs.c.status == RunStatus.RUNNING)
-    attempt = await tx.scalar(change.values(attempt=t.runs.c.attempt + 1).returning(t.runs.c.attempt))
+    attempt = await tx.scalar(_claimed(), {"run": run_id})
     if attempt is None:
         raise RunSuperseded
     return int(attempt)
@@ -120,13 +120,8 @@ async def publish(tx: Transaction, snapshot: Snapshot) -> None:
     Raises RunSuperseded if the run is over, if its attempt lost the right to publish, or if the view is no longer
     materialized: whatever that attempt wrote stays invisible.
     """
-    view = select(t.saved_queries.c.sync_frequency, t.saved_queries.c.deleted_at, t.saved_queries.c.reverted_at).where(
-        t.saved_queries.c.id == snapshot.saved_query_id
-    )
-    wanted = (await tx.execute(view.with_for_update(key_share=True))).one()
-    columns = (t.runs.c.status, t.runs.c.attempt, t.runs.c.snapshot_id, t.runs.c.started_at)
-    held = select(*columns).where(t.runs.c.id == snapshot.run_id)
-    run = (await tx.execute(held.with_for_update(key_share=True))).one()
+    wanted = (await tx.execute(_wanted(), {"view": snapshot.saved_query_id})).one()
+    run = (await tx.execute(_held(), {"run": snapshot.run_id})).one()
     if run.snapshot_id == snapshot.id:
         return
     if run.status != RunStatus.RUNNING or run.attempt != snapshot.attempt:
@@ -136,17 +131,8 @@ async def publish(tx: Transaction, snapshot: Snapshot) -> None:
         raise RunSuperseded("The view was deleted or its materialization was undone while the query ran.")
     await snapshots.insert_new(tx, snapshot)
     await snapshots.point_to(tx, snapshot)
-    await tx.execute(
-        update(t.runs)
-        .where(t.runs.c.id == snapshot.run_id)
-        .values(
-            status=RunStatus.COMPLETED,
-            **_NOW_OVER,
-            rows=snapshot.rows,
-            bytes=snapshot.bytes,
-            snapshot_id=snapshot.id,
-        )
-    )
+    done = {"rows": snapshot.rows, "bytes": snapshot.bytes, "snapshot_id": snapshot.id}
+    await tx.execute(_completed(), {"run": snapshot.run_id, **done})
 
 
 async def close(tx: Transaction, run_id: UUID, status: RunStatus, error: str | None, error_code: str | None) -> None:
@@ -161,14 +147,40 @@ async def close(tx: Transaction, run_id: UUID, status: RunStatus, error: str | N
 @cache
 def _opened() -> ReturningInsert[Any]:
     new = insert(t.runs).values(started_at=func.clock_timestamp())
-    # Changes nothing of a row that is there, but locks it and gives it back.
-    known = new.on_conflict_do_update(index_elements=["id"], set_={"workflow_id": t.runs.c.workflow_id})
+    # Even where nothing is new, this locks the row that is there and gives it back.
+    revision = func.coalesce(new.excluded.revision_id, t.runs.c.revision_id)
+    known = new.on_conflict_do_update(index_elements=["id"], set_={"revision_id": revision})
     return known.returning(*RUN)
 
 
 @cache
 def _one() -> Select[Any]:
     return select(*RUN).where(t.runs.c.id == bindparam("run"))
+
+
+@cache
+def _claimed() -> ReturningUpdate[Any]:
+    change = update(t.runs).where(t.runs.c.id == bindparam("run"), t.runs.c.status == RunStatus.RUNNING)
+    return change.values(attempt=t.runs.c.attempt + 1).returning(t.runs.c.attempt)
+
+
+@cache
+def _wanted() -> Select[Any]:
+    view = t.saved_queries
+    columns = (view.c.sync_frequency, view.c.deleted_at, view.c.reverted_at)
+    return select(*columns).where(view.c.id == bindparam("view")).with_for_update(key_share=True)
+
+
+@cache
+def _held() -> Select[Any]:
+    columns = (t.runs.c.status, t.runs.c.attempt, t.runs.c.snapshot_id, t.runs.c.started_at)
+    return select(*columns).where(t.runs.c.id == bindparam("run")).with_for_update(key_share=True)
+
+
+@cache
+def _completed() -> Update:
+    """To be executed with the columns of the result."""
+    return update(t.runs).where(t.runs.c.id == bindparam("run")).values(status=RunStatus.COMPLETED, **_NOW_OVER)
 
 
 @cache

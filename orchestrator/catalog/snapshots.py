@@ -6,10 +6,24 @@ outlives its files, since runs and later snapshots name it; `removed_at` says th
 
 from collections.abc import Collection, Sequence
 from datetime import timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, case, delete, exists, false, func, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    Update,
+    bindparam,
+    case,
+    delete,
+    exists,
+    false,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from orchestrator.catalog import tables as t
@@ -25,17 +39,14 @@ _PLAIN = tuple(name for name in Snapshot.model_fields if name not in _LISTS)
 async def insert_new(tx: Transaction, snapshot: Snapshot) -> None:
     """Store a snapshot that is about to become its view's current one."""
     row = {name: getattr(snapshot, name) for name in _PLAIN}
-    await tx.execute(insert(t.snapshots).values(row | {name: dump(getattr(snapshot, name)) for name in _LISTS}))
+    await tx.execute(insert(t.snapshots), row | {name: dump(getattr(snapshot, name)) for name in _LISTS})
 
 
 async def point_to(tx: Transaction, snapshot: Snapshot) -> None:
     """Make a stored snapshot its view's current one. The view's row must be locked."""
     await _supersede_current(tx, snapshot.saved_query_id)
-    # What the view reads may have changed since it was saved, and its columns with that.
-    same_query = t.saved_queries.c.revision_id == snapshot.revision_id
-    columns = case((same_query, literal(dump(snapshot.columns), JSONB)), else_=t.saved_queries.c.columns)
-    view = update(t.saved_queries).where(t.saved_queries.c.id == snapshot.saved_query_id)
-    await tx.execute(view.values(current_snapshot_id=snapshot.id, columns=columns))
+    shown = {"snapshot": snapshot.id, "revision": snapshot.revision_id, "snapshot_columns": dump(snapshot.columns)}
+    await tx.execute(_pointed(), {"view": snapshot.saved_query_id, **shown})
 
 
 async def point_back_to(tx: Transaction, snapshot: Snapshot) -> None:
@@ -129,9 +140,26 @@ async def kept_locations(tx: Transaction, locations: Sequence[str]) -> set[str]:
 
 
 async def _supersede_current(tx: Transaction, saved_query_id: UUID) -> None:
-    current = select(t.saved_queries.c.current_snapshot_id).where(t.saved_queries.c.id == saved_query_id)
+    await tx.execute(_superseded(), {"view": saved_query_id})
+
+
+# Each of these is made once: putting it together takes longer than running it.
+
+
+@cache
+def _superseded() -> Update:
+    current = select(t.saved_queries.c.current_snapshot_id).where(t.saved_queries.c.id == bindparam("view"))
     change = update(t.snapshots).where(t.snapshots.c.id == current.scalar_subquery())
-    await tx.execute(change.values(superseded_at=func.clock_timestamp()))
+    return change.values(superseded_at=func.clock_timestamp())
+
+
+@cache
+def _pointed() -> Update:
+    # What the view reads may have changed since it was saved, and its columns with that.
+    same_query = t.saved_queries.c.revision_id == bindparam("revision")
+    columns = case((same_query, bindparam("snapshot_columns", type_=JSONB)), else_=t.saved_queries.c.columns)
+    view = update(t.saved_queries).where(t.saved_queries.c.id == bindparam("view"))
+    return view.values(current_snapshot_id=bindparam("snapshot"), columns=columns)
 
 
 def _removable() -> ColumnElement[bool]:

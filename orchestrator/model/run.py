@@ -88,7 +88,8 @@ class RunPlan(Value):
 
     `relations` stand in dependency order: each may read only those before it. `timeout_seconds` bounds the query's
     wall time. `limits` None means those of the worker: plans made by an older release have none. `api_url` is where the
-    view is found, for people who look at the run in Temporal.
+    view is found, for people who look at the run in Temporal. `queued_at` is since when the query waits for a worker,
+    which is after the jitter of a schedule; None for a later attempt, which does not wait but is tried again.
     """
 
     run_id: UUID
@@ -101,6 +102,8 @@ class RunPlan(Value):
     timeout_seconds: float
     limits: Limits | None = None
     api_url: str | None = None
+    trigger: Trigger | None = None
+    queued_at: datetime | None = None
 
     def pins(self) -> tuple[InputPin, ...]:
         """The inputs as a snapshot records them."""

@@ -1,13 +1,11 @@
 """Every query of a worker, counted and traced."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from uuid import UUID
 
 from orchestrator.engines.base import Engine, Written
 from orchestrator.model.base import now
@@ -18,9 +16,6 @@ from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import SourceFormat
 from orchestrator.telemetry import tracing
 from orchestrator.telemetry.instruments import WorkerMetrics
-from orchestrator.telemetry.runs import FindRun
-
-logger = logging.getLogger(__name__)
 
 _MIB = 1 << 20
 
@@ -28,11 +23,9 @@ _MIB = 1 << 20
 class QueryMeter:
     """Counts queries as they come and go. `limits` hold for those whose plan has none of its own."""
 
-    def __init__(self, metrics: WorkerMetrics, limits: Limits, find_run: FindRun) -> None:
+    def __init__(self, metrics: WorkerMetrics, limits: Limits) -> None:
         self._metrics = metrics
         self._limits = limits
-        self._find_run = find_run
-        self._asking: set[asyncio.Task[None]] = set()  # the event loop alone would let them be collected
 
     @contextmanager
     def measuring(self, plan: RunPlan) -> Iterator[Callable[[Progress], None]]:
@@ -46,22 +39,9 @@ class QueryMeter:
             raise
         finally:
             query.end(outcome)
-            if query.admitted_at is not None:
-                # Beside what comes next, so that it costs no run any time.
-                asking = asyncio.create_task(self._observe_queue(plan.run_id, query.admitted_at))
-                self._asking.add(asking)
-                asking.add_done_callback(self._asking.discard)
-
-    async def _observe_queue(self, run_id: UUID, admitted_at: datetime) -> None:
-        try:
-            run = await self._find_run(run_id)
-        except Exception as error:  # whatever it is, it is only a figure that is missing
-            logger.debug("how long a run was queued is not known: %s: %r", run_id, error)
-            return
-        if run.attempt == 1:  # a later one did not wait, but was tried again
-            # Not from `scheduled_for`: that is before the jitter, by which schedules are spread on purpose.
-            waited = (admitted_at - run.started_at).total_seconds()
-            self._metrics.queue_seconds.labels(run.trigger.value).observe(max(0.0, waited))
+            if plan.queued_at is not None and plan.trigger is not None and query.admitted_at is not None:
+                waited = (query.admitted_at - plan.queued_at).total_seconds()
+                self._metrics.queue_seconds.labels(plan.trigger.value).observe(max(0.0, waited))
 
 
 class _Query:

@@ -1,55 +1,29 @@
 """Counting runs: what is counted is what the catalog says of them."""
 
-import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
 from uuid import UUID
 
-from orchestrator.catalog import runs
-from orchestrator.catalog.database import Database
 from orchestrator.model.reconciliation import Report
 from orchestrator.model.run import Run, RunStatus
 from orchestrator.telemetry.instruments import WorkerMetrics
-
-logger = logging.getLogger(__name__)
-
-FindRun = Callable[[UUID], Awaitable[Run]]
 
 # A step that is repeated after a lost answer ends the same run again: so many runs back that is noticed.
 _REMEMBERED = 10_000
 
 
-def finder(database: Database) -> FindRun:
-    """What looks a run up in the catalog."""
-
-    async def find(run_id: UUID) -> Run:
-        async with database.begin() as tx:
-            return await runs.get(tx, run_id)
-
-    return find
-
-
 class RunCounter:
     """Counts runs as they end, each once, and what the reconciler finds."""
 
-    def __init__(self, metrics: WorkerMetrics, find_run: FindRun) -> None:
+    def __init__(self, metrics: WorkerMetrics) -> None:
         self._metrics = metrics
-        self._find_run = find_run
         self._counted: OrderedDict[UUID, None] = OrderedDict()
 
-    async def ended(self, run_id: UUID) -> None:
-        """Count a run, if it is over and was not counted yet. Never fails."""
-        if run_id in self._counted:
+    def ended(self, run: Run) -> None:
+        """Count a run that is over, unless it was counted."""
+        if run.id in self._counted:
             return
-        try:
-            run = await self._find_run(run_id)
-        except Exception as error:  # whatever it is, a run is not to fail because it cannot be counted
-            logger.warning("a run could not be counted: %s: %r", run_id, error)
-            return
-        if run.status is RunStatus.RUNNING or run_id in self._counted:
-            return
-        self._counted[run_id] = None
+        self._counted[run.id] = None
         if len(self._counted) > _REMEMBERED:
             self._counted.popitem(last=False)
         self._count(run)

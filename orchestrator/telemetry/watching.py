@@ -1,24 +1,26 @@
 """What a worker is watched with: put together here, so that the worker itself need not know how."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 
-from orchestrator.catalog.database import Database
 from orchestrator.engines.base import Engine
 from orchestrator.model.limits import Limits
+from orchestrator.model.run import Run
 from orchestrator.telemetry.activities import TelemetryInterceptor
 from orchestrator.telemetry.instruments import WorkerMetrics
 from orchestrator.telemetry.queries import QueryMeter, WatchedEngine
-from orchestrator.telemetry.runs import RunCounter, finder
+from orchestrator.telemetry.runs import RunCounter
 
 _MIB = 1 << 20
 
 
 class Watch(NamedTuple):
-    """The engine to give to a worker's activities, and the interceptor to put around them."""
+    """The engine to give to a worker's activities, whom they tell of a run's end, and what to put around them."""
 
     engine: Engine
+    on_end: Callable[[Run], None]
     interceptor: TelemetryInterceptor
 
 
@@ -33,12 +35,10 @@ class Watcher:
         if self._metrics is not None:
             self._metrics.memory.set(memory_mb * _MIB)
 
-    def watch(self, engine: Engine, database: Database, limits: Limits) -> Watch:
+    def watch(self, engine: Engine, limits: Limits) -> Watch:
         """Watch an engine and the activities that use it. `limits` are those of queries that have none of their own."""
         if self._metrics is None:
-            return Watch(WatchedEngine(engine), TelemetryInterceptor())
-        find_run = finder(database)
-        return Watch(
-            WatchedEngine(engine, QueryMeter(self._metrics, limits, find_run)),
-            TelemetryInterceptor(RunCounter(self._metrics, find_run)),
-        )
+            return Watch(WatchedEngine(engine), lambda _: None, TelemetryInterceptor())
+        counter = RunCounter(self._metrics)
+        metered = WatchedEngine(engine, QueryMeter(self._metrics, limits))
+        return Watch(metered, counter.ended, TelemetryInterceptor(counter))

@@ -21,7 +21,7 @@ from orchestrator.worker import run_worker
 from tests.support import Tenant, a_tenant, dev_stack, until
 
 EVENTS_OF_A_RUN = 14
-STATEMENTS_OF_A_WORKER = 15
+STATEMENTS_OF_A_WORKER = 14
 STATEMENTS_OF_A_REQUEST = 5
 RUNS = 5
 # The reconciler may come by meanwhile.

@@ -8,7 +8,7 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 import yaml
@@ -95,15 +95,10 @@ def promtool_tests(file: Path, test: dict[str, Any]) -> subprocess.CompletedProc
 async def test_failures_alert_though_each_is_the_first_with_its_code(tmp_path: Path) -> None:
     told = [ended(RunStatus.FAILED, f"code_{number}") for number in range(4)]
     told += [ended(RunStatus.COMPLETED, None) for _ in range(4)]
-    found = {run.id: run for run in told}
-
-    async def find(run_id: UUID) -> Run:
-        return found[run_id]
-
     registry = CollectorRegistry()
-    counter, before = RunCounter(WorkerMetrics(registry), find), samples(registry)
-    for run_id in found:
-        await counter.ended(run_id)
+    counter, before = RunCounter(WorkerMetrics(registry)), samples(registry)
+    for run in told:
+        counter.ended(run)
     (expr,) = [rule["expr"] for rule in rules() if rule["alert"] == "MatviewRunsFail"]
     series = [
         {"series": name, "values": f"{before.get(name, '_')}x10 {value}x60"}
