@@ -16,8 +16,8 @@ Transaction = AsyncConnection
 
 # A transaction is a few statements. One that takes as long as this waits for a server that has stopped answering.
 _LONGEST_SECONDS = 20.0
-# A connection that has lain in the pool for longer may have died there. To ask it each time would take a fifth of what
-# a transaction of one statement takes.
+# A connection that has lain in the pool for longer may have died there. To ask it each time would double what a single
+# statement takes.
 _FRESH_SECONDS = 1.0
 # The server gives up somewhat earlier, if it can. Times are read in UTC, whatever the database's own zone is.
 _SESSION = "-c timezone=UTC -c statement_timeout=15s -c lock_timeout=10s"

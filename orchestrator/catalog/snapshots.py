@@ -143,25 +143,6 @@ async def _supersede_current(tx: Transaction, saved_query_id: UUID) -> None:
     await tx.execute(_superseded(), {"view": saved_query_id})
 
 
-# Each of these is made once: putting it together takes longer than running it.
-
-
-@cache
-def _superseded() -> Update:
-    current = select(t.saved_queries.c.current_snapshot_id).where(t.saved_queries.c.id == bindparam("view"))
-    change = update(t.snapshots).where(t.snapshots.c.id == current.scalar_subquery())
-    return change.values(superseded_at=func.clock_timestamp())
-
-
-@cache
-def _pointed() -> Update:
-    # What the view reads may have changed since it was saved, and its columns with that.
-    same_query = t.saved_queries.c.revision_id == bindparam("revision")
-    columns = case((same_query, bindparam("snapshot_columns", type_=JSONB)), else_=t.saved_queries.c.columns)
-    view = update(t.saved_queries).where(t.saved_queries.c.id == bindparam("view"))
-    return view.values(current_snapshot_id=bindparam("snapshot"), columns=columns)
-
-
 def _removable() -> ColumnElement[bool]:
     """Whether nothing on the row itself stands against removing it."""
     return t.snapshots.c.removed_at.is_(None) & (~t.snapshots.c.pinned | _is_undone())
@@ -215,3 +196,22 @@ def _version(row: Row[Any]) -> Version:
         pinned=row.pinned,
         superseded_at=row.superseded_at,
     )
+
+
+# Each of these is made once: putting it together takes longer than running it.
+
+
+@cache
+def _superseded() -> Update:
+    current = select(t.saved_queries.c.current_snapshot_id).where(t.saved_queries.c.id == bindparam("view"))
+    change = update(t.snapshots).where(t.snapshots.c.id == current.scalar_subquery())
+    return change.values(superseded_at=func.clock_timestamp())
+
+
+@cache
+def _pointed() -> Update:
+    # What the view reads may have changed since it was saved, and its columns with that.
+    same_query = t.saved_queries.c.revision_id == bindparam("revision")
+    columns = case((same_query, bindparam("snapshot_columns", type_=JSONB)), else_=t.saved_queries.c.columns)
+    view = update(t.saved_queries).where(t.saved_queries.c.id == bindparam("view"))
+    return view.values(current_snapshot_id=bindparam("snapshot"), columns=columns)

@@ -88,8 +88,9 @@ class RunPlan(Value):
 
     `relations` stand in dependency order: each may read only those before it. `timeout_seconds` bounds the query's
     wall time. `limits` None means those of the worker: plans made by an older release have none. `api_url` is where the
-    view is found, for people who look at the run in Temporal. `queued_at` is since when the query waits for a worker,
-    which is after the jitter of a schedule; None for a later attempt, which does not wait but is tried again.
+    view is found, for people who look at the run in Temporal. `queued_at` is when the run began, after the jitter of a
+    schedule, and so since when its query waits; a later attempt is given None, since it is tried again and did not
+    wait. Plans made by an older release have neither it nor a `trigger`.
     """
 
     run_id: UUID

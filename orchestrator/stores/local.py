@@ -4,8 +4,8 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -14,15 +14,13 @@ import xxhash
 from orchestrator.model.errors import StoreUnavailable
 from orchestrator.model.snapshot import SnapshotFile
 from orchestrator.stores.base import MANIFEST
+from orchestrator.stores.flushing import Flushing
 
 T = TypeVar("T")
 
 # How deep a location's folder lies: project, view, run and attempt.
 _LOCATIONS = "*/*/*"
 _CHUNK_BYTES = 1 << 20
-# A file is flushed while it is written whenever it has grown by so much, which few results do.
-_FLUSHED_BYTES = 64 << 20
-_FLUSH_SECONDS = 0.5
 
 
 class LocalStore:
@@ -34,6 +32,7 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self._staging = root / "staging"
         self._sealed = root / "snapshots"
+        self._flusher = ThreadPoolExecutor(max_workers=1)
 
     async def stage(self, location: str) -> Path:
         """See SnapshotStore."""
@@ -49,17 +48,17 @@ class LocalStore:
     @asynccontextmanager
     async def flushing(self, location: str) -> AsyncIterator[None]:
         """See SnapshotStore."""
-        over = asyncio.Event()
-        flushing = asyncio.create_task(_flush_until(over, _below(self._staging, location)))
+        flushing = Flushing(_below(self._staging, location), self._flusher)
+        going_on = asyncio.create_task(flushing.go_on())
         try:
             yield
         except BaseException:
-            flushing.cancel()  # nobody wants the files any more, nor to know whether they were flushed
-            flushing.add_done_callback(lambda task: task.cancelled() or task.exception())
+            flushing.give_up()
             raise
-        over.set()
-        # Never to be passed over: the system tells of a block that it could not write only once.
-        await flushing
+        finally:
+            going_on.cancel()
+        with _failing_clearly():
+            await flushing.end()
 
     async def measure(self, location: str, files: Sequence[SnapshotFile]) -> tuple[SnapshotFile, ...]:
         """See SnapshotStore."""
@@ -67,7 +66,7 @@ class LocalStore:
 
         def measured() -> tuple[SnapshotFile, ...]:
             _check(staged, files)
-            # In the next moment they are flushed, and until then they are read from memory.
+            # Written a moment ago, they are read from memory.
             return tuple(file.model_copy(update={"digest": digest_of(staged / file.name)}) for file in files)
 
         return await _on_disk(measured)
@@ -137,26 +136,6 @@ def _check(folder: Path, files: Sequence[SnapshotFile]) -> None:
     for file in files:
         if (folder / file.name).stat().st_size != file.bytes:
             raise StoreUnavailable("A file on the disk is not as it was written.")
-
-
-async def _flush_until(over: asyncio.Event, folder: Path) -> None:
-    flushed: dict[int, int] = {}
-    while True:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(over.wait(), _FLUSH_SECONDS)
-            return
-        await _on_disk(partial(_flush, folder, flushed))
-
-
-def _flush(folder: Path, flushed: dict[int, int]) -> None:
-    """Flush what has grown by much. `flushed` has the size at which each file was the last time, by its inode."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            with suppress(FileNotFoundError):  # DuckDB writes some files under another name first
-                size = entry.stat(follow_symlinks=False).st_size
-                if size - flushed.get(entry.inode(), 0) >= _FLUSHED_BYTES:
-                    _sync(Path(entry.path))
-                    flushed[entry.inode()] = size
 
 
 def _sync(path: Path) -> None:

@@ -100,3 +100,14 @@ async def test_publishing_twice_is_publishing_once(database: Database, tenant: T
     found = await tenant.call("GET", f"/warehouse_saved_queries/{view['id']}/snapshots/")
     assert found["results"][0]["id"] == str(snapshot_id(run.id, 1))
     assert found["count"] == 2
+
+
+async def test_whoever_does_not_decide_the_revision_of_a_run_leaves_it_as_it_is(database: Database, view: Json) -> None:
+    request, workflow_run_id, revision = (
+        RunRequest(saved_query_id=UUID(view["id"])),
+        uuid4(),
+        UUID(view["latest_history_id"]),
+    )
+    for told, known in ((None, None), (revision, revision), (None, revision)):
+        async with database.begin() as tx:
+            assert (await runs.open_run(tx, request, "w", workflow_run_id, told)).revision_id == known

@@ -5,12 +5,13 @@ import errno
 import os
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from orchestrator.model.errors import StoreUnavailable
-from orchestrator.stores import local
+from orchestrator.stores import flushing
 from orchestrator.stores.local import LocalStore
 from tests.support import until
 
@@ -20,8 +21,8 @@ MUCH = b"x" * 1000
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_FLUSHED_BYTES", len(MUCH))
-    monkeypatch.setattr(local, "_FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr(flushing, "_GROWN_BYTES", len(MUCH))
+    monkeypatch.setattr(flushing, "_PAUSE_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -85,25 +86,52 @@ async def test_what_could_not_be_flushed_is_told_when_all_is_written(
         await write()
 
 
-async def test_a_query_that_is_stopped_waits_for_no_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = LocalStore(tmp_path)
-    target = await store.stage(LOCATION)
-    hangs, may_go_on = threading.Event(), threading.Event()
+@pytest.fixture
+def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """A disk on which every flush waits until the test is over; set once the first does."""
+    stuck, over = threading.Event(), threading.Event()
 
     def hang(_: int) -> None:
-        hangs.set()
-        may_go_on.wait()
+        stuck.set()
+        over.wait()
 
     monkeypatch.setattr(os, "fsync", hang)
+    yield stuck
+    over.set()
+
+
+async def test_who_is_stopped_and_who_has_not_had_a_turn_wait_for_no_flush(
+    tmp_path: Path, stuck: threading.Event
+) -> None:
+    store = LocalStore(tmp_path)
+    first, second = [await store.stage(f"1/view/run-{number}") for number in (1, 2)]
 
     async def write() -> None:
-        async with asyncio.timeout(30), store.flushing(LOCATION):
-            (target / "data_0.parquet").write_bytes(MUCH)
-            await asyncio.to_thread(hangs.wait)
+        async with store.flushing("1/view/run-1"):
+            (first / "data_0.parquet").write_bytes(MUCH)
+            assert await asyncio.to_thread(stuck.wait, 30)
+            async with store.flushing("1/view/run-2"):
+                (second / "data_0.parquet").write_bytes(MUCH)
+                await asyncio.sleep(0.1)
             raise RuntimeError("stopped")
 
-    try:
+    async with asyncio.timeout(30):
         with pytest.raises(RuntimeError, match="stopped"):
             await write()
-    finally:
-        may_go_on.set()
+
+
+async def test_a_folder_that_is_away_for_a_moment_is_flushed_when_it_is_back(
+    tmp_path: Path, flushed: Counter[int]
+) -> None:
+    store = LocalStore(tmp_path)
+    target = await store.stage(LOCATION)
+
+    async def lasting() -> bool:
+        return flushed[2000] > 0
+
+    async with store.flushing(LOCATION):
+        target.rmdir()
+        await asyncio.sleep(0.1)
+        target.mkdir()
+        (target / "data_0.parquet").write_bytes(MUCH * 2)
+        await until(lasting, "a flush")
