@@ -36,7 +36,7 @@ dev: setup ## Run PostgreSQL, Temporal, the API and a worker on this machine
 
 .PHONY: test
 test: setup ## Run every test, on real servers
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: check
 check: setup ## Format, lint, types, import rules and the tests that need no server
