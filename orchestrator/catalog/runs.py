@@ -48,7 +48,7 @@ async def open_run(
 
 async def get(tx: Transaction, run_id: UUID) -> Run:
     """The run of that id, which must exist."""
-    row = (await tx.execute(_one(), {"run": run_id})).one()
+    row = (await tx.execute(select(*RUN).where(t.runs.c.id == run_id))).one()
     return Run.model_validate(row._mapping)
 
 
@@ -151,11 +151,6 @@ def _opened() -> ReturningInsert[Any]:
     revision = func.coalesce(new.excluded.revision_id, t.runs.c.revision_id)
     known = new.on_conflict_do_update(index_elements=["id"], set_={"revision_id": revision})
     return known.returning(*RUN)
-
-
-@cache
-def _one() -> Select[Any]:
-    return select(*RUN).where(t.runs.c.id == bindparam("run"))
 
 
 @cache
