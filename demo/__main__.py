@@ -25,7 +25,7 @@ def main() -> int:
     """Run the demonstration; the status of the process."""
     parser = argparse.ArgumentParser(prog="python -m demo", description="Shows Matview on a year of flights.")
     parser.add_argument("--exit", action="store_true", help="end after the check instead of staying up")
-    parser.add_argument("--home", type=Path, default=Path(".matview/demo"), help="where everything is kept")
+    parser.add_argument("--home", type=Path, default=Path(".demo"), help="where everything is kept")
     arguments = parser.parse_args()
     set_up_streams()
     try:
@@ -39,7 +39,7 @@ def main() -> int:
 
 async def _demonstrate(home: Path, *, stay: bool) -> int:
     began = time.monotonic()
-    folder = home / "demo-data"
+    folder = home / "data"
     if await asyncio.to_thread(data.prepare, folder):
         say(f"Prepared the data: {folder}")
     say("Starting PostgreSQL, Temporal, the API and a worker ...")
@@ -64,11 +64,11 @@ async def _demonstrate(home: Path, *, stay: bool) -> int:
 
 def _stack(home: Path) -> DevStack:
     return DevStack(
-        home,
+        home / "stack",  # apart from the data: no source table may read what lies in the folder of a stack
         Ports(api=_port(8000), temporal=_port(7233), ui=_port(8233)),
         bootstrap=bootstrap,
         say=say,
-        extra_source_roots=[home],
+        extra_source_roots=[home / "data"],
     )
 
 

@@ -58,6 +58,7 @@ async def assemble(settings: Settings, *, lazy: bool) -> AsyncIterator[Assembly]
     database = Database(settings.database_url)
     engine = DuckDBEngine(
         source_roots=settings.source_roots,
+        private=settings.private_paths,
         limits=settings.limits,
         worker_memory_mb=settings.worker_memory_mb,
         temp_dir=settings.data_dir / "tmp",

@@ -24,6 +24,9 @@ _WEBHOOK_KEY_BYTES = range(24, 65)
 _PASSWORDS = (re.compile(r"://[^:/@]*:([^@]*)@"), re.compile(r"[?&](?:ssl)?password=([^&]*)"))
 # Variables that others read, with what they would tell in a log.
 _FOREIGN_SECRETS = ("PGPASSWORD", "TEMPORAL_API_KEY")
+# Variables and a parameter of the database's URL that name files with secrets in them.
+_SECRET_FILES = ("PGPASSFILE", "PGSSLKEY", "TEMPORAL_TLS_CLIENT_KEY_PATH", "TEMPORAL_CONFIG_FILE")
+_KEY_FILE = re.compile(r"[?&](?:sslkey|passfile)=([^&]*)")
 
 
 class SettingsError(Exception):
@@ -127,6 +130,14 @@ class Settings(BaseSettings):
         for password in (each for pattern in _PASSWORDS for each in pattern.findall(self.database_url)):
             found += [password, unquote(password), unquote_plus(password)]
         return tuple(secret for secret in found if secret)
+
+    @property
+    def private_paths(self) -> tuple[Path, ...]:
+        """Files and folders that source tables never read, whatever `source_roots` says: results and secrets."""
+        named = [os.environ.get(name) for name in _SECRET_FILES]
+        named += [unquote_plus(path) for path in _KEY_FILE.findall(self.database_url)]
+        files = [Path(path).absolute() for path in named if path]
+        return (self.data_dir, Path(".env").absolute(), *files, *([self.traces_file] if self.traces_file else []))
 
     @property
     def api_url(self) -> str:

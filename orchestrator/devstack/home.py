@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypedDict, cast
 
 from orchestrator.model.errors import Terminal
+from orchestrator.model.private import MARKER, TEXT
 
 
 class StackError(Terminal):
@@ -126,6 +127,7 @@ class Home:
 
     def _occupy(self, lock: int) -> None:
         sign_lock(lock, os.getpid())
+        write_private(self.path / MARKER, TEXT)
         for folder in (self.logs, self.run, self.data):
             folder.mkdir(mode=0o700, exist_ok=True)
         self._forget_pids()

@@ -23,6 +23,7 @@ _SOCKET_NAME = f".s.PGSQL.{_PORT}"
 _LONGEST_SOCKET_PATH = 103  # macOS; Linux allows 107
 # To read below a folder that only root may enter, most capable last: containers often lack the first.
 _READ_ANYWHERE = {"dac_read_search": 2, "dac_override": 1}
+_CAP_SETPCAP = 8  # what the kernel wants of a process that sets its own secure bits
 
 
 class Postgres(Child):
@@ -56,6 +57,9 @@ class Postgres(Child):
         return [
             *("--reuid", str(uid), "--regid", str(gid), "--clear-groups", "--no-new-privs"),
             *("--inh-caps", capabilities, "--ambient-caps", capabilities),
+            # initdb asks `access` whether it may run the server. For a user other than root that call looks at no
+            # capability unless this bit is set, and initdb would fail in a folder that only root may enter.
+            *(("--securebits", "+no_setuid_fixup") if _held(_CAP_SETPCAP) else ()),
         ]
 
     def environment(self) -> dict[str, str]:
@@ -178,9 +182,14 @@ def binary(name: str) -> Path:
 
 def _held_capability() -> list[str]:
     """The smaller of the capabilities that open a folder of root's, if this process has one of them."""
+    return [name for name, bit in _READ_ANYWHERE.items() if _held(bit)][:1]
+
+
+def _held(capability: int) -> bool:
+    """Whether this process has the capability of that number."""
     status = Path("/proc/self/status").read_text()
     held = next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapPrm")), 0)
-    return [name for name, bit in _READ_ANYWHERE.items() if held >> bit & 1][:1]
+    return bool(held >> capability & 1)
 
 
 def _usable(folder: Path) -> bool:

@@ -39,22 +39,26 @@ _MIB = 1 << 20
 class DuckDBEngine:
     """Runs each query in a process of its own, and everything that only looks at SQL in a few processes that stay.
 
-    `source_roots` are the folders below which source tables may read files. `limits` hold for each query whose plan
-    has none of its own, `worker_memory_mb` for all that run at a time, in MiB. `temp_dir` is where queries spill what
-    does not fit into memory; it is made if it does not exist. A query's process may take twice its memory limit and
-    1 GiB of address space, since DuckDB does not count all that it uses.
+    `source_roots` are the folders below which source tables may read files, except the files and folders `private`.
+    `limits` hold for each query whose plan has none of its own, `worker_memory_mb` for all that run at a time, in MiB.
+    `temp_dir` is where queries spill what does not fit into memory; it is made if it does not exist. A query's process
+    may take twice its memory limit and 1 GiB of address space, since DuckDB does not count all that it uses.
     """
 
     def __init__(
         self,
         *,
         source_roots: Sequence[Path],
+        private: Sequence[Path] = (),
         limits: Limits,
         worker_memory_mb: int,
         temp_dir: Path,
         analysis_seconds: float = ANALYSIS_SECONDS,
     ) -> None:
-        self._source_roots = [str(root) for root in source_roots]
+        self._sources = {
+            "source_roots": [str(root) for root in source_roots],
+            "private": [str(path) for path in (*private, temp_dir.absolute())],
+        }
         self._limits = limits
         self._temp_dir = temp_dir.absolute()
         self._analysis_seconds = analysis_seconds
@@ -102,8 +106,7 @@ class DuckDBEngine:
         request: dict[str, Any] = {"job": "describe_source", "url_pattern": url_pattern, "format": source_format.value}
         limit = _seconds(self._analysis_seconds)
         too_slow = InvalidSource(f"{url_pattern} could not be read within {limit}.", attr="url_pattern")
-        request["source_roots"] = self._source_roots
-        return columns_of(await self._analyse(self._readers, request, too_slow))
+        return columns_of(await self._analyse(self._readers, request | self._sources, too_slow))
 
     async def write(
         self,
@@ -123,7 +126,7 @@ class DuckDBEngine:
             "job": "write",
             "sql": plan.sql,
             "relations": [relation_as_json(relation, locate) for relation in plan.relations],
-            "source_roots": self._source_roots,
+            **self._sources,
             "target": str(target),
             "marks": {
                 "run_id": str(plan.run_id),

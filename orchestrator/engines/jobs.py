@@ -5,7 +5,6 @@ Each job first makes ready what needs the file system, in our own code alone, an
 
 from collections.abc import Callable
 from functools import cache, partial
-from pathlib import Path
 
 import duckdb
 
@@ -61,10 +60,10 @@ def _describe(request: Request, _watch: Watch) -> list[tuple[str, str]]:
 
 def describe_source(request: Request) -> Task:
     """The columns of the files that match `url_pattern`, read as `format`."""
-    found = find_source_files(request["url_pattern"], [Path(r) for r in request["source_roots"]])
+    found = find_source_files(request["url_pattern"], request["source_roots"], request["private"])
     if not found:
         raise InvalidSource(f"No file matches {request['url_pattern']}.", attr="url_pattern")
-    return Task(partial(_describe_source, request, found), readable=tuple(file.real for file in found))
+    return Task(partial(_describe_source, request, found), readable=tuple(found))
 
 
 def _describe_source(request: Request, found: list[SourceFile], _watch: Watch) -> list[tuple[str, str]]:

@@ -10,8 +10,10 @@ import contextlib
 import ctypes
 import errno
 import os
+import stat
 import struct
 from collections.abc import Iterable
+from typing import NamedTuple
 
 # The numbers are the same on every architecture.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -43,8 +45,19 @@ def version() -> int:
         raise
 
 
-def restrict(allowed: Iterable[tuple[str, int]]) -> int:
-    """Give up every right to files, except those that are `allowed` to a path and to what lies beneath it.
+class Allowed(NamedTuple):
+    """Rights to a path and to what lies beneath it.
+
+    `file`, if given, is the device and the inode that the path must lead to: another file there gets no rights.
+    """
+
+    path: str
+    rights: int
+    file: tuple[int, int] | None = None
+
+
+def restrict(allowed: Iterable[Allowed]) -> int:
+    """Give up every right to files, except those that are `allowed`.
 
     Also TCP, signals and abstract sockets to the outside, as far as the kernel knows of it. It holds for this thread
     and for those that it starts, and can never be undone. Paths that do not exist are passed over. Returns the version
@@ -60,8 +73,8 @@ def restrict(allowed: Iterable[tuple[str, int]]) -> int:
     taken = struct.pack("=QQQ", files, tcp, scopes)
     ruleset = _call(_CREATE_RULESET, taken, len(taken), 0)
     try:
-        for path, rights in allowed:
-            _allow(ruleset, path, rights & files)
+        for one in allowed:
+            _allow(ruleset, one, files)
         never_gain_privileges()
         _call(_RESTRICT_SELF, ruleset, 0)
     finally:
@@ -74,12 +87,14 @@ def never_gain_privileges() -> None:
     _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, *(ctypes.c_ulong(n) for n in (1, 0, 0, 0)))
 
 
-def _allow(ruleset: int, path: str, rights: int) -> None:
+def _allow(ruleset: int, allowed: Allowed, known: int) -> None:
+    """Add a rule for the rights of `allowed` that this kernel has: those in `known`."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        descriptor = os.open(allowed.path, os.O_PATH | os.O_CLOEXEC)
         try:
-            granted = rights if os.path.isdir(path) else rights & _OF_FILES  # noqa: PTH112 - a string
-            if granted:
+            status = os.fstat(descriptor)
+            granted = allowed.rights & known & (known if stat.S_ISDIR(status.st_mode) else _OF_FILES)
+            if granted and allowed.file in {None, (status.st_dev, status.st_ino)}:
                 _call(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", granted, descriptor), 0)
         finally:
             os.close(descriptor)

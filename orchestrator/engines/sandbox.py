@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from orchestrator.engines import landlock, seccomp
 from orchestrator.engines.paths import exactly
+from orchestrator.engines.source_files import SourceFile
 
 _READ = landlock.READ_FILE | landlock.READ_DIR
 _CHANGE = (
@@ -56,8 +57,10 @@ def layers() -> list[str]:
     return [*_layers]
 
 
-def confine(readable: Iterable[str], writable: Iterable[str]) -> None:
+def confine(readable: Iterable[SourceFile], writable: Iterable[str]) -> None:
     """Leave this process the files `readable`, the folders `writable`, and nothing else. It cannot be undone.
+
+    A path of `readable` that does not lead to the file any more that was looked at is not left to it.
 
     Must be called while there is one thread only: it holds for those that are started later, not for others. Raises
     OSError if the kernel has a layer and refuses it.
@@ -73,16 +76,16 @@ def confine(readable: Iterable[str], writable: Iterable[str]) -> None:
         _layers.append("seccomp")
 
 
-def _allowed(readable: Iterable[str], writable: Iterable[str]) -> Iterator[tuple[str, int]]:
-    yield from ((path, _READ) for path in (*_SYSTEM, *_PYTHON))
+def _allowed(readable: Iterable[SourceFile], writable: Iterable[str]) -> Iterator[landlock.Allowed]:
+    yield from (landlock.Allowed(path, _READ) for path in (*_SYSTEM, *_PYTHON))
     names_of = set()
-    for path in readable:
-        yield path, landlock.READ_FILE
-        names_of |= _searched(path)
+    for file in readable:
+        yield landlock.Allowed(file.real, landlock.READ_FILE, (file.device, file.inode) if file.inode else None)
+        names_of |= _searched(file.real)
     for path in writable:
-        yield path, _READ | _CHANGE
+        yield landlock.Allowed(path, _READ | _CHANGE)
         names_of |= _searched(path)
-    yield from ((folder, landlock.READ_DIR) for folder in names_of)
+    yield from (landlock.Allowed(folder, landlock.READ_DIR) for folder in names_of)
 
 
 def _searched(path: str) -> set[str]:

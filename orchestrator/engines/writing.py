@@ -48,7 +48,7 @@ class Task(NamedTuple):
     """
 
     work: Callable[[Watch], Any]
-    readable: tuple[str, ...] = ()
+    readable: tuple[SourceFile, ...] = ()
     writable: tuple[str, ...] = ()
 
 
@@ -62,7 +62,7 @@ def write(request: Request) -> Task:
         _find_inputs(request, inputs, labels)
     return Task(
         partial(_run, request, inputs, labels),
-        readable=tuple(file.real for files in inputs.values() for file in files),
+        readable=tuple(file for files in inputs.values() for file in files),
         writable=(os.path.realpath(request["target"]), os.path.realpath(request["temp_directory"])),
     )
 
@@ -100,7 +100,7 @@ def _find_inputs(request: Request, inputs: Inputs, labels: dict[str, str]) -> No
         name = relation["name"]
         if relation["kind"] == "source":
             try:
-                found = find_source_files(relation["url_pattern"], [Path(r) for r in request["source_roots"]])
+                found = find_source_files(relation["url_pattern"], request["source_roots"], request["private"])
             except InvalidSource as error:
                 raise InputMissing(f'Source table "{name}": {error.message}') from None
             if not found:
@@ -109,7 +109,7 @@ def _find_inputs(request: Request, inputs: Inputs, labels: dict[str, str]) -> No
             inputs[name] = found
         elif relation["kind"] == "snapshot":
             inputs[name] = [SourceFile(shown=path, real=os.path.realpath(path)) for path in relation["paths"]]
-            labels.update({path: f'the snapshot of "{name}"' for file in inputs[name] for path in file})
+            labels.update({path: f'the snapshot of "{name}"' for file in inputs[name] for path in file[:2]})
     missing = _lost_input(inputs)
     if missing:
         raise missing

@@ -12,6 +12,7 @@ from typing import TypeVar
 import xxhash
 
 from orchestrator.model.errors import StoreUnavailable
+from orchestrator.model.private import MARKER, TEXT
 from orchestrator.model.snapshot import SnapshotFile
 from orchestrator.stores.base import MANIFEST
 from orchestrator.stores.flushing import Flushing
@@ -30,6 +31,7 @@ class LocalStore:
     """
 
     def __init__(self, root: Path) -> None:
+        self._root = root
         self._staging = root / "staging"
         self._sealed = root / "snapshots"
         self._flusher = ThreadPoolExecutor(max_workers=1)
@@ -41,6 +43,9 @@ class LocalStore:
         def make() -> Path:
             _remove(target)
             target.mkdir(parents=True)
+            self._sealed.mkdir(exist_ok=True)
+            for folder in (self._root, self._sealed):  # the second one goes along into a backup
+                _mark_private(folder)
             return target
 
         return await _on_disk(make)
@@ -136,6 +141,12 @@ def _check(folder: Path, files: Sequence[SnapshotFile]) -> None:
     for file in files:
         if (folder / file.name).stat().st_size != file.bytes:
             raise StoreUnavailable("A file on the disk is not as it was written.")
+
+
+def _mark_private(folder: Path) -> None:
+    marker = folder / MARKER
+    if not marker.exists():
+        marker.write_text(TEXT, encoding="ascii")
 
 
 def _sync(path: Path) -> None:

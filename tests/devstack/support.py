@@ -126,14 +126,18 @@ class Supervisor:
 
 @asynccontextmanager
 async def supervisor(
-    home: Path, prefix: Sequence[str] = (), *, leaves_alone: bool = False
+    home: Path, prefix: Sequence[str] = (), *, leaves_alone: bool = False, packages: Path | None = None
 ) -> AsyncGenerator[Supervisor]:
-    """Starts one, and kills it in the end if it is still there: its children go with it, unless they are another's."""
+    """Starts one, and kills it in the end if it is still there: its children go with it, unless they are another's.
+
+    What is installed in the folder `packages` takes the place of what is installed here.
+    """
     process = await asyncio.create_subprocess_exec(
         *(*prefix, sys.executable, "-m", "tests.devstack.run_stack", str(home)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         cwd=HERE.parents[1],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (packages, HERE.parents[1])))} if packages else None,
     )
     try:
         yield Supervisor(process)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.devstack.postgres import binary
 from tests.devstack.support import (
     ask,
     events,
@@ -114,6 +115,19 @@ async def test_root_can_run_it_in_a_folder_that_only_root_may_enter(home_of_root
         info = read_info(home_of_root)
         assert owner(info["pids"]["postgres"]) == pwd.getpwnam("nobody").pw_uid
         assert await ask(info["database_url"], "SELECT 1") == 1
+        running.process.terminate()
+        assert await running.line() == "stopped"
+
+
+@as_root
+async def test_root_can_run_it_when_it_is_installed_in_a_folder_that_only_root_may_enter(home_of_root: Path) -> None:
+    installed = binary("initdb").parents[2]
+    for part in installed.parent.glob(f"{installed.name}*"):  # its shared libraries lie beside it
+        shutil.copytree(part, home_of_root.parent / "packages" / part.name, symlinks=True)
+    async with supervisor(home_of_root, packages=home_of_root.parent / "packages") as running:
+        assert await running.line() == "ready"
+        command = Path(f"/proc/{read_info(home_of_root)['pids']['postgres']}/exe").readlink()
+        assert command.is_relative_to(home_of_root.parent / "packages")
         running.process.terminate()
         assert await running.line() == "stopped"
 

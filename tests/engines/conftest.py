@@ -27,6 +27,7 @@ def make_engine(
     temp_dir: Path,
     *,
     roots: Sequence[Path] = (),
+    private: Sequence[Path] = (),
     worker_memory_mb: int = 4000,
     analysis_seconds: float = 10,
     **limits: int,
@@ -34,6 +35,7 @@ def make_engine(
     """An engine with these limits for each query, and otherwise those of LIMITS. It must be closed."""
     return DuckDBEngine(
         source_roots=roots,
+        private=private,
         limits=LIMITS.model_copy(update=limits),
         worker_memory_mb=worker_memory_mb,
         temp_dir=temp_dir,

@@ -157,7 +157,6 @@ def test_wildcards_match_within_one_segment(tmp_path: Path) -> None:
     assert shown(f"file://{tmp_path}/*.csv", tmp_path) == [f"{tmp_path}/{n}" for n in ("a1.csv", "a2.csv", "b[1].csv")]
     assert shown(tmp_path / "b[1].csv", tmp_path) == [f"{tmp_path}/b[1].csv"]
     assert shown(tmp_path / "*" / "*.csv", tmp_path) == [f"{tmp_path}/deep/a3.csv"]
-    assert shown(tmp_path / ".h*", tmp_path) == [f"{tmp_path}/.hidden.csv"]
     assert shown(f"{tmp_path}//./deep/a3.csv", tmp_path) == [f"{tmp_path}/deep/a3.csv"]
 
 
@@ -213,5 +212,5 @@ def test_links_inside_the_roots_are_followed_and_a_root_may_be_one(tmp_path: Pat
 
 def test_the_windows_into_the_machine_are_never_files() -> None:
     for path in ("/proc/self/environ", "/proc/1/cmdline", "/sys/kernel/uevent_seqnum", "/dev/null"):
-        with pytest.raises(InvalidSource, match="leads outside"):
+        with pytest.raises(InvalidSource, match="private to this installation"):
             find_source_files(path, [Path("/")])

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 
 from orchestrator.engines import landlock
 from orchestrator.engines.duckdb import DuckDBEngine
+from orchestrator.engines.source_files import SourceFile
 from tests.engines.conftest import CANARY_OF_THE_ENVIRONMENT, locate, make_engine, make_plan
 from tests.engines.test_duckdb_processes import ENDLESS, pid_of_writer
 from tests.engines.test_duckdb_sources import write_parquet
@@ -28,9 +29,10 @@ CONFINED = """
 import json, sys
 import duckdb  # as in a child: loaded before it is confined
 from orchestrator.engines.sandbox import confine, layers
+from orchestrator.engines.source_files import SourceFile
 given = json.loads(sys.argv[1])
 {first}
-confine(given["readable"], given["writable"])
+confine([SourceFile(*file) for file in given["readable"]], given["writable"])
 def outcome(work):
     try:
         return "done: " + str(work())
@@ -40,9 +42,10 @@ def outcome(work):
 """
 
 
-def confined(work: str, folder: Path, first: str = "") -> Any:
-    """What `work` prints as JSON in a process that may read `folder`/in.parquet and change `folder`/out."""
-    given = {"folder": str(folder), "readable": [str(folder / "in.parquet")], "writable": [str(folder / "out")]}
+def confined(work: str, folder: Path, first: str = "", readable: Sequence[SourceFile] = ()) -> Any:
+    """What `work` prints as JSON in a process that may read `readable` (or in.parquet), and change `folder`/out."""
+    files = [*readable] or [SourceFile(str(folder / "in.parquet"), str(folder / "in.parquet"))]
+    given = {"folder": str(folder), "readable": files, "writable": [str(folder / "out")]}
     code = CONFINED.format(work=work, first=first)
     done = subprocess.run([sys.executable, "-c", code, json.dumps(given)], capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
