@@ -7,7 +7,7 @@ from typing import Protocol
 from orchestrator.model.base import Value
 from orchestrator.model.run import Progress, RunPlan
 from orchestrator.model.snapshot import Column, SnapshotFile
-from orchestrator.model.source_table import SourceFormat
+from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
 
 
 class Written(Value):
@@ -45,8 +45,17 @@ class Engine(Protocol):
         Raises InvalidQuery with the engine's message if it does not bind.
         """
 
-    async def describe_source(self, url_pattern: str, source_format: SourceFormat) -> tuple[Column, ...]:
-        """The columns of the files that match. Raises InvalidSource if there are none, or if they cannot be read."""
+    async def describe_source(
+        self,
+        url_pattern: str,
+        source_format: SourceFormat,
+        options: ReadOptions = AS_USUAL,
+        stated: Sequence[Column] = (),
+    ) -> tuple[Column, ...]:
+        """The columns of the files that match: `stated` ones as they are stated, the types of the others detected.
+
+        Raises InvalidSource if there are no files, if they cannot be read, or do not fit what is stated.
+        """
 
     async def write(
         self,

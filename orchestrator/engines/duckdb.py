@@ -26,7 +26,7 @@ from orchestrator.model.errors import (
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import Progress, RunPlan
 from orchestrator.model.snapshot import Column
-from orchestrator.model.source_table import SourceFormat
+from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
 
 logger = logging.getLogger(__name__)
 
@@ -101,9 +101,21 @@ class DuckDBEngine:
         request = {"job": "describe", "sql": sql, "tables": {name: pairs_of(kinds) for name, kinds in tables.items()}}
         return columns_of(await self._analyse(self._describers, request, self._too_complex()))
 
-    async def describe_source(self, url_pattern: str, source_format: SourceFormat) -> tuple[Column, ...]:
+    async def describe_source(
+        self,
+        url_pattern: str,
+        source_format: SourceFormat,
+        options: ReadOptions = AS_USUAL,
+        stated: Sequence[Column] = (),
+    ) -> tuple[Column, ...]:
         """See Engine."""
-        request: dict[str, Any] = {"job": "describe_source", "url_pattern": url_pattern, "format": source_format.value}
+        request: dict[str, Any] = {
+            "job": "describe_source",
+            "url_pattern": url_pattern,
+            "format": source_format.value,
+            "options": options.model_dump(mode="json"),
+            "stated": pairs_of(stated),
+        }
         limit = _seconds(self._analysis_seconds)
         too_slow = InvalidSource(f"{url_pattern} could not be read within {limit}.", attr="url_pattern")
         return columns_of(await self._analyse(self._readers, request | self._sources, too_slow))

@@ -83,7 +83,12 @@ def relation_as_json(relation: Relation, locate: Callable[[str, str], str]) -> d
     known: dict[str, Any] = {"kind": relation.kind, "name": relation.name}
     if relation.kind == "source":
         columns = pairs_of(relation.columns)
-        return known | {"format": relation.format.value, "url_pattern": relation.url_pattern, "columns": columns}
+        return known | {
+            "format": relation.format.value,
+            "url_pattern": relation.url_pattern,
+            "columns": columns,
+            "options": relation.options.model_dump(mode="json"),
+        }
     if relation.kind == "snapshot":
         return known | {"paths": [locate(relation.location, file.name) for file in relation.files]}
     return known | {"sql": relation.sql}

@@ -13,7 +13,7 @@ from pydantic import Field
 from orchestrator.model.base import Value
 from orchestrator.model.limits import Limits
 from orchestrator.model.snapshot import Column, InputPin, SnapshotFile
-from orchestrator.model.source_table import SourceFormat
+from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
 
 
 class RunStatus(StrEnum):
@@ -57,6 +57,7 @@ class SourceRelation(Value):
     format: SourceFormat
     url_pattern: str
     columns: tuple[Column, ...]
+    options: ReadOptions = AS_USUAL
 
 
 class SnapshotRelation(Value):

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 from uuid import UUID
 
 from orchestrator.model.base import Value
@@ -18,6 +19,40 @@ class SourceFormat(StrEnum):
     JSON_EACH_ROW = "JSONEachRow"
 
 
+class BadRow(StrEnum):
+    """What a run does with a row of a text file that does not fit the columns of its table.
+
+    `fail` ends the run, `skip` leaves the row out and counts it, `quarantine` also keeps it beside the result.
+    """
+
+    FAIL = "fail"
+    SKIP = "skip"
+    QUARANTINE = "quarantine"
+
+
+class ReadOptions(Value):
+    """How the files of a source table are read.
+
+    `union_by_name`: files may lack columns, which are NULL then. `hive_partitioning`: folders named `key=value` are
+    columns. The others are about CSV: `delimiter` is one character, `quote` one or none, `null_text` the text of a field
+    that is NULL, `date_format` a strptime format for dates and timestamps (None: ISO 8601), `decimal_separator` a point
+    or a comma, `encoding` the name that DuckDB has for it.
+    """
+
+    on_bad_row: BadRow = BadRow.FAIL
+    union_by_name: bool = False
+    hive_partitioning: bool = False
+    delimiter: str = ","
+    quote: str = '"'
+    null_text: str = ""
+    date_format: str | None = None
+    decimal_separator: Literal[".", ","] = "."
+    encoding: str = "utf-8"
+
+
+AS_USUAL = ReadOptions()
+
+
 class Credential(Value):
     """What opens the files of a source table that are kept elsewhere. Stored encrypted and never shown."""
 
@@ -26,7 +61,11 @@ class Credential(Value):
 
 
 class SourceTable(Value):
-    """A source table as the catalog keeps it. `columns` were read from its files when it was created."""
+    """A source table as the catalog keeps it.
+
+    `columns` were read from its files when they were last looked at. `stated` are those whose type a person has stated;
+    the types of the others were detected.
+    """
 
     id: UUID
     project_id: int
@@ -34,5 +73,7 @@ class SourceTable(Value):
     format: SourceFormat
     url_pattern: str
     columns: tuple[Column, ...]
+    options: ReadOptions = AS_USUAL
+    stated: tuple[Column, ...] = ()
     created_by: User | None
     created_at: datetime

@@ -13,7 +13,7 @@ from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import Progress, RunPlan
 from orchestrator.model.snapshot import Column
-from orchestrator.model.source_table import SourceFormat
+from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
 from orchestrator.telemetry import tracing
 from orchestrator.telemetry.instruments import WorkerMetrics
 
@@ -147,6 +147,12 @@ class WatchedEngine:
         """See Engine."""
         return await self._engine.describe(sql, tables)
 
-    async def describe_source(self, url_pattern: str, source_format: SourceFormat) -> tuple[Column, ...]:
+    async def describe_source(
+        self,
+        url_pattern: str,
+        source_format: SourceFormat,
+        options: ReadOptions = AS_USUAL,
+        stated: Sequence[Column] = (),
+    ) -> tuple[Column, ...]:
         """See Engine."""
-        return await self._engine.describe_source(url_pattern, source_format)
+        return await self._engine.describe_source(url_pattern, source_format, options, stated)
