@@ -15,11 +15,15 @@ from orchestrator.engines.references import references
 from orchestrator.engines.session import Names, described, open_session
 from orchestrator.engines.source_columns import source_columns
 from orchestrator.engines.source_files import SourceFile, find_source_files
+from orchestrator.engines.source_integrity import check_text, is_packed
+from orchestrator.engines.source_reading import Reading, Sources
 from orchestrator.engines.source_text import Unreadable, with_data
 from orchestrator.engines.statement import invalid, single_select
 from orchestrator.engines.writing import Request, Task, Watch, write
 from orchestrator.model.errors import InvalidSource
 
+# A file of a gigabyte or two is unpacked in this time. Every run unpacks all of them to the end.
+_WHOLE_SECONDS = 3.0
 _PARSER_LIMITS = {"threads": 1, "memory_mb": 256}
 
 
@@ -71,14 +75,26 @@ def _describe_source(request: Request, found: list[SourceFile], _watch: Watch) -
     files = found if kind == "Parquet" else with_data(found)
     if not files:
         raise InvalidSource(f"{request['url_pattern']} holds no data to tell the columns from.", attr="url_pattern")
-    with open_session(request["limits"], files=[file.real for file in files]) as connection:
-        try:
-            return source_columns(connection, kind, files)
-        except (duckdb.Error, Unreadable, OSError) as error:
-            text = readable(error) if isinstance(error, duckdb.Error) else str(error)
-            reason = without_paths(text, {file.real: file.shown for file in found})
-            message = f"{request['url_pattern']} cannot be read as {kind}: {reason}"
-            raise InvalidSource(message, attr="url_pattern") from None
+    try:
+        return _columns(request, found, files)
+    except (duckdb.Error, Unreadable, OSError) as error:
+        text = readable(error) if isinstance(error, duckdb.Error) else str(error)
+        reason = without_paths(text, {file.real: file.shown for file in found})
+        message = f"{request['url_pattern']} cannot be read as {kind}: {reason}"
+        raise InvalidSource(message, attr="url_pattern") from None
+
+
+def _columns(request: Request, found: list[SourceFile], files: list[SourceFile]) -> list[tuple[str, str]]:
+    """The columns of `files`, which hold data, when all that were `found` are whole as far as there is time to look."""
+    kind, limits = request["format"], request["limits"]
+    check_text(found, kind)
+    packed = [file for file in found if is_packed(file, kind)]
+    with Reading([Sources(request["url_pattern"], kind, packed)], limits["threads"]) as reading:
+        with open_session(limits, files=[file.real for file in files]) as connection:
+            reading.watch(connection)
+            columns = source_columns(connection, kind, files)
+        reading.finish_within(_WHOLE_SECONDS)
+        return columns
 
 
 JOBS: dict[str, Callable[[Request], Task]] = {

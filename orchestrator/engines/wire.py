@@ -11,6 +11,7 @@ from orchestrator.engines.base import Written
 from orchestrator.model.errors import (
     EngineCrashed,
     InputMissing,
+    InputReplaced,
     InvalidQuery,
     InvalidSource,
     OrchestratorError,
@@ -28,6 +29,7 @@ _ERRORS: dict[str, type[OrchestratorError]] = {
     for error in (
         EngineCrashed,
         InputMissing,
+        InputReplaced,
         InvalidQuery,
         InvalidSource,
         OutOfMemory,
