@@ -29,6 +29,24 @@ class FileOut(BaseModel):
     digest: str | None = Field(description="The XXH3 hash of its content, as xxh128: and 32 hexadecimal digits")
 
 
+class InputFileOut(BaseModel):
+    """A file of a source table as it was read."""
+
+    path: str = Field(description="Where it lay, as the table's url_pattern spells it")
+    bytes: int = Field(description="Its size on disk, in bytes")
+    modified_at: Timestamp | None = Field(description="When it had been changed last")
+    digest: str | None = Field(
+        description="The XXH3 hash of its bytes, as xxh128: and 32 hexadecimal digits; xxh128-footer: is that of the"
+        " description at the end of a Parquet file"
+    )
+
+
+class SourceFileOut(InputFileOut):
+    """A file that a version was made from."""
+
+    table: str = Field(description="What the source table was called then")
+
+
 class InputOut(BaseModel):
     """What a version was made from."""
 
@@ -36,6 +54,10 @@ class InputOut(BaseModel):
     kind: str = Field(description="source, snapshot (a materialized view) or view (evaluated inside the run)")
     id: UUID = Field(description="The id of the table or view")
     snapshot_id: UUID | None = Field(description="Exactly which version of a materialized view was read")
+    file_count: int | None = Field(description="How many files a source table had")
+    bytes: int | None = Field(description="Their size in all")
+    digest: str | None = Field(description="The XXH3 hash of their paths, sizes and digests: equal ones were equal")
+    files: list[InputFileOut] = Field(description="The first of those files; source_files/ lists all")
 
 
 class SnapshotOut(BaseModel):
@@ -90,6 +112,17 @@ async def edit_snapshot(
 ) -> SnapshotOut:
     """Pin a version, so that it is kept whatever its age, or unpin it."""
     return snapshot_out(await caller.versions.pin(caller.project_id, saved_query_id, snapshot_id, pinned=body.pinned))
+
+
+@router.get("/snapshots/{snapshot_id}/source_files/")
+async def list_source_files(
+    request: Request, saved_query_id: ViewId, snapshot_id: SnapshotId, caller: ViewReader, asked: SnapshotPage
+) -> Page[SourceFileOut]:
+    """List every source file that a version was made from, table by table and sorted by path."""
+    count, files = await caller.versions.source_files(
+        caller.project_id, saved_query_id, snapshot_id, limit=asked.page_size, offset=asked.offset
+    )
+    return page_of(request, asked, count, [SourceFileOut(table=name, **file.model_dump()) for name, file in files])
 
 
 @router.post("/rollback/")

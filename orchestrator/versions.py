@@ -1,5 +1,8 @@
 """Versions: the snapshots of a view that can still be read, and the choice of the one that readers see."""
 
+import asyncio
+from collections.abc import Iterable
+from itertools import islice
 from uuid import UUID
 
 from orchestrator.catalog import runs, saved_queries, snapshots
@@ -10,14 +13,20 @@ from orchestrator.model.journal import Change, Verb
 from orchestrator.model.principal import User
 from orchestrator.model.run import Run
 from orchestrator.model.saved_query import SavedQuery
-from orchestrator.model.snapshot import Version
+from orchestrator.model.snapshot import InputFile, InputPin, Manifest, Version
+from orchestrator.stores.base import SnapshotStore
+
+# Files are read in threads, of which everything else needs some too.
+_READERS = 2
 
 
 class Versions:
     """The versions of every view."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, store: SnapshotStore) -> None:
         self._database = database
+        self._store = store
+        self._readers = asyncio.Semaphore(_READERS)
 
     async def page(
         self, project_id: int, saved_query_id: UUID, *, limit: int, offset: int
@@ -40,6 +49,21 @@ class Versions:
             version = await _version(tx, saved_query_id, snapshot_id)
             await snapshots.set_pinned(tx, snapshot_id, pinned=pinned)
             return version.model_copy(update={"pinned": pinned})
+
+    async def source_files(
+        self, project_id: int, saved_query_id: UUID, snapshot_id: UUID, *, limit: int, offset: int
+    ) -> tuple[int, list[tuple[str, InputFile]]]:
+        """How many source files a version was made from, and some of them, each with the name of its table.
+
+        Raises NotFound, or StoreUnavailable if there are too many for the catalog and the manifest cannot be read.
+        """
+        snapshot = (await self.get(project_id, saved_query_id, snapshot_id)).snapshot
+        inputs = snapshot.inputs
+        if any(len(pin.files) < (pin.file_count or 0) for pin in inputs):
+            async with self._readers:
+                manifest = await self._store.manifest(snapshot.location)
+                inputs = (await asyncio.to_thread(Manifest.model_validate_json, manifest)).snapshot.inputs
+        return sum(pin.file_count or 0 for pin in inputs), _some_files(inputs, limit, offset)
 
     async def roll_back(
         self, project_id: int, saved_query_id: UUID, snapshot_id: UUID, user: User, *, end_runs: bool
@@ -67,6 +91,11 @@ class Versions:
                 )
                 await note(tx, view, Verb.ROLLED_BACK, user, [change])
             return view, ended
+
+
+def _some_files(pins: Iterable[InputPin], limit: int, offset: int) -> list[tuple[str, InputFile]]:
+    files = ((pin.name, file) for pin in pins for file in pin.files)
+    return list(islice(files, offset, offset + limit))
 
 
 async def _view(tx: Transaction, project_id: int, saved_query_id: UUID, *, lock: bool = False) -> SavedQuery:

@@ -34,7 +34,7 @@ from orchestrator.model.errors import (
 from orchestrator.model.limits import Limits
 from orchestrator.model.notice import Closed, Published
 from orchestrator.model.run import Closing, Run, RunPlan, RunRequest, RunStatus
-from orchestrator.model.snapshot import Manifest, Snapshot, location_of, snapshot_id
+from orchestrator.model.snapshot import Manifest, Snapshot, location_of, pinned, shortened, snapshot_id
 from orchestrator.stores.base import SnapshotStore
 from orchestrator.temporal import contract
 
@@ -132,7 +132,7 @@ class Materialization:
                     next_retry_delay=timedelta(milliseconds=1),
                 ) from error
             raise
-        return snapshot
+        return snapshot.model_copy(update={"inputs": shortened(snapshot.inputs)})
 
     @activity.defn(name=contract.PUBLISH)
     async def publish(self, snapshot: Snapshot) -> Published:
@@ -202,7 +202,7 @@ def _snapshot(plan: RunPlan, attempt: int, location: str, written: Written) -> S
         rows=written.rows,
         bytes=written.bytes,
         columns=written.columns,
-        inputs=plan.pins(),
+        inputs=pinned(plan.pins(), written.sources),
         engine_version=written.engine_version,
         created_at=now(),
     )

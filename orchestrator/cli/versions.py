@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.console import say, say_json
+from orchestrator.cli.console import Failure, say, say_json
 from orchestrator.cli.http import Api, Json, data, moment, say_columns, with_api
 from orchestrator.cli.views import PATH, View, find
 
@@ -15,6 +15,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     for name, command in (("versions", list_versions), ("rollback", roll_back), ("pin", pin), ("unpin", unpin)):
         app.command(name)(command)
+    app.command("sources")(list_sources)
 
 
 @with_api
@@ -32,6 +33,33 @@ def list_versions(api: Api, view: View) -> None:
                 *(moment(one["created_at"]), _mark(one["is_current"]), _mark(one["pinned"])),
                 *(one["row_count"], one["size_bytes"], one["id"], one["run_id"]),
             )
+            for one in api.items(path)
+        ],
+    )
+
+
+@with_api
+def list_sources(
+    api: Api,
+    view: View,
+    version: Annotated[
+        str | None, typer.Argument(help="The id of a version; the one that readers see, if none is given.")
+    ] = None,
+) -> None:
+    """List the source files that a version was made from."""
+    found = find(api, view)
+    chosen = version or data(api.get(f"{PATH}{found['id']}/"))["current_snapshot_id"]
+    if chosen is None:
+        raise Failure(f"{found['name']} has no result yet")
+    path = f"{PATH}{found['id']}/snapshots/{chosen}/source_files/"
+    if api.as_json:
+        for page in api.pages(path):
+            say_json(page.text)
+        return
+    say_columns(
+        ("TABLE", "CHANGED", "BYTES", "DIGEST", "PATH"),
+        [
+            (one["table"], moment(one["modified_at"]), one["bytes"], one["digest"], one["path"])
             for one in api.items(path)
         ],
     )

@@ -6,18 +6,22 @@ from typing import Protocol
 
 from orchestrator.model.base import Value
 from orchestrator.model.run import Progress, RunPlan
-from orchestrator.model.snapshot import Column, SnapshotFile
+from orchestrator.model.snapshot import Column, InputFiles, SnapshotFile
 from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
 
 
 class Written(Value):
-    """What a query wrote: sizes as its writer counted them, columns as the files hold them."""
+    """What a query wrote: sizes as its writer counted them, columns as the files hold them.
+
+    `sources` are the files that it read, by the name of the source table.
+    """
 
     files: tuple[SnapshotFile, ...]
     rows: int
     bytes: int
     columns: tuple[Column, ...]
     engine_version: str
+    sources: Mapping[str, InputFiles] = {}
 
 
 class Engine(Protocol):
@@ -72,5 +76,6 @@ class Engine(Protocol):
         the files.
 
         Raises QueryFailed, QueryRefused, QueryTimedOut, OutOfMemory, OutputTooLarge or InputMissing for what is wrong
-        with the view, EngineCrashed, StoreUnavailable or WorkerBusy for what is wrong with the world.
+        with the view or its data, InputReplaced if a source file was changed while it was read, EngineCrashed,
+        StoreUnavailable or WorkerBusy for what is wrong with the world.
         """

@@ -31,9 +31,8 @@ _TICK_SECONDS = 0.02
 _PATIENCE = 3
 # Of Parquet a query often reads a small part, so that reading all of it would take longer than the query.
 _PARQUET_BYTES = 256 << 20
-# Of the lists of files; a path of a file is the longest part of what is told of it.
-_TOLD_CHARACTERS = 16 << 20
-_OTHER_CHARACTERS = 100
+# Of the lists of files, which the parent has to read: those of fifty thousand files or so.
+_TOLD_CHARACTERS = 8 << 20
 _SECONDS_TO_BLAME = 10.0
 # What the system says went wrong: DuckDB quotes it, and says nothing of the kind when it chokes on bytes.
 _OF_THE_SYSTEM = tuple(os.strerror(code) for code in errno.errorcode)
@@ -250,11 +249,19 @@ def _told(checks: Sequence[_Check]) -> dict[str, Told]:
     room, told = _TOLD_CHARACTERS, {}
     for table, of_table in groupby(checks, key=lambda check: check.sources.table):
         files, count, size, digest = [], 0, 0, xxhash.xxh3_128()
-        for _, file, seen, found in of_table:
-            one = (file.shown, seen.size if seen else 0, seen.modified_ns if seen else 0, found.result())
-            count, size, room = count + 1, size + one[1], room - len(file.shown) - _OTHER_CHARACTERS
-            digest.update(json.dumps([one[0], one[1], one[3]]).encode())
+        for check in of_table:
+            one = _file(check)
+            path, file_bytes, _, file_digest = one
+            digest.update(json.dumps([path, file_bytes, file_digest]).encode())
+            count, size, room = count + 1, size + file_bytes, room - len(json.dumps(one))
             if room >= 0:
                 files.append(one)
         told[table] = Told(count, size, f"xxh128:{digest.hexdigest()}", files)
     return told
+
+
+def _file(check: _Check) -> tuple[str, int, int, str | None]:
+    # Whatever bytes a name has: everything else takes Unicode only.
+    path = os.fsencode(check.file.shown).decode("utf-8", "backslashreplace")
+    seen = check.seen
+    return path, seen.size if seen else 0, seen.modified_ns if seen else 0, check.digest.result()
