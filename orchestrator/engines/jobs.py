@@ -13,9 +13,11 @@ from orchestrator.engines.failures import readable, without_paths
 from orchestrator.engines.parquet_types import Unstorable, storable
 from orchestrator.engines.references import references
 from orchestrator.engines.session import Names, described, open_session
-from orchestrator.engines.source_columns import source_columns
+from orchestrator.engines.source_columns import UnknownType, source_columns
+from orchestrator.engines.source_contract import Contract, Unreadable
+from orchestrator.engines.source_faults import Source, explained
 from orchestrator.engines.source_files import SourceFile, find_source_files
-from orchestrator.engines.source_text import Unreadable, with_data
+from orchestrator.engines.source_text import with_data
 from orchestrator.engines.statement import invalid, single_select
 from orchestrator.engines.writing import Request, Task, Watch, write
 from orchestrator.model.errors import InvalidSource
@@ -67,18 +69,20 @@ def describe_source(request: Request) -> Task:
 
 
 def _describe_source(request: Request, found: list[SourceFile], _watch: Watch) -> list[tuple[str, str]]:
-    kind = request["format"]
-    files = found if kind == "Parquet" else with_data(found)
+    contract = Contract.of(request, request["stated"])
+    files = found if contract.format == "Parquet" else with_data(found)
     if not files:
         raise InvalidSource(f"{request['url_pattern']} holds no data to tell the columns from.", attr="url_pattern")
     with open_session(request["limits"], files=[file.real for file in files]) as connection:
         try:
-            return source_columns(connection, kind, files)
+            return source_columns(connection, contract, files)
         except (duckdb.Error, Unreadable, OSError) as error:
+            where = explained(connection, str(error), {"": Source(contract, files)})
             text = readable(error) if isinstance(error, duckdb.Error) else str(error)
-            reason = without_paths(text, {file.real: file.shown for file in found})
-            message = f"{request['url_pattern']} cannot be read as {kind}: {reason}"
-            raise InvalidSource(message, attr="url_pattern") from None
+            reason = without_paths(str(where or text), {file.real: file.shown for file in found})
+            message = f"{request['url_pattern']} cannot be read as {contract.format}: {reason}"
+            attr = "columns" if isinstance(error, UnknownType) else "url_pattern"
+            raise InvalidSource(message, attr=attr) from None
 
 
 JOBS: dict[str, Callable[[Request], Task]] = {

@@ -88,6 +88,7 @@ def relation_as_json(relation: Relation, locate: Callable[[str, str], str]) -> d
             "url_pattern": relation.url_pattern,
             "columns": columns,
             "options": relation.options.model_dump(mode="json"),
+            "stated": [(name, "") for name in relation.stated],
         }
     if relation.kind == "snapshot":
         return known | {"paths": [locate(relation.location, file.name) for file in relation.files]}
