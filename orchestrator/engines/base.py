@@ -10,14 +10,31 @@ from orchestrator.model.snapshot import Column, SnapshotFile
 from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
 
 
+class Rejected(Value):
+    """Rows of the source table `table` that a run left out; `file` holds them if they were kept."""
+
+    table: str
+    rows: int
+    file: SnapshotFile | None = None
+
+
 class Written(Value):
-    """What a query wrote: sizes as its writer counted them, columns as the files hold them."""
+    """What a query wrote: sizes as its writer counted them, columns as the files hold them.
+
+    `rejected` are the rows that it left out, which neither `files` nor `rows` nor `bytes` count.
+    """
 
     files: tuple[SnapshotFile, ...]
     rows: int
     bytes: int
     columns: tuple[Column, ...]
     engine_version: str
+    rejected: tuple[Rejected, ...] = ()
+
+    @property
+    def quarantine(self) -> tuple[SnapshotFile, ...]:
+        """The files beside the result."""
+        return tuple(one.file for one in self.rejected if one.file)
 
 
 class Engine(Protocol):
