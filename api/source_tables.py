@@ -52,7 +52,7 @@ async def update_table(table_id: TableId, body: EditTable, caller: TableWriter) 
 
 @router.post("/{table_id}/refresh_schema/")
 async def refresh_schema(table_id: TableId, caller: TableWriter, _: AnyObject = None) -> TableOut:
-    """Read the columns of a source table from its files anew."""
+    """Read the columns of a source table from its files again."""
     return table_out(await caller.sources.refresh(caller.project_id, table_id))
 
 

@@ -26,7 +26,7 @@ _DECIDING = ("format", "url_pattern", "options", "stated")
 
 
 class TableEdit(Value):
-    """What somebody wants to change of a source table: the fields that are set, and of `options` those that are set.
+    """What a person changes of a source table: the fields that are set, and of `options` those that are set.
 
     `header` says of CSV files whether they have a header line, and so which of the two formats they are. `stated`
     replaces all that was stated before.
@@ -76,14 +76,14 @@ class Sources:
     async def edit(self, project_id: int, table_id: UUID, edit: TableEdit) -> SourceTable:
         """Change a source table. All or nothing.
 
-        Its columns are read anew if that may give others: not if only its name or its credential changes. Raises
+        Its columns are read again if that may give others: not if only its name or its credential changes. Raises
         NotFound, what `add` raises, InUse if views know it by the name that it is to lose, or TableBusy.
         """
-        return await self._edit(project_id, table_id, edit, anew=False)
+        return await self._edit(project_id, table_id, edit, reread=False)
 
     async def refresh(self, project_id: int, table_id: UUID) -> SourceTable:
-        """Read the columns from the files anew. Raises NotFound, InvalidSource or TableBusy."""
-        return await self._edit(project_id, table_id, TableEdit(), anew=True)
+        """Read the columns from the files again. Raises NotFound, InvalidSource or TableBusy."""
+        return await self._edit(project_id, table_id, TableEdit(), reread=True)
 
     async def get(self, project_id: int, table_id: UUID) -> SourceTable:
         """A live source table. Raises NotFound."""
@@ -109,12 +109,12 @@ class Sources:
             await names.release(tx, source_table_id=table_id)
             await source_tables.mark_deleted(tx, table_id)
 
-    async def _edit(self, project_id: int, table_id: UUID, edit: TableEdit, *, anew: bool) -> SourceTable:
+    async def _edit(self, project_id: int, table_id: UUID, edit: TableEdit, *, reread: bool) -> SourceTable:
         sealed = self._sealed(edit)
         for _ in range(_EDIT_TRIES):
             table = await self.get(project_id, table_id)
             changed = _changed(table, edit)
-            if anew or any(getattr(changed, name) != getattr(table, name) for name in _DECIDING):
+            if reread or any(getattr(changed, name) != getattr(table, name) for name in _DECIDING):
                 changed = await self._described(changed)
             async with self._database.begin() as tx:
                 await keys.lock_definitions(tx, project_id)

@@ -60,7 +60,7 @@ def options_of(source_format: SourceFormat, before: ReadOptions, sent: ReadOptio
 
 
 def check_stated(columns: Sequence[Column]) -> None:
-    """Raise Invalid for columns that cannot be stated, whatever the files hold. Only the engine knows all types."""
+    """Raise Invalid for columns that cannot be stated of any files. Only the engine knows all types."""
     if len(columns) > MAX_COLUMNS:
         raise _wrong_columns(f"No more than {MAX_COLUMNS:,} columns can be stated.")
     for column in columns:

@@ -65,7 +65,7 @@ async def test_a_run_is_given_the_options_that_its_tables_have(
     view = await tenant.create_view("above", "SELECT a FROM below")
     options = ReadOptions(on_bad_row=BadRow.QUARANTINE, null_text="NA", union_by_name=True)
     assert await given(database, view) == options
-    async with database.begin() as tx:  # as an edit stores it, whatever the engine makes of the delimiter
+    async with database.begin() as tx:  # as an edit stores it
         found = await source_tables.find(tx, tenant.project_id, UUID(table["id"]))
         assert found is not None
         options = options.model_copy(update={"delimiter": "\t", "date_format": "%d"})

@@ -32,7 +32,7 @@ async def test_a_file_in_a_folder_of_the_location_is_measured_and_sealed_with_th
     assert await store.locations() == []
 
 
-async def test_a_file_in_a_folder_that_nobody_told_of_is_not_sealed(tmp_path: Path) -> None:
+async def test_a_file_in_a_folder_that_its_writer_did_not_list_is_not_sealed(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     files = await write(store)
     one_file(tmp_path / "staging" / LOCATION)
