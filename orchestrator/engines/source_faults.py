@@ -7,7 +7,7 @@ to the first row that does not fit. The rules are the same SQL; only the number 
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import duckdb
@@ -16,6 +16,7 @@ from orchestrator.engines.source_contract import Contract, Unreadable
 from orchestrator.engines.source_files import SourceFile
 from orchestrator.engines.source_relations import (
     MISFIT,
+    NUMBER,
     SEPARATOR,
     cells,
     groups,
@@ -57,7 +58,7 @@ def _first_misfit(connection: duckdb.DuckDBPyConnection, source: Source, name: s
     for file in source.files:
         for group in groups(connection, contract, [file]):
             parts = cells(connection, contract, group)
-            rows = raw_select(contract, group, parts, "row_number() OVER () AS row_number")
+            rows = raw_select(contract, group, parts, NUMBER)
             first = f"SELECT row_number, left(CAST(r{position} AS VARCHAR), {_LONGEST_TEXT}) FROM ({rows})"
             found = connection.execute(f"{first} WHERE {parts[position].misfits} LIMIT 1").fetchone()
             if found:
@@ -78,12 +79,18 @@ def _place(contract: Contract, file: SourceFile, row: int) -> str:
     return f"row {row}" if line is None else f"line {line}"
 
 
-def line_numbers(contract: Contract, file: SourceFile, rows: Iterator[int]) -> Iterator[int | None]:
-    """The lines, from 1, in which these rows of a file begin; None where a row has no line. `rows` ascend from 1."""
+def line_numbers(
+    contract: Contract, file: SourceFile, rows: Iterator[int], unread: Collection[int] = ()
+) -> Iterator[int | None]:
+    """The lines, from 1, in which these rows of a file begin; None where a row has no line.
+
+    `rows` ascend from 1, and what begins in one of the lines `unread` is not counted as a row.
+    """
     if contract.format == "Parquet" or (contract.format == "JSONEachRow" and is_array(file)):
         yield from (None for _ in rows)
         return
     begin = _json_lines(file) if contract.format == "JSONEachRow" else _csv_lines(contract, file)
+    begin = (line for line in begin if line not in unread)
     reached = 0
     for row in rows:
         line = None

@@ -34,6 +34,7 @@ from orchestrator.engines.source_types import leaves, parts, types_of, with_leav
 MISFIT = "A value does not fit the type of its column: "
 SEPARATOR = "\x1f"
 BROKEN = "row_is_broken"
+NUMBER = "row_number() OVER () AS row_number"
 
 
 class Group(NamedTuple):

@@ -19,6 +19,7 @@ from orchestrator.engines.source_contract import Contract, Unreadable
 from orchestrator.engines.source_faults import Source, explained
 from orchestrator.engines.source_files import SourceFile, find_source_files
 from orchestrator.engines.source_parquet import listed, read_parquet
+from orchestrator.engines.source_rejects import rows_left_out
 from orchestrator.engines.source_relations import source_select
 from orchestrator.engines.statement import single_select
 from orchestrator.model.errors import (
@@ -154,7 +155,23 @@ def _write(request: Request, inputs: Inputs, watch: Watch) -> dict[str, Any]:
     except duckdb.Error as error:
         where = explained(connection, str(error), _sources(request, inputs))
         raise where or error from None
-    return _written(connection, target, counts, request["limits"])
+    return _written(connection, target, counts, request["limits"]) | {
+        "rejected": _rejected(connection, request, inputs)
+    }
+
+
+def _rejected(connection: duckdb.DuckDBPyConnection, request: Request, inputs: Inputs) -> list[tuple[str, int, str]]:
+    """The name, the number of rows left out and the file with them ("" for none) of each table that has such rows."""
+    found: list[tuple[str, int, str]] = []
+    for name, source in _sources(request, inputs).items():
+        if source.contract.fails:
+            continue
+        keeps = source.contract.options["on_bad_row"] == "quarantine"
+        file = f"quarantine/{len(found)}.parquet" if keeps else ""
+        rows = rows_left_out(connection, source, Path(os.path.realpath(request["target"]), file) if keeps else None)
+        if rows:
+            found.append((name, rows, file))
+    return found
 
 
 def _sources(request: Request, inputs: Inputs) -> dict[str, Source]:
