@@ -12,15 +12,16 @@ from api.schemas import (
     JournalUser,
     ProgressOut,
     RunOut,
-    TableOut,
     UserOut,
     ViewOut,
     ViewSummary,
 )
+from api.table_schemas import TableColumnOut, TableOut
 from orchestrator.control import RunState, ViewState
 from orchestrator.model.journal import Entry
 from orchestrator.model.lineage import Node
 from orchestrator.model.principal import User
+from orchestrator.model.reading import column_key, shown
 from orchestrator.model.saved_query import SavedQuery
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import SourceTable
@@ -94,16 +95,23 @@ def nodes_out(nodes: Iterable[Node]) -> list[str]:
 
 def table_out(table: SourceTable) -> TableOut:
     """A source table as the API shows it."""
+    stated = {column_key(column.name) for column in table.stated}
     return TableOut(
         id=table.id,
         name=table.name,
         format=table.format,
         url_pattern=table.url_pattern,
-        columns=[column_out(column) for column in table.columns],
+        columns=[_table_column(column, column_key(column.name) in stated) for column in table.columns],
         created_by=user_out(table.created_by),
         created_at=table.created_at,
         deleted=False,
+        **shown(table),
     )
+
+
+@lru_cache(maxsize=4096)
+def _table_column(column: Column, stated: bool) -> TableColumnOut:
+    return TableColumnOut(**column_out(column).model_dump(), stated=stated)
 
 
 @lru_cache(maxsize=4096)  # a list of views shows thousands, most of them alike

@@ -11,7 +11,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from orchestrator.model.journal import Verb
 from orchestrator.model.run import RunStatus, Trigger
 from orchestrator.model.saved_query import SyncFrequency, ViewStatus
-from orchestrator.model.source_table import SourceFormat
 
 
 def _z(moment: datetime) -> str:
@@ -122,37 +121,6 @@ class RunView(Wire):
     """How to run."""
 
     full_refresh: bool = Field(default=False, description="Compute everything anew")
-
-
-class CredentialIn(Wire):
-    """What opens files that are kept elsewhere. Stored encrypted, never shown."""
-
-    access_key: str = Field(max_length=500, description="The id of the key")
-    access_secret: str = Field(max_length=500, description="The key itself")
-
-
-class EditTable(Wire):
-    """The fields of a source table to change; its columns are read anew in any case."""
-
-    name: str = Field(default="", description="Unique among the project's views and tables")
-    format: SourceFormat = Field(default=SourceFormat.PARQUET, description="How the files are read")
-    url_pattern: str = Field(default="", description="A file, or several with * (within one folder)")
-    credential: CredentialIn | None = Field(
-        default=None, description="What opens files that are kept elsewhere; null forgets it"
-    )
-
-
-class AddTable(Wire):
-    """Files to register as a source table."""
-
-    name: str = Field(description="Unique among the project's views and tables", examples=["events"])
-    format: SourceFormat = Field(description="How the files are read; CSV has no header line, CSVWithNames has one")
-    url_pattern: str = Field(
-        description="A file, or several with * (within one folder)", examples=["/data/events/*.parquet"]
-    )
-    credential: CredentialIn | None = Field(
-        default=None, description="What opens files that are kept elsewhere; stored encrypted, never shown"
-    )
 
 
 # The page of the API lists a saved query's fields as the body of every action; there they mean nothing.
@@ -340,16 +308,3 @@ class Journal(BaseModel):
     next: str | None = Field(description="The URL of the next page")
     previous: str | None = Field(description="The URL of the page before")
     total_count: int = Field(description="How many there are on all pages")
-
-
-class TableOut(BaseModel):
-    """A source table."""
-
-    id: UUID = Field(description="The id of the table")
-    name: str = Field(description="Unique among the project's views and tables")
-    format: SourceFormat = Field(description="How its files are read")
-    url_pattern: str = Field(description="Where its files are")
-    columns: list[ColumnOut] = Field(description="Its columns, as its files had them when they were last read")
-    created_by: UserOut | None = Field(description="Who registered it")
-    created_at: Timestamp = Field(description="When it was registered")
-    deleted: bool = Field(description="Always false: deleted tables are not shown")

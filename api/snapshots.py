@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 
 from api.answers import column_out, view_out
@@ -54,6 +54,8 @@ class InputOut(BaseModel):
     kind: str = Field(description="source, snapshot (a materialized view) or view (evaluated inside the run)")
     id: UUID = Field(description="The id of the table or view")
     snapshot_id: UUID | None = Field(description="Exactly which version of a materialized view was read")
+    skipped_rows: int = Field(description="Rows of a source table that did not fit its columns and were left out")
+    quarantine: str | None = Field(description="The file that holds those rows, if they were kept; see quarantine/")
     file_count: int | None = Field(description="How many files a source table had")
     bytes: int | None = Field(description="Their size in all")
     digest: str | None = Field(description="The XXH3 hash of their paths, sizes and digests: equal ones were equal")
@@ -75,8 +77,35 @@ class SnapshotOut(BaseModel):
     columns: list[ColumnOut] = Field(description="Its columns, in SELECT order")
     inputs: list[InputOut] = Field(description="What it was made from, exactly")
     files: list[FileOut] = Field(description="Its files")
+    quarantine: list[FileOut] = Field(description="Files of rows that were left out: beside the result, no part of it")
     location: str = Field(description="The folder of its files, below the folder of the store")
     engine_version: str = Field(description="What ran the query")
+
+
+class AskedRows(BaseModel):
+    """Which rows that were left out are asked for."""
+
+    table: str | None = Field(default=None, description="Of which source table; needed if several have such rows")
+    limit: int = Field(default=100, ge=1, le=1000, description="How many")
+    offset: int = Field(default=0, ge=0, le=2**62, description="How many to pass over")
+
+
+class QuarantinedOut(BaseModel):
+    """A row of a source file that did not fit the columns of its table. Long texts are cut."""
+
+    file: str | None = Field(description="The file that it stands in")
+    line: int | None = Field(description="The line of the file, 1 is the first")
+    column: str | None = Field(description="The first column that it does not fit")
+    text: str | None = Field(description="What stands in that column")
+    reason: str | None = Field(description="Why that does not fit")
+    row: str | None = Field(description="The whole row as it stands in the file")
+
+
+class Quarantine(BaseModel):
+    """Rows that a run left out of its result and kept."""
+
+    count: int = Field(description="How many there are of the table")
+    results: list[QuarantinedOut] = Field(description="Those that were asked for, in the order of the file")
 
 
 class EditSnapshot(BaseModel):
@@ -112,6 +141,17 @@ async def edit_snapshot(
 ) -> SnapshotOut:
     """Pin a version, so that it is kept whatever its age, or unpin it."""
     return snapshot_out(await caller.versions.pin(caller.project_id, saved_query_id, snapshot_id, pinned=body.pinned))
+
+
+@router.get("/snapshots/{snapshot_id}/quarantine/")
+async def list_quarantine(
+    saved_query_id: ViewId, snapshot_id: SnapshotId, caller: ViewReader, asked: Annotated[AskedRows, Query()]
+) -> Quarantine:
+    """List the rows of a source table that a version's run left out of its result and kept."""
+    count, rows = await caller.versions.quarantine(
+        caller.project_id, saved_query_id, snapshot_id, asked.table, limit=asked.limit, offset=asked.offset
+    )
+    return Quarantine(count=count, results=[QuarantinedOut(**row.model_dump()) for row in rows])
 
 
 @router.get("/snapshots/{snapshot_id}/source_files/")
@@ -150,6 +190,7 @@ def snapshot_out(version: Version) -> SnapshotOut:
         columns=[column_out(column) for column in snapshot.columns],
         inputs=[InputOut(**pin.model_dump()) for pin in snapshot.inputs],
         files=[FileOut(**file.model_dump()) for file in snapshot.files],
+        quarantine=[FileOut(**file.model_dump()) for file in snapshot.quarantine],
         location=snapshot.location,
         engine_version=snapshot.engine_version,
     )

@@ -1,17 +1,23 @@
 """`warehouse_tables`: files that views may read."""
 
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Request
 
-from api.answers import table_out
+from api.answers import table_out, wire_type
 from api.auth import TableReader, TableWriter
 from api.pagination import AskedPage, Page, page_of
-from api.schemas import AddTable, AnyObject, EditTable, TableOut
+from api.schemas import AnyObject
+from api.table_schemas import AddTable, ColumnIn, EditTable, TableOut
+from orchestrator.model.errors import Invalid
+from orchestrator.model.snapshot import Column
 from orchestrator.sources import TableEdit
 
 router = APIRouter(prefix="/api/projects/{project_id}/warehouse_tables", tags=["warehouse_tables"])
+
+_PLAIN = ("name", "format", "header", "url_pattern", "credential")
 
 TableId = Annotated[UUID, Path(description="The source table")]
 
@@ -27,9 +33,8 @@ async def list_tables(request: Request, caller: TableReader, asked: AskedPage) -
 
 @router.post("/", status_code=201)
 async def create_table(body: AddTable, caller: TableWriter) -> TableOut:
-    """Register files as a source table. Its columns are read from them."""
-    draft = TableEdit(**body.model_dump(exclude_unset=True))
-    return table_out(await caller.sources.add(caller.project_id, draft, caller.user))
+    """Register files as a source table. Its columns are read from them, but for types that are stated."""
+    return table_out(await caller.sources.add(caller.project_id, _edit_of(body), caller.user))
 
 
 @router.get("/{table_id}/")
@@ -41,14 +46,13 @@ async def retrieve_table(table_id: TableId, caller: TableReader) -> TableOut:
 @router.put("/{table_id}/", name="replace_table")
 @router.patch("/{table_id}/")
 async def update_table(table_id: TableId, body: EditTable, caller: TableWriter) -> TableOut:
-    """Change a source table. Its columns are read anew."""
-    edit = TableEdit(**body.model_dump(exclude_unset=True))
-    return table_out(await caller.sources.edit(caller.project_id, table_id, edit))
+    """Change a source table. Its columns are read again unless only its name or credential changes."""
+    return table_out(await caller.sources.edit(caller.project_id, table_id, _edit_of(body)))
 
 
 @router.post("/{table_id}/refresh_schema/")
 async def refresh_schema(table_id: TableId, caller: TableWriter, _: AnyObject = None) -> TableOut:
-    """Read the columns of a source table from its files anew."""
+    """Read the columns of a source table from its files again."""
     return table_out(await caller.sources.refresh(caller.project_id, table_id))
 
 
@@ -56,3 +60,23 @@ async def refresh_schema(table_id: TableId, caller: TableWriter, _: AnyObject = 
 async def delete_table(table_id: TableId, caller: TableWriter) -> None:
     """Forget a source table that no view reads. Its files are not touched."""
     await caller.sources.delete(caller.project_id, table_id)
+
+
+def _edit_of(body: AddTable | EditTable) -> TableEdit:
+    plain = body.model_dump(include={*_PLAIN}, exclude_unset=True)
+    if "columns" in body.model_fields_set:
+        plain["stated"] = tuple(_stated(body.columns or []))
+    return TableEdit(**plain, options=body.options())
+
+
+def _stated(columns: Iterable[ColumnIn]) -> Iterator[Column]:
+    """The columns whose type is stated. Raises Invalid for one of which two types are said."""
+    for column in columns:
+        shown = column.duckdb_type
+        if shown is not None and column.type not in {shown, wire_type(shown)}:
+            raise Invalid(
+                f'The column "{column.name}" is said to be {column.type} and {shown}; leave out its "duckdb_type".',
+                attr="columns",
+            )
+        if column.stated:
+            yield Column(name=column.name, duckdb_type=(shown or column.type).strip())

@@ -1,20 +1,22 @@
 """Versions: the snapshots of a view that can still be read, and the choice of the one that readers see."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from uuid import UUID
 
 from orchestrator.catalog import runs, saved_queries, snapshots
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.journal import note
-from orchestrator.model.errors import NotFound, NotMaterialized
+from orchestrator.model.errors import Invalid, NotFound, NotMaterialized
 from orchestrator.model.journal import Change, Verb
+from orchestrator.model.names import name_key
 from orchestrator.model.principal import User
 from orchestrator.model.run import Run
 from orchestrator.model.saved_query import SavedQuery
-from orchestrator.model.snapshot import InputFile, InputPin, Manifest, Version
+from orchestrator.model.snapshot import InputFile, InputPin, Manifest, QuarantinedRow, Version
 from orchestrator.stores.base import SnapshotStore
+from orchestrator.stores.quarantine import read_quarantine
 
 # Files are read in threads, of which everything else needs some too.
 _READERS = 2
@@ -49,6 +51,20 @@ class Versions:
             version = await _version(tx, saved_query_id, snapshot_id)
             await snapshots.set_pinned(tx, snapshot_id, pinned=pinned)
             return version.model_copy(update={"pinned": pinned})
+
+    async def quarantine(
+        self, project_id: int, saved_query_id: UUID, snapshot_id: UUID, table: str | None, *, limit: int, offset: int
+    ) -> tuple[int, list[QuarantinedRow]]:
+        """How many rows of a source table a version's run kept apart, and some of them.
+
+        Raises NotFound if there are none or the version is no longer kept, and Invalid if `table` is None and several
+        tables have such rows.
+        """
+        version = await self.get(project_id, saved_query_id, snapshot_id)
+        name = _quarantine_of(version.snapshot.inputs, table)
+        path = self._store.locate(version.snapshot.location, name)
+        async with self._readers:
+            return await asyncio.to_thread(read_quarantine, path, limit=limit, offset=offset)
 
     async def source_files(
         self, project_id: int, saved_query_id: UUID, snapshot_id: UUID, *, limit: int, offset: int
@@ -91,6 +107,20 @@ class Versions:
                 )
                 await note(tx, view, Verb.ROLLED_BACK, user, [change])
             return view, ended
+
+
+def _quarantine_of(inputs: Sequence[InputPin], table: str | None) -> str:
+    """The file that holds the rows that were kept apart."""
+    found = {pin.name: pin.quarantine for pin in inputs if pin.quarantine is not None}
+    if table is not None:
+        found = {name: file for name, file in found.items() if name_key(name) == name_key(table)}
+    if len(found) > 1:
+        raise Invalid(f"Rows of several tables were quarantined; say of which: {', '.join(found)}.", attr="table")
+    for file in found.values():
+        return file
+    left_out = sum(pin.skipped_rows for pin in inputs if table is None or name_key(pin.name) == name_key(table))
+    more = f" {left_out:,} were skipped, and not kept." if left_out else ""
+    raise NotFound(f"No rows were quarantined{'' if table is None else ' of such a table'} in this version.{more}")
 
 
 def _some_files(pins: Iterable[InputPin], limit: int, offset: int) -> list[tuple[str, InputFile]]:

@@ -182,3 +182,27 @@ def write_parquet(path: Path, **columns: list[Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns), path)
     return path
+
+
+def quarantined(count: int) -> list[Json]:
+    """Rows as a run keeps them apart: line n holds the text `text n`."""
+    return [
+        {
+            "file": "/data/a.csv",
+            "line": n,
+            "column": "n",
+            "text": f"text {n}",
+            "reason": "no BIGINT",
+            "row": f"{n},text {n}",
+        }
+        for n in range(count)
+    ]
+
+
+def write_quarantine(path: Path, rows: list[Json], row_group_size: int = 10_000) -> Path:
+    """A file of rows that a run kept apart, as the engine writes it."""
+    names = ("file", "line", "column", "text", "reason", "row")
+    schema = pa.schema([(name, pa.int64() if name == "line" else pa.string()) for name in names])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema), path, row_group_size=row_group_size)
+    return path

@@ -18,7 +18,7 @@ from orchestrator.activities.policy import FailurePolicy
 from orchestrator.activities.progress import telling_progress
 from orchestrator.catalog import failures, keys, plans, runs, saved_queries, snapshots
 from orchestrator.catalog.database import Database
-from orchestrator.engines.base import Engine, Written
+from orchestrator.engines.base import Engine, Rejected, Written
 from orchestrator.links import Links
 from orchestrator.model.base import now
 from orchestrator.model.errors import (
@@ -34,7 +34,16 @@ from orchestrator.model.errors import (
 from orchestrator.model.limits import Limits
 from orchestrator.model.notice import Closed, Published
 from orchestrator.model.run import Closing, Run, RunPlan, RunRequest, RunStatus
-from orchestrator.model.snapshot import Manifest, Snapshot, location_of, pinned, shortened, snapshot_id
+from orchestrator.model.snapshot import (
+    InputPin,
+    Manifest,
+    Snapshot,
+    SnapshotFile,
+    location_of,
+    pinned,
+    shortened,
+    snapshot_id,
+)
 from orchestrator.stores.base import SnapshotStore
 from orchestrator.temporal import contract
 
@@ -117,8 +126,8 @@ class Materialization:
                 target = await self.store.stage(location)
                 async with self.store.flushing(location):
                     written = await self.engine.write(plan, self.store.locate, target, progress.tell)
-                files = await self.store.measure(location, written.files)
-                snapshot = _snapshot(plan, attempt, location, written.model_copy(update={"files": files}))
+                files = await self.store.measure(location, (*written.files, *written.quarantine))
+                snapshot = _snapshot(plan, attempt, location, written, files)
                 await self.store.seal(location, files, _manifest(plan, snapshot))
         except BaseException as error:
             # A failed attempt's files serve nobody, whatever ended it. Shielded, as a cancel may come twice.
@@ -190,7 +199,11 @@ def _location(plan: RunPlan, attempt: int) -> str:
     return location_of(plan.project_id, plan.saved_query_id, plan.run_id, attempt)
 
 
-def _snapshot(plan: RunPlan, attempt: int, location: str, written: Written) -> Snapshot:
+def _snapshot(
+    plan: RunPlan, attempt: int, location: str, written: Written, measured: tuple[SnapshotFile, ...]
+) -> Snapshot:
+    """`measured` are the files of the result, and then those of rows that were left out of it."""
+    result = len(written.files)
     return Snapshot(
         id=snapshot_id(plan.run_id, attempt),
         run_id=plan.run_id,
@@ -198,14 +211,28 @@ def _snapshot(plan: RunPlan, attempt: int, location: str, written: Written) -> S
         revision_id=plan.revision_id,
         attempt=attempt,
         location=location,
-        files=written.files,
+        files=measured[:result],
+        quarantine=measured[result:],
         rows=written.rows,
         bytes=written.bytes,
         columns=written.columns,
-        inputs=pinned(plan.pins(), written.sources),
+        inputs=_pins(plan, written),
         engine_version=written.engine_version,
         created_at=now(),
     )
+
+
+def _pins(plan: RunPlan, written: Written) -> tuple[InputPin, ...]:
+    """The inputs, and for each the files that were read, and how many of its rows were left out."""
+    rejected = {one.table: one for one in written.rejected}
+    return tuple(_with_rejected(pin, rejected.get(pin.name)) for pin in pinned(plan.pins(), written.sources))
+
+
+def _with_rejected(pin: InputPin, rejected: Rejected | None) -> InputPin:
+    if rejected is None:
+        return pin
+    file = rejected.file.name if rejected.file else None
+    return pin.model_copy(update={"skipped_rows": rejected.rows, "quarantine": file})
 
 
 def _manifest(plan: RunPlan, snapshot: Snapshot) -> bytes:

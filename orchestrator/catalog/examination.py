@@ -12,7 +12,7 @@ from orchestrator.model.snapshot import SnapshotFile
 
 
 class Visible(Value):
-    """What readers of one view see: where its current snapshot lies, and its files."""
+    """What readers of one view see: where its current snapshot lies, and its files, also those of rows left out."""
 
     view: str
     location: str
@@ -32,8 +32,9 @@ async def clock(tx: Transaction) -> datetime:
 
 async def visible(tx: Transaction) -> list[Visible]:
     """The current snapshots of all views."""
+    files = t.snapshots.c.files.op("||")(t.snapshots.c.quarantine)
     query: Any = (
-        select(t.saved_queries.c.name.label("view"), t.snapshots.c.location, t.snapshots.c.files)
+        select(t.saved_queries.c.name.label("view"), t.snapshots.c.location, files.label("files"))
         .join(t.snapshots, t.snapshots.c.id == t.saved_queries.c.current_snapshot_id)
         .where(t.saved_queries.c.deleted_at.is_(None))
         .order_by(t.saved_queries.c.name)

@@ -70,6 +70,8 @@ def _reachable() -> Any:  # noqa: ANN401 - the statement's type is as long as th
             t.source_tables.c.format,
             t.source_tables.c.url_pattern,
             t.source_tables.c.columns.label("table_columns"),
+            t.source_tables.c.options.label("table_options"),
+            t.source_tables.c.stated.label("table_stated"),
         )
         .join(t.inputs, t.inputs.c.saved_query_id == readers.c.id)
         .outerjoin(views, views.c.id == t.inputs.c.input_view_id)
@@ -90,6 +92,8 @@ def _relation(row: Row[Any]) -> Relation:
             format=row.format,
             url_pattern=row.url_pattern,
             columns=row.table_columns,
+            options=row.table_options,
+            stated=tuple(column["name"] for column in row.table_stated),
         )
     if row.view_deleted_at is not None:
         raise InputMissing(f'The view "{row.view_name}" that this view reads was deleted.')

@@ -32,7 +32,7 @@ from orchestrator.catalog.rows import dump
 from orchestrator.model.run import RunStatus
 from orchestrator.model.snapshot import Retention, Snapshot, Version
 
-_LISTS = ("files", "columns", "inputs")
+_LISTS = ("files", "quarantine", "columns", "inputs")
 _PLAIN = tuple(name for name in Snapshot.model_fields if name not in _LISTS)
 
 

@@ -23,7 +23,7 @@ async def insert_new(tx: Transaction, table: SourceTable, credential: bytes | No
             name=table.name,
             format=table.format,
             url_pattern=table.url_pattern,
-            columns=dump(table.columns),
+            **_contract(table),
             credential=credential,
             created_by=table.created_by.id if table.created_by else None,
         )
@@ -55,7 +55,7 @@ async def change(tx: Transaction, table: SourceTable) -> None:
     await tx.execute(
         update(t.source_tables)
         .where(t.source_tables.c.id == table.id)
-        .values(name=table.name, format=table.format, url_pattern=table.url_pattern, columns=dump(table.columns))
+        .values(name=table.name, format=table.format, url_pattern=table.url_pattern, **_contract(table))
     )
 
 
@@ -67,6 +67,15 @@ async def set_credential(tx: Transaction, table_id: UUID, credential: bytes | No
 async def mark_deleted(tx: Transaction, table_id: UUID) -> None:
     """Delete a table softly: runs and snapshots that name it stay readable."""
     await tx.execute(update(t.source_tables).where(t.source_tables.c.id == table_id).values(deleted_at=func.now()))
+
+
+def _contract(table: SourceTable) -> dict[str, Any]:
+    """What a run holds the files against, and how it reads them."""
+    return {
+        "columns": dump(table.columns),
+        "options": table.options.model_dump(mode="json"),
+        "stated": dump(table.stated),
+    }
 
 
 def _select() -> Select[Any]:

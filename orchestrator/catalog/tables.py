@@ -38,6 +38,10 @@ metadata = MetaData(
 )
 
 
+_OPTIONS = "how its files are read; what is not there is as usual"
+_QUARANTINE = "files of rows that were left out; not part of the result"
+
+
 def _created_at() -> Column[object]:
     return Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now())
 
@@ -101,6 +105,10 @@ source_tables = Table(
     Column("format", Text, nullable=False),
     Column("url_pattern", Text, nullable=False),
     Column("columns", JSONB, nullable=False),
+    Column("options", JSONB, nullable=False, server_default=text("'{}'"), comment=_OPTIONS),
+    Column(
+        "stated", JSONB, nullable=False, server_default=text("'[]'"), comment="the columns whose type a person stated"
+    ),
     Column("credential", LargeBinary, comment="encrypted"),
     Column("created_by", ForeignKey("users.id")),
     _created_at(),
@@ -190,6 +198,7 @@ snapshots = Table(
     Column("attempt", Integer, nullable=False),
     Column("location", Text, nullable=False, unique=True, comment="the store's key of its folder"),
     Column("files", JSONB, nullable=False),
+    Column("quarantine", JSONB, nullable=False, server_default=text("'[]'"), comment=_QUARANTINE),
     Column("rows", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("columns", JSONB, nullable=False),

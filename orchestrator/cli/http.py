@@ -82,6 +82,10 @@ class Api:
         """Change something below the project."""
         return self._send("PATCH", path, json=body)
 
+    def delete(self, path: str) -> httpx.Response:
+        """Delete something below the project."""
+        return self._send("DELETE", path)
+
     def pages(self, path: str, **params: str | int) -> Iterator[httpx.Response]:
         """Every page of a list."""
         page = 0

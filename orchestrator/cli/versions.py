@@ -1,4 +1,4 @@
-"""`matview view versions`, `pin`, `unpin` and `rollback`: the results of a view that can still be read."""
+"""`matview view versions`, `quarantine`, `pin`, `unpin` and `rollback`: results of a view that can still be read."""
 
 from typing import Annotated
 
@@ -13,7 +13,10 @@ Version = Annotated[str, typer.Argument(help="The id of the version, from `view 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for name, command in (("versions", list_versions), ("rollback", roll_back), ("pin", pin), ("unpin", unpin)):
+    for name, command in (
+        *(("versions", list_versions), ("quarantine", list_quarantine)),
+        *(("rollback", roll_back), ("pin", pin), ("unpin", unpin)),
+    ):
         app.command(name)(command)
     app.command("sources")(list_sources)
 
@@ -27,15 +30,46 @@ def list_versions(api: Api, view: View) -> None:
             say_json(page.text)
         return
     say_columns(
-        ("MADE", "CURRENT", "PINNED", "ROWS", "BYTES", "ID", "RUN"),
+        ("MADE", "CURRENT", "PINNED", "ROWS", "BYTES", "ID", "RUN", "SKIPPED"),
         [
             (
                 *(moment(one["created_at"]), _mark(one["is_current"]), _mark(one["pinned"])),
                 *(one["row_count"], one["size_bytes"], one["id"], one["run_id"]),
+                sum(pin.get("skipped_rows", 0) for pin in one["inputs"]),
             )
             for one in api.items(path)
         ],
     )
+
+
+@with_api
+def list_quarantine(
+    api: Api,
+    view: View,
+    version: Annotated[
+        str | None, typer.Argument(help="The id of the version; the current one if not given.", show_default=False)
+    ] = None,
+    *,
+    table: Annotated[str | None, typer.Option(help="The source table; needed if several have such rows.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many rows.")] = 100,
+    offset: Annotated[int, typer.Option(min=0, help="How many to pass over.")] = 0,
+) -> None:
+    """Show the rows that a version's run left out, since they do not fit the columns of their source table."""
+    found = find(api, view)
+    chosen = version or data(api.get(f"{PATH}{found['id']}/"))["current_snapshot_id"]
+    if chosen is None:
+        raise Failure(f"{found['name']} has no version that can be read")
+    which = {} if table is None else {"table": table}
+    response = api.get(f"{PATH}{found['id']}/snapshots/{chosen}/quarantine/", limit=limit, offset=offset, **which)
+    if api.as_json:
+        say_json(response.text)
+        return
+    answer = data(response)
+    rows = answer["results"]
+    names = ("file", "line", "column", "text", "reason")
+    say_columns([name.upper() for name in names], [[row[name] for name in names] for row in rows])
+    if len(rows) < answer["count"]:
+        say(f"{len(rows):,} of {answer['count']:,} rows; --offset and --limit show others, --json the whole rows")
 
 
 @with_api

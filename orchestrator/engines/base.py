@@ -10,10 +10,19 @@ from orchestrator.model.snapshot import Column, InputFiles, SnapshotFile
 from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
 
 
+class Rejected(Value):
+    """Rows of the source table `table` that a run left out; `file` holds them if they were kept."""
+
+    table: str
+    rows: int
+    file: SnapshotFile | None = None
+
+
 class Written(Value):
     """What a query wrote: sizes as its writer counted them, columns as the files hold them.
 
-    `sources` are the files that it read, by the name of the source table.
+    `sources` are the files that it read, by the name of the source table. `rejected` are the rows that it left out, which
+    neither `files` nor `rows` nor `bytes` count.
     """
 
     files: tuple[SnapshotFile, ...]
@@ -21,7 +30,13 @@ class Written(Value):
     bytes: int
     columns: tuple[Column, ...]
     engine_version: str
+    rejected: tuple[Rejected, ...] = ()
     sources: Mapping[str, InputFiles] = {}
+
+    @property
+    def quarantine(self) -> tuple[SnapshotFile, ...]:
+        """The files beside the result."""
+        return tuple(one.file for one in self.rejected if one.file)
 
 
 class Engine(Protocol):

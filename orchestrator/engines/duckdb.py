@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -225,14 +226,18 @@ def _size_of(folder: str) -> int:
         for entry in entries:
             # DuckDB writes some files under another name first.
             with contextlib.suppress(FileNotFoundError):
-                size += entry.stat(follow_symlinks=False).st_size
+                is_folder = entry.is_dir(follow_symlinks=False)
+                size += _size_of(entry.path) if is_folder else entry.stat(follow_symlinks=False).st_size
     return size
 
 
 def _empty(folder: Path) -> None:
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
-            path.unlink()
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def _seconds(seconds: float) -> str:

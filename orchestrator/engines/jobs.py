@@ -13,11 +13,13 @@ from orchestrator.engines.failures import readable, without_paths
 from orchestrator.engines.parquet_types import Unstorable, storable
 from orchestrator.engines.references import references
 from orchestrator.engines.session import Names, described, open_session
-from orchestrator.engines.source_columns import source_columns
+from orchestrator.engines.source_columns import UnknownType, source_columns
+from orchestrator.engines.source_contract import Contract, Unreadable
+from orchestrator.engines.source_faults import Source, explained
 from orchestrator.engines.source_files import SourceFile, find_source_files
 from orchestrator.engines.source_integrity import check_text, is_packed
 from orchestrator.engines.source_reading import Reading, Sources
-from orchestrator.engines.source_text import Unreadable, with_data
+from orchestrator.engines.source_text import with_data
 from orchestrator.engines.statement import invalid, single_select
 from orchestrator.engines.writing import Request, Task, Watch, write
 from orchestrator.model.errors import InvalidSource
@@ -71,30 +73,34 @@ def describe_source(request: Request) -> Task:
 
 
 def _describe_source(request: Request, found: list[SourceFile], _watch: Watch) -> list[tuple[str, str]]:
-    kind = request["format"]
-    files = found if kind == "Parquet" else with_data(found)
+    contract = Contract.of(request, request["stated"])
+    files = found if contract.format == "Parquet" else with_data(found)
     if not files:
         raise InvalidSource(f"{request['url_pattern']} holds no data to tell the columns from.", attr="url_pattern")
+    packed = [file for file in found if is_packed(file, contract.format)]
+    reading = Reading([Sources(request["url_pattern"], contract.format, packed)], request["limits"]["threads"])
     try:
-        return _columns(request, found, files)
+        check_text(found, contract.format)
+        with reading, open_session(request["limits"], files=[file.real for file in files]) as connection:
+            reading.watch(connection)
+            columns = _columns(connection, contract, files)
+            reading.finish_within(_WHOLE_SECONDS)
+            return columns
     except (duckdb.Error, Unreadable, OSError) as error:
         text = readable(error) if isinstance(error, duckdb.Error) else str(error)
         reason = without_paths(text, {file.real: file.shown for file in found})
-        message = f"{request['url_pattern']} cannot be read as {kind}: {reason}"
-        raise InvalidSource(message, attr="url_pattern") from None
+        message = f"{request['url_pattern']} cannot be read as {contract.format}: {reason}"
+        attr = "columns" if isinstance(error, UnknownType) else "url_pattern"
+        raise InvalidSource(message, attr=attr) from None
 
 
-def _columns(request: Request, found: list[SourceFile], files: list[SourceFile]) -> list[tuple[str, str]]:
-    """The columns of `files`, which hold data, when all that were `found` are whole as far as there is time to look."""
-    kind, limits = request["format"], request["limits"]
-    check_text(found, kind)
-    packed = [file for file in found if is_packed(file, kind)]
-    with Reading([Sources(request["url_pattern"], kind, packed)], limits["threads"]) as reading:
-        with open_session(limits, files=[file.real for file in files]) as connection:
-            reading.watch(connection)
-            columns = source_columns(connection, kind, files)
-        reading.finish_within(_WHOLE_SECONDS)
-        return columns
+def _columns(
+    connection: duckdb.DuckDBPyConnection, contract: Contract, files: list[SourceFile]
+) -> list[tuple[str, str]]:
+    try:
+        return source_columns(connection, contract, files)
+    except (duckdb.Error, Unreadable, OSError) as error:
+        raise explained(connection, str(error), {"": Source(contract, files)}) or error from None
 
 
 JOBS: dict[str, Callable[[Request], Task]] = {

@@ -8,8 +8,9 @@ from typing import IO
 
 import xxhash
 
+from orchestrator.engines.source_contract import Unreadable
 from orchestrator.engines.source_files import SourceFile
-from orchestrator.engines.source_text import Unreadable, compression
+from orchestrator.engines.source_text import compression
 from orchestrator.engines.unpacking import Broken, unpacked
 
 PARQUET = "Parquet"
@@ -22,13 +23,12 @@ _PARQUET_TAIL = 8
 _NO_TEXT = {
     b"\x1f\x8b": "is packed by gzip, and its name does not end in .gz.",
     b"\x28\xb5\x2f\xfd": "is packed by zstd, and its name does not end in .zst.",
-    b"BZh": "is packed by bzip2, which is not read.",
+    **{b"BZh%d1AY&SY" % level: "is packed by bzip2, which is not read." for level in range(1, 10)},
     b"\xfd7zXZ\x00": "is packed by xz, which is not read.",
     b"PK\x03\x04": "is a ZIP archive, which is not read.",
-    _PARQUET_MAGIC: "is a Parquet file.",
+    b"PAR1\x15": "is a Parquet file.",
 }
 _LONGEST_MAGIC = max(map(len, _NO_TEXT))
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Stopped(Exception):
@@ -81,17 +81,6 @@ def digest_of_footer(file: SourceFile) -> str | None:
             return None
         stream.seek(size - length)
         return f"xxh128-footer:{xxhash.xxh3_128(stream.read(length)).hexdigest()}"
-
-
-def array_of_rows(file: SourceFile) -> bool:
-    """Whether a JSON file holds an array instead of an object a line. Raises Unreadable or OSError."""
-    with _naming(file), Path(file.real).open("rb", buffering=0) as stream:
-        chunks = iter(lambda: stream.read(_CHUNK_BYTES), b"")
-        for text in unpacked(chunks, compression(file)) if is_packed(file, "JSONEachRow") else chunks:
-            begun = text.removeprefix(_BYTE_ORDER_MARK).lstrip()
-            if begun:
-                return begun.startswith(b"[")
-    return False
 
 
 @contextmanager

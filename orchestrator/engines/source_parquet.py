@@ -6,17 +6,16 @@ in a BIGINT. So the footers are compared before anything is read.
 
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import duckdb
 
 from orchestrator.engines.parquet_types import literal, quoted
 from orchestrator.engines.paths import exactly
 from orchestrator.engines.session import described
+from orchestrator.engines.source_contract import Columns, Contract, Unreadable, check_names, fold
 from orchestrator.engines.source_files import SourceFile
-from orchestrator.engines.source_text import Unreadable
-
-Columns = Sequence[tuple[str, str]]
+from orchestrator.engines.source_hive import folder_keys, folder_options
 
 # Folder names never become columns, and files are never matched up by guessing.
 PLAIN = "hive_partitioning = false, union_by_name = false"
@@ -35,60 +34,92 @@ def listed(paths: Iterable[str]) -> str:
 
 
 def read_parquet(paths: Iterable[str]) -> str:
-    """A SELECT of all that the files hold. They must have the same columns: see `check_recorded`."""
+    """A SELECT of all that the files hold. They must have the same columns."""
     return f"SELECT * FROM read_parquet({listed(paths)}, {PLAIN})"
 
 
-def parquet_select(connection: duckdb.DuckDBPyConnection, files: Sequence[SourceFile], columns: Columns) -> str:
-    """A SELECT of exactly the recorded `columns` (name and DuckDB type) from the files. Others are skipped.
+def parquet_groups(
+    connection: duckdb.DuckDBPyConnection, contract: Contract, files: Sequence[SourceFile]
+) -> Iterator[tuple[list[SourceFile], str, list[str], list[str | None]]]:
+    """The files by the types that they have for the columns of the contract: with a relation, columns and types of it.
 
     Raises Unreadable, which names the file and the column, if one of the files lacks a column or has it in another
     type; duckdb.Error if a footer cannot be read. One look at each footer, none at the data.
     """
-    for file, found in _shapes(connection, files):
-        kinds = _by_name(found)
-        for name, recorded in columns:
-            kind = kinds.get(name.lower())
-            if kind != recorded:
-                there = f"is {kind} in {file.real}" if kind else f"is missing in {file.real}"
-                advice = "If that is meant to be so, refresh the schema of the source table."
-                raise Unreadable(f'the column "{name}" {there}, but was recorded as {recorded}. {advice}')
-    names = ", ".join(quoted(name) for name, _ in columns) or "*"
-    return f"SELECT {names} FROM ({read_parquet(file.real for file in files)})"
+    alike: dict[tuple[str | None, ...], list[SourceFile]] = {}
+    folders = {fold(key): key for key in folder_keys(contract, files)}
+    for group, found in _shapes(connection, files):
+        there = _by_name(found)
+        kinds = [
+            "VARCHAR" if fold(name) in folders else _held(contract, group[0], there, name, kind)
+            for name, kind in contract.columns
+        ]
+        alike.setdefault(tuple(kinds), []).extend(group)
+    for kinds_of_all, group in alike.items():
+        operands = [
+            "NULL" if kind is None else quoted(folders.get(fold(name), name))
+            for (name, _), kind in zip(contract.columns, kinds_of_all, strict=True)
+        ]
+        paths = listed(file.real for file in group)
+        yield group, f"read_parquet({paths}, {folder_options(contract)})", operands, [*kinds_of_all]
 
 
-def parquet_columns(connection: duckdb.DuckDBPyConnection, files: Sequence[SourceFile]) -> Columns:
-    """The columns of the first file, which all others must have too; what they have beyond is not read.
+def _held(contract: Contract, file: SourceFile, kinds: Mapping[str, str], name: str, recorded: str) -> str | None:
+    """The type that a file has for a column; None if it lacks one that it may lack."""
+    kind = kinds.get(fold(name))
+    if kind is None and contract.options["union_by_name"]:
+        return None
+    if kind is None or (kind != recorded and not contract.is_stated(name)):
+        there = f"is {kind} in {file.real}" if kind else f"is missing in {file.real}"
+        advice = "If that is meant to be so, refresh the schema of the source table."
+        raise Unreadable(f'the column "{name}" {there}, but was recorded as {recorded}. {advice}')
+    return kind
 
-    Raises Unreadable, which names both files and the column, if one does not; duckdb.Error if it cannot be read.
+
+def parquet_columns(
+    connection: duckdb.DuckDBPyConnection, contract: Contract, files: Sequence[SourceFile]
+) -> list[tuple[str, str]]:
+    """The columns of the first file, which all others must have too; with `union_by_name` those of all files.
+
+    A type that the contract states may be another one than a file has. Raises Unreadable, which names both files and
+    the column, if the types of two files differ; duckdb.Error if one cannot be read.
     """
+    union, wanted = contract.options["union_by_name"], {fold(name): kind for name, kind in contract.columns}
     shapes = _shapes(connection, files)
-    first, columns = files[0], _described(connection, files[0])
-    for file, found in shapes:
+    columns = {fold(name): (name, kind, files[0]) for name, kind in _described(connection, files[0])}
+    for group, found in shapes if union else ():
+        for name, kind in found:
+            columns.setdefault(fold(name), (name, kind, group[0]))
+    for group, found in shapes:
         kinds = _by_name(found)
-        for name, wanted in columns:
-            kind = kinds.get(name.lower())
-            if kind != wanted:
-                there = f"is {kind} in {file.real}" if kind else f"is missing in {file.real}"
-                raise Unreadable(f'the column "{name}" {there}, but {wanted} in {first.real}.')
-    return columns
+        for key, (name, kind, where) in columns.items():
+            held = kinds.get(key)
+            if held != kind and key not in wanted and not (union and held is None):
+                there = f"is {held} in {group[0].real}" if held else f"is missing in {group[0].real}"
+                raise Unreadable(f'the column "{name}" {there}, but {kind} in {where.real}.')
+    return [(name, wanted.get(key, kind)) for key, (name, kind, _) in columns.items()]
 
 
-def _shapes(connection: duckdb.DuckDBPyConnection, files: Sequence[SourceFile]) -> list[tuple[SourceFile, Columns]]:
-    """The columns of one file for each way in which the footers differ, in the order of the files."""
+def _shapes(
+    connection: duckdb.DuckDBPyConnection, files: Sequence[SourceFile]
+) -> list[tuple[list[SourceFile], Columns]]:
+    """The files whose footers are alike, with their columns, in the order of the first file of each kind."""
+    by_path = {file.real: file for file in files}
     shapes = f"SELECT file_name, list(({_SHAPE}) ORDER BY column_id) AS shape FROM parquet_schema({{}}) GROUP BY ALL"
-    alike = f"SELECT min(file_name) FROM ({shapes.format(listed(file.real for file in files))}) GROUP BY shape"
-    samples = {row[0] for row in connection.execute(alike).fetchall()}
-    found = [(file, _described(connection, file)) for file in files if file.real in samples]
+    alike = f"SELECT list(file_name) FROM ({shapes.format(listed(by_path))}) GROUP BY shape"
+    groups = [sorted(by_path[path] for path in row[0]) for row in connection.execute(alike).fetchall()]
+    found = [(group, _described(connection, group[0])) for group in sorted(groups)]
     if any(word in kind for _, columns in found for _, kind in columns for word in _UNSURE):
-        found = [(file, _described(connection, file)) for file in files]
+        found = [([file], _described(connection, file)) for file in files]
     return found
 
 
 def _described(connection: duckdb.DuckDBPyConnection, file: SourceFile) -> Columns:
-    return described(connection, read_parquet([file.real]))
+    columns = described(connection, read_parquet([file.real]))
+    check_names(file.real, columns)
+    return columns
 
 
 def _by_name(columns: Columns) -> Mapping[str, str]:
-    """DuckDB finds columns in whatever case they are written."""
-    return {name.lower(): kind for name, kind in columns}
+    """The types by name, as DuckDB finds columns: in every spelling of A to Z."""
+    return {fold(name): kind for name, kind in columns}

@@ -18,10 +18,10 @@ from typing import NamedTuple, Self
 import duckdb
 import xxhash
 
+from orchestrator.engines.source_contract import Unreadable
 from orchestrator.engines.source_files import SourceFile
 from orchestrator.engines.source_integrity import PARQUET, Stopped, check_whole, digest_of_footer, is_packed
 from orchestrator.engines.source_parquet import read_parquet
-from orchestrator.engines.source_text import Unreadable
 from orchestrator.model.errors import InputReplaced
 
 # Those of the process are made for deep recursions.
@@ -164,7 +164,8 @@ class Reading:
         """End what DuckDB does, and what it begins then: an interrupt that comes between two statements is lost."""
         while not self._over.wait(_TICK_SECONDS):
             if self._connection:
-                self._connection.interrupt()
+                with suppress(duckdb.Error):  # it was closed
+                    self._connection.interrupt()
 
     def _stop(self) -> None:
         self._stopped = True

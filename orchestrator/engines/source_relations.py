@@ -1,55 +1,259 @@
-"""How each format of text files is read: by fixed rules, so that a file's meaning never depends on a look at it."""
+"""How text files are read: as text, by fixed rules, and each value held against the type of its column.
+
+A file's meaning never depends on a look at it. What a column's values may be is `source_rules`; here the SELECTs are
+put together. The columns of a CSV file with a header line are found by name, wherever they stand in each file; those of
+one without by position; those of JSON by their keys.
+"""
 
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import duckdb
+from duckdb.sqltypes import DuckDBPyType
 
 from orchestrator.engines.parquet_types import literal, quoted
 from orchestrator.engines.session import empty_select
+from orchestrator.engines.source_contract import Contract, Unreadable, fold
 from orchestrator.engines.source_files import SourceFile
-from orchestrator.engines.source_parquet import PLAIN, Columns, listed
-from orchestrator.engines.source_text import Unreadable, compression, header, with_data
+from orchestrator.engines.source_hive import folder_keys, folder_options
+from orchestrator.engines.source_json import LONG_NUMBER, JsonRules, exact_lines
+from orchestrator.engines.source_parquet import listed, parquet_groups
+from orchestrator.engines.source_rules import Dialect, cast, fits
+from orchestrator.engines.source_text import (
+    compression,
+    has_long_numbers,
+    header,
+    is_array,
+    with_data,
+)
+from orchestrator.engines.source_types import leaves, parts, types_of, with_leaves
 
-# RFC 4180. An empty field is NULL, with quotes or without.
-_CSV = f"auto_detect = false, delim = ',', quote = '\"', escape = '\"', nullstr = '', {PLAIN}"
-JSON = f"format = 'newline_delimited', {PLAIN}"
+# What begins the message of a value that does not fit; the column and the text follow, apart by SEPARATOR.
+MISFIT = "A value does not fit the type of its column: "
+SEPARATOR = "\x1f"
+BROKEN = "row_is_broken"
+NUMBER = "row_number() OVER () AS row_number"
 
 
-def source_select(source_format: str, files: Sequence[SourceFile], columns: Columns) -> str:
-    """A SELECT over the files that gives `columns` (name and DuckDB type), so that types do not drift with the data.
+class Group(NamedTuple):
+    """Files that one function call reads. `relation` stands behind FROM, `operands` are the raw columns in it.
 
-    The columns of a CSV file with a header line are found by name, wherever
-    they stand in each file; without one, by position. Empty CSV and JSON files hold no rows. Raises Unreadable.
+    `kinds` are the types of a Parquet file's columns; None for one that it lacks.
     """
-    # One look at all files does for those alike.
-    alike: dict[tuple[str, tuple[str, ...]], list[SourceFile]] = {}
+
+    files: Sequence[SourceFile]
+    relation: str
+    operands: Sequence[str]
+    kinds: Sequence[str | None] = ()
+
+
+class Cell(NamedTuple):
+    """The SQL of one column over the raw relation: its text, its value where it fits, and whether it does not."""
+
+    text: str
+    prepared: str
+    value: str
+    misfits: str
+
+
+def source_select(connection: duckdb.DuckDBPyConnection, contract: Contract, files: Sequence[SourceFile]) -> str:
+    """A SELECT over the files that gives the columns of the contract. Files without data hold no rows.
+
+    A value that does not fit ends the query, with a message that begins with MISFIT, or its row is left out, as the
+    contract says. Raises Unreadable.
+    """
+    selects = [_select(connection, contract, group) for group in groups(connection, contract, files)]
+    return " UNION ALL ".join(selects) or empty_select(contract.columns)
+
+
+def groups(connection: duckdb.DuckDBPyConnection, contract: Contract, files: Sequence[SourceFile]) -> Iterator[Group]:
+    """The files by what they have in common. Raises Unreadable if one lacks a column that it must have."""
+    if contract.format == "Parquet":
+        yield from (Group(*found) for found in parquet_groups(connection, contract, files))
+        return
+    alike: dict[_Likeness, list[SourceFile]] = {}
     for file in with_data(files):
-        names = header(file) if source_format == "CSVWithNames" else ()
-        alike.setdefault((compression(file), names), []).append(file)
-    selects = [_select(source_format, names, group, columns) for (_, names), group in alike.items()]
-    return " UNION ALL ".join(selects) or empty_select(columns)
+        alike.setdefault(_likeness(contract, file), []).append(file)
+    for likeness, group in alike.items():
+        yield _json_group(contract, group, likeness) if _is_json(contract) else _csv_group(contract, group, likeness)
 
 
-def unpacked(files: Sequence[SourceFile]) -> str:
-    """The first arguments of a function that reads text files, all compressed in the same way."""
-    return f"{listed(file.real for file in files)}, compression = {literal(compression(files[0]))}"
+def cells(connection: duckdb.DuckDBPyConnection, contract: Contract, group: Group) -> list[Cell]:
+    """The SQL of each column over a relation that has its text as r0, r1, … and what was prepared as v0, v1, …."""
+    folders = {fold(key) for key in folder_keys(contract, group.files)}
+    kinds = types_of(connection, [kind for _, kind in contract.columns])
+    found = []
+    for number, ((name, _), kind) in enumerate(zip(contract.columns, kinds, strict=True)):
+        if contract.format == "Parquet" and fold(name) not in folders:
+            found.append(_parquet_cell(contract, group, number, str(kind)))
+        elif _is_json(contract) and fold(name) not in folders:
+            found.append(_json_cell(contract, number, name, kind))
+        else:
+            found.append(_text_cell(contract, number, name, kind))
+    return found
 
 
-def _select(source_format: str, names: Sequence[str], files: Sequence[SourceFile], columns: Columns) -> str:
-    if source_format == "JSONEachRow":
-        return f"SELECT * FROM read_json({unpacked(files)}, {JSON}, columns = {_struct(columns)})"
-    if source_format == "CSV":
-        return f"SELECT * FROM read_csv({unpacked(files)}, {_CSV}, header = false, columns = {_struct(columns)})"
-    wanted = {name.lower(): kind for name, kind in columns}
-    there = {name.lower(): name for name in names}
-    missing = next((name for name, _ in columns if name.lower() not in there), None)
-    if missing is not None:
-        raise Unreadable(f'{files[0].real} has no column "{missing}" in its header line.')
-    # Columns that came later are there to be skipped.
-    types = _struct([(name, wanted.get(name.lower(), "VARCHAR")) for name in names])
-    chosen = ", ".join(f"{quoted(there[name.lower()])} AS {quoted(name)}" for name, _ in columns)
-    return f"SELECT {chosen} FROM read_csv({unpacked(files)}, {_CSV}, header = true, columns = {types})"
+def raw_select(contract: Contract, group: Group, parts: Sequence[Cell], *more: str) -> str:
+    """A SELECT of the raw columns r0, r1, … and of the prepared ones v0, v1, …; `more` is put in front.
+
+    BROKEN is a column of it where rows may be left out: whether DuckDB could not read the row at all.
+    """
+    raw = [f"{operand} AS r{number}" for number, operand in enumerate(group.operands)]
+    broken = f"{'j IS NULL' if _is_json(contract) else 'false'} AS {BROKEN}"
+    inner = f"SELECT {', '.join([*more, *([] if contract.fails else [broken]), *raw])} FROM {group.relation}"
+    prepared = [f"{part.prepared} AS v{number}" for number, part in enumerate(parts) if part.prepared]
+    return f"SELECT {', '.join(['*', *prepared])} FROM ({inner})" if prepared else inner
 
 
-def _struct(columns: Columns) -> str:
-    return "{" + ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in columns) + "}"
+def _select(connection: duckdb.DuckDBPyConnection, contract: Contract, group: Group) -> str:
+    parts = cells(connection, contract, group)
+    if contract.fails:
+        chosen, where = [_or_error(*column, part) for column, part in zip(contract.columns, parts, strict=True)], ""
+    else:
+        chosen = [f"{part.value} AS {quoted(name)}" for (name, _), part in zip(contract.columns, parts, strict=True)]
+        where = f" WHERE NOT ({' OR '.join([BROKEN, *(part.misfits for part in parts)])})"
+    return f"SELECT {', '.join(chosen)} FROM ({raw_select(contract, group, parts)}){where}"
+
+
+def _or_error(name: str, kind: str, part: Cell) -> str:
+    if part.misfits == "false":
+        return f"{part.value} AS {quoted(name)}"
+    said = literal(f"{MISFIT}{name}{SEPARATOR}{kind}{SEPARATOR}")
+    failed = f"error({said} || left(CAST({part.text} AS VARCHAR), 200))"
+    return f"CASE WHEN NOT ({part.misfits}) THEN {part.value} ELSE {failed} END AS {quoted(name)}"
+
+
+def _parquet_cell(contract: Contract, group: Group, number: int, kind: str) -> Cell:
+    """A value in the file's own type, or in a stated one into which it can be cast and back without a change."""
+    raw, value, held = f"r{number}", f"v{number}", group.kinds[number]
+    if held in {kind, None}:
+        return Cell(raw, "", raw if held else f"CAST(NULL AS {kind})", "false")
+    if held == "VARCHAR":
+        good = fits(raw, value, kind, stated=True, dialect=contract.dialect)
+        prepared = cast(raw, kind, contract.dialect)
+    else:
+        good, prepared = f"TRY_CAST({value} AS {held}) = {raw}", f"TRY_CAST({raw} AS {kind})"
+    return Cell(raw, prepared, value, f"({raw} IS NOT NULL AND NOT coalesce({good}, false))")
+
+
+def _text_cell(contract: Contract, number: int, name: str, of: DuckDBPyType) -> Cell:
+    text, value, kind = f"r{number}", f"v{number}", str(of)
+    if kind == "VARCHAR":
+        return Cell(text, "", text, "false" if contract.fails else f"strlen({text}) < 0")
+    stated, dialect = contract.is_stated(name), contract.dialect
+    good = _parts_fit(text, of, dialect) if parts(of) else fits(text, value, kind, stated=stated, dialect=dialect)
+    misfits = f"({text} IS NOT NULL AND NOT coalesce({good}, false))"
+    shown = f"{text} = 'true'" if kind == "BOOLEAN" and not stated else value
+    return Cell(text, cast(text, kind, dialect), shown, misfits)
+
+
+def _parts_fit(text: str, kind: DuckDBPyType, dialect: Dialect) -> str:
+    """SQL: whether the text is a list or an object whose parts all fit: DuckDB would make NULL of one that does not."""
+    texts = with_leaves(kind, ["VARCHAR"] * len([*leaves(kind)]))
+    whole = f"TRY_CAST({text} AS {texts})"
+    return f"({whole} IS NOT NULL AND TRY_CAST({text} AS {kind}) IS NOT NULL AND {_part_fits(whole, kind, dialect, 0)})"
+
+
+def _part_fits(text: str, kind: DuckDBPyType, dialect: Dialect, depth: int) -> str:
+    if kind.id == "struct":
+        return " AND ".join(_part_fits(f"{text}[{literal(key)}]", of, dialect, depth) for key, of in parts(kind))
+    if parts(kind):
+        items = f"map_values({text})" if kind.id == "map" else text
+        item = f"part_{depth}"
+        each = _part_fits(item, parts(kind)[-1][1], dialect, depth + 1)
+        return f"coalesce(list_bool_and(list_transform({items}, lambda {item}: {each})), true)"
+    good = fits(text, cast(text, str(kind), dialect), str(kind), stated=True, dialect=dialect)
+    return f"({text} IS NULL OR coalesce({good}, false))"
+
+
+def _json_cell(contract: Contract, number: int, name: str, kind: DuckDBPyType) -> Cell:
+    rules = JsonRules(kind, stated=contract.is_stated(name), dialect=contract.dialect)
+    text = f"r{number}"
+    return Cell(text, "", rules.value(text), f"NOT {rules.fits(text)}")
+
+
+def _is_json(contract: Contract) -> bool:
+    return contract.format == "JSONEachRow"
+
+
+class _Likeness(NamedTuple):
+    """What files must have in common so that one call of DuckDB's reads them."""
+
+    compression: str
+    folders: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    is_array: bool = False
+    is_exact: bool = False
+
+
+def _likeness(contract: Contract, file: SourceFile) -> _Likeness:
+    alike = _Likeness(compression(file), folder_keys(contract, [file]))
+    if _is_json(contract):
+        exact = not contract.fails or has_long_numbers(file, LONG_NUMBER)
+        return alike._replace(is_array=is_array(file), is_exact=exact)
+    return alike._replace(names=header(file, contract.options)) if contract.format == "CSVWithNames" else alike
+
+
+def _csv_group(contract: Contract, files: Sequence[SourceFile], likeness: _Likeness) -> Group:
+    hive = {fold(key): quoted(key) for key in likeness.folders}
+    own = likeness.names or [name for name, _ in contract.columns if fold(name) not in hive]
+    there = {**{fold(name): quoted(name) for name in own}, **hive}
+    operands = [_operand(contract, there, name, kind, files[0]) for name, kind in contract.columns]
+    return Group(files, csv_call(contract, files, own), operands)
+
+
+def _operand(contract: Contract, there: Mapping[str, str], name: str, kind: str, file: SourceFile) -> str:
+    found = there.get(fold(name))
+    if found is None:
+        if not contract.options["union_by_name"]:
+            raise Unreadable(f'{file.real} has no column "{name}" in its header line.')
+        return "CAST(NULL AS VARCHAR)"
+    empty_is_null = contract.options["null_text"] and kind != "VARCHAR"
+    return f"nullif({found}, '')" if empty_is_null else found
+
+
+def csv_call(contract: Contract, files: Sequence[SourceFile], names: Sequence[str], more: str = "") -> str:
+    """A call of read_csv that gives the columns `names` as text. `more` are further arguments."""
+    options = contract.options
+    texts = [
+        f"{listed(file.real for file in files)}, compression = {literal(compression(files[0]))}",
+        f"auto_detect = false, header = {str(contract.format == 'CSVWithNames').lower()}",
+        f"delim = {literal(options['delimiter'])}, quote = {literal(options['quote'])}",
+        f"escape = {literal(options['quote'])}, nullstr = {literal(options['null_text'])}",
+        f"encoding = {literal(options['encoding'])}, {folder_options(contract)}",
+        "columns = {" + ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names) + "}",
+        *([] if contract.fails else ["ignore_errors = true"]),
+        *([more] if more else []),
+    ]
+    return f"read_csv({', '.join(texts)})"
+
+
+def _json_group(contract: Contract, files: Sequence[SourceFile], likeness: _Likeness) -> Group:
+    hive, exact = {fold(key): key for key in likeness.folders}, likeness.is_exact
+    own = [name for name, _ in contract.columns if fold(name) not in hive]
+    form = f"format = '{'array' if likeness.is_array else 'newline_delimited'}'"
+    where = f"{listed(file.real for file in files)}, compression = {literal(compression(files[0]))}"
+    common = f"{where}, {form}, {folder_options(contract)}"
+    if exact:
+        errors = "" if contract.fails else ", ignore_errors = true"
+        structure = "{" + ", ".join(f'{_json_key(name)}: "JSON"' for name in own) + "}"
+        objects = f"read_json_objects({common}{errors})"
+        relation = f"({exact_lines(objects, structure, [*hive.values()], fails=contract.fails)})"
+    else:
+        structure = "{" + ", ".join(f"{literal(name)}: 'JSON'" for name in own) + "}"
+        relation = f"read_json({common}, records = true, columns = {structure})"
+    return Group(files, relation, [_json_operand(name, hive, exact=exact) for name, _ in contract.columns])
+
+
+def _json_operand(name: str, hive: Mapping[str, str], *, exact: bool) -> str:
+    key = hive.get(fold(name))
+    if key is not None:
+        return quoted(key)
+    return f"j[{literal(name)}]" if exact else quoted(name)
+
+
+def _json_key(name: str) -> str:
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,24 +1,35 @@
 """The text of CSV and JSON files, as far as it has to be looked at before DuckDB reads it."""
 
+import codecs
 import csv
 import gzip
 import io
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, Protocol, cast
 
+from orchestrator.engines.source_contract import Unreadable, fold
 from orchestrator.engines.source_files import SourceFile
 
 _SEPARATORS = {b";": "semicolons", b"\t": "tabs", b"|": "bars"}
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 _NOT = "uncompressed"
+# What Python calls the encodings that DuckDB knows: a byte order mark is no part of the text.
+_CODECS = {"utf-8": "utf-8-sig"}
+_DIGITS = bytes(ord("0") if chr(byte) in "0123456789." else ord(" ") for byte in range(256))
+# A header of thousands of long names, or a field that holds a document: as much as DuckDB takes for one line.
+csv.field_size_limit(2_000_000)
 
 
-class Unreadable(ValueError):
-    """A file cannot be read as what it should be. The text names it, by its real path."""
+class Records(Protocol):
+    """What Python's `csv.reader` is."""
+
+    line_num: int
+
+    def __iter__(self) -> Iterator[list[str]]: ...
 
 
 def compression(file: SourceFile) -> str:
@@ -34,17 +45,17 @@ def with_data(files: Iterable[SourceFile]) -> list[SourceFile]:
     return [file for file in files if os.path.getsize(file.real) and not _unpacks_to_nothing(file)]  # noqa: PTH202 - strings
 
 
-def header(file: SourceFile) -> tuple[str, ...]:
+def header(file: SourceFile, options: Mapping[str, Any]) -> tuple[str, ...]:
     """The names in the header line of a CSV file, made complete and unique in the way that DuckDB does it."""
-    record = first_record(file, skip_empty=False)
+    record = first_record(file, options, skip_empty=False)
     seen: dict[str, int] = {}
     names = []
     for name, default in zip(map(str.strip, record), default_names(len(record)), strict=True):
         unique = name or default
-        while unique.lower() in seen:
-            seen[unique.lower()] += 1
-            unique = f"{unique}_{seen[unique.lower()]}"
-        seen[unique.lower()] = 0
+        while fold(unique) in seen:
+            seen[fold(unique)] += 1
+            unique = f"{unique}_{seen[fold(unique)]}"
+        seen[fold(unique)] = 0
         names.append(unique)
     return tuple(names)
 
@@ -55,14 +66,64 @@ def default_names(count: int) -> tuple[str, ...]:
     return tuple(f"column{n:0{digits}}" for n in range(count))
 
 
-def first_record(file: SourceFile, *, skip_empty: bool = True) -> list[str]:
+def first_record(file: SourceFile, options: Mapping[str, Any], *, skip_empty: bool = True) -> list[str]:
     """The fields in the first line of a CSV file. Raises Unreadable."""
-    with _opened(file) as stream:
-        records = csv.reader(io.TextIOWrapper(stream, "utf-8-sig", newline=""))
-        record = next((r for r in records if r or not skip_empty), [])
+    with records(file, options) as found:
+        record = next((r for r in found if r or not skip_empty), [])
     if not record:
         raise Unreadable(f"{file.real} begins with an empty line.")
     return record
+
+
+@contextmanager
+def records(file: SourceFile, options: Mapping[str, Any]) -> Iterator[Records]:
+    """The records of a CSV file as lists of fields, with the number of the line that each one ends in."""
+    quote = options["quote"]
+    with _opened(file) as stream:
+        text = io.TextIOWrapper(stream, _CODECS.get(options["encoding"], options["encoding"]), newline="")
+        if quote:
+            yield csv.reader(text, delimiter=options["delimiter"], quotechar=quote)
+        else:
+            yield csv.reader(text, delimiter=options["delimiter"], quoting=csv.QUOTE_NONE)
+
+
+def lines(file: SourceFile) -> Iterator[tuple[int, str]]:
+    """The lines of a JSON file that are not blank, with their numbers, from 1."""
+    with _opened(file) as stream:
+        for number, line in enumerate(stream, start=1):
+            if line.strip():
+                yield number, line.decode("utf-8", "replace")
+
+
+def is_array(file: SourceFile) -> bool:
+    """Whether a JSON file holds one array of rows, rather than a row on each line."""
+    with _opened(file) as stream:
+        return stream.read(1 << 16).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
+
+
+def has_long_numbers(file: SourceFile, length: int) -> bool:
+    """Whether a run of `length` digits and points stands somewhere in a file; true for one that is compressed."""
+    if compression(file) != _NOT:
+        return True
+    wanted, rest = b"0" * length, b""
+    with Path(file.real).open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digits = rest + chunk.translate(_DIGITS)
+            if wanted in digits:
+                return True
+            rest = digits[-length:]
+    return False
+
+
+def mixed_line_ends(file: SourceFile) -> bool:
+    """Whether a text file ends its lines in more than one way, which DuckDB cannot read."""
+    kinds = set()
+    with _opened(file) as stream:
+        for line in stream:
+            kinds.add(b"\r\n" if line.endswith(b"\r\n") else b"\n")
+            if b"\r" in line.rstrip(b"\r\n") or len(kinds) > 1:
+                return True
+    return False
 
 
 def other_separator(file: SourceFile) -> str | None:
@@ -90,8 +151,8 @@ def _opened(file: SourceFile) -> Iterator[IO[bytes]]:
     try:
         with _stream(file) as stream:
             yield stream
-    except (UnicodeDecodeError, csv.Error, EOFError, zlib.error) as error:
-        raise Unreadable(f"{file.real} is damaged, or not a text in UTF-8: {error}.") from None
+    except (UnicodeError, csv.Error, EOFError, zlib.error) as error:
+        raise Unreadable(f"{file.real} is damaged, or not a text in its encoding: {error}.") from None
     except OSError as error:
         if error.errno is not None:  # else it is about the bytes
             raise

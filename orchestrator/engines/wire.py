@@ -2,13 +2,13 @@
 
 import signal
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engines.base import Written
+from orchestrator.engines.base import Rejected, Written
 from orchestrator.model.errors import (
     EngineCrashed,
     InputMissing,
@@ -25,6 +25,8 @@ from orchestrator.model.errors import (
 from orchestrator.model.run import Progress, Relation
 from orchestrator.model.snapshot import Column, InputFile, InputFiles, SnapshotFile
 
+# Where a query puts the rows that it left out, below the folder of its result.
+_QUARANTINE = "quarantine"
 _ERRORS: dict[str, type[OrchestratorError]] = {
     error.code: error
     for error in (
@@ -91,6 +93,7 @@ def relation_as_json(relation: Relation, locate: Callable[[str, str], str]) -> d
             "url_pattern": relation.url_pattern,
             "columns": columns,
             "options": relation.options.model_dump(mode="json"),
+            "stated": [(name, "") for name in relation.stated],
         }
     if relation.kind == "snapshot":
         return known | {"paths": [locate(relation.location, file.name) for file in relation.files]}
@@ -111,7 +114,10 @@ def written_of(result: Any, folder: Path) -> Written:  # noqa: ANN401 - JSON
     """What a query wrote, by its own account, of which the names and the sizes of the files must be true."""
     with _understood():
         files = tuple(SnapshotFile(name=name, rows=rows, bytes=size) for name, rows, size in result["files"])
-        if {file.name: file.bytes for file in files} != dict(_regular_files(folder)):
+        lying = dict(_regular_files(folder))
+        rejected = tuple(_rejected_of(table, rows, name, lying) for table, rows, name in result["rejected"])
+        kept = {one.file.name: one.file.bytes for one in rejected if one.file}
+        if {file.name: file.bytes for file in files} | kept != lying:
             raise ValueError("these are not the files that lie there")
         return Written(
             files=files,
@@ -119,6 +125,7 @@ def written_of(result: Any, folder: Path) -> Written:  # noqa: ANN401 - JSON
             bytes=sum(file.bytes for file in files),
             columns=columns_of(result["columns"]),
             engine_version=result["engine_version"],
+            rejected=rejected,
             sources={name: _input_files(*told) for name, told in result["sources"].items()},
         )
 
@@ -144,7 +151,16 @@ def _moment(nanoseconds: int) -> datetime | None:
         return None
 
 
-def _regular_files(folder: Path) -> Iterator[tuple[str, int]]:
+def _rejected_of(table: str, rows: int, name: str, lying: Mapping[str, int]) -> Rejected:
+    file = SnapshotFile(name=name, rows=rows, bytes=lying[name]) if name else None
+    return Rejected(table=table, rows=rows, file=file)
+
+
+def _regular_files(folder: Path, beside: str = _QUARANTINE) -> Iterator[tuple[str, int]]:
+    """The names and sizes of what lies in the folder, and in the folder `beside` in it."""
     for path in folder.iterdir():
         status = path.lstat()
-        yield path.name, status.st_size if stat.S_ISREG(status.st_mode) else -1
+        if path.name == beside and stat.S_ISDIR(status.st_mode):
+            yield from ((f"{beside}/{name}", size) for name, size in _regular_files(path, ""))
+        else:
+            yield path.name, status.st_size if stat.S_ISREG(status.st_mode) else -1

@@ -14,11 +14,13 @@ from orchestrator.engines.failures import failure, without_paths
 from orchestrator.engines.parquet_types import Unstorable, literal, storable
 from orchestrator.engines.references import references
 from orchestrator.engines.session import Names, described, open_session
+from orchestrator.engines.source_contract import Contract, Unreadable
+from orchestrator.engines.source_faults import Source, explained
 from orchestrator.engines.source_files import SourceFile, find_source_files
-from orchestrator.engines.source_parquet import listed, parquet_select, read_parquet
+from orchestrator.engines.source_parquet import listed, read_parquet
 from orchestrator.engines.source_reading import Reading, Sources
+from orchestrator.engines.source_rejects import rows_left_out
 from orchestrator.engines.source_relations import source_select
-from orchestrator.engines.source_text import Unreadable
 from orchestrator.engines.statement import single_select
 from orchestrator.model.errors import (
     InputMissing,
@@ -140,8 +142,33 @@ def _write(request: Request, inputs: Inputs, watch: Watch) -> dict[str, Any]:
     # Writing several files, DuckDB shuffles blocks of rows even below an ORDER BY. Whatever may have one is one file.
     path, options = (f"{target}/data_0.parquet", _COPY) if _ORDER.search(text) else (target, f"{_COPY}, {_SPLIT}")
     copy = f"COPY ({storable(connection, text)}) TO {literal(path)} ({options}, KV_METADATA {{{marks}}})"
-    counts = {Path(row[0]).name: row[1] for row in connection.execute(copy).fetchall()}
-    return _written(connection, target, counts, request["limits"])
+    try:
+        counts = {Path(row[0]).name: row[1] for row in connection.execute(copy).fetchall()}
+    except duckdb.Error as error:
+        where = explained(connection, str(error), _sources(request, inputs))
+        raise where or error from None
+    return _written(connection, target, counts, request["limits"]) | {
+        "rejected": _rejected(connection, request, inputs)
+    }
+
+
+def _rejected(connection: duckdb.DuckDBPyConnection, request: Request, inputs: Inputs) -> list[tuple[str, int, str]]:
+    """The name, the number of rows left out and the file with them ("" for none) of each table that has such rows."""
+    found: list[tuple[str, int, str]] = []
+    for name, source in _sources(request, inputs).items():
+        if source.contract.fails:
+            continue
+        keeps = source.contract.options["on_bad_row"] == "quarantine"
+        file = f"quarantine/{len(found)}.parquet" if keeps else ""
+        rows = rows_left_out(connection, source, Path(os.path.realpath(request["target"]), file) if keeps else None)
+        if rows:
+            found.append((name, rows, file))
+    return found
+
+
+def _sources(request: Request, inputs: Inputs) -> dict[str, Source]:
+    relations = [relation for relation in request["relations"] if relation["kind"] == "source"]
+    return {r["name"]: Source(Contract.of(r, r["columns"]), inputs[r["name"]]) for r in relations}
 
 
 def _check(connection: duckdb.DuckDBPyConnection, request: Request) -> None:
@@ -170,18 +197,13 @@ def _create_relations(connection: duckdb.DuckDBPyConnection, request: Request, i
             if kind == "view":
                 names.create_query(name, single_select(connection, relation["sql"]))
             elif kind == "source":
-                names.create(name, _source(connection, relation, inputs[name]))
+                contract = Contract.of(relation, relation["columns"])
+                names.create(name, source_select(connection, contract, inputs[name]))
             else:
                 names.create(name, read_parquet(file.real for file in inputs[name]))
         except Exception as error:
             error.add_note(f'In the view "{name}":' if kind == "view" else f'Reading "{name}":')
             raise
-
-
-def _source(connection: duckdb.DuckDBPyConnection, relation: Mapping[str, Any], files: list[SourceFile]) -> str:
-    if relation["format"] == "Parquet":
-        return parquet_select(connection, files, relation["columns"])
-    return source_select(relation["format"], files, relation["columns"])
 
 
 def _written(

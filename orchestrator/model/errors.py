@@ -125,8 +125,16 @@ class RunSuperseded(RunFailed):
     """The run was ended, or another attempt of it took over, before it could publish."""
 
 
+class FileDamaged(Terminal):
+    """A file of this version is damaged."""
+
+
 class WebhookRefused(Terminal):
     """The webhook refuses what it is sent."""
+
+
+class TableBusy(Transient):
+    """Others change this source table at this moment. Try again in a moment."""
 
 
 class InputReplaced(Transient):

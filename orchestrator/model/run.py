@@ -49,7 +49,10 @@ class RunRequest(Value):
 
 
 class SourceRelation(Value):
-    """A source table as an input: the files that match `url_pattern` when the query starts."""
+    """A source table as an input: the files that match `url_pattern` when the query starts.
+
+    `stated` names the columns whose type a person stated; the types of the others were detected.
+    """
 
     kind: Literal["source"] = "source"
     name: str
@@ -58,6 +61,7 @@ class SourceRelation(Value):
     url_pattern: str
     columns: tuple[Column, ...]
     options: ReadOptions = AS_USUAL
+    stated: tuple[str, ...] = ()
 
 
 class SnapshotRelation(Value):

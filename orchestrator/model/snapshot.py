@@ -61,6 +61,9 @@ class InputFiles(Value):
 class InputPin(Value):
     """What one input of a run was, exactly. `snapshot_id` is set for a materialized view only.
 
+    `skipped_rows` of a source table did not fit its columns and were left out. If they were kept, `quarantine` is the
+    file that holds them, relative to the snapshot's location.
+
     For a source table, the rest is what InputFiles says. Pins that an older release made have none of it.
     """
 
@@ -68,6 +71,8 @@ class InputPin(Value):
     kind: str
     id: UUID
     snapshot_id: UUID | None = None
+    skipped_rows: int = 0
+    quarantine: str | None = None
     file_count: int | None = None
     bytes: int | None = None
     digest: str | None = None
@@ -78,7 +83,8 @@ class Snapshot(Value):
     """The sealed result of one attempt of one run, published or not.
 
     `location` is the store's key of its folder. `columns` are what the *files* hold, not what the query said: Parquet
-    has no type for some of DuckDB's (an ENUM is stored as VARCHAR).
+    has no type for some of DuckDB's (an ENUM is stored as VARCHAR). `quarantine` are files beside the result, which
+    hold rows of source tables that were left out of it; `rows` and `bytes` do not count them.
     """
 
     id: UUID
@@ -94,6 +100,22 @@ class Snapshot(Value):
     inputs: tuple[InputPin, ...]
     engine_version: str
     created_at: datetime
+    quarantine: tuple[SnapshotFile, ...] = ()
+
+
+class QuarantinedRow(Value):
+    """A row of a source table that did not fit its columns, as the file of such rows holds it.
+
+    `column` is the first one that it did not fit, `text` what stands there, `row` the whole row. None where the reader
+    of the files could not tell.
+    """
+
+    file: str | None
+    line: int | None
+    column: str | None
+    text: str | None
+    reason: str | None
+    row: str | None
 
 
 def pinned(pins: Iterable[InputPin], sources: Mapping[str, InputFiles]) -> tuple[InputPin, ...]:

@@ -34,9 +34,9 @@ class ReadOptions(Value):
     """How the files of a source table are read.
 
     `union_by_name`: files may lack columns, which are NULL then. `hive_partitioning`: folders named `key=value` are
-    columns. The others are about CSV: `delimiter` is one character, `quote` one or none, `null_text` the text of a field
-    that is NULL, `date_format` a strptime format for dates and timestamps (None: ISO 8601), `decimal_separator` a point
-    or a comma, `encoding` the name that DuckDB has for it.
+    columns. The others are about CSV: `delimiter` is one character, `quote` one or none, `null_text` the text of a
+    field that is NULL, `date_format` a strptime format for dates and timestamps (None: ISO 8601), `decimal_separator`
+    a point or a comma, `encoding` the name that DuckDB has for it.
     """
 
     on_bad_row: BadRow = BadRow.FAIL

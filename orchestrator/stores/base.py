@@ -13,6 +13,8 @@ MANIFEST = "manifest.json"
 class SnapshotStore(Protocol):
     """Keeps immutable folders of Parquet files, each under a location: a relative path that is used once.
 
+    The names of files are relative to the location's folder and may lie in folders of it, as `quarantine/0.parquet`.
+
     A location goes through one door: staged, written to, measured, sealed. Nothing reads a staged folder, and nothing
     changes a sealed one; it is only ever deleted. Whether a sealed folder is *visible* is not the store's to say: that
     is one pointer in the catalog. Every method raises StoreUnavailable if the disk or the service fails, and may be

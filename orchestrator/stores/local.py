@@ -84,7 +84,9 @@ class LocalStore:
             if sealed.exists() and not staged.exists():
                 return  # told twice
             (staged / MANIFEST).write_bytes(manifest)
-            for path in [*(staged / file.name for file in files), staged / MANIFEST, staged]:
+            paths = [staged / file.name for file in files]
+            folders = {folder for path in paths for folder in _up_to(path.parent, staged)}
+            for path in [*paths, staged / MANIFEST, *folders, staged]:
                 _sync(path)
             sealed.parent.mkdir(parents=True, exist_ok=True)
             staged.rename(sealed)
@@ -139,12 +141,22 @@ def _below(root: Path, location: str) -> Path:
 
 def _check(folder: Path, files: Sequence[SnapshotFile]) -> None:
     """Hold what lies on the disk against what the writer said: a lost or cut file must not be published."""
-    found = {path.name for path in folder.iterdir()} - {MANIFEST}  # of an earlier try to seal it
+    found = set(_names_below(folder)) - {MANIFEST}  # of an earlier try to seal it
     if found != {file.name for file in files}:
         raise StoreUnavailable("The files on the disk are not the ones that were written.")
     for file in files:
-        if (folder / file.name).stat().st_size != file.bytes:
+        if (folder / file.name).lstat().st_size != file.bytes:
             raise StoreUnavailable("A file on the disk is not as it was written.")
+
+
+def _names_below(folder: Path, prefix: str = "") -> Iterator[str]:
+    """The name of everything in a folder and the folders in it. A link is never followed: it is no file of ours."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _names_below(folder / entry.name, f"{prefix}{entry.name}/")
+            else:
+                yield f"{prefix}{entry.name}"
 
 
 def _mark_private(folder: Path) -> None:

@@ -59,6 +59,7 @@ async def test_every_successful_run_is_a_version_that_says_what_it_was_made_from
     assert [column["name"] for column in version["columns"]] == ["n", "twice"]
     assert version["engine_version"] == f"duckdb {duckdb.__version__}"
     expected = {"name": "base", "kind": "snapshot", "id": base["id"], "snapshot_id": of_base["id"]}
+    expected |= {"skipped_rows": 0, "quarantine": None}
     assert [{name: pin[name] for name in expected} for pin in version["inputs"]] == [expected]
     assert version["inputs"][0]["files"] == []
 

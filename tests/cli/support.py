@@ -30,6 +30,12 @@ class CannedApi:
             def do_POST(self) -> None:
                 api.answer(self)
 
+            def do_PATCH(self) -> None:
+                api.answer(self)
+
+            def do_DELETE(self) -> None:
+                api.answer(self)
+
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
 
@@ -67,7 +73,11 @@ class CannedApi:
         request.wfile.write(body)
 
     def posted(self) -> list[Json | None]:
-        return [body for method, _, body in self.requests if method == "POST"]
+        return self.sent("POST")
+
+    def sent(self, method: str) -> list[Json | None]:
+        """The bodies of all requests of a method."""
+        return [body for asked, _, body in self.requests if asked == method]
 
 
 def page(*results: Json, more: bool = False) -> Json:

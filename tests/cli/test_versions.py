@@ -2,7 +2,7 @@
 
 from orchestrator.cli.console import Failure
 from tests.cli.conftest import Matview
-from tests.cli.support import OF_VIEW, VIEW_ID, VIEWS, CannedApi, page, view
+from tests.cli.support import OF_VIEW, VIEWS, CannedApi, page, view
 
 VERSION = "7b8f3722-e88b-4e4b-9378-dcff5c2b584c"
 FILES = f"{OF_VIEW}snapshots/{VERSION}/source_files/"
@@ -28,7 +28,7 @@ def test_the_files_of_the_version_that_readers_see_are_listed(matview: Matview, 
 def test_the_files_of_another_version_are_listed(matview: Matview, api: CannedApi) -> None:
     api.will_say("GET", VIEWS, page(view()))
     api.will_say("GET", FILES, page(FILE))
-    assert "/data/orders/1.csv" in matview("view", "sources", VIEW_ID, VERSION).stdout
+    assert "/data/orders/1.csv" in matview("view", "sources", "sales", VERSION).stdout
 
 
 def test_a_view_without_a_result_has_no_files(matview: Matview, api: CannedApi) -> None:

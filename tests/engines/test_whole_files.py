@@ -15,9 +15,8 @@ import xxhash
 
 from orchestrator.engines.duckdb import DuckDBEngine
 from orchestrator.engines.source_files import SourceFile
-from orchestrator.engines.source_integrity import array_of_rows, digest_of_footer
+from orchestrator.engines.source_integrity import digest_of_footer
 from orchestrator.engines.source_reading import Reading, Sources
-from orchestrator.engines.source_text import Unreadable
 from orchestrator.model.errors import InputReplaced, InvalidSource, OrchestratorError, QueryFailed
 from orchestrator.model.run import Progress
 from orchestrator.model.snapshot import Column, InputFiles
@@ -395,31 +394,6 @@ async def test_mixed_ends_of_lines_never_give_wrong_rows(run: Run, data: Path, t
     except QueryFailed:
         return
     assert sorted(result.rows()) == [(1, 2), (3, 4)]
-
-
-@pytest.mark.parametrize(
-    ("text", "is_array"),
-    [
-        (b'[{"id":1}]', True),
-        (b' \r\n\t[\n{"id":1}]', True),
-        (b'\xef\xbb\xbf[{"id":1}]', True),
-        (b"[]", True),
-        (b"\n" * 300_000 + b"[1]", True),
-        (b'{"id":[1]}\n', False),
-        (b'\xef\xbb\xbf{"id":1}\n', False),
-        (b"", False),
-        (b"  \n", False),
-    ],
-)
-@pytest.mark.parametrize("packed", [False, True])
-def test_an_array_of_rows_is_told_from_rows(tmp_path: Path, text: bytes, is_array: bool, packed: bool) -> None:
-    path = tmp_path / ("a.json.gz" if packed else "a.json")
-    path.write_bytes(gzip.compress(text) if packed else text)
-    assert array_of_rows(SourceFile(str(path), str(path))) is is_array
-    if packed:
-        path.write_bytes(b"{")
-        with pytest.raises(Unreadable, match=r"does not begin as such a file does|is cut off"):
-            array_of_rows(SourceFile(str(path), str(path)))
 
 
 async def test_a_registration_of_more_than_can_be_unpacked_in_time_takes_no_longer(

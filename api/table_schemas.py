@@ -1,0 +1,135 @@
+"""The wire of source tables: what requests hold and what answers show."""
+
+from typing import Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from api.schemas import ColumnOut, Timestamp, UserOut, Wire
+from orchestrator.model.reading import LONGEST_COLUMN_NAME, LONGEST_TEXT, LONGEST_TYPE, MAX_COLUMNS
+from orchestrator.model.source_table import AS_USUAL, BadRow, ReadOptions, SourceFormat
+
+_COLUMNS = (
+    "States the type of columns, as DuckDB writes it; the types of all others are detected. In an edit the list "
+    "replaces all that was stated before. The list of an answer may be sent back: it states what was stated"
+)
+
+
+class CredentialIn(Wire):
+    """What opens files that are kept elsewhere. Stored encrypted, never shown."""
+
+    access_key: str = Field(max_length=500, description="The id of the key")
+    access_secret: str = Field(max_length=500, description="The key itself")
+
+
+class ColumnIn(Wire):
+    """A column whose type is stated."""
+
+    name: str = Field(min_length=1, max_length=LONGEST_COLUMN_NAME, description="Its name", examples=["zip"])
+    type: str = Field(
+        min_length=1, max_length=LONGEST_TYPE, description="Any type of DuckDB's", examples=["VARCHAR", "DECIMAL(10,2)"]
+    )
+    duckdb_type: str | None = Field(
+        default=None, max_length=LONGEST_TYPE, description="Its type, if the column is sent back as an answer showed it"
+    )
+    stated: bool = Field(default=True, description="false, as in an answer: the type is detected")
+
+
+class ReadingIn(Wire):
+    """How the files are read. null is the same as leaving a new table's option out: as usual."""
+
+    columns: list[ColumnIn] | None = Field(default=None, max_length=MAX_COLUMNS, description=_COLUMNS)
+    on_bad_row: BadRow | None = Field(
+        default=None,
+        description="What a run does with a row that does not fit the columns: fail (as usual), skip it, or quarantine "
+        "it: skip it and keep it beside the result. Not for Parquet",
+    )
+    union_by_name: bool | None = Field(
+        default=None, description="Whether files may lack columns, which are NULL then; false as usual"
+    )
+    hive_partitioning: bool | None = Field(
+        default=None, description="Whether folders named key=value are columns; false as usual"
+    )
+    delimiter: str | None = Field(
+        default=None, description="CSV: the character between columns, \\t for a tab; a comma as usual"
+    )
+    quote: str | None = Field(
+        default=None, description='CSV: the character around a quoted text, or nothing; " as usual'
+    )
+    header: bool | None = Field(
+        default=None, description="CSV: whether there is a header line, which decides between CSVWithNames and CSV"
+    )
+    null_text: str | None = Field(
+        default=None, description=f"CSV: the text of a field that is NULL, up to {LONGEST_TEXT} characters; '' as usual"
+    )
+    date_format: str | None = Field(
+        default=None, description="CSV: how dates and times are written, for strptime; ISO 8601 as usual"
+    )
+    decimal_separator: Literal[".", ","] | None = Field(default=None, description="CSV: a point as usual, or a comma")
+    encoding: str | None = Field(default=None, description="CSV: utf-8 as usual, utf-16 or latin-1")
+
+    def options(self) -> ReadOptions:
+        """The options that were sent."""
+        sent = self.model_dump(include={*ReadOptions.model_fields}, exclude_unset=True)
+        usual = AS_USUAL.model_dump()
+        return ReadOptions.model_validate({k: usual[k] if value is None else value for k, value in sent.items()})
+
+
+class EditTable(ReadingIn):
+    """The fields of a source table to change. Its columns are read again unless only its name or credential changes."""
+
+    name: str = Field(default="", description="Unique among the project's views and tables")
+    format: SourceFormat = Field(default=SourceFormat.PARQUET, description="How the files are read")
+    url_pattern: str = Field(default="", description="A file, or several with * (within one folder)")
+    credential: CredentialIn | None = Field(
+        default=None, description="What opens files that are kept elsewhere; null forgets it"
+    )
+
+
+class AddTable(ReadingIn):
+    """Files to register as a source table."""
+
+    name: str = Field(description="Unique among the project's views and tables", examples=["events"])
+    format: SourceFormat = Field(description="How the files are read; CSV has no header line, CSVWithNames has one")
+    url_pattern: str = Field(
+        description="A file, or several with * (within one folder)", examples=["/data/events/*.parquet"]
+    )
+    credential: CredentialIn | None = Field(
+        default=None, description="What opens files that are kept elsewhere; stored encrypted, never shown"
+    )
+
+
+class TableColumnOut(ColumnOut):
+    """A column of a source table, in PostHog's shape."""
+
+    stated: bool = Field(description="Whether a person stated its type; false: it was detected from the files")
+
+
+class ReadingOut(BaseModel):
+    """How the files of a table are read; null: it means nothing for its format."""
+
+    on_bad_row: BadRow = Field(description="What a run does with a row that does not fit the columns")
+    union_by_name: bool = Field(description="Whether files may lack columns, which are NULL then")
+    hive_partitioning: bool = Field(description="Whether folders named key=value are columns")
+    delimiter: str | None = Field(description="The character between columns")
+    quote: str | None = Field(description="The character around a quoted text; empty: there is none")
+    header: bool | None = Field(description="Whether there is a header line")
+    null_text: str | None = Field(description="The text of a field that is NULL")
+    date_format: str | None = Field(description="How dates and times are written, for strptime; null: as ISO 8601 says")
+    decimal_separator: str | None = Field(description="What stands before the fraction of a number")
+    encoding: str | None = Field(description="The encoding of the text")
+
+
+class TableOut(ReadingOut):
+    """A source table."""
+
+    id: UUID = Field(description="The id of the table")
+    name: str = Field(description="Unique among the project's views and tables")
+    format: SourceFormat = Field(description="How its files are read")
+    url_pattern: str = Field(description="Where its files are")
+    columns: list[TableColumnOut] = Field(
+        description="Its columns, as its files had them when they were last read, or as they were stated"
+    )
+    created_by: UserOut | None = Field(description="Who registered it")
+    created_at: Timestamp = Field(description="When it was registered")
+    deleted: bool = Field(description="Always false: deleted tables are not shown")
