@@ -13,9 +13,10 @@ from typing import Any
 from orchestrator.engines.admission import Admission
 from orchestrator.engines.analysts import Analysts
 from orchestrator.engines.base import Written
+from orchestrator.engines.digests import Digests
 from orchestrator.engines.process import Child, Fences, settle
 from orchestrator.engines.scratch import Scratch, sweep
-from orchestrator.engines.wire import columns_of, pairs_of, progress_of, relation_as_json, result_of, written_of
+from orchestrator.engines.wire import columns_of, learn, pairs_of, progress_of, relation_as_json, result_of, written_of
 from orchestrator.model.errors import (
     InvalidQuery,
     InvalidSource,
@@ -70,6 +71,7 @@ class DuckDBEngine:
         )
         self._readers = Analysts(size=_DESCRIBERS, fences=_fences(limits), seconds=analysis_seconds, stays=False)
         self._writers: set[Child] = set()
+        self._digests = Digests()
 
     async def start(self) -> None:
         """Start the server that every process of this engine is forked from, and say what keeps a query apart.
@@ -138,7 +140,7 @@ class DuckDBEngine:
         request = {
             "job": "write",
             "sql": plan.sql,
-            "relations": [relation_as_json(relation, locate) for relation in plan.relations],
+            "relations": [relation_as_json(relation, locate, self._digests) for relation in plan.relations],
             **self._sources,
             "target": str(target),
             "marks": {
@@ -188,7 +190,10 @@ class DuckDBEngine:
         finally:
             self._writers.discard(child)
             status = await child.end()
-        return await asyncio.to_thread(written_of, result_of(answer, status), Path(request["target"]))
+        result = result_of(answer, status)
+        done = await asyncio.to_thread(written_of, result, Path(request["target"]))
+        learn(self._digests, request["relations"], result)
+        return done
 
     def _too_complex(self) -> InvalidQuery:
         limit = _seconds(self._analysis_seconds)
