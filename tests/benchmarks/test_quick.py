@@ -23,6 +23,7 @@ COMPARED = {
     "cancel": "until the process is gone",
     "rollback": "a rollback",
     "workers": "4 workers",
+    "sources": "DuckDB alone",
     "restore": "until every schedule is there",
 }
 

@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def told(*files: list[Any]) -> dict[str, Any]:
-    return {"files": list(files), "columns": COLUMNS, "engine_version": "duckdb", "sources": {}}
+    return {"files": list(files), "columns": COLUMNS, "engine_version": "duckdb", "sources": {}, "rejected": []}
 
 
 def test_the_files_that_lie_there_are_believed(folder: Path) -> None:
