@@ -93,11 +93,13 @@ def _naming(file: SourceFile) -> Iterator[None]:
 
 
 def _chunks(stream: IO[bytes], digest: xxhash.xxh3_128, stop: Callable[[], bool]) -> Iterator[bytes]:
-    while chunk := stream.read(_CHUNK_BYTES):
-        if stop():
-            raise Stopped
+    while not stop():
+        chunk = stream.read(_CHUNK_BYTES)
+        if not chunk:
+            return
         digest.update(chunk)
         yield chunk
+    raise Stopped
 
 
 def _refuse_no_text(start: bytes) -> None:

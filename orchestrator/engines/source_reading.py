@@ -10,8 +10,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from typing import NamedTuple, Self
 
@@ -24,7 +24,6 @@ from orchestrator.engines.source_integrity import PARQUET, Stopped, check_whole,
 from orchestrator.engines.source_parquet import read_parquet
 from orchestrator.model.errors import InputReplaced
 
-# Those of the process are made for deep recursions.
 _STACK_BYTES = 1 << 20
 # A file whose time lies so little back may change once more without another time: the kernel's clock has ticks.
 _TICK_SECONDS = 0.02
@@ -100,7 +99,8 @@ class Reading:
         # What is wrong with the first file with which something is, and what the file was before.
         self._wrong: tuple[Exception, str, SourceFile, Seen | None] | None = None
         self._pool = ThreadPoolExecutor(max_workers=threads)
-        self._checks = [*self._started(tables)]
+        with _small_stacks():
+            self._checks = [*self._started(tables)]
 
     def __enter__(self) -> Self:
         return self
@@ -113,7 +113,8 @@ class Reading:
             if isinstance(error, (duckdb.Error, Unreadable, OSError)) and _may_be_of_a_file(error):
                 self._explain(error)
         finally:
-            self._stop()
+            self._stopped = True
+            self._pool.shutdown(wait=False, cancel_futures=True)
 
     def watch(self, connection: duckdb.DuckDBPyConnection) -> None:
         """End what this connection does as soon as a file is found that is not whole."""
@@ -139,19 +140,15 @@ class Reading:
 
     def _started(self, tables: Sequence[Sources]) -> Iterator[_Check]:
         budget = _PARQUET_BYTES
-        before = threading.stack_size(_STACK_BYTES)
-        try:
-            for sources in tables:
-                for file in sources.files:
-                    seen = _settled(sources.table, file)
-                    known = sources.known.get(_key(seen)) if seen else None
-                    whole = sources.format != PARQUET
-                    if seen and not whole and not known and seen.size <= budget:
-                        budget, whole = budget - seen.size, True
-                    digest = _given(known) if known else self._pool.submit(self._look, sources, file, seen, whole)
-                    yield _Check(sources, file, seen, digest)
-        finally:
-            threading.stack_size(before)
+        for sources in tables:
+            for file in sources.files:
+                seen = _settled(sources.table, file)
+                known = sources.known.get(_key(seen)) if seen else None
+                whole = sources.format != PARQUET
+                if seen and not whole and not known and seen.size <= budget:
+                    budget, whole = budget - seen.size, True
+                digest = _given(known) if known else self._pool.submit(self._look, sources, file, seen, whole)
+                yield _Check(sources, file, seen, digest)
 
     def _look(self, sources: Sources, file: SourceFile, seen: Seen | None, whole: bool) -> str | None:
         try:
@@ -161,8 +158,10 @@ class Reading:
         except Exception as error:
             error.add_note(f'Reading "{sources.table}":')
             self._wrong = self._wrong or (error, sources.table, file, seen)
-            self._stop()
-            threading.Thread(target=self._interrupt, daemon=True).start()
+            # Others may be handed in still: they end at once.
+            self._stopped = True
+            with _small_stacks():
+                threading.Thread(target=self._interrupt, daemon=True).start()
             raise
 
     def _interrupt(self) -> None:
@@ -172,18 +171,13 @@ class Reading:
                 with suppress(duckdb.Error):  # it was closed
                     self._connection.interrupt()
 
-    def _stop(self) -> None:
-        self._stopped = True
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
     def _wait(self, checks: Sequence[_Check], patience: Callable[[], float | None] = lambda: None) -> None:
         """Wait for these files. Raises what is wrong with the first one found, which need not be one of them.
 
         Raises TimeoutError as soon as one of them takes longer than `patience` allows then.
         """
         for check in checks:
-            with suppress(CancelledError):
-                check.digest.exception(patience())
+            check.digest.exception(patience())
         self._raise_wrong()
 
     def _raise_wrong(self) -> None:
@@ -227,6 +221,16 @@ class Reading:
             except duckdb.Error:
                 return check
         return None
+
+
+@contextmanager
+def _small_stacks() -> Iterator[None]:
+    """Start threads with no more stack than they need: the others of the process are made for deep recursions."""
+    before = threading.stack_size(_STACK_BYTES)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
 
 
 def _may_be_of_a_file(error: Exception) -> bool:
