@@ -378,8 +378,19 @@ async def test_a_json_row_that_is_no_object_or_has_a_key_twice_is_refused(tables
 BAD_ROWS = {
     NAMED: ('id,v\n1,1\n2,x\n3\n4,4,4\n\n"5\n",5\n6,6\n7,1.5\n', [3, 4, 5, 7, 10]),
     JSON: (
-        '{"id": 1, "v": 1}\n{"id": 2, "v": "x"}\n\n{"id": 3\n5\n{"id": 6, "v": 6}\n{"id": 7, "v": 1.5}\n'
-        '{"id": 8, "id": 9}\n',
+        "\n".join(
+            [
+                '{"id": 1, "v": 1}',
+                '{"id": 2, "v": "x"}',
+                "",
+                '{"id": 3',
+                "5",
+                '{"id": 6, "v": 6}',
+                '{"id": 7, "v": 1.5}',
+                '{"id": 8, "id": 9}',
+                "",
+            ]
+        ),
         [2, 4, 5, 7, 8],
     ),
 }
