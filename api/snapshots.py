@@ -29,6 +29,24 @@ class FileOut(BaseModel):
     digest: str | None = Field(description="The XXH3 hash of its content, as xxh128: and 32 hexadecimal digits")
 
 
+class InputFileOut(BaseModel):
+    """A file of a source table as it was read."""
+
+    path: str = Field(description="Where it lay, as the table's url_pattern spells it")
+    bytes: int = Field(description="Its size on disk, in bytes")
+    modified_at: Timestamp | None = Field(description="When it had been changed last")
+    digest: str | None = Field(
+        description="The XXH3 hash of its bytes, as xxh128: and 32 hexadecimal digits; xxh128-footer: is that of the"
+        " description at the end of a Parquet file"
+    )
+
+
+class SourceFileOut(InputFileOut):
+    """A file that a version was made from."""
+
+    table: str = Field(description="What the source table was called then")
+
+
 class InputOut(BaseModel):
     """What a version was made from."""
 
@@ -38,6 +56,10 @@ class InputOut(BaseModel):
     snapshot_id: UUID | None = Field(description="Exactly which version of a materialized view was read")
     skipped_rows: int = Field(description="Rows of a source table that did not fit its columns and were left out")
     quarantine: str | None = Field(description="The file that holds those rows, if they were kept; see quarantine/")
+    file_count: int | None = Field(description="How many files a source table had")
+    bytes: int | None = Field(description="Their size in all")
+    digest: str | None = Field(description="The XXH3 hash of their paths, sizes and digests: equal ones were equal")
+    files: list[InputFileOut] = Field(description="The first of those files; source_files/ lists all")
 
 
 class SnapshotOut(BaseModel):
@@ -130,6 +152,17 @@ async def list_quarantine(
         caller.project_id, saved_query_id, snapshot_id, asked.table, limit=asked.limit, offset=asked.offset
     )
     return Quarantine(count=count, results=[QuarantinedOut(**row.model_dump()) for row in rows])
+
+
+@router.get("/snapshots/{snapshot_id}/source_files/")
+async def list_source_files(
+    request: Request, saved_query_id: ViewId, snapshot_id: SnapshotId, caller: ViewReader, asked: SnapshotPage
+) -> Page[SourceFileOut]:
+    """List every source file that a version was made from, table by table and sorted by path."""
+    count, files = await caller.versions.source_files(
+        caller.project_id, saved_query_id, snapshot_id, limit=asked.page_size, offset=asked.offset
+    )
+    return page_of(request, asked, count, [SourceFileOut(table=name, **file.model_dump()) for name, file in files])
 
 
 @router.post("/rollback/")

@@ -1,7 +1,8 @@
 """Versions: the snapshots of a view that can still be read, and the choice of the one that readers see."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from uuid import UUID
 
 from orchestrator.catalog import runs, saved_queries, snapshots
@@ -13,7 +14,7 @@ from orchestrator.model.names import name_key
 from orchestrator.model.principal import User
 from orchestrator.model.run import Run
 from orchestrator.model.saved_query import SavedQuery
-from orchestrator.model.snapshot import InputPin, QuarantinedRow, Version
+from orchestrator.model.snapshot import InputFile, InputPin, Manifest, QuarantinedRow, Version
 from orchestrator.stores.base import SnapshotStore
 from orchestrator.stores.quarantine import read_quarantine
 
@@ -65,6 +66,21 @@ class Versions:
         async with self._readers:
             return await asyncio.to_thread(read_quarantine, path, limit=limit, offset=offset)
 
+    async def source_files(
+        self, project_id: int, saved_query_id: UUID, snapshot_id: UUID, *, limit: int, offset: int
+    ) -> tuple[int, list[tuple[str, InputFile]]]:
+        """How many source files a version was made from, and some of them, each with the name of its table.
+
+        Raises NotFound, or StoreUnavailable if there are too many for the catalog and the manifest cannot be read.
+        """
+        snapshot = (await self.get(project_id, saved_query_id, snapshot_id)).snapshot
+        inputs = snapshot.inputs
+        if any(len(pin.files) < (pin.file_count or 0) for pin in inputs):
+            async with self._readers:
+                manifest = await self._store.manifest(snapshot.location)
+                inputs = (await asyncio.to_thread(Manifest.model_validate_json, manifest)).snapshot.inputs
+        return sum(pin.file_count or 0 for pin in inputs), _some_files(inputs, limit, offset)
+
     async def roll_back(
         self, project_id: int, saved_query_id: UUID, snapshot_id: UUID, user: User, *, end_runs: bool
     ) -> tuple[SavedQuery, list[Run]]:
@@ -105,6 +121,11 @@ def _quarantine_of(inputs: Sequence[InputPin], table: str | None) -> str:
     left_out = sum(pin.skipped_rows for pin in inputs if table is None or name_key(pin.name) == name_key(table))
     more = f" {left_out:,} were skipped, and not kept." if left_out else ""
     raise NotFound(f"No rows were quarantined{'' if table is None else ' of such a table'} in this version.{more}")
+
+
+def _some_files(pins: Iterable[InputPin], limit: int, offset: int) -> list[tuple[str, InputFile]]:
+    files = ((pin.name, file) for pin in pins for file in pin.files)
+    return list(islice(files, offset, offset + limit))
 
 
 async def _view(tx: Transaction, project_id: int, saved_query_id: UUID, *, lock: bool = False) -> SavedQuery:

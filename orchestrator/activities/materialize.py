@@ -34,7 +34,16 @@ from orchestrator.model.errors import (
 from orchestrator.model.limits import Limits
 from orchestrator.model.notice import Closed, Published
 from orchestrator.model.run import Closing, Run, RunPlan, RunRequest, RunStatus
-from orchestrator.model.snapshot import InputPin, Manifest, Snapshot, SnapshotFile, location_of, snapshot_id
+from orchestrator.model.snapshot import (
+    InputPin,
+    Manifest,
+    Snapshot,
+    SnapshotFile,
+    location_of,
+    pinned,
+    shortened,
+    snapshot_id,
+)
 from orchestrator.stores.base import SnapshotStore
 from orchestrator.temporal import contract
 
@@ -132,7 +141,7 @@ class Materialization:
                     next_retry_delay=timedelta(milliseconds=1),
                 ) from error
             raise
-        return snapshot
+        return snapshot.model_copy(update={"inputs": shortened(snapshot.inputs)})
 
     @activity.defn(name=contract.PUBLISH)
     async def publish(self, snapshot: Snapshot) -> Published:
@@ -214,9 +223,9 @@ def _snapshot(
 
 
 def _pins(plan: RunPlan, written: Written) -> tuple[InputPin, ...]:
-    """The inputs, and for each how many of its rows were left out."""
+    """The inputs, and for each the files that were read, and how many of its rows were left out."""
     rejected = {one.table: one for one in written.rejected}
-    return tuple(_with_rejected(pin, rejected.get(pin.name)) for pin in plan.pins())
+    return tuple(_with_rejected(pin, rejected.get(pin.name)) for pin in pinned(plan.pins(), written.sources))
 
 
 def _with_rejected(pin: InputPin, rejected: Rejected | None) -> InputPin:

@@ -18,6 +18,7 @@ def add_to(app: typer.Typer) -> None:
         *(("rollback", roll_back), ("pin", pin), ("unpin", unpin)),
     ):
         app.command(name)(command)
+    app.command("sources")(list_sources)
 
 
 @with_api
@@ -69,6 +70,33 @@ def list_quarantine(
     say_columns([name.upper() for name in names], [[row[name] for name in names] for row in rows])
     if len(rows) < answer["count"]:
         say(f"{len(rows):,} of {answer['count']:,} rows; --offset and --limit show others, --json the whole rows")
+
+
+@with_api
+def list_sources(
+    api: Api,
+    view: View,
+    version: Annotated[
+        str | None, typer.Argument(help="The id of a version; the one that readers see, if none is given.")
+    ] = None,
+) -> None:
+    """List the source files that a version was made from."""
+    found = find(api, view)
+    chosen = version or data(api.get(f"{PATH}{found['id']}/"))["current_snapshot_id"]
+    if chosen is None:
+        raise Failure(f"{found['name']} has no result yet")
+    path = f"{PATH}{found['id']}/snapshots/{chosen}/source_files/"
+    if api.as_json:
+        for page in api.pages(path):
+            say_json(page.text)
+        return
+    say_columns(
+        ("TABLE", "CHANGED", "BYTES", "DIGEST", "PATH"),
+        [
+            (one["table"], moment(one["modified_at"]), one["bytes"], one["digest"], one["path"])
+            for one in api.items(path)
+        ],
+    )
 
 
 @with_api

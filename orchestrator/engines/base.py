@@ -6,7 +6,7 @@ from typing import Protocol
 
 from orchestrator.model.base import Value
 from orchestrator.model.run import Progress, RunPlan
-from orchestrator.model.snapshot import Column, SnapshotFile
+from orchestrator.model.snapshot import Column, InputFiles, SnapshotFile
 from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
 
 
@@ -21,7 +21,8 @@ class Rejected(Value):
 class Written(Value):
     """What a query wrote: sizes as its writer counted them, columns as the files hold them.
 
-    `rejected` are the rows that it left out, which neither `files` nor `rows` nor `bytes` count.
+    `sources` are the files that it read, by the name of the source table. `rejected` are the rows that it left out, which
+    neither `files` nor `rows` nor `bytes` count.
     """
 
     files: tuple[SnapshotFile, ...]
@@ -30,6 +31,7 @@ class Written(Value):
     columns: tuple[Column, ...]
     engine_version: str
     rejected: tuple[Rejected, ...] = ()
+    sources: Mapping[str, InputFiles] = {}
 
     @property
     def quarantine(self) -> tuple[SnapshotFile, ...]:
@@ -89,5 +91,6 @@ class Engine(Protocol):
         the files.
 
         Raises QueryFailed, QueryRefused, QueryTimedOut, OutOfMemory, OutputTooLarge or InputMissing for what is wrong
-        with the view, EngineCrashed, StoreUnavailable or WorkerBusy for what is wrong with the world.
+        with the view or its data, InputReplaced if a source file was changed while it was read, EngineCrashed,
+        StoreUnavailable or WorkerBusy for what is wrong with the world.
         """

@@ -17,11 +17,15 @@ from orchestrator.engines.source_columns import UnknownType, source_columns
 from orchestrator.engines.source_contract import Contract, Unreadable
 from orchestrator.engines.source_faults import Source, explained
 from orchestrator.engines.source_files import SourceFile, find_source_files
+from orchestrator.engines.source_integrity import check_text, is_packed
+from orchestrator.engines.source_reading import Reading, Sources
 from orchestrator.engines.source_text import with_data
 from orchestrator.engines.statement import invalid, single_select
 from orchestrator.engines.writing import Request, Task, Watch, write
 from orchestrator.model.errors import InvalidSource
 
+# A file of a gigabyte or two is unpacked in this time. Every run unpacks all of them to the end.
+_WHOLE_SECONDS = 3.0
 _PARSER_LIMITS = {"threads": 1, "memory_mb": 256}
 
 
@@ -73,16 +77,30 @@ def _describe_source(request: Request, found: list[SourceFile], _watch: Watch) -
     files = found if contract.format == "Parquet" else with_data(found)
     if not files:
         raise InvalidSource(f"{request['url_pattern']} holds no data to tell the columns from.", attr="url_pattern")
-    with open_session(request["limits"], files=[file.real for file in files]) as connection:
-        try:
-            return source_columns(connection, contract, files)
-        except (duckdb.Error, Unreadable, OSError) as error:
-            where = explained(connection, str(error), {"": Source(contract, files)})
-            text = readable(error) if isinstance(error, duckdb.Error) else str(error)
-            reason = without_paths(str(where or text), {file.real: file.shown for file in found})
-            message = f"{request['url_pattern']} cannot be read as {contract.format}: {reason}"
-            attr = "columns" if isinstance(error, UnknownType) else "url_pattern"
-            raise InvalidSource(message, attr=attr) from None
+    packed = [file for file in found if is_packed(file, contract.format)]
+    reading = Reading([Sources(request["url_pattern"], contract.format, packed)], request["limits"]["threads"])
+    try:
+        check_text(found, contract.format)
+        with reading, open_session(request["limits"], files=[file.real for file in files]) as connection:
+            reading.watch(connection)
+            columns = _columns(connection, contract, files)
+            reading.finish_within(_WHOLE_SECONDS)
+            return columns
+    except (duckdb.Error, Unreadable, OSError) as error:
+        text = readable(error) if isinstance(error, duckdb.Error) else str(error)
+        reason = without_paths(text, {file.real: file.shown for file in found})
+        message = f"{request['url_pattern']} cannot be read as {contract.format}: {reason}"
+        attr = "columns" if isinstance(error, UnknownType) else "url_pattern"
+        raise InvalidSource(message, attr=attr) from None
+
+
+def _columns(
+    connection: duckdb.DuckDBPyConnection, contract: Contract, files: list[SourceFile]
+) -> list[tuple[str, str]]:
+    try:
+        return source_columns(connection, contract, files)
+    except (duckdb.Error, Unreadable, OSError) as error:
+        raise explained(connection, str(error), {"": Source(contract, files)}) or error from None
 
 
 JOBS: dict[str, Callable[[Request], Task]] = {

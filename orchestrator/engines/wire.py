@@ -4,6 +4,7 @@ import signal
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from orchestrator.engines.base import Rejected, Written
 from orchestrator.model.errors import (
     EngineCrashed,
     InputMissing,
+    InputReplaced,
     InvalidQuery,
     InvalidSource,
     OrchestratorError,
@@ -21,7 +23,7 @@ from orchestrator.model.errors import (
     StoreUnavailable,
 )
 from orchestrator.model.run import Progress, Relation
-from orchestrator.model.snapshot import Column, SnapshotFile
+from orchestrator.model.snapshot import Column, InputFile, InputFiles, SnapshotFile
 
 # Where a query puts the rows that it left out, below the folder of its result.
 _QUARANTINE = "quarantine"
@@ -30,6 +32,7 @@ _ERRORS: dict[str, type[OrchestratorError]] = {
     for error in (
         EngineCrashed,
         InputMissing,
+        InputReplaced,
         InvalidQuery,
         InvalidSource,
         OutOfMemory,
@@ -123,7 +126,29 @@ def written_of(result: Any, folder: Path) -> Written:  # noqa: ANN401 - JSON
             columns=columns_of(result["columns"]),
             engine_version=result["engine_version"],
             rejected=rejected,
+            sources={name: _input_files(*told) for name, told in result["sources"].items()},
         )
+
+
+def _input_files(
+    file_count: int, size: int, digest: str, files: Sequence[tuple[str, int, int, str | None]]
+) -> InputFiles:
+    """What Told in `source_reading` says. Times in nanoseconds may lie beyond every calendar."""
+    return InputFiles(
+        file_count=file_count,
+        bytes=size,
+        digest=digest,
+        files=tuple(
+            InputFile(path=path, bytes=n, modified_at=_moment(ns), digest=found) for path, n, ns, found in files
+        ),
+    )
+
+
+def _moment(nanoseconds: int) -> datetime | None:
+    try:
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=nanoseconds // 1000)
+    except OverflowError:
+        return None
 
 
 def _rejected_of(table: str, rows: int, name: str, lying: Mapping[str, int]) -> Rejected:

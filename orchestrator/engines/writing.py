@@ -1,6 +1,5 @@
 """A run, inside the child process: from a plan's inputs to Parquet files."""
 
-import errno
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,6 +18,7 @@ from orchestrator.engines.source_contract import Contract, Unreadable
 from orchestrator.engines.source_faults import Source, explained
 from orchestrator.engines.source_files import SourceFile, find_source_files
 from orchestrator.engines.source_parquet import listed, read_parquet
+from orchestrator.engines.source_reading import Reading, Sources
 from orchestrator.engines.source_rejects import rows_left_out
 from orchestrator.engines.source_relations import source_select
 from orchestrator.engines.statement import single_select
@@ -70,8 +70,14 @@ def write(request: Request) -> Task:
 
 
 def _run(request: Request, inputs: Inputs, labels: Mapping[str, str], watch: Watch) -> dict[str, Any]:
-    with _explaining(request, inputs, labels):
-        return _write(request, inputs, watch)
+    tables = [Sources(r["name"], r["format"], inputs[r["name"]]) for r in request["relations"] if r["kind"] == "source"]
+
+    def watched(connection: duckdb.DuckDBPyConnection) -> None:
+        reading.watch(connection)
+        watch(connection)
+
+    with _explaining(request, inputs, labels), Reading(tables, request["limits"]["threads"]) as reading:
+        return _write(request, inputs, watched) | {"sources": reading.finish()}
 
 
 @contextmanager
@@ -80,8 +86,8 @@ def _explaining(request: Request, inputs: Inputs, labels: Mapping[str, str]) -> 
     try:
         yield
     except Exception as error:
-        changed = _changed_input(inputs, str(error)) if isinstance(error, (duckdb.Error, OSError)) else None
-        told = changed or _explained(error, request["limits"])
+        lost = _lost_input(inputs) if isinstance(error, (duckdb.Error, OSError)) else None
+        told = lost or _explained(error, request["limits"])
         raise type(told)(without_paths(told.message, labels)) from None
 
 
@@ -115,20 +121,6 @@ def _find_inputs(request: Request, inputs: Inputs, labels: dict[str, str]) -> No
     missing = _lost_input(inputs)
     if missing:
         raise missing
-
-
-def _changed_input(inputs: Inputs, message: str) -> OrchestratorError | None:
-    lost = _lost_input(inputs)
-    if lost is not None or os.strerror(errno.EACCES) not in message:
-        return lost
-    for name, files in inputs.items():
-        # What this process may open are the very files that were there when it began, not others of the same name. It
-        # is better so: nobody has looked at the columns of those.
-        if any(file.real in message and os.access(file.real, os.R_OK) for file in files):
-            return StoreUnavailable(
-                f'A file of "{name}" was replaced while this view was reading it. It is read again.'
-            )
-    return None
 
 
 def _lost_input(inputs: Mapping[str, Iterable[SourceFile]]) -> InputMissing | None:

@@ -1,9 +1,13 @@
 """What a run publishes: an immutable set of Parquet files, and the columns that they hold."""
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from uuid import UUID, uuid5
 
 from orchestrator.model.base import Value
+
+# A table may have thousands of files: they would not fit into what Temporal carries, nor into a list of versions.
+_ROOM_FOR_FILES = 16_000
 
 
 class Column(Value):
@@ -29,11 +33,38 @@ class SnapshotFile(Value):
     digest: str | None = None
 
 
+class InputFile(Value):
+    """A file of a source table as a run read it.
+
+    `path` is as the table's pattern spells it. `digest` is that of its bytes as they lay on the disk, as SnapshotFile
+    has it, or of what a Parquet file says of itself at its end, `xxh128-footer:` and 32 hexadecimal digits.
+    """
+
+    path: str
+    bytes: int
+    modified_at: datetime | None
+    digest: str | None
+
+
+class InputFiles(Value):
+    """The files of a source table as a run read them: how many, their bytes in all, and the digest of the list.
+
+    The digest is that of all paths, sizes and digests in order. `files` may lack those for which there was no room.
+    """
+
+    file_count: int
+    bytes: int
+    digest: str
+    files: tuple[InputFile, ...]
+
+
 class InputPin(Value):
     """What one input of a run was, exactly. `snapshot_id` is set for a materialized view only.
 
     `skipped_rows` of a source table did not fit its columns and were left out. If they were kept, `quarantine` is the
     file that holds them, relative to the snapshot's location.
+
+    For a source table, the rest is what InputFiles says. Pins that an older release made have none of it.
     """
 
     name: str
@@ -42,6 +73,10 @@ class InputPin(Value):
     snapshot_id: UUID | None = None
     skipped_rows: int = 0
     quarantine: str | None = None
+    file_count: int | None = None
+    bytes: int | None = None
+    digest: str | None = None
+    files: tuple[InputFile, ...] = ()
 
 
 class Snapshot(Value):
@@ -81,6 +116,30 @@ class QuarantinedRow(Value):
     text: str | None
     reason: str | None
     row: str | None
+
+
+def pinned(pins: Iterable[InputPin], sources: Mapping[str, InputFiles]) -> tuple[InputPin, ...]:
+    """The pins, those of source tables with the files that were read. `sources` has these by the table's name."""
+    return tuple(
+        pin.model_copy(update={name: getattr(sources[pin.name], name) for name in InputFiles.model_fields})
+        if pin.kind == "source" and pin.name in sources
+        else pin
+        for pin in pins
+    )
+
+
+def shortened(pins: Iterable[InputPin]) -> tuple[InputPin, ...]:
+    """The pins with as many files as are shown together with a version; its manifest lists all of them."""
+    room, short = _ROOM_FOR_FILES, []
+    for pin in pins:
+        files = []
+        for file in pin.files:
+            room -= len(file.model_dump_json())
+            if room < 0:
+                break
+            files.append(file)
+        short.append(pin.model_copy(update={"files": tuple(files)}))
+    return tuple(short)
 
 
 class Manifest(Value):

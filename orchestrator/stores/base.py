@@ -45,5 +45,8 @@ class SnapshotStore(Protocol):
     async def locations(self) -> list[str]:
         """Every location at which there is something, staged or sealed."""
 
+    async def manifest(self, location: str) -> bytes:
+        """The manifest of a sealed folder."""
+
     def locate(self, location: str, file_name: str) -> str:
         """The path or URL by which DuckDB reads a file of a sealed folder."""

@@ -114,6 +114,10 @@ class LocalStore:
 
         return sorted(await _on_disk(found))
 
+    async def manifest(self, location: str) -> bytes:
+        """See SnapshotStore."""
+        return await _on_disk((_below(self._sealed, location) / MANIFEST).read_bytes)
+
     def locate(self, location: str, file_name: str) -> str:
         """See SnapshotStore."""
         return str(_below(self._sealed, location) / file_name)

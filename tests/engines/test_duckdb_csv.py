@@ -209,5 +209,5 @@ async def test_a_damaged_compressed_file_is_named(engine: DuckDBEngine, data: Pa
     for name in ("2.csv.gz", "3.csv.zst"):
         (data / name).write_bytes(b"not packed at all")
     for name in ("1.csv.gz", "2.csv.gz", "3.csv.zst"):
-        with pytest.raises(InvalidSource, match=f"{data}/{name} is damaged"):
+        with pytest.raises(InvalidSource, match=f"{data}/{name} is (damaged|cut off)"):
             await engine.describe_source(f"{data}/{name}", NAMED)

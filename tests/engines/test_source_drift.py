@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 from orchestrator.engines.duckdb import DuckDBEngine
-from orchestrator.model.errors import InvalidSource, QueryFailed, StoreUnavailable
+from orchestrator.model.errors import InputReplaced, InvalidSource, QueryFailed
 from orchestrator.model.run import Progress
 from orchestrator.model.snapshot import Column
 from tests.engines.conftest import LIMITS, Run, locate, make_plan, source
@@ -123,9 +123,9 @@ async def test_a_file_that_is_replaced_during_a_run_is_not_read_unseen(
             (tmp_path / "new.parquet").replace(data / "029.parquet")
         replaced = True
 
-    with pytest.raises(StoreUnavailable) as raised:
+    with pytest.raises(InputReplaced) as raised:
         await engine.write(plan, locate, tmp_path / "target", replace)
-    assert raised.value.message == 'A file of "t" was replaced while this view was reading it. It is read again.'
+    assert raised.value.message == f'A file of "t" was changed or replaced while it was read: {data}/029.parquet.'
 
 
 async def test_a_damaged_footer_among_many_is_named(run: Run, data: Path) -> None:
