@@ -31,6 +31,7 @@ from orchestrator.model.errors import (
     QueryRefused,
     StoreUnavailable,
 )
+from orchestrator.model.names import fold
 
 Request = Mapping[str, Any]
 Watch = Callable[[duckdb.DuckDBPyConnection], None]
@@ -154,7 +155,7 @@ def _write(request: Request, inputs: Inputs, watch: Watch) -> dict[str, Any]:
 
 def _check(connection: duckdb.DuckDBPyConnection, request: Request) -> None:
     """Hold the plan against the rules for views, which may be stricter than when it was made."""
-    known = {relation["name"].lower() for relation in request["relations"]}
+    known = {fold(relation["name"]) for relation in request["relations"]}
     views = (r for r in request["relations"] if r["kind"] == "view")
     for where, sql in [("", request["sql"]), *((f'In the view "{view["name"]}": ', view["sql"]) for view in views)]:
         try:
@@ -163,7 +164,7 @@ def _check(connection: duckdb.DuckDBPyConnection, request: Request) -> None:
             raise QueryRefused(where + error.message) from None
         except RecursionError:
             raise QueryRefused(f"{where}Invalid query: it is too complex to analyse.") from None
-        unknown = next((name for name in names if name.lower() not in known), None)
+        unknown = next((name for name in names if fold(name) not in known), None)
         if unknown is not None:
             # DuckDB has tables of its own, that tell about the server, and takes the names of files for tables.
             raise QueryFailed(f"{where}Catalog Error: Table with name {unknown} does not exist!")

@@ -23,7 +23,7 @@ def details(request: RunRequest, plan: RunPlan | None, standing: str, *, told: s
     `told` is what went wrong, or what came of it.
     """
     due = f", due {request.scheduled_for:%Y-%m-%d %H:%M:%S} UTC" if request.scheduled_for else ""
-    lines = [f"**{standing}**", "", *_as_it_is(_wrapped(told or "")), ""]
+    lines = [f"**{standing}**", "", *_as_it_is(_wrapped((told or "")[:_LONGEST_TEXT])), ""]
     lines.append(f"Started by {_STARTED_BY[request.trigger]}{due}.")
     if plan is None:
         return "\n".join(lines)
