@@ -203,10 +203,11 @@ class Library:
 
     async def _bind(self, project_id: int, query: dict[str, Any]) -> _Bound:
         sql = query["query"]
-        references = await self._engine.references(sql)
+        references = await self._engine.references(sql, project_id=project_id)
         async with self._database.begin() as tx:
             inputs = await _inputs(tx, project_id, references)
-        columns = await self._engine.describe(sql, {named.name: named.columns for named in inputs})
+        tables = {named.name: named.columns for named in inputs}
+        columns = await self._engine.describe(sql, tables, project_id=project_id)
         return _Bound(query=query, columns=columns, inputs=inputs)
 
     async def _is_stale(self, tx: Transaction, project_id: int, bound: _Bound) -> bool:

@@ -51,7 +51,7 @@ class Sources:
             name=draft.name,
             format=draft.format,
             url_pattern=draft.url_pattern,
-            columns=await self._engine.describe_source(draft.url_pattern, draft.format),
+            columns=await self._engine.describe_source(draft.url_pattern, draft.format, project_id=project_id),
             created_by=user,
             created_at=now(),
         )
@@ -71,7 +71,7 @@ class Sources:
         check_name(changed.name, noun="table")
         _check_pattern(changed.url_pattern)
         sealed = self._sealed(edit)
-        columns = await self._engine.describe_source(changed.url_pattern, changed.format)
+        columns = await self._engine.describe_source(changed.url_pattern, changed.format, project_id=project_id)
         changed = changed.model_copy(update={"columns": columns})
         async with self._database.begin() as tx:
             await keys.lock_definitions(tx, project_id)

@@ -9,6 +9,9 @@ from orchestrator.model.run import Progress, RunPlan
 from orchestrator.model.snapshot import Column, SnapshotFile
 from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
 
+# Whom requests are counted for that no project makes.
+NO_PROJECT = 0
+
 
 class Written(Value):
     """What a query wrote: sizes as its writer counted them, columns as the files hold them."""
@@ -23,7 +26,9 @@ class Written(Value):
 class Engine(Protocol):
     """Runs SQL, each query in a process that costs nobody else anything when it dies.
 
-    What only looks at SQL or at files raises Transient if others kept it waiting for too long.
+    What only looks at SQL or at files does so for a project, which is never served at the cost of another: it raises
+    TooManyRequests if too many requests of that project are being served, and Transient if those of others kept it
+    waiting for too long.
     """
 
     async def start(self) -> None:
@@ -32,14 +37,16 @@ class Engine(Protocol):
     async def close(self) -> None:
         """End every process that this engine started."""
 
-    async def references(self, sql: str) -> tuple[str, ...]:
+    async def references(self, sql: str, *, project_id: int) -> tuple[str, ...]:
         """The names of all tables and views that a statement reads, dotted, in order of appearance, each once.
 
         Raises InvalidQuery, with the engine's message, unless `sql` is exactly one statement that only reads and uses
         nothing that a view may not use.
         """
 
-    async def describe(self, sql: str, tables: Mapping[str, Sequence[Column]]) -> tuple[Column, ...]:
+    async def describe(
+        self, sql: str, tables: Mapping[str, Sequence[Column]], *, project_id: int
+    ) -> tuple[Column, ...]:
         """The columns that `sql` would give over tables of these names (dotted) and columns; no data is read.
 
         Raises InvalidQuery with the engine's message if it does not bind.
@@ -51,6 +58,8 @@ class Engine(Protocol):
         source_format: SourceFormat,
         options: ReadOptions = AS_USUAL,
         stated: Sequence[Column] = (),
+        *,
+        project_id: int,
     ) -> tuple[Column, ...]:
         """The columns of the files that match: `stated` ones as they are stated, the types of the others detected.
 

@@ -11,11 +11,12 @@ from typing import Any
 
 from orchestrator.engines.admission import Admission
 from orchestrator.engines.analysts import Analysts
-from orchestrator.engines.base import Written
+from orchestrator.engines.base import NO_PROJECT, Written
 from orchestrator.engines.process import Child, Fences, settle
 from orchestrator.engines.scratch import Scratch, sweep
 from orchestrator.engines.wire import columns_of, pairs_of, progress_of, relation_as_json, result_of, written_of
 from orchestrator.model.errors import (
+    EngineCrashed,
     InvalidQuery,
     InvalidSource,
     OrchestratorError,
@@ -31,8 +32,17 @@ from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
 logger = logging.getLogger(__name__)
 
 ANALYSIS_SECONDS = 10.0
-# Describing binds a query or reads files, which may take long: one that does must not keep everybody else waiting.
-_DESCRIBERS = 2
+# Parsing takes milliseconds. A text that takes longer than this is made to.
+_PARSING_SECONDS = 5.0
+# One more than a project may hold at a time: describing binds a query or reads files, which may take long.
+_PARSERS = 2
+_DESCRIBERS = 3
+_READERS = 3
+# What only looks at a query or at files needs no more, whatever a query may have when it runs: a statement can ask for
+# any amount while it is bound. In MiB, for DuckDB and for the whole process beyond its stack.
+_DESCRIBER_MEMORY, _DESCRIBER_SPACE = 256, 512
+_READER_MEMORY, _READER_SPACE = 512, 1024
+_READER_THREADS = 4
 _MIB = 1 << 20
 
 
@@ -61,13 +71,13 @@ class DuckDBEngine:
         }
         self._limits = limits
         self._temp_dir = temp_dir.absolute()
-        self._analysis_seconds = analysis_seconds
         self._admission = Admission(worker_memory_mb)
+        fences = Fences(address_space=_DESCRIBER_SPACE * _MIB, file_size=0)
         # Apart, since parsing takes milliseconds: it never waits for what is being described.
-        self._parser, self._describers = (
-            Analysts(size=size, fences=_fences(limits), seconds=analysis_seconds) for size in (1, _DESCRIBERS)
-        )
-        self._readers = Analysts(size=_DESCRIBERS, fences=_fences(limits), seconds=analysis_seconds, stays=False)
+        self._parser = Analysts(size=_PARSERS, fences=fences, seconds=min(_PARSING_SECONDS, analysis_seconds))
+        self._describers = Analysts(size=_DESCRIBERS, fences=fences, seconds=analysis_seconds)
+        fences = Fences(address_space=_READER_SPACE * _MIB, file_size=0)
+        self._readers = Analysts(size=_READERS, fences=fences, seconds=analysis_seconds, stays=False)
         self._writers: set[Child] = set()
 
     async def start(self) -> None:
@@ -89,17 +99,21 @@ class DuckDBEngine:
 
     async def layers(self) -> list[str]:
         """What keeps a query from everything that it does not need, as far as this machine has it."""
-        told: list[str] = await self._analyse(self._readers, {"job": "layers"}, self._too_complex())
+        too_slow = EngineCrashed("The process that reads queries does not start.")
+        told: list[str] = await self._analyse(self._readers, NO_PROJECT, {"job": "layers"}, too_slow)
         return told
 
-    async def references(self, sql: str) -> tuple[str, ...]:
+    async def references(self, sql: str, *, project_id: int = NO_PROJECT) -> tuple[str, ...]:
         """See Engine."""
-        return tuple(await self._analyse(self._parser, {"job": "references", "sql": sql}, self._too_complex()))
+        request = {"job": "references", "sql": sql}
+        return tuple(await self._analyse(self._parser, project_id, request, _too_complex(self._parser)))
 
-    async def describe(self, sql: str, tables: Mapping[str, Sequence[Column]]) -> tuple[Column, ...]:
+    async def describe(
+        self, sql: str, tables: Mapping[str, Sequence[Column]], *, project_id: int = NO_PROJECT
+    ) -> tuple[Column, ...]:
         """See Engine."""
         request = {"job": "describe", "sql": sql, "tables": {name: pairs_of(kinds) for name, kinds in tables.items()}}
-        return columns_of(await self._analyse(self._describers, request, self._too_complex()))
+        return columns_of(await self._analyse(self._describers, project_id, request, _too_complex(self._describers)))
 
     async def describe_source(
         self,
@@ -107,6 +121,8 @@ class DuckDBEngine:
         source_format: SourceFormat,
         options: ReadOptions = AS_USUAL,
         stated: Sequence[Column] = (),
+        *,
+        project_id: int = NO_PROJECT,
     ) -> tuple[Column, ...]:
         """See Engine."""
         request: dict[str, Any] = {
@@ -116,9 +132,9 @@ class DuckDBEngine:
             "options": options.model_dump(mode="json"),
             "stated": pairs_of(stated),
         }
-        limit = _seconds(self._analysis_seconds)
+        limit = _seconds(self._readers.seconds)
         too_slow = InvalidSource(f"{url_pattern} could not be read within {limit}.", attr="url_pattern")
-        return columns_of(await self._analyse(self._readers, request | self._sources, too_slow))
+        return columns_of(await self._analyse(self._readers, project_id, request | self._sources, too_slow))
 
     async def write(
         self,
@@ -189,14 +205,22 @@ class DuckDBEngine:
             status = await child.end()
         return await asyncio.to_thread(written_of, result_of(answer, status), Path(request["target"]))
 
-    def _too_complex(self) -> InvalidQuery:
-        limit = _seconds(self._analysis_seconds)
-        return InvalidQuery(f"Invalid query: it is too complex to analyse within {limit}.", attr="query")
-
-    async def _analyse(self, analysts: Analysts, request: dict[str, Any], too_slow: OrchestratorError) -> Any:  # noqa: ANN401 - JSON
+    async def _analyse(
+        self, analysts: Analysts, project_id: int, request: dict[str, Any], too_slow: OrchestratorError
+    ) -> Any:  # noqa: ANN401 - JSON
+        memory, threads = (_READER_MEMORY, _READER_THREADS) if analysts is self._readers else (_DESCRIBER_MEMORY, 1)
+        limits = {
+            "memory_mb": min(memory, self._limits.memory_mb),
+            "threads": min(threads, self._limits.threads),
+        }
         # Nothing that is only looked at may spill to disk.
-        fenced = {**request, "limits": self._limits.model_dump(), "temp_directory": ""}
-        return result_of(*await analysts.ask(fenced, too_slow))
+        fenced = {**request, "limits": limits, "temp_directory": ""}
+        return result_of(*await analysts.ask(project_id, fenced, too_slow))
+
+
+def _too_complex(analysts: Analysts) -> InvalidQuery:
+    limit = _seconds(analysts.seconds)
+    return InvalidQuery(f"Invalid query: it is too complex to analyse within {limit}.", attr="query")
 
 
 def _fences(limits: Limits) -> Fences:

@@ -129,6 +129,10 @@ class WebhookRefused(Terminal):
     """The webhook refuses what it is sent."""
 
 
+class TooManyRequests(Transient):
+    """Too many requests of this project are being read at this moment. Try again in a moment."""
+
+
 class InputReplaced(Transient):
     """Something that the view reads was replaced at this moment."""
 

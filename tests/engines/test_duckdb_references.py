@@ -196,7 +196,7 @@ async def test_whatever_is_not_one_harmless_select_is_refused(engine: DuckDBEngi
     assert raised.value.attr == "query"
 
 
-REFUSED = [
+UNFIT = [
     "current_query",
     "current_setting",
     "format_type",
@@ -237,7 +237,7 @@ REFUSED = [
 async def test_a_function_that_tells_about_the_server_or_only_waits_is_refused_wherever_it_stands(
     engine: DuckDBEngine, place: str
 ) -> None:
-    for name in REFUSED:
+    for name in UNFIT:
         for spelled in (name, f'"{name.upper()}"'):
             with pytest.raises(InvalidQuery) as raised:
                 await engine.references(place.replace("{}", spelled))
