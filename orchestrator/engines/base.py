@@ -44,6 +44,12 @@ class Engine(Protocol):
         nothing that a view may not use.
         """
 
+    async def weigh(self, sql: str, views: Mapping[str, str], *, project_id: int) -> int:
+        """How often `sql` reads something once the texts of `views` (name to SQL) stand in the place of their names.
+
+        The views do not read one another in a circle. Raises InvalidQuery as `references` does.
+        """
+
     async def describe(
         self, sql: str, tables: Mapping[str, Sequence[Column]], *, project_id: int
     ) -> tuple[Column, ...]:

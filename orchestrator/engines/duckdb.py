@@ -108,6 +108,11 @@ class DuckDBEngine:
         request = {"job": "references", "sql": sql}
         return tuple(await self._analyse(self._parser, project_id, request, _too_complex(self._parser)))
 
+    async def weigh(self, sql: str, views: Mapping[str, str], *, project_id: int = NO_PROJECT) -> int:
+        """See Engine."""
+        request = {"job": "weigh", "sql": sql, "views": dict(views)}
+        return int(await self._analyse(self._parser, project_id, request, _too_complex(self._parser)))
+
     async def describe(
         self, sql: str, tables: Mapping[str, Sequence[Column]], *, project_id: int = NO_PROJECT
     ) -> tuple[Column, ...]:

@@ -21,12 +21,18 @@ def references(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
     Names that are spelled differently only in case are one. A file name in quotes is a name like any other. Raises
     InvalidQuery unless `sql` is one SELECT that uses only what a view may use.
     """
+    return unique(readings(connection, sql))
+
+
+def readings(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
+    """What `references` gives, each as often as it is read."""
     found: list[tuple[int, str]] = []
     _walk(_tree(connection, single_select(connection, sql)), frozenset(), found)
-    return _unique(name for _, name in sorted(found, key=lambda item: item[0]))
+    return [name for _, name in sorted(found, key=lambda item: item[0])]
 
 
-def _unique(names: Iterable[str]) -> list[str]:
+def unique(names: Iterable[str]) -> list[str]:
+    """The names, each as it is spelled first."""
     first: dict[str, str] = {}
     for name in names:
         first.setdefault(fold(name), name)

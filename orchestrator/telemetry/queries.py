@@ -143,6 +143,10 @@ class WatchedEngine:
         """See Engine."""
         return await self._engine.references(sql, project_id=project_id)
 
+    async def weigh(self, sql: str, views: Mapping[str, str], *, project_id: int) -> int:
+        """See Engine."""
+        return await self._engine.weigh(sql, views, project_id=project_id)
+
     async def describe(
         self, sql: str, tables: Mapping[str, Sequence[Column]], *, project_id: int
     ) -> tuple[Column, ...]:
