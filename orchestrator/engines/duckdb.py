@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,9 +12,11 @@ from orchestrator.engines.admission import Admission
 from orchestrator.engines.analysts import Analysts
 from orchestrator.engines.base import NO_PROJECT, Written
 from orchestrator.engines.process import Child, Fences, settle
+from orchestrator.engines.room import Room
 from orchestrator.engines.scratch import Scratch, sweep
 from orchestrator.engines.wire import columns_of, pairs_of, progress_of, relation_as_json, result_of, written_of
 from orchestrator.model.errors import (
+    DiskFull,
     EngineCrashed,
     InvalidQuery,
     InvalidSource,
@@ -51,6 +52,7 @@ class DuckDBEngine:
 
     `source_roots` are the folders below which source tables may read files, except the files and folders `private`.
     `limits` hold for each query whose plan has none of its own, `worker_memory_mb` for all that run at a time, in MiB.
+    `max_queries` of one project run at a time, and one more of another.
     `temp_dir` is where queries spill what does not fit into memory; it is made if it does not exist. A query's process
     may take twice its memory limit and 1 GiB of address space, since DuckDB does not count all that it uses.
     """
@@ -63,6 +65,7 @@ class DuckDBEngine:
         limits: Limits,
         worker_memory_mb: int,
         temp_dir: Path,
+        max_queries: int | None = None,
         analysis_seconds: float = ANALYSIS_SECONDS,
     ) -> None:
         self._sources = {
@@ -71,7 +74,7 @@ class DuckDBEngine:
         }
         self._limits = limits
         self._temp_dir = temp_dir.absolute()
-        self._admission = Admission(worker_memory_mb)
+        self._admission = Admission(worker_memory_mb, queries=max_queries, reserve_mb=limits.memory_mb)
         fences = Fences(address_space=_DESCRIBER_SPACE * _MIB, file_size=0)
         # Apart, since parsing takes milliseconds: it never waits for what is being described.
         self._parser = Analysts(size=_PARSERS, fences=fences, seconds=min(_PARSING_SECONDS, analysis_seconds))
@@ -167,7 +170,7 @@ class DuckDBEngine:
                 "revision_id": str(plan.revision_id),
             },
         }
-        async with self._admission.admit(limits.memory_mb, waiting):
+        async with self._admission.admit(limits.memory_mb, waiting, project_id=plan.project_id):
             try:
                 return await self._write_in_time(request, limits, plan.timeout_seconds, on_progress)
             except BaseException:
@@ -195,20 +198,24 @@ class DuckDBEngine:
 
     async def _write(self, request: dict[str, Any], limits: Limits, on_progress: Callable[[Progress], None]) -> Written:
         began = time.monotonic()
+        room = await asyncio.to_thread(Room, request["target"], request["temp_directory"])
         child = await Child.start(_fences(limits))
         self._writers.add(child)
         status: int | None = None
         try:
             answer = await child.ask(request)
             while answer and "percent" in answer:
-                written = await _check_size(request["target"], limits.output_mb)
+                written = await _check_size(room, limits.output_mb)
                 on_progress(progress_of(answer, time.monotonic() - began, written, child.memory_bytes()))
                 answer = await child.receive()
-            await _check_size(request["target"], limits.output_mb)
+            await _check_size(room, limits.output_mb)
         finally:
             self._writers.discard(child)
             status = await child.end()
-        return await asyncio.to_thread(written_of, result_of(answer, status), Path(request["target"]))
+        try:
+            return await asyncio.to_thread(written_of, result_of(answer, status), Path(request["target"]))
+        except DiskFull as error:
+            raise await asyncio.to_thread(room.judge, error) from None
 
     async def _analyse(
         self, analysts: Analysts, project_id: int, request: dict[str, Any], too_slow: OrchestratorError
@@ -240,21 +247,11 @@ def _fences(limits: Limits) -> Fences:
     )
 
 
-async def _check_size(target: str, output_mb: int) -> int:
-    """The bytes of the files in the folder `target`. Raises OutputTooLarge if they are more than `output_mb` MiB."""
-    size = await asyncio.to_thread(_size_of, target)
+async def _check_size(room: Room, output_mb: int) -> int:
+    """The bytes of the result. Raises OutputTooLarge if they are more than `output_mb` MiB, or fill the disk."""
+    size = await asyncio.to_thread(room.measure)
     if size > output_mb * _MIB:
         raise OutputTooLarge(f"The result is larger than it may be ({output_mb:,} MiB).")
-    return size
-
-
-def _size_of(folder: str) -> int:
-    size = 0
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            # DuckDB writes some files under another name first.
-            with contextlib.suppress(FileNotFoundError):
-                size += entry.stat(follow_symlinks=False).st_size
     return size
 
 

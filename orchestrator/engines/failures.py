@@ -9,6 +9,7 @@ import duckdb
 
 from orchestrator.engines.paths import exactly
 from orchestrator.model.errors import (
+    DiskFull,
     EngineCrashed,
     OrchestratorError,
     OutOfMemory,
@@ -78,7 +79,7 @@ def _disk_failed(message: str, limits: Mapping[str, int]) -> OrchestratorError:
     if os.strerror(errno.EFBIG) in message:
         return OutputTooLarge(f"The result is larger than it may be ({limits['output_mb']:,} MiB).")
     if os.strerror(errno.ENOSPC) in message:
-        return StoreUnavailable(f"The disk is full, and the query needs more room on it: {message}")
+        return DiskFull(f"The disk is full, and the query needs more room on it: {message}")
     return StoreUnavailable(message)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.engines.base import Written
 from orchestrator.model.errors import (
+    DiskFull,
     EngineCrashed,
     InputMissing,
     InvalidQuery,
@@ -27,6 +28,7 @@ from orchestrator.model.snapshot import Column, SnapshotFile
 _ERRORS: dict[str, type[OrchestratorError]] = {
     error.code: error
     for error in (
+        DiskFull,
         EngineCrashed,
         InputMissing,
         InvalidQuery,

@@ -149,6 +149,10 @@ class StoreUnavailable(Transient):
     """The snapshot store cannot be used right now."""
 
 
+class DiskFull(StoreUnavailable):
+    """The disk is full."""
+
+
 class CatalogUnavailable(Transient):
     """PostgreSQL is out of reach. Try again in a moment."""
 
