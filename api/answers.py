@@ -26,6 +26,7 @@ from orchestrator.model.saved_query import SavedQuery
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import SourceTable
 
+_SHOWN_OTHERWISE = {"timestamp", "error"}
 SCOPE = "DataWarehouseSavedQuery"
 
 
@@ -64,7 +65,12 @@ def run_out(state: RunState) -> RunOut:
         timestamp=run.timestamp,
         duration_seconds=duration,
         progress=ProgressOut(**progress.model_dump()) if progress else None,
-        **{name: getattr(run, name) for name in RunOut.model_fields if hasattr(run, name) and name != "timestamp"},
+        error=run.error or state.trouble,
+        **{
+            name: getattr(run, name)
+            for name in RunOut.model_fields
+            if hasattr(run, name) and name not in _SHOWN_OTHERWISE
+        },
     )
 
 

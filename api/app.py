@@ -25,6 +25,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorBody, "description": "No key, or an unknown one"},
     403: {"model": ErrorBody, "description": "The key lacks the scope, or may not be used in the project"},
     404: {"model": ErrorBody, "description": "There is no such thing in this project"},
+    429: {"model": ErrorBody, "description": "Too many requests of this project at this moment; nothing was done"},
     503: {"model": ErrorBody, "description": "PostgreSQL or Temporal is out of reach; nothing was done"},
 }
 

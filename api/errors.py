@@ -18,6 +18,7 @@ from orchestrator.model.errors import (
     NotRunning,
     OrchestratorError,
     PermissionDenied,
+    TooManyRequests,
     Transient,
 )
 
@@ -31,6 +32,7 @@ _ANSWERS: dict[type[OrchestratorError], tuple[int, str]] = {
     NotMaterialized: (400, "invalid_request"),
     NotRunning: (400, "invalid_request"),
     Invalid: (400, "validation_error"),
+    TooManyRequests: (429, "throttled_error"),
     Transient: (503, "server_error"),
     OrchestratorError: (500, "server_error"),
 }
@@ -60,7 +62,7 @@ def add_error_handlers(app: FastAPI) -> None:
 def error_response(error: OrchestratorError) -> JSONResponse:
     """The answer for an error of ours."""
     status, kind = next(_ANSWERS[c] for c in type(error).__mro__ if c in _ANSWERS)
-    headers = {"Retry-After": _RETRY_AFTER_SECONDS} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    headers = {"Retry-After": _RETRY_AFTER_SECONDS} if isinstance(error, Transient) else {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     return _body(status, kind, error.code, error.message, error.attr, headers)

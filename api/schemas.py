@@ -225,7 +225,7 @@ class RunOut(BaseModel):
     )
     rows: int | None = Field(description="Rows of its result")
     bytes: int | None = Field(description="Size of its result on disk, in bytes")
-    error: str | None = Field(description="Why it failed")
+    error: str | None = Field(description="Why it failed, or, while it runs, why it had to be tried again")
     workflow_id: str = Field(description="Where to find it in Temporal")
     workflow_run_id: UUID = Field(description="Which of the executions of that id it is")
     snapshot_id: UUID | None = Field(description="What it published")

@@ -62,6 +62,7 @@ async def assemble(settings: Settings, *, lazy: bool) -> AsyncIterator[Assembly]
         limits=settings.limits,
         worker_memory_mb=settings.worker_memory_mb,
         temp_dir=settings.data_dir / "tmp",
+        max_queries=settings.max_concurrent_queries,
     )
     schedules, executions = Schedules(temporal), Executions(temporal)
     store = LocalStore(settings.data_dir)

@@ -52,10 +52,11 @@ class ViewState(Value):
 
 
 class RunState(Value):
-    """A run, and while it runs, what its query last said of itself."""
+    """A run, and while it runs, what its query last said of itself and why it had to be tried again, if it had."""
 
     run: Run
     progress: Progress | None = None
+    trouble: str | None = None
 
 
 class Control:
@@ -282,7 +283,8 @@ class Control:
         settled = await self._alignment.settle(run)
         if settled.status is not RunStatus.RUNNING:
             return RunState(run=settled)
-        return RunState(run=settled, progress=await self._executions.progress(run.saved_query_id, run.workflow_run_id))
+        progress, trouble = await self._executions.standing(run.saved_query_id, run.workflow_run_id)
+        return RunState(run=settled, progress=progress, trouble=trouble)
 
     async def _note(self, view: SavedQuery, verb: Verb, user: User) -> None:
         async with self._database.begin() as tx:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-from orchestrator.catalog import journal, keys, lineage, names, runs, saved_queries
+from orchestrator.catalog import journal, keys, lineage, names, plans, runs, saved_queries
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.journal import note
 from orchestrator.catalog.names import Named
@@ -12,6 +12,7 @@ from orchestrator.engines.base import Engine
 from orchestrator.model.base import Value, now
 from orchestrator.model.errors import EditConflict, InUse, Invalid, InvalidQuery, NotFound, Transient
 from orchestrator.model.journal import Change, Entry, Verb
+from orchestrator.model.limits import MOST_READINGS
 from orchestrator.model.lineage import Node, at_level, everything
 from orchestrator.model.names import check_name, name_key
 from orchestrator.model.principal import User
@@ -23,6 +24,8 @@ from orchestrator.model.snapshot import Column
 T = TypeVar("T")
 
 _TRIES = 5
+# A run carries the text of every view that is evaluated inside it, and Temporal refuses a plan that is longer.
+_MOST_TEXT = 1_400_000
 
 
 class Edit(Value):
@@ -203,11 +206,34 @@ class Library:
 
     async def _bind(self, project_id: int, query: dict[str, Any]) -> _Bound:
         sql = query["query"]
-        references = await self._engine.references(sql)
+        references = await self._engine.references(sql, project_id=project_id)
         async with self._database.begin() as tx:
             inputs = await _inputs(tx, project_id, references)
-        columns = await self._engine.describe(sql, {named.name: named.columns for named in inputs})
+            views = [named.saved_query_id for named in inputs if named.saved_query_id is not None]
+            inlined = await plans.inlined(tx, views) if views else {}
+        if inlined:
+            await self._check_weight(project_id, sql, inlined)
+        tables = {named.name: named.columns for named in inputs}
+        columns = await self._engine.describe(sql, tables, project_id=project_id)
         return _Bound(query=query, columns=columns, inputs=inputs)
+
+    async def _check_weight(self, project_id: int, sql: str, inlined: Mapping[str, str]) -> None:
+        """Raise InvalidQuery for a query that no run could plan, or carry, with the text of other views in it."""
+        size = sum(len(text.encode()) for text in (sql, *inlined.values()))
+        if size > _MOST_TEXT:
+            raise InvalidQuery(
+                f"Invalid query: with every view that has no result of its own evaluated inside it, it is {size:,} "
+                f"bytes long; {_MOST_TEXT:,} are the most. Materialize some of the views that it reads.",
+                attr="query",
+            )
+        weight = await self._engine.weigh(sql, inlined, project_id=project_id)
+        if weight > MOST_READINGS:
+            raise InvalidQuery(
+                f"Invalid query: with every view that has no result of its own evaluated inside it, it reads tables "
+                f"and views {weight:,} times; {MOST_READINGS:,} are the most. Materialize some of the views that it "
+                "reads.",
+                attr="query",
+            )
 
     async def _is_stale(self, tx: Transaction, project_id: int, bound: _Bound) -> bool:
         """Whether what a statement reads was changed since it was bound. Under the lock, that answer holds."""

@@ -61,7 +61,9 @@ class Settings(BaseSettings):
         description="Where people reach the API, for links in the Temporal UI; the address above without it",
     )
     max_concurrent_queries: int = Field(
-        default_factory=lambda: os.cpu_count() or 1, ge=1, description="How many queries one worker runs at a time"
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        description="How many queries of one project a worker runs at a time; it runs one more, of another project",
     )
     query_threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="DuckDB threads for each query"
@@ -253,5 +255,5 @@ def _usable_memory_mb() -> int:
 
 
 def _share_of_memory_mb() -> int:
-    """A query's share of that, when as many run at a time as there are processors."""
-    return max(256, _usable_memory_mb() // (os.cpu_count() or 1))
+    """A query's share of that, when one project runs as many at a time as there are processors, and another one."""
+    return max(256, _usable_memory_mb() // ((os.cpu_count() or 1) + 1))

@@ -128,7 +128,9 @@ class Sources:
 
     async def _described(self, table: SourceTable) -> SourceTable:
         """The table with the columns that its files have now."""
-        columns = await self._engine.describe_source(table.url_pattern, table.format, table.options, table.stated)
+        columns = await self._engine.describe_source(
+            table.url_pattern, table.format, table.options, table.stated, project_id=table.project_id
+        )
         return table.model_copy(update={"columns": columns})
 
     async def _store(self, tx: Transaction, before: SourceTable, after: SourceTable) -> None:

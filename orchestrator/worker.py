@@ -59,7 +59,8 @@ def build_worker(
         # beside queries. The tests replay every recorded history in one: see tests/workflows/sandbox.py.
         workflow_runner=UnsandboxedWorkflowRunner(),
         interceptors=[ErrorInterceptor(), watcher],
-        max_concurrent_activities=max_concurrent_queries,
+        # One more than a project may run, for the query of another one.
+        max_concurrent_activities=max_concurrent_queries + 1,
         max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,

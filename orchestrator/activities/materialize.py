@@ -15,7 +15,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from orchestrator.activities.policy import FailurePolicy
-from orchestrator.activities.progress import telling_progress
+from orchestrator.activities.progress import tell_trouble, telling_progress
 from orchestrator.catalog import failures, keys, plans, runs, saved_queries, snapshots
 from orchestrator.catalog.database import Database
 from orchestrator.engines.base import Engine, Rejected, Written
@@ -26,10 +26,14 @@ from orchestrator.model.errors import (
     InputReplaced,
     NotFound,
     NotMaterialized,
+    OrchestratorError,
     PlanTooLarge,
     QueryFailed,
     RunSuperseded,
     StoreUnavailable,
+    Terminal,
+    Transient,
+    WorkerBusy,
 )
 from orchestrator.model.limits import Limits
 from orchestrator.model.notice import Closed, Published
@@ -53,6 +57,11 @@ logger = logging.getLogger(__name__)
 _LARGEST_PLAN_BYTES = 1_500_000
 # A query that kills its process is tried once more, in case it was not its own doing, and then given up.
 _CRASHES_ALLOWED = 2
+# Whatever else is no fault of the query is tried so often.
+_TRIES = 8
+_LOST = f"The run was given up: its query was begun {_TRIES} times, and each time its worker was lost."
+# A query for which there was no place comes again after a second, then ever more seldom, up to this.
+_LONGEST_PAUSE = timedelta(seconds=15)
 
 
 @dataclass(frozen=True)
@@ -116,6 +125,8 @@ class Materialization:
         """
         async with self.database.single() as tx:
             attempt = await runs.claim_attempt(tx, plan.run_id)
+        if attempt > _TRIES:
+            raise ApplicationError(_LOST, type=contract.LOST, non_retryable=True)
         if attempt > 1:
             plan = plan.model_copy(update={"queued_at": None})
         for earlier in range(1, attempt):
@@ -132,16 +143,20 @@ class Materialization:
         except BaseException as error:
             # A failed attempt's files serve nobody, whatever ended it. Shielded, as a cancel may come twice.
             await asyncio.shield(self._discard(location))
-            if isinstance(error, EngineCrashed) and attempt >= _CRASHES_ALLOWED:
-                raise QueryFailed(f"{error.message} It was tried {attempt} times.") from error
-            if isinstance(error, asyncio.CancelledError) and activity.is_worker_shutdown():
-                raise ApplicationError(
-                    "The worker was shut down; the run goes on elsewhere.",
-                    type="worker_shutdown",
-                    next_retry_delay=timedelta(milliseconds=1),
-                ) from error
+            if isinstance(error, WorkerBusy):
+                await self._give_back(plan.run_id, attempt)
+            told = _told(error, attempt)
+            if told is not error:
+                raise told from error
+            if isinstance(error, Transient):
+                await tell_trouble(error)
             raise
         return snapshot.model_copy(update={"inputs": shortened(snapshot.inputs)})
+
+    async def _give_back(self, run_id: UUID, attempt: int) -> None:
+        """Let an attempt that found no place count as none."""
+        async with self.database.single() as tx:
+            await runs.release_attempt(tx, run_id, attempt)
 
     @activity.defn(name=contract.PUBLISH)
     async def publish(self, snapshot: Snapshot) -> Published:
@@ -185,6 +200,26 @@ class Materialization:
             await self.store.discard(location)
         except StoreUnavailable as error:
             logger.warning("left behind in the store: %s (%s)", location, error.message)
+
+
+def _told(error: BaseException, attempt: int) -> BaseException:
+    """What an attempt that ended with `error` tells Temporal: the error itself, or what follows from it by now."""
+    if isinstance(error, EngineCrashed) and attempt >= _CRASHES_ALLOWED:
+        return QueryFailed(f"{error.message} It was tried {attempt} times.")
+    if isinstance(error, asyncio.CancelledError) and activity.is_worker_shutdown():
+        return ApplicationError(
+            "The worker was shut down; the run goes on elsewhere.",
+            type="worker_shutdown",
+            next_retry_delay=timedelta(milliseconds=1),
+        )
+    if isinstance(error, WorkerBusy):
+        pause = min(_LONGEST_PAUSE, timedelta(seconds=activity.info().attempt))
+        return ApplicationError(error.message, type=error.code, next_retry_delay=pause)
+    if isinstance(error, Exception) and not isinstance(error, Terminal) and attempt >= _TRIES:
+        if isinstance(error, OrchestratorError):
+            return ApplicationError(error.message, type=error.code, non_retryable=True)
+        return ApplicationError(str(error), type=type(error).__name__, non_retryable=True)
+    return error
 
 
 def _workflow() -> tuple[str, UUID]:

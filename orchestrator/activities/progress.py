@@ -7,11 +7,12 @@ so that its own page says in words how far it is; each one is kept in its histor
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from temporalio import activity
 from temporalio.client import WorkflowHandle
 
+from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.run import Progress
 from orchestrator.temporal import contract
 
@@ -33,6 +34,12 @@ class Latest:
     def tell(self, progress: Progress) -> None:
         """Take note of what it says now."""
         self.progress = progress
+
+
+async def tell_trouble(error: OrchestratorError) -> None:
+    """Say why the query is tried again, on the page of the run."""
+    with suppress(Exception):
+        await _workflow().signal(contract.PROGRESS, Progress(percent=None, elapsed_seconds=0, trouble=error.message))
 
 
 @asynccontextmanager

@@ -103,13 +103,19 @@ async def over(tx: Transaction, run_ids: Collection[UUID]) -> dict[UUID, bool]:
 async def claim_attempt(tx: Transaction, run_id: UUID) -> int:
     """Take the right to publish from every earlier attempt, and return the number of this one (1 is the first).
 
-    Counted here and not by Temporal, which begins anew when an operator resets an activity: a number is never used
-    twice, so neither is a place in the store. Raises RunSuperseded if the run is over.
+    Counted here and not by Temporal, which begins anew when an operator resets an activity: no two that write have the
+    same number, and so the same place in the store. Raises RunSuperseded if the run is over.
     """
     attempt = await tx.scalar(_claimed(), {"run": run_id})
     if attempt is None:
         raise RunSuperseded
     return int(attempt)
+
+
+async def release_attempt(tx: Transaction, run_id: UUID, attempt: int) -> None:
+    """Give the number of an attempt back, which began nothing and wrote nothing, unless another has come since."""
+    change = update(t.runs).where(t.runs.c.id == run_id, t.runs.c.attempt == attempt)
+    await tx.execute(change.where(t.runs.c.status == RunStatus.RUNNING).values(attempt=attempt - 1))
 
 
 async def publish(tx: Transaction, snapshot: Snapshot) -> None:

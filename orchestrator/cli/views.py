@@ -14,6 +14,7 @@ from rich.filesize import decimal
 from orchestrator.cli.console import Failure, say, say_json
 from orchestrator.cli.http import MISUSED, Api, Json, data, moment, say_columns, with_api
 from orchestrator.cli.waiting import follow, recent_runs, result_line, run_of_call, seconds
+from orchestrator.model.names import fold
 from orchestrator.model.run import RunStatus
 from orchestrator.model.saved_query import SyncFrequency, ViewStatus
 
@@ -183,7 +184,7 @@ def find(api: Api, name_or_id: str) -> Json:
     except ValueError:
         raise Failure(f"{name_or_id!r} is neither the name nor the id of a view") from None
     for view in api.items(PATH, search=name_or_id):
-        if view["name"].lower() == name_or_id.lower():
+        if fold(view["name"]) == fold(name_or_id):
             return view
     raise Failure(f"there is no view {name_or_id!r} in project {api.project}")
 

@@ -10,8 +10,9 @@ import duckdb
 
 from orchestrator.engines import sandbox
 from orchestrator.engines.failures import readable, without_paths
+from orchestrator.engines.inlining import weigh
 from orchestrator.engines.parquet_types import Unstorable, storable
-from orchestrator.engines.references import references
+from orchestrator.engines.references import readings, references
 from orchestrator.engines.session import Names, described, open_session
 from orchestrator.engines.source_columns import UnknownType, source_columns
 from orchestrator.engines.source_contract import Contract, Unreadable
@@ -38,6 +39,16 @@ def _parser() -> duckdb.DuckDBPyConnection:
 def find_references(request: Request) -> Task:
     """The names that `sql` reads."""
     return Task(lambda _: references(_parser(), request["sql"]))
+
+
+def weigh_query(request: Request) -> Task:
+    """How often `sql` reads something, itself and through `views`."""
+    return Task(partial(_weigh, request))
+
+
+def _weigh(request: Request, _watch: Watch) -> int:
+    views = {name: readings(_parser(), sql) for name, sql in request["views"].items()}
+    return weigh(readings(_parser(), request["sql"]), views)
 
 
 def tell_layers(_request: Request) -> Task:
@@ -106,6 +117,7 @@ def _columns(
 JOBS: dict[str, Callable[[Request], Task]] = {
     "layers": tell_layers,
     "references": find_references,
+    "weigh": weigh_query,
     "describe": describe,
     "describe_source": describe_source,
     "write": write,

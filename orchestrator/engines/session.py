@@ -9,6 +9,7 @@ import duckdb
 
 from orchestrator.engines.parquet_types import literal, quoted, storable
 from orchestrator.engines.paths import exactly
+from orchestrator.model.names import fold
 
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
@@ -87,7 +88,7 @@ class Names:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, texts: Iterable[str]) -> None:
         self._connection = connection
-        self._text = "\n".join(texts).lower()
+        self._text = fold("\n".join(texts))
         self._catalogs: set[str] = set()
 
     def create(self, name: str, select: str) -> None:
@@ -123,12 +124,13 @@ class Names:
                     yield groups
 
     def _is_quoted_somewhere(self, group: str) -> bool:
-        return f'"{group.lower()}"' in self._text or f"'{group.lower()}'" in self._text
+        folded = fold(group)
+        return f'"{folded}"' in self._text or f"'{folded}'" in self._text
 
     def _make_room(self, catalog: str, schema: str) -> None:
-        if catalog.lower() not in self._catalogs:
+        if fold(catalog) not in self._catalogs:
             self._connection.execute(f"ATTACH ':memory:' AS {quoted(catalog)}")
-            self._catalogs.add(catalog.lower())
+            self._catalogs.add(fold(catalog))
         self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(catalog)}.{quoted(schema)}")
 
 

@@ -4,17 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from orchestrator.engines.source_rules import Dialect
+from orchestrator.model.names import fold
 
 Columns = Sequence[tuple[str, str]]
 
 MAX_COLUMNS = 10_000
 MAX_NAME_LENGTH = 1_000
-_TO_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
-
-
-def fold(name: str) -> str:
-    """The name as DuckDB compares names: A to Z are the same as a to z, and no other letter is the same as another."""
-    return name.translate(_TO_LOWER)
 
 
 class Unreadable(ValueError):

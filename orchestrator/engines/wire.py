@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.engines.base import Rejected, Written
 from orchestrator.model.errors import (
+    DiskFull,
     EngineCrashed,
     InputMissing,
     InputReplaced,
@@ -18,6 +19,7 @@ from orchestrator.model.errors import (
     OrchestratorError,
     OutOfMemory,
     OutputTooLarge,
+    PlanTooLarge,
     QueryFailed,
     QueryRefused,
     StoreUnavailable,
@@ -30,6 +32,7 @@ _QUARANTINE = "quarantine"
 _ERRORS: dict[str, type[OrchestratorError]] = {
     error.code: error
     for error in (
+        DiskFull,
         EngineCrashed,
         InputMissing,
         InputReplaced,
@@ -37,6 +40,7 @@ _ERRORS: dict[str, type[OrchestratorError]] = {
         InvalidSource,
         OutOfMemory,
         OutputTooLarge,
+        PlanTooLarge,
         QueryFailed,
         QueryRefused,
         StoreUnavailable,

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import duckdb
 
 from orchestrator.engines.failures import failure, without_paths
+from orchestrator.engines.inlining import weigh
 from orchestrator.engines.parquet_types import Unstorable, literal, storable
-from orchestrator.engines.references import references
+from orchestrator.engines.references import readings
 from orchestrator.engines.session import Names, described, open_session
 from orchestrator.engines.source_contract import Contract, Unreadable
 from orchestrator.engines.source_faults import Source, explained
@@ -29,10 +30,13 @@ from orchestrator.model.errors import (
     InvalidSource,
     OrchestratorError,
     OutputTooLarge,
+    PlanTooLarge,
     QueryFailed,
     QueryRefused,
     StoreUnavailable,
 )
+from orchestrator.model.limits import MOST_READINGS
+from orchestrator.model.names import fold
 
 Request = Mapping[str, Any]
 Watch = Callable[[duckdb.DuckDBPyConnection], None]
@@ -173,19 +177,32 @@ def _sources(request: Request, inputs: Inputs) -> dict[str, Source]:
 
 def _check(connection: duckdb.DuckDBPyConnection, request: Request) -> None:
     """Hold the plan against the rules for views, which may be stricter than when it was made."""
-    known = {relation["name"].lower() for relation in request["relations"]}
-    views = (r for r in request["relations"] if r["kind"] == "view")
-    for where, sql in [("", request["sql"]), *((f'In the view "{view["name"]}": ', view["sql"]) for view in views)]:
-        try:
-            names = references(connection, sql)
-        except InvalidQuery as error:
-            raise QueryRefused(where + error.message) from None
-        except RecursionError:
-            raise QueryRefused(f"{where}Invalid query: it is too complex to analyse.") from None
-        unknown = next((name for name in names if name.lower() not in known), None)
-        if unknown is not None:
-            # DuckDB has tables of its own, that tell about the server, and takes the names of files for tables.
-            raise QueryFailed(f"{where}Catalog Error: Table with name {unknown} does not exist!")
+    known = {fold(relation["name"]) for relation in request["relations"]}
+    views = {
+        view["name"]: _readings(connection, view["sql"], known, f'In the view "{view["name"]}": ')
+        for view in request["relations"]
+        if view["kind"] == "view"
+    }
+    weight = weigh(_readings(connection, request["sql"], known, ""), views)
+    if weight > MOST_READINGS:
+        raise PlanTooLarge(
+            f"With every view that has no result of its own evaluated inside it, the query reads tables and views "
+            f"{weight:,} times; {MOST_READINGS:,} are the most. Materialize some of the views that it reads."
+        )
+
+
+def _readings(connection: duckdb.DuckDBPyConnection, sql: str, known: set[str], where: str) -> list[str]:
+    try:
+        names = readings(connection, sql)
+    except InvalidQuery as error:
+        raise QueryRefused(where + error.message) from None
+    except RecursionError:
+        raise QueryRefused(f"{where}Invalid query: it is too complex to analyse.") from None
+    unknown = next((name for name in names if fold(name) not in known), None)
+    if unknown is not None:
+        # DuckDB has tables of its own, that tell about the server, and takes the names of files for tables.
+        raise QueryFailed(f"{where}Catalog Error: Table with name {unknown} does not exist!")
+    return names
 
 
 def _create_relations(connection: duckdb.DuckDBPyConnection, request: Request, inputs: Inputs) -> None:

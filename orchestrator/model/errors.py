@@ -137,6 +137,10 @@ class TableBusy(Transient):
     """Others change this source table at this moment. Try again in a moment."""
 
 
+class TooManyRequests(Transient):
+    """Too many requests of this project are being read at this moment. Try again in a moment."""
+
+
 class InputReplaced(Transient):
     """Something that the view reads was replaced at this moment."""
 
@@ -151,6 +155,10 @@ class EngineCrashed(Transient):
 
 class StoreUnavailable(Transient):
     """The snapshot store cannot be used right now."""
+
+
+class DiskFull(StoreUnavailable):
+    """The disk is full."""
 
 
 class CatalogUnavailable(Transient):

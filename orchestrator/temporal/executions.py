@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import (
     Client,
@@ -38,6 +39,13 @@ class Started(Value):
     workflow_id: str
     workflow_run_id: UUID
     joined: bool
+
+
+class Standing(NamedTuple):
+    """How far a run's query is, and why it is or was tried again."""
+
+    progress: Progress | None
+    trouble: str | None
 
 
 class Ending(Value):
@@ -102,17 +110,20 @@ class Executions:
             listed = [(contract.view_of(e.id), e.run_id) async for e in self._client.list_workflows(query)]
         return {view: UUID(run_id) for view, run_id in listed if view is not None}
 
-    async def progress(self, saved_query_id: UUID, workflow_run_id: UUID) -> Progress | None:
-        """What the run's query last said of itself. None if it does not run, or has not said anything yet."""
+    async def standing(self, saved_query_id: UUID, workflow_run_id: UUID) -> Standing:
+        """What the run's query last said of itself, and what its last try ended with, if it did."""
         description = await self._describe(saved_query_id, workflow_run_id)
-        if description is None:
+        pending = description.raw_description.pending_activities if description is not None else ()
+        for one in pending:
+            return Standing(await self._progress(one), one.last_failure.message or None)
+        return Standing(None, None)
+
+    async def _progress(self, pending: PendingActivityInfo) -> Progress | None:
+        started = pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+        if not started or not pending.HasField("heartbeat_details"):
             return None
-        for pending in description.raw_description.pending_activities:
-            started = pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
-            if started and pending.HasField("heartbeat_details"):
-                decoded = await self._client.data_converter.decode(pending.heartbeat_details.payloads, [Progress])
-                return Progress.model_validate(decoded[0]) if decoded else None
-        return None
+        decoded = await self._client.data_converter.decode(pending.heartbeat_details.payloads, [Progress])
+        return Progress.model_validate(decoded[0]) if decoded else None
 
     async def ending(self, saved_query_id: UUID, workflow_run_id: UUID) -> Ending | None:
         """How a run ended, or None while it is open.

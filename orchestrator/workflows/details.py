@@ -7,6 +7,7 @@ from orchestrator.model.run import Progress, Relation, RunPlan, RunRequest, Trig
 from orchestrator.temporal import contract
 
 _LONGEST_TEXT = 4000
+_LONGEST_TROUBLE = 300
 _COLUMNS = 64
 _MIB = 1 << 20
 _STARTED_BY = {
@@ -23,7 +24,7 @@ def details(request: RunRequest, plan: RunPlan | None, standing: str, *, told: s
     `told` is what went wrong, or what came of it.
     """
     due = f", due {request.scheduled_for:%Y-%m-%d %H:%M:%S} UTC" if request.scheduled_for else ""
-    lines = [f"**{standing}**", "", *_as_it_is(_wrapped(told or "")), ""]
+    lines = [f"**{standing}**", "", *_as_it_is(_wrapped((told or "")[:_LONGEST_TEXT])), ""]
     lines.append(f"Started by {_STARTED_BY[request.trigger]}{due}.")
     if plan is None:
         return "\n".join(lines)
@@ -50,6 +51,8 @@ def running(progress: Progress | None) -> str:
     """How far the query is."""
     if progress is None:
         return "The query runs"
+    if progress.trouble is not None:
+        return f"Is tried again, after {' '.join(progress.trouble[:_LONGEST_TROUBLE].split())}"
     if progress.waiting:
         return f"Waits for memory, since {_time(progress.elapsed_seconds)}"
     percent = "" if progress.percent is None else f"{progress.percent:.0f} %, "
