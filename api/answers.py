@@ -21,7 +21,7 @@ from orchestrator.control import RunState, ViewState
 from orchestrator.model.journal import Entry
 from orchestrator.model.lineage import Node
 from orchestrator.model.principal import User
-from orchestrator.model.reading import column_key, shown
+from orchestrator.model.reading import shown
 from orchestrator.model.saved_query import SavedQuery
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import SourceTable
@@ -101,13 +101,13 @@ def nodes_out(nodes: Iterable[Node]) -> list[str]:
 
 def table_out(table: SourceTable) -> TableOut:
     """A source table as the API shows it."""
-    stated = {column_key(column.name) for column in table.stated}
+    stated = {fold(column.name) for column in table.stated}
     return TableOut(
         id=table.id,
         name=table.name,
         format=table.format,
         url_pattern=table.url_pattern,
-        columns=[_table_column(column, column_key(column.name) in stated) for column in table.columns],
+        columns=[_table_column(column, fold(column.name) in stated) for column in table.columns],
         created_by=user_out(table.created_by),
         created_at=table.created_at,
         deleted=False,

@@ -1,11 +1,11 @@
 """What a person may state of how the files of a source table are read, as far as that shows without the files."""
 
 import re
-import string
 from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.model.errors import Invalid
+from orchestrator.model.names import fold
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat, SourceTable
 
@@ -27,7 +27,6 @@ _ENCODINGS = {
 # The specifiers of DuckDB's strptime.
 _SPECIFIER = re.compile(r"%(-[dHIMSjmy]|[ABGHIMSTUVWXYZabcdfghjmnpuwxyz%]|(?P<unknown>.?.?))", re.DOTALL)
 _LINE_BREAKS = "\r\n"
-_FOLDED = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 def format_of(source_format: SourceFormat, header: bool | None) -> SourceFormat:
@@ -73,11 +72,6 @@ def check_stated(columns: Sequence[Column]) -> None:
     if sum(len(column.name) + len(column.duckdb_type) for column in columns) > LONGEST_CONTRACT:
         raise _wrong_columns(f"All names and types together have no more than {LONGEST_CONTRACT:,} characters.")
     _check_names(columns)
-
-
-def column_key(name: str) -> str:
-    """What makes two names of columns the same to DuckDB: it takes A to Z for a to z, and no other letter."""
-    return name.translate(_FOLDED)
 
 
 def shown(table: SourceTable) -> dict[str, Any]:
@@ -141,7 +135,7 @@ def _check_together(options: ReadOptions, sent: Sequence[str]) -> None:
 def _check_names(columns: Sequence[Column]) -> None:
     seen: set[str] = set()
     for column in columns:
-        key = column_key(column.name)
+        key = fold(column.name)
         if key in seen:
             raise _wrong_columns(
                 f'The column "{column.name}" is stated twice; a to z and A to Z are the same in a name.'
