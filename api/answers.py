@@ -119,7 +119,7 @@ def wire_type(duckdb_type: str) -> str:
     if duckdb_type.endswith("]"):
         return "array"
     head = duckdb_type.split("(", maxsplit=1)[0].strip().upper()
-    return _WIRE_TYPES.get(head, "unknown")
+    return "string" if head.startswith("VARCHAR COLLATE") else _WIRE_TYPES.get(head, "unknown")
 
 
 _WIRE_TYPES = {

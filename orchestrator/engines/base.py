@@ -11,7 +11,7 @@ from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
 
 
 class Written(Value):
-    """What a query wrote: sizes as its writer counted them, columns as the files hold them."""
+    """What a query wrote: sizes as its writer counted them, columns as readers see them and as the files hold them."""
 
     files: tuple[SnapshotFile, ...]
     rows: int

@@ -10,9 +10,9 @@ import duckdb
 
 from orchestrator.engines import sandbox
 from orchestrator.engines.failures import readable, without_paths
-from orchestrator.engines.parquet_types import Unstorable, storable
+from orchestrator.engines.parquet_types import Unstorable, logical
 from orchestrator.engines.references import references
-from orchestrator.engines.session import Names, described, open_session
+from orchestrator.engines.session import Names, open_session
 from orchestrator.engines.source_columns import source_columns
 from orchestrator.engines.source_files import SourceFile, find_source_files
 from orchestrator.engines.source_text import Unreadable, with_data
@@ -51,7 +51,7 @@ def _describe(request: Request, _watch: Watch) -> list[tuple[str, str]]:
             names = Names(connection, [text])
             for name, columns in request["tables"].items():
                 names.create_empty(name, columns)
-            return described(connection, storable(connection, text))
+            return logical(connection, text, collated=names.collated).columns
         except Unstorable as error:
             raise invalid(str(error)) from None
         except duckdb.Error as error:

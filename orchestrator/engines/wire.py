@@ -90,7 +90,10 @@ def relation_as_json(relation: Relation, locate: Callable[[str, str], str]) -> d
             "options": relation.options.model_dump(mode="json"),
         }
     if relation.kind == "snapshot":
-        return known | {"paths": [locate(relation.location, file.name) for file in relation.files]}
+        return known | {
+            "paths": [locate(relation.location, file.name) for file in relation.files],
+            "columns": [(column.name, column.duckdb_type, column.stored_type) for column in relation.columns],
+        }
     return known | {"sql": relation.sql}
 
 
@@ -114,9 +117,16 @@ def written_of(result: Any, folder: Path) -> Written:  # noqa: ANN401 - JSON
             files=files,
             rows=sum(file.rows for file in files),
             bytes=sum(file.bytes for file in files),
-            columns=columns_of(result["columns"]),
+            columns=_stored_columns_of(result["columns"]),
             engine_version=result["engine_version"],
         )
+
+
+def _stored_columns_of(told: Sequence[tuple[str, str, str]]) -> tuple[Column, ...]:
+    return tuple(
+        Column(name=name, duckdb_type=kind, stored_type=None if stored == kind else stored)
+        for name, kind, stored in told
+    )
 
 
 def _regular_files(folder: Path) -> Iterator[tuple[str, int]]:

@@ -9,11 +9,14 @@ from orchestrator.model.base import Value
 class Column(Value):
     """A column as DuckDB names it, in SELECT order.
 
-    `duckdb_type` is DuckDB's own spelling, such as `DECIMAL(18,3)` or `STRUCT(a INTEGER)[]`.
+    `duckdb_type` is DuckDB's own spelling, such as `DECIMAL(18,3)` or `STRUCT(a INTEGER)[]`: what a reader of the
+    column sees. `stored_type` is what the files of a snapshot hold instead where Parquet has no equal for that (a
+    HUGEINT is stored as DECIMAL(38,0)); None where they hold the type itself, as in snapshots of earlier releases.
     """
 
     name: str
     duckdb_type: str
+    stored_type: str | None = None
 
 
 class SnapshotFile(Value):
@@ -41,8 +44,7 @@ class InputPin(Value):
 class Snapshot(Value):
     """The sealed result of one attempt of one run, published or not.
 
-    `location` is the store's key of its folder. `columns` are what the *files* hold, not what the query said: Parquet
-    has no type for some of DuckDB's (an ENUM is stored as VARCHAR).
+    `location` is the store's key of its folder. `columns` say both what the query gave and what the files hold.
     """
 
     id: UUID
