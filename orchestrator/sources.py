@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 from orchestrator.catalog import keys, names, saved_queries, source_tables
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.engines.base import Engine
+from orchestrator.following import Following
 from orchestrator.model.base import Value, now
 from orchestrator.model.errors import InUse, Invalid, NotFound
 from orchestrator.model.names import check_name, name_key
@@ -83,7 +84,11 @@ class Sources:
             await source_tables.change(tx, changed)
             if "credential" in edit.model_fields_set:
                 await source_tables.set_credential(tx, table_id, sealed)
-            return _found(await source_tables.find(tx, project_id, table_id))
+            following = Following(self._engine, [table_id] if columns != current.columns else [])
+            await following.step(tx)
+            after = _found(await source_tables.find(tx, project_id, table_id))
+        await following.finish(self._database, project_id)
+        return after
 
     async def refresh(self, project_id: int, table_id: UUID) -> SourceTable:
         """Read the columns from the files anew. Raises NotFound or InvalidSource."""

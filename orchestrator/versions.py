@@ -2,22 +2,25 @@
 
 from uuid import UUID
 
-from orchestrator.catalog import runs, saved_queries, snapshots
+from orchestrator.catalog import keys, runs, saved_queries, snapshots
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.journal import note
+from orchestrator.engines.base import Engine
+from orchestrator.following import Following
 from orchestrator.model.errors import NotFound, NotMaterialized
 from orchestrator.model.journal import Change, Verb
 from orchestrator.model.principal import User
 from orchestrator.model.run import Run
 from orchestrator.model.saved_query import SavedQuery
-from orchestrator.model.snapshot import Version
+from orchestrator.model.snapshot import Version, seen
 
 
 class Versions:
     """The versions of every view."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, engine: Engine) -> None:
         self._database = database
+        self._engine = engine
 
     async def page(
         self, project_id: int, saved_query_id: UUID, *, limit: int, offset: int
@@ -49,7 +52,9 @@ class Versions:
         `end_runs` ends what is in progress in the same transaction, so that it cannot publish any more. Raises
         NotFound, also for a version that has been removed, or NotMaterialized.
         """
+        following = Following(self._engine, [])
         async with self._database.begin() as tx:
+            await keys.lock_definitions(tx, project_id)
             view = await _view(tx, project_id, saved_query_id, lock=True)
             if not view.is_materialized:
                 raise NotMaterialized
@@ -58,7 +63,7 @@ class Versions:
             ended = await runs.end_running(tx, view.id, told, "rolled_back") if end_runs else []
             before = view.current_snapshot.id if view.current_snapshot else None
             if before != snapshot_id:
-                await snapshots.point_back_to(tx, version.snapshot)
+                shown = await snapshots.point_back_to(tx, version.snapshot) or view.columns
                 change = Change(
                     field="current_snapshot_id",
                     action="changed",
@@ -66,7 +71,11 @@ class Versions:
                     after=str(snapshot_id),
                 )
                 await note(tx, view, Verb.ROLLED_BACK, user, [change])
-            return view, ended
+                if seen(shown) != seen(version.snapshot.columns):
+                    following = Following(self._engine, [view.id])
+                    await following.step(tx)
+        await following.finish(self._database, project_id)
+        return view, ended
 
 
 async def _view(tx: Transaction, project_id: int, saved_query_id: UUID, *, lock: bool = False) -> SavedQuery:

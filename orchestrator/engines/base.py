@@ -45,6 +45,17 @@ class Engine(Protocol):
         Raises InvalidQuery with the engine's message if it does not bind.
         """
 
+    async def describe_each(
+        self,
+        views: Sequence[tuple[str, str, Sequence[Column]]],
+        tables: Mapping[str, Sequence[Column]],
+    ) -> list[tuple[Column, ...] | None]:
+        """The columns of each of several views (name, statement, columns so far), as `describe` gives them.
+
+        Each may read `tables` and the views before it. None for one that does not bind; it stands for the columns that
+        it had so far. Raises InvalidQuery if all of them take too long, EngineCrashed if one ended the process.
+        """
+
     async def describe_source(
         self,
         url_pattern: str,

@@ -18,7 +18,7 @@ from orchestrator.engines.source_files import SourceFile, find_source_files
 from orchestrator.engines.source_text import Unreadable, with_data
 from orchestrator.engines.statement import invalid, single_select
 from orchestrator.engines.writing import Request, Task, Watch, write
-from orchestrator.model.errors import InvalidSource
+from orchestrator.model.errors import InvalidQuery, InvalidSource
 
 _PARSER_LIMITS = {"threads": 1, "memory_mb": 256}
 
@@ -58,6 +58,30 @@ def _describe(request: Request, _watch: Watch) -> list[tuple[str, str]]:
             raise invalid(readable(error)) from None
 
 
+def describe_each(request: Request) -> Task:
+    """The columns of each of `views` (name, statement, columns so far), over empty tables and the views before it."""
+    return Task(partial(_describe_each, request))
+
+
+def _describe_each(request: Request, _watch: Watch) -> list[list[tuple[str, str]] | None]:
+    found: list[list[tuple[str, str]] | None] = []
+    with open_session(request["limits"]) as connection:
+        names = Names(connection, [sql for _, sql, _ in request["views"]])
+        own = {name.lower() for name, _, _ in request["views"]}
+        for name, columns in request["tables"].items():
+            if name.lower() not in own:
+                names.create_empty(name, columns)
+        for name, sql, before in request["views"]:
+            try:
+                text = single_select(connection, sql)
+                columns = logical(connection, text, collated=names.collated).columns
+            except (InvalidQuery, Unstorable, duckdb.Error):
+                columns = None
+            found.append(columns)
+            names.create_empty(name, before if columns is None else columns)
+    return found
+
+
 def describe_source(request: Request) -> Task:
     """The columns of the files that match `url_pattern`, read as `format`."""
     found = find_source_files(request["url_pattern"], request["source_roots"], request["private"])
@@ -85,6 +109,7 @@ JOBS: dict[str, Callable[[Request], Task]] = {
     "layers": tell_layers,
     "references": find_references,
     "describe": describe,
+    "describe_each": describe_each,
     "describe_source": describe_source,
     "write": write,
 }

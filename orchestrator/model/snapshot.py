@@ -1,5 +1,6 @@
 """What a run publishes: an immutable set of Parquet files, and the columns that they hold."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from uuid import UUID, uuid5
 
@@ -17,6 +18,11 @@ class Column(Value):
     name: str
     duckdb_type: str
     stored_type: str | None = None
+
+
+def seen(columns: Iterable[Column]) -> tuple[Column, ...]:
+    """The columns as a reader sees them, however files hold them."""
+    return tuple(column.model_copy(update={"stored_type": None}) for column in columns)
 
 
 class SnapshotFile(Value):

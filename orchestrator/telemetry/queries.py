@@ -147,6 +147,14 @@ class WatchedEngine:
         """See Engine."""
         return await self._engine.describe(sql, tables)
 
+    async def describe_each(
+        self,
+        views: Sequence[tuple[str, str, Sequence[Column]]],
+        tables: Mapping[str, Sequence[Column]],
+    ) -> list[tuple[Column, ...] | None]:
+        """See Engine."""
+        return await self._engine.describe_each(views, tables)
+
     async def describe_source(
         self,
         url_pattern: str,
