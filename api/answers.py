@@ -20,6 +20,7 @@ from api.table_schemas import TableColumnOut, TableOut
 from orchestrator.control import RunState, ViewState
 from orchestrator.model.journal import Entry
 from orchestrator.model.lineage import Node
+from orchestrator.model.names import fold
 from orchestrator.model.principal import User
 from orchestrator.model.reading import shown
 from orchestrator.model.saved_query import SavedQuery
@@ -133,7 +134,7 @@ def wire_type(duckdb_type: str) -> str:
     if duckdb_type.endswith("]"):
         return "array"
     head = duckdb_type.split("(", maxsplit=1)[0].strip().upper()
-    return _WIRE_TYPES.get(head, "unknown")
+    return "string" if head.startswith("VARCHAR COLLATE") else _WIRE_TYPES.get(head, "unknown")
 
 
 _WIRE_TYPES = {

@@ -67,7 +67,7 @@ async def assemble(settings: Settings, *, lazy: bool) -> AsyncIterator[Assembly]
     schedules, executions = Schedules(temporal), Executions(temporal)
     store = LocalStore(settings.data_dir)
     links = Links(settings.api_url)
-    library, versions = Library(database, engine), Versions(database, store)
+    library, versions = Library(database, engine), Versions(database, store, engine)
     try:
         yield Assembly(
             settings=settings,

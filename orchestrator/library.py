@@ -9,6 +9,7 @@ from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.journal import note
 from orchestrator.catalog.names import Named
 from orchestrator.engines.base import Engine
+from orchestrator.following import Following
 from orchestrator.model.base import Value, now
 from orchestrator.model.errors import EditConflict, InUse, Invalid, InvalidQuery, NotFound, Transient
 from orchestrator.model.journal import Change, Entry, Verb
@@ -79,8 +80,10 @@ class Library:
                 if view_id is None:
                     return None, await self._insert(tx, project_id, draft, bound, user)
                 before = _found(await saved_queries.find(tx, project_id, view_id, lock=True))
-                await self._apply(tx, before, draft, bound, user)
-                return before, _found(await saved_queries.find(tx, project_id, view_id))
+                following = await self._apply(tx, before, draft, bound, user)
+                after = _found(await saved_queries.find(tx, project_id, view_id))
+            await following.finish(self._database, project_id)
+            return before, after
         raise Transient(_MOVING)
 
     async def edit(
@@ -104,8 +107,10 @@ class Library:
                 before = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
                 await _rename(tx, before, edit)
                 await _want(tx, before, edit)
-                await self._apply(tx, before, edit, bound, user)
-                return before, _found(await saved_queries.find(tx, project_id, saved_query_id))
+                following = await self._apply(tx, before, edit, bound, user)
+                after = _found(await saved_queries.find(tx, project_id, saved_query_id))
+            await following.finish(self._database, project_id)
+            return before, after
         raise Transient(_MOVING)
 
     async def want(
@@ -126,6 +131,7 @@ class Library:
     async def unwant(self, view: SavedQuery, before: SavedQuery) -> None:
         """Take a wish back that could not be met, unless somebody has wanted something since."""
         async with self._database.begin() as tx:
+            await keys.lock_definitions(tx, view.project_id)
             current = await saved_queries.find(tx, view.project_id, view.id, lock=True)
             if current is None or current.sync_frequency_set_at != view.sync_frequency_set_at:
                 return
@@ -135,6 +141,8 @@ class Library:
                 await saved_queries.revert(tx, view.id)
                 await runs.end_running(tx, view.id, _UNDONE, "reverted")
             await _note_frequency(tx, view, before.sync_frequency, None)
+            following = await self._without_snapshot(tx, current)
+        await following.finish(self._database, view.project_id)
 
     async def revert(self, project_id: int, saved_query_id: UUID, user: User) -> list[Run]:
         """Note that a view is not to be materialized any more; its result is invisible from now on. Repeatable.
@@ -142,12 +150,16 @@ class Library:
         Returns the runs that it ended: none of them can publish any more.
         """
         async with self._database.begin() as tx:
+            await keys.lock_definitions(tx, project_id)
             view = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
             if view.is_materialized:
                 await _note_frequency(tx, view, None, user)
             if view.is_materialized or view.status is not None:
                 await saved_queries.revert(tx, view.id)
-            return await runs.end_running(tx, view.id, _UNDONE, "reverted")
+            ended = await runs.end_running(tx, view.id, _UNDONE, "reverted")
+            following = await self._without_snapshot(tx, view)
+        await following.finish(self._database, project_id)
+        return ended
 
     async def delete(self, project_id: int, saved_query_id: UUID, user: User) -> tuple[SavedQuery, list[Run]]:
         """Delete a view softly and free its name; returns it as it was, and the runs that it ended.
@@ -235,6 +247,13 @@ class Library:
                 attr="query",
             )
 
+    async def _without_snapshot(self, tx: Transaction, view: SavedQuery) -> Following:
+        """Show what a view gives now that readers see its text instead of the snapshot that it had, if it had one."""
+        had = view.current_snapshot is not None and await saved_queries.is_plain(tx, view.id)
+        following = Following(self._engine, [view.id] if had else [], again=[view.id] if had else [])
+        await following.step(tx)
+        return following
+
     async def _is_stale(self, tx: Transaction, project_id: int, bound: _Bound) -> bool:
         """Whether what a statement reads was changed since it was bound. Under the lock, that answer holds."""
         return await _inputs(tx, project_id, [named.name for named in bound.inputs]) != bound.inputs
@@ -258,9 +277,12 @@ class Library:
         await note(tx, view, Verb.CREATED, user, [Change(field="query", action="created", after=bound.query)])
         return _found(await saved_queries.find(tx, project_id, view.id))
 
-    async def _apply(self, tx: Transaction, view: SavedQuery, edit: Edit, bound: _Bound | None, user: User) -> None:
+    async def _apply(
+        self, tx: Transaction, view: SavedQuery, edit: Edit, bound: _Bound | None, user: User
+    ) -> Following:
         """Change what the view says, and note every field that the edit changes, wherever it was changed."""
         changes = _label_changes(view, edit)
+        following = Following(self._engine, [])
         if bound is not None and bound.query["query"] != view.revision.sql:
             _check_token(edit, view)
             await _refuse_cycle(tx, view, bound.inputs)
@@ -268,6 +290,8 @@ class Library:
                 tx, view, query=bound.query, columns=bound.columns, inputs=bound.inputs, by=user.id
             )
             changes.append(Change(field="query", action="changed", before=view.revision.query, after=bound.query))
+            if view.current_snapshot is None and bound.columns != view.columns:
+                following = Following(self._engine, [view.id])
         elif bound is not None and bound.query != view.revision.query:
             await saved_queries.respell(tx, view.revision.id, bound.query)
         if edit.sets("description"):
@@ -277,6 +301,8 @@ class Library:
         idle = not view.is_materialized and edit.sync_frequency is SyncFrequency.NEVER
         if edit.sets("sync_frequency") and edit.sync_frequency is not view.sync_frequency and not idle:
             await _note_frequency(tx, view, edit.sync_frequency, user)
+        await following.step(tx)
+        return following
 
 
 _UNDONE = "The materialization of the view was undone while this run was in progress."

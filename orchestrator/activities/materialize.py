@@ -19,6 +19,7 @@ from orchestrator.activities.progress import tell_trouble, telling_progress
 from orchestrator.catalog import failures, keys, plans, runs, saved_queries, snapshots
 from orchestrator.catalog.database import Database
 from orchestrator.engines.base import Engine, Rejected, Written
+from orchestrator.following import Following
 from orchestrator.links import Links
 from orchestrator.model.base import now
 from orchestrator.model.errors import (
@@ -165,8 +166,10 @@ class Materialization:
         Raises RunSuperseded if it may not.
         """
         async with self.database.begin() as tx:
-            await runs.publish(tx, snapshot)
+            changed = await runs.publish(tx, snapshot)
             standing = await failures.standing(tx, snapshot.run_id)
+        if changed:
+            await self._tell_readers(snapshot.saved_query_id)
         self.on_end(standing.run)
         return Published(notices=await self.policy.apply(standing))
 
@@ -193,6 +196,21 @@ class Materialization:
         if run.status is not RunStatus.COMPLETED:
             return Closed(status=closing.status, notices=notices)
         return Closed(status=run.status, rows=run.rows, bytes=run.bytes, snapshot_id=run.snapshot_id, notices=notices)
+
+    async def _tell_readers(self, saved_query_id: UUID) -> None:
+        """Have the views that are not materialized follow the columns of what was published.
+
+        Apart from its transaction, which holds the view's row: edits take the lock on the definitions before that. If
+        this worker dies in between, `publish` is done again, and with it this. The result is published in any case.
+        """
+        following = Following(self.engine, [saved_query_id])
+        try:
+            async with self.database.single() as tx:
+                project_id = await saved_queries.project_of(tx, saved_query_id)
+            if project_id is not None:
+                await following.finish(self.database, project_id)
+        except Transient as error:
+            logger.warning("readers of view %s still show their old columns: %s", saved_query_id, error.message)
 
     async def _discard(self, location: str) -> None:
         """Remove what an attempt wrote. Nobody can see it, so a store that fails keeps nothing else from going on."""

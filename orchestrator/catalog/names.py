@@ -7,6 +7,7 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from orchestrator.catalog import tables as t
+from orchestrator.catalog.columns import shown_columns
 from orchestrator.catalog.database import Transaction
 from orchestrator.model.base import Value
 from orchestrator.model.errors import NameTaken
@@ -65,11 +66,12 @@ async def resolve(tx: Transaction, project_id: int, names: Iterable[str]) -> dic
             t.names.c.source_table_id,
             t.saved_queries.c.name.label("view_name"),
             t.source_tables.c.name.label("table_name"),
-            t.saved_queries.c.columns.label("view_columns"),
+            shown_columns().label("view_columns"),
             t.source_tables.c.columns.label("table_columns"),
         )
         .select_from(t.names)
         .outerjoin(t.saved_queries, t.saved_queries.c.id == t.names.c.saved_query_id)
+        .outerjoin(t.snapshots, t.snapshots.c.id == t.saved_queries.c.current_snapshot_id)
         .outerjoin(t.source_tables, t.source_tables.c.id == t.names.c.source_table_id)
         .where(t.names.c.project_id == project_id, t.names.c.key.in_({name_key(name) for name in names}))
     )

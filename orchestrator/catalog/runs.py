@@ -20,7 +20,7 @@ from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.rows import RUN
 from orchestrator.model.errors import RunSuperseded
 from orchestrator.model.run import Run, RunRequest, RunStatus, run_id_of
-from orchestrator.model.snapshot import Snapshot
+from orchestrator.model.snapshot import Column, Snapshot, seen
 
 _NOW_OVER = {"finished_at": func.clock_timestamp()}
 
@@ -118,8 +118,8 @@ async def release_attempt(tx: Transaction, run_id: UUID, attempt: int) -> None:
     await tx.execute(change.where(t.runs.c.status == RunStatus.RUNNING).values(attempt=attempt - 1))
 
 
-async def publish(tx: Transaction, snapshot: Snapshot) -> None:
-    """Make the snapshot its view's current one and complete its run.
+async def publish(tx: Transaction, snapshot: Snapshot) -> bool:
+    """Make the snapshot its view's current one and complete its run; whether readers may see other columns than before.
 
     One transaction, so that readers see both or neither. Doing it again changes nothing.
 
@@ -129,16 +129,17 @@ async def publish(tx: Transaction, snapshot: Snapshot) -> None:
     wanted = (await tx.execute(_wanted(), {"view": snapshot.saved_query_id})).one()
     run = (await tx.execute(_held(), {"run": snapshot.run_id})).one()
     if run.snapshot_id == snapshot.id:
-        return
+        return True
     if run.status != RunStatus.RUNNING or run.attempt != snapshot.attempt:
         raise RunSuperseded
     undone = wanted.reverted_at is not None and run.started_at <= wanted.reverted_at
     if wanted.deleted_at is not None or wanted.sync_frequency is None or undone:
         raise RunSuperseded("The view was deleted or its materialization was undone while the query ran.")
     await snapshots.insert_new(tx, snapshot)
-    await snapshots.point_to(tx, snapshot)
+    before = await snapshots.point_to(tx, snapshot) or tuple(map(Column.model_validate, wanted.columns))
     done = {"rows": snapshot.rows, "bytes": snapshot.bytes, "snapshot_id": snapshot.id}
     await tx.execute(_completed(), {"run": snapshot.run_id, **done})
+    return seen(before) != seen(snapshot.columns)
 
 
 async def close(tx: Transaction, run_id: UUID, status: RunStatus, error: str | None, error_code: str | None) -> None:
@@ -168,7 +169,7 @@ def _claimed() -> ReturningUpdate[Any]:
 @cache
 def _wanted() -> Select[Any]:
     view = t.saved_queries
-    columns = (view.c.sync_frequency, view.c.deleted_at, view.c.reverted_at)
+    columns = (view.c.sync_frequency, view.c.deleted_at, view.c.reverted_at, view.c.columns)
     return select(*columns).where(view.c.id == bindparam("view")).with_for_update(key_share=True)
 
 

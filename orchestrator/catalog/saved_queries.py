@@ -35,6 +35,12 @@ async def is_live(tx: Transaction, project_id: int, saved_query_id: UUID) -> boo
     return await tx.scalar(_live_id(), {"view": saved_query_id, "project": project_id}) is not None
 
 
+async def is_plain(tx: Transaction, saved_query_id: UUID) -> bool:
+    """Whether readers of the view see what its text gives, since it has no snapshot."""
+    query = select(t.saved_queries.c.id).where(t.saved_queries.c.id == saved_query_id)
+    return await tx.scalar(query.where(t.saved_queries.c.current_snapshot_id.is_(None))) is not None
+
+
 async def find_live(tx: Transaction, saved_query_id: UUID) -> SavedQuery | None:
     """The live view of that id, in whatever project: for runs, which know no more of it.
 

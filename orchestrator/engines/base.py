@@ -22,7 +22,7 @@ class Rejected(Value):
 
 
 class Written(Value):
-    """What a query wrote: sizes as its writer counted them, columns as the files hold them.
+    """What a query wrote: sizes as its writer counted them, columns as readers see them and as the files hold them.
 
     `sources` are the files that it read, by the name of the source table. `rejected` are the rows that it left out,
     which neither `files` nor `rows` nor `bytes` count.
@@ -75,6 +75,19 @@ class Engine(Protocol):
         """The columns that `sql` would give over tables of these names (dotted) and columns; no data is read.
 
         Raises InvalidQuery with the engine's message if it does not bind.
+        """
+
+    async def describe_each(
+        self,
+        views: Sequence[tuple[str, str, Sequence[Column]]],
+        tables: Mapping[str, Sequence[Column]],
+        *,
+        project_id: int,
+    ) -> list[tuple[Column, ...] | None]:
+        """The columns of each of several views (name, statement, columns so far), as `describe` gives them.
+
+        Each may read `tables` and the views before it. None for one that does not bind; it stands for the columns that
+        it had so far. Raises InvalidQuery if all of them take too long, EngineCrashed if one ended the process.
         """
 
     async def describe_source(

@@ -124,6 +124,22 @@ class DuckDBEngine:
         request = {"job": "describe", "sql": sql, "tables": {name: pairs_of(kinds) for name, kinds in tables.items()}}
         return columns_of(await self._analyse(self._describers, project_id, request, _too_complex(self._describers)))
 
+    async def describe_each(
+        self,
+        views: Sequence[tuple[str, str, Sequence[Column]]],
+        tables: Mapping[str, Sequence[Column]],
+        *,
+        project_id: int = NO_PROJECT,
+    ) -> list[tuple[Column, ...] | None]:
+        """See Engine."""
+        request = {
+            "job": "describe_each",
+            "views": [(name, sql, pairs_of(columns)) for name, sql, columns in views],
+            "tables": {name: pairs_of(kinds) for name, kinds in tables.items()},
+        }
+        found = await self._analyse(self._describers, project_id, request, _too_complex(self._describers))
+        return [None if columns is None else columns_of(columns) for columns in found]
+
     async def describe_source(
         self,
         url_pattern: str,

@@ -11,9 +11,9 @@ import duckdb
 from orchestrator.engines import sandbox
 from orchestrator.engines.failures import readable, without_paths
 from orchestrator.engines.inlining import weigh
-from orchestrator.engines.parquet_types import Unstorable, storable
+from orchestrator.engines.parquet_types import Unstorable, logical
 from orchestrator.engines.references import readings, references
-from orchestrator.engines.session import Names, described, open_session
+from orchestrator.engines.session import Names, open_session
 from orchestrator.engines.source_columns import UnknownType, source_columns
 from orchestrator.engines.source_contract import Contract, Unreadable
 from orchestrator.engines.source_faults import Source, explained
@@ -23,7 +23,7 @@ from orchestrator.engines.source_reading import Reading, Sources
 from orchestrator.engines.source_text import with_data
 from orchestrator.engines.statement import invalid, single_select
 from orchestrator.engines.writing import Request, Task, Watch, write
-from orchestrator.model.errors import InvalidSource
+from orchestrator.model.errors import InvalidQuery, InvalidSource
 
 # A file of a gigabyte or two is unpacked in this time. Every run unpacks all of them to the end.
 _WHOLE_SECONDS = 3.0
@@ -68,11 +68,35 @@ def _describe(request: Request, _watch: Watch) -> list[tuple[str, str]]:
             names = Names(connection, [text])
             for name, columns in request["tables"].items():
                 names.create_empty(name, columns)
-            return described(connection, storable(connection, text))
+            return logical(connection, text, collated=names.collated).columns
         except Unstorable as error:
             raise invalid(str(error)) from None
         except duckdb.Error as error:
             raise invalid(readable(error)) from None
+
+
+def describe_each(request: Request) -> Task:
+    """The columns of each of `views` (name, statement, columns so far), over empty tables and the views before it."""
+    return Task(partial(_describe_each, request))
+
+
+def _describe_each(request: Request, _watch: Watch) -> list[list[tuple[str, str]] | None]:
+    found: list[list[tuple[str, str]] | None] = []
+    with open_session(request["limits"]) as connection:
+        names = Names(connection, [sql for _, sql, _ in request["views"]])
+        own = {name.lower() for name, _, _ in request["views"]}
+        for name, columns in request["tables"].items():
+            if name.lower() not in own:
+                names.create_empty(name, columns)
+        for name, sql, before in request["views"]:
+            try:
+                text = single_select(connection, sql)
+                columns = logical(connection, text, collated=names.collated).columns
+            except (InvalidQuery, Unstorable, duckdb.Error):
+                columns = None
+            found.append(columns)
+            names.create_empty(name, before if columns is None else columns)
+    return found
 
 
 def describe_source(request: Request) -> Task:
@@ -119,6 +143,7 @@ JOBS: dict[str, Callable[[Request], Task]] = {
     "references": find_references,
     "weigh": weigh_query,
     "describe": describe,
+    "describe_each": describe_each,
     "describe_source": describe_source,
     "write": write,
 }

@@ -153,6 +153,16 @@ class WatchedEngine:
         """See Engine."""
         return await self._engine.describe(sql, tables, project_id=project_id)
 
+    async def describe_each(
+        self,
+        views: Sequence[tuple[str, str, Sequence[Column]]],
+        tables: Mapping[str, Sequence[Column]],
+        *,
+        project_id: int,
+    ) -> list[tuple[Column, ...] | None]:
+        """See Engine."""
+        return await self._engine.describe_each(views, tables, project_id=project_id)
+
     async def describe_source(
         self,
         url_pattern: str,
