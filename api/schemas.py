@@ -1,12 +1,10 @@
 """The wire, and only the wire: what requests hold and what answers show."""
 
-import math
-import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from orchestrator.model.journal import Verb
 from orchestrator.model.run import RunStatus, Trigger
@@ -18,37 +16,15 @@ def _z(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-_DEEPEST = 50
 # Lists show every description whole.
 _LONGEST_DESCRIPTION = 10_000
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-
 Timestamp = Annotated[datetime, PlainSerializer(_z, return_type=str, when_used="json")]
-
-
-def check_storable(value: object, depth: int = 0) -> None:
-    """Raise ValueError for what JSON can spell and PostgreSQL cannot keep."""
-    if depth > _DEEPEST:
-        raise ValueError(f"Values may be nested {_DEEPEST} deep at the most.")
-    if isinstance(value, str) and (_UNSTORABLE.search(value)):
-        raise ValueError("Text cannot hold NUL characters or halves of surrogate pairs.")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("A number must be finite.")
-    inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for item in inner:
-        check_storable(item, depth + 1)
 
 
 class Wire(BaseModel):
     """Unknown fields of a request are ignored: PostHog's own client sends several that mean nothing here."""
 
     model_config = ConfigDict(extra="ignore")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _storable(cls, body: Any) -> Any:  # noqa: ANN401 - whatever was sent
-        check_storable(body)
-        return body
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------

@@ -7,11 +7,14 @@ from fastapi import APIRouter, Path, Request
 
 from api.answers import table_out
 from api.auth import TableReader, TableWriter
+from api.bodies import JsonRoute
 from api.pagination import AskedPage, Page, page_of
 from api.schemas import AddTable, AnyObject, EditTable, TableOut
 from orchestrator.sources import TableEdit
 
-router = APIRouter(prefix="/api/projects/{project_id}/warehouse_tables", tags=["warehouse_tables"])
+router = APIRouter(
+    prefix="/api/projects/{project_id}/warehouse_tables", tags=["warehouse_tables"], route_class=JsonRoute
+)
 
 TableId = Annotated[UUID, Path(description="The source table")]
 

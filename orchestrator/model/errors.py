@@ -145,6 +145,10 @@ class StoreUnavailable(Transient):
     """The snapshot store cannot be used right now."""
 
 
+class TooManyRequests(Transient):
+    """This key has too many requests in progress. Try again in a moment."""
+
+
 class CatalogUnavailable(Transient):
     """PostgreSQL is out of reach. Try again in a moment."""
 
