@@ -84,6 +84,7 @@ def entry_out(entry: Entry) -> JournalEntry:
         item_id=entry.item_id,
         detail=JournalDetail(name=entry.name, changes=changes),
         created_at=entry.created_at,
+        abridged=entry.is_abridged,
     )
 
 
@@ -103,6 +104,7 @@ def table_out(table: SourceTable) -> TableOut:
         created_by=user_out(table.created_by),
         created_at=table.created_at,
         deleted=False,
+        abridged=table.is_abridged,
     )
 
 
@@ -161,4 +163,5 @@ def _summary(view: SavedQuery) -> dict[str, Any]:
         "is_materialized": view.is_materialized,
         "origin": "data_warehouse",
         "description": view.description,
+        "abridged": view.is_abridged,
     }

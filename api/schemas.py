@@ -191,6 +191,11 @@ class ViewSummary(BaseModel):
     is_materialized: bool = Field(description="Whether it has a schedule")
     origin: str = Field(description="Always data_warehouse")
     description: str | None = Field(description="Free text")
+    abridged: bool = Field(
+        default=False,
+        description="Whether its columns and its description were left out, since the list would be too large; "
+        "smaller pages show them, and so does the view itself",
+    )
 
 
 class ViewOut(ViewSummary):
@@ -307,6 +312,10 @@ class JournalEntry(BaseModel):
     item_id: UUID = Field(description="The id of the view")
     detail: JournalDetail = Field(description="What was changed")
     created_at: Timestamp = Field(description="When")
+    abridged: bool = Field(
+        default=False,
+        description="Whether its changes were left out, since the page would be too large; smaller pages show them",
+    )
 
 
 class Journal(BaseModel):
@@ -329,3 +338,7 @@ class TableOut(BaseModel):
     created_by: UserOut | None = Field(description="Who registered it")
     created_at: Timestamp = Field(description="When it was registered")
     deleted: bool = Field(description="Always false: deleted tables are not shown")
+    abridged: bool = Field(
+        default=False,
+        description="Whether its columns were left out, since the list would be too large; smaller pages show them",
+    )

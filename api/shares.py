@@ -12,7 +12,7 @@ from orchestrator.model.errors import TooManyRequests
 from orchestrator.model.principal import Principal
 
 # How long a request waits for its turn, and how many of one key do.
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 30.0
 MOST_WAITING = 128
 
 

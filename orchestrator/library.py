@@ -11,6 +11,7 @@ from orchestrator.catalog.journal import note
 from orchestrator.catalog.names import Named
 from orchestrator.engines.base import Engine
 from orchestrator.model.base import Value, now
+from orchestrator.model.columns import MOST_COLUMNS, MOST_INPUT_COLUMNS, MOST_INPUTS
 from orchestrator.model.errors import EditConflict, InUse, Invalid, InvalidQuery, NotFound, Transient
 from orchestrator.model.journal import Change, Entry, Verb
 from orchestrator.model.lineage import Node, at_level, everything
@@ -266,7 +267,11 @@ async def _checked(query: object) -> dict[str, Any]:
 
 
 async def _inputs(tx: Transaction, project_id: int, references: Sequence[str]) -> tuple[Named, ...]:
-    """What the names in a statement stand for, each once. Raises InvalidQuery for a name that nobody has."""
+    """What the names in a statement stand for, each once.
+
+    Raises InvalidQuery for a name that nobody has, or more than a view may read.
+    """
+    await _check_breadth(tx, project_id, references)
     known: Mapping[str, Named] = await names.resolve(tx, project_id, references)
     found: dict[str, Named] = {}
     for reference in references:
@@ -277,6 +282,19 @@ async def _inputs(tx: Transaction, project_id: int, references: Sequence[str]) -
             )
         found[key] = known[key]
     return tuple(found.values())
+
+
+async def _check_breadth(tx: Transaction, project_id: int, references: Sequence[str]) -> None:
+    if len(references) > MOST_INPUTS:
+        raise InvalidQuery(f"Invalid query: a view may read {MOST_INPUTS:,} views and tables.", attr="query")
+    if len(references) * MOST_COLUMNS <= MOST_INPUT_COLUMNS:  # however many each has
+        return
+    columns = await names.columns_of(tx, project_id, references)
+    if columns > MOST_INPUT_COLUMNS:
+        raise InvalidQuery(
+            f"Invalid query: what the view reads has {columns:,} columns; {MOST_INPUT_COLUMNS:,} are the most.",
+            attr="query",
+        )
 
 
 async def _rename(tx: Transaction, view: SavedQuery, edit: Edit) -> None:

@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     api_requests_per_key: int = Field(
         default=8,
         ge=1,
-        description="How many requests of one key the API works on at a time; the others wait up to 10 seconds",
+        description="How many requests of one key the API works on at a time; the others wait up to 30 seconds",
     )
     max_concurrent_queries: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="How many queries one worker runs at a time"

@@ -18,6 +18,7 @@ from orchestrator.engines.source_files import SourceFile, find_source_files
 from orchestrator.engines.source_text import Unreadable, with_data
 from orchestrator.engines.statement import invalid, single_select
 from orchestrator.engines.writing import Request, Task, Watch, write
+from orchestrator.model.columns import too_wide
 from orchestrator.model.errors import InvalidSource
 
 _PARSER_LIMITS = {"threads": 1, "memory_mb": 256}
@@ -51,11 +52,15 @@ def _describe(request: Request, _watch: Watch) -> list[tuple[str, str]]:
             names = Names(connection, [text])
             for name, columns in request["tables"].items():
                 names.create_empty(name, columns)
-            return described(connection, storable(connection, text))
+            columns = described(connection, storable(connection, text))
         except Unstorable as error:
             raise invalid(str(error)) from None
         except duckdb.Error as error:
             raise invalid(readable(error)) from None
+    excess = too_wide(columns)
+    if excess:
+        raise invalid(excess)
+    return columns
 
 
 def describe_source(request: Request) -> Task:
@@ -73,12 +78,16 @@ def _describe_source(request: Request, found: list[SourceFile], _watch: Watch) -
         raise InvalidSource(f"{request['url_pattern']} holds no data to tell the columns from.", attr="url_pattern")
     with open_session(request["limits"], files=[file.real for file in files]) as connection:
         try:
-            return source_columns(connection, kind, files)
+            columns = source_columns(connection, kind, files)
         except (duckdb.Error, Unreadable, OSError) as error:
             text = readable(error) if isinstance(error, duckdb.Error) else str(error)
             reason = without_paths(text, {file.real: file.shown for file in found})
             message = f"{request['url_pattern']} cannot be read as {kind}: {reason}"
             raise InvalidSource(message, attr="url_pattern") from None
+    excess = too_wide(columns)
+    if excess:
+        raise InvalidSource(f"{request['url_pattern']} cannot be a table: {excess}", attr="url_pattern")
+    return columns
 
 
 JOBS: dict[str, Callable[[Request], Task]] = {

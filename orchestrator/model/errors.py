@@ -54,6 +54,10 @@ class InvalidQuery(Invalid):
     """Invalid query."""
 
 
+class Unstorable(Invalid):
+    """Text cannot hold NUL characters or halves of surrogate pairs."""
+
+
 class EditConflict(Invalid):
     """The query was modified by someone else."""
 
