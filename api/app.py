@@ -83,7 +83,7 @@ def create_app() -> FastAPI:
     app.include_router(health.router)
     add_error_handlers(app)
     app.openapi = partial(_document, app)  # type: ignore[method-assign] # FastAPI's own way to change the document
-    app.add_middleware(ShareMiddleware, shares=Shares(settings.api_requests_per_key))
+    app.add_middleware(ShareMiddleware, shares=Shares(settings.api_concurrent_requests))
     app.add_middleware(AuthenticationMiddleware)
     app.add_middleware(BodyMiddleware)
     app.add_middleware(FailureMiddleware)

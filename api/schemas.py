@@ -135,6 +135,11 @@ class AddTable(Wire):
 AnyObject = dict[str, Any] | None
 
 
+def _is_whole(abridged: bool) -> bool:
+    """Whether there is nothing to say: `abridged` stands only where something was left out."""
+    return not abridged
+
+
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
@@ -193,7 +198,8 @@ class ViewSummary(BaseModel):
     description: str | None = Field(description="Free text")
     abridged: bool = Field(
         default=False,
-        description="Whether its columns and its description were left out, since the list would be too large; "
+        exclude_if=_is_whole,
+        description="true if its columns and its description were left out, since the list would be too large; "
         "smaller pages show them, and so does the view itself",
     )
 
@@ -314,7 +320,8 @@ class JournalEntry(BaseModel):
     created_at: Timestamp = Field(description="When")
     abridged: bool = Field(
         default=False,
-        description="Whether its changes were left out, since the page would be too large; smaller pages show them",
+        exclude_if=_is_whole,
+        description="true if its changes were left out, since the page would be too large; smaller pages show them",
     )
 
 
@@ -340,5 +347,6 @@ class TableOut(BaseModel):
     deleted: bool = Field(description="Always false: deleted tables are not shown")
     abridged: bool = Field(
         default=False,
-        description="Whether its columns were left out, since the list would be too large; smaller pages show them",
+        exclude_if=_is_whole,
+        description="true if its columns were left out, since the list would be too large; smaller pages show them",
     )

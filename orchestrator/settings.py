@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     api_connections_per_client: int = Field(
         default=256, ge=1, description="How many of them one address may have, unless it is a trusted proxy"
     )
-    api_requests_per_key: int = Field(
+    api_concurrent_requests: int = Field(
         default=8,
         ge=1,
         description="How many requests of one key the API works on at a time; the others wait up to 30 seconds",

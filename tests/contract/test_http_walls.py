@@ -9,7 +9,9 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from temporalio.envconfig import ClientConfigProfile
 
+from api.app import create_app
 from api.bodies import MOST_BYTES
 from orchestrator.devstack.stack import DevStack
 from tests.api.raw import ask_raw, connect
@@ -206,3 +208,43 @@ async def test_a_key_with_many_requests_at_a_time_takes_turns_and_others_notice_
         if answer.status_code == 429:
             assert (answer.json()["type"], answer.headers["retry-after"]) == ("throttled_error", "5")
     assert (await tenant.http.get(f"{stack.info['api_url']}/livez")).status_code == 200
+
+
+async def test_links_to_other_pages_begin_with_the_public_url(tenant: Tenant) -> None:
+    for number in range(2):
+        await tenant.create_view(f"v{number}", "SELECT 1 AS n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MATVIEW_DATABASE_URL", tenant.database_url)
+        patch.setenv("MATVIEW_DATA_DIR", str(tenant.data_dir))
+        patch.setenv("MATVIEW_TEMPORAL_ADDRESS", tenant.temporal_address)
+        patch.setenv("MATVIEW_PUBLIC_URL", "https://matview.example.com/of-us/")
+        app = create_app()
+    path = f"/api/environments/{tenant.project_id}{VIEWS}"
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://evil.example", headers=tenant.http.headers
+        ) as http,
+    ):
+        page = (await http.get(f"{path}?page_size=1&search=v")).json()
+    assert page["next"] == f"https://matview.example.com/of-us{path}?page_size=1&search=v&page=2"
+
+
+async def test_temporals_own_variables_say_how_its_server_is_reached_over_tls() -> None:
+    """What docs/deploying.md says of them."""
+    given = {
+        "TEMPORAL_TLS": "true",
+        "TEMPORAL_TLS_SERVER_CA_CERT_PATH": "/ca.pem",
+        "TEMPORAL_TLS_SERVER_NAME": "temporal.example.com",
+        "TEMPORAL_TLS_CLIENT_CERT_PATH": "/client.pem",
+        "TEMPORAL_TLS_CLIENT_KEY_PATH": "/client.key",
+    }
+    tls = ClientConfigProfile.load(override_env_vars=given).tls
+    assert tls is not None
+    assert not tls.disabled
+    assert tls.server_name == "temporal.example.com"
+    assert (str(tls.server_root_ca_cert), str(tls.client_cert), str(tls.client_private_key)) == (
+        "/ca.pem",
+        "/client.pem",
+        "/client.key",
+    )

