@@ -92,6 +92,7 @@ def entry_out(entry: Entry) -> JournalEntry:
         item_id=entry.item_id,
         detail=JournalDetail(name=entry.name, changes=changes),
         created_at=entry.created_at,
+        abridged=entry.is_abridged,
     )
 
 
@@ -113,6 +114,7 @@ def table_out(table: SourceTable) -> TableOut:
         created_at=table.created_at,
         deleted=False,
         **shown(table),
+        abridged=table.is_abridged,
     )
 
 
@@ -176,4 +178,5 @@ def _summary(view: SavedQuery) -> dict[str, Any]:
         "is_materialized": view.is_materialized,
         "origin": "data_warehouse",
         "description": view.description,
+        "abridged": view.is_abridged,
     }

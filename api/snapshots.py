@@ -8,12 +8,15 @@ from pydantic import BaseModel, Field
 
 from api.answers import column_out, view_out
 from api.auth import ViewReader, ViewWriter
+from api.bodies import JsonRoute
 from api.pagination import Page, SnapshotPage, page_of
 from api.schemas import ColumnOut, Timestamp, ViewOut
 from orchestrator.model.snapshot import Column, Version
 
 router = APIRouter(
-    prefix="/api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}", tags=["warehouse_saved_queries"]
+    prefix="/api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}",
+    tags=["warehouse_saved_queries"],
+    route_class=JsonRoute,
 )
 
 ViewId = Annotated[UUID, Path(description="The view")]

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from api.schemas import ColumnOut, Timestamp, UserOut, Wire
+from api.schemas import ColumnOut, Timestamp, UserOut, Wire, is_whole
 from orchestrator.model.reading import LONGEST_COLUMN_NAME, LONGEST_TEXT, LONGEST_TYPE, MAX_COLUMNS
 from orchestrator.model.source_table import AS_USUAL, BadRow, ReadOptions, SourceFormat
 
@@ -133,3 +133,8 @@ class TableOut(ReadingOut):
     created_by: UserOut | None = Field(description="Who registered it")
     created_at: Timestamp = Field(description="When it was registered")
     deleted: bool = Field(description="Always false: deleted tables are not shown")
+    abridged: bool = Field(
+        default=False,
+        exclude_if=is_whole,
+        description="true if its columns were left out, since the list would be too large; smaller pages show them",
+    )

@@ -1,5 +1,6 @@
 """The shelf: saving, finding, changing and deleting views. Nothing here runs a query or needs Temporal."""
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -11,6 +12,7 @@ from orchestrator.catalog.names import Named
 from orchestrator.engines.base import Engine
 from orchestrator.following import Following
 from orchestrator.model.base import Value, now
+from orchestrator.model.columns import MOST_COLUMNS, MOST_INPUT_COLUMNS, MOST_INPUTS
 from orchestrator.model.errors import EditConflict, InUse, Invalid, InvalidQuery, NotFound, Transient
 from orchestrator.model.journal import Change, Entry, Verb
 from orchestrator.model.limits import MOST_READINGS
@@ -27,6 +29,7 @@ T = TypeVar("T")
 _TRIES = 5
 # A run carries the text of every view that is evaluated inside it, and Temporal refuses a plan that is longer.
 _MOST_TEXT = 1_400_000
+_SHORT_TEXT = 5_000
 
 
 class Edit(Value):
@@ -69,7 +72,7 @@ class Library:
         would change and `edited_history_id` is not its current revision.
         """
         check_name(draft.name)
-        query = check_query(draft.query)
+        query = await _checked(draft.query)
         for _ in range(_TRIES):
             bound = await self._bind(project_id, query)
             async with self._database.begin() as tx:
@@ -96,7 +99,7 @@ class Library:
         """
         if edit.sets("name"):
             check_name(edit.name)
-        query = check_query(edit.query) if edit.sets("query") else None
+        query = await _checked(edit.query) if edit.sets("query") else None
         await self.get(project_id, saved_query_id)
         for _ in range(_TRIES):
             bound = None if query is None else await self._bind(project_id, query)
@@ -309,8 +312,18 @@ _UNDONE = "The materialization of the view was undone while this run was in prog
 _MOVING = "The tables that this view reads keep changing. Try again in a moment."
 
 
+async def _checked(query: object) -> dict[str, Any]:
+    """See check_query. A long text is looked through beside the event loop, so that others are answered meanwhile."""
+    is_short = isinstance(query, dict) and len(str(query.get("query"))) < _SHORT_TEXT
+    return check_query(query) if is_short else await asyncio.to_thread(check_query, query)
+
+
 async def _inputs(tx: Transaction, project_id: int, references: Sequence[str]) -> tuple[Named, ...]:
-    """What the names in a statement stand for, each once. Raises InvalidQuery for a name that nobody has."""
+    """What the names in a statement stand for, each once.
+
+    Raises InvalidQuery for a name that nobody has, or more than a view may read.
+    """
+    await _check_breadth(tx, project_id, references)
     known: Mapping[str, Named] = await names.resolve(tx, project_id, references)
     found: dict[str, Named] = {}
     for reference in references:
@@ -321,6 +334,19 @@ async def _inputs(tx: Transaction, project_id: int, references: Sequence[str]) -
             )
         found[key] = known[key]
     return tuple(found.values())
+
+
+async def _check_breadth(tx: Transaction, project_id: int, references: Sequence[str]) -> None:
+    if len(references) > MOST_INPUTS:
+        raise InvalidQuery(f"Invalid query: a view may read {MOST_INPUTS:,} views and tables.", attr="query")
+    if len(references) * MOST_COLUMNS <= MOST_INPUT_COLUMNS:  # however many each has
+        return
+    columns = await names.columns_of(tx, project_id, references)
+    if columns > MOST_INPUT_COLUMNS:
+        raise InvalidQuery(
+            f"Invalid query: what the view reads has {columns:,} columns; {MOST_INPUT_COLUMNS:,} are the most.",
+            attr="query",
+        )
 
 
 async def _rename(tx: Transaction, view: SavedQuery, edit: Edit) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from uuid import UUID
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from orchestrator.catalog import tables as t
@@ -55,6 +55,19 @@ async def view_of(tx: Transaction, project_id: int, name: str) -> UUID | None:
     """The id of the live view of that name."""
     query = select(t.names.c.saved_query_id).where(t.names.c.project_id == project_id, t.names.c.key == name_key(name))
     return await tx.scalar(query)
+
+
+async def columns_of(tx: Transaction, project_id: int, names: Iterable[str]) -> int:
+    """How many columns there are in all that the names stand for."""
+    columns = func.coalesce(t.saved_queries.c.columns, t.source_tables.c.columns)
+    query = (
+        select(func.sum(func.jsonb_array_length(columns)))
+        .select_from(t.names)
+        .outerjoin(t.saved_queries, t.saved_queries.c.id == t.names.c.saved_query_id)
+        .outerjoin(t.source_tables, t.source_tables.c.id == t.names.c.source_table_id)
+        .where(t.names.c.project_id == project_id, t.names.c.key.in_({name_key(name) for name in names}))
+    )
+    return await tx.scalar(query) or 0
 
 
 async def resolve(tx: Transaction, project_id: int, names: Iterable[str]) -> dict[str, Named]:

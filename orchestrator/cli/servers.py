@@ -54,20 +54,9 @@ def dev(
 
 def api() -> None:
     """Run the HTTP API. Configured by the environment."""
-    import uvicorn
+    from api.server import serve
 
-    settings = checked_settings()
-    uvicorn.run(
-        "api.app:create_app",
-        factory=True,
-        host=settings.api_host,
-        port=settings.api_port,
-        loop="uvloop",
-        log_config=None,
-        access_log=False,
-        # Longer than clients keep a connection that they do not use, or one would be closed under a request.
-        timeout_keep_alive=75,
-    )
+    serve(checked_settings())
 
 
 def worker() -> None:

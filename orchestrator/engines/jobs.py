@@ -23,6 +23,7 @@ from orchestrator.engines.source_reading import Reading, Sources
 from orchestrator.engines.source_text import with_data
 from orchestrator.engines.statement import invalid, single_select
 from orchestrator.engines.writing import Request, Task, Watch, write
+from orchestrator.model.columns import too_wide
 from orchestrator.model.errors import InvalidQuery, InvalidSource
 
 # A file of a gigabyte or two is unpacked in this time. Every run unpacks all of them to the end.
@@ -68,11 +69,15 @@ def _describe(request: Request, _watch: Watch) -> list[tuple[str, str]]:
             names = Names(connection, [text])
             for name, columns in request["tables"].items():
                 names.create_empty(name, columns)
-            return logical(connection, text, collated=names.collated).columns
+            columns = logical(connection, text, collated=names.collated).columns
         except Unstorable as error:
             raise invalid(str(error)) from None
         except duckdb.Error as error:
             raise invalid(readable(error)) from None
+    excess = too_wide(columns)
+    if excess:
+        raise invalid(excess)
+    return columns
 
 
 def describe_each(request: Request) -> Task:
@@ -120,13 +125,16 @@ def _describe_source(request: Request, found: list[SourceFile], _watch: Watch) -
             reading.watch(connection)
             columns = _columns(connection, contract, files)
             reading.finish_within(_WHOLE_SECONDS)
-            return columns
     except (duckdb.Error, Unreadable, OSError) as error:
         text = readable(error) if isinstance(error, duckdb.Error) else str(error)
         reason = without_paths(text, {file.real: file.shown for file in found})
         message = f"{request['url_pattern']} cannot be read as {contract.format}: {reason}"
         attr = "columns" if isinstance(error, UnknownType) else "url_pattern"
         raise InvalidSource(message, attr=attr) from None
+    excess = too_wide(columns)
+    if excess:
+        raise InvalidSource(f"{request['url_pattern']} cannot be a table: {excess}", attr="url_pattern")
+    return columns
 
 
 def _columns(

@@ -54,6 +54,10 @@ class InvalidQuery(Invalid):
     """Invalid query."""
 
 
+class Unstorable(Invalid):
+    """Text cannot hold NUL characters or halves of surrogate pairs."""
+
+
 class EditConflict(Invalid):
     """The query was modified by someone else."""
 
@@ -138,7 +142,7 @@ class TableBusy(Transient):
 
 
 class TooManyRequests(Transient):
-    """Too many requests of this project are being read at this moment. Try again in a moment."""
+    """Too many requests are in progress. Try again in a moment."""
 
 
 class InputReplaced(Transient):

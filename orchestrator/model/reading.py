@@ -4,12 +4,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from orchestrator.model.columns import MOST_COLUMNS
 from orchestrator.model.errors import Invalid
 from orchestrator.model.names import fold
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat, SourceTable
 
-MAX_COLUMNS = 10_000
 LONGEST_COLUMN_NAME = 1_000
 LONGEST_TYPE = 10_000
 # A run's plan holds them all, and so does every answer that shows the table.
@@ -60,8 +60,8 @@ def options_of(source_format: SourceFormat, before: ReadOptions, sent: ReadOptio
 
 def check_stated(columns: Sequence[Column]) -> None:
     """Raise Invalid for columns that cannot be stated of any files. Only the engine knows all types."""
-    if len(columns) > MAX_COLUMNS:
-        raise _wrong_columns(f"No more than {MAX_COLUMNS:,} columns can be stated.")
+    if len(columns) > MOST_COLUMNS:
+        raise _wrong_columns(f"No more than {MOST_COLUMNS:,} columns can be stated.")
     for column in columns:
         if not column.name or not column.duckdb_type.strip():
             raise _wrong_columns("A column has a name and a type, and neither is empty.")

@@ -145,7 +145,7 @@ REFUSED = [
     ("SELECT ?", "Invalid query: a view has no parameters; write the values themselves."),
     ("SELECT $1", "parameters"),
     ("SELECT $name", "parameters"),
-    ("SELECT '\0'", "zero byte"),
+    ("SELECT '\0'", "NUL"),
     ("SELECT '\ud800'", "not valid Unicode"),
     ("SELECT '" + "x" * 200_000 + "'", "the text is longer than 200,000 bytes."),
     ("SHOW TABLES", "SHOW and DESCRIBE of the catalog are not allowed in a view."),

@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def told(*files: list[Any]) -> dict[str, Any]:
-    return {"files": list(files), "columns": COLUMNS, "engine_version": "duckdb"}
+    return {"files": list(files), "columns": COLUMNS, "engine_version": "duckdb", "sources": {}, "rejected": []}
 
 
 def test_the_files_that_lie_there_are_believed(folder: Path) -> None:
