@@ -77,6 +77,10 @@ api_keys = Table(
     Column("token_hash", LargeBinary, nullable=False, unique=True),
     Column("scopes", ARRAY(Text), nullable=False),
     Column("project_ids", ARRAY(Integer), comment="null: every project"),
+    Column("hint", Text, comment="how the token begins, for people; null: made before that was kept"),
+    Column("expires_at", DateTime(timezone=True), comment="from when on it is refused; null: never"),
+    Column("revoked_at", DateTime(timezone=True), comment="since when it is refused, for good"),
+    Column("last_used_at", DateTime(timezone=True), comment="written once a minute at most"),
     _created_at(),
 )
 
