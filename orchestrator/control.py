@@ -28,6 +28,7 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.journal import Verb
 from orchestrator.model.principal import User
+from orchestrator.model.printable import one_line
 from orchestrator.model.run import Progress, Run, RunStatus, Trigger
 from orchestrator.model.saved_query import SavedQuery, SyncFrequency
 from orchestrator.model.snapshot import Version
@@ -265,7 +266,7 @@ class Control:
         """
         if not view.is_materialized or view.revision.id == before.revision.id:
             return
-        why = f"Resumed, because {user.email} changed the query (revision {view.revision.number})."
+        why = f"Resumed, because {one_line(user.email)} changed the query (revision {view.revision.number})."
         with suppress(TemporalUnavailable):
             if await self._schedules.lift_failing(view.id, why):
                 await self._note(view, Verb.SYNC_RESUMED, user)
@@ -273,7 +274,7 @@ class Control:
     async def _resume(self, view: SavedQuery, user: User) -> bool:
         async with self._database.begin() as tx:  # first, or the next failure could pause it again
             await failures.forgive(tx, view.id)
-        was_paused = await self._schedules.unpause(view.id, f"Resumed by {user.email} over the API.")
+        was_paused = await self._schedules.unpause(view.id, f"Resumed by {one_line(user.email)} over the API.")
         if was_paused:
             await self._note(view, Verb.SYNC_RESUMED, user)
         return was_paused
@@ -292,7 +293,7 @@ class Control:
 def _rolled_back(version: Version, user: User) -> str:
     """The note of a schedule that is paused by a rollback."""
     made = f"{version.snapshot.created_at:%Y-%m-%d %H:%M:%S} UTC"
-    return f"Paused by {user.email}, who rolled back to the result of {made}. Resume it to refresh again."
+    return f"Paused by {one_line(user.email)}, who rolled back to the result of {made}. Resume it to refresh again."
 
 
 _NOT_MATERIALIZED = {"sync_frequency": None, "current_snapshot": None, "newest_run": None, "newest_finished_run": None}

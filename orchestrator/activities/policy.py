@@ -12,6 +12,7 @@ from orchestrator.catalog.database import Database
 from orchestrator.catalog.failures import Standing
 from orchestrator.model.journal import Verb
 from orchestrator.model.notice import Notice, NoticeData, NoticeType
+from orchestrator.model.printable import lines, one_line
 from orchestrator.model.run import RunStatus, Trigger
 from orchestrator.temporal.schedules import Schedules
 
@@ -100,7 +101,7 @@ def _reason(standing: Standing) -> str:
 
 
 def _shortened(error: str) -> str:
-    line = " ".join(error.split())
+    line = one_line(" ".join(error.split()))
     return line if len(line) <= _LONGEST_ERROR else f"{line[:_LONGEST_ERROR]}…"
 
 
@@ -117,7 +118,7 @@ def _notice(event: NoticeType, standing: Standing) -> Notice:
             status=run.status,
             trigger=run.trigger,
             workflow_id=run.workflow_id,
-            error=run.error,
+            error=None if run.error is None else lines(run.error),
             error_code=run.error_code,
             consecutive_failures=standing.failures if event is NoticeType.SCHEDULE_PAUSED else None,
         ),
