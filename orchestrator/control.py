@@ -11,7 +11,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from orchestrator.alignment import Alignment
-from orchestrator.catalog import failures, runs, saved_queries
+from orchestrator.catalog import failures, pauses, runs, saved_queries
 from orchestrator.catalog.database import Database
 from orchestrator.catalog.journal import note
 from orchestrator.execution import Execution
@@ -194,7 +194,8 @@ class Control:
             return await self.show(project_id, saved_query_id)
         before = await self._schedules.find(saved_query_id)
         # Paused first, or a tick between the two could start a run that nobody ends.
-        paused = await self._schedules.pause(saved_query_id, _rolled_back(version, user))
+        why = _rolled_back(version, user)
+        paused = await self._schedules.pause(saved_query_id, why)
         ticks = await self._schedules.ticks(saved_query_id)
         running = await self._execution.in_progress(saved_query_id)
         try:
@@ -205,7 +206,7 @@ class Control:
                     await self._schedules.unpause(saved_query_id, "The rollback did not take place.")
             raise
         if paused:
-            await self._note(view, Verb.SYNC_PAUSED, user)
+            await self._note(view, Verb.SYNC_PAUSED, user, paused_note=why)
         # A tick that has fired may not have begun its run yet.
         await self._executions.cancel_ticks(ticks)
         with suppress(StillStopping):  # what has a row cannot publish any more, and the others have been told
@@ -274,6 +275,7 @@ class Control:
     async def _resume(self, view: SavedQuery, user: User) -> bool:
         async with self._database.begin() as tx:  # first, or the next failure could pause it again
             await failures.forgive(tx, view.id)
+            await pauses.forget(tx, [view.id])
         was_paused = await self._schedules.unpause(view.id, f"Resumed by {one_line(user.email)} over the API.")
         if was_paused:
             await self._note(view, Verb.SYNC_RESUMED, user)
@@ -285,9 +287,13 @@ class Control:
             return RunState(run=settled)
         return RunState(run=settled, progress=await self._executions.progress(run.saved_query_id, run.workflow_run_id))
 
-    async def _note(self, view: SavedQuery, verb: Verb, user: User) -> None:
+    async def _note(self, view: SavedQuery, verb: Verb, user: User, *, paused_note: str | None = None) -> None:
         async with self._database.begin() as tx:
             await note(tx, view, verb, user)
+            if paused_note is not None:
+                await pauses.keep(tx, view.id, paused_note)
+            elif verb is Verb.SYNC_RESUMED:
+                await pauses.forget(tx, [view.id])
 
 
 def _rolled_back(version: Version, user: User) -> str:

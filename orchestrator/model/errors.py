@@ -153,6 +153,10 @@ class TemporalUnavailable(Transient):
     """Temporal is out of reach. Try again in a moment."""
 
 
+class TemporalBusy(TemporalUnavailable):
+    """Temporal is there and has too much to do with this view at the moment. Try again in a moment."""
+
+
 class WebhookUnavailable(Transient):
     """The webhook does not answer, or asks to be tried again."""
 
