@@ -13,6 +13,7 @@ from api.auth import AuthenticationMiddleware
 from api.errors import ErrorBody, add_error_handlers
 from api.metrics import ApiMetrics, TelemetryMiddleware
 from api.paths import PathMiddleware
+from api.shares import Shares
 from orchestrator.assembly import Assembly, assemble
 from orchestrator.settings import load_settings
 from orchestrator.telemetry import tracing
@@ -25,6 +26,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorBody, "description": "No key, or an unknown one"},
     403: {"model": ErrorBody, "description": "The key lacks the scope, or may not be used in the project"},
     404: {"model": ErrorBody, "description": "There is no such thing in this project"},
+    429: {"model": ErrorBody, "description": "More requests of the project, or with the key, wait than may wait"},
     503: {"model": ErrorBody, "description": "PostgreSQL or Temporal is out of reach; nothing was done"},
 }
 
@@ -88,6 +90,7 @@ def create_app() -> FastAPI:
 def _hand_out(parts: Assembly, app: FastAPI) -> None:
     """Put what the routes work with where they find it."""
     app.state.access = parts.access
+    app.state.shares = Shares()
     app.state.library = parts.library
     app.state.sources = parts.sources
     app.state.versions = parts.versions

@@ -18,6 +18,7 @@ from orchestrator.model.errors import (
     NotRunning,
     OrchestratorError,
     PermissionDenied,
+    TooManyRequests,
     Transient,
 )
 
@@ -31,10 +32,12 @@ _ANSWERS: dict[type[OrchestratorError], tuple[int, str]] = {
     NotMaterialized: (400, "invalid_request"),
     NotRunning: (400, "invalid_request"),
     Invalid: (400, "validation_error"),
+    TooManyRequests: (429, "throttled_error"),
     Transient: (503, "server_error"),
     OrchestratorError: (500, "server_error"),
 }
 _RETRY_AFTER_SECONDS = "5"
+_PASSING = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}
 
 
 class ErrorBody(BaseModel):
@@ -60,7 +63,7 @@ def add_error_handlers(app: FastAPI) -> None:
 def error_response(error: OrchestratorError) -> JSONResponse:
     """The answer for an error of ours."""
     status, kind = next(_ANSWERS[c] for c in type(error).__mro__ if c in _ANSWERS)
-    headers = {"Retry-After": _RETRY_AFTER_SECONDS} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    headers = {"Retry-After": _RETRY_AFTER_SECONDS} if status in _PASSING else {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     return _body(status, kind, error.code, error.message, error.attr, headers)
@@ -68,7 +71,8 @@ def error_response(error: OrchestratorError) -> JSONResponse:
 
 async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, OrchestratorError)  # noqa: S101 - what the handler is registered for
-    if isinstance(error, Transient):
+    # One that is over its share is told so; a line for each of its requests would only fill the log.
+    if isinstance(error, Transient) and not isinstance(error, TooManyRequests):
         logger.warning("%s %s: %s (%r)", request.method, request.url.path, error.message, error.__cause__)
     return error_response(error)
 

@@ -161,6 +161,10 @@ class WebhookUnavailable(Transient):
     """The webhook does not answer, or asks to be tried again."""
 
 
+class TooManyRequests(Transient):
+    """Too many requests of this project, or with this key, are waiting for their turn. Ask again in a moment."""
+
+
 class StillEnding(Transient):
     """The last run of this view is about to end. Try again in a moment."""
 
