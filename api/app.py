@@ -14,7 +14,7 @@ from api.bodies import BodyMiddleware
 from api.errors import ErrorBody, FailureMiddleware, add_error_handlers
 from api.metrics import ApiMetrics, TelemetryMiddleware
 from api.paths import PathMiddleware
-from api.shares import ShareMiddleware, Shares
+from api.shares import Shares
 from orchestrator.assembly import Assembly, assemble
 from orchestrator.settings import load_settings
 from orchestrator.telemetry import tracing
@@ -86,7 +86,6 @@ def create_app() -> FastAPI:
     app.include_router(health.router)
     add_error_handlers(app)
     app.openapi = partial(_document, app)  # type: ignore[method-assign] # FastAPI's own way to change the document
-    app.add_middleware(ShareMiddleware, shares=Shares(settings.api_concurrent_requests))
     app.add_middleware(AuthenticationMiddleware)
     app.add_middleware(BodyMiddleware)
     app.add_middleware(FailureMiddleware)
@@ -99,6 +98,7 @@ def create_app() -> FastAPI:
 def _hand_out(parts: Assembly, app: FastAPI) -> None:
     """Put what the routes work with where they find it."""
     app.state.access = parts.access
+    app.state.shares = Shares(at_once=parts.settings.api_concurrent_requests)
     app.state.library = parts.library
     app.state.sources = parts.sources
     app.state.versions = parts.versions

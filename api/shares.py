@@ -1,75 +1,79 @@
-"""A share of the API for each key: how many of its requests are worked on at a time."""
+"""Shares: how many requests of one project a process works on at a time, so that others notice nothing of a crowd.
+
+A request that is worked on may hold a connection to PostgreSQL, a parser or a wait for Temporal. All of those are the
+process's own and few: without a share for each project, the one that asks most would have them all.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
-from uuid import UUID
 
-from starlette.types import ASGIApp, Receive, Scope, Send
-
-from api.errors import error_response
 from orchestrator.model.errors import TooManyRequests
-from orchestrator.model.principal import Principal
 
-# How long a request waits for its turn, and how many of one key do.
-WAIT_SECONDS = 30.0
-MOST_WAITING = 128
+# A process has twenty connections to PostgreSQL; two projects that do their worst leave some to the others.
+AT_ONCE = 6
+# Further requests wait for their turn, in the order in which they came; so many, and for so long.
+WAITING = 200
+LONGEST_WAIT_SECONDS = 30.0
 
 
 class Shares:
-    """Lets `at_a_time` requests of each key pass; the others wait in line for a while."""
+    """The turns of every project and every key. Nothing is kept of one that asks for nothing."""
 
-    def __init__(self, at_a_time: int, *, wait_seconds: float = WAIT_SECONDS, most_waiting: int = MOST_WAITING) -> None:
-        self._at_a_time = at_a_time
-        self._wait_seconds = wait_seconds
-        self._most = at_a_time + most_waiting
-        self._turns: dict[UUID, asyncio.Semaphore] = {}
-        self._asking: dict[UUID, int] = {}
+    def __init__(
+        self, *, at_once: int = AT_ONCE, waiting: int = WAITING, longest_wait: float = LONGEST_WAIT_SECONDS
+    ) -> None:
+        self._at_once = at_once
+        self._waiting = waiting
+        self._longest_wait = longest_wait
+        self._busy: dict[Hashable, int] = {}
+        self._queues: dict[Hashable, deque[asyncio.Future[None]]] = {}
 
     @asynccontextmanager
-    async def turn(self, key_id: UUID) -> AsyncIterator[None]:
-        """Wait for a place. Raises TooManyRequests if too many do already, or none becomes free in time."""
-        if self._asking.get(key_id, 0) >= self._most:
-            raise TooManyRequests
-        turns = self._turns.setdefault(key_id, asyncio.Semaphore(self._at_a_time))
-        self._asking[key_id] = self._asking.get(key_id, 0) + 1
+    async def turn(self, whose: Hashable) -> AsyncIterator[None]:
+        """Wait for a turn of a project or a key, and hold it. Raises TooManyRequests if too many wait, or too long."""
+        await self._take(whose)
         try:
-            await self._wait(turns)
-            try:
-                yield
-            finally:
-                turns.release()
+            yield
         finally:
-            self._asking[key_id] -= 1
-            if not self._asking[key_id]:
-                del self._asking[key_id], self._turns[key_id]
+            self._give_back(whose)
 
-    async def _wait(self, turns: asyncio.Semaphore) -> None:
-        if not turns.locked():  # spares the timer
-            await turns.acquire()
+    async def _take(self, whose: Hashable) -> None:
+        busy = self._busy.get(whose, 0)
+        if busy < self._at_once:
+            self._busy[whose] = busy + 1
             return
+        queue = self._queues.setdefault(whose, deque())
+        if len(queue) >= self._waiting:
+            raise TooManyRequests
+        turn = asyncio.get_running_loop().create_future()
+        queue.append(turn)
         try:
-            async with asyncio.timeout(self._wait_seconds):
-                await turns.acquire()
+            async with asyncio.timeout(self._longest_wait):
+                await turn
         except TimeoutError:
+            self._leave(whose, turn)
             raise TooManyRequests from None
+        except BaseException:
+            self._leave(whose, turn)
+            raise
 
+    def _leave(self, whose: Hashable, turn: "asyncio.Future[None]") -> None:
+        """Wait no longer; a turn that came at this very moment goes to the next."""
+        if turn.done() and not turn.cancelled():
+            self._give_back(whose)
+        elif turn in (queue := self._queues.get(whose, deque())):
+            queue.remove(turn)
 
-class ShareMiddleware:
-    """Has requests wait for their key's turn. To be put inside of what finds out whose key it is."""
-
-    def __init__(self, app: ASGIApp, shares: Shares) -> None:
-        self._app = app
-        self._shares = shares
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        principal: Principal | None = scope.get("state", {}).get("principal") if scope["type"] == "http" else None
-        if principal is None:
-            await self._app(scope, receive, send)
-            return
-        try:
-            async with self._shares.turn(principal.key_id):
-                await self._app(scope, receive, send)
-        except TooManyRequests as error:
-            await error_response(error)(scope, receive, send)
+    def _give_back(self, whose: Hashable) -> None:
+        queue = self._queues.get(whose)
+        while queue:
+            turn = queue.popleft()
+            if not turn.done():
+                turn.set_result(None)  # handed over: as many are busy as before
+                return
+        self._queues.pop(whose, None)
+        self._busy[whose] -= 1
+        if not self._busy[whose]:
+            del self._busy[whose]

@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     api_concurrent_requests: int = Field(
         default=8,
         ge=1,
-        description="How many requests of one key the API works on at a time; the others wait up to 30 seconds",
+        description="How many requests of one project the API works on at a time; others of it wait up to 30 seconds",
     )
     max_concurrent_queries: int = Field(
         default_factory=lambda: os.cpu_count() or 1,

@@ -13,7 +13,6 @@ from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, Worker
 
 from orchestrator.activities.materialize import Materialization
 from orchestrator.activities.notify import Notifications
-from orchestrator.activities.policy import FailurePolicy
 from orchestrator.activities.reconcile import Reconciliation
 from orchestrator.assembly import assemble
 from orchestrator.model.errors import TemporalUnavailable
@@ -131,7 +130,7 @@ async def _work(settings: Settings, watcher: Watcher, stop: asyncio.Event) -> No
             store=parts.store,
             limits=settings.limits,
             query_timeout=settings.query_timeout,
-            policy=FailurePolicy(parts.database, parts.schedules, notifies=settings.webhook_url is not None),
+            policy=parts.policy,
             links=parts.links,
             on_end=on_end,
         )

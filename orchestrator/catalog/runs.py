@@ -142,10 +142,32 @@ async def publish(tx: Transaction, snapshot: Snapshot) -> bool:
     return seen(before) != seen(snapshot.columns)
 
 
-async def close(tx: Transaction, run_id: UUID, status: RunStatus, error: str | None, error_code: str | None) -> None:
-    """End a run that publishes nothing. The first closing wins: a run that is over stays as it is."""
+async def close(
+    tx: Transaction,
+    run_id: UUID,
+    status: RunStatus,
+    error: str | None,
+    error_code: str | None,
+    *,
+    policy_due: bool = False,
+) -> None:
+    """End a run that publishes nothing. The first closing wins: a run that is over stays as it is.
+
+    `policy_due` leaves what follows from its end to the reconciler: its workflow cannot see to that any more.
+    """
     change = update(t.runs).where(t.runs.c.id == run_id, t.runs.c.status == RunStatus.RUNNING)
-    await tx.execute(change.values(status=status, error=error, error_code=error_code, **_NOW_OVER))
+    ended = {"status": status, "error": error, "error_code": error_code, "policy_due": policy_due}
+    await tx.execute(change.values(**ended, **_NOW_OVER))
+
+
+async def with_policy_due(tx: Transaction) -> list[UUID]:
+    """The runs of which it is still to be done what follows from their end, the oldest first."""
+    return list(await tx.scalars(select(t.runs.c.id).where(t.runs.c.policy_due).order_by(t.runs.c.started_at)))
+
+
+async def policy_done(tx: Transaction, run_id: UUID) -> None:
+    """What follows from the end of the run is done."""
+    await tx.execute(update(t.runs).where(t.runs.c.id == run_id).values(policy_due=False))
 
 
 # Each of these is made once: putting it together takes longer than running it.

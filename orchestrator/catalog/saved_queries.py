@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import ColumnElement, Row, Select, bindparam, cast, delete, func, insert, select, true, update
 from sqlalchemy.dialects.postgresql import JSONB
 
-from orchestrator.catalog import snapshots, tables as t
+from orchestrator.catalog import pauses, snapshots, tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.names import Named
 from orchestrator.catalog.pages import choose, on_page, shown
@@ -194,6 +194,7 @@ async def rename(tx: Transaction, saved_query_id: UUID, name: str) -> None:
 
 async def revert(tx: Transaction, saved_query_id: UUID) -> None:
     """Make it a view that is not materialized: nobody wants it refreshed, and no snapshot of it is visible."""
+    await pauses.forget(tx, [saved_query_id])  # it was one of a schedule that goes now
     await snapshots.point_to_none(tx, saved_query_id)
     change = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
     moment = func.clock_timestamp()

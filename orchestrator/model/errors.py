@@ -141,10 +141,6 @@ class TableBusy(Transient):
     """Others change this source table at this moment. Try again in a moment."""
 
 
-class TooManyRequests(Transient):
-    """Too many requests are in progress. Try again in a moment."""
-
-
 class InputReplaced(Transient):
     """Something that the view reads was replaced at this moment."""
 
@@ -173,8 +169,16 @@ class TemporalUnavailable(Transient):
     """Temporal is out of reach. Try again in a moment."""
 
 
+class TemporalBusy(TemporalUnavailable):
+    """Temporal is there and has too much to do with this view at the moment. Try again in a moment."""
+
+
 class WebhookUnavailable(Transient):
     """The webhook does not answer, or asks to be tried again."""
+
+
+class TooManyRequests(Transient):
+    """Too many requests of this project, or with this key, are waiting for their turn. Ask again in a moment."""
 
 
 class StillEnding(Transient):

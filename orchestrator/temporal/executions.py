@@ -16,7 +16,7 @@ from temporalio.client import (
     WorkflowFailureError,
     WorkflowHandle,
 )
-from temporalio.common import TypedSearchAttributes, WorkflowIDConflictPolicy
+from temporalio.common import TypedSearchAttributes, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import (
     ApplicationError,
     CancelledError,
@@ -27,6 +27,7 @@ from temporalio.exceptions import (
 from temporalio.service import RPCError
 
 from orchestrator.model.base import Value
+from orchestrator.model.notice import Notice
 from orchestrator.model.run import Progress, RunOutcome, RunRequest, RunStatus
 from orchestrator.temporal import contract
 from orchestrator.temporal.client import RPC_TIMEOUT, is_not_found, reaching_temporal
@@ -95,6 +96,23 @@ class Executions:
                 priority=priority(view),
                 rpc_timeout=RPC_TIMEOUT,
             )
+
+    async def tell(self, notices: Iterable[Notice]) -> None:
+        """Start the delivery of each notice of a run whose own workflow could not. Twice is once."""
+        for notice in notices:
+            try:
+                with reaching_temporal():
+                    await self._client.start_workflow(
+                        contract.DELIVER_NOTICE_WORKFLOW,
+                        notice,
+                        id=contract.notice_workflow_id(notice.data.run_id, notice.type),
+                        task_queue=contract.TASK_QUEUE,
+                        id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                        static_summary=f"{notice.type}: {notice.data.view_name}",
+                        rpc_timeout=RPC_TIMEOUT,
+                    )
+            except WorkflowAlreadyStartedError:
+                continue
 
     async def open_run(self, saved_query_id: UUID) -> UUID | None:
         """The workflow run id of the view's run in progress."""

@@ -67,9 +67,14 @@ class MaterializeSavedQuery:
         self._plan: RunPlan | None = None
         self._writing = False
 
-    @workflow.signal(name=contract.PROGRESS)
+    @workflow.update(name=contract.PROGRESS)
     def progress(self, progress: Progress) -> None:
-        """Take note of how far the query is, for whoever looks at the run."""
+        """Take note of how far the query is, for whoever looks at the run.
+
+        An update, of which the server lets ten at a time through to a run, and two thousand in all. Signals it collects
+        by the thousand: handling ten thousand in one step took longer than a step may, so the run could not go on. A
+        run handles none now, and one that is sent by hand, or by the activity of an older release, only lies there.
+        """
         if self._writing:
             self._show(running(progress))
 

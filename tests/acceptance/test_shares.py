@@ -1,78 +1,53 @@
-"""What one project may take of what all projects share: its part, and the others notice nothing."""
+"""One project's crowd of requests, and another project that notices nothing of it."""
 
 import asyncio
+from collections import Counter
 
 import httpx
-import pytest
+import psycopg
 
 from orchestrator.devstack.stack import DevStack
-from tests.support import Tenant, a_tenant
+from tests.support import PATIENCE, Tenant, a_tenant, until
 
 VIEWS = "/warehouse_saved_queries/"
-# Nested comments that are not closed: DuckDB begins anew at each of them.
-SLOW_TO_PARSE = "SELECT 1 AS a" + "/*" * 60_000
-SLOW_TO_BIND = f"SELECT {' + '.join(['1'] * 700)} AS a"
+CROWD = 400
 
 
-def _unbounded(tenant: Tenant) -> httpx.AsyncClient:
-    """A client of the project that opens as many connections as it is asked for."""
-    limits = httpx.Limits(max_connections=None)
-    return httpx.AsyncClient(base_url=tenant.http.base_url, headers=tenant.http.headers, limits=limits, timeout=60)
+async def test_a_project_whose_requests_all_wait_leaves_every_other_project_served(
+    stack: DevStack, tenant: Tenant
+) -> None:
+    """Each save of the crowd waits for a lock, and holds one of twenty connections to PostgreSQL meanwhile."""
+    answers: list[httpx.Response] = []
+    async with (
+        a_tenant(stack) as crowd,
+        httpx.AsyncClient(
+            base_url=crowd.http.base_url, headers=crowd.http.headers, timeout=PATIENCE, limits=httpx.Limits()
+        ) as http,
+        await psycopg.AsyncConnection.connect(crowd.database_url) as locking,
+    ):
+        await locking.execute(f"SELECT FROM projects WHERE id = {crowd.project_id} FOR UPDATE")
 
+        async def save(number: int) -> None:
+            body = {"name": f"v{number}", "query": {"query": "SELECT 1 AS n"}}
+            answers.append(await http.post(VIEWS, json=body))
 
-@pytest.mark.parametrize("sql", [SLOW_TO_PARSE, SLOW_TO_BIND], ids=["parsed", "bound"])
-async def test_statements_that_are_slow_to_look_at_hold_up_their_own_project_only(stack: DevStack, sql: str) -> None:
-    async with a_tenant(stack) as one, a_tenant(stack) as other:
-        await other.create_view("before", "SELECT 1 AS a")
-        body = {"name": "slow", "query": {"query": sql}}
-        asked = [asyncio.create_task(one.error("POST", VIEWS, body, status=400)) for _ in range(3)]
-        await asyncio.sleep(0.5)
-        for n in range(3):
-            async with asyncio.timeout(4):
-                await other.create_view(f"v{n}", "SELECT 1 AS a")
-        assert not all(task.done() for task in asked)
-        for task in asked:
-            task.cancel()
-        await asyncio.gather(*asked, return_exceptions=True)
+        saves = [asyncio.create_task(save(number)) for number in range(CROWD)]
 
+        async def crowded() -> bool:
+            return any(answer.status_code == 429 for answer in answers)
 
-async def test_a_project_that_asks_for_too_much_at_a_time_is_asked_to_come_again(stack: DevStack) -> None:
-    async with a_tenant(stack) as one, a_tenant(stack) as other, _unbounded(one) as http:
-        body = {"name": "slow", "query": {"query": SLOW_TO_PARSE}}
-        asked = [asyncio.create_task(http.post(VIEWS, json=body)) for _ in range(140)]
-        done, waiting = await asyncio.wait(asked, timeout=4)
-        refused = [task.result() for task in done]
-        assert refused
-        for answer in refused:
-            assert (answer.status_code, answer.json()["type"], bool(answer.headers["retry-after"])) == (
-                429,
-                "throttled_error",
-                True,
-            )
-        async with asyncio.timeout(4):
-            await other.create_view("v", "SELECT 1 AS a")
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+        await until(crowded, "a request that is one too many")
+        for number in range(20):  # while the lock is held
+            await tenant.create_view(f"v{number}", "SELECT 1 AS n")
+            assert (await tenant.call("GET", VIEWS))["count"] == number + 1
+        await locking.rollback()
+        await asyncio.gather(*saves)
 
-
-async def test_views_that_each_read_the_one_before_twice_are_refused_when_there_are_too_many(tenant: Tenant) -> None:
-    await tenant.create_view("v0", "SELECT 1 AS a")
-    for n in range(1, 9):
-        view = await tenant.create_view(f"v{n}", f"SELECT x.a FROM v{n - 1} x JOIN v{n - 1} y USING (a)")
-    body = {"name": "v9", "query": {"query": "SELECT x.a FROM v8 x JOIN v8 y USING (a)"}}
-    refused = await tenant.error("POST", VIEWS, body, status=400)
-    assert (refused["type"], refused["attr"]) == ("validation_error", "query")
-    assert "reads tables and views 1,022 times; 1,000 are the most" in refused["detail"]
-    assert "Materialize some of the views" in refused["detail"]
-    await tenant.act(view["id"], "materialize")
-    assert (await tenant.ended(view["id"]))["status"] == "Completed"
-    # Read from its result, it counts once.
-    await tenant.call("POST", VIEWS, body, expect=201)
-
-
-async def test_a_cte_hides_only_what_duckdb_takes_for_its_name(tenant: Tenant) -> None:
-    for name in ("duc\u212adb_views", "DUC\u212aDB_VIEWS"):
-        sql = f'WITH "{name}" AS (SELECT 1) SELECT sql FROM duckdb_views'
-        refused = await tenant.error("POST", VIEWS, {"name": "v", "query": {"query": sql}}, status=400)
-        assert "Table with name duckdb_views does not exist" in refused["detail"]
+    statuses = Counter(answer.status_code for answer in answers)
+    assert set(statuses) <= {201, 429, 503}, "503 where a lock took too long"
+    assert statuses[201] > 0
+    for answer in answers:
+        if answer.status_code == 429:
+            body = answer.json()
+            assert (body["type"], body["code"], body["attr"]) == ("throttled_error", "too_many_requests", None)
+            assert int(answer.headers["retry-after"]) > 0
