@@ -15,11 +15,11 @@ from orchestrator.model.base import Value, now
 from orchestrator.model.columns import MOST_COLUMNS, MOST_INPUT_COLUMNS, MOST_INPUTS
 from orchestrator.model.errors import EditConflict, InUse, Invalid, InvalidQuery, NotFound, Transient
 from orchestrator.model.journal import Change, Entry, Verb
-from orchestrator.model.limits import MOST_READINGS
 from orchestrator.model.lineage import Node, at_level, everything
 from orchestrator.model.names import check_name, name_key
 from orchestrator.model.principal import User
 from orchestrator.model.query_text import check_query
+from orchestrator.model.readings import MOST_READINGS
 from orchestrator.model.run import Run
 from orchestrator.model.saved_query import DEFAULT_FREQUENCY, Revision, SavedQuery, SyncFrequency
 from orchestrator.model.snapshot import Column

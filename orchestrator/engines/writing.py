@@ -35,8 +35,8 @@ from orchestrator.model.errors import (
     QueryRefused,
     StoreUnavailable,
 )
-from orchestrator.model.limits import MOST_READINGS
 from orchestrator.model.names import fold
+from orchestrator.model.readings import MOST_READINGS
 
 Request = Mapping[str, Any]
 Watch = Callable[[duckdb.DuckDBPyConnection], None]

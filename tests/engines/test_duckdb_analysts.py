@@ -160,6 +160,17 @@ async def test_texts_that_are_slow_to_parse_hold_up_their_own_project_only(mine:
     assert all(isinstance(error, (InvalidQuery, TooManyRequests)) for error in rest)
 
 
+async def test_a_project_whose_queue_is_full_is_sent_away_at_once_and_others_are_served(mine: DuckDBEngine) -> None:
+    bombs = [asyncio.create_task(mine.references(BOMB, project_id=1)) for _ in range(140)]
+    done, waiting = await asyncio.wait(bombs, timeout=3)
+    assert len(done) == 140 - 1 - 128
+    assert all(isinstance(bomb.exception(), TooManyRequests) for bomb in done)
+    assert await asyncio.wait_for(mine.references("SELECT * FROM t", project_id=2), 3) == ("t",)
+    for bomb in waiting:
+        bomb.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
 async def test_statements_that_are_slow_to_bind_hold_up_their_own_project_only(mine: DuckDBEngine) -> None:
     bombs = [asyncio.create_task(mine.describe(SLOW, {}, project_id=1)) for _ in range(6)]
     await asyncio.sleep(0.3)
