@@ -100,7 +100,9 @@ def _describe_each(request: Request, _watch: Watch) -> list[list[tuple[str, str]
             except (InvalidQuery, Unstorable, duckdb.Error):
                 columns = None
             found.append(columns)
-            names.create_empty(name, before if columns is None else columns)
+            known = before if columns is None else columns
+            if known:
+                names.create_empty(name, known)
     return found
 
 

@@ -29,6 +29,16 @@ class Kind(NamedTuple):
     size: int = 0
 
 
+def quoted(identifier: str) -> str:
+    """`identifier` as SQL."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """`text` as an SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def kind_of(text: str) -> Kind:
     """The type that DuckDB spells like that."""
     text = text.strip()

@@ -11,23 +11,25 @@ from typing import NamedTuple
 
 import duckdb
 
-from orchestrator.engines.kinds import Kind, example_size, is_nameable, kind_of, parts
+from orchestrator.engines.kinds import Kind, is_nameable, kind_of, literal, parts, quoted
+from orchestrator.engines.output_columns import Unstorable, columns_of_query
+
+__all__ = [
+    "TOO_WIDE",
+    "Logical",
+    "Storable",
+    "Unstorable",
+    "decoded",
+    "literal",
+    "logical",
+    "quoted",
+    "storable",
+    "typed_null",
+]
 
 DECIMAL = "DECIMAL(38,0)"
 # What DuckDB says of a number that is no such DECIMAL.
 TOO_WIDE = f"to {DECIMAL}"
-_AS_THEY_ARE = frozenset(
-    [
-        *("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"),
-        *("FLOAT", "DOUBLE", "DECIMAL", "VARCHAR", "JSON", "UUID", "BLOB"),
-        *("DATE", "TIME", "TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE"),
-    ]
-)
-# A query can name one type many times: without a bound, 200,000 bytes of SQL would have gigabytes of types.
-_LONGEST_TYPES = 1_000_000
-_LARGEST_EXAMPLE = 10_000
-# No name of a view: it has a space.
-_PROBE = "a probe"
 _STORED_AS = {
     "HUGEINT": DECIMAL,
     "UHUGEINT": "VARCHAR",
@@ -62,10 +64,6 @@ _WRITTEN_BY_HAND = {
 }
 
 
-class Unstorable(ValueError):
-    """A column has a type that no snapshot can hold. The text says which."""
-
-
 class Logical(NamedTuple):
     """A SELECT for the next view, and the name and the logical type of each of its columns."""
 
@@ -84,16 +82,6 @@ class Storable(NamedTuple):
     may_be_wide: bool
 
 
-def quoted(identifier: str) -> str:
-    """`identifier` as SQL."""
-    return '"' + identifier.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """`text` as an SQL string."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def logical(connection: duckdb.DuckDBPyConnection, sql: str, *, collated: bool = False) -> Logical:
     """A SELECT that gives what `sql` gives to the next view, materialized or not: the same values and types.
 
@@ -104,7 +92,7 @@ def logical(connection: duckdb.DuckDBPyConnection, sql: str, *, collated: bool =
 
     Raises Unstorable, or duckdb.Error if `sql` does not bind.
     """
-    kinds = _columns(connection, sql, collated=collated)
+    kinds = columns_of_query(connection, sql, collated=collated)
     columns = []
     for position, (name, kind) in enumerate(kinds, start=1):
         value = f"#{position}"
@@ -133,7 +121,7 @@ def storable(
     `decoded` is the way back. Raises Unstorable, or duckdb.Error if `sql` does not bind.
     """
     huge = "VARCHAR" if wide else DECIMAL
-    kinds = _columns(connection, sql, collated=collated)
+    kinds = columns_of_query(connection, sql, collated=collated)
     columns = [
         f"{_encoded(f'#{position}', kind, huge, depth=0)} AS {quoted(name)}"
         for position, (name, kind) in enumerate(kinds, start=1)
@@ -158,48 +146,6 @@ def typed_null(duckdb_type: str) -> str:
     """A NULL of that type, also of one that a cast cannot name."""
     kind = kind_of(duckdb_type)
     return f"CAST(NULL AS {duckdb_type})" if is_nameable(kind) else f"CASE WHEN false THEN {_example(kind)} END"
-
-
-def _columns(connection: duckdb.DuckDBPyConnection, sql: str, *, collated: bool) -> list[tuple[str, Kind]]:
-    relation = connection.sql(f"SELECT * FROM (\n{sql}\n) AS q")
-    columns = [(name, kind_of(str(kind))) for name, kind in zip(relation.columns, relation.types, strict=True)]
-    if sum(len(kind.text) for _, kind in columns) > _LONGEST_TYPES:
-        raise Unstorable(f"The types of all columns are together longer than {_LONGEST_TYPES:,} characters.")
-    for name, kind in columns:
-        for part in parts(kind):
-            _check(name, part)
-    return _with_collations(connection, sql, columns) if collated else columns
-
-
-def _with_collations(
-    connection: duckdb.DuckDBPyConnection, sql: str, columns: list[tuple[str, Kind]]
-) -> list[tuple[str, Kind]]:
-    """The columns with their collations, which DuckDB shows nowhere but in the definition of a table."""
-    names = ", ".join(f"c{n}" for n in range(len(columns)))
-    table = f"memory.main.{quoted(_PROBE)}"
-    connection.execute(f"CREATE TABLE {table} AS SELECT * FROM (\n{sql}\n) AS q({names}) WITH NO DATA")
-    found = connection.execute(f"SELECT sql FROM duckdb_tables() WHERE table_name = {literal(_PROBE)}").fetchone()
-    connection.execute(f"DROP TABLE {table}")
-    told = str(found[0] if found else "").partition("(")[2].rpartition(")")[0]
-    kinds = kind_of(f"STRUCT({told})").children
-    return [
-        (name, probed if probed.name == "VARCHAR COLLATE" else kind)
-        for (name, kind), probed in zip(columns, kinds, strict=True)
-    ]
-
-
-def _check(column: str, kind: Kind) -> None:
-    if kind.name == "UNION":
-        raise Unstorable(f'The column "{column}" is a UNION, which a snapshot cannot hold. Cast it to another type.')
-    if kind.name == "VARIANT":
-        advice = "Cast it to JSON or to another type."
-        raise Unstorable(f'The column "{column}" is a VARIANT, which a snapshot cannot hold without loss. {advice}')
-    if example_size(kind) > _LARGEST_EXAMPLE:
-        raise Unstorable(
-            f'The column "{column}" is an array of structs without names of fields, and too large for that.'
-        )
-    if not kind.children and kind.name not in _AS_THEY_ARE | _STORED_AS.keys() | {"GEOMETRY"}:
-        raise Unstorable(f'The column "{column}" is of the type {kind.text}, which a snapshot cannot hold.')
 
 
 def _encoded(value: str, kind: Kind, huge: str, *, depth: int) -> str:

@@ -152,6 +152,8 @@ REFUSED = {
     "{'a': [union_value(n := 1)]}": "is a UNION, which a snapshot cannot hold",
     "1::VARIANT": "is a VARIANT, which a snapshot cannot hold without loss",
     "MAP {1: [2::VARIANT]}": "is a VARIANT, which a snapshot cannot hold without loss",
+    "ST_SetCRS('POINT (1 2)'::GEOMETRY, 'EPSG:1')": "has a coordinate system that a snapshot cannot hold",
+    "[ST_SetCRS('POINT (1 2)'::GEOMETRY, 'GEOGCRS[\"x\"]')]": "has a coordinate system that a snapshot cannot hold",
     "get_type(1)": "is of the type TYPE, which a snapshot cannot hold",
     "[get_type(1)]": "is of the type TYPE, which a snapshot cannot hold",
 }
@@ -190,7 +192,7 @@ async def test_a_collation_holds_for_the_next_views_too(run: Run, engine: DuckDB
     assert described[0].duckdb_type == f"VARCHAR COLLATE {collation}"
 
 
-@pytest.mark.parametrize("kind", ["GEOMETRY", "GEOMETRY('OGC:CRS84')"])
+@pytest.mark.parametrize("kind", ["GEOMETRY", "GEOMETRY('OGC:CRS84')", "GEOMETRY('OGC:CRS83')"])
 async def test_geometries_of_a_snapshot_are_joined_by_what_they_are(run: Run, kind: str) -> None:
     values = "(VALUES ('POINT (1 2)'), ('POLYGON EMPTY'), (NULL)) t(x)"
     stored = await run(f"SELECT x::{kind} AS g, [x::{kind}] AS n FROM {values}")

@@ -4,7 +4,7 @@
 """
 
 import asyncio
-import os
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from uuid import uuid4
@@ -14,11 +14,12 @@ import pytest
 from orchestrator.engines.duckdb import DuckDBEngine
 from orchestrator.model.run import Relation
 from orchestrator.model.snapshot import Column
+from tests.contract.support import number_from_environment
 from tests.engines.conftest import Result, locate, make_plan, snapshot, view
 from tests.fuzz.views import Chain, chains
 
-PAIRS = int(os.environ.get("MATVIEW_FUZZ_PAIRS", "300"))
-SEED = int(os.environ.get("MATVIEW_FUZZ_SEED", "1"))
+PAIRS = number_from_environment("MATVIEW_FUZZ_PAIRS", 300)
+SEED = number_from_environment("MATVIEW_FUZZ_SEED", 1)
 PARTS = 6
 _AT_ONCE = 3
 
@@ -46,16 +47,20 @@ async def related(engine: DuckDBEngine, folder: Path, chain: Chain, random: Rand
     return relations
 
 
+def observed(names: Sequence[str]) -> str:
+    """All that can be seen of columns: their types, their values as text, and their values once more as a hash."""
+    return ", ".join(
+        f'typeof("{name}") AS t{n}, "{name}"::VARCHAR AS v{n}, hash("{name}") AS h{n}' for n, name in enumerate(names)
+    )
+
+
 async def check(engine: DuckDBEngine, folder: Path, chain: Chain, random: Random) -> None:
     last = list(chain.views)[-1]
     told: list[str] = []
     try:
         relations = await related(engine, folder, chain, random)
         told = [relation.kind for relation in relations]
-        seen = ", ".join(
-            f"typeof({c}) AS t{n}, {c}::VARCHAR AS v{n}, hash({c}) AS h{n}"
-            for n, c in enumerate(f'"{name}"' for name, _ in chain.columns(last))
-        )
+        seen = observed([name for name, _ in chain.columns(last)])
         found = (await written(engine, folder, f"SELECT {seen} FROM {last}", relations)).rows()
         expected = chain.connection.execute(f"SELECT {seen} FROM {last}").fetchall()
         assert sorted(map(str, found)) == sorted(map(str, expected))

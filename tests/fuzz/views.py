@@ -223,10 +223,10 @@ class Chain:
         """Whether Matview takes it, and in the types that DuckDB has for it."""
         kinds = self.connection.sql(sql).types
         refused = any(word in str(kind) for kind in kinds for word in ("UNION", "VARIANT", "TYPE"))
-        return not refused and not _is_untyped(self.connection, sql)
+        return not refused and not is_untyped(self.connection, sql)
 
 
-def _is_untyped(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
+def is_untyped(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
     """Whether there is a bare NULL in it, the one value whose type Matview fixes: it has none in plain DuckDB."""
     typeof = f"SELECT typeof(COLUMNS(q.*)) FROM (SELECT 1) LEFT JOIN ({sql}) q ON true LIMIT 1"
     return '"NULL"' in str(connection.execute(typeof).fetchall())
@@ -249,6 +249,6 @@ def _by_type() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     with in_utc() as connection:
         for value in [*ORDINARY, *ORDINARY, *(value for _, value in FLAT)]:
-            if not _is_untyped(connection, f"SELECT {value} AS x"):
+            if not is_untyped(connection, f"SELECT {value} AS x"):
                 found.setdefault(str(connection.sql(f"SELECT {value} AS x").types[0]), []).append(value)
     return found
