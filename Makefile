@@ -41,6 +41,7 @@ test: setup ## Run every test, on real servers
 # What the suite does in a minute, for hours: each fuzzer below tests/fuzz takes more when it is given more.
 .PHONY: fuzz
 fuzz: export MATVIEW_FUZZ_PAIRS ?= 10000
+fuzz: export MATVIEW_FUZZ_EXAMPLES ?= 20000
 fuzz: setup ## Try random input for hours (MATVIEW_FUZZ_SEED=2 tries other input)
 	$(BIN)/python -m pytest --quiet tests/fuzz $(ARGS)
 

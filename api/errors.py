@@ -98,7 +98,7 @@ def error_response(error: OrchestratorError) -> JSONResponse:
 
 async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, OrchestratorError)  # noqa: S101 - what the handler is registered for
-    # One that is over its share learns that from the answer; a line for each of its requests would only fill the log.
+    # The answer says that a project is over its share; a line for each of its requests would only fill the log.
     if isinstance(error, Transient) and not isinstance(error, TooManyRequests):
         logger.warning("%s %s: %s (%r)", request.method, request.scope["path"], error.message, error.__cause__)
     return error_response(error)

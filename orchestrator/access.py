@@ -48,8 +48,8 @@ class Access:
     async def authenticate(self, token: str | None) -> Principal:
         """The owner of a token. PostgreSQL is asked each time, so a key that is revoked is refused at once everywhere.
 
-        Raises NotAuthenticated, in the same words for every token that never was one. Who holds one that was is told
-        what became of it.
+        Raises NotAuthenticated, in the same words for every token that never was one; for one that was, it says what
+        became of it.
         """
         if not token:
             raise NotAuthenticated

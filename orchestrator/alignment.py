@@ -17,7 +17,7 @@ from orchestrator.temporal.executions import Ending, Executions
 from orchestrator.temporal.schedules import Schedules
 from orchestrator.temporal.wanted import WantedSchedule
 
-# How long somebody else may go on changing what is wanted before those who wait are sent away.
+# How long others may go on changing the view's frequency before those who wait are sent away.
 _PATIENCE_SECONDS = 30.0
 
 
@@ -39,9 +39,9 @@ class Alignment:
         await self._aligning.call(saved_query_id, lambda: self._align(saved_query_id))
 
     async def _align(self, saved_query_id: UUID) -> None:
-        """What is wanted may change while the server is being told.
+        """The catalog's wish may change while the schedule is being changed.
 
-        Everybody reads it again after acting, so the last to act has acted on the last wish.
+        Every process reads it again after acting, so the last to act has acted on the last wish.
         """
         deadline = time.monotonic() + _PATIENCE_SECONDS
         wanted = await self._wanted(saved_query_id)

@@ -1,7 +1,7 @@
 """How far a query is: told to the server by heartbeats, and now and then to the run's workflow.
 
-Heartbeats carry a cancel back, and are what the UI shows of an activity in progress. The workflow is told by updates,
-so that its own page says in words how far it is; each one is kept in its history, so there are few of them.
+Heartbeats carry a cancel back, and are what the UI shows of an activity in progress. The workflow learns of it by
+updates, so that its own page says in words how far it is; each one is kept in its history, so there are few of them.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _FIRST_UPDATE_SECONDS = 3.0
 _UPDATE_GROWTH = 1.15
 
 
-# A workflow that does not answer has no worker at the moment, and is told the next time.
+# A workflow that does not answer has no worker at the moment; the next update reaches it.
 _UPDATE_SECONDS = 10.0
 
 

@@ -96,7 +96,7 @@ class Reconciliation:
             await self._draw_consequences()
 
     async def _draw_consequences(self) -> None:
-        """Do what follows from the end of runs that ended without a word, whoever noticed: notices, and a pause.
+        """Do what follows from the end of runs that ended without a word: notices, and a pause.
 
         The mark goes last, so that a step which is cut off is done again; each can be.
         """

@@ -188,6 +188,6 @@ def _known_key() -> Select[Any]:
 @cache
 def _used() -> Update:
     keys = t.api_keys
-    # Whoever holds the row is noting the same thing: nothing waits for it.
+    # The request that holds the row is noting the same thing: nothing waits for it.
     due = select(keys.c.id).where(keys.c.id == bindparam("key"), _use_is_due()).with_for_update(skip_locked=True)
     return update(keys).where(keys.c.id.in_(due.scalar_subquery())).values(last_used_at=func.now())

@@ -1,4 +1,4 @@
-"""How the commands for who runs an installation reach its database: they go there themselves, and not over the API.
+"""How the commands of an installation's operator reach its database: they go there themselves, and not over the API.
 
 The database's libraries are imported when a command is called; see servers.py.
 """

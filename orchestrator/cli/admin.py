@@ -1,4 +1,4 @@
-"""`matview project`: for who runs the installation."""
+"""`matview project`: for the operator of the installation."""
 
 import json
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`matview key`: API keys, made, listed and taken back, for who runs the installation."""
+"""`matview key`: API keys, made, listed and taken back by the operator of the installation."""
 
 import json
 import re

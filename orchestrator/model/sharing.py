@@ -20,7 +20,7 @@ class Shared(Generic[K, T]):
         self._next: dict[K, asyncio.Task[T]] = {}
 
     async def call(self, key: K, work: Callable[[], Awaitable[T]]) -> T:
-        """What `work` returns or raises, or that of somebody else who asked for the same."""
+        """What `work` returns or raises, or the `work` of another caller who asked for the same."""
         task = self._next.get(key)
         if task is None:
             task = asyncio.create_task(self._in_turn(key, self._running.get(key), work))
@@ -39,6 +39,6 @@ class Shared(Generic[K, T]):
 
 
 def _looked_at(task: "asyncio.Task[T]") -> None:
-    """Nobody may be left who waits for it, and then nobody is to hear of its failure."""
+    """Take note of a failure: if every caller has given up, asyncio would complain that none did."""
     if not task.cancelled():
         task.exception()

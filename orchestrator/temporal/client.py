@@ -82,7 +82,7 @@ def _names_namespace(error: RPCError) -> bool:
 
 
 def _trouble(error: RPCError) -> TemporalUnavailable:
-    """A server that has too much to do is not one that is away: looking for it would help nobody."""
+    """A server that has too much to do is not one that is away: an operator would look for the wrong fault."""
     if error.status is RPCStatusCode.RESOURCE_EXHAUSTED:
         return TemporalBusy()
     return TemporalUnavailable(_why(error))

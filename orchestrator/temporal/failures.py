@@ -19,7 +19,7 @@ class PlainFailureConverter(DefaultFailureConverter):
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
         """See FailureConverter."""
         super().to_failure(exception, payload_converter, failure)
-        # The text is an author's, and is printed by whoever looks: our log, the UI, Temporal's own command line.
+        # The text is an author's, and is printed in many places: our log, the UI, Temporal's own command line.
         failure.message, failure.stack_trace = lines(failure.message), lines(failure.stack_trace)
         if not isinstance(exception, ApplicationError) or exception.failure is not None:
             return

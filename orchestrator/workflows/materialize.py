@@ -69,7 +69,7 @@ class MaterializeSavedQuery:
 
     @workflow.update(name=contract.PROGRESS)
     def progress(self, progress: Progress) -> None:
-        """Take note of how far the query is, for whoever looks at the run.
+        """Take note of how far the query is, for people who look at the run.
 
         An update, of which the server lets ten at a time through to a run, and two thousand in all. Signals it collects
         by the thousand: handling ten thousand in one step took longer than a step may, so the run could not go on. A

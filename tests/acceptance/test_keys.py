@@ -67,7 +67,7 @@ async def test_a_revoked_key_is_refused_at_once_by_every_api_process(
     label = f"label-{uuid4()}"
     token = await a_new_key(stack, tenant, "--label", label)
     async with an_api(stack, tmp_path) as url, holding(tenant, token) as one, holding(tenant, token, url) as other:
-        for http in (one, other, one, other):  # whatever a process could remember of a key, it has seen now
+        for http in (one, other, one, other):  # each process has seen the key, and could remember it
             assert (await http.get(VIEWS)).status_code == 200
         out, _ = await matview(stack, "key", "revoke", label)
         assert label in out
@@ -85,7 +85,7 @@ async def test_a_revoked_key_is_refused_at_once_by_every_api_process(
 
 
 @pytest.mark.parametrize("by", ["id", "beginning of the id", "label", "hint", "hint as shown", "token"])
-async def test_a_key_is_revoked_by_whatever_a_person_knows_of_it(stack: DevStack, tenant: Tenant, by: str) -> None:
+async def test_a_key_is_revoked_by_anything_that_a_person_knows_of_it(stack: DevStack, tenant: Tenant, by: str) -> None:
     label = f"label-{uuid4()}"
     token = await a_new_key(stack, tenant, "--label", label)
     (key,) = await listed(stack, label)

@@ -76,7 +76,7 @@ async def test_a_hundred_looks_of_as_many_processes_at_one_schedule_are_all_answ
 
 
 async def agrees(stack: DevStack, tenant: Tenant, view: Json) -> None:
-    """The schedule is what the view says, whoever was the last to change it."""
+    """The schedule is what the view says, whichever change was the last."""
     shown = await tenant.view(view["id"])
     described = await schedule_of(await temporal_of(stack), view["id"])
     assert described is not None

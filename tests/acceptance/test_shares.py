@@ -16,7 +16,7 @@ CROWD = 400
 async def test_a_project_whose_requests_all_wait_leaves_every_other_project_served(
     stack: DevStack, tenant: Tenant
 ) -> None:
-    """Each save of the crowd waits for a lock, and holds one of twenty connections to PostgreSQL meanwhile."""
+    """Each save of the crowd waits for a lock, and holds one of twenty connections to PostgreSQL while it does."""
     answers: list[httpx.Response] = []
     async with (
         a_tenant(stack) as crowd,

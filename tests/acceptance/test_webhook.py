@@ -100,10 +100,10 @@ async def test_the_first_failure_and_the_recovery_are_told_once_each_and_signed(
     assert (second.json["data"]["error"], second.json["data"]["error_code"]) == (None, None)
 
 
-async def test_a_run_that_was_lost_is_told_of_once_whoever_notices(
+async def test_a_run_that_was_lost_sends_one_notice_whichever_process_notices(
     notifying: DevStack, receiver: Receiver, operator: Operator
 ) -> None:
-    """Its workflow is gone, so it can tell nobody; here the API notices, and a worker's reconciler tells."""
+    """Its workflow is gone and can send nothing; here the API notices, and a worker's reconciler sends the notice."""
     async with a_tenant(notifying) as tenant:
         view = await tenant.create_view("v", ENDLESS)
         await tenant.act(view["id"], "materialize")

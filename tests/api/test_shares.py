@@ -1,4 +1,4 @@
-"""The turns of projects, whatever order they come and go in."""
+"""The turns of projects, in every order in which they come and go."""
 
 import asyncio
 import random
@@ -60,7 +60,7 @@ async def test_what_finds_the_queue_full_or_waits_too_long_is_sent_away() -> Non
         pass
 
 
-async def test_turns_that_are_given_up_at_any_moment_are_lost_to_nobody() -> None:
+async def test_a_turn_that_is_given_up_goes_to_the_next_in_the_queue() -> None:
     chance = random.Random(7)  # noqa: S311 - the same each time
     shares = Shares(at_once=2, waiting=1000, longest_wait=30)
     going_on = dict.fromkeys(range(PROJECTS), 0)

@@ -440,3 +440,12 @@ async def test_a_table_all_of_whose_rows_fit_leaves_nothing_out(tables: Tables) 
     result = await table.read()
     assert (result.rows(), result.written.rejected) == ([(1,)], ())
     assert [path.name for path in result.folder.iterdir()] == ["data_0.parquet"]
+
+
+async def test_an_empty_line_of_a_file_with_one_column_is_a_row_whose_field_is_null(tables: Tables) -> None:
+    tables.write("a.csv", "a\n1\n\n2\n")
+    table = tables.over("*.csv", NAMED)
+    await table.add()
+    assert await table.rows() == [(1,), (2,), (None,)]
+    path = tables.write("a.csv", "a\n1\n\nx\n")
+    assert f'{path}, line 4: the column "a" is BIGINT, which "x" does not fit' in await table.failure()

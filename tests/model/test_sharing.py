@@ -7,7 +7,7 @@ import pytest
 from orchestrator.model.sharing import Shared
 
 
-async def test_those_who_ask_meanwhile_share_one_call_that_begins_after_they_asked() -> None:
+async def test_those_who_ask_during_a_call_share_one_that_begins_after_they_asked() -> None:
     shared: Shared[str, int] = Shared()
     begun = 0
     going_on = asyncio.Event()
@@ -50,7 +50,7 @@ async def test_keys_do_not_wait_for_one_another() -> None:
     assert await hanging == "late"
 
 
-async def test_a_failure_is_that_of_those_who_shared_it_and_of_nobody_after_them() -> None:
+async def test_a_failure_reaches_those_who_shared_it_and_none_who_come_later() -> None:
     shared: Shared[str, None] = Shared()
 
     async def fail() -> None:
@@ -65,7 +65,7 @@ async def test_a_failure_is_that_of_those_who_shared_it_and_of_nobody_after_them
     await shared.call("key", succeed)
 
 
-async def test_one_who_gives_up_waiting_takes_the_call_from_nobody_else() -> None:
+async def test_a_caller_who_gives_up_takes_the_call_from_no_other() -> None:
     shared: Shared[str, int] = Shared()
     finish = asyncio.Event()
 

@@ -34,7 +34,7 @@ def test_an_error_that_nobody_foresaw_keeps_its_stack_trace_and_its_cause(kind: 
     assert "where it went wrong" in failure.cause.message
 
 
-def test_the_text_of_an_error_steers_nobodys_terminal() -> None:
+def test_the_text_of_an_error_cannot_steer_a_terminal() -> None:
     failure = written(ApplicationError("a\x1b[2J\x00\u202eb\nc", type="query_failed", non_retryable=True))
     assert failure.message == "a\\x1b[2J\\x00\\u202eb\nc"
     unforeseen = written(ApplicationError("a\x9bb", type=None))
