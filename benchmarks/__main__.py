@@ -12,7 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import api, big, cancel, dag, overhead, reading, restore, rollback, schedules, small, start, workers
+from benchmarks import (
+    api,
+    big,
+    cancel,
+    dag,
+    overhead,
+    reading,
+    restore,
+    rollback,
+    schedules,
+    small,
+    sources,
+    start,
+    workers,
+)
 from benchmarks.common import Figure, save, say
 
 Value = int | float | list[int] | list[str]
@@ -109,6 +123,15 @@ KINDS = {
         workers.measure,
         "small views a second, with one, two and four workers",
         {"rounds": rounds(), "views": Option(60, 4, "how many")},
+    ),
+    "sources": Kind(
+        sources.measure,
+        "what it costs to see that source files are whole, beside DuckDB's reading of them",
+        {
+            "rounds": rounds(),
+            "megabytes": Option(500, 2, "of text, before it is compressed"),
+            "threads": Option(2, 2, "of DuckDB and of the check"),
+        },
     ),
     "restore": Kind(
         restore.measure, "a backup of many views, and a restore of it", {"views": Option(200, 4, "how many")}

@@ -24,8 +24,8 @@ class Rejected(Value):
 class Written(Value):
     """What a query wrote: sizes as its writer counted them, columns as readers see them and as the files hold them.
 
-    `sources` are the files that it read, by the name of the source table. `rejected` are the rows that it left out,
-    which neither `files` nor `rows` nor `bytes` count.
+    `rejected` are the rows that it left out, which neither `files` nor `rows` nor `bytes` count. `sources` are the
+    files that it read, by the name of the source table.
     """
 
     files: tuple[SnapshotFile, ...]

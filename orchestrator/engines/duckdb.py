@@ -12,10 +12,11 @@ from typing import Any
 from orchestrator.engines.admission import Admission
 from orchestrator.engines.analysts import Analysts
 from orchestrator.engines.base import NO_PROJECT, Written
+from orchestrator.engines.digests import Digests
 from orchestrator.engines.process import Child, Fences, settle
 from orchestrator.engines.room import Room
 from orchestrator.engines.scratch import Scratch, sweep
-from orchestrator.engines.wire import columns_of, pairs_of, progress_of, relation_as_json, result_of, written_of
+from orchestrator.engines.wire import columns_of, learn, pairs_of, progress_of, relation_as_json, result_of, written_of
 from orchestrator.model.errors import (
     DiskFull,
     EngineCrashed,
@@ -83,6 +84,7 @@ class DuckDBEngine:
         fences = Fences(address_space=_READER_SPACE * _MIB, file_size=0)
         self._readers = Analysts(size=_READERS, fences=fences, seconds=analysis_seconds, stays=False)
         self._writers: set[Child] = set()
+        self._digests = Digests()
 
     async def start(self) -> None:
         """Start the server that every process of this engine is forked from, and say what keeps a query apart.
@@ -178,7 +180,7 @@ class DuckDBEngine:
         request = {
             "job": "write",
             "sql": plan.sql,
-            "relations": [relation_as_json(relation, locate) for relation in plan.relations],
+            "relations": [relation_as_json(relation, locate, self._digests) for relation in plan.relations],
             **self._sources,
             "target": str(target),
             "marks": {
@@ -230,9 +232,12 @@ class DuckDBEngine:
             self._writers.discard(child)
             status = await child.end()
         try:
-            return await asyncio.to_thread(written_of, result_of(answer, status), Path(request["target"]))
+            result = result_of(answer, status)
+            done = await asyncio.to_thread(written_of, result, Path(request["target"]))
         except DiskFull as error:
             raise await asyncio.to_thread(room.judge, error) from None
+        learn(self._digests, request["relations"], result)
+        return done
 
     async def _analyse(
         self, analysts: Analysts, project_id: int, request: dict[str, Any], too_slow: OrchestratorError

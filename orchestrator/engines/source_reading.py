@@ -9,7 +9,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import groupby
@@ -49,23 +49,26 @@ _UNSURE = (duckdb.Error, duckdb.IOException)
 
 
 class Sources(NamedTuple):
-    """The files of a source table."""
+    """The files of a source table, and the digests of some Parquet files that are known already: see Told."""
 
     table: str
     format: str
     files: Sequence[SourceFile]
+    known: Mapping[str, str] = {}
 
 
 class Told(NamedTuple):
     """What a table consisted of: how many files and bytes, the digest of the list of them, and the list.
 
     A file is told by its path, bytes, time in nanoseconds and digest. The list holds the first ones, as many as fit.
+    `known` has the digests of whole Parquet files by what identifies each as long as it does not change.
     """
 
     file_count: int
     bytes: int
     digest: str
     files: list[tuple[str, int, int, str | None]]
+    known: dict[str, str]
 
 
 class Seen(NamedTuple):
@@ -141,10 +144,12 @@ class Reading:
             for sources in tables:
                 for file in sources.files:
                     seen = _settled(sources.table, file)
+                    known = sources.known.get(_key(seen)) if seen else None
                     whole = sources.format != PARQUET
-                    if seen and not whole and seen.size <= budget:
+                    if seen and not whole and not known and seen.size <= budget:
                         budget, whole = budget - seen.size, True
-                    yield _Check(sources, file, seen, self._pool.submit(self._look, sources, file, seen, whole))
+                    digest = _given(known) if known else self._pool.submit(self._look, sources, file, seen, whole)
+                    yield _Check(sources, file, seen, digest)
         finally:
             threading.stack_size(before)
 
@@ -251,6 +256,16 @@ def _settled(table: str, file: SourceFile) -> Seen | None:
     return seen
 
 
+def _key(seen: Seen) -> str:
+    return ":".join(map(str, seen))
+
+
+def _given(digest: str) -> Future[str | None]:
+    future: Future[str | None] = Future()
+    future.set_result(digest)
+    return future
+
+
 def _changed(table: str, file: SourceFile) -> InputReplaced:
     return InputReplaced(f'A file of "{table}" was changed or replaced while it was read: {file.real}.')
 
@@ -260,6 +275,7 @@ def _told(checks: Sequence[_Check]) -> dict[str, Told]:
     room, told = _TOLD_CHARACTERS, {}
     for table, of_table in groupby(checks, key=lambda check: check.sources.table):
         files, count, size, digest = [], 0, 0, xxhash.xxh3_128()
+        known: dict[str, str] = {}
         for check in of_table:
             one = _file(check)
             path, file_bytes, _, file_digest = one
@@ -267,7 +283,9 @@ def _told(checks: Sequence[_Check]) -> dict[str, Told]:
             count, size, room = count + 1, size + file_bytes, room - len(json.dumps(one))
             if room >= 0:
                 files.append(one)
-        told[table] = Told(count, size, f"xxh128:{digest.hexdigest()}", files)
+            if check.seen and check.sources.format == PARQUET and str(file_digest).startswith("xxh128:"):
+                known[_key(check.seen)] = str(file_digest)
+        told[table] = Told(count, size, f"xxh128:{digest.hexdigest()}", files, known)
     return told
 
 

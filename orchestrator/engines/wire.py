@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from orchestrator.engines.base import Rejected, Written
+from orchestrator.engines.digests import Digests
 from orchestrator.model.errors import (
     DiskFull,
     EngineCrashed,
@@ -87,7 +89,7 @@ def _cause(status: int | None) -> str:
     return ""
 
 
-def relation_as_json(relation: Relation, locate: Callable[[str, str], str]) -> dict[str, Any]:
+def relation_as_json(relation: Relation, locate: Callable[[str, str], str], digests: Digests) -> dict[str, Any]:
     """What the child needs to know of an input."""
     known: dict[str, Any] = {"kind": relation.kind, "name": relation.name}
     if relation.kind == "source":
@@ -96,6 +98,8 @@ def relation_as_json(relation: Relation, locate: Callable[[str, str], str]) -> d
             "format": relation.format.value,
             "url_pattern": relation.url_pattern,
             "columns": columns,
+            "id": str(relation.id),
+            "digests": dict(digests.of_table(relation.id)),
             "options": relation.options.model_dump(mode="json"),
             "stated": [(name, "") for name in relation.stated],
         }
@@ -137,8 +141,17 @@ def written_of(result: Any, folder: Path) -> Written:  # noqa: ANN401 - JSON
         )
 
 
+def learn(digests: Digests, relations: Sequence[Mapping[str, Any]], result: Any) -> None:  # noqa: ANN401 - JSON
+    """Keep what a query over these relations, as the child was given them, found out about its source files."""
+    with _understood():
+        for relation in relations:
+            if relation["kind"] == "source":
+                *_, known = result["sources"][relation["name"]]
+                digests.learn(UUID(relation["id"]), {str(key): str(digest) for key, digest in known.items()})
+
+
 def _input_files(
-    file_count: int, size: int, digest: str, files: Sequence[tuple[str, int, int, str | None]]
+    file_count: int, size: int, digest: str, files: Sequence[tuple[str, int, int, str | None]], _known: object
 ) -> InputFiles:
     """What Told in `source_reading` says. Times in nanoseconds may lie beyond every calendar."""
     return InputFiles(

@@ -75,7 +75,8 @@ def write(request: Request) -> Task:
 
 
 def _run(request: Request, inputs: Inputs, labels: Mapping[str, str], watch: Watch) -> dict[str, Any]:
-    tables = [Sources(r["name"], r["format"], inputs[r["name"]]) for r in request["relations"] if r["kind"] == "source"]
+    sources = [relation for relation in request["relations"] if relation["kind"] == "source"]
+    tables = [Sources(r["name"], r["format"], inputs[r["name"]], r["digests"]) for r in sources]
 
     def watched(connection: duckdb.DuckDBPyConnection) -> None:
         reading.watch(connection)

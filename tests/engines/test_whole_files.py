@@ -5,18 +5,20 @@ import gzip
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import duckdb
 import pytest
 import xxhash
 
+from orchestrator.engines.digests import Digests
 from orchestrator.engines.duckdb import DuckDBEngine
 from orchestrator.engines.source_files import SourceFile
 from orchestrator.engines.source_integrity import digest_of_footer
-from orchestrator.engines.source_reading import Reading, Sources
+from orchestrator.engines.source_reading import Reading, Sources, Told
 from orchestrator.model.errors import InputReplaced, InvalidSource, OrchestratorError, QueryFailed
 from orchestrator.model.run import Progress
 from orchestrator.model.snapshot import Column, InputFiles
@@ -326,21 +328,55 @@ async def test_a_time_beyond_every_calendar_is_none(run: Run, data: Path) -> Non
     assert file.modified_at is None or file.modified_at.year > 2200
 
 
-async def test_of_very_much_parquet_the_footers_are_digested(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_very_much_parquet_the_footers_are_digested_until_the_files_are_known(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for n in range(3):
         write_parquet(data / f"{n}.parquet", f"SELECT i + {n} AS id FROM range(50000) r(i)")
-    files = [SourceFile(str(path), str(path)) for path in sorted(data.glob("*.parquet"))]
-    room = Path(files[0].real).stat().st_size + 10
-    monkeypatch.setattr("orchestrator.engines.source_reading._PARQUET_BYTES", room)
-    with Reading([Sources("t", "Parquet", files)], threads=2) as reading:
-        told = reading.finish()["t"].files
-    assert [digest for _, _, _, digest in told] == [
-        expected(Path(files[0].real))[3],
-        digest_of_footer(files[1]),
-        digest_of_footer(files[2]),
-    ]
-    assert len({digest for _, _, _, digest in told}) == 3
-    assert str(told[1][3]).startswith("xxh128-footer:")
+    paths = sorted(data.glob("*.parquet"))
+    files = [SourceFile(str(path), str(path)) for path in paths]
+    whole, footers = [expected(path)[3] for path in paths], [digest_of_footer(file) for file in files]
+    assert len({*whole, *footers}) == 6
+    monkeypatch.setattr(
+        "orchestrator.engines.source_reading._PARQUET_BYTES", max(path.stat().st_size for path in paths) + 10
+    )
+
+    def told(known: Mapping[str, str]) -> Told:
+        with Reading([Sources("t", "Parquet", files, known)], threads=2) as reading:
+            return reading.finish()["t"]
+
+    known: Mapping[str, str] = {}
+    for digests in ([whole[0], *footers[1:]], [*whole[:2], footers[2]], whole, whole):
+        now = told(known)
+        assert [digest for _, _, _, digest in now.files] == digests
+        known = now.known
+    # One that was written since is digested as it is now.
+    write_parquet(paths[1], "SELECT 7 AS id")
+    assert [digest for _, _, _, digest in told(known).files] == [whole[0], expected(paths[1])[3], whole[2]]
+
+
+async def test_a_run_knows_the_digests_of_the_last_one(engine: DuckDBEngine, run: Run, data: Path) -> None:
+    write_parquet(data / "x.parquet", "SELECT 1 AS id")
+    table = source("p", PARQUET, f"{data}/*.parquet", [Column(name="id", duckdb_type="INTEGER")])
+    await run("SELECT * FROM p", [table])
+    ((key, digest),) = engine._digests.of_table(table.id).items()
+    assert digest == expected(data / "x.parquet")[3]
+    # So it is not read for it again: what is known is what is told.
+    engine._digests.learn(table.id, {key: "xxh128:known"})
+    (file,) = (await run("SELECT * FROM p", [table])).written.sources["p"].files
+    assert file.digest == "xxh128:known"
+    engine._digests.learn(table.id, {})
+
+
+def test_the_digests_of_tables_that_were_not_read_for_long_are_forgotten_first() -> None:
+    digests, tables = Digests(most=5), [uuid4() for _ in range(3)]
+    for table in tables[:2]:
+        digests.learn(table, {"a": "1", "b": "2"})
+    digests.learn(tables[0], {"a": "3", "b": "4"})
+    digests.learn(tables[2], {"a": "5", "b": "6"})
+    assert [dict(digests.of_table(table)) for table in tables] == [{"a": "3", "b": "4"}, {}, {"a": "5", "b": "6"}]
+    digests.learn(tables[0], {str(n): "x" for n in range(6)})
+    assert [dict(digests.of_table(table)) for table in tables] == [{}, {}, {}]
 
 
 async def test_thousands_of_files_are_told_one_by_one(run: Run, data: Path) -> None:

@@ -5,11 +5,13 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from orchestrator.engines.digests import Digests
 from orchestrator.engines.process import Child, Fences
-from orchestrator.engines.wire import progress_of, result_of, written_of
+from orchestrator.engines.wire import learn, progress_of, result_of, written_of
 from orchestrator.model.errors import EngineCrashed
 
 COLUMNS = [["a", "BIGINT", "BIGINT"]]
@@ -53,6 +55,16 @@ def test_a_link_is_no_file_of_a_result(folder: Path) -> None:
     (folder / "data_0.parquet").symlink_to("../foreign.parquet")
     with pytest.raises(EngineCrashed):
         written_of(told(["data_0.parquet", 1, 10]), folder)
+
+
+@pytest.mark.parametrize(
+    "sources", [None, {"t": []}, {"t": ["many", 1, "d", [], {}]}, {"t": [1, 1, "d", [["path"]], {}]}, {"t": [1] * 5}]
+)
+def test_nonsense_about_the_sources_is_a_crash(folder: Path, sources: object) -> None:
+    with pytest.raises(EngineCrashed):
+        written_of(told(["data_0.parquet", 1, 10]) | {"sources": sources}, folder)
+    with pytest.raises(EngineCrashed):
+        learn(Digests(), [{"kind": "source", "name": "u", "id": str(uuid4())}], {"sources": sources})
 
 
 @pytest.mark.parametrize("answer", [{}, {"error": "nonsense"}, {"error": []}, {"error": "query_failed"}])
