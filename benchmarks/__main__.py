@@ -17,6 +17,7 @@ from benchmarks import (
     big,
     cancel,
     dag,
+    hostile,
     overhead,
     reading,
     restore,
@@ -98,6 +99,14 @@ KINDS = {
             "rounds": rounds(3),
             "rows": Option(4_000_000, 20_000, "of the big view"),
             "starts": Option(50, 3, "processes of their own"),
+        },
+    ),
+    "hostile": Kind(
+        hostile.measure,
+        "what a project notices while a key of another one does its worst",
+        {
+            "requests": Option(60, 2, "of each kind"),
+            "connections": Option(50, 4, "of the hostile key"),
         },
     ),
     "reading": Kind(
