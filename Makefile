@@ -38,6 +38,13 @@ dev: setup ## Run PostgreSQL, Temporal, the API and a worker on this machine
 test: setup ## Run every test, on real servers
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+# What the suite does in a minute, for hours: each fuzzer below tests/fuzz takes more when it is given more.
+.PHONY: fuzz
+fuzz: export MATVIEW_FUZZ_PAIRS ?= 10000
+fuzz: export MATVIEW_FUZZ_EXAMPLES ?= 20000
+fuzz: setup ## Try random input for hours (MATVIEW_FUZZ_SEED=2 tries other input)
+	$(BIN)/python -m pytest --quiet tests/fuzz $(ARGS)
+
 .PHONY: check
 check: setup ## Format, lint, types, import rules and the tests that need no server
 	$(BIN)/ruff format --check .

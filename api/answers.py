@@ -20,12 +20,14 @@ from api.table_schemas import TableColumnOut, TableOut
 from orchestrator.control import RunState, ViewState
 from orchestrator.model.journal import Entry
 from orchestrator.model.lineage import Node
+from orchestrator.model.names import fold
 from orchestrator.model.principal import User
-from orchestrator.model.reading import column_key, shown
+from orchestrator.model.reading import shown
 from orchestrator.model.saved_query import SavedQuery
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import SourceTable
 
+_SHOWN_OTHERWISE = {"timestamp", "error"}
 SCOPE = "DataWarehouseSavedQuery"
 
 
@@ -64,7 +66,12 @@ def run_out(state: RunState) -> RunOut:
         timestamp=run.timestamp,
         duration_seconds=duration,
         progress=ProgressOut(**progress.model_dump()) if progress else None,
-        **{name: getattr(run, name) for name in RunOut.model_fields if hasattr(run, name) and name != "timestamp"},
+        error=run.error or state.trouble,
+        **{
+            name: getattr(run, name)
+            for name in RunOut.model_fields
+            if hasattr(run, name) and name not in _SHOWN_OTHERWISE
+        },
     )
 
 
@@ -85,6 +92,7 @@ def entry_out(entry: Entry) -> JournalEntry:
         item_id=entry.item_id,
         detail=JournalDetail(name=entry.name, changes=changes),
         created_at=entry.created_at,
+        abridged=entry.is_abridged,
     )
 
 
@@ -95,17 +103,18 @@ def nodes_out(nodes: Iterable[Node]) -> list[str]:
 
 def table_out(table: SourceTable) -> TableOut:
     """A source table as the API shows it."""
-    stated = {column_key(column.name) for column in table.stated}
+    stated = {fold(column.name) for column in table.stated}
     return TableOut(
         id=table.id,
         name=table.name,
         format=table.format,
         url_pattern=table.url_pattern,
-        columns=[_table_column(column, column_key(column.name) in stated) for column in table.columns],
+        columns=[_table_column(column, fold(column.name) in stated) for column in table.columns],
         created_by=user_out(table.created_by),
         created_at=table.created_at,
         deleted=False,
         **shown(table),
+        abridged=table.is_abridged,
     )
 
 
@@ -127,7 +136,7 @@ def wire_type(duckdb_type: str) -> str:
     if duckdb_type.endswith("]"):
         return "array"
     head = duckdb_type.split("(", maxsplit=1)[0].strip().upper()
-    return _WIRE_TYPES.get(head, "unknown")
+    return "string" if head.startswith("VARCHAR COLLATE") else _WIRE_TYPES.get(head, "unknown")
 
 
 _WIRE_TYPES = {
@@ -169,4 +178,5 @@ def _summary(view: SavedQuery) -> dict[str, Any]:
         "is_materialized": view.is_materialized,
         "origin": "data_warehouse",
         "description": view.description,
+        "abridged": view.is_abridged,
     }

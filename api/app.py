@@ -10,9 +10,11 @@ from fastapi import FastAPI
 
 from api import health, identity, saved_queries, snapshots, source_tables
 from api.auth import AuthenticationMiddleware
-from api.errors import ErrorBody, add_error_handlers
+from api.bodies import BodyMiddleware
+from api.errors import ErrorBody, FailureMiddleware, add_error_handlers
 from api.metrics import ApiMetrics, TelemetryMiddleware
 from api.paths import PathMiddleware
+from api.shares import Shares
 from orchestrator.assembly import Assembly, assemble
 from orchestrator.settings import load_settings
 from orchestrator.telemetry import tracing
@@ -24,6 +26,11 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorBody, "description": "The request is not valid"},
     401: {"model": ErrorBody, "description": "No key, or an unknown one"},
     403: {"model": ErrorBody, "description": "The key lacks the scope, or may not be used in the project"},
+    413: {"model": ErrorBody, "description": "The body of the request is too large"},
+    429: {
+        "model": ErrorBody,
+        "description": "The key or its project has too many requests in progress; nothing was done",
+    },
     404: {"model": ErrorBody, "description": "There is no such thing in this project"},
     503: {"model": ErrorBody, "description": "PostgreSQL or Temporal is out of reach; nothing was done"},
 }
@@ -54,6 +61,7 @@ def create_app() -> FastAPI:
         async with assemble(settings, lazy=True) as parts:
             await parts.engine.start()
             _hand_out(parts, app)
+            app.state.public_url = settings.public_url
             if registry is not None:
                 ask = asker(parts.database, parts.temporal, settings.metrics_views)
                 registry.register(InstallationMetrics(ask))
@@ -79,6 +87,8 @@ def create_app() -> FastAPI:
     add_error_handlers(app)
     app.openapi = partial(_document, app)  # type: ignore[method-assign] # FastAPI's own way to change the document
     app.add_middleware(AuthenticationMiddleware)
+    app.add_middleware(BodyMiddleware)
+    app.add_middleware(FailureMiddleware)
     app.add_middleware(TelemetryMiddleware, metrics=None if registry is None else ApiMetrics(registry))
     app.add_middleware(PathMiddleware)
     tracing.watch(app)
@@ -88,6 +98,7 @@ def create_app() -> FastAPI:
 def _hand_out(parts: Assembly, app: FastAPI) -> None:
     """Put what the routes work with where they find it."""
     app.state.access = parts.access
+    app.state.shares = Shares(at_once=parts.settings.api_concurrent_requests)
     app.state.library = parts.library
     app.state.sources = parts.sources
     app.state.versions = parts.versions

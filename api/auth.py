@@ -1,14 +1,15 @@
 """Bearer keys: who asks is settled before anything of the request is looked at, what they may do by each route."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPBearer
 from starlette.types import ASGIApp, Receive, Scope as ASGIScope, Send
 
 from api.errors import error_response
+from api.shares import Shares
 from orchestrator.access import Access
 from orchestrator.control import Control
 from orchestrator.library import Library
@@ -38,8 +39,12 @@ class AuthenticationMiddleware:
         if scope["type"] == "http" and scope["path"].startswith("/api/") and scope["path"] not in _OPEN:
             request = Request(scope)
             access: Access = request.app.state.access
+            shares: Shares = request.app.state.shares
             try:
-                request.state.principal = await access.authenticate(_token(request.headers.get("authorization")))
+                token = _token(request.headers.get("authorization"))
+                # A crowd with one key queues before it is looked up, or all others would queue behind it.
+                async with shares.turn(("key", token)):
+                    request.state.principal = await access.authenticate(token)
             except OrchestratorError as error:
                 await error_response(error)(scope, receive, send)
                 return
@@ -58,37 +63,43 @@ class Caller:
     control: Control
 
 
-def needs(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
-    """A dependency that lets a request pass whose key has the scope and may be used in the project."""
+def needs(scope: Scope) -> Callable[..., AsyncIterator[Caller]]:
+    """A dependency that lets a request pass whose key has the scope and may be used in the project.
+
+    And when it is the project's turn, which lasts until the route has done its work: neither a body that comes slowly
+    nor an answer that is read slowly takes a turn.
+    """
 
     async def check(
         request: Request,
         project_id: Annotated[int, Path(ge=1, le=LARGEST_ID, description="The project")],
         _: Annotated[object, Security(BEARER, scopes=[scope])] = None,
-    ) -> Caller:
+    ) -> AsyncIterator[Caller]:
         principal: Principal = request.state.principal
         principal.require_project(project_id)
         principal.require(scope)
         state = request.app.state
-        if principal.project_ids is None:  # otherwise the key could not have been made for it
-            await state.access.require_project(project_id)
-        return Caller(
-            user=principal.user,
-            project_id=project_id,
-            library=state.library,
-            sources=state.sources,
-            versions=state.versions,
-            control=state.control,
-        )
+        shares: Shares = state.shares
+        async with shares.turn(("project", project_id)):
+            if principal.project_ids is None:  # otherwise the key could not have been made for it
+                await state.access.require_project(project_id)
+            yield Caller(
+                user=principal.user,
+                project_id=project_id,
+                library=state.library,
+                sources=state.sources,
+                versions=state.versions,
+                control=state.control,
+            )
 
     return check
 
 
-ViewReader = Annotated[Caller, Depends(needs(Scope.VIEW_READ))]
-ViewWriter = Annotated[Caller, Depends(needs(Scope.VIEW_WRITE))]
-JournalReader = Annotated[Caller, Depends(needs(Scope.ACTIVITY_READ))]
-TableReader = Annotated[Caller, Depends(needs(Scope.TABLE_READ))]
-TableWriter = Annotated[Caller, Depends(needs(Scope.TABLE_WRITE))]
+ViewReader = Annotated[Caller, Depends(needs(Scope.VIEW_READ), scope="function")]
+ViewWriter = Annotated[Caller, Depends(needs(Scope.VIEW_WRITE), scope="function")]
+JournalReader = Annotated[Caller, Depends(needs(Scope.ACTIVITY_READ), scope="function")]
+TableReader = Annotated[Caller, Depends(needs(Scope.TABLE_READ), scope="function")]
+TableWriter = Annotated[Caller, Depends(needs(Scope.TABLE_WRITE), scope="function")]
 
 
 def _token(header: str | None) -> str | None:

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.model.errors import (
     Invalid,
@@ -18,6 +19,7 @@ from orchestrator.model.errors import (
     NotRunning,
     OrchestratorError,
     PermissionDenied,
+    TooManyRequests,
     Transient,
 )
 
@@ -31,10 +33,12 @@ _ANSWERS: dict[type[OrchestratorError], tuple[int, str]] = {
     NotMaterialized: (400, "invalid_request"),
     NotRunning: (400, "invalid_request"),
     Invalid: (400, "validation_error"),
+    TooManyRequests: (429, "throttled_error"),
     Transient: (503, "server_error"),
     OrchestratorError: (500, "server_error"),
 }
 _RETRY_AFTER_SECONDS = "5"
+_RETRY_LATER = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}
 
 
 class ErrorBody(BaseModel):
@@ -57,10 +61,36 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unforeseen)
 
 
+class FailureMiddleware:
+    """Answers 500 for what nothing else has caught, inside of what marks every answer with the id of its request.
+
+    The handler of FastAPI for such errors stands outside of every middleware, so what it answers would have no id.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        has_begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            if scope["type"] != "http" or has_begun:
+                raise
+            await unforeseen(scope, error)(scope, receive, send)
+
+
 def error_response(error: OrchestratorError) -> JSONResponse:
     """The answer for an error of ours."""
     status, kind = next(_ANSWERS[c] for c in type(error).__mro__ if c in _ANSWERS)
-    headers = {"Retry-After": _RETRY_AFTER_SECONDS} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    headers = {"Retry-After": _RETRY_AFTER_SECONDS} if status in _RETRY_LATER else {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     return _body(status, kind, error.code, error.message, error.attr, headers)
@@ -68,8 +98,9 @@ def error_response(error: OrchestratorError) -> JSONResponse:
 
 async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, OrchestratorError)  # noqa: S101 - what the handler is registered for
-    if isinstance(error, Transient):
-        logger.warning("%s %s: %s (%r)", request.method, request.url.path, error.message, error.__cause__)
+    # The answer says that a project is over its share; a line for each of its requests would only fill the log.
+    if isinstance(error, Transient) and not isinstance(error, TooManyRequests):
+        logger.warning("%s %s: %s (%r)", request.method, request.scope["path"], error.message, error.__cause__)
     return error_response(error)
 
 
@@ -89,14 +120,23 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
 
 async def _http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - what the handler is registered for
-    kinds = {404: ("not_found", "not_found"), 405: ("invalid_request", "method_not_allowed")}
+    kinds = {
+        404: ("not_found", "not_found"),
+        405: ("invalid_request", "method_not_allowed"),
+        413: ("invalid_request", "request_too_large"),
+    }
     kind, code = kinds.get(error.status_code, ("invalid_request", "invalid_request"))
     headers = dict(error.headers or {})
     return _body(error.status_code, kind, code, str(error.detail), None, headers)
 
 
 async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
-    logger.error("unforeseen error in %s %s", request.method, request.url.path, exc_info=error)
+    return unforeseen(request.scope, error)
+
+
+def unforeseen(scope: Scope, error: Exception) -> JSONResponse:
+    """The answer to a request that nobody foresaw the failure of, which the log tells all of."""
+    logger.error("unforeseen error in %s %s", scope["method"], scope["path"], exc_info=error)
     return _body(500, "server_error", "error", "A server error occurred.", None)
 
 

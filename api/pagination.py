@@ -6,7 +6,9 @@ from typing import Annotated, Generic, TypeVar
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.links import page_link
 from orchestrator.model.errors import NotFound
+from orchestrator.model.names import MAX_LENGTH
 
 T = TypeVar("T")
 
@@ -40,7 +42,7 @@ class PageQuery(BaseModel):
 def _page_query(
     page: Annotated[int, Query(ge=1, description="1 is the first")] = 1,
     page_size: Annotated[int, Query(ge=1, le=1000, description="Items on a page")] = 100,
-    search: Annotated[str | None, Query(description="A part of the name, in any case")] = None,
+    search: Annotated[str | None, Query(max_length=MAX_LENGTH, description="A part of the name, in any case")] = None,
 ) -> PageQuery:
     # No name holds a NUL character, and PostgreSQL would not take one.
     return PageQuery(page=page, page_size=page_size, search=search.replace("\x00", "\ufffd") if search else None)
@@ -72,12 +74,7 @@ def page_of(request: Request, asked: PageQuery, count: int, results: Sequence[T]
     last = asked.offset + asked.page_size >= count
     return Page(
         count=count,
-        next=None if last else _url(request, asked.page + 1),
-        previous=None if asked.page == 1 else _url(request, asked.page - 1),
+        next=None if last else page_link(request, asked.page + 1),
+        previous=None if asked.page == 1 else page_link(request, asked.page - 1),
         results=list(results),
     )
-
-
-def _url(request: Request, page: int) -> str:
-    asked = request.url.replace(path=request.scope.get("asked_path", request.url.path))
-    return str(asked.include_query_params(page=page))

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from api.answers import entry_out, nodes_out, run_out, view_out, view_summary
 from api.auth import JournalReader, ViewReader, ViewWriter
+from api.bodies import JsonRoute
 from api.pagination import AskedPage, JournalPage, Page, page_of
 from api.schemas import (
     Ancestors,
@@ -27,7 +28,9 @@ from api.schemas import (
 )
 from orchestrator.library import Edit
 
-router = APIRouter(prefix="/api/projects/{project_id}/warehouse_saved_queries", tags=["warehouse_saved_queries"])
+router = APIRouter(
+    prefix="/api/projects/{project_id}/warehouse_saved_queries", tags=["warehouse_saved_queries"], route_class=JsonRoute
+)
 
 ViewId = Annotated[UUID, Path(description="The view")]
 _NO_IDS = ResumeSchedules()

@@ -1,12 +1,10 @@
 """The wire, and only the wire: what requests hold and what answers show."""
 
-import math
-import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from orchestrator.model.journal import Verb
 from orchestrator.model.run import RunStatus, Trigger
@@ -17,37 +15,15 @@ def _z(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-_DEEPEST = 50
 # Lists show every description whole.
 _LONGEST_DESCRIPTION = 10_000
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-
 Timestamp = Annotated[datetime, PlainSerializer(_z, return_type=str, when_used="json")]
-
-
-def check_storable(value: object, depth: int = 0) -> None:
-    """Raise ValueError for what JSON can spell and PostgreSQL cannot keep."""
-    if depth > _DEEPEST:
-        raise ValueError(f"Values may be nested {_DEEPEST} deep at the most.")
-    if isinstance(value, str) and (_UNSTORABLE.search(value)):
-        raise ValueError("Text cannot hold NUL characters or halves of surrogate pairs.")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("A number must be finite.")
-    inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for item in inner:
-        check_storable(item, depth + 1)
 
 
 class Wire(BaseModel):
     """Unknown fields of a request are ignored: PostHog's own client sends several that mean nothing here."""
 
     model_config = ConfigDict(extra="ignore")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _storable(cls, body: Any) -> Any:  # noqa: ANN401 - whatever was sent
-        check_storable(body)
-        return body
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------
@@ -127,6 +103,11 @@ class RunView(Wire):
 AnyObject = dict[str, Any] | None
 
 
+def is_whole(abridged: bool) -> bool:
+    """Whether there is nothing to say: `abridged` stands only where something was left out."""
+    return not abridged
+
+
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
@@ -183,6 +164,12 @@ class ViewSummary(BaseModel):
     is_materialized: bool = Field(description="Whether it has a schedule")
     origin: str = Field(description="Always data_warehouse")
     description: str | None = Field(description="Free text")
+    abridged: bool = Field(
+        default=False,
+        exclude_if=is_whole,
+        description="true if its columns and its description were left out, since the list would be too large; "
+        "smaller pages show them, and so does the view itself",
+    )
 
 
 class ViewOut(ViewSummary):
@@ -225,7 +212,7 @@ class RunOut(BaseModel):
     )
     rows: int | None = Field(description="Rows of its result")
     bytes: int | None = Field(description="Size of its result on disk, in bytes")
-    error: str | None = Field(description="Why it failed")
+    error: str | None = Field(description="Why it failed, or, while it runs, why it had to be tried again")
     workflow_id: str = Field(description="Where to find it in Temporal")
     workflow_run_id: UUID = Field(description="Which of the executions of that id it is")
     snapshot_id: UUID | None = Field(description="What it published")
@@ -299,6 +286,11 @@ class JournalEntry(BaseModel):
     item_id: UUID = Field(description="The id of the view")
     detail: JournalDetail = Field(description="What was changed")
     created_at: Timestamp = Field(description="When")
+    abridged: bool = Field(
+        default=False,
+        exclude_if=is_whole,
+        description="true if its changes were left out, since the page would be too large; smaller pages show them",
+    )
 
 
 class Journal(BaseModel):

@@ -8,12 +8,15 @@ from pydantic import BaseModel, Field
 
 from api.answers import column_out, view_out
 from api.auth import ViewReader, ViewWriter
+from api.bodies import JsonRoute
 from api.pagination import Page, SnapshotPage, page_of
 from api.schemas import ColumnOut, Timestamp, ViewOut
-from orchestrator.model.snapshot import Version
+from orchestrator.model.snapshot import Column, Version
 
 router = APIRouter(
-    prefix="/api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}", tags=["warehouse_saved_queries"]
+    prefix="/api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}",
+    tags=["warehouse_saved_queries"],
+    route_class=JsonRoute,
 )
 
 ViewId = Annotated[UUID, Path(description="The view")]
@@ -47,6 +50,14 @@ class SourceFileOut(InputFileOut):
     table: str = Field(description="What the source table was called then")
 
 
+class StoredColumnOut(ColumnOut):
+    """A column of a version, with what its files hold."""
+
+    stored_type: str = Field(
+        description="DuckDB's type of the column in the files, where Parquet has no equal for duckdb_type another one"
+    )
+
+
 class InputOut(BaseModel):
     """What a version was made from."""
 
@@ -74,7 +85,7 @@ class SnapshotOut(BaseModel):
     pinned: bool = Field(description="Whether it is kept whatever its age")
     row_count: int = Field(description="How many rows it has")
     size_bytes: int = Field(description="Its size on disk, in bytes")
-    columns: list[ColumnOut] = Field(description="Its columns, in SELECT order")
+    columns: list[StoredColumnOut] = Field(description="Its columns, in SELECT order")
     inputs: list[InputOut] = Field(description="What it was made from, exactly")
     files: list[FileOut] = Field(description="Its files")
     quarantine: list[FileOut] = Field(description="Files of rows that were left out: beside the result, no part of it")
@@ -187,10 +198,15 @@ def snapshot_out(version: Version) -> SnapshotOut:
         pinned=version.pinned,
         row_count=snapshot.rows,
         size_bytes=snapshot.bytes,
-        columns=[column_out(column) for column in snapshot.columns],
+        columns=[stored_column_out(column) for column in snapshot.columns],
         inputs=[InputOut(**pin.model_dump()) for pin in snapshot.inputs],
         files=[FileOut(**file.model_dump()) for file in snapshot.files],
         quarantine=[FileOut(**file.model_dump()) for file in snapshot.quarantine],
         location=snapshot.location,
         engine_version=snapshot.engine_version,
     )
+
+
+def stored_column_out(column: Column) -> StoredColumnOut:
+    """A column as the API shows it, and as the files hold it."""
+    return StoredColumnOut(**column_out(column).model_dump(), stored_type=column.stored_type or column.duckdb_type)

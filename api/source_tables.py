@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Request
 
 from api.answers import table_out, wire_type
 from api.auth import TableReader, TableWriter
+from api.bodies import JsonRoute
 from api.pagination import AskedPage, Page, page_of
 from api.schemas import AnyObject
 from api.table_schemas import AddTable, ColumnIn, EditTable, TableOut
@@ -15,7 +16,9 @@ from orchestrator.model.errors import Invalid
 from orchestrator.model.snapshot import Column
 from orchestrator.sources import TableEdit
 
-router = APIRouter(prefix="/api/projects/{project_id}/warehouse_tables", tags=["warehouse_tables"])
+router = APIRouter(
+    prefix="/api/projects/{project_id}/warehouse_tables", tags=["warehouse_tables"], route_class=JsonRoute
+)
 
 _PLAIN = ("name", "format", "header", "url_pattern", "credential")
 

@@ -5,8 +5,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from api.schemas import ColumnOut, Timestamp, UserOut, Wire
-from orchestrator.model.reading import LONGEST_COLUMN_NAME, LONGEST_TEXT, LONGEST_TYPE, MAX_COLUMNS
+from api.schemas import ColumnOut, Timestamp, UserOut, Wire, is_whole
+from orchestrator.model.columns import MOST_COLUMNS
+from orchestrator.model.reading import LONGEST_COLUMN_NAME, LONGEST_TEXT, LONGEST_TYPE
 from orchestrator.model.source_table import AS_USUAL, BadRow, ReadOptions, SourceFormat
 
 _COLUMNS = (
@@ -38,7 +39,7 @@ class ColumnIn(Wire):
 class ReadingIn(Wire):
     """How the files are read. null is the same as leaving a new table's option out: as usual."""
 
-    columns: list[ColumnIn] | None = Field(default=None, max_length=MAX_COLUMNS, description=_COLUMNS)
+    columns: list[ColumnIn] | None = Field(default=None, max_length=MOST_COLUMNS, description=_COLUMNS)
     on_bad_row: BadRow | None = Field(
         default=None,
         description="What a run does with a row that does not fit the columns: fail (as usual), skip it, or quarantine "
@@ -133,3 +134,8 @@ class TableOut(ReadingOut):
     created_by: UserOut | None = Field(description="Who registered it")
     created_at: Timestamp = Field(description="When it was registered")
     deleted: bool = Field(description="Always false: deleted tables are not shown")
+    abridged: bool = Field(
+        default=False,
+        exclude_if=is_whole,
+        description="true if its columns were left out, since the list would be too large; smaller pages show them",
+    )

@@ -12,7 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import api, big, cancel, dag, overhead, restore, rollback, schedules, small, sources, start, workers
+from benchmarks import (
+    api,
+    big,
+    cancel,
+    dag,
+    hostile,
+    overhead,
+    reading,
+    restore,
+    rollback,
+    schedules,
+    small,
+    sources,
+    start,
+    workers,
+)
 from benchmarks.common import Figure, save, say
 
 Value = int | float | list[int] | list[str]
@@ -84,6 +99,23 @@ KINDS = {
             "rounds": rounds(3),
             "rows": Option(4_000_000, 20_000, "of the big view"),
             "starts": Option(50, 3, "processes of their own"),
+        },
+    ),
+    "hostile": Kind(
+        hostile.measure,
+        "what a project notices while a key of another one does its worst",
+        {
+            "requests": Option(60, 2, "of each kind"),
+            "connections": Option(50, 4, "of the hostile key"),
+        },
+    ),
+    "reading": Kind(
+        reading.measure,
+        "source files of each format, read beside DuckDB's own readers",
+        {
+            "rounds": rounds(),
+            "scale": Option(1.4, 0.01, "of TPC-H: 1.4 is a gigabyte of CSV"),
+            "formats": Option(list(reading.FORMATS), list(reading.FORMATS), "one or several"),
         },
     ),
     "cancel": Kind(

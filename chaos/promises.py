@@ -17,8 +17,10 @@ BULK_COLUMNS = 20
 BULK_ROWS = 2_000_000
 _REVISION = re.compile(r"SELECT (\d+)::BIGINT AS rev")
 _ROWS = (0, 1, 1_000, 20_000, 100_000, 200_000)
-# One pause for each block of rows that DuckDB works on, so that files are open while the query is slow.
+# One busy moment for each block of rows that DuckDB works on, so that files are open while the query is slow.
 _BLOCK = 2_048
+# What DuckDB takes to compare one letter with another: no view may just sleep.
+_MILLISECONDS_A_PAIR = 7e-6
 
 
 class Kind(StrEnum):
@@ -56,9 +58,9 @@ def promise(rev: int, view: int, kind: Kind, random: Random, reads: str | None =
     if kind is Kind.SLOW:
         blocks = max(1, rows // _BLOCK)
         pause = int(random.uniform(500, 4_000) / blocks)
-        more = f", coalesce(sleep_ms(CASE WHEN i % {_BLOCK} = 0 THEN {pause} ELSE 0 END)::INTEGER, 0) AS slept"
+        more = f", {_busy(pause)} AS much"
     elif kind is Kind.ENDLESS:
-        more = f", coalesce(sleep_ms(CASE WHEN i % {_BLOCK} = 0 THEN 100 ELSE 0 END)::INTEGER, 0) AS slept"
+        more = f", {_busy(100)} AS much"
     elif kind is Kind.FAILING:
         more = f", CASE WHEN i = {rows // 2} THEN error('no luck') ELSE 'well' END AS luck"
     elif kind is Kind.GREEDY:
@@ -66,6 +68,13 @@ def promise(rev: int, view: int, kind: Kind, random: Random, reads: str | None =
     elif kind is Kind.BULK:
         more = "".join(f", hash(i, {number}, {rev}) AS c{number}" for number in range(BULK_COLUMNS))
     return Promise(rev, view, kind, rows, _base(rev, view, rows, more))
+
+
+def _busy(milliseconds: int) -> str:
+    """Something that takes about so long for each block of rows, and hardly any memory."""
+    length = round((milliseconds / _MILLISECONDS_A_PAIR) ** 0.5)
+    distance = f"levenshtein(repeat('a', {length}), repeat('b', {length}) || i::VARCHAR)"
+    return f"CASE WHEN i % {_BLOCK} = 0 THEN {distance} ELSE 0 END"
 
 
 def revision_of(sql: str) -> int | None:

@@ -4,18 +4,21 @@ Both are done in passing, by whoever asks about a view, and for everything by th
 that the two can never disagree about what is right.
 """
 
+import time
 from uuid import UUID
 
-from orchestrator.catalog import runs, saved_queries
+from orchestrator.catalog import pauses, runs, saved_queries
 from orchestrator.catalog.database import Database
-from orchestrator.model.errors import TemporalUnavailable
+from orchestrator.model.errors import TemporalBusy
 from orchestrator.model.run import Run, RunStatus
 from orchestrator.model.saved_query import DEFAULT_FREQUENCY, SyncFrequency, Wish
+from orchestrator.model.sharing import Shared
 from orchestrator.temporal.executions import Ending, Executions
 from orchestrator.temporal.schedules import Schedules
 from orchestrator.temporal.wanted import WantedSchedule
 
-_TRIES = 10
+# How long others may go on changing the view's frequency before those who wait are sent away.
+_PATIENCE_SECONDS = 30.0
 
 
 class Alignment:
@@ -25,23 +28,32 @@ class Alignment:
         self._database = database
         self._schedules = schedules
         self._executions = executions
+        self._aligning: Shared[UUID, None] = Shared()
 
     async def align(self, saved_query_id: UUID) -> None:
         """Make the schedule of a view what the catalog wants now, whoever wanted it.
 
-        What is wanted may change while the server is being told. Everybody reads it again after acting, so the last to
-        act has acted on the last wish. Raises TemporalUnavailable.
+        Many may change one view at once. Each needs that the schedule is brought in line after its own change was
+        committed, and one go does that for all of them. Raises TemporalUnavailable.
         """
-        wish = await self._wish(saved_query_id)
-        for _ in range(_TRIES):
-            if wish is not None and wish.sync_frequency is not None:
-                await self._schedules.ensure(wanted_schedule(wish))
+        await self._aligning.call(saved_query_id, lambda: self._align(saved_query_id))
+
+    async def _align(self, saved_query_id: UUID) -> None:
+        """The catalog's wish may change while the schedule is being changed.
+
+        Every process reads it again after acting, so the last to act has acted on the last wish.
+        """
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        wanted = await self._wanted(saved_query_id)
+        while time.monotonic() < deadline:
+            if wanted is not None:
+                await self._schedules.ensure(wanted)
             else:
                 await self._schedules.delete(saved_query_id)
-            acted_on, wish = wish, await self._wish(saved_query_id)
-            if wish == acted_on:
+            acted_on, wanted = wanted, await self._wanted(saved_query_id)
+            if wanted == acted_on:
                 return
-        raise TemporalUnavailable("The schedule is being changed by somebody else. Try again in a moment.")
+        raise TemporalBusy("What is wanted of the view is being changed all the time. Try again in a moment.")
 
     async def ending(self, run: Run) -> Ending | None:
         """How a run that the catalog calls Running has ended without a word; None if it has not, or is not Running."""
@@ -59,16 +71,20 @@ class Alignment:
             return run
         async with self._database.begin() as tx:
             # A run that completed while we asked is over already, and this leaves it so.
-            await runs.close(tx, run.id, ending.status, ending.error, ending.error_code)
+            failed = ending.status is RunStatus.FAILED
+            await runs.close(tx, run.id, ending.status, ending.error, ending.error_code, policy_due=failed)
             return await runs.get(tx, run.id)
 
-    async def _wish(self, saved_query_id: UUID) -> Wish | None:
+    async def _wanted(self, saved_query_id: UUID) -> WantedSchedule | None:
         async with self._database.begin() as tx:
-            return await saved_queries.find_wish(tx, saved_query_id)
+            wish = await saved_queries.find_wish(tx, saved_query_id)
+            if wish is None or wish.sync_frequency is None:
+                return None
+            return wanted_schedule(wish, await pauses.note_of(tx, saved_query_id))
 
 
-def wanted_schedule(wish: Wish) -> WantedSchedule:
-    """What a materialized view's schedule is to be."""
+def wanted_schedule(wish: Wish, paused_note: str | None = None) -> WantedSchedule:
+    """What a materialized view's schedule is to be. `paused_note` is that of the pause it was last seen with."""
     frequency = wish.sync_frequency or DEFAULT_FREQUENCY
     return WantedSchedule(
         saved_query_id=wish.id,
@@ -76,4 +92,5 @@ def wanted_schedule(wish: Wish) -> WantedSchedule:
         name=wish.name,
         interval=frequency.interval,
         never=frequency is SyncFrequency.NEVER,
+        paused_note=paused_note,
     )

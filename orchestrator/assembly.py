@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from temporalio.client import Client
 
 from orchestrator.access import Access
+from orchestrator.activities.policy import FailurePolicy
 from orchestrator.activities.reconcile import Reconciliation
 from orchestrator.catalog.database import Database
 from orchestrator.control import Control
@@ -40,6 +41,7 @@ class Assembly:
     versions: Versions
     control: Control
     schedules: Schedules
+    policy: FailurePolicy
     reconciliation: Reconciliation
     access: Access
     health: Health
@@ -62,11 +64,13 @@ async def assemble(settings: Settings, *, lazy: bool) -> AsyncIterator[Assembly]
         limits=settings.limits,
         worker_memory_mb=settings.worker_memory_mb,
         temp_dir=settings.data_dir / "tmp",
+        max_queries=settings.max_concurrent_queries,
     )
     schedules, executions = Schedules(temporal), Executions(temporal)
+    policy = FailurePolicy(database, schedules, notifies=settings.webhook_url is not None)
     store = LocalStore(settings.data_dir)
     links = Links(settings.api_url)
-    library, versions = Library(database, engine), Versions(database, store)
+    library, versions = Library(database, engine), Versions(database, store, engine)
     try:
         yield Assembly(
             settings=settings,
@@ -79,7 +83,8 @@ async def assemble(settings: Settings, *, lazy: bool) -> AsyncIterator[Assembly]
             versions=versions,
             control=Control(database, library, versions, schedules, executions, links=links),
             schedules=schedules,
-            reconciliation=Reconciliation(database, store, schedules, executions, settings.retention),
+            policy=policy,
+            reconciliation=Reconciliation(database, store, schedules, executions, settings.retention, policy),
             access=Access(database),
             health=Health(database, executions),
             links=links,

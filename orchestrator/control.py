@@ -11,7 +11,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from orchestrator.alignment import Alignment
-from orchestrator.catalog import failures, runs, saved_queries
+from orchestrator.catalog import failures, pauses, runs, saved_queries
 from orchestrator.catalog.database import Database
 from orchestrator.catalog.journal import note
 from orchestrator.execution import Execution
@@ -28,6 +28,7 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.journal import Verb
 from orchestrator.model.principal import User
+from orchestrator.model.printable import one_line
 from orchestrator.model.run import Progress, Run, RunStatus, Trigger
 from orchestrator.model.saved_query import SavedQuery, SyncFrequency
 from orchestrator.model.snapshot import Version
@@ -52,10 +53,11 @@ class ViewState(Value):
 
 
 class RunState(Value):
-    """A run, and while it runs, what its query last said of itself."""
+    """A run, and while it runs, what its query last said of itself and why it had to be tried again, if it had."""
 
     run: Run
     progress: Progress | None = None
+    trouble: str | None = None
 
 
 class Control:
@@ -193,7 +195,8 @@ class Control:
             return await self.show(project_id, saved_query_id)
         before = await self._schedules.find(saved_query_id)
         # Paused first, or a tick between the two could start a run that nobody ends.
-        paused = await self._schedules.pause(saved_query_id, _rolled_back(version, user))
+        why = _rolled_back(version, user)
+        paused = await self._schedules.pause(saved_query_id, why)
         ticks = await self._schedules.ticks(saved_query_id)
         running = await self._execution.in_progress(saved_query_id)
         try:
@@ -204,7 +207,7 @@ class Control:
                     await self._schedules.unpause(saved_query_id, "The rollback did not take place.")
             raise
         if paused:
-            await self._note(view, Verb.SYNC_PAUSED, user)
+            await self._note(view, Verb.SYNC_PAUSED, user, paused_note=why)
         # A tick that has fired may not have begun its run yet.
         await self._executions.cancel_ticks(ticks)
         with suppress(StillStopping):  # what has a row cannot publish any more, and the others have been told
@@ -265,7 +268,7 @@ class Control:
         """
         if not view.is_materialized or view.revision.id == before.revision.id:
             return
-        why = f"Resumed, because {user.email} changed the query (revision {view.revision.number})."
+        why = f"Resumed, because {one_line(user.email)} changed the query (revision {view.revision.number})."
         with suppress(TemporalUnavailable):
             if await self._schedules.lift_failing(view.id, why):
                 await self._note(view, Verb.SYNC_RESUMED, user)
@@ -273,7 +276,8 @@ class Control:
     async def _resume(self, view: SavedQuery, user: User) -> bool:
         async with self._database.begin() as tx:  # first, or the next failure could pause it again
             await failures.forgive(tx, view.id)
-        was_paused = await self._schedules.unpause(view.id, f"Resumed by {user.email} over the API.")
+            await pauses.forget(tx, [view.id])
+        was_paused = await self._schedules.unpause(view.id, f"Resumed by {one_line(user.email)} over the API.")
         if was_paused:
             await self._note(view, Verb.SYNC_RESUMED, user)
         return was_paused
@@ -282,17 +286,22 @@ class Control:
         settled = await self._alignment.settle(run)
         if settled.status is not RunStatus.RUNNING:
             return RunState(run=settled)
-        return RunState(run=settled, progress=await self._executions.progress(run.saved_query_id, run.workflow_run_id))
+        progress, trouble = await self._executions.standing(run.saved_query_id, run.workflow_run_id)
+        return RunState(run=settled, progress=progress, trouble=trouble)
 
-    async def _note(self, view: SavedQuery, verb: Verb, user: User) -> None:
+    async def _note(self, view: SavedQuery, verb: Verb, user: User, *, paused_note: str | None = None) -> None:
         async with self._database.begin() as tx:
             await note(tx, view, verb, user)
+            if paused_note is not None:
+                await pauses.keep(tx, view.id, paused_note)
+            elif verb is Verb.SYNC_RESUMED:
+                await pauses.forget(tx, [view.id])
 
 
 def _rolled_back(version: Version, user: User) -> str:
     """The note of a schedule that is paused by a rollback."""
     made = f"{version.snapshot.created_at:%Y-%m-%d %H:%M:%S} UTC"
-    return f"Paused by {user.email}, who rolled back to the result of {made}. Resume it to refresh again."
+    return f"Paused by {one_line(user.email)}, who rolled back to the result of {made}. Resume it to refresh again."
 
 
 _NOT_MATERIALIZED = {"sync_frequency": None, "current_snapshot": None, "newest_run": None, "newest_finished_run": None}

@@ -11,6 +11,7 @@ from orchestrator.links import Links
 from orchestrator.model.errors import StillEnding, StillStopping
 from orchestrator.model.journal import Verb
 from orchestrator.model.principal import User
+from orchestrator.model.printable import code
 from orchestrator.model.run import RunRequest, RunStatus, Trigger, run_id_of
 from orchestrator.model.saved_query import SavedQuery
 from orchestrator.temporal.executions import Ending, Executions
@@ -40,7 +41,7 @@ class Execution:
         label = ViewLabel(project_id=view.project_id, name=view.name)
         request = RunRequest(saved_query_id=view.id, label=str(label), trigger=trigger, full_refresh=full_refresh)
         why = "to materialize it for the first time" if trigger is Trigger.FIRST else "to refresh it now"
-        details = f"Started by {user.email} over the API, {why}.\n\n{self._links.view(view.project_id, view.id)}"
+        details = f"Started by {code(user.email)} over the API, {why}.\n\n{self._links.view(view.project_id, view.id)}"
         for _ in range(_START_TRIES):
             started = await self._executions.start(request, label, details)
             async with self._database.begin() as tx:

@@ -1,21 +1,25 @@
 """The shelf: saving, finding, changing and deleting views. Nothing here runs a query or needs Temporal."""
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-from orchestrator.catalog import journal, keys, lineage, names, runs, saved_queries
+from orchestrator.catalog import journal, keys, lineage, names, plans, runs, saved_queries
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.journal import note
 from orchestrator.catalog.names import Named
 from orchestrator.engines.base import Engine
+from orchestrator.following import Following
 from orchestrator.model.base import Value, now
+from orchestrator.model.columns import MOST_COLUMNS, MOST_INPUT_COLUMNS, MOST_INPUTS
 from orchestrator.model.errors import EditConflict, InUse, Invalid, InvalidQuery, NotFound, Transient
 from orchestrator.model.journal import Change, Entry, Verb
 from orchestrator.model.lineage import Node, at_level, everything
 from orchestrator.model.names import check_name, name_key
 from orchestrator.model.principal import User
 from orchestrator.model.query_text import check_query
+from orchestrator.model.readings import MOST_READINGS
 from orchestrator.model.run import Run
 from orchestrator.model.saved_query import DEFAULT_FREQUENCY, Revision, SavedQuery, SyncFrequency
 from orchestrator.model.snapshot import Column
@@ -23,6 +27,9 @@ from orchestrator.model.snapshot import Column
 T = TypeVar("T")
 
 _TRIES = 5
+# A run carries the text of every view that is evaluated inside it, and Temporal refuses a plan that is longer.
+_MOST_TEXT = 1_400_000
+_SHORT_TEXT = 5_000
 
 
 class Edit(Value):
@@ -65,7 +72,7 @@ class Library:
         would change and `edited_history_id` is not its current revision.
         """
         check_name(draft.name)
-        query = check_query(draft.query)
+        query = await _checked(draft.query)
         for _ in range(_TRIES):
             bound = await self._bind(project_id, query)
             async with self._database.begin() as tx:
@@ -76,8 +83,10 @@ class Library:
                 if view_id is None:
                     return None, await self._insert(tx, project_id, draft, bound, user)
                 before = _found(await saved_queries.find(tx, project_id, view_id, lock=True))
-                await self._apply(tx, before, draft, bound, user)
-                return before, _found(await saved_queries.find(tx, project_id, view_id))
+                following = await self._apply(tx, before, draft, bound, user)
+                after = _found(await saved_queries.find(tx, project_id, view_id))
+            await following.finish(self._database, project_id)
+            return before, after
         raise Transient(_MOVING)
 
     async def edit(
@@ -90,7 +99,7 @@ class Library:
         """
         if edit.sets("name"):
             check_name(edit.name)
-        query = check_query(edit.query) if edit.sets("query") else None
+        query = await _checked(edit.query) if edit.sets("query") else None
         await self.get(project_id, saved_query_id)
         for _ in range(_TRIES):
             bound = None if query is None else await self._bind(project_id, query)
@@ -101,8 +110,10 @@ class Library:
                 before = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
                 await _rename(tx, before, edit)
                 await _want(tx, before, edit)
-                await self._apply(tx, before, edit, bound, user)
-                return before, _found(await saved_queries.find(tx, project_id, saved_query_id))
+                following = await self._apply(tx, before, edit, bound, user)
+                after = _found(await saved_queries.find(tx, project_id, saved_query_id))
+            await following.finish(self._database, project_id)
+            return before, after
         raise Transient(_MOVING)
 
     async def want(
@@ -123,6 +134,7 @@ class Library:
     async def unwant(self, view: SavedQuery, before: SavedQuery) -> None:
         """Take a wish back that could not be met, unless somebody has wanted something since."""
         async with self._database.begin() as tx:
+            await keys.lock_definitions(tx, view.project_id)
             current = await saved_queries.find(tx, view.project_id, view.id, lock=True)
             if current is None or current.sync_frequency_set_at != view.sync_frequency_set_at:
                 return
@@ -132,6 +144,8 @@ class Library:
                 await saved_queries.revert(tx, view.id)
                 await runs.end_running(tx, view.id, _UNDONE, "reverted")
             await _note_frequency(tx, view, before.sync_frequency, None)
+            following = await self._without_snapshot(tx, current)
+        await following.finish(self._database, view.project_id)
 
     async def revert(self, project_id: int, saved_query_id: UUID, user: User) -> list[Run]:
         """Note that a view is not to be materialized any more; its result is invisible from now on. Repeatable.
@@ -139,12 +153,16 @@ class Library:
         Returns the runs that it ended: none of them can publish any more.
         """
         async with self._database.begin() as tx:
+            await keys.lock_definitions(tx, project_id)
             view = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
             if view.is_materialized:
                 await _note_frequency(tx, view, None, user)
             if view.is_materialized or view.status is not None:
                 await saved_queries.revert(tx, view.id)
-            return await runs.end_running(tx, view.id, _UNDONE, "reverted")
+            ended = await runs.end_running(tx, view.id, _UNDONE, "reverted")
+            following = await self._without_snapshot(tx, view)
+        await following.finish(self._database, project_id)
+        return ended
 
     async def delete(self, project_id: int, saved_query_id: UUID, user: User) -> tuple[SavedQuery, list[Run]]:
         """Delete a view softly and free its name; returns it as it was, and the runs that it ended.
@@ -203,11 +221,41 @@ class Library:
 
     async def _bind(self, project_id: int, query: dict[str, Any]) -> _Bound:
         sql = query["query"]
-        references = await self._engine.references(sql)
+        references = await self._engine.references(sql, project_id=project_id)
         async with self._database.begin() as tx:
             inputs = await _inputs(tx, project_id, references)
-        columns = await self._engine.describe(sql, {named.name: named.columns for named in inputs})
+            views = [named.saved_query_id for named in inputs if named.saved_query_id is not None]
+            inlined = await plans.inlined(tx, views) if views else {}
+        if inlined:
+            await self._check_weight(project_id, sql, inlined)
+        tables = {named.name: named.columns for named in inputs}
+        columns = await self._engine.describe(sql, tables, project_id=project_id)
         return _Bound(query=query, columns=columns, inputs=inputs)
+
+    async def _check_weight(self, project_id: int, sql: str, inlined: Mapping[str, str]) -> None:
+        """Raise InvalidQuery for a query that no run could plan, or carry, with the text of other views in it."""
+        size = sum(len(text.encode()) for text in (sql, *inlined.values()))
+        if size > _MOST_TEXT:
+            raise InvalidQuery(
+                f"Invalid query: with every view that has no result of its own evaluated inside it, it is {size:,} "
+                f"bytes long; {_MOST_TEXT:,} are the most. Materialize some of the views that it reads.",
+                attr="query",
+            )
+        weight = await self._engine.weigh(sql, inlined, project_id=project_id)
+        if weight > MOST_READINGS:
+            raise InvalidQuery(
+                f"Invalid query: with every view that has no result of its own evaluated inside it, it reads tables "
+                f"and views {weight:,} times; {MOST_READINGS:,} are the most. Materialize some of the views that it "
+                "reads.",
+                attr="query",
+            )
+
+    async def _without_snapshot(self, tx: Transaction, view: SavedQuery) -> Following:
+        """Show what a view gives now that readers see its text instead of the snapshot that it had, if it had one."""
+        had = view.current_snapshot is not None and await saved_queries.is_plain(tx, view.id)
+        following = Following(self._engine, [view.id] if had else [], again=[view.id] if had else [])
+        await following.step(tx)
+        return following
 
     async def _is_stale(self, tx: Transaction, project_id: int, bound: _Bound) -> bool:
         """Whether what a statement reads was changed since it was bound. Under the lock, that answer holds."""
@@ -232,9 +280,12 @@ class Library:
         await note(tx, view, Verb.CREATED, user, [Change(field="query", action="created", after=bound.query)])
         return _found(await saved_queries.find(tx, project_id, view.id))
 
-    async def _apply(self, tx: Transaction, view: SavedQuery, edit: Edit, bound: _Bound | None, user: User) -> None:
+    async def _apply(
+        self, tx: Transaction, view: SavedQuery, edit: Edit, bound: _Bound | None, user: User
+    ) -> Following:
         """Change what the view says, and note every field that the edit changes, wherever it was changed."""
         changes = _label_changes(view, edit)
+        following = Following(self._engine, [])
         if bound is not None and bound.query["query"] != view.revision.sql:
             _check_token(edit, view)
             await _refuse_cycle(tx, view, bound.inputs)
@@ -242,6 +293,8 @@ class Library:
                 tx, view, query=bound.query, columns=bound.columns, inputs=bound.inputs, by=user.id
             )
             changes.append(Change(field="query", action="changed", before=view.revision.query, after=bound.query))
+            if view.current_snapshot is None and bound.columns != view.columns:
+                following = Following(self._engine, [view.id])
         elif bound is not None and bound.query != view.revision.query:
             await saved_queries.respell(tx, view.revision.id, bound.query)
         if edit.sets("description"):
@@ -251,14 +304,26 @@ class Library:
         idle = not view.is_materialized and edit.sync_frequency is SyncFrequency.NEVER
         if edit.sets("sync_frequency") and edit.sync_frequency is not view.sync_frequency and not idle:
             await _note_frequency(tx, view, edit.sync_frequency, user)
+        await following.step(tx)
+        return following
 
 
 _UNDONE = "The materialization of the view was undone while this run was in progress."
 _MOVING = "The tables that this view reads keep changing. Try again in a moment."
 
 
+async def _checked(query: object) -> dict[str, Any]:
+    """See check_query. A long text is looked through beside the event loop, so that others are answered meanwhile."""
+    is_short = isinstance(query, dict) and len(str(query.get("query"))) < _SHORT_TEXT
+    return check_query(query) if is_short else await asyncio.to_thread(check_query, query)
+
+
 async def _inputs(tx: Transaction, project_id: int, references: Sequence[str]) -> tuple[Named, ...]:
-    """What the names in a statement stand for, each once. Raises InvalidQuery for a name that nobody has."""
+    """What the names in a statement stand for, each once.
+
+    Raises InvalidQuery for a name that nobody has, or more than a view may read.
+    """
+    await _check_breadth(tx, project_id, references)
     known: Mapping[str, Named] = await names.resolve(tx, project_id, references)
     found: dict[str, Named] = {}
     for reference in references:
@@ -269,6 +334,19 @@ async def _inputs(tx: Transaction, project_id: int, references: Sequence[str]) -
             )
         found[key] = known[key]
     return tuple(found.values())
+
+
+async def _check_breadth(tx: Transaction, project_id: int, references: Sequence[str]) -> None:
+    if len(references) > MOST_INPUTS:
+        raise InvalidQuery(f"Invalid query: a view may read {MOST_INPUTS:,} views and tables.", attr="query")
+    if len(references) * MOST_COLUMNS <= MOST_INPUT_COLUMNS:  # however many each has
+        return
+    columns = await names.columns_of(tx, project_id, references)
+    if columns > MOST_INPUT_COLUMNS:
+        raise InvalidQuery(
+            f"Invalid query: what the view reads has {columns:,} columns; {MOST_INPUT_COLUMNS:,} are the most.",
+            attr="query",
+        )
 
 
 async def _rename(tx: Transaction, view: SavedQuery, edit: Edit) -> None:

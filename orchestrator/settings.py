@@ -5,6 +5,7 @@ import json
 import os
 import re
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote, unquote_plus, urlsplit
@@ -17,6 +18,10 @@ from orchestrator.model.snapshot import Retention
 
 PREFIX = "MATVIEW_"
 _KEY_BYTES = 32
+_LISTS = {
+    "source_roots": 'of folders, like ["/srv/data"]',
+    "trusted_proxies": 'of addresses or networks, like ["10.0.0.7", "10.1.0.0/16"]',
+}
 # What the Standard Webhooks specification allows.
 _WEBHOOK_KEY_BYTES = range(24, 65)
 # Where a libpq URL may have a password: before its host, or among its parameters. By hand, since urllib refuses some
@@ -58,10 +63,28 @@ class Settings(BaseSettings):
     api_port: int = Field(default=8000, ge=1, le=65535, description="The port that the API listens on")
     public_url: str | None = Field(
         default=None,
-        description="Where people reach the API, for links in the Temporal UI; the address above without it",
+        description="Where people reach the API, for links to further pages of a list and in the Temporal UI",
+    )
+    trusted_proxies: Annotated[list[IPv4Network | IPv6Network], NoDecode] = Field(
+        default=[],
+        description="Addresses or networks of the proxies before the API, as a JSON list: their X-Forwarded-For and "
+        "X-Forwarded-Proto are believed; without it these headers mean nothing",
+    )
+    api_connections: int = Field(
+        default=1000, ge=16, description="How many connections the API keeps open at most, if it may open as many files"
+    )
+    api_connections_per_client: int = Field(
+        default=256, ge=1, description="How many of them one address may have, unless it is a trusted proxy"
+    )
+    api_concurrent_requests: int = Field(
+        default=8,
+        ge=1,
+        description="How many requests of one project the API works on at a time; others of it wait up to 30 seconds",
     )
     max_concurrent_queries: int = Field(
-        default_factory=lambda: os.cpu_count() or 1, ge=1, description="How many queries one worker runs at a time"
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        description="How many queries of one project a worker runs at a time; it runs one more, of another project",
     )
     query_threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="DuckDB threads for each query"
@@ -187,7 +210,7 @@ class Settings(BaseSettings):
                 raise ValueError("it must be 32 bytes in URL-safe base64")
         return key
 
-    @field_validator("webhook_url")
+    @field_validator("webhook_url", "public_url")
     @classmethod
     def _is_http(cls, url: str | None) -> str | None:
         if url is not None and not (re.match("https?://", url) and urlsplit(url).hostname):
@@ -216,15 +239,15 @@ class Settings(BaseSettings):
             raise ValueError(f"it must be at least {PREFIX}QUERY_MEMORY_MB, which is {query_mb}")
         return worker_mb
 
-    @field_validator("source_roots", mode="before")
+    @field_validator("source_roots", "trusted_proxies", mode="before")
     @classmethod
-    def _is_json_list(cls, value: Any) -> Any:  # noqa: ANN401 - whatever stands there
+    def _is_json_list(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - whatever stands there
         if not isinstance(value, str):
             return value
         try:
             return json.loads(value)
         except json.JSONDecodeError:
-            raise ValueError('it must be a JSON list of folders, like ["/srv/data"]') from None
+            raise ValueError(f"it must be a JSON list {_LISTS[str(info.field_name)]}") from None
 
     @field_validator("data_dir", "source_roots")
     @classmethod
@@ -253,5 +276,5 @@ def _usable_memory_mb() -> int:
 
 
 def _share_of_memory_mb() -> int:
-    """A query's share of that, when as many run at a time as there are processors."""
-    return max(256, _usable_memory_mb() // (os.cpu_count() or 1))
+    """A query's share of that, when one project runs as many at a time as there are processors, and another one."""
+    return max(256, _usable_memory_mb() // ((os.cpu_count() or 1) + 1))

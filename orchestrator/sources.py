@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 from orchestrator.catalog import keys, names, saved_queries, source_tables
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.engines.base import Engine
+from orchestrator.following import Following
 from orchestrator.model.base import Value, now
 from orchestrator.model.errors import InUse, Invalid, NotFound, TableBusy
 from orchestrator.model.names import check_name, name_key
@@ -119,16 +120,23 @@ class Sources:
             async with self._database.begin() as tx:
                 await keys.lock_definitions(tx, project_id)
                 # Reading files takes a while: what others have saved since must not be written over.
-                if _found(await source_tables.find(tx, project_id, table_id)) == table:
-                    await self._store(tx, table, changed)
-                    if "credential" in edit.model_fields_set:
-                        await source_tables.set_credential(tx, table_id, sealed)
-                    return _found(await source_tables.find(tx, project_id, table_id))
+                if _found(await source_tables.find(tx, project_id, table_id)) != table:
+                    continue
+                await self._store(tx, table, changed)
+                if "credential" in edit.model_fields_set:
+                    await source_tables.set_credential(tx, table_id, sealed)
+                following = Following(self._engine, [table_id] if changed.columns != table.columns else [])
+                await following.step(tx)
+                after = _found(await source_tables.find(tx, project_id, table_id))
+            await following.finish(self._database, project_id)
+            return after
         raise TableBusy
 
     async def _described(self, table: SourceTable) -> SourceTable:
         """The table with the columns that its files have now."""
-        columns = await self._engine.describe_source(table.url_pattern, table.format, table.options, table.stated)
+        columns = await self._engine.describe_source(
+            table.url_pattern, table.format, table.options, table.stated, project_id=table.project_id
+        )
         return table.model_copy(update={"columns": columns})
 
     async def _store(self, tx: Transaction, before: SourceTable, after: SourceTable) -> None:

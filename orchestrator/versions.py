@@ -5,16 +5,18 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from uuid import UUID
 
-from orchestrator.catalog import runs, saved_queries, snapshots
+from orchestrator.catalog import keys, runs, saved_queries, snapshots
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.journal import note
+from orchestrator.engines.base import Engine
+from orchestrator.following import Following
 from orchestrator.model.errors import Invalid, NotFound, NotMaterialized
 from orchestrator.model.journal import Change, Verb
 from orchestrator.model.names import name_key
 from orchestrator.model.principal import User
 from orchestrator.model.run import Run
 from orchestrator.model.saved_query import SavedQuery
-from orchestrator.model.snapshot import InputFile, InputPin, Manifest, QuarantinedRow, Version
+from orchestrator.model.snapshot import InputFile, InputPin, Manifest, QuarantinedRow, Version, seen
 from orchestrator.stores.base import SnapshotStore
 from orchestrator.stores.quarantine import read_quarantine
 
@@ -25,9 +27,10 @@ _READERS = 2
 class Versions:
     """The versions of every view."""
 
-    def __init__(self, database: Database, store: SnapshotStore) -> None:
+    def __init__(self, database: Database, store: SnapshotStore, engine: Engine) -> None:
         self._database = database
         self._store = store
+        self._engine = engine
         self._readers = asyncio.Semaphore(_READERS)
 
     async def page(
@@ -89,7 +92,9 @@ class Versions:
         `end_runs` ends what is in progress in the same transaction, so that it cannot publish any more. Raises
         NotFound, also for a version that has been removed, or NotMaterialized.
         """
+        following = Following(self._engine, [])
         async with self._database.begin() as tx:
+            await keys.lock_definitions(tx, project_id)
             view = await _view(tx, project_id, saved_query_id, lock=True)
             if not view.is_materialized:
                 raise NotMaterialized
@@ -98,7 +103,7 @@ class Versions:
             ended = await runs.end_running(tx, view.id, told, "rolled_back") if end_runs else []
             before = view.current_snapshot.id if view.current_snapshot else None
             if before != snapshot_id:
-                await snapshots.point_back_to(tx, version.snapshot)
+                shown = await snapshots.point_back_to(tx, version.snapshot) or view.columns
                 change = Change(
                     field="current_snapshot_id",
                     action="changed",
@@ -106,7 +111,11 @@ class Versions:
                     after=str(snapshot_id),
                 )
                 await note(tx, view, Verb.ROLLED_BACK, user, [change])
-            return view, ended
+                if seen(shown) != seen(version.snapshot.columns):
+                    following = Following(self._engine, [view.id])
+                    await following.step(tx)
+        await following.finish(self._database, project_id)
+        return view, ended
 
 
 def _quarantine_of(inputs: Sequence[InputPin], table: str | None) -> str:

@@ -13,7 +13,6 @@ from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, Worker
 
 from orchestrator.activities.materialize import Materialization
 from orchestrator.activities.notify import Notifications
-from orchestrator.activities.policy import FailurePolicy
 from orchestrator.activities.reconcile import Reconciliation
 from orchestrator.assembly import assemble
 from orchestrator.model.errors import TemporalUnavailable
@@ -59,7 +58,8 @@ def build_worker(
         # beside queries. The tests replay every recorded history in one: see tests/workflows/sandbox.py.
         workflow_runner=UnsandboxedWorkflowRunner(),
         interceptors=[ErrorInterceptor(), watcher],
-        max_concurrent_activities=max_concurrent_queries,
+        # One more than a project may run, for the query of another one.
+        max_concurrent_activities=max_concurrent_queries + 1,
         max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
@@ -130,7 +130,7 @@ async def _work(settings: Settings, watcher: Watcher, stop: asyncio.Event) -> No
             store=parts.store,
             limits=settings.limits,
             query_timeout=settings.query_timeout,
-            policy=FailurePolicy(parts.database, parts.schedules, notifies=settings.webhook_url is not None),
+            policy=parts.policy,
             links=parts.links,
             on_end=on_end,
         )

@@ -36,6 +36,11 @@ def start(role: str, folder: Path, environment: dict[str, str]) -> subprocess.Co
         ({"MATVIEW_DATA_DIR": "relative"}, "error: MATVIEW_DATA_DIR: it must be an absolute path"),
         ({"MATVIEW_API_PORT": "http"}, "error: MATVIEW_API_PORT: "),
         ({"MATVIEW_SOURCE_ROOTS": "/data"}, "error: MATVIEW_SOURCE_ROOTS: "),
+        ({"MATVIEW_PUBLIC_URL": "matview.example.com"}, "error: MATVIEW_PUBLIC_URL: it must start with http://"),
+        ({"MATVIEW_TRUSTED_PROXIES": "10.0.0.7"}, "error: MATVIEW_TRUSTED_PROXIES: "),
+        ({"MATVIEW_TRUSTED_PROXIES": '["proxy.example"]'}, "error: MATVIEW_TRUSTED_PROXIES: "),
+        ({"MATVIEW_TRUSTED_PROXIES": "*"}, "error: MATVIEW_TRUSTED_PROXIES: it must be a JSON list of addresses"),
+        ({"MATVIEW_API_CONNECTIONS": "0"}, "error: MATVIEW_API_CONNECTIONS: "),
         ({"MATVIEW_QUERY_TIMEOUT_SECONDS": "0"}, "error: MATVIEW_QUERY_TIMEOUT_SECONDS: "),
         (
             {"MATVIEW_QUERY_MEMORY_MB": "200", "MATVIEW_WORKER_MEMORY_MB": "100"},

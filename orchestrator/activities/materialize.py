@@ -15,10 +15,11 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from orchestrator.activities.policy import FailurePolicy
-from orchestrator.activities.progress import telling_progress
+from orchestrator.activities.progress import tell_trouble, telling_progress
 from orchestrator.catalog import failures, keys, plans, runs, saved_queries, snapshots
 from orchestrator.catalog.database import Database
 from orchestrator.engines.base import Engine, Rejected, Written
+from orchestrator.following import Following
 from orchestrator.links import Links
 from orchestrator.model.base import now
 from orchestrator.model.errors import (
@@ -26,10 +27,14 @@ from orchestrator.model.errors import (
     InputReplaced,
     NotFound,
     NotMaterialized,
+    OrchestratorError,
     PlanTooLarge,
     QueryFailed,
     RunSuperseded,
     StoreUnavailable,
+    Terminal,
+    Transient,
+    WorkerBusy,
 )
 from orchestrator.model.limits import Limits
 from orchestrator.model.notice import Closed, Published
@@ -53,6 +58,11 @@ logger = logging.getLogger(__name__)
 _LARGEST_PLAN_BYTES = 1_500_000
 # A query that kills its process is tried once more, in case it was not its own doing, and then given up.
 _CRASHES_ALLOWED = 2
+# Whatever else is no fault of the query is tried so often.
+_TRIES = 8
+_LOST = f"The run was given up: its query was begun {_TRIES} times, and each time its worker was lost."
+# A query for which there was no place comes again after a second, then ever more seldom, up to this.
+_LONGEST_PAUSE = timedelta(seconds=15)
 
 
 @dataclass(frozen=True)
@@ -116,6 +126,8 @@ class Materialization:
         """
         async with self.database.single() as tx:
             attempt = await runs.claim_attempt(tx, plan.run_id)
+        if attempt > _TRIES:
+            raise ApplicationError(_LOST, type=contract.LOST, non_retryable=True)
         if attempt > 1:
             plan = plan.model_copy(update={"queued_at": None})
         for earlier in range(1, attempt):
@@ -132,16 +144,20 @@ class Materialization:
         except BaseException as error:
             # A failed attempt's files serve nobody, whatever ended it. Shielded, as a cancel may come twice.
             await asyncio.shield(self._discard(location))
-            if isinstance(error, EngineCrashed) and attempt >= _CRASHES_ALLOWED:
-                raise QueryFailed(f"{error.message} It was tried {attempt} times.") from error
-            if isinstance(error, asyncio.CancelledError) and activity.is_worker_shutdown():
-                raise ApplicationError(
-                    "The worker was shut down; the run goes on elsewhere.",
-                    type="worker_shutdown",
-                    next_retry_delay=timedelta(milliseconds=1),
-                ) from error
+            if isinstance(error, WorkerBusy):
+                await self._give_back(plan.run_id, attempt)
+            told = _told(error, attempt)
+            if told is not error:
+                raise told from error
+            if isinstance(error, Transient):
+                await tell_trouble(error)
             raise
         return snapshot.model_copy(update={"inputs": shortened(snapshot.inputs)})
+
+    async def _give_back(self, run_id: UUID, attempt: int) -> None:
+        """Let an attempt that found no place count as none."""
+        async with self.database.single() as tx:
+            await runs.release_attempt(tx, run_id, attempt)
 
     @activity.defn(name=contract.PUBLISH)
     async def publish(self, snapshot: Snapshot) -> Published:
@@ -150,8 +166,10 @@ class Materialization:
         Raises RunSuperseded if it may not.
         """
         async with self.database.begin() as tx:
-            await runs.publish(tx, snapshot)
+            changed = await runs.publish(tx, snapshot)
             standing = await failures.standing(tx, snapshot.run_id)
+        if changed:
+            await self._tell_readers(snapshot.saved_query_id)
         self.on_end(standing.run)
         return Published(notices=await self.policy.apply(standing))
 
@@ -179,12 +197,47 @@ class Materialization:
             return Closed(status=closing.status, notices=notices)
         return Closed(status=run.status, rows=run.rows, bytes=run.bytes, snapshot_id=run.snapshot_id, notices=notices)
 
+    async def _tell_readers(self, saved_query_id: UUID) -> None:
+        """Have the views that are not materialized follow the columns of what was published.
+
+        Apart from its transaction, which holds the view's row: edits take the lock on the definitions before that. If
+        this worker dies in between, `publish` is done again, and with it this. The result is published in any case.
+        """
+        following = Following(self.engine, [saved_query_id])
+        try:
+            async with self.database.single() as tx:
+                project_id = await saved_queries.project_of(tx, saved_query_id)
+            if project_id is not None:
+                await following.finish(self.database, project_id)
+        except Transient as error:
+            logger.warning("readers of view %s still show their old columns: %s", saved_query_id, error.message)
+
     async def _discard(self, location: str) -> None:
         """Remove what an attempt wrote. Nobody can see it, so a store that fails keeps nothing else from going on."""
         try:
             await self.store.discard(location)
         except StoreUnavailable as error:
             logger.warning("left behind in the store: %s (%s)", location, error.message)
+
+
+def _told(error: BaseException, attempt: int) -> BaseException:
+    """What an attempt that ended with `error` tells Temporal: the error itself, or what follows from it by now."""
+    if isinstance(error, EngineCrashed) and attempt >= _CRASHES_ALLOWED:
+        return QueryFailed(f"{error.message} It was tried {attempt} times.")
+    if isinstance(error, asyncio.CancelledError) and activity.is_worker_shutdown():
+        return ApplicationError(
+            "The worker was shut down; the run goes on elsewhere.",
+            type="worker_shutdown",
+            next_retry_delay=timedelta(milliseconds=1),
+        )
+    if isinstance(error, WorkerBusy):
+        pause = min(_LONGEST_PAUSE, timedelta(seconds=activity.info().attempt))
+        return ApplicationError(error.message, type=error.code, next_retry_delay=pause)
+    if isinstance(error, Exception) and not isinstance(error, Terminal) and attempt >= _TRIES:
+        if isinstance(error, OrchestratorError):
+            return ApplicationError(error.message, type=error.code, non_retryable=True)
+        return ApplicationError(str(error), type=type(error).__name__, non_retryable=True)
+    return error
 
 
 def _workflow() -> tuple[str, UUID]:

@@ -1,19 +1,21 @@
 """The failure policy: what the end of a run means for the view's schedule, and for whoever wants to be told.
 
 Whether a schedule is paused is Temporal's to know, and how often a view failed is counted from its runs; so there is
-nothing to keep here. A step may be repeated after a lost answer: it finds its own work done and says the same again.
+nothing to keep here but a copy of the pause, for a Temporal server that loses it. A step may be repeated after a lost
+answer: it finds its own work done and says the same again.
 """
 
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
-from orchestrator.catalog import failures, journal
+from orchestrator.catalog import failures, journal, pauses
 from orchestrator.catalog.database import Database
 from orchestrator.catalog.failures import Standing
 from orchestrator.model.journal import Verb
 from orchestrator.model.notice import Notice, NoticeData, NoticeType
+from orchestrator.model.printable import lines, one_line
 from orchestrator.model.run import RunStatus, Trigger
-from orchestrator.temporal.schedules import Schedules
+from orchestrator.temporal.schedules import FAILING_NOTE, Schedules
 
 # So many failed scheduled runs in a row are not bad luck.
 FAILURES_TO_PAUSE = 5
@@ -50,7 +52,7 @@ class FailurePolicy:
         """Whether the schedule is paused because of this very run. A pause that was there already stays as it is."""
         if not await self.schedules.pause_failing(standing.run.saved_query_id, _reason(standing)):
             return False
-        await self._note(standing, Verb.SYNC_PAUSED)
+        await self._note(standing, Verb.SYNC_PAUSED, FAILING_NOTE + _reason(standing))
         return True
 
     async def _is_forgiven(self, run_id: UUID) -> bool:
@@ -63,8 +65,12 @@ class FailurePolicy:
         if await self.schedules.lift_failing(standing.run.saved_query_id, why):
             await self._note(standing, Verb.SYNC_RESUMED)
 
-    async def _note(self, standing: Standing, verb: Verb) -> None:
+    async def _note(self, standing: Standing, verb: Verb, paused_note: str | None = None) -> None:
         async with self.database.begin() as tx:
+            if paused_note is None:
+                await pauses.forget(tx, [standing.run.saved_query_id])
+            else:
+                await pauses.keep(tx, standing.run.saved_query_id, paused_note)
             await journal.append(
                 tx,
                 project_id=standing.project_id,
@@ -100,7 +106,7 @@ def _reason(standing: Standing) -> str:
 
 
 def _shortened(error: str) -> str:
-    line = " ".join(error.split())
+    line = one_line(" ".join(error.split()))
     return line if len(line) <= _LONGEST_ERROR else f"{line[:_LONGEST_ERROR]}…"
 
 
@@ -117,7 +123,7 @@ def _notice(event: NoticeType, standing: Standing) -> Notice:
             status=run.status,
             trigger=run.trigger,
             workflow_id=run.workflow_id,
-            error=run.error,
+            error=None if run.error is None else lines(run.error),
             error_code=run.error_code,
             consecutive_failures=standing.failures if event is NoticeType.SCHEDULE_PAUSED else None,
         ),

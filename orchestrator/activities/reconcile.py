@@ -1,7 +1,8 @@
 """The reconciler: holds runs, schedules and files against the catalog, and mends what does not agree.
 
 Whatever dies between two steps of anything leaves a difference that is found here; nothing else needs to be able to
-clean up after itself. It never touches a pause, and what the catalog has never known (another installation's schedules
+clean up after itself. It never touches a pause (it keeps a copy of each, with which a lost schedule is made again), and
+what the catalog has never known (another installation's schedules
 or files, or those of views that were made after the backup that it was restored from) it names and leaves alone. Every
 step may be repeated and may meet any other change: what a list of Temporal's tells is only a hint, which may be late;
 it acts through `Alignment`, which reads again after acting, and deletes files only of runs that are over.
@@ -10,17 +11,20 @@ it acts through `Alignment`, which reads again after acting, and deletes files o
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
 from temporalio import activity
 
+from orchestrator.activities.policy import FailurePolicy
 from orchestrator.alignment import Alignment, wanted_schedule
-from orchestrator.catalog import runs, saved_queries, snapshots
+from orchestrator.catalog import failures, pauses, runs, saved_queries, snapshots
 from orchestrator.catalog.database import Database
+from orchestrator.model.base import now
 from orchestrator.model.errors import StoreUnavailable
 from orchestrator.model.reconciliation import Finding, Kind, ReconcileRequest, Report
 from orchestrator.model.run import RunStatus
@@ -30,6 +34,7 @@ from orchestrator.stores.base import SnapshotStore
 from orchestrator.temporal import contract
 from orchestrator.temporal.executions import Executions
 from orchestrator.temporal.schedules import ListedSchedule, Schedules
+from orchestrator.temporal.wanted import NEVER_NOTE
 
 T = TypeVar("T")
 
@@ -54,6 +59,7 @@ class Reconciliation:
     schedules: Schedules
     executions: Executions
     retention: Retention
+    policy: FailurePolicy
 
     @activity.defn(name=contract.RECONCILE_ALL)
     async def reconcile(self, request: ReconcileRequest) -> Report:
@@ -85,19 +91,40 @@ class Reconciliation:
             if status not in {RunStatus.RUNNING, RunStatus.COMPLETED}:
                 told = f"it is over in Temporal and is recorded as {status}"
                 yield Finding(kind=Kind.RUN_OVER, subject=str(run.id), told=told)
+        # Workers know whether there is a webhook; the environment of a command may not say so.
+        if not dry_run and activity.in_activity():
+            await self._draw_consequences()
+
+    async def _draw_consequences(self) -> None:
+        """Do what follows from the end of runs that ended without a word: notices, and a pause.
+
+        The mark goes last, so that a step which is cut off is done again; each can be.
+        """
+        async with self.database.begin() as tx:
+            due = await runs.with_policy_due(tx)
+        for run_id in due:
+            async with self.database.begin() as tx:
+                standing = await failures.standing(tx, run_id)
+            await self.executions.tell(await self.policy.apply(standing))
+            async with self.database.begin() as tx:
+                await runs.policy_done(tx, run_id)
 
     async def _schedules(self, dry_run: bool) -> AsyncIterator[Finding]:
         """Create schedules that are missing, delete those that nobody wants, and correct the others."""
+        asked_at = now()
         # In this order: a view that is materialized meanwhile may have a schedule that is not listed yet, and is then
         # found to have one when it is looked at.
         listed = await self.schedules.listed()
         async with self.database.begin() as tx:
             wishes = {wish.id: wish for wish in await saved_queries.wishes(tx)}
+            copies = await pauses.notes(tx)
         for batch in _batches(list(wishes.values()), _SCHEDULES_AT_ONCE):
-            looks = (self._examined(wish, listed.get(wish.id), dry_run=dry_run) for wish in batch)
+            looks = (self._examined(wish, copies.get(wish.id), listed.get(wish.id), dry_run=dry_run) for wish in batch)
             for finding in await asyncio.gather(*looks):
                 if finding is not None:
                     yield finding
+        if not dry_run:
+            await self._copy_pauses({view: listed[view] for view in listed.keys() & wishes.keys()}, copies, asked_at)
         known = await self._known(listed.keys() - wishes.keys())
         for view_id in listed.keys() - wishes.keys():
             if view_id in known:
@@ -106,8 +133,26 @@ class Reconciliation:
             else:
                 yield Finding(kind=Kind.UNKNOWN_SCHEDULE, subject=str(view_id), told="no such view; it is left alone")
 
-    async def _examined(self, wish: Wish, listed: ListedSchedule | None, *, dry_run: bool) -> Finding | None:
-        problem = await self.schedules.problem(wanted_schedule(wish), listed)
+    async def _copy_pauses(
+        self, listed: Mapping[UUID, ListedSchedule], copies: Mapping[UUID, str], asked_at: datetime
+    ) -> None:
+        """Keep a copy of what Temporal says of pauses. What it does not list keeps the copy that there is of it."""
+        for view_id, schedule in listed.items():
+            if _pause_of(schedule) == copies.get(view_id):
+                continue
+            found = await self.schedules.find(view_id)  # the list may be late
+            async with self.database.begin() as tx:
+                if found is None:
+                    continue
+                if found.paused and found.paused_reason != NEVER_NOTE:
+                    await pauses.keep(tx, view_id, found.paused_reason or "")
+                else:
+                    await pauses.forget(tx, [view_id], seen_before=asked_at)
+
+    async def _examined(
+        self, wish: Wish, copy: str | None, listed: ListedSchedule | None, *, dry_run: bool
+    ) -> Finding | None:
+        problem = await self.schedules.problem(wanted_schedule(wish, copy), listed)
         if problem is None:
             return None
         kind = Kind.SCHEDULE_MISSING if listed is None else Kind.SCHEDULE_WRONG
@@ -176,6 +221,11 @@ class Reconciliation:
             kept = await snapshots.kept_locations(tx, locations)
         ours = {location for location, run_id in run_ids.items() if run_id in over}
         return ours, sorted(location for location in ours if over[run_ids[location]] and location not in kept)
+
+
+def _pause_of(listed: ListedSchedule) -> str | None:
+    """The note of a pause that only Temporal knows of; that which `never` makes follows from the catalog."""
+    return (listed.note or "") if listed.paused and listed.note != NEVER_NOTE else None
 
 
 def _batches(items: Sequence[T], size: int = _BATCH) -> Iterable[Sequence[T]]:

@@ -10,7 +10,7 @@ import psycopg
 from sqlalchemy import Engine, event, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from orchestrator.model.errors import CatalogUnavailable
+from orchestrator.model.errors import CatalogUnavailable, Unstorable
 
 Transaction = AsyncConnection
 
@@ -25,6 +25,9 @@ _SESSION = "-c timezone=UTC -c statement_timeout=15s -c lock_timeout=10s"
 # SQLSTATE classes that say "not now" rather than "not so": connection trouble, resources, a server going down or
 # coming up, a transaction that lost to another one, and a lock that took too long.
 _PASSING = ("08", "53", "57", "40001", "40P01", "55P03")
+
+# What the server says of a character that its text cannot hold: untranslatable, or not of the encoding.
+_NO_TEXT = ("22P05", "22021")
 
 
 class Database:
@@ -88,7 +91,11 @@ async def _reaching_postgresql() -> AsyncIterator[None]:
     except exc.DBAPIError as error:
         if _is_passing(error):
             raise CatalogUnavailable from error
+        if _is_text_that_cannot_be_kept(error):
+            raise Unstorable from error
         raise
+    except UnicodeEncodeError as error:
+        raise Unstorable from error
     except exc.TimeoutError as error:
         raise CatalogUnavailable("Every connection to PostgreSQL is busy. Try again in a moment.") from error
 
@@ -117,6 +124,13 @@ def _ping_idle_connections(engine: Engine) -> None:
             engine.dialect.do_ping(connection)
         except psycopg.Error as error:
             raise exc.InvalidatePoolError from error
+
+
+def _is_text_that_cannot_be_kept(error: exc.DBAPIError) -> bool:
+    """Whether a value holds a NUL character or half of a surrogate pair, which the driver or the server refuses."""
+    told = str(error.orig).lower()
+    is_text = "nul (0x00)" in told or "surrogate" in told or getattr(error.orig, "sqlstate", None) in _NO_TEXT
+    return is_text and isinstance(error.orig, psycopg.DataError)
 
 
 def _is_passing(error: exc.DBAPIError) -> bool:

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
+from orchestrator.catalog.pages import choose, on_page, shown
 from orchestrator.catalog.rows import dump, prefixed, unprefixed
 from orchestrator.model.journal import Change, Entry, Verb
 from orchestrator.model.principal import User
@@ -64,14 +65,13 @@ async def note(
 
 async def page(tx: Transaction, item_id: UUID, *, limit: int, offset: int) -> tuple[int, list[Entry]]:
     """How many entries there are about a view, and those of one page, newest first."""
-    count = await tx.scalar(select(func.count()).select_from(t.journal).where(t.journal.c.item_id == item_id))
+    newest_first = (t.journal.c.created_at.desc(), t.journal.c.id)
+    matches = [t.journal.c.item_id == item_id]
+    chosen = await choose(tx, t.journal, matches, newest_first, large=["changes"], limit=limit, offset=offset)
     query = (
-        select(t.journal, *prefixed("author", t.users, User.model_fields))
+        select(*shown(t.journal, "changes"), *prefixed("author", t.users, User.model_fields))
         .outerjoin(t.users, t.users.c.id == t.journal.c.user_id)
-        .where(t.journal.c.item_id == item_id)
-        .order_by(t.journal.c.created_at.desc(), t.journal.c.id)
-        .limit(limit)
-        .offset(offset)
+        .where(on_page(t.journal))
     )
     entries = [
         Entry(
@@ -82,7 +82,8 @@ async def page(tx: Transaction, item_id: UUID, *, limit: int, offset: int) -> tu
             changes=row.changes,
             user=unprefixed("author", row, User),
             created_at=row.created_at,
+            is_abridged=row.is_abridged,
         )
-        for row in await tx.execute(query)
+        for row in chosen.in_order(await tx.execute(query, chosen.shown))
     ]
-    return count or 0, entries
+    return chosen.count, entries

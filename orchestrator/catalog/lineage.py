@@ -1,8 +1,9 @@
 """The graph of views, as far as one view's relatives go, in one statement."""
 
+from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, or_, select
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
@@ -49,4 +50,33 @@ async def readers_below(tx: Transaction, saved_query_id: UUID) -> Graph:
     graph: Graph = {}
     for view, reader in await tx.execute(query):
         graph.setdefault(view, []).append(reader)
+    return graph
+
+
+async def plain_readers(tx: Transaction, read: Collection[UUID]) -> dict[UUID, list[UUID]]:
+    """Which live views without a snapshot read the views or tables of these ids, and which read those, and so on.
+
+    What stands behind a view with a snapshot is not looked at: it serves that, whatever is below it.
+    """
+    plain = t.saved_queries.alias("plain")
+    is_plain = plain.c.deleted_at.is_(None) & plain.c.current_snapshot_id.is_(None)
+    start = (
+        select(t.inputs.c.saved_query_id.label("id"))
+        .join(plain, plain.c.id == t.inputs.c.saved_query_id)
+        .where(or_(t.inputs.c.input_view_id.in_(read), t.inputs.c.input_table_id.in_(read)), is_plain)
+    )
+    readers = start.cte("readers", recursive=True)
+    below = (
+        select(t.inputs.c.saved_query_id)
+        .join(readers, t.inputs.c.input_view_id == readers.c.id)
+        .join(plain, plain.c.id == t.inputs.c.saved_query_id)
+        .where(is_plain)
+    )
+    readers = readers.union(below)
+    query = select(func.coalesce(t.inputs.c.input_view_id, t.inputs.c.input_table_id), t.inputs.c.saved_query_id).join(
+        readers, readers.c.id == t.inputs.c.saved_query_id
+    )
+    graph: dict[UUID, list[UUID]] = {}
+    for source, reader in await tx.execute(query):
+        graph.setdefault(source, []).append(reader)
     return graph

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from uuid import UUID
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from orchestrator.catalog import tables as t
+from orchestrator.catalog.columns import shown_columns
 from orchestrator.catalog.database import Transaction
 from orchestrator.model.base import Value
 from orchestrator.model.errors import NameTaken
@@ -56,6 +57,19 @@ async def view_of(tx: Transaction, project_id: int, name: str) -> UUID | None:
     return await tx.scalar(query)
 
 
+async def columns_of(tx: Transaction, project_id: int, names: Iterable[str]) -> int:
+    """How many columns there are in all that the names stand for."""
+    columns = func.coalesce(t.saved_queries.c.columns, t.source_tables.c.columns)
+    query = (
+        select(func.sum(func.jsonb_array_length(columns)))
+        .select_from(t.names)
+        .outerjoin(t.saved_queries, t.saved_queries.c.id == t.names.c.saved_query_id)
+        .outerjoin(t.source_tables, t.source_tables.c.id == t.names.c.source_table_id)
+        .where(t.names.c.project_id == project_id, t.names.c.key.in_({name_key(name) for name in names}))
+    )
+    return await tx.scalar(query) or 0
+
+
 async def resolve(tx: Transaction, project_id: int, names: Iterable[str]) -> dict[str, Named]:
     """What each of the names stands for, by its key. Names that nobody has are missing from the answer."""
     query = (
@@ -65,11 +79,12 @@ async def resolve(tx: Transaction, project_id: int, names: Iterable[str]) -> dic
             t.names.c.source_table_id,
             t.saved_queries.c.name.label("view_name"),
             t.source_tables.c.name.label("table_name"),
-            t.saved_queries.c.columns.label("view_columns"),
+            shown_columns().label("view_columns"),
             t.source_tables.c.columns.label("table_columns"),
         )
         .select_from(t.names)
         .outerjoin(t.saved_queries, t.saved_queries.c.id == t.names.c.saved_query_id)
+        .outerjoin(t.snapshots, t.snapshots.c.id == t.saved_queries.c.current_snapshot_id)
         .outerjoin(t.source_tables, t.source_tables.c.id == t.names.c.source_table_id)
         .where(t.names.c.project_id == project_id, t.names.c.key.in_({name_key(name) for name in names}))
     )

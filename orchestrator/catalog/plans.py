@@ -1,5 +1,6 @@
 """What a run is to read, gathered in one statement so that all of it is of one moment."""
 
+from collections.abc import Collection
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -35,6 +36,32 @@ async def relations(tx: Transaction, saved_query_id: UUID) -> tuple[Relation, ..
 
     visit(saved_query_id)
     return tuple(ordered.values())
+
+
+async def inlined(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[str, str]:
+    """The SQL of those of the views that have no snapshot, and of those that they read in turn, by name."""
+    rows = await tx.execute(_inlined(), {"views": list(saved_query_ids)})
+    return {row.name: row.query["query"] for row in rows}
+
+
+@cache
+def _inlined() -> Any:  # noqa: ANN401 - see below
+    views = t.saved_queries.alias("views")
+    plain = t.saved_queries.c.current_snapshot_id.is_(None)
+    asked = select(t.saved_queries.c.id).where(t.saved_queries.c.id.in_(bindparam("views", expanding=True)), plain)
+    readers = asked.cte("readers", recursive=True)
+    further = (
+        select(t.inputs.c.input_view_id)
+        .join(readers, t.inputs.c.saved_query_id == readers.c.id)
+        .join(views, views.c.id == t.inputs.c.input_view_id)
+        .where(views.c.current_snapshot_id.is_(None))
+    )
+    readers = readers.union(further)
+    return (
+        select(t.saved_queries.c.name, t.revisions.c.query)
+        .join(readers, readers.c.id == t.saved_queries.c.id)
+        .join(t.revisions, t.revisions.c.id == t.saved_queries.c.revision_id)
+    )
 
 
 @cache

@@ -20,7 +20,7 @@ from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.rows import RUN
 from orchestrator.model.errors import RunSuperseded
 from orchestrator.model.run import Run, RunRequest, RunStatus, run_id_of
-from orchestrator.model.snapshot import Snapshot
+from orchestrator.model.snapshot import Column, Snapshot, seen
 
 _NOW_OVER = {"finished_at": func.clock_timestamp()}
 
@@ -103,8 +103,8 @@ async def over(tx: Transaction, run_ids: Collection[UUID]) -> dict[UUID, bool]:
 async def claim_attempt(tx: Transaction, run_id: UUID) -> int:
     """Take the right to publish from every earlier attempt, and return the number of this one (1 is the first).
 
-    Counted here and not by Temporal, which begins anew when an operator resets an activity: a number is never used
-    twice, so neither is a place in the store. Raises RunSuperseded if the run is over.
+    Counted here and not by Temporal, which begins anew when an operator resets an activity: no two that write have the
+    same number, and so the same place in the store. Raises RunSuperseded if the run is over.
     """
     attempt = await tx.scalar(_claimed(), {"run": run_id})
     if attempt is None:
@@ -112,8 +112,14 @@ async def claim_attempt(tx: Transaction, run_id: UUID) -> int:
     return int(attempt)
 
 
-async def publish(tx: Transaction, snapshot: Snapshot) -> None:
-    """Make the snapshot its view's current one and complete its run.
+async def release_attempt(tx: Transaction, run_id: UUID, attempt: int) -> None:
+    """Give the number of an attempt back, which began nothing and wrote nothing, unless another has come since."""
+    change = update(t.runs).where(t.runs.c.id == run_id, t.runs.c.attempt == attempt)
+    await tx.execute(change.where(t.runs.c.status == RunStatus.RUNNING).values(attempt=attempt - 1))
+
+
+async def publish(tx: Transaction, snapshot: Snapshot) -> bool:
+    """Make the snapshot its view's current one and complete its run; whether readers may see other columns than before.
 
     One transaction, so that readers see both or neither. Doing it again changes nothing.
 
@@ -123,22 +129,45 @@ async def publish(tx: Transaction, snapshot: Snapshot) -> None:
     wanted = (await tx.execute(_wanted(), {"view": snapshot.saved_query_id})).one()
     run = (await tx.execute(_held(), {"run": snapshot.run_id})).one()
     if run.snapshot_id == snapshot.id:
-        return
+        return True
     if run.status != RunStatus.RUNNING or run.attempt != snapshot.attempt:
         raise RunSuperseded
     undone = wanted.reverted_at is not None and run.started_at <= wanted.reverted_at
     if wanted.deleted_at is not None or wanted.sync_frequency is None or undone:
         raise RunSuperseded("The view was deleted or its materialization was undone while the query ran.")
     await snapshots.insert_new(tx, snapshot)
-    await snapshots.point_to(tx, snapshot)
+    before = await snapshots.point_to(tx, snapshot) or tuple(map(Column.model_validate, wanted.columns))
     done = {"rows": snapshot.rows, "bytes": snapshot.bytes, "snapshot_id": snapshot.id}
     await tx.execute(_completed(), {"run": snapshot.run_id, **done})
+    return seen(before) != seen(snapshot.columns)
 
 
-async def close(tx: Transaction, run_id: UUID, status: RunStatus, error: str | None, error_code: str | None) -> None:
-    """End a run that publishes nothing. The first closing wins: a run that is over stays as it is."""
+async def close(
+    tx: Transaction,
+    run_id: UUID,
+    status: RunStatus,
+    error: str | None,
+    error_code: str | None,
+    *,
+    policy_due: bool = False,
+) -> None:
+    """End a run that publishes nothing. The first closing wins: a run that is over stays as it is.
+
+    `policy_due` leaves what follows from its end to the reconciler: its workflow cannot see to that any more.
+    """
     change = update(t.runs).where(t.runs.c.id == run_id, t.runs.c.status == RunStatus.RUNNING)
-    await tx.execute(change.values(status=status, error=error, error_code=error_code, **_NOW_OVER))
+    ended = {"status": status, "error": error, "error_code": error_code, "policy_due": policy_due}
+    await tx.execute(change.values(**ended, **_NOW_OVER))
+
+
+async def with_policy_due(tx: Transaction) -> list[UUID]:
+    """The runs of which it is still to be done what follows from their end, the oldest first."""
+    return list(await tx.scalars(select(t.runs.c.id).where(t.runs.c.policy_due).order_by(t.runs.c.started_at)))
+
+
+async def policy_done(tx: Transaction, run_id: UUID) -> None:
+    """What follows from the end of the run is done."""
+    await tx.execute(update(t.runs).where(t.runs.c.id == run_id).values(policy_due=False))
 
 
 # Each of these is made once: putting it together takes longer than running it.
@@ -162,7 +191,7 @@ def _claimed() -> ReturningUpdate[Any]:
 @cache
 def _wanted() -> Select[Any]:
     view = t.saved_queries
-    columns = (view.c.sync_frequency, view.c.deleted_at, view.c.reverted_at)
+    columns = (view.c.sync_frequency, view.c.deleted_at, view.c.reverted_at, view.c.columns)
     return select(*columns).where(view.c.id == bindparam("view")).with_for_update(key_share=True)
 
 

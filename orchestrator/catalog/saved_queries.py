@@ -1,15 +1,17 @@
 """Saved queries: their rows, revisions and inputs."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, Select, bindparam, delete, func, insert, select, true, update
+from sqlalchemy import ColumnElement, Row, Select, bindparam, cast, delete, func, insert, select, true, update
+from sqlalchemy.dialects.postgresql import JSONB
 
-from orchestrator.catalog import snapshots, tables as t
+from orchestrator.catalog import pauses, snapshots, tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.names import Named
+from orchestrator.catalog.pages import choose, on_page, shown
 from orchestrator.catalog.rows import dump, prefixed, unprefixed
 from orchestrator.model.base import now
 from orchestrator.model.lineage import shortest_path
@@ -18,6 +20,7 @@ from orchestrator.model.run import Run, RunStatus
 from orchestrator.model.saved_query import Revision, SavedQuery, SnapshotSummary, SyncFrequency, Wish
 from orchestrator.model.snapshot import Column
 
+_LARGE = ("columns", "description")
 _LIVE = t.saved_queries.c.deleted_at.is_(None)
 
 
@@ -33,6 +36,12 @@ async def find(tx: Transaction, project_id: int, saved_query_id: UUID, *, lock: 
 async def is_live(tx: Transaction, project_id: int, saved_query_id: UUID) -> bool:
     """Whether the project has a live view of that id."""
     return await tx.scalar(_live_id(), {"view": saved_query_id, "project": project_id}) is not None
+
+
+async def is_plain(tx: Transaction, saved_query_id: UUID) -> bool:
+    """Whether readers of the view see what its text gives, since it has no snapshot."""
+    query = select(t.saved_queries.c.id).where(t.saved_queries.c.id == saved_query_id)
+    return await tx.scalar(query.where(t.saved_queries.c.current_snapshot_id.is_(None))) is not None
 
 
 async def find_live(tx: Transaction, saved_query_id: UUID) -> SavedQuery | None:
@@ -71,16 +80,18 @@ async def project_of(tx: Transaction, saved_query_id: UUID) -> int | None:
 async def page(
     tx: Transaction, project_id: int, *, search: str | None, limit: int, offset: int
 ) -> tuple[int, list[SavedQuery]]:
-    """How many live views there are whose name contains `search`, and those of one page, newest first."""
+    """How many live views there are whose name contains `search`, and those of one page, newest first.
+
+    None of them has its query, and where the page would be too large, some lack their columns and description too.
+    """
     matches = [t.saved_queries.c.project_id == project_id, _LIVE]
     if search:
         matches.append(t.saved_queries.c.name.icontains(search, autoescape=True))
-    count = await tx.scalar(select(func.count()).select_from(t.saved_queries).where(*matches))
     newest_first = (t.saved_queries.c.created_at.desc(), t.saved_queries.c.id)
-    # Chosen first, by an index alone: what is shown beside a view is then looked up for those of the page only.
-    chosen = select(t.saved_queries.c.id).where(*matches).order_by(*newest_first).limit(limit).offset(offset)
-    query = _select().where(t.saved_queries.c.id.in_(chosen)).order_by(*newest_first)
-    return count or 0, [_saved_query(row) for row in await tx.execute(query)]
+    # Chosen first: what is shown beside a view is then looked up for those of the page only.
+    page = await choose(tx, t.saved_queries, matches, newest_first, large=_LARGE, limit=limit, offset=offset)
+    rows = await tx.execute(_listed(), page.shown)
+    return page.count, [_saved_query(row) for row in page.in_order(rows)]
 
 
 async def insert_new(tx: Transaction, view: SavedQuery, inputs: Sequence[Named]) -> None:
@@ -183,6 +194,7 @@ async def rename(tx: Transaction, saved_query_id: UUID, name: str) -> None:
 
 async def revert(tx: Transaction, saved_query_id: UUID) -> None:
     """Make it a view that is not materialized: nobody wants it refreshed, and no snapshot of it is visible."""
+    await pauses.forget(tx, [saved_query_id])  # it was one of a schedule that goes now
     await snapshots.point_to_none(tx, saved_query_id)
     change = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
     moment = func.clock_timestamp()
@@ -245,6 +257,16 @@ def _select() -> Select[Any]:
 
     Made once: putting it together takes longer than running it.
     """
+    return _select_with(t.saved_queries.c, t.revisions.c.query)
+
+
+@cache
+def _listed() -> Select[Any]:
+    """The views of a page. A list shows no queries, which may be large, so none is read."""
+    return _select_with(shown(t.saved_queries, *_LARGE), cast({}, JSONB)).where(on_page(t.saved_queries))
+
+
+def _select_with(columns: Iterable[ColumnElement[Any]], query: ColumnElement[Any]) -> Select[Any]:
     runs = select(t.runs).where(
         t.runs.c.saved_query_id == t.saved_queries.c.id,
         t.saved_queries.c.sync_frequency.is_not(None),
@@ -255,8 +277,9 @@ def _select() -> Select[Any]:
     ended = runs.where(t.runs.c.status != RunStatus.RUNNING).order_by(*newest_first).limit(1).lateral("ended")
     return (
         select(
-            t.saved_queries,
-            *prefixed("current_revision", t.revisions, Revision.model_fields),
+            *columns,
+            *prefixed("current_revision", t.revisions, [name for name in Revision.model_fields if name != "query"]),
+            query.label("current_revision_query"),
             *prefixed("user", t.users, User.model_fields),
             *prefixed("snapshot", t.snapshots, SnapshotSummary.model_fields),
             *prefixed("newest", newest, Run.model_fields),
@@ -299,6 +322,7 @@ def _saved_query(row: Row[Any]) -> SavedQuery:
             created_at=row.current_revision_created_at,
         ),
         columns=row.columns,
+        is_abridged=row._mapping.get("is_abridged", False),
         sync_frequency=row.sync_frequency,
         sync_frequency_set_at=row.sync_frequency_set_at,
         reverted_at=row.reverted_at,

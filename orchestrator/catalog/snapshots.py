@@ -25,12 +25,13 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.rows import dump
 from orchestrator.model.run import RunStatus
-from orchestrator.model.snapshot import Retention, Snapshot, Version
+from orchestrator.model.snapshot import Column, Retention, Snapshot, Version, seen
 
 _LISTS = ("files", "quarantine", "columns", "inputs")
 _PLAIN = tuple(name for name in Snapshot.model_fields if name not in _LISTS)
@@ -42,17 +43,26 @@ async def insert_new(tx: Transaction, snapshot: Snapshot) -> None:
     await tx.execute(insert(t.snapshots), row | {name: dump(getattr(snapshot, name)) for name in _LISTS})
 
 
-async def point_to(tx: Transaction, snapshot: Snapshot) -> None:
-    """Make a stored snapshot its view's current one. The view's row must be locked."""
-    await _supersede_current(tx, snapshot.saved_query_id)
-    shown = {"snapshot": snapshot.id, "revision": snapshot.revision_id, "snapshot_columns": dump(snapshot.columns)}
+async def point_to(tx: Transaction, snapshot: Snapshot) -> tuple[Column, ...] | None:
+    """Make a stored snapshot its view's current one. The view's row must be locked.
+
+    Returns the columns of the one that was, if there was one.
+    """
+    before = await _supersede_current(tx, snapshot.saved_query_id)
+    shown = {
+        "snapshot": snapshot.id,
+        "revision": snapshot.revision_id,
+        "snapshot_columns": dump(seen(snapshot.columns)),
+    }
     await tx.execute(_pointed(), {"view": snapshot.saved_query_id, **shown})
+    return before
 
 
-async def point_back_to(tx: Transaction, snapshot: Snapshot) -> None:
-    """Make a snapshot that was superseded its view's current one again. The view's row must be locked."""
-    await point_to(tx, snapshot)
+async def point_back_to(tx: Transaction, snapshot: Snapshot) -> tuple[Column, ...] | None:
+    """Make a snapshot that was superseded its view's current one again, as `point_to` does."""
+    before = await point_to(tx, snapshot)
     await tx.execute(update(t.snapshots).where(t.snapshots.c.id == snapshot.id).values(superseded_at=None))
+    return before
 
 
 async def point_to_none(tx: Transaction, saved_query_id: UUID) -> None:
@@ -139,8 +149,9 @@ async def kept_locations(tx: Transaction, locations: Sequence[str]) -> set[str]:
     return set(await tx.scalars(query))
 
 
-async def _supersede_current(tx: Transaction, saved_query_id: UUID) -> None:
-    await tx.execute(_superseded(), {"view": saved_query_id})
+async def _supersede_current(tx: Transaction, saved_query_id: UUID) -> tuple[Column, ...] | None:
+    columns = (await tx.execute(_superseded(), {"view": saved_query_id})).scalar_one_or_none()
+    return None if columns is None else tuple(map(Column.model_validate, columns))
 
 
 def _removable() -> ColumnElement[bool]:
@@ -202,10 +213,10 @@ def _version(row: Row[Any]) -> Version:
 
 
 @cache
-def _superseded() -> Update:
+def _superseded() -> ReturningUpdate[Any]:
     current = select(t.saved_queries.c.current_snapshot_id).where(t.saved_queries.c.id == bindparam("view"))
     change = update(t.snapshots).where(t.snapshots.c.id == current.scalar_subquery())
-    return change.values(superseded_at=func.clock_timestamp())
+    return change.values(superseded_at=func.clock_timestamp()).returning(t.snapshots.c.columns)
 
 
 @cache

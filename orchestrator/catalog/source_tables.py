@@ -1,12 +1,14 @@
 """Source tables: their rows."""
 
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, func, insert, select, update
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
+from orchestrator.catalog.pages import choose, on_page, shown
 from orchestrator.catalog.rows import dump, prefixed, unprefixed
 from orchestrator.model.principal import User
 from orchestrator.model.source_table import SourceTable
@@ -40,14 +42,17 @@ async def find(tx: Transaction, project_id: int, table_id: UUID) -> SourceTable 
 async def page(
     tx: Transaction, project_id: int, *, search: str | None, limit: int, offset: int
 ) -> tuple[int, list[SourceTable]]:
-    """How many live tables there are whose name contains `search`, and those of one page, newest first."""
+    """How many live tables there are whose name contains `search`, and those of one page, newest first.
+
+    Where the page would be too large, some lack their columns.
+    """
     matches = [t.source_tables.c.project_id == project_id, _LIVE]
     if search:
         matches.append(t.source_tables.c.name.icontains(search, autoescape=True))
-    count = await tx.scalar(select(func.count()).select_from(t.source_tables).where(*matches))
     newest_first = (t.source_tables.c.created_at.desc(), t.source_tables.c.id)
-    query = _select().where(*matches).order_by(*newest_first).limit(limit).offset(offset)
-    return count or 0, [_source_table(row) for row in await tx.execute(query)]
+    chosen = await choose(tx, t.source_tables, matches, newest_first, large=["columns"], limit=limit, offset=offset)
+    query = _select(shown(t.source_tables, "columns")).where(on_page(t.source_tables))
+    return chosen.count, [_source_table(row) for row in chosen.in_order(await tx.execute(query, chosen.shown))]
 
 
 async def change(tx: Transaction, table: SourceTable) -> None:
@@ -78,12 +83,12 @@ def _contract(table: SourceTable) -> dict[str, Any]:
     }
 
 
-def _select() -> Select[Any]:
-    return select(t.source_tables, *prefixed("user", t.users, User.model_fields)).outerjoin(
+def _select(columns: Iterable[ColumnElement[Any]] = t.source_tables.c) -> Select[Any]:
+    return select(*columns, *prefixed("user", t.users, User.model_fields)).outerjoin(
         t.users, t.users.c.id == t.source_tables.c.created_by
     )
 
 
 def _source_table(row: Row[Any]) -> SourceTable:
-    mapping = {name: row._mapping[name] for name in SourceTable.model_fields if name != "created_by"}
+    mapping = {name: row._mapping[name] for name in SourceTable.model_fields if name in row._mapping}
     return SourceTable.model_validate({**mapping, "created_by": unprefixed("user", row, User)})

@@ -1,7 +1,8 @@
 """The schema. A test holds it against the migrations, which alone change a database.
 
 Where truth lives decides what is *not* here: whether a schedule is paused, what runs now and when a view runs next is
-Temporal's to know, and a view's status is computed from its newest run.
+Temporal's to know, and a view's status is computed from its newest run. Of pauses a copy is kept, which is read only
+when Temporal has lost them.
 """
 
 from sqlalchemy import (
@@ -81,6 +82,10 @@ api_keys = Table(
     Column("token_hash", LargeBinary, nullable=False, unique=True),
     Column("scopes", ARRAY(Text), nullable=False),
     Column("project_ids", ARRAY(Integer), comment="null: every project"),
+    Column("hint", Text, comment="how the token begins, for people; null: made before that was kept"),
+    Column("expires_at", DateTime(timezone=True), comment="from when on it is refused; null: never"),
+    Column("revoked_at", DateTime(timezone=True), comment="since when it is refused, for good"),
+    Column("last_used_at", DateTime(timezone=True), comment="written once a minute at most"),
     _created_at(),
 )
 
@@ -183,9 +188,26 @@ runs = Table(
     Column("snapshot_id", ForeignKey("snapshots.id", use_alter=True)),
     Column("error", Text),
     Column("error_code", Text),
+    Column(
+        "policy_due",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="it ended without a word: what follows from its failure is still to be done",
+    ),
     Index(None, "saved_query_id", "started_at"),
     CheckConstraint("(status = 'Running') = (finished_at IS NULL)", name="finished_unless_running"),
     Index("ix_runs_running", "started_at", postgresql_where=text("status = 'Running'")),
+    Index("ix_runs_policy_due", "started_at", postgresql_where=text("policy_due")),
+)
+
+# What Temporal last said of its pauses, for schedules that have to be made again; see pauses.py.
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("saved_query_id", ForeignKey("saved_queries.id", ondelete="CASCADE"), primary_key=True),
+    Column("note", Text, nullable=False),
+    Column("seen_at", DateTime(timezone=True), nullable=False),
 )
 
 snapshots = Table(

@@ -1,36 +1,51 @@
-"""`matview project` and `matview key`: for whoever runs the installation, so they go to the database itself.
+"""`matview project`: for the operator of the installation."""
 
-The database's libraries are imported when a command is called; see servers.py.
-"""
-
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, TypeVar
+import json
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 
-from orchestrator.cli.console import Failure, say
-from orchestrator.cli.servers import checked_settings
-from orchestrator.model.errors import OrchestratorError
-from orchestrator.model.principal import ProjectLimits, Scope
-
-if TYPE_CHECKING:
-    from orchestrator.access import Access
-
-T = TypeVar("T")
+from orchestrator.cli.access import storable, with_access
+from orchestrator.cli.console import say, say_json
+from orchestrator.cli.http import say_columns
+from orchestrator.cli.whereabouts import HomeOption
+from orchestrator.model.principal import ProjectLimits
 
 project = typer.Typer(help="Projects: each has views, tables and keys of its own.", no_args_is_help=True)
-key = typer.Typer(help="API keys.", no_args_is_help=True)
 
 
 @project.command("create")
-def create_project(name: str) -> None:
+def create_project(name: str, home: HomeOption = None) -> None:
     """Create a project and print its id."""
     if not name.strip():
         raise typer.BadParameter("a project needs a name", param_hint="NAME")
-    made = _with_access(lambda access: access.create_project(name))
+    made = with_access(home, lambda access: access.create_project(storable(name)))
     say(str(made.id))
+
+
+@project.command("list")
+def list_projects(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
+    home: HomeOption = None,
+) -> None:
+    """List the projects, and the limits that they have of their own."""
+    found = with_access(home, lambda access: access.list_projects())
+    if as_json:
+        say_json(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
+        return
+    say_columns(
+        ("ID", "NAME", "LIMITS"),
+        [
+            (
+                one.id,
+                one.name,
+                " ".join(f"{name}={value}" for name, value in one.limits.model_dump(exclude_none=True).items()),
+            )
+            for one in found
+        ],
+    )
 
 
 @project.command("limits")
@@ -42,6 +57,7 @@ def limit_project(
     temp_disk_mb: Annotated[int | None, typer.Option(help="What a query may spill to the disk, in MiB.")] = None,
     output_mb: Annotated[int | None, typer.Option(help="How large a result may be, in MiB.")] = None,
     timeout_seconds: Annotated[float | None, typer.Option(help="How long a query may run.")] = None,
+    home: HomeOption = None,
 ) -> None:
     """Set what the queries of a project may use, from their next runs on; what is not given is as the worker has it."""
     given = {
@@ -56,41 +72,4 @@ def limit_project(
     except ValidationError as error:
         first = error.errors()[0]
         raise typer.BadParameter(first["msg"], param_hint=f"--{str(first['loc'][0]).replace('_', '-')}") from None
-    _with_access(lambda access: access.limit_project(project_id, limits))
-
-
-@key.command("create")
-def create_key(
-    email: Annotated[str, typer.Option(help="Whose key it is.")],
-    scope: Annotated[
-        list[Scope] | None, typer.Option(help="What it may do; repeat for several. All, unless given.")
-    ] = None,
-    project_id: Annotated[
-        list[int] | None, typer.Option("--project", help="Where it may be used; repeat for several. Anywhere, if none.")
-    ] = None,
-    label: Annotated[str, typer.Option(help="What it is for.")] = "",
-) -> None:
-    """Create a key and print it. It is shown this once, and stored only as a hash."""
-    made = _with_access(
-        lambda access: access.create_key(
-            email=email, label=label, scopes=scope or list(Scope), project_ids=project_id or None
-        )
-    )
-    say(made.token)
-
-
-def _with_access(work: Callable[["Access"], Awaitable[T]]) -> T:
-    from orchestrator.access import Access
-    from orchestrator.catalog.database import Database
-
-    async def go() -> T:
-        database = Database(checked_settings().database_url, pool_size=1)
-        try:
-            return await work(Access(database))
-        finally:
-            await database.close()
-
-    try:
-        return asyncio.run(go())
-    except OrchestratorError as error:
-        raise Failure(str(error)) from None
+    with_access(home, lambda access: access.limit_project(project_id, limits))

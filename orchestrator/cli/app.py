@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from orchestrator.cli import admin, doctor, servers, tables, versions, views
+from orchestrator.cli import admin, doctor, keys, servers, tables, versions, views
 from orchestrator.cli.console import Failure, fail, set_up_streams
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ app = typer.Typer(
 servers.add_to(app)
 doctor.add_to(app)
 app.add_typer(admin.project, name="project")
-app.add_typer(admin.key, name="key")
+app.add_typer(keys.app, name="key")
 app.add_typer(tables.app, name="table")
 versions.add_to(views.app)
 app.add_typer(views.app, name="view")

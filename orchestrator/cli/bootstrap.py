@@ -3,8 +3,8 @@
 from orchestrator.access import Access
 from orchestrator.catalog.database import Database
 from orchestrator.devstack.home import DevInfo
-from orchestrator.model.errors import NotAuthenticated
-from orchestrator.model.principal import Scope
+from orchestrator.model.errors import NotAuthenticated, NotFound
+from orchestrator.model.principal import Project, Scope
 
 
 async def bootstrap(database_url: str, previous: DevInfo | None) -> dict[str, str]:
@@ -14,7 +14,7 @@ async def bootstrap(database_url: str, previous: DevInfo | None) -> dict[str, st
         access = Access(database)
         if previous is not None and await _works(access, previous["api_key"]):
             return {"project_id": previous["project_id"], "api_key": previous["api_key"]}
-        project = await access.create_project("default")
+        project = await _project(access, previous)
         key = await access.create_key(
             email="developer@localhost",
             label="made by matview dev",
@@ -25,6 +25,16 @@ async def bootstrap(database_url: str, previous: DevInfo | None) -> dict[str, st
         return {"project_id": str(project.id), "api_key": key.token}
     finally:
         await database.close()
+
+
+async def _project(access: Access, previous: DevInfo | None) -> Project:
+    """The project of the last start: a key that was revoked takes no views with it."""
+    try:
+        if previous is not None:
+            return await access.get_project(int(previous["project_id"]))
+    except (NotFound, ValueError):
+        pass
+    return await access.create_project("default")
 
 
 async def _works(access: Access, token: str) -> bool:

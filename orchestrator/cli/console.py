@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.control import strip_control_codes
+
+from orchestrator.model import printable
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -45,8 +46,23 @@ class _Output(io.FileIO):
         return memoryview(data).nbytes
 
 
+class _Errors(io.TextIOWrapper):
+    """Standard error, to which nothing is written that a terminal would obey.
+
+    Not only we write there: usage errors repeat what was typed, which may be a file's name that the shell put in, and
+    a traceback ends with the text of the exception.
+    """
+
+    def write(self, text: str, /) -> int:
+        super().write(printable.lines(text))
+        return len(text)
+
+
 def set_up_streams() -> None:
-    """Make standard output one that can take every character, and that can be closed or full without a traceback."""
+    """Make standard output one that can take every character, and that can be closed or full without a traceback.
+
+    And standard error one that no text from outside can steer a terminal through.
+    """
     for number in range(3):
         try:
             os.fstat(number)
@@ -57,21 +73,29 @@ def set_up_streams() -> None:
         sys.stdout = io.TextIOWrapper(
             io.BufferedWriter(raw), encoding=encoding, errors="backslashreplace", line_buffering=True
         )
+    if sys.stderr is not None:
+        raw_errors = io.FileIO(sys.stderr.fileno(), "wb", closefd=False)
+        sys.stderr = _Errors(
+            io.BufferedWriter(raw_errors), encoding=sys.stderr.encoding, errors="backslashreplace", line_buffering=True
+        )
     null = Path(os.devnull)
     sys.stdout = sys.stdout or null.open("w")
     sys.stderr = sys.stderr or null.open("w")
 
 
 def say(text: str) -> None:
-    """Print a line as it is: nothing in it is markup, not even `:name:`."""
-    sys.stdout.write(strip_control_codes(text) + "\n")
+    """Print a text of one line or more: nothing in it is markup, not even `:name:`, and a terminal obeys none of it."""
+    sys.stdout.write(printable.lines(text) + "\n")
     sys.stdout.flush()
 
 
 def say_json(text: str) -> None:
-    """Print JSON for another program, unchanged and in UTF-8, as JSON is wherever it goes."""
+    """Print JSON for another program, its value unchanged and in UTF-8, as JSON is wherever it goes.
+
+    What a terminal would obey is escaped as JSON has it.
+    """
     sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode() + b"\n")
+    sys.stdout.buffer.write(printable.json_text(text).encode() + b"\n")
     sys.stdout.buffer.flush()
 
 
@@ -81,8 +105,18 @@ def mention(text: str) -> None:
         say(text)
 
 
-def fail(message: str) -> None:
-    """Say what went wrong, on standard error, if anybody listens there."""
+def warn(text: str) -> None:
+    """Say something on standard error, if anything listens there: it is no part of what was asked for."""
     with suppress(OSError):
-        sys.stderr.write(f"error: {message}\n")
+        sys.stderr.write(printable.lines(text) + "\n")
         sys.stderr.flush()
+
+
+def fail(message: str) -> None:
+    """Say what went wrong. Lines after the first are indented, so that no text can pretend to be a line of ours."""
+    warn(hanging("error: ", message))
+
+
+def hanging(label: str, text: str) -> str:
+    """The text behind a label, its further lines below its first."""
+    return label + text.replace("\n", "\n" + " " * len(label))

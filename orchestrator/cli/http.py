@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import wraps
 from ipaddress import ip_address
-from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Concatenate, ParamSpec, Self
 
@@ -13,13 +12,12 @@ import typer
 from rich.cells import cell_len
 
 from orchestrator.cli.console import Failure, say
-from orchestrator.devstack.home import Home
+from orchestrator.cli.whereabouts import MISUSED, nearest_home, stack_info
+from orchestrator.model.printable import one_line
 
 P = ParamSpec("P")
 Json = dict[str, Any]
 
-MISUSED = 2
-_HOME = Path(".matview")
 _PAGE_SIZE = 1000
 # A cancel is answered when the query has stopped, which takes seconds; a server that is there connects at once.
 _TIMEOUT = httpx.Timeout(60, connect=5)
@@ -146,7 +144,7 @@ def with_api(command: Callable[Concatenate[Api, P], None]) -> Callable[..., None
 
 def connect(url: str | None, key: str | None, project: int | str | None, *, as_json: bool = False) -> Api:
     """The API that was named, or else the one that `matview dev` runs in the current folder. Raises Failure."""
-    dev = _dev_info()
+    dev: Json = dict(stack_info(nearest_home()) or {})
     if url and url.rstrip("/") != dev.get("api_url"):
         dev = {}  # a key goes only to the server that it belongs to
     url, key, project = url or dev.get("api_url"), key or dev.get("api_key"), project or dev.get("project_id")
@@ -185,8 +183,8 @@ def moment(text: str | None) -> str:
 
 def _cell(value: object) -> str:
     """One line, and something to see even where there is nothing."""
-    lines = str("" if value is None else value).splitlines()
-    return lines[0] if lines and lines[0] else "-"
+    first, _, _ = str("" if value is None else value).partition("\n")
+    return one_line(first) or "-"
 
 
 def _detail(response: httpx.Response) -> str:
@@ -194,13 +192,6 @@ def _detail(response: httpx.Response) -> str:
         return str(response.json()["detail"])
     except (ValueError, KeyError, TypeError):
         return response.reason_phrase or "the API failed"
-
-
-def _dev_info() -> Json:
-    try:
-        return dict(Home(_HOME).read_info() or {})
-    except OSError as error:
-        raise Failure(f"{_HOME / 'dev.json'} cannot be read: {error.strerror}") from None
 
 
 def _is_this_machine(url: str) -> bool:

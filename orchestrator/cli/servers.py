@@ -12,12 +12,11 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.console import Failure, mention, say
+from orchestrator.cli.whereabouts import HOME, MISUSED, HomeOption, installation
 from orchestrator.devstack.home import DevInfo, StackError
+from orchestrator.model.printable import one_line
 from orchestrator.settings import Settings, SettingsError, load_settings
 from orchestrator.telemetry.logs import set_up_logging
-
-HOME = Path(".matview")
-_MISUSED = 2
 
 
 def add_to(app: typer.Typer) -> None:
@@ -54,20 +53,9 @@ def dev(
 
 def api() -> None:
     """Run the HTTP API. Configured by the environment."""
-    import uvicorn
+    from api.server import serve
 
-    settings = checked_settings()
-    uvicorn.run(
-        "api.app:create_app",
-        factory=True,
-        host=settings.api_host,
-        port=settings.api_port,
-        loop="uvloop",
-        log_config=None,
-        access_log=False,
-        # Longer than clients keep a connection that they do not use, or one would be closed under a request.
-        timeout_keep_alive=75,
-    )
+    serve(checked_settings())
 
 
 def worker() -> None:
@@ -94,13 +82,14 @@ def migrate() -> None:
 
 def reconcile(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    home: HomeOption = None,
 ) -> None:
     """Hold runs, schedules and files against what is wanted, and mend what does not agree; workers do so regularly."""
     from orchestrator.assembly import assemble
     from orchestrator.model.errors import OrchestratorError
     from orchestrator.model.reconciliation import ReconcileRequest, Report
 
-    settings = checked_settings()
+    settings = checked_settings(**installation(home)[0])
 
     async def go() -> Report:
         async with assemble(settings, lazy=False) as parts:
@@ -111,7 +100,7 @@ def reconcile(
     except OrchestratorError as error:
         raise Failure(str(error)) from None
     for finding in report.findings:
-        say(f"{finding.kind}  {finding.subject}  {finding.told}")
+        say(one_line(f"{finding.kind}  {finding.subject}  {finding.told}"))
     say(f"{report.total} found{', nothing changed' if dry_run and report.total else ''}")
 
 
@@ -134,9 +123,9 @@ def checked_settings(**given: str) -> Settings:
         found = load_settings(**given)
         make_url(found.database_url)
     except SettingsError as error:
-        raise Failure(str(error), _MISUSED) from None
+        raise Failure(str(error), MISUSED) from None
     except (ArgumentError, ValueError) as error:
-        raise Failure(f"MATVIEW_DATABASE_URL: it is not a valid URL: {error}", _MISUSED) from None
+        raise Failure(f"MATVIEW_DATABASE_URL: it is not a valid URL: {error}", MISUSED) from None
     return found
 
 

@@ -8,9 +8,10 @@ import httpx
 import typer
 
 from orchestrator.cli.console import Failure, say, say_json
-from orchestrator.cli.http import MISUSED, Api, Json, data, moment, say_columns, with_api
+from orchestrator.cli.http import Api, Json, data, moment, say_columns, with_api
 from orchestrator.cli.patterns import absolute, guess_format, has_tabs, single, warn_of_siblings
 from orchestrator.cli.reading import with_reading
+from orchestrator.cli.whereabouts import MISUSED
 from orchestrator.model.names import name_key
 from orchestrator.model.source_table import ReadOptions, SourceFormat
 

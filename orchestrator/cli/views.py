@@ -11,9 +11,11 @@ from uuid import UUID
 import typer
 from rich.filesize import decimal
 
-from orchestrator.cli.console import Failure, say, say_json
-from orchestrator.cli.http import MISUSED, Api, Json, data, moment, say_columns, with_api
+from orchestrator.cli.console import Failure, hanging, say, say_json, warn
+from orchestrator.cli.http import Api, Json, data, moment, say_columns, with_api
 from orchestrator.cli.waiting import follow, recent_runs, result_line, run_of_call, seconds
+from orchestrator.cli.whereabouts import MISUSED
+from orchestrator.model.names import fold
 from orchestrator.model.run import RunStatus
 from orchestrator.model.saved_query import SyncFrequency, ViewStatus
 
@@ -96,7 +98,7 @@ def show_view(api: Api, view: View) -> None:
     ]
     for label, value in lines:
         if value:
-            say(f"{label:<13}{value}")
+            say(hanging(f"{label:<13}", str(value)))
     say(f"\n{found['query']['query']}")
 
 
@@ -183,7 +185,7 @@ def find(api: Api, name_or_id: str) -> Json:
     except ValueError:
         raise Failure(f"{name_or_id!r} is neither the name nor the id of a view") from None
     for view in api.items(PATH, search=name_or_id):
-        if view["name"].lower() == name_or_id.lower():
+        if fold(view["name"]) == fold(name_or_id):
             return view
     raise Failure(f"there is no view {name_or_id!r} in project {api.project}")
 
@@ -207,7 +209,7 @@ def _wait(api: Api, view: Json, before: Sequence[Json], *, expected: bool) -> Js
         run_id = run_of_call(api, view, before, expected=expected)
         return follow(api, view, run_id) if run_id else None
     except KeyboardInterrupt:
-        typer.echo(f"\nno longer waiting; the run goes on. To stop it: matview view cancel {view['name']}", err=True)
+        warn(f"\nno longer waiting; the run goes on. To stop it: matview view cancel {view['name']}")
         raise typer.Exit(_INTERRUPTED) from None
 
 

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from orchestrator.cli.console import Failure, out, say
 from orchestrator.cli.http import Api, Json, Unavailable, data
+from orchestrator.model.printable import one_line
 from orchestrator.model.run import RunStatus, Trigger
 
 _POLL_SECONDS = 0.3
@@ -100,7 +101,7 @@ def _meter(name: str, *, quiet: bool) -> Iterator[Callable[[Json], None]]:
     elif out.is_terminal:
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[text]}"))
         with Progress(*columns, console=out, transient=True) as bar:
-            task = bar.add_task(name, total=None, text="starting")
+            task = bar.add_task(one_line(name), total=None, text="starting")
             yield lambda progress: _draw(bar, task, progress)
     else:
         yield _lines(name)

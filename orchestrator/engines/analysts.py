@@ -2,19 +2,27 @@
 
 import asyncio
 import contextlib
+from contextlib import AsyncExitStack
 from typing import Any
 
 from orchestrator.engines.process import Child, Fences
-from orchestrator.model.errors import EngineCrashed, OrchestratorError, Transient
+from orchestrator.engines.turns import Turns
+from orchestrator.model.errors import EngineCrashed, OrchestratorError, TooManyRequests, Transient
 
 Answer = tuple[dict[str, Any] | None, int | None]
 
 
+# A project that asks for more at a time is asked to come again: each request holds its text in memory.
+_LONGEST_QUEUE = 128
+# A process that holds more after it has answered is replaced, since what DuckDB once took it seldom gives back.
+_MOST_KEPT = 128 << 20
+
+
 class Analysts:
-    """Up to `size` processes within `fences`, started when they are needed.
+    """Up to `size` processes within `fences`, started when they are needed. A project has all but one at most.
 
     They stay for the next request, unless `stays` is False: then each serves one, and is left the files of that one.
-    `seconds` bounds what a request takes, the wait for a free process included.
+    `seconds` bounds what a request takes, and as many its wait for a free process.
     """
 
     def __init__(self, *, size: int, fences: Fences, seconds: float, stays: bool = True) -> None:
@@ -23,24 +31,37 @@ class Analysts:
         self._idle: list[Child] = []
         self._fences = fences
         self._stays = stays
-        self._turns = asyncio.Semaphore(size)
+        self._turns = Turns(size=size, share=max(1, size - 1), queue=_LONGEST_QUEUE)
         self._closed = False
 
-    async def ask(self, request: dict[str, Any], too_slow: OrchestratorError) -> Answer:
+    async def ask(self, project_id: int, request: dict[str, Any], too_slow: OrchestratorError) -> Answer:
         """The answer to a request, or None and the exit status of the process that died of it.
 
-        Raises `too_slow` if the request takes too long by itself, and Transient if others were in its way.
+        Raises `too_slow` if the request takes too long by itself, TooManyRequests if others of its project were in its
+        way, and Transient if those of other projects were.
         """
-        waits = self._turns.locked()
+        async with AsyncExitStack() as place:
+            await self._wait(project_id, place)
+            clock = asyncio.timeout(self.seconds)
+            try:
+                async with clock:
+                    return await self._ask(request)
+            except TimeoutError:
+                if not clock.expired():
+                    raise
+                raise too_slow from None
+
+    async def _wait(self, project_id: int, place: AsyncExitStack) -> None:
         clock = asyncio.timeout(self.seconds)
         try:
-            async with clock, self._turns:
-                return await self._ask(request)
+            async with clock:
+                await place.enter_async_context(self._turns.turn(project_id))
         except TimeoutError:
             if not clock.expired():
                 raise
-            busy = Transient("The server is busy reading other queries. Try again in a moment.")
-            raise (busy if waits else too_slow) from None
+            if self._turns.is_full_of(project_id):
+                raise TooManyRequests from None
+            raise Transient("The server is busy reading other queries. Try again in a moment.") from None
 
     async def close(self) -> None:
         """End all processes."""
@@ -68,6 +89,9 @@ class Analysts:
             # Without an answer, or with a broken DuckDB, whoever asks next would be answered wrongly.
             if answer is None or answer.get("error") == EngineCrashed.code or self._closed or not self._stays:
                 status = await child.end()
+                self._forget(child)
+            elif (child.memory_bytes() or 0) > _MOST_KEPT:
+                await child.end()
                 self._forget(child)
             else:
                 self._idle.append(child)

@@ -9,6 +9,9 @@ from orchestrator.model.run import Progress, RunPlan
 from orchestrator.model.snapshot import Column, InputFiles, SnapshotFile
 from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
 
+# Whom requests are counted for that no project makes.
+NO_PROJECT = 0
+
 
 class Rejected(Value):
     """Rows of the source table `table` that a run left out; `file` holds them if they were kept."""
@@ -19,7 +22,7 @@ class Rejected(Value):
 
 
 class Written(Value):
-    """What a query wrote: sizes as its writer counted them, columns as the files hold them.
+    """What a query wrote: sizes as its writer counted them, columns as readers see them and as the files hold them.
 
     `rejected` are the rows that it left out, which neither `files` nor `rows` nor `bytes` count. `sources` are the
     files that it read, by the name of the source table.
@@ -42,7 +45,9 @@ class Written(Value):
 class Engine(Protocol):
     """Runs SQL, each query in a process that costs nobody else anything when it dies.
 
-    What only looks at SQL or at files raises Transient if others kept it waiting for too long.
+    What only looks at SQL or at files does so for a project, which is never served at the cost of another: it raises
+    TooManyRequests if too many requests of that project are being served, and Transient if those of others kept it
+    waiting for too long.
     """
 
     async def start(self) -> None:
@@ -51,17 +56,38 @@ class Engine(Protocol):
     async def close(self) -> None:
         """End every process that this engine started."""
 
-    async def references(self, sql: str) -> tuple[str, ...]:
+    async def references(self, sql: str, *, project_id: int) -> tuple[str, ...]:
         """The names of all tables and views that a statement reads, dotted, in order of appearance, each once.
 
         Raises InvalidQuery, with the engine's message, unless `sql` is exactly one statement that only reads and uses
         nothing that a view may not use.
         """
 
-    async def describe(self, sql: str, tables: Mapping[str, Sequence[Column]]) -> tuple[Column, ...]:
+    async def weigh(self, sql: str, views: Mapping[str, str], *, project_id: int) -> int:
+        """How often `sql` reads something once the texts of `views` (name to SQL) stand in the place of their names.
+
+        The views do not read one another in a circle. Raises InvalidQuery as `references` does.
+        """
+
+    async def describe(
+        self, sql: str, tables: Mapping[str, Sequence[Column]], *, project_id: int
+    ) -> tuple[Column, ...]:
         """The columns that `sql` would give over tables of these names (dotted) and columns; no data is read.
 
         Raises InvalidQuery with the engine's message if it does not bind.
+        """
+
+    async def describe_each(
+        self,
+        views: Sequence[tuple[str, str, Sequence[Column]]],
+        tables: Mapping[str, Sequence[Column]],
+        *,
+        project_id: int,
+    ) -> list[tuple[Column, ...] | None]:
+        """The columns of each of several views (name, statement, columns so far), as `describe` gives them.
+
+        Each may read `tables` and the views before it. None for one that does not bind; it stands for the columns that
+        it had so far. Raises InvalidQuery if all of them take too long, EngineCrashed if one ended the process.
         """
 
     async def describe_source(
@@ -70,6 +96,8 @@ class Engine(Protocol):
         source_format: SourceFormat,
         options: ReadOptions = AS_USUAL,
         stated: Sequence[Column] = (),
+        *,
+        project_id: int,
     ) -> tuple[Column, ...]:
         """The columns of the files that match: `stated` ones as they are stated, the types of the others detected.
 

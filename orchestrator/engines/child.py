@@ -27,9 +27,12 @@ from orchestrator.engines.bare import forget_environment
 from orchestrator.engines.jobs import JOBS
 from orchestrator.engines.sandbox import confine
 from orchestrator.engines.writing import Task
-from orchestrator.model.errors import EngineCrashed, InvalidQuery, OrchestratorError
+from orchestrator.model.errors import EngineCrashed, InvalidQuery, InvalidSource, OrchestratorError, QueryFailed
 
 _TICK_SECONDS = 0.25
+# Temporal takes no more than 2 MB of what a run wrote, and no description of columns that people read is as long.
+_LONGEST_ANSWER = 1_500_000
+_LONGEST_ERROR = 4_000
 # Room for deeply nested statements: DuckDB accepts a thousand levels, and each takes several frames to walk.
 _STACK_BYTES = 256 << 20
 _RECURSION_LIMIT = 50_000
@@ -77,7 +80,7 @@ class _Desk:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._sending = threading.Lock()
-        self._tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[tuple[str, Task]] = queue.SimpleQueue()
         self._working = False
         self._connection: duckdb.DuckDBPyConnection | None = None
         # Never closed: that would free the database piece by piece, and the process ends right after its query.
@@ -116,14 +119,14 @@ class _Desk:
                 raise EngineCrashed(f"The process could not be confined: {error.strerror}.") from error
             threading.Thread(target=self._work, daemon=True).start()
             self._working = True
-        self._tasks.put(task)
+        self._tasks.put((request["job"], task))
 
     def _work(self) -> None:
         while True:
-            task = self._tasks.get()
-            answer = _answer(partial(task.work, self._watch))
+            job, task = self._tasks.get()
+            line = _line(_answer(partial(task.work, self._watch)))
             self._connection = None
-            self._send(answer)
+            self._send_line(line if len(line) <= _LONGEST_ANSWER else _line(_answer(partial(_refuse, job))))
 
     def _watch(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = self._kept = connection
@@ -135,11 +138,26 @@ class _Desk:
             self._send({"percent": percent if percent >= 0 else None})
 
     def _send(self, message: dict[str, Any]) -> None:
+        self._send_line(_line(message))
+
+    def _send_line(self, line: bytes) -> None:
         with self._sending:
             try:
-                self._sock.sendall(json.dumps(message).encode() + b"\n")
+                self._sock.sendall(line)
             except OSError:
                 os._exit(1)
+
+
+def _line(message: dict[str, Any]) -> bytes:
+    return json.dumps(message).encode() + b"\n"
+
+
+def _refuse(job: str) -> None:
+    """Say that an answer is too long as what it is: a fault of the query or of the files, which stays."""
+    if job == "describe_source":
+        raise InvalidSource("The names and types of the columns in these files are too long.", attr="url_pattern")
+    told = "The names and types of its columns are too long."
+    raise QueryFailed(told) if job == "write" else InvalidQuery(f"Invalid query: {told}", attr="query")
 
 
 def _answer(work: Callable[[], Any]) -> dict[str, Any]:
@@ -151,4 +169,5 @@ def _answer(work: Callable[[], Any]) -> dict[str, Any]:
         told = InvalidQuery("Invalid query: it is too complex to analyse.", attr="query")
     except Exception as error:
         told = EngineCrashed(f"The process that reads queries failed: {type(error).__name__}.")
-    return {"error": told.code, "message": told.message, "attr": told.attr}
+    # A name in a file, or a text in a query, that is quoted here may be of any length.
+    return {"error": told.code, "message": told.message[:_LONGEST_ERROR], "attr": told.attr}

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +11,15 @@ from typing import Any
 
 from orchestrator.engines.admission import Admission
 from orchestrator.engines.analysts import Analysts
-from orchestrator.engines.base import Written
+from orchestrator.engines.base import NO_PROJECT, Written
 from orchestrator.engines.digests import Digests
 from orchestrator.engines.process import Child, Fences, settle
+from orchestrator.engines.room import Room
 from orchestrator.engines.scratch import Scratch, sweep
 from orchestrator.engines.wire import columns_of, learn, pairs_of, progress_of, relation_as_json, result_of, written_of
 from orchestrator.model.errors import (
+    DiskFull,
+    EngineCrashed,
     InvalidQuery,
     InvalidSource,
     OrchestratorError,
@@ -33,8 +35,17 @@ from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
 logger = logging.getLogger(__name__)
 
 ANALYSIS_SECONDS = 10.0
-# Describing binds a query or reads files, which may take long: one that does must not keep everybody else waiting.
-_DESCRIBERS = 2
+# Parsing takes milliseconds. A text that takes longer than this is made to.
+_PARSING_SECONDS = 5.0
+# One more than a project may hold at a time: describing binds a query or reads files, which may take long.
+_PARSERS = 2
+_DESCRIBERS = 3
+_READERS = 3
+# What only looks at a query or at files needs no more, whatever a query may have when it runs: a statement can ask for
+# any amount while it is bound. In MiB, for DuckDB and for the whole process beyond its stack.
+_DESCRIBER_MEMORY, _DESCRIBER_SPACE = 256, 512
+_READER_MEMORY, _READER_SPACE = 512, 1024
+_READER_THREADS = 4
 _MIB = 1 << 20
 
 
@@ -43,6 +54,7 @@ class DuckDBEngine:
 
     `source_roots` are the folders below which source tables may read files, except the files and folders `private`.
     `limits` hold for each query whose plan has none of its own, `worker_memory_mb` for all that run at a time, in MiB.
+    `max_queries` of one project run at a time, and one more of another.
     `temp_dir` is where queries spill what does not fit into memory; it is made if it does not exist. A query's process
     may take twice its memory limit and 1 GiB of address space, since DuckDB does not count all that it uses.
     """
@@ -55,6 +67,7 @@ class DuckDBEngine:
         limits: Limits,
         worker_memory_mb: int,
         temp_dir: Path,
+        max_queries: int | None = None,
         analysis_seconds: float = ANALYSIS_SECONDS,
     ) -> None:
         self._sources = {
@@ -63,13 +76,13 @@ class DuckDBEngine:
         }
         self._limits = limits
         self._temp_dir = temp_dir.absolute()
-        self._analysis_seconds = analysis_seconds
-        self._admission = Admission(worker_memory_mb)
+        self._admission = Admission(worker_memory_mb, queries=max_queries, reserve_mb=limits.memory_mb)
+        fences = Fences(address_space=_DESCRIBER_SPACE * _MIB, file_size=0)
         # Apart, since parsing takes milliseconds: it never waits for what is being described.
-        self._parser, self._describers = (
-            Analysts(size=size, fences=_fences(limits), seconds=analysis_seconds) for size in (1, _DESCRIBERS)
-        )
-        self._readers = Analysts(size=_DESCRIBERS, fences=_fences(limits), seconds=analysis_seconds, stays=False)
+        self._parser = Analysts(size=_PARSERS, fences=fences, seconds=min(_PARSING_SECONDS, analysis_seconds))
+        self._describers = Analysts(size=_DESCRIBERS, fences=fences, seconds=analysis_seconds)
+        fences = Fences(address_space=_READER_SPACE * _MIB, file_size=0)
+        self._readers = Analysts(size=_READERS, fences=fences, seconds=analysis_seconds, stays=False)
         self._writers: set[Child] = set()
         self._digests = Digests()
 
@@ -92,17 +105,42 @@ class DuckDBEngine:
 
     async def layers(self) -> list[str]:
         """What keeps a query from everything that it does not need, as far as this machine has it."""
-        told: list[str] = await self._analyse(self._readers, {"job": "layers"}, self._too_complex())
+        too_slow = EngineCrashed("The process that reads queries does not start.")
+        told: list[str] = await self._analyse(self._readers, NO_PROJECT, {"job": "layers"}, too_slow)
         return told
 
-    async def references(self, sql: str) -> tuple[str, ...]:
+    async def references(self, sql: str, *, project_id: int = NO_PROJECT) -> tuple[str, ...]:
         """See Engine."""
-        return tuple(await self._analyse(self._parser, {"job": "references", "sql": sql}, self._too_complex()))
+        request = {"job": "references", "sql": sql}
+        return tuple(await self._analyse(self._parser, project_id, request, _too_complex(self._parser)))
 
-    async def describe(self, sql: str, tables: Mapping[str, Sequence[Column]]) -> tuple[Column, ...]:
+    async def weigh(self, sql: str, views: Mapping[str, str], *, project_id: int = NO_PROJECT) -> int:
+        """See Engine."""
+        request = {"job": "weigh", "sql": sql, "views": dict(views)}
+        return int(await self._analyse(self._parser, project_id, request, _too_complex(self._parser)))
+
+    async def describe(
+        self, sql: str, tables: Mapping[str, Sequence[Column]], *, project_id: int = NO_PROJECT
+    ) -> tuple[Column, ...]:
         """See Engine."""
         request = {"job": "describe", "sql": sql, "tables": {name: pairs_of(kinds) for name, kinds in tables.items()}}
-        return columns_of(await self._analyse(self._describers, request, self._too_complex()))
+        return columns_of(await self._analyse(self._describers, project_id, request, _too_complex(self._describers)))
+
+    async def describe_each(
+        self,
+        views: Sequence[tuple[str, str, Sequence[Column]]],
+        tables: Mapping[str, Sequence[Column]],
+        *,
+        project_id: int = NO_PROJECT,
+    ) -> list[tuple[Column, ...] | None]:
+        """See Engine."""
+        request = {
+            "job": "describe_each",
+            "views": [(name, sql, pairs_of(columns)) for name, sql, columns in views],
+            "tables": {name: pairs_of(kinds) for name, kinds in tables.items()},
+        }
+        found = await self._analyse(self._describers, project_id, request, _too_complex(self._describers))
+        return [None if columns is None else columns_of(columns) for columns in found]
 
     async def describe_source(
         self,
@@ -110,6 +148,8 @@ class DuckDBEngine:
         source_format: SourceFormat,
         options: ReadOptions = AS_USUAL,
         stated: Sequence[Column] = (),
+        *,
+        project_id: int = NO_PROJECT,
     ) -> tuple[Column, ...]:
         """See Engine."""
         request: dict[str, Any] = {
@@ -119,9 +159,9 @@ class DuckDBEngine:
             "options": options.model_dump(mode="json"),
             "stated": pairs_of(stated),
         }
-        limit = _seconds(self._analysis_seconds)
+        limit = _seconds(self._readers.seconds)
         too_slow = InvalidSource(f"{url_pattern} could not be read within {limit}.", attr="url_pattern")
-        return columns_of(await self._analyse(self._readers, request | self._sources, too_slow))
+        return columns_of(await self._analyse(self._readers, project_id, request | self._sources, too_slow))
 
     async def write(
         self,
@@ -149,7 +189,7 @@ class DuckDBEngine:
                 "revision_id": str(plan.revision_id),
             },
         }
-        async with self._admission.admit(limits.memory_mb, waiting):
+        async with self._admission.admit(limits.memory_mb, waiting, project_id=plan.project_id):
             try:
                 return await self._write_in_time(request, limits, plan.timeout_seconds, on_progress)
             except BaseException:
@@ -177,32 +217,44 @@ class DuckDBEngine:
 
     async def _write(self, request: dict[str, Any], limits: Limits, on_progress: Callable[[Progress], None]) -> Written:
         began = time.monotonic()
+        room = await asyncio.to_thread(Room, request["target"], request["temp_directory"])
         child = await Child.start(_fences(limits))
         self._writers.add(child)
         status: int | None = None
         try:
             answer = await child.ask(request)
             while answer and "percent" in answer:
-                written = await _check_size(request["target"], limits.output_mb)
+                written = await _check_size(room, limits.output_mb)
                 on_progress(progress_of(answer, time.monotonic() - began, written, child.memory_bytes()))
                 answer = await child.receive()
-            await _check_size(request["target"], limits.output_mb)
+            await _check_size(room, limits.output_mb)
         finally:
             self._writers.discard(child)
             status = await child.end()
-        result = result_of(answer, status)
-        done = await asyncio.to_thread(written_of, result, Path(request["target"]))
+        try:
+            result = result_of(answer, status)
+            done = await asyncio.to_thread(written_of, result, Path(request["target"]))
+        except DiskFull as error:
+            raise await asyncio.to_thread(room.judge, error) from None
         learn(self._digests, request["relations"], result)
         return done
 
-    def _too_complex(self) -> InvalidQuery:
-        limit = _seconds(self._analysis_seconds)
-        return InvalidQuery(f"Invalid query: it is too complex to analyse within {limit}.", attr="query")
-
-    async def _analyse(self, analysts: Analysts, request: dict[str, Any], too_slow: OrchestratorError) -> Any:  # noqa: ANN401 - JSON
+    async def _analyse(
+        self, analysts: Analysts, project_id: int, request: dict[str, Any], too_slow: OrchestratorError
+    ) -> Any:  # noqa: ANN401 - JSON
+        memory, threads = (_READER_MEMORY, _READER_THREADS) if analysts is self._readers else (_DESCRIBER_MEMORY, 1)
+        limits = {
+            "memory_mb": min(memory, self._limits.memory_mb),
+            "threads": min(threads, self._limits.threads),
+        }
         # Nothing that is only looked at may spill to disk.
-        fenced = {**request, "limits": self._limits.model_dump(), "temp_directory": ""}
-        return result_of(*await analysts.ask(fenced, too_slow))
+        fenced = {**request, "limits": limits, "temp_directory": ""}
+        return result_of(*await analysts.ask(project_id, fenced, too_slow))
+
+
+def _too_complex(analysts: Analysts) -> InvalidQuery:
+    limit = _seconds(analysts.seconds)
+    return InvalidQuery(f"Invalid query: it is too complex to analyse within {limit}.", attr="query")
 
 
 def _fences(limits: Limits) -> Fences:
@@ -217,22 +269,11 @@ def _fences(limits: Limits) -> Fences:
     )
 
 
-async def _check_size(target: str, output_mb: int) -> int:
-    """The bytes of the files in the folder `target`. Raises OutputTooLarge if they are more than `output_mb` MiB."""
-    size = await asyncio.to_thread(_size_of, target)
+async def _check_size(room: Room, output_mb: int) -> int:
+    """The bytes of the result. Raises OutputTooLarge if they are more than `output_mb` MiB, or fill the disk."""
+    size = await asyncio.to_thread(room.measure)
     if size > output_mb * _MIB:
         raise OutputTooLarge(f"The result is larger than it may be ({output_mb:,} MiB).")
-    return size
-
-
-def _size_of(folder: str) -> int:
-    size = 0
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            # DuckDB writes some files under another name first.
-            with contextlib.suppress(FileNotFoundError):
-                is_folder = entry.is_dir(follow_symlinks=False)
-                size += _size_of(entry.path) if is_folder else entry.stat(follow_symlinks=False).st_size
     return size
 
 

@@ -9,6 +9,7 @@ import duckdb
 
 from orchestrator.engines.paths import exactly
 from orchestrator.model.errors import (
+    DiskFull,
     EngineCrashed,
     OrchestratorError,
     OutOfMemory,
@@ -19,20 +20,30 @@ from orchestrator.model.errors import (
 )
 
 _MAX_LENGTH = 2000
+# An author's query may raise a text of any length, and a line of a file may stand in it. No more of it is looked at.
+_LOOKED_AT = 16_000
+# Each of these begins at the beginning of a line and takes no line break but its own, so that a text of nothing but
+# line breaks is read once, and not once from each of them.
 # DuckDB quotes the text it ran, which is ours around the author's: its line numbers would mislead.
-_QUOTE = re.compile(r"\s*\n\s*LINE \d+: .*\Z", re.DOTALL)
+_QUOTE = re.compile(r"^[ \t]*LINE \d+: ", re.MULTILINE)
 # Advice about settings that an author cannot change.
-_ADVICE = re.compile(r"\n(?:\s*\n.*|The search space used was.*|Possible solutions.*)\Z", re.DOTALL)
-_CSV_FILE = re.compile(r"\n\s*file = (\S.*)")
+_ADVICE = re.compile(r"\n(?:[ \t]*\n|The search space used was|Possible solutions)")
+_CSV_FILE = re.compile(r"^[ \t]*file = (\S.{0,1000})", re.MULTILINE)
 
 
 def readable(error: duckdb.Error) -> str:
     """DuckDB's message, without the quoted statement and without advice on settings."""
-    message = _QUOTE.sub("", str(error)).strip()
+    whole = str(error)
+    message = _before(_QUOTE, whole[:_LOOKED_AT]).strip()
     if "CSV" in message or isinstance(error, duckdb.OutOfMemoryException):
-        file = _CSV_FILE.search(message)
-        message = _ADVICE.sub("", message) + (f" (file {file[1]})" if file else "")
+        file = _CSV_FILE.search(whole)  # It stands behind the line that is quoted, which may be long.
+        message = _before(_ADVICE, message)[:_MAX_LENGTH] + (f" (file {file[1]})" if file else "")
     return message[:_MAX_LENGTH]
+
+
+def _before(pattern: re.Pattern[str], text: str) -> str:
+    found = pattern.search(text)
+    return text[: found.start()] if found else text
 
 
 def failure(error: Exception, limits: Mapping[str, int]) -> OrchestratorError:
@@ -68,7 +79,7 @@ def _disk_failed(message: str, limits: Mapping[str, int]) -> OrchestratorError:
     if os.strerror(errno.EFBIG) in message:
         return OutputTooLarge(f"The result is larger than it may be ({limits['output_mb']:,} MiB).")
     if os.strerror(errno.ENOSPC) in message:
-        return StoreUnavailable(f"The disk is full, and the query needs more room on it: {message}")
+        return DiskFull(f"The disk is full, and the query needs more room on it: {message}")
     return StoreUnavailable(message)
 
 

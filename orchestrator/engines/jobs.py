@@ -10,9 +10,10 @@ import duckdb
 
 from orchestrator.engines import sandbox
 from orchestrator.engines.failures import readable, without_paths
-from orchestrator.engines.parquet_types import Unstorable, storable
-from orchestrator.engines.references import references
-from orchestrator.engines.session import Names, described, open_session
+from orchestrator.engines.inlining import weigh
+from orchestrator.engines.parquet_types import Unstorable, logical
+from orchestrator.engines.references import readings, references
+from orchestrator.engines.session import Names, open_session
 from orchestrator.engines.source_columns import UnknownType, source_columns
 from orchestrator.engines.source_contract import Contract, Unreadable
 from orchestrator.engines.source_faults import Source, explained
@@ -22,7 +23,8 @@ from orchestrator.engines.source_reading import Reading, Sources
 from orchestrator.engines.source_text import with_data
 from orchestrator.engines.statement import invalid, single_select
 from orchestrator.engines.writing import Request, Task, Watch, write
-from orchestrator.model.errors import InvalidSource
+from orchestrator.model.columns import too_wide
+from orchestrator.model.errors import InvalidQuery, InvalidSource
 
 # A file of a gigabyte or two is unpacked in this time. Every run unpacks all of them to the end.
 _WHOLE_SECONDS = 3.0
@@ -38,6 +40,16 @@ def _parser() -> duckdb.DuckDBPyConnection:
 def find_references(request: Request) -> Task:
     """The names that `sql` reads."""
     return Task(lambda _: references(_parser(), request["sql"]))
+
+
+def weigh_query(request: Request) -> Task:
+    """How often `sql` reads something, itself and through `views`."""
+    return Task(partial(_weigh, request))
+
+
+def _weigh(request: Request, _watch: Watch) -> int:
+    views = {name: readings(_parser(), sql) for name, sql in request["views"].items()}
+    return weigh(readings(_parser(), request["sql"]), views)
 
 
 def tell_layers(_request: Request) -> Task:
@@ -57,11 +69,41 @@ def _describe(request: Request, _watch: Watch) -> list[tuple[str, str]]:
             names = Names(connection, [text])
             for name, columns in request["tables"].items():
                 names.create_empty(name, columns)
-            return described(connection, storable(connection, text))
+            columns = logical(connection, text, collated=names.collated).columns
         except Unstorable as error:
             raise invalid(str(error)) from None
         except duckdb.Error as error:
             raise invalid(readable(error)) from None
+    excess = too_wide(columns)
+    if excess:
+        raise invalid(excess)
+    return columns
+
+
+def describe_each(request: Request) -> Task:
+    """The columns of each of `views` (name, statement, columns so far), over empty tables and the views before it."""
+    return Task(partial(_describe_each, request))
+
+
+def _describe_each(request: Request, _watch: Watch) -> list[list[tuple[str, str]] | None]:
+    found: list[list[tuple[str, str]] | None] = []
+    with open_session(request["limits"]) as connection:
+        names = Names(connection, [sql for _, sql, _ in request["views"]])
+        own = {name.lower() for name, _, _ in request["views"]}
+        for name, columns in request["tables"].items():
+            if name.lower() not in own:
+                names.create_empty(name, columns)
+        for name, sql, before in request["views"]:
+            try:
+                text = single_select(connection, sql)
+                columns = logical(connection, text, collated=names.collated).columns
+            except (InvalidQuery, Unstorable, duckdb.Error):
+                columns = None
+            found.append(columns)
+            known = before if columns is None else columns
+            if known:
+                names.create_empty(name, known)
+    return found
 
 
 def describe_source(request: Request) -> Task:
@@ -85,13 +127,16 @@ def _describe_source(request: Request, found: list[SourceFile], _watch: Watch) -
             reading.watch(connection)
             columns = _columns(connection, contract, files)
             reading.finish_within(_WHOLE_SECONDS)
-            return columns
     except (duckdb.Error, Unreadable, OSError) as error:
         text = readable(error) if isinstance(error, duckdb.Error) else str(error)
         reason = without_paths(text, {file.real: file.shown for file in found})
         message = f"{request['url_pattern']} cannot be read as {contract.format}: {reason}"
         attr = "columns" if isinstance(error, UnknownType) else "url_pattern"
         raise InvalidSource(message, attr=attr) from None
+    excess = too_wide(columns)
+    if excess:
+        raise InvalidSource(f"{request['url_pattern']} cannot be a table: {excess}", attr="url_pattern")
+    return columns
 
 
 def _columns(
@@ -106,7 +151,9 @@ def _columns(
 JOBS: dict[str, Callable[[Request], Task]] = {
     "layers": tell_layers,
     "references": find_references,
+    "weigh": weigh_query,
     "describe": describe,
+    "describe_each": describe_each,
     "describe_source": describe_source,
     "write": write,
 }

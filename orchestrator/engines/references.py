@@ -10,6 +10,7 @@ from orchestrator.engines.failures import readable
 from orchestrator.engines.functions import check_function, check_table_function
 from orchestrator.engines.parquet_types import literal
 from orchestrator.engines.statement import invalid, single_select
+from orchestrator.model.names import fold
 
 _Ctes = frozenset[tuple[str, str]]
 
@@ -20,15 +21,21 @@ def references(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
     Names that are spelled differently only in case are one. A file name in quotes is a name like any other. Raises
     InvalidQuery unless `sql` is one SELECT that uses only what a view may use.
     """
+    return unique(readings(connection, sql))
+
+
+def readings(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
+    """What `references` gives, each as often as it is read."""
     found: list[tuple[int, str]] = []
     _walk(_tree(connection, single_select(connection, sql)), frozenset(), found)
-    return _unique(name for _, name in sorted(found, key=lambda item: item[0]))
+    return [name for _, name in sorted(found, key=lambda item: item[0])]
 
 
-def _unique(names: Iterable[str]) -> list[str]:
+def unique(names: Iterable[str]) -> list[str]:
+    """The names, each as it is spelled first."""
     first: dict[str, str] = {}
     for name in names:
-        first.setdefault(name.lower(), name)
+        first.setdefault(fold(name), name)
     return list(first.values())
 
 
@@ -45,7 +52,7 @@ def _tree(connection: duckdb.DuckDBPyConnection, select: str) -> Any:  # noqa: A
 
 
 def _walk(node: Any, hidden: _Ctes, found: list[tuple[int, str]]) -> None:  # noqa: ANN401 - JSON
-    """Collect the tables below `node`. `hidden` are the CTEs in sight as (schema, name), in lower case.
+    """Collect the tables below `node`. `hidden` are the CTEs in sight as (schema, name), folded.
 
     It descends into everything, so that no place where a query may stand needs to be known, and looks at few fields,
     so that both shapes of the tree that DuckDB's versions give are read.
@@ -56,7 +63,7 @@ def _walk(node: Any, hidden: _Ctes, found: list[tuple[int, str]]) -> None:  # no
     elif isinstance(node, dict):
         hidden = _ctes(node, hidden, found)
         _look(node, hidden, found)
-        recursive = str(node["cte_name"]).lower() if node.get("type") == "RECURSIVE_CTE_NODE" else None
+        recursive = fold(str(node["cte_name"])) if node.get("type") == "RECURSIVE_CTE_NODE" else None
         for key, child in node.items():
             # The first half of a recursive CTE does not see itself: there the name means a table.
             # `recurring.x` is how the second one reads all rows so far.
@@ -69,7 +76,7 @@ def _ctes(node: dict[str, Any], hidden: _Ctes, found: list[tuple[int, str]]) -> 
     """Walk the CTEs of a query: each sees those before it, and the rest of the query sees them all."""
     for entry in (node.get("cte_map") or {}).get("map", ()):
         _walk(entry["value"], hidden, found)
-        hidden |= {("", entry["key"].lower())}
+        hidden |= {("", fold(entry["key"]))}
     return hidden
 
 
@@ -77,7 +84,7 @@ def _look(node: dict[str, Any], hidden: _Ctes, found: list[tuple[int, str]]) -> 
     kind = node.get("type")
     if kind == "BASE_TABLE":
         parts = [str(node.get(p) or "") for p in ("catalog_name", "schema_name", "table_name")]
-        if parts[0] or (parts[1].lower(), parts[2].lower()) not in hidden:
+        if parts[0] or (fold(parts[1]), fold(parts[2])) not in hidden:
             found.append((node.get("query_location", 0), ".".join(filter(None, parts))))
     elif kind == "TABLE_FUNCTION":
         check_table_function(str((node.get("function") or {}).get("function_name")))

@@ -7,8 +7,9 @@ from itertools import combinations, pairwise
 
 import duckdb
 
-from orchestrator.engines.parquet_types import literal, quoted, storable
+from orchestrator.engines.parquet_types import literal, logical, quoted, typed_null
 from orchestrator.engines.paths import exactly
+from orchestrator.model.names import fold
 
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
@@ -82,17 +83,20 @@ class Names:
 
     DuckDB reads `a.b.c` as catalog, schema, table, and `"a.b".c` as something else. A relation stands under its full
     name in the default schema, and an alias of it wherever else one of the `texts` may look: for two and three parts
-    in an attached empty database that has the name of the first part.
+    in an attached empty database that has the name of the first part. `collated` says that the texts, or what a
+    relation stands for, may use a collation.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, texts: Iterable[str]) -> None:
         self._connection = connection
-        self._text = "\n".join(texts).lower()
+        self._text = fold("\n".join(texts))
         self._catalogs: set[str] = set()
+        self.collated = "collate" in self._text
 
     def create(self, name: str, select: str) -> None:
         """Make `name` stand for `select`, which is bound here, in the default schema, where its own names are found."""
         base = f"{_DEFAULT}.{quoted(name)}"
+        self.collated = self.collated or "collate" in select.lower()
         self._connection.execute(f"CREATE VIEW {base} AS {select}")
         for parts in self._spellings(name):
             catalog, table = parts[0], parts[-1]
@@ -102,8 +106,8 @@ class Names:
             self._connection.execute(f"CREATE VIEW {alias} AS SELECT * FROM {base}")
 
     def create_query(self, name: str, select: str) -> None:
-        """Make `name` stand for a query's result, in the types that a snapshot of it would have."""
-        self.create(name, storable(self._connection, select))
+        """Make `name` stand for a query's result, in the types that a reader of its snapshot would see."""
+        self.create(name, logical(self._connection, select, collated=self.collated).select)
 
     def create_empty(self, name: str, columns: Sequence[tuple[str, str]]) -> None:
         """Make `name` stand for no rows of these columns (name and DuckDB type)."""
@@ -123,12 +127,13 @@ class Names:
                     yield groups
 
     def _is_quoted_somewhere(self, group: str) -> bool:
-        return f'"{group.lower()}"' in self._text or f"'{group.lower()}'" in self._text
+        folded = fold(group)
+        return f'"{folded}"' in self._text or f"'{folded}'" in self._text
 
     def _make_room(self, catalog: str, schema: str) -> None:
-        if catalog.lower() not in self._catalogs:
+        if fold(catalog) not in self._catalogs:
             self._connection.execute(f"ATTACH ':memory:' AS {quoted(catalog)}")
-            self._catalogs.add(catalog.lower())
+            self._catalogs.add(fold(catalog))
         self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(catalog)}.{quoted(schema)}")
 
 
@@ -139,7 +144,7 @@ def _either_way(paths: Iterable[str]) -> str:
 
 def empty_select(columns: Sequence[tuple[str, str]]) -> str:
     """A SELECT of no rows that has these columns (name and DuckDB type)."""
-    nulls = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in columns)
+    nulls = ", ".join(f"{typed_null(kind)} AS {quoted(name)}" for name, kind in columns)
     return f"SELECT {nulls} LIMIT 0"
 
 

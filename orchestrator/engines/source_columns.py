@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import duckdb
 
 from orchestrator.engines.parquet_types import literal, quoted
-from orchestrator.engines.source_contract import Columns, Contract, Unreadable, check_names, fold
+from orchestrator.engines.source_contract import Columns, Contract, Unreadable, check_names
 from orchestrator.engines.source_files import SourceFile
 from orchestrator.engines.source_hive import folder_keys, folder_values
 from orchestrator.engines.source_json_columns import json_columns
@@ -33,6 +33,7 @@ from orchestrator.engines.source_rules import (
 )
 from orchestrator.engines.source_text import default_names, first_record, header, other_separator
 from orchestrator.engines.source_types import types_of
+from orchestrator.model.names import fold
 
 # Ten times DuckDB's own number, so that a type rarely proves wrong later, and still read in a second or two.
 SAMPLE_ROWS = 204_800

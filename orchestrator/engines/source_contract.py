@@ -4,17 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from orchestrator.engines.source_rules import Dialect
+from orchestrator.model.columns import MOST_COLUMNS
+from orchestrator.model.names import fold
 
 Columns = Sequence[tuple[str, str]]
 
-MAX_COLUMNS = 10_000
 MAX_NAME_LENGTH = 1_000
-_TO_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
-
-
-def fold(name: str) -> str:
-    """The name as DuckDB compares names: A to Z are the same as a to z, and no other letter is the same as another."""
-    return name.translate(_TO_LOWER)
 
 
 class Unreadable(ValueError):
@@ -23,8 +18,8 @@ class Unreadable(ValueError):
 
 def check_names(path: str, columns: Columns) -> None:
     """Raise Unreadable if a file has more columns than a table may have, or a name that cannot be kept."""
-    if len(columns) > MAX_COLUMNS:
-        raise Unreadable(f"{path} has more than {MAX_COLUMNS:,} columns.")
+    if len(columns) > MOST_COLUMNS:
+        raise Unreadable(f"{path} has more than {MOST_COLUMNS:,} columns.")
     for name, kind in columns:
         if "\0" in name or "\0" in kind:
             raise Unreadable(f"{path} has a column whose name holds a zero byte.")

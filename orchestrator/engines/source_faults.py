@@ -106,14 +106,17 @@ def _json_lines(file: SourceFile) -> Iterator[int]:
 
 
 def _csv_lines(contract: Contract, file: SourceFile) -> Iterator[int]:
-    """The line in which each row begins. DuckDB passes over empty lines, and so does this."""
+    """The line in which each row begins.
+
+    An empty line is no row, except where there is one column: DuckDB takes it for an empty field.
+    """
     with records(file, contract.options) as found:
-        ended, is_header = 0, contract.format == "CSVWithNames"
+        ended, is_header, width = 0, contract.format == "CSVWithNames", 0
         for record in found:
-            begins, ended = ended + 1, found.line_num
+            begins, ended, width = ended + 1, found.line_num, width or len(record)
             if is_header:
                 is_header = False
-            elif record:
+            elif record or width == 1:
                 yield begins
 
 

@@ -13,13 +13,14 @@ from duckdb.sqltypes import DuckDBPyType
 
 from orchestrator.engines.parquet_types import literal
 from orchestrator.engines.session import described
-from orchestrator.engines.source_contract import Contract, Unreadable, check_names, fold
+from orchestrator.engines.source_contract import Contract, Unreadable, check_names
 from orchestrator.engines.source_files import SourceFile
 from orchestrator.engines.source_json import JsonRules
 from orchestrator.engines.source_parquet import listed
 from orchestrator.engines.source_relations import groups, raw_select
 from orchestrator.engines.source_text import compression, is_array
 from orchestrator.engines.source_types import leaves, types_of, with_leaves
+from orchestrator.model.names import fold
 
 SAMPLE_ROWS = 204_800
 _DECIMALS = [f"DECIMAL(38,{scale})" for scale in (2, 4, 6, 9, 12, 18, 24, 30)]

@@ -13,9 +13,10 @@ import duckdb
 from orchestrator.engines.parquet_types import literal, quoted
 from orchestrator.engines.paths import exactly
 from orchestrator.engines.session import described
-from orchestrator.engines.source_contract import Columns, Contract, Unreadable, check_names, fold
+from orchestrator.engines.source_contract import Columns, Contract, Unreadable, check_names
 from orchestrator.engines.source_files import SourceFile
 from orchestrator.engines.source_hive import folder_keys, folder_options
+from orchestrator.model.names import fold
 
 # Folder names never become columns, and files are never matched up by guessing.
 PLAIN = "hive_partitioning = false, union_by_name = false"

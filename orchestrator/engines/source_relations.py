@@ -15,7 +15,7 @@ from duckdb.sqltypes import DuckDBPyType
 
 from orchestrator.engines.parquet_types import literal, quoted
 from orchestrator.engines.session import empty_select
-from orchestrator.engines.source_contract import Contract, Unreadable, fold
+from orchestrator.engines.source_contract import Contract, Unreadable
 from orchestrator.engines.source_files import SourceFile
 from orchestrator.engines.source_hive import folder_keys, folder_options
 from orchestrator.engines.source_json import LONG_NUMBER, JsonRules, exact_lines
@@ -29,6 +29,7 @@ from orchestrator.engines.source_text import (
     with_data,
 )
 from orchestrator.engines.source_types import leaves, parts, types_of, with_leaves
+from orchestrator.model.names import fold
 
 # What begins the message of a value that does not fit; the column and the text follow, apart by SEPARATOR.
 MISFIT = "A value does not fit the type of its column: "

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
-from orchestrator.engines.source_contract import Unreadable, fold
+from orchestrator.engines.source_contract import Unreadable
 from orchestrator.engines.source_files import SourceFile
+from orchestrator.model.names import fold
 
 _SEPARATORS = {b";": "semicolons", b"\t": "tabs", b"|": "bars"}
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}

@@ -6,8 +6,7 @@ import duckdb
 
 from orchestrator.engines.failures import readable
 from orchestrator.model.errors import InvalidQuery
-
-MAX_BYTES = 200_000
+from orchestrator.model.query_text import check_text
 
 
 def invalid(reason: str) -> InvalidQuery:
@@ -46,14 +45,11 @@ def single_select(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
 
 
 def _check_text(sql: str) -> None:
+    check_text(sql)
     try:
-        size = len(sql.encode())
+        sql.encode()
     except UnicodeEncodeError:
         raise invalid("the text is not valid Unicode.") from None
-    if size > MAX_BYTES:
-        raise invalid(f"the text is longer than {MAX_BYTES:,} bytes.")
-    if "\0" in sql:
-        raise invalid("the text holds a zero byte.")
 
 
 def _statements(connection: duckdb.DuckDBPyConnection, sql: str) -> list[duckdb.Statement]:

@@ -12,6 +12,7 @@ from uuid import UUID
 from orchestrator.engines.base import Rejected, Written
 from orchestrator.engines.digests import Digests
 from orchestrator.model.errors import (
+    DiskFull,
     EngineCrashed,
     InputMissing,
     InputReplaced,
@@ -20,6 +21,7 @@ from orchestrator.model.errors import (
     OrchestratorError,
     OutOfMemory,
     OutputTooLarge,
+    PlanTooLarge,
     QueryFailed,
     QueryRefused,
     StoreUnavailable,
@@ -32,6 +34,7 @@ _QUARANTINE = "quarantine"
 _ERRORS: dict[str, type[OrchestratorError]] = {
     error.code: error
     for error in (
+        DiskFull,
         EngineCrashed,
         InputMissing,
         InputReplaced,
@@ -39,6 +42,7 @@ _ERRORS: dict[str, type[OrchestratorError]] = {
         InvalidSource,
         OutOfMemory,
         OutputTooLarge,
+        PlanTooLarge,
         QueryFailed,
         QueryRefused,
         StoreUnavailable,
@@ -100,7 +104,10 @@ def relation_as_json(relation: Relation, locate: Callable[[str, str], str], dige
             "stated": [(name, "") for name in relation.stated],
         }
     if relation.kind == "snapshot":
-        return known | {"paths": [locate(relation.location, file.name) for file in relation.files]}
+        return known | {
+            "paths": [locate(relation.location, file.name) for file in relation.files],
+            "columns": [(column.name, column.duckdb_type, column.stored_type) for column in relation.columns],
+        }
     return known | {"sql": relation.sql}
 
 
@@ -127,7 +134,7 @@ def written_of(result: Any, folder: Path) -> Written:  # noqa: ANN401 - JSON
             files=files,
             rows=sum(file.rows for file in files),
             bytes=sum(file.bytes for file in files),
-            columns=columns_of(result["columns"]),
+            columns=_stored_columns_of(result["columns"]),
             engine_version=result["engine_version"],
             rejected=rejected,
             sources={name: _input_files(*told) for name, told in result["sources"].items()},
@@ -167,6 +174,13 @@ def _moment(nanoseconds: int) -> datetime | None:
 def _rejected_of(table: str, rows: int, name: str, lying: Mapping[str, int]) -> Rejected:
     file = SnapshotFile(name=name, rows=rows, bytes=lying[name]) if name else None
     return Rejected(table=table, rows=rows, file=file)
+
+
+def _stored_columns_of(told: Sequence[tuple[str, str, str]]) -> tuple[Column, ...]:
+    return tuple(
+        Column(name=name, duckdb_type=kind, stored_type=None if stored == kind else stored)
+        for name, kind, stored in told
+    )
 
 
 def _regular_files(folder: Path, beside: str = _QUARANTINE) -> Iterator[tuple[str, int]]:

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import duckdb
 
 from orchestrator.engines.failures import failure, without_paths
-from orchestrator.engines.parquet_types import Unstorable, literal, storable
-from orchestrator.engines.references import references
+from orchestrator.engines.inlining import weigh
+from orchestrator.engines.parquet_types import TOO_WIDE, Unstorable, decoded, literal, storable
+from orchestrator.engines.references import readings
 from orchestrator.engines.session import Names, described, open_session
 from orchestrator.engines.source_contract import Contract, Unreadable
 from orchestrator.engines.source_faults import Source, explained
@@ -29,14 +30,18 @@ from orchestrator.model.errors import (
     InvalidSource,
     OrchestratorError,
     OutputTooLarge,
+    PlanTooLarge,
     QueryFailed,
     QueryRefused,
     StoreUnavailable,
 )
+from orchestrator.model.names import fold
+from orchestrator.model.readings import MOST_READINGS
 
 Request = Mapping[str, Any]
 Watch = Callable[[duckdb.DuckDBPyConnection], None]
 Inputs = dict[str, list[SourceFile]]
+Columns = list[tuple[str, str]]
 
 _COPY = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION V2, RETURN_STATS true"
 _SPLIT = "FILE_SIZE_BYTES '256MB'"
@@ -137,20 +142,40 @@ def _write(request: Request, inputs: Inputs, watch: Watch) -> dict[str, Any]:
     connection = open_session(request["limits"], spill=request["temp_directory"], files=files, folder=target)
     watch(connection)
     _check(connection, request)
-    _create_relations(connection, request, inputs)
+    names = _create_relations(connection, request, inputs)
     text = single_select(connection, request["sql"])
     marks = ", ".join(f"{key}: {literal(value)}" for key, value in request["marks"].items())
     # Writing several files, DuckDB shuffles blocks of rows even below an ORDER BY. Whatever may have one is one file.
     path, options = (f"{target}/data_0.parquet", _COPY) if _ORDER.search(text) else (target, f"{_COPY}, {_SPLIT}")
-    copy = f"COPY ({storable(connection, text)}) TO {literal(path)} ({options}, KV_METADATA {{{marks}}})"
+    into = f"TO {literal(path)} ({options}, KV_METADATA {{{marks}}})"
     try:
-        counts = {Path(row[0]).name: row[1] for row in connection.execute(copy).fetchall()}
+        columns, counts = _copy(connection, text, into, target, collated=names.collated)
     except duckdb.Error as error:
         where = explained(connection, str(error), _sources(request, inputs))
         raise where or error from None
-    return _written(connection, target, counts, request["limits"]) | {
+    return _written(connection, target, counts, columns, request["limits"]) | {
         "rejected": _rejected(connection, request, inputs)
     }
+
+
+def _copy(
+    connection: duckdb.DuckDBPyConnection, sql: str, into: str, target: str, *, collated: bool
+) -> tuple[Columns, dict[str, int]]:
+    """Write what `sql` gives; its columns (name, logical type) and the rows of each file, by name.
+
+    A HUGEINT of more than 38 digits is seen only when it is met. The query is then run once more, and stores text.
+    """
+    chosen = storable(connection, sql, collated=collated)
+    try:
+        written = connection.execute(f"COPY ({chosen.select}) {into}").fetchall()
+    except duckdb.ConversionException as error:
+        if not chosen.may_be_wide or TOO_WIDE not in str(error):
+            raise
+        for path in Path(target).iterdir():
+            path.unlink()
+        chosen = storable(connection, sql, collated=collated, wide=True)
+        written = connection.execute(f"COPY ({chosen.select}) {into}").fetchall()
+    return chosen.columns, {Path(row[0]).name: row[1] for row in written}
 
 
 def _rejected(connection: duckdb.DuckDBPyConnection, request: Request, inputs: Inputs) -> list[tuple[str, int, str]]:
@@ -174,22 +199,35 @@ def _sources(request: Request, inputs: Inputs) -> dict[str, Source]:
 
 def _check(connection: duckdb.DuckDBPyConnection, request: Request) -> None:
     """Hold the plan against the rules for views, which may be stricter than when it was made."""
-    known = {relation["name"].lower() for relation in request["relations"]}
-    views = (r for r in request["relations"] if r["kind"] == "view")
-    for where, sql in [("", request["sql"]), *((f'In the view "{view["name"]}": ', view["sql"]) for view in views)]:
-        try:
-            names = references(connection, sql)
-        except InvalidQuery as error:
-            raise QueryRefused(where + error.message) from None
-        except RecursionError:
-            raise QueryRefused(f"{where}Invalid query: it is too complex to analyse.") from None
-        unknown = next((name for name in names if name.lower() not in known), None)
-        if unknown is not None:
-            # DuckDB has tables of its own, that tell about the server, and takes the names of files for tables.
-            raise QueryFailed(f"{where}Catalog Error: Table with name {unknown} does not exist!")
+    known = {fold(relation["name"]) for relation in request["relations"]}
+    views = {
+        view["name"]: _readings(connection, view["sql"], known, f'In the view "{view["name"]}": ')
+        for view in request["relations"]
+        if view["kind"] == "view"
+    }
+    weight = weigh(_readings(connection, request["sql"], known, ""), views)
+    if weight > MOST_READINGS:
+        raise PlanTooLarge(
+            f"With every view that has no result of its own evaluated inside it, the query reads tables and views "
+            f"{weight:,} times; {MOST_READINGS:,} are the most. Materialize some of the views that it reads."
+        )
 
 
-def _create_relations(connection: duckdb.DuckDBPyConnection, request: Request, inputs: Inputs) -> None:
+def _readings(connection: duckdb.DuckDBPyConnection, sql: str, known: set[str], where: str) -> list[str]:
+    try:
+        names = readings(connection, sql)
+    except InvalidQuery as error:
+        raise QueryRefused(where + error.message) from None
+    except RecursionError:
+        raise QueryRefused(f"{where}Invalid query: it is too complex to analyse.") from None
+    unknown = next((name for name in names if fold(name) not in known), None)
+    if unknown is not None:
+        # DuckDB has tables of its own, that tell about the server, and takes the names of files for tables.
+        raise QueryFailed(f"{where}Catalog Error: Table with name {unknown} does not exist!")
+    return names
+
+
+def _create_relations(connection: duckdb.DuckDBPyConnection, request: Request, inputs: Inputs) -> Names:
     relations = request["relations"]
     names = Names(connection, [request["sql"], *(r["sql"] for r in relations if r["kind"] == "view")])
     for relation in relations:
@@ -201,14 +239,19 @@ def _create_relations(connection: duckdb.DuckDBPyConnection, request: Request, i
                 contract = Contract.of(relation, relation["columns"])
                 names.create(name, source_select(connection, contract, inputs[name]))
             else:
-                names.create(name, read_parquet(file.real for file in inputs[name]))
+                names.create(name, decoded(read_parquet(file.real for file in inputs[name]), relation["columns"]))
         except Exception as error:
             error.add_note(f'In the view "{name}":' if kind == "view" else f'Reading "{name}":')
             raise
+    return names
 
 
 def _written(
-    connection: duckdb.DuckDBPyConnection, target: str, counts: Mapping[str, int], limits: Mapping[str, int]
+    connection: duckdb.DuckDBPyConnection,
+    target: str,
+    counts: Mapping[str, int],
+    columns: Columns,
+    limits: Mapping[str, int],
 ) -> dict[str, Any]:
     """What the files in `target` are. `counts` has the rows that were written to each, by file name.
 
@@ -222,8 +265,9 @@ def _written(
     files = [(path.name, counts[path.name], path.stat().st_size) for path in map(Path, paths)]
     if sum(size for _, _, size in files) > limits["output_mb"] << 20:
         raise OutputTooLarge(f"The result is larger than it may be ({limits['output_mb']:,} MiB).")
+    held_as = described(connection, read_parquet(paths))
     return {
         "files": files,
-        "columns": described(connection, read_parquet(paths)),
+        "columns": [(*column, stored) for column, (_, stored) in zip(columns, held_as, strict=True)],
         "engine_version": f"duckdb {duckdb.__version__}",
     }

@@ -54,6 +54,10 @@ class InvalidQuery(Invalid):
     """Invalid query."""
 
 
+class Unstorable(Invalid):
+    """Text cannot hold NUL characters or halves of surrogate pairs."""
+
+
 class EditConflict(Invalid):
     """The query was modified by someone else."""
 
@@ -153,6 +157,10 @@ class StoreUnavailable(Transient):
     """The snapshot store cannot be used right now."""
 
 
+class DiskFull(StoreUnavailable):
+    """The disk is full."""
+
+
 class CatalogUnavailable(Transient):
     """PostgreSQL is out of reach. Try again in a moment."""
 
@@ -161,8 +169,16 @@ class TemporalUnavailable(Transient):
     """Temporal is out of reach. Try again in a moment."""
 
 
+class TemporalBusy(TemporalUnavailable):
+    """Temporal is there and has too much to do with this view at the moment. Try again in a moment."""
+
+
 class WebhookUnavailable(Transient):
     """The webhook does not answer, or asks to be tried again."""
+
+
+class TooManyRequests(Transient):
+    """Too many requests of this project, or with this key, are waiting for their turn. Ask again in a moment."""
 
 
 class StillEnding(Transient):

@@ -34,7 +34,10 @@ class Change(Value):
 
 
 class Entry(Value):
-    """What was done to a view, when and by whom. `user` None is the system itself; `name` is what it was called."""
+    """What was done to a view, when and by whom. `user` None is the system itself; `name` is what it was called.
+
+    One that `is_abridged` has lost its changes: the page has no room for them.
+    """
 
     id: UUID
     item_id: UUID
@@ -43,3 +46,4 @@ class Entry(Value):
     changes: tuple[Change, ...]
     user: User | None
     created_at: datetime
+    is_abridged: bool = False

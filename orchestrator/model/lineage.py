@@ -3,7 +3,7 @@
 A node is a view's id, or the name of a source table, which nothing is above.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
@@ -55,3 +55,19 @@ def everything(start: Node, neighbours: Mapping[Node, Iterable[Node]]) -> set[No
         reached |= new
         waiting.extend(new)
     return reached
+
+
+def inputs_first(some: Iterable[UUID], readers: Mapping[UUID, Iterable[UUID]]) -> list[UUID]:
+    """All that reads something, and `some` besides, in an order in which nothing stands before what it reads."""
+    waits = Counter(reader for reading in readers.values() for reader in reading)
+    ready = deque(dict.fromkeys(node for node in (*some, *readers) if not waits[node]))
+    ordered: list[UUID] = []
+    while ready:
+        node = ready.popleft()
+        ordered.append(node)
+        for reader in readers.get(node, ()):
+            waits[reader] -= 1
+            if not waits[reader]:
+                ready.append(reader)
+    kept = set(some).union(*readers.values())
+    return [node for node in ordered if node in kept]

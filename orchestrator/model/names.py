@@ -1,10 +1,12 @@
 """The rules for names of views and source tables, which share one namespace in a project."""
 
 import re
+import string
 
 from orchestrator.model.errors import InvalidName
 
 MAX_LENGTH = 128
+_FOLDED = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_.$]*")
 # The first two are PostHog's; the others are DuckDB's own, where a view of that namespace could never be found.
 _RESERVED = frozenset({"system", "information_schema", "main", "memory", "pg_catalog", "temp"})
@@ -30,4 +32,13 @@ def check_name(name: str, noun: str = "view") -> str:
 
 def name_key(name: str) -> str:
     """What makes two names the same: DuckDB does not tell upper from lower case, so neither does a project."""
-    return name.lower()
+    return fold(name)
+
+
+def fold(name: str) -> str:
+    """`name` as DuckDB compares it with others, wherever a statement or a file may name something.
+
+    DuckDB takes A to Z for a to z and nothing else: to it "ä" and "Ä" are two names. Python's `lower` would make one of
+    them, and one of "k" and the Kelvin sign, so that a statement could name one thing here and another one there.
+    """
+    return name.lower() if name.isascii() else name.translate(_FOLDED)

@@ -1,5 +1,6 @@
 """Who is asking, and what they may do."""
 
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -49,6 +50,30 @@ class Principal(Value):
         """Raise PermissionDenied unless the key may be used in the project."""
         if self.project_ids is not None and project_id not in self.project_ids:
             raise PermissionDenied("API key does not have access to the requested project.")
+
+
+class ApiKey(Value):
+    """A key as an operator sees it: everything but its token, which nothing keeps.
+
+    `hint` is how the token begins; None if that was not kept. `last_used_at` may be a minute late.
+    """
+
+    id: UUID
+    label: str
+    hint: str | None
+    email: str
+    scopes: tuple[str, ...]
+    project_ids: tuple[int, ...] | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+    def state(self, moment: datetime) -> str:
+        """Whether it works at that moment: `active`, `expired` or `revoked`."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at is not None and self.expires_at <= moment else "active"
 
 
 class ProjectLimits(Value):

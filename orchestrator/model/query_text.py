@@ -1,15 +1,16 @@
 """The `query` object of a saved query, checked as far as that can be done without a database."""
 
-import re
+import json
 from typing import Any
 
 from orchestrator.model.errors import InvalidQuery
+from orchestrator.model.placeholders import find_placeholder, variable_at
 
 KINDS = ("HogQLQuery", "SQLQuery")
-
-# What can hide a brace: strings (also dollar-quoted), quoted names, comments.
-_OPAQUE = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/|\$(\w*)\$.*?\$\1\$", flags=re.DOTALL)
-_VARIABLE = re.compile(r"\s*variables\.(\w+)")
+# How long the text of a statement may be, in UTF-8.
+MAX_BYTES = 200_000
+# What else may stand beside the statement: clients keep notes of their own there.
+MAX_EXTRA_BYTES = 20_000
 
 
 def check_query(query: object) -> dict[str, Any]:
@@ -26,42 +27,34 @@ def check_query(query: object) -> dict[str, Any]:
     sql = query.get("query")
     if not isinstance(sql, str) or not sql.strip():
         raise InvalidQuery("The query must hold a SELECT statement under its key 'query'.", attr="query")
-    if "\x00" in sql:
-        raise InvalidQuery("Invalid query: a statement cannot hold a NUL character.", attr="query")
+    check_text(sql)
+    _check_extras(query)
     refuse_placeholders(sql)
     return query
 
 
+def check_text(sql: str) -> None:
+    """Raise InvalidQuery for a text that no statement may be, before anything else looks at it."""
+    if len(sql) > MAX_BYTES or len(sql.encode(errors="surrogatepass")) > MAX_BYTES:
+        raise InvalidQuery(f"Invalid query: the text is longer than {MAX_BYTES:,} bytes.", attr="query")
+    if "\x00" in sql:
+        raise InvalidQuery("Invalid query: a statement cannot hold a NUL character.", attr="query")
+
+
 def refuse_placeholders(sql: str) -> None:
-    """Raise InvalidQuery for `{variables.x}`, `{filters}` and other `{…}` that are not DuckDB's own literals.
-
-    A struct or map literal always has a colon directly between its braces; a placeholder never does.
-    """
-    visible = _OPAQUE.sub("''", sql)
-    for match in re.finditer(r"\{", visible):
-        if _is_literal(visible, match.end()):
-            continue
-        variable = _VARIABLE.match(visible, match.end())
-        if variable:
-            name = f"{{variables.{variable.group(1)}}}"
-            raise InvalidQuery(f"Variables like {name} are not allowed in views", attr="query")
-        raise InvalidQuery("Filters and placeholder expressions are not allowed in views", attr="query")
+    """Raise InvalidQuery for `{variables.x}`, `{filters}` and other `{…}` that are not DuckDB's own literals."""
+    brace = find_placeholder(sql)
+    if brace is None:
+        return
+    variable = variable_at(sql, brace)
+    if variable:
+        raise InvalidQuery(f"Variables like {{variables.{variable}}} are not allowed in views", attr="query")
+    raise InvalidQuery("Filters and placeholder expressions are not allowed in views", attr="query")
 
 
-def _is_literal(text: str, start: int) -> bool:
-    depth = 0
-    position = start
-    while position < len(text):
-        character = text[position]
-        if character in "{([":
-            depth += 1
-        elif character in "})]":
-            if depth == 0:
-                return False
-            depth -= 1
-        elif character == ":" and depth == 0:
-            if text[position : position + 2] != "::":
-                return True
-            position += 1
-        position += 1
-    return False
+def _check_extras(query: dict[str, Any]) -> None:
+    extras = {key: value for key, value in query.items() if key != "query"}
+    if len(json.dumps(extras)) > MAX_EXTRA_BYTES:
+        raise InvalidQuery(
+            f"What stands beside the statement in the query may take {MAX_EXTRA_BYTES:,} bytes of JSON.", attr="query"
+        )

@@ -1,15 +1,15 @@
 """What a person may state of how the files of a source table are read, as far as that shows without the files."""
 
 import re
-import string
 from collections.abc import Sequence
 from typing import Any
 
+from orchestrator.model.columns import MOST_COLUMNS
 from orchestrator.model.errors import Invalid
+from orchestrator.model.names import fold
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat, SourceTable
 
-MAX_COLUMNS = 10_000
 LONGEST_COLUMN_NAME = 1_000
 LONGEST_TYPE = 10_000
 # A run's plan holds them all, and so does every answer that shows the table.
@@ -27,7 +27,6 @@ _ENCODINGS = {
 # The specifiers of DuckDB's strptime.
 _SPECIFIER = re.compile(r"%(-[dHIMSjmy]|[ABGHIMSTUVWXYZabcdfghjmnpuwxyz%]|(?P<unknown>.?.?))", re.DOTALL)
 _LINE_BREAKS = "\r\n"
-_FOLDED = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 def format_of(source_format: SourceFormat, header: bool | None) -> SourceFormat:
@@ -61,8 +60,8 @@ def options_of(source_format: SourceFormat, before: ReadOptions, sent: ReadOptio
 
 def check_stated(columns: Sequence[Column]) -> None:
     """Raise Invalid for columns that cannot be stated of any files. Only the engine knows all types."""
-    if len(columns) > MAX_COLUMNS:
-        raise _wrong_columns(f"No more than {MAX_COLUMNS:,} columns can be stated.")
+    if len(columns) > MOST_COLUMNS:
+        raise _wrong_columns(f"No more than {MOST_COLUMNS:,} columns can be stated.")
     for column in columns:
         if not column.name or not column.duckdb_type.strip():
             raise _wrong_columns("A column has a name and a type, and neither is empty.")
@@ -73,11 +72,6 @@ def check_stated(columns: Sequence[Column]) -> None:
     if sum(len(column.name) + len(column.duckdb_type) for column in columns) > LONGEST_CONTRACT:
         raise _wrong_columns(f"All names and types together have no more than {LONGEST_CONTRACT:,} characters.")
     _check_names(columns)
-
-
-def column_key(name: str) -> str:
-    """What makes two names of columns the same to DuckDB: it takes A to Z for a to z, and no other letter."""
-    return name.translate(_FOLDED)
 
 
 def shown(table: SourceTable) -> dict[str, Any]:
@@ -141,7 +135,7 @@ def _check_together(options: ReadOptions, sent: Sequence[str]) -> None:
 def _check_names(columns: Sequence[Column]) -> None:
     seen: set[str] = set()
     for column in columns:
-        key = column_key(column.name)
+        key = fold(column.name)
         if key in seen:
             raise _wrong_columns(
                 f'The column "{column.name}" is stated twice; a to z and A to Z are the same in a name.'

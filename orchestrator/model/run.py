@@ -123,7 +123,8 @@ class Progress(Value):
     """What a running query last said of itself. `percent` is 0 to 100, or None where DuckDB cannot tell.
 
     `waiting` says that the query has not begun, since others use the memory that it needs. `bytes_written` is what lies
-    on the disk so far, `memory_bytes` what its process holds, None where that is not known.
+    on the disk so far, `memory_bytes` what its process holds, None where that is not known. `trouble` is said between
+    two tries: what the one before ended with.
     """
 
     percent: float | None
@@ -131,6 +132,7 @@ class Progress(Value):
     waiting: bool = False
     bytes_written: int = 0
     memory_bytes: int | None = None
+    trouble: str | None = None
 
 
 class Closing(Value):

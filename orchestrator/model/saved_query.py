@@ -99,7 +99,8 @@ class SavedQuery(Value):
     `sync_frequency` None means that the view is not materialized: that is the one fact a schedule is made from, and
     `sync_frequency_set_at` tells one wish from another that is worded the same.
     `newest_run` is the last one begun, `newest_finished_run` the last one begun that has ended; neither looks behind
-    `reverted_at`, when the materialization was last undone, and a view that is not materialized has none.
+    `reverted_at`, when the materialization was last undone, and a view that is not materialized has none. A view of a
+    list has an empty query, and one that `is_abridged` no columns and no description either: the page has no room.
     """
 
     id: UUID
@@ -116,6 +117,7 @@ class SavedQuery(Value):
     current_snapshot: SnapshotSummary | None = None
     newest_run: Run | None = None
     newest_finished_run: Run | None = None
+    is_abridged: bool = False
 
     @property
     def is_materialized(self) -> bool:

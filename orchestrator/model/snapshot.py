@@ -13,11 +13,19 @@ _ROOM_FOR_FILES = 16_000
 class Column(Value):
     """A column as DuckDB names it, in SELECT order.
 
-    `duckdb_type` is DuckDB's own spelling, such as `DECIMAL(18,3)` or `STRUCT(a INTEGER)[]`.
+    `duckdb_type` is DuckDB's own spelling, such as `DECIMAL(18,3)` or `STRUCT(a INTEGER)[]`: what a reader of the
+    column sees. `stored_type` is what the files of a snapshot hold instead where Parquet has no equal for that (a
+    HUGEINT is stored as DECIMAL(38,0)); None where they hold the type itself, as in snapshots of earlier releases.
     """
 
     name: str
     duckdb_type: str
+    stored_type: str | None = None
+
+
+def seen(columns: Iterable[Column]) -> tuple[Column, ...]:
+    """The columns as a reader sees them, however files hold them."""
+    return tuple(column.model_copy(update={"stored_type": None}) for column in columns)
 
 
 class SnapshotFile(Value):
@@ -82,9 +90,9 @@ class InputPin(Value):
 class Snapshot(Value):
     """The sealed result of one attempt of one run, published or not.
 
-    `location` is the store's key of its folder. `columns` are what the *files* hold, not what the query said: Parquet
-    has no type for some of DuckDB's (an ENUM is stored as VARCHAR). `quarantine` are files beside the result, which
-    hold rows of source tables that were left out of it; `rows` and `bytes` do not count them.
+    `location` is the store's key of its folder. `columns` say both what the query gave and what the files hold.
+    `quarantine` are files beside the result, which hold rows of source tables that were left out of it; `rows` and
+    `bytes` do not count them.
     """
 
     id: UUID

@@ -64,7 +64,7 @@ class SourceTable(Value):
     """A source table as the catalog keeps it.
 
     `columns` were read from its files when they were last looked at. `stated` are those whose type a person has stated;
-    the types of the others were detected.
+    the types of the others were detected. One that `is_abridged` has no columns: the page that lists it has no room.
     """
 
     id: UUID
@@ -77,3 +77,4 @@ class SourceTable(Value):
     stated: tuple[Column, ...] = ()
     created_by: User | None
     created_at: datetime
+    is_abridged: bool = False

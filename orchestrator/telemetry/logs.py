@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Literal
 
+from orchestrator.model.printable import json_text, lines, one_line
 from orchestrator.telemetry.context import fields_of
 
 Format = Literal["text", "json"]
@@ -72,11 +73,14 @@ class TextFormatter(logging.Formatter):
         """The line without an exception, which follows on lines of its own."""
         ids = " ".join(f"{name}={value}" for name, value in fields_of(record).items())
         line = super().formatMessage(record)
-        return f"{line} [{ids}]" if ids else line
+        return one_line(self._mask(f"{line} [{ids}]" if ids else line))
 
     def format(self, record: logging.LogRecord) -> str:
-        """The whole record, secrets hidden: also those in the text of an exception."""
-        return self._mask(super().format(record))
+        """The whole record, secrets hidden: also those in the text of an exception.
+
+        What follows the first line is indented: no text in it can pretend to be the line of another event.
+        """
+        return lines(self._mask(super().format(record))).replace("\n", "\n    ")
 
 
 class JsonFormatter(logging.Formatter):
@@ -100,7 +104,7 @@ class JsonFormatter(logging.Formatter):
             line["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
             line["stack"] = record.stack_info
-        return json.dumps({name: self._mask(value) for name, value in line.items()}, ensure_ascii=False)
+        return json_text(json.dumps({name: self._mask(value) for name, value in line.items()}, ensure_ascii=False))
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -139,13 +139,29 @@ class WatchedEngine:
         """See Engine."""
         await self._engine.close()
 
-    async def references(self, sql: str) -> tuple[str, ...]:
+    async def references(self, sql: str, *, project_id: int) -> tuple[str, ...]:
         """See Engine."""
-        return await self._engine.references(sql)
+        return await self._engine.references(sql, project_id=project_id)
 
-    async def describe(self, sql: str, tables: Mapping[str, Sequence[Column]]) -> tuple[Column, ...]:
+    async def weigh(self, sql: str, views: Mapping[str, str], *, project_id: int) -> int:
         """See Engine."""
-        return await self._engine.describe(sql, tables)
+        return await self._engine.weigh(sql, views, project_id=project_id)
+
+    async def describe(
+        self, sql: str, tables: Mapping[str, Sequence[Column]], *, project_id: int
+    ) -> tuple[Column, ...]:
+        """See Engine."""
+        return await self._engine.describe(sql, tables, project_id=project_id)
+
+    async def describe_each(
+        self,
+        views: Sequence[tuple[str, str, Sequence[Column]]],
+        tables: Mapping[str, Sequence[Column]],
+        *,
+        project_id: int,
+    ) -> list[tuple[Column, ...] | None]:
+        """See Engine."""
+        return await self._engine.describe_each(views, tables, project_id=project_id)
 
     async def describe_source(
         self,
@@ -153,6 +169,8 @@ class WatchedEngine:
         source_format: SourceFormat,
         options: ReadOptions = AS_USUAL,
         stated: Sequence[Column] = (),
+        *,
+        project_id: int,
     ) -> tuple[Column, ...]:
         """See Engine."""
-        return await self._engine.describe_source(url_pattern, source_format, options, stated)
+        return await self._engine.describe_source(url_pattern, source_format, options, stated, project_id=project_id)

@@ -8,7 +8,7 @@ from temporalio.client import Client, Plugin
 from temporalio.envconfig import ClientConfig
 from temporalio.service import RetryConfig, RPCError, RPCStatusCode
 
-from orchestrator.model.errors import TemporalUnavailable
+from orchestrator.model.errors import TemporalBusy, TemporalUnavailable
 from orchestrator.temporal.failures import CONVERTER
 
 # How long one call may take, the SDK's own retries included: an HTTP request waits for it.
@@ -40,7 +40,7 @@ async def connect(
 
 @contextmanager
 def reaching_temporal() -> Iterator[None]:
-    """Turn every way in which the server cannot serve us into TemporalUnavailable.
+    """Turn every way in which the server cannot serve us into TemporalUnavailable, or TemporalBusy if that is why.
 
     What is left is an answer: that there is no such schedule or execution, or that there is one already.
     """
@@ -49,7 +49,7 @@ def reaching_temporal() -> Iterator[None]:
     except RPCError as error:
         if _is_answer(error):
             raise
-        raise TemporalUnavailable(_why(error)) from error
+        raise _trouble(error) from error
     except RuntimeError as error:
         # The SDK has no class of its own for a server that does not answer while it connects.
         if "connect" not in str(error).lower():
@@ -81,8 +81,17 @@ def _names_namespace(error: RPCError) -> bool:
     return any("NamespaceNotFound" in detail.type_url for detail in error.grpc_status.details)
 
 
+def _trouble(error: RPCError) -> TemporalUnavailable:
+    """A server that has too much to do is not one that is away: an operator would look for the wrong fault."""
+    if error.status is RPCStatusCode.RESOURCE_EXHAUSTED:
+        return TemporalBusy()
+    return TemporalUnavailable(_why(error))
+
+
 def _why(error: RPCError) -> str | None:
     """What to do about it, where that is known."""
+    if error.status is RPCStatusCode.DEADLINE_EXCEEDED:
+        return "Temporal did not answer in time. Try again in a moment."
     if error.status is RPCStatusCode.NOT_FOUND:
         return "Temporal does not have the configured namespace."
     if error.status in {RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED}:

@@ -26,7 +26,7 @@ RECONCILE_ALL = "reconcile"
 # The type of a run's failure that nobody foresaw; every other type is given to an error that says what is wrong.
 LOST = "lost"
 
-# The signal by which a running query tells its workflow how far it is.
+# The update by which a running query tells its workflow how far it is.
 PROGRESS = "progress"
 
 # What the Temporal UI can be filtered by; all of type Keyword. They are for people: everything works without them, as

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import (
     Client,
@@ -15,7 +16,7 @@ from temporalio.client import (
     WorkflowFailureError,
     WorkflowHandle,
 )
-from temporalio.common import TypedSearchAttributes, WorkflowIDConflictPolicy
+from temporalio.common import TypedSearchAttributes, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import (
     ApplicationError,
     CancelledError,
@@ -26,6 +27,7 @@ from temporalio.exceptions import (
 from temporalio.service import RPCError
 
 from orchestrator.model.base import Value
+from orchestrator.model.notice import Notice
 from orchestrator.model.run import Progress, RunOutcome, RunRequest, RunStatus
 from orchestrator.temporal import contract
 from orchestrator.temporal.client import RPC_TIMEOUT, is_not_found, reaching_temporal
@@ -38,6 +40,13 @@ class Started(Value):
     workflow_id: str
     workflow_run_id: UUID
     joined: bool
+
+
+class Standing(NamedTuple):
+    """How far a run's query is, and why it is or was tried again."""
+
+    progress: Progress | None
+    trouble: str | None
 
 
 class Ending(Value):
@@ -88,6 +97,23 @@ class Executions:
                 rpc_timeout=RPC_TIMEOUT,
             )
 
+    async def tell(self, notices: Iterable[Notice]) -> None:
+        """Start the delivery of each notice of a run whose own workflow could not. Twice is once."""
+        for notice in notices:
+            try:
+                with reaching_temporal():
+                    await self._client.start_workflow(
+                        contract.DELIVER_NOTICE_WORKFLOW,
+                        notice,
+                        id=contract.notice_workflow_id(notice.data.run_id, notice.type),
+                        task_queue=contract.TASK_QUEUE,
+                        id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                        static_summary=f"{notice.type}: {notice.data.view_name}",
+                        rpc_timeout=RPC_TIMEOUT,
+                    )
+            except WorkflowAlreadyStartedError:
+                continue
+
     async def open_run(self, saved_query_id: UUID) -> UUID | None:
         """The workflow run id of the view's run in progress."""
         description = await self._describe(saved_query_id, None)
@@ -102,17 +128,20 @@ class Executions:
             listed = [(contract.view_of(e.id), e.run_id) async for e in self._client.list_workflows(query)]
         return {view: UUID(run_id) for view, run_id in listed if view is not None}
 
-    async def progress(self, saved_query_id: UUID, workflow_run_id: UUID) -> Progress | None:
-        """What the run's query last said of itself. None if it does not run, or has not said anything yet."""
+    async def standing(self, saved_query_id: UUID, workflow_run_id: UUID) -> Standing:
+        """What the run's query last said of itself, and what its last try ended with, if it did."""
         description = await self._describe(saved_query_id, workflow_run_id)
-        if description is None:
+        pending = description.raw_description.pending_activities if description is not None else ()
+        for one in pending:
+            return Standing(await self._progress(one), one.last_failure.message or None)
+        return Standing(None, None)
+
+    async def _progress(self, pending: PendingActivityInfo) -> Progress | None:
+        started = pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+        if not started or not pending.HasField("heartbeat_details"):
             return None
-        for pending in description.raw_description.pending_activities:
-            started = pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
-            if started and pending.HasField("heartbeat_details"):
-                decoded = await self._client.data_converter.decode(pending.heartbeat_details.payloads, [Progress])
-                return Progress.model_validate(decoded[0]) if decoded else None
-        return None
+        decoded = await self._client.data_converter.decode(pending.heartbeat_details.payloads, [Progress])
+        return Progress.model_validate(decoded[0]) if decoded else None
 
     async def ending(self, saved_query_id: UUID, workflow_run_id: UUID) -> Ending | None:
         """How a run ended, or None while it is open.

@@ -5,6 +5,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DefaultFailureConverter, PayloadConverter
 from temporalio.exceptions import ApplicationError
 
+from orchestrator.model.printable import lines
 from orchestrator.temporal import contract
 
 
@@ -18,6 +19,8 @@ class PlainFailureConverter(DefaultFailureConverter):
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
         """See FailureConverter."""
         super().to_failure(exception, payload_converter, failure)
+        # The text is an author's, and is printed in many places: our log, the UI, Temporal's own command line.
+        failure.message, failure.stack_trace = lines(failure.message), lines(failure.stack_trace)
         if not isinstance(exception, ApplicationError) or exception.failure is not None:
             return
         if exception.type and exception.type != contract.LOST:

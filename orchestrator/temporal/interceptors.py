@@ -6,6 +6,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from orchestrator.model.errors import OrchestratorError, Terminal
+from orchestrator.model.printable import lines
 
 
 class ErrorInterceptor(Interceptor):
@@ -24,4 +25,7 @@ class _Translator(ActivityInboundInterceptor):
         try:
             return await super().execute_activity(input)
         except OrchestratorError as error:
-            raise ApplicationError(error.message, type=error.code, non_retryable=isinstance(error, Terminal)) from error
+            # Halves of surrogate pairs, as in the name of a file that is not UTF-8, cannot be sent at all.
+            raise ApplicationError(
+                lines(error.message), type=error.code, non_retryable=isinstance(error, Terminal)
+            ) from error

@@ -1,5 +1,9 @@
 """Temporal Schedules: one for each materialized view, derived from what the catalog wants of it."""
 
+import asyncio
+import itertools
+import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -21,7 +25,8 @@ from temporalio.converter import encode_search_attributes
 from temporalio.service import RPCError
 
 from orchestrator.model.base import Value
-from orchestrator.model.errors import TemporalUnavailable
+from orchestrator.model.errors import TemporalBusy
+from orchestrator.model.sharing import Shared
 from orchestrator.temporal import contract
 from orchestrator.temporal.client import RPC_TIMEOUT, is_not_found, reaching_temporal
 from orchestrator.temporal.labels import is_unknown_attribute, tick_attributes, view_attributes
@@ -41,7 +46,12 @@ from orchestrator.temporal.wanted import (
 # How the note of every pause begins that the failure policy makes: it lifts these and no other.
 FAILING_NOTE = "Paused by the failure policy: "
 
-_UPDATE_TRIES = 5
+_UPDATE_TRIES = 8
+_CONTENDED = "The schedule is being changed by others at this moment. Try again in a moment."
+# The server answers one question about a schedule at a time and lets one more wait; the others it sends away. Those of
+# this process share theirs, so what is left are other processes: they are let through for so long.
+_BUSY_SECONDS = 10.0
+_FIRST_PAUSE_SECONDS = 0.05
 
 
 class ListedSchedule(Value):
@@ -67,6 +77,7 @@ class Schedules:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._looks: Shared[UUID, ScheduleDescription | None] = Shared()
 
     async def find(self, saved_query_id: UUID) -> ScheduleInfo | None:
         """How the view's schedule stands, or None if it has none."""
@@ -95,7 +106,8 @@ class Schedules:
             return None
         description = await self._describe(wanted.saved_query_id)
         if description is None:
-            return "the view has no schedule; it is created"
+            paused = ", paused as it was" if wanted.paused_note is not None and not wanted.never else ""
+            return f"the view has no schedule; it is created{paused}"
         interval, state = _info(description).interval, description.schedule.state
         if not _starts_ticks(description):
             return "it starts something else; it is made anew"
@@ -209,7 +221,9 @@ class Schedules:
         seen: ScheduleDescription | None = None,
     ) -> bool:
         """Pause or unpause a schedule that stands as `when` says, and only if nobody changes it meanwhile."""
-        for _ in range(_UPDATE_TRIES):
+        for attempt in range(_UPDATE_TRIES):
+            if attempt:
+                await _pause(attempt)
             description = await self._describe(saved_query_id) if seen is None else seen
             seen = None  # whatever it was, it is old the next time
             if description is None:
@@ -224,7 +238,7 @@ class Schedules:
             changed.state.paused = paused
             changed.state.notes = note
             await self._replace(saved_query_id, description, changed)
-        raise TemporalUnavailable("The schedule is being changed by somebody else. Try again in a moment.")
+        raise TemporalBusy(_CONTENDED)
 
     async def _pause_or_not(self, wanted: WantedSchedule) -> None:
         description = await self._describe(wanted.saved_query_id)
@@ -241,6 +255,21 @@ class Schedules:
         return self._client.get_schedule_handle(contract.schedule_id(saved_query_id))
 
     async def _describe(self, saved_query_id: UUID) -> ScheduleDescription | None:
+        """How it stands now. Those who ask at the same moment share one question, which began after they asked."""
+        return await self._looks.call(saved_query_id, lambda: self._look_until_answered(saved_query_id))
+
+    async def _look_until_answered(self, saved_query_id: UUID) -> ScheduleDescription | None:
+        deadline = time.monotonic() + _BUSY_SECONDS
+        for attempt in itertools.count():
+            try:
+                return await self._look(saved_query_id)
+            except TemporalBusy:
+                if time.monotonic() > deadline:
+                    raise
+            await _pause(attempt)
+        raise AssertionError
+
+    async def _look(self, saved_query_id: UUID) -> ScheduleDescription | None:
         try:
             with reaching_temporal():
                 return await self._handle(saved_query_id).describe(rpc_timeout=RPC_TIMEOUT)
@@ -256,7 +285,9 @@ class Schedules:
         request carries a token against that; a server that meets a stale one may drop the change without a word, so
         the result is read back.
         """
-        for _ in range(_UPDATE_TRIES):
+        for attempt in range(_UPDATE_TRIES):
+            if attempt > 1:  # the first time it is only read back
+                await _pause(attempt)
             description = await self._describe(wanted.saved_query_id)
             if description is None or _is_aligned(description, wanted):
                 return
@@ -268,7 +299,7 @@ class Schedules:
             changed.state.notes = raw.schedule.state.notes if raw.schedule.state.paused else label(wanted)
             attributes = await self._relabel(changed, wanted)
             await self._replace(wanted.saved_query_id, description, changed, attributes)
-        raise TemporalUnavailable("The schedule is being changed by somebody else. Try again in a moment.")
+        raise TemporalBusy(_CONTENDED)
 
     async def _relabel(self, changed: ScheduleProto, wanted: WantedSchedule) -> SearchAttributes | None:
         """Give the ticks the name that the view has now.
@@ -321,6 +352,12 @@ async def replace_schedule(
             ),
             timeout=RPC_TIMEOUT,
         )
+
+
+async def _pause(attempt: int) -> None:
+    """Let others finish what they do to the same schedule; not all for the same time, or they would meet again."""
+    longest = _FIRST_PAUSE_SECONDS * 2 ** min(attempt, 5)
+    await asyncio.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - nothing is to be kept secret
 
 
 @contextmanager

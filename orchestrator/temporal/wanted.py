@@ -30,7 +30,8 @@ _LONGEST_JITTER = timedelta(minutes=15)
 class WantedSchedule(Value):
     """What a view's schedule is to be. `name` and `project_id` only label it for people.
 
-    `never` keeps the schedule paused; otherwise a pause is somebody else's and is left alone.
+    `never` keeps the schedule paused; otherwise a pause is somebody else's and is left alone. `paused_note` is of
+    the pause that it begins with if it has to be made, and means nothing to a schedule that is there.
     """
 
     saved_query_id: UUID
@@ -38,6 +39,7 @@ class WantedSchedule(Value):
     name: str
     interval: timedelta
     never: bool = False
+    paused_note: str | None = None
 
     @property
     def label(self) -> ViewLabel:
@@ -66,8 +68,16 @@ def new_schedule(wanted: WantedSchedule, *, labelled: bool) -> Schedule:
             overlap=ScheduleOverlapPolicy.SKIP,
             catchup_window=catchup_window(wanted.interval),
         ),
-        state=ScheduleState(note=NEVER_NOTE if wanted.never else label(wanted), paused=wanted.never),
+        state=_first_state(wanted),
     )
+
+
+def _first_state(wanted: WantedSchedule) -> ScheduleState:
+    if wanted.never:
+        return ScheduleState(note=NEVER_NOTE, paused=True)
+    if wanted.paused_note is not None:
+        return ScheduleState(note=wanted.paused_note, paused=True)
+    return ScheduleState(note=label(wanted))
 
 
 def tick_id(wanted: WantedSchedule) -> str:

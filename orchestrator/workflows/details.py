@@ -3,10 +3,12 @@
 from textwrap import wrap
 from urllib.parse import quote
 
+from orchestrator.model.printable import code, lines
 from orchestrator.model.run import Progress, Relation, RunPlan, RunRequest, Trigger
 from orchestrator.temporal import contract
 
 _LONGEST_TEXT = 4000
+_LONGEST_TROUBLE = 300
 _COLUMNS = 64
 _MIB = 1 << 20
 _STARTED_BY = {
@@ -23,33 +25,40 @@ def details(request: RunRequest, plan: RunPlan | None, standing: str, *, told: s
     `told` is what went wrong, or what came of it.
     """
     due = f", due {request.scheduled_for:%Y-%m-%d %H:%M:%S} UTC" if request.scheduled_for else ""
-    lines = [f"**{standing}**", "", *_as_it_is(_wrapped(told or "")), ""]
-    lines.append(f"Started by {_STARTED_BY[request.trigger]}{due}.")
+    page = [f"**{standing}**", "", *_as_it_is(_wrapped((told or "")[:_LONGEST_TEXT])), ""]
+    page.append(f"Started by {_STARTED_BY[request.trigger]}{due}.")
     if plan is None:
-        return "\n".join(lines)
-    view = f"`{plan.name}` of project {plan.project_id}"
+        return "\n".join(page)
+    view = f"{code(plan.name)} of project {plan.project_id}"
     schedule = f"/namespaces/{namespace}/schedules/{quote(contract.schedule_id(plan.saved_query_id), safe='')}"
-    lines += ["", f"View: {f'[{view}]({plan.api_url})' if plan.api_url else view}"]
-    lines += ["", f"Next runs: [its schedule]({schedule})", "", "Reads:", ""]
-    lines += [f"- {_told(relation)}" for relation in plan.relations] or ["- nothing but its own text"]
-    return "\n".join([*lines, "", "Query:", "", *_as_it_is(plan.sql)])
+    page += ["", f"View: {f'[{view}]({plan.api_url})' if plan.api_url else view}"]
+    page += ["", f"Next runs: [its schedule]({schedule})", "", "Reads:", ""]
+    page += [f"- {_told(relation)}" for relation in plan.relations] or ["- nothing but its own text"]
+    return "\n".join([*page, "", "Query:", "", *_as_it_is(plan.sql)])
 
 
 def _wrapped(text: str) -> str:
     """The page does not wrap what stands in a block."""
-    return "\n".join(part for line in text.splitlines() for part in wrap(line, _COLUMNS) or [""])
+    return "\n".join(part for line in _cut(text).split("\n") for part in wrap(line, _COLUMNS) or [""])
 
 
 def _as_it_is(text: str) -> list[str]:
     """A text of an author's, as a block that nothing in it can end or be read as Markdown: indented, not fenced."""
+    return [f"    {line}" for line in _cut(text).split("\n")] if text else []
+
+
+def _cut(text: str) -> str:
+    """As much of it as a page shows, with nothing in it that a terminal or a browser would obey."""
     shown = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}\n..."
-    return [f"    {line}" for line in shown.splitlines()]
+    return lines(shown.replace("\r\n", "\n"))
 
 
 def running(progress: Progress | None) -> str:
     """How far the query is."""
     if progress is None:
         return "The query runs"
+    if progress.trouble is not None:
+        return f"Is tried again, after {' '.join(progress.trouble[:_LONGEST_TROUBLE].split())}"
     if progress.waiting:
         return f"Waits for memory, since {_time(progress.elapsed_seconds)}"
     percent = "" if progress.percent is None else f"{progress.percent:.0f} %, "
@@ -67,7 +76,7 @@ def _time(seconds: float) -> str:
 def _told(relation: Relation) -> str:
     if relation.kind == "snapshot":
         rows = sum(file.rows for file in relation.files)
-        return f"the view `{relation.name}`: its snapshot `{relation.snapshot_id}` ({rows:,} rows)"
+        return f"the view {code(relation.name)}: its snapshot `{relation.snapshot_id}` ({rows:,} rows)"
     if relation.kind == "source":
-        return f"the source table `{relation.name}`: {relation.format} files `{relation.url_pattern}`"
-    return f"the view `{relation.name}`, which is not materialized, as part of the query"
+        return f"the source table {code(relation.name)}: {relation.format} files {code(relation.url_pattern)}"
+    return f"the view {code(relation.name)}, which is not materialized, as part of the query"

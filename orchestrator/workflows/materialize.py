@@ -41,9 +41,10 @@ BOOKKEEPING = _Options(
     start_to_close_timeout=timedelta(seconds=20),
     retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=30)),
 )
-# For what is no fault of the query: eight tries are two minutes of waiting in all.
+# For what is no fault of the query. The activity itself gives up after eight tries, which are two minutes of waiting in
+# all; here those count too that only waited for a place. This many are days of it.
 QUERY_RETRIES = RetryPolicy(
-    initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1), maximum_attempts=8
+    initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1), maximum_attempts=10_000
 )
 # A worker that died is noticed after this; a living one tells of itself twice a second.
 HEARTBEAT_TIMEOUT = timedelta(seconds=5)
@@ -66,9 +67,14 @@ class MaterializeSavedQuery:
         self._plan: RunPlan | None = None
         self._writing = False
 
-    @workflow.signal(name=contract.PROGRESS)
+    @workflow.update(name=contract.PROGRESS)
     def progress(self, progress: Progress) -> None:
-        """Take note of how far the query is, for whoever looks at the run."""
+        """Take note of how far the query is, for people who look at the run.
+
+        An update, of which the server lets ten at a time through to a run, and two thousand in all. Signals it collects
+        by the thousand: handling ten thousand in one step took longer than a step may, so the run could not go on. A
+        run handles none now, and one that is sent by hand, or by the activity of an older release, only lies there.
+        """
         if self._writing:
             self._show(running(progress))
 

@@ -1,6 +1,8 @@
 """What an operator sees and does in the Temporal UI, through the same calls that it makes."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -108,6 +110,26 @@ async def test_a_run_in_progress_says_how_far_it_is(tenant: Tenant, temporal: Cl
     assert "MiB of memory" in page
     await tenant.act(view["id"], "cancel")
     assert "**Cancelled**" in await page_of(temporal, run)
+
+
+async def test_signals_that_are_sent_by_hand_hold_up_no_run(tenant: Tenant, temporal: Client) -> None:
+    """The server collects ten thousand of them; ten thousand calls of a handler are longer than a step may take."""
+    view = await tenant.create_view("v", "SELECT sleep_ms(8000) AS n")
+    await tenant.act(view["id"], "materialize")
+    run = await tenant.running(view["id"])
+    handle = handle_of(temporal, run)
+    metadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    assert [one.name for one in metadata.definition.signal_definitions] == [], "no call is made for any of them"
+    arguments: list[object] = [{"percent": 1, "elapsed_seconds": 1}, "no progress", None, {"percent": "x" * 1000}]
+    paced = asyncio.Semaphore(50)
+
+    async def send(number: int) -> None:
+        async with paced:
+            with suppress(RPCError):  # the run was quicker
+                await handle.signal("progress" if number % 2 else "junk", arguments[number % len(arguments)])
+
+    await asyncio.gather(*(send(number) for number in range(1000)))
+    assert (await tenant.ended(view["id"]))["status"] == "Completed"
 
 
 async def test_runs_are_found_by_view_project_status_and_trigger(tenant: Tenant, temporal: Client) -> None:

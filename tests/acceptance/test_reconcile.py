@@ -10,10 +10,18 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from temporalio.client import Client, Schedule, ScheduleActionStartWorkflow, ScheduleIntervalSpec, ScheduleSpec
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleIntervalSpec,
+    ScheduleSpec,
+    ScheduleState,
+)
 
+from orchestrator.activities.policy import FailurePolicy
 from orchestrator.activities.reconcile import Reconciliation
-from orchestrator.catalog import saved_queries
+from orchestrator.catalog import pauses, saved_queries
 from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.reconciliation import Kind, ReconcileRequest
@@ -22,7 +30,7 @@ from orchestrator.stores.local import LocalStore
 from orchestrator.temporal import contract
 from orchestrator.temporal.client import connect
 from orchestrator.temporal.executions import Executions
-from orchestrator.temporal.schedules import Schedules
+from orchestrator.temporal.schedules import FAILING_NOTE, Schedules
 from tests.contract.support import run_is_open, schedule_of
 from tests.support import ENDLESS, Json, Tenant, until
 
@@ -49,7 +57,9 @@ def reconcile(stack: DevStack, temporal: Client, database: Database) -> Reconcil
 
     async def look(*, dry_run: bool = False, retention: Retention = KEEP_ALL) -> set[tuple[Kind, str]]:
         store = LocalStore(Path(stack.info["data_dir"]))
-        reconciler = Reconciliation(database, store, Schedules(temporal), Executions(temporal), retention)
+        schedules = Schedules(temporal)
+        policy = FailurePolicy(database, schedules, notifies=False)
+        reconciler = Reconciliation(database, store, schedules, Executions(temporal), retention, policy)
         report = await reconciler.reconcile(ReconcileRequest(dry_run=dry_run))
         assert report.total == len(report.findings)
         return {(finding.kind, finding.subject) for finding in report.findings}
@@ -96,6 +106,100 @@ async def test_a_schedule_that_is_missing_is_created_as_the_view_wants_it(
     made = await schedule_of(temporal, view["id"])
     assert made is not None
     assert made.schedule.spec.intervals[0].every == timedelta(hours=6)
+
+
+async def lose_schedule(temporal: Client, view: Json, reconcile: Reconcile) -> ScheduleState:
+    """What the schedule of a view is like that was made again after Temporal had lost it."""
+    await temporal.get_schedule_handle(contract.schedule_id(UUID(view["id"]))).delete()
+
+    async def made_again() -> bool:
+        await reconcile()  # the list may not have noticed at first
+        return await schedule_of(temporal, view["id"]) is not None
+
+    await until(made_again, "the schedule")
+    described = await schedule_of(temporal, view["id"])
+    assert described is not None
+    return described.schedule.state
+
+
+async def copied(database: Database, view: Json, reconcile: Reconcile, note: str | None) -> None:
+    """Look until the catalog has a copy of that pause, or none: what the server lists is a moment late."""
+
+    async def ask() -> bool:
+        await reconcile()
+        async with database.begin() as tx:
+            return await pauses.note_of(tx, UUID(view["id"])) == note
+
+    await until(ask, "a copy of the pause")
+
+
+async def test_a_lost_schedule_is_made_again_with_the_pause_that_it_had_and_no_older_one(
+    tenant: Tenant, temporal: Client, database: Database, reconcile: Reconcile
+) -> None:
+    view = await tenant.materialized("v", "SELECT 1 AS n", "6hour")
+    handle = temporal.get_schedule_handle(contract.schedule_id(UUID(view["id"])))
+    await handle.pause(note="an operator's reason")
+    await copied(database, view, reconcile, "an operator's reason")
+    state = await lose_schedule(temporal, view, reconcile)
+    assert (state.paused, state.note) == (True, "an operator's reason")
+    await handle.unpause(note="it is well again")
+    await copied(database, view, reconcile, None)
+    assert not (await lose_schedule(temporal, view, reconcile)).paused
+
+
+async def test_a_copy_of_a_pause_never_pauses_a_schedule_that_is_there(
+    tenant: Tenant, temporal: Client, database: Database, reconcile: Reconcile
+) -> None:
+    view = await tenant.materialized("v", "SELECT 1 AS n")
+    async with database.begin() as tx:  # as it stands when an operator has just lifted a pause
+        await pauses.keep(tx, UUID(view["id"]), "an old reason")
+    await tenant.call("PATCH", f"/warehouse_saved_queries/{view['id']}/", {"name": "w"})
+    await tenant.act(view["id"], "materialize", {"sync_frequency": "6hour"})
+    await reconcile(dry_run=True)
+    described = await schedule_of(temporal, view["id"])
+    assert described is not None
+    assert not described.schedule.state.paused
+    assert described.schedule.spec.intervals[0].every == timedelta(hours=6)
+
+
+async def test_what_lifts_a_pause_over_the_api_takes_its_copy_away_at_once(
+    tenant: Tenant, temporal: Client, database: Database, reconcile: Reconcile
+) -> None:
+    lifts: list[tuple[str, str, Json]] = [
+        ("POST", "resume_schedules/", {}),
+        ("PATCH", "{id}/", {"sync_frequency": "1hour"}),
+        ("POST", "{id}/revert_materialization/", {}),
+    ]
+    for number, (method, path, body) in enumerate(lifts):
+        view = await tenant.materialized(f"v{number}", "SELECT 1 AS n")
+        await temporal.get_schedule_handle(contract.schedule_id(UUID(view["id"]))).pause(note="for now")
+        await copied(database, view, reconcile, "for now")
+        given = {"view_ids": [view["id"]]} if path.startswith("resume") else body
+        await tenant.call(method, f"/warehouse_saved_queries/{path.format(id=view['id'])}", given)
+        async with database.begin() as tx:
+            assert await pauses.note_of(tx, UUID(view["id"])) is None, path
+        await tenant.act(view["id"], "materialize")
+        assert not (await lose_schedule(temporal, view, reconcile)).paused, path
+
+
+async def test_a_rollbacks_pause_is_kept_at_once_and_a_failures_stays_one_that_an_edit_lifts(
+    tenant: Tenant, temporal: Client, database: Database, reconcile: Reconcile
+) -> None:
+    view = await tenant.materialized("v", "SELECT 1 AS n")
+    await tenant.act(view["id"], "run")
+    await tenant.ended(view["id"], 2)
+    versions = (await tenant.call("GET", f"/warehouse_saved_queries/{view['id']}/snapshots/"))["results"]
+    await tenant.act(view["id"], "rollback", {"snapshot_id": versions[-1]["id"]})
+    state = await lose_schedule(temporal, view, reconcile)
+    assert (state.paused, "rolled back" in (state.note or "")) == (True, True)
+
+    failing = await tenant.materialized("failing", "SELECT 1 AS n")
+    assert await Schedules(temporal).pause_failing(UUID(failing["id"]), "it failed.")
+    await copied(database, failing, reconcile, FAILING_NOTE + "it failed.")
+    assert (await lose_schedule(temporal, failing, reconcile)).note == FAILING_NOTE + "it failed."
+    change = {"query": {"query": "SELECT 2 AS n"}, "soft_update": True}
+    edited = await tenant.call("PATCH", f"/warehouse_saved_queries/{failing['id']}/", change)
+    assert not edited["schedule_paused"]
 
 
 async def test_a_schedule_that_nobody_wants_is_deleted_and_a_strangers_is_left_alone(

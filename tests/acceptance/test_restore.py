@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ import httpx
 import pytest
 import xxhash
 
+from orchestrator.catalog import pauses
+from orchestrator.catalog.database import Database
 from orchestrator.devstack.postgres import binary
 from orchestrator.devstack.servers import Servers
 from orchestrator.devstack.stack import DevStack
@@ -76,12 +79,29 @@ async def lived_in(stack: DevStack, tenant: Tenant, sources: Path, backup: Path)
     await tenant.running(unended["id"])
 
     copy(tenant.data_dir, backup)
+    await reconciled(stack, tenant, hourly)
     await call("pg_dump", "--format=custom", "--no-owner", "--file", backup / "dump", tenant.database_url)
     history, kept, told = await tenant.history(daily["id"]), await versions(tenant, daily), await journal(tenant, daily)
     await rerun(tenant, daily, "SELECT n, 3 AS version FROM numbers", 3)
     copy(tenant.data_dir, backup)
     later = (await versions(tenant, daily))[0]["location"]
     return Before(daily, hourly, reader, plain, unended, history, kept, told, later)
+
+
+async def reconciled(stack: DevStack, tenant: Tenant, paused: Json) -> None:
+    """Have the pause copied into the catalog; what the server lists is a moment late."""
+    command = [sys.executable, "-P", "-m", "orchestrator", "reconcile", "--home", str(stack.servers.home.path)]
+    database = Database(tenant.database_url, pool_size=1)
+
+    async def ask() -> bool:
+        await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, timeout=120)
+        async with database.begin() as tx:
+            return await pauses.note_of(tx, UUID(paused["id"])) == PAUSED
+
+    try:
+        await until(ask, "a copy of the pause")
+    finally:
+        await database.close()
 
 
 def copy(data: Path, backup: Path) -> None:
@@ -144,14 +164,15 @@ async def test_from_a_dump_and_a_copy_of_the_store_everything_lives_on_with_an_e
 
 
 async def schedules_are_back(stack: DevStack, before: Before) -> None:
-    """Each materialized view has its schedule; a pause that lived in Temporal alone is gone."""
+    """Each materialized view has its schedule, and the one that an operator had paused is paused."""
     temporal = await temporal_of(stack)
     wanted = {view["id"]: timedelta(days=1) for view in (before.daily, before.reader, before.unended)}
     wanted[before.hourly["id"]] = timedelta(hours=1)
     for view_id, interval in wanted.items():
         found = await until(lambda view_id=view_id: schedule_of(temporal, view_id), "the schedule")  # type: ignore[misc]
         assert found.schedule.spec.intervals[0].every == interval
-        assert not found.schedule.state.paused
+        paused = view_id == before.hourly["id"]
+        assert (found.schedule.state.paused, found.schedule.state.note == PAUSED) == (paused, paused)
     assert await schedule_of(temporal, before.plain["id"]) is None
 
 

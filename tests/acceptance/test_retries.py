@@ -104,10 +104,14 @@ async def test_a_store_that_is_away_is_tried_again_until_it_is_back(tenant: Tena
             return await attempts(tenant, run["id"]) >= 2
 
         await until(again, "a second try")
+        (run,) = await tenant.history(view["id"])
+        assert run["status"] == "Running"
+        assert "store" in run["error"]
     finally:
         staging.unlink()
         aside.rename(staging)
-    assert (await tenant.ended(view["id"]))["status"] == "Completed"
+    ended = await tenant.ended(view["id"])
+    assert (ended["status"], ended["error"]) == ("Completed", None)
     assert len(await tenant.history(view["id"])) == 1
     assert len(tenant.files(view)) == 1
 

@@ -130,7 +130,10 @@ async def test_a_graph_of_very_many_ways_is_checked_for_cycles_at_once(tenant: T
     above = ["SELECT 1 AS n", "SELECT 1 AS n"]
     for layer in range(24):
         for side in range(2):
-            await tenant.create_view(f"l{layer}_{side}", above[side])
+            view = await tenant.create_view(f"l{layer}_{side}", above[side])
+            if layer % 8 == 7:  # Else there were too many ways for one query to be run with all of them inside it.
+                await tenant.act(view["id"], "materialize")
+                await tenant.ended(view["id"])
         above = [f"SELECT a.n FROM l{layer}_0 a JOIN l{layer}_1 b USING (n)"] * 2
     await tenant.create_view("l23_0", above[0].replace("l23", "l22") + " WHERE n > 0", expect=200, soft_update=True)
     body = {"name": "l0_0", "query": {"query": "SELECT n FROM l23_1"}, "soft_update": True}

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.service import RPCError
@@ -18,7 +20,7 @@ from orchestrator.temporal import contract
 from tests.contract.support import temporal_of
 from tests.receiver import SECRET, Receiver
 from tests.schedules import Flaky, Operator, a_flaky_view
-from tests.support import Json, Tenant, a_tenant, dev_stack, until
+from tests.support import ENDLESS, Json, Tenant, a_tenant, dev_stack, until
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +98,36 @@ async def test_the_first_failure_and_the_recovery_are_told_once_each_and_signed(
     assert datetime.fromisoformat(first.json["timestamp"]) == datetime.fromisoformat(failed["finished_at"])
     assert (second.json["data"]["run_id"], second.json["data"]["status"]) == (completed["id"], "Completed")
     assert (second.json["data"]["error"], second.json["data"]["error_code"]) == (None, None)
+
+
+async def test_a_run_that_was_lost_sends_one_notice_whichever_process_notices(
+    notifying: DevStack, receiver: Receiver, operator: Operator
+) -> None:
+    """Its workflow is gone and can send nothing; here the API notices, and a worker's reconciler sends the notice."""
+    async with a_tenant(notifying) as tenant:
+        view = await tenant.create_view("v", ENDLESS)
+        await tenant.act(view["id"], "materialize")
+        run = await tenant.running(view["id"])
+        execution = WorkflowExecution(workflow_id=run["workflow_id"], run_id=run["workflow_run_id"])
+        request = DeleteWorkflowExecutionRequest(namespace="default", workflow_execution=execution)
+        await operator.temporal.workflow_service.delete_workflow_execution(request)
+        lost = await tenant.ended(view["id"])
+        assert (lost["status"], "lost" in lost["error"]) == ("Failed", True)
+        for _ in range(2):
+            await operator.temporal.get_schedule_handle(contract.RECONCILE_ID).trigger()
+            assert await taken(receiver, view["id"], 1) == ["run.failed"]
+        (notice,) = receiver.about(view["id"])
+        assert notice.is_signed
+        assert notice.json["data"]["run_id"] == run["id"]
+        assert notice.json["data"]["error_code"] == "run_lost"
+
+
+async def test_no_notice_holds_what_a_terminal_would_obey(notifying: DevStack, receiver: Receiver) -> None:
+    async with a_tenant(notifying) as tenant:
+        view = await tenant.materialized("v", "SELECT error(chr(27) || '[2J' || chr(8238) || chr(10) || 'end') AS n")
+        assert await taken(receiver, view["id"], 1) == ["run.failed"]
+        (notice,) = receiver.about(view["id"])
+        assert "\\x1b[2J\\u202e\nend" in notice.json["data"]["error"]
 
 
 async def test_a_view_that_never_worked_is_told_of_once_and_a_first_success_is_no_news(

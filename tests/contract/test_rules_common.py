@@ -211,6 +211,7 @@ async def test_an_unforeseen_error_is_500_and_shows_nothing_of_the_inside(tenant
         "detail": "A server error occurred.",
         "attr": None,
     }
+    assert answer.headers["x-request-id"]
 
 
 async def test_every_time_is_iso_8601_in_utc_and_ends_with_z(tenant: Tenant, sources: Path) -> None:

@@ -74,6 +74,6 @@ def variables_of(command: Any) -> Iterator[str]:
 
 
 def variables_of_the_tests() -> set[str]:
-    """What the tests of the contract read of the environment, for whoever wants more of them."""
-    texts = [path.read_text() for path in (ROOT / "tests" / "contract").glob("*.py")]
+    """What the tests of the contract and the fuzzers read of the environment, to try more than they usually do."""
+    texts = [path.read_text() for folder in ("contract", "fuzz") for path in (ROOT / "tests" / folder).glob("*.py")]
     return {name for text in texts for name in re.findall(rf"number_from_environment\(\"({PREFIX}\w+)\"", text)}

@@ -20,14 +20,16 @@ def silent() -> None:
 class Guest:
     """Somebody who asks for memory, and keeps it until told to leave."""
 
-    def __init__(self, admission: Admission, memory_mb: int, on_wait: Callable[[], None] = silent) -> None:
-        self._admission, self._memory_mb, self._on_wait = admission, memory_mb, on_wait
+    def __init__(
+        self, admission: Admission, memory_mb: int, on_wait: Callable[[], None] = silent, project: int = 0
+    ) -> None:
+        self._admission, self._memory_mb, self._on_wait, self._project = admission, memory_mb, on_wait, project
         self._leaving = asyncio.Event()
         self.is_in = False
         self.task = asyncio.create_task(self._stay())
 
     async def _stay(self) -> None:
-        async with self._admission.admit(self._memory_mb, self._on_wait):
+        async with self._admission.admit(self._memory_mb, self._on_wait, project_id=self._project):
             self.is_in = True
             await self._leaving.wait()
 
@@ -135,6 +137,86 @@ async def test_closing_sends_away_who_waits() -> None:
     with pytest.raises(EngineCrashed, match="while the query waited"):
         await second.task
     await first.leave()
+
+
+def held(guests: list[Guest]) -> list[bool]:
+    return [guest.is_in for guest in guests]
+
+
+@pytest.mark.parametrize("queries", [1, 2, 5])
+async def test_a_project_runs_all_queries_but_one(queries: int) -> None:
+    admission = Admission(10_000, queries=queries, reserve_mb=100)
+    ours = [Guest(admission, 100, project=1) for _ in range(queries + 1)]
+    await settled()
+    assert held(ours) == [True] * queries + [False]
+    other = Guest(admission, 100, project=2)
+    await settled()
+    assert other.is_in
+    third = Guest(admission, 100, project=3)
+    await settled()
+    assert not third.is_in
+    await ours[0].leave()
+    await settled()
+    # A project that runs nothing comes first; of several, who has waited longest.
+    assert (third.is_in, ours[-1].is_in) == ((False, True) if queries == 1 else (True, False))
+    for guest in (*ours[1:-1], other, *((ours[-1], third) if queries == 1 else (third, ours[-1]))):
+        await guest.leave()
+
+
+async def test_a_project_leaves_memory_for_the_query_of_another() -> None:
+    admission = Admission(1000, queries=5, reserve_mb=400)
+    ours = [Guest(admission, 300, project=1) for _ in range(3)]
+    await settled()
+    assert held(ours) == [True, True, False]
+    other = Guest(admission, 400, project=2)
+    await settled()
+    assert other.is_in
+    await other.leave()
+    assert held(ours) == [True, True, False]
+    for guest in ours:
+        await guest.leave()
+
+
+async def test_a_single_query_may_take_all_memory() -> None:
+    admission = Admission(1000, queries=2, reserve_mb=400)
+    only = Guest(admission, 1000, project=1)
+    await settled()
+    assert only.is_in
+    await only.leave()
+
+
+async def test_a_large_query_is_overtaken_by_projects_that_run_nothing_for_a_while_only() -> None:
+    admission = Admission(1000, patience_seconds=2, queries=9)
+    running, large = Guest(admission, 500, project=1), Guest(admission, 1000, project=2)
+    small = Guest(admission, 100, project=3)
+    await settled()
+    assert (running.is_in, large.is_in, small.is_in) == (True, False, True)
+    await asyncio.sleep(1.2)
+    late = Guest(admission, 100, project=4)
+    await settled()
+    assert not late.is_in
+    for guest in (running, small):
+        await guest.leave()
+    await settled()
+    assert (large.is_in, late.is_in) == (True, False)
+    for guest in (large, late):
+        await guest.leave()
+
+
+async def test_who_waits_for_its_own_project_in_the_last_place_makes_way() -> None:
+    admission = Admission(1000, queries=2, reserve_mb=100)
+    ours = [Guest(admission, 100, project=1) for _ in range(3)]
+    with pytest.raises(WorkerBusy):
+        await ours[2].task
+    assert held(ours) == [True, True, False]
+    # Where there is a place left to wait in, it waits.
+    await ours[1].leave()
+    crowded = Admission(100, queries=3)
+    first, second = Guest(crowded, 100, project=1), Guest(crowded, 100, project=1)
+    await asyncio.sleep(1.6)
+    assert not second.task.done()
+    for guest in (ours[0], first, second):
+        await guest.leave()
 
 
 class Query:

@@ -71,6 +71,14 @@ READS = [
     ("SELECT * FROM schön.tür", ("schön.tür",)),
     ("WITH p AS (PIVOT t ON y IN (1) USING sum(x)) SELECT * FROM p JOIN u USING (k)", ("t", "u")),
     ("PIVOT (FROM t, LATERAL range(t.a) r(i)) ON y IN (1) USING sum((SELECT max(z) FROM u))", ("t", "u")),
+    # DuckDB takes A to Z for a to z and nothing else: these are other names, which the CTE does not hide.
+    ('WITH "duc\u212adb_views" AS (SELECT 1) SELECT sql FROM duckdb_views', ("duckdb_views",)),
+    ('WITH "ä" AS (SELECT 1) SELECT * FROM "Ä"', ("Ä",)),
+    ('WITH "ä" AS (SELECT 1) SELECT * FROM "ä"', ()),
+    ('WITH "i\u0307" AS (SELECT 1) SELECT * FROM "İ"', ("İ",)),
+    ('WITH RECURSIVE "K" AS (SELECT 1 a UNION ALL SELECT a FROM "\u212a") FROM k', ("\u212a",)),
+    ('WITH RECURSIVE "\u212a" AS (SELECT 1 a UNION ALL FROM recurring.k) FROM "\u212a"', ("recurring.k",)),
+    ('SELECT * FROM "ä", "Ä", a, A', ("ä", "Ä", "a")),
     # Only the second half of a recursive CTE has its rows so far under `recurring`; elsewhere that is a namespace.
     ("WITH x AS (SELECT 1) SELECT * FROM recurring.x", ("recurring.x",)),
     ("WITH RECURSIVE x AS (SELECT 1 a UNION ALL SELECT a + 1 FROM x WHERE a < 3) FROM recurring.x", ("recurring.x",)),
@@ -137,7 +145,7 @@ REFUSED = [
     ("SELECT ?", "Invalid query: a view has no parameters; write the values themselves."),
     ("SELECT $1", "parameters"),
     ("SELECT $name", "parameters"),
-    ("SELECT '\0'", "zero byte"),
+    ("SELECT '\0'", "NUL"),
     ("SELECT '\ud800'", "not valid Unicode"),
     ("SELECT '" + "x" * 200_000 + "'", "the text is longer than 200,000 bytes."),
     ("SHOW TABLES", "SHOW and DESCRIBE of the catalog are not allowed in a view."),
@@ -188,7 +196,7 @@ async def test_whatever_is_not_one_harmless_select_is_refused(engine: DuckDBEngi
     assert raised.value.attr == "query"
 
 
-REVEALING = [
+UNFIT = [
     "current_query",
     "current_setting",
     "format_type",
@@ -199,6 +207,8 @@ REVEALING = [
     "json_serialize_plan",
     "pg_get_constraintdef",
     "pg_get_viewdef",
+    "pg_sleep",
+    "sleep_ms",
     "which_secret",
     "write_log",
 ]
@@ -224,10 +234,10 @@ REVEALING = [
     "SUMMARIZE SELECT {}(x) FROM t",
     "PIVOT t ON {}(x) IN (1) USING sum(x)",
 ])  # fmt: skip
-async def test_a_function_that_tells_about_the_server_is_refused_wherever_it_stands(
+async def test_a_function_that_tells_about_the_server_or_only_waits_is_refused_wherever_it_stands(
     engine: DuckDBEngine, place: str
 ) -> None:
-    for name in REVEALING:
+    for name in UNFIT:
         for spelled in (name, f'"{name.upper()}"'):
             with pytest.raises(InvalidQuery) as raised:
                 await engine.references(place.replace("{}", spelled))

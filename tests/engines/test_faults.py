@@ -11,7 +11,14 @@ import pytest
 
 from orchestrator.engines.base import Written
 from orchestrator.engines.duckdb import DuckDBEngine
-from orchestrator.model.errors import EngineCrashed, OrchestratorError, OutOfMemory, QueryTimedOut, StoreUnavailable
+from orchestrator.model.errors import (
+    EngineCrashed,
+    OrchestratorError,
+    OutOfMemory,
+    OutputTooLarge,
+    QueryTimedOut,
+    StoreUnavailable,
+)
 from tests.engines.conftest import locate, make_engine, make_plan
 from tests.support import until
 
@@ -124,7 +131,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-async def test_a_full_disk_costs_one_run(mine: DuckDBEngine, tmp_path: Path, small_disk: Path) -> None:
+async def test_a_result_that_fills_the_disk_costs_one_run(mine: DuckDBEngine, tmp_path: Path, small_disk: Path) -> None:
+    (small_disk / "target").mkdir()
+    (tmp_path / "target").symlink_to(small_disk / "target")
+    error = await Running(mine, tmp_path, GROWING).failure()
+    assert isinstance(error, OutputTooLarge)
+    assert error.message.startswith("The result does not fit on the disk: ")
+    assert str(small_disk) not in error.message
+    assert list((small_disk / "target").iterdir()) == []
+
+
+async def test_a_disk_that_others_filled_costs_one_run(mine: DuckDBEngine, tmp_path: Path, small_disk: Path) -> None:
+    (small_disk / "others").write_bytes(b"x" * (20 << 20))
     (small_disk / "target").mkdir()
     (tmp_path / "target").symlink_to(small_disk / "target")
     error = await Running(mine, tmp_path, GROWING).failure()

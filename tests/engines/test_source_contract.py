@@ -378,8 +378,19 @@ async def test_a_json_row_that_is_no_object_or_has_a_key_twice_is_refused(tables
 BAD_ROWS = {
     NAMED: ('id,v\n1,1\n2,x\n3\n4,4,4\n\n"5\n",5\n6,6\n7,1.5\n', [3, 4, 5, 7, 10]),
     JSON: (
-        '{"id": 1, "v": 1}\n{"id": 2, "v": "x"}\n\n{"id": 3\n5\n{"id": 6, "v": 6}\n{"id": 7, "v": 1.5}\n'
-        '{"id": 8, "id": 9}\n',
+        "\n".join(
+            [
+                '{"id": 1, "v": 1}',
+                '{"id": 2, "v": "x"}',
+                "",
+                '{"id": 3',
+                "5",
+                '{"id": 6, "v": 6}',
+                '{"id": 7, "v": 1.5}',
+                '{"id": 8, "id": 9}',
+                "",
+            ]
+        ),
         [2, 4, 5, 7, 8],
     ),
 }
@@ -429,3 +440,12 @@ async def test_a_table_all_of_whose_rows_fit_leaves_nothing_out(tables: Tables) 
     result = await table.read()
     assert (result.rows(), result.written.rejected) == ([(1,)], ())
     assert [path.name for path in result.folder.iterdir()] == ["data_0.parquet"]
+
+
+async def test_an_empty_line_of_a_file_with_one_column_is_a_row_whose_field_is_null(tables: Tables) -> None:
+    tables.write("a.csv", "a\n1\n\n2\n")
+    table = tables.over("*.csv", NAMED)
+    await table.add()
+    assert await table.rows() == [(1,), (2,), (None,)]
+    path = tables.write("a.csv", "a\n1\n\nx\n")
+    assert f'{path}, line 4: the column "a" is BIGINT, which "x" does not fit' in await table.failure()

@@ -14,7 +14,7 @@ from orchestrator.engines.process import Child, Fences
 from orchestrator.engines.wire import learn, progress_of, result_of, written_of
 from orchestrator.model.errors import EngineCrashed
 
-COLUMNS = [["a", "BIGINT"]]
+COLUMNS = [["a", "BIGINT", "BIGINT"]]
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.model.errors import InvalidName
-from orchestrator.model.names import check_name, name_key
+from orchestrator.model.names import check_name, fold, name_key
 
 
 @pytest.mark.parametrize("name", ["events", "_x", "$x", "a.b_1$", "a.b.c", "x" * 128, "System", "information_schema_x"])
@@ -36,3 +36,13 @@ def test_reserved_namespaces_are_refused(name: str) -> None:
 
 def test_names_that_differ_only_in_case_are_the_same_name() -> None:
     assert name_key("Events.By_Day") == name_key("events.by_DAY")
+
+
+@pytest.mark.parametrize(("one", "other"), [("ä", "Ä"), ("k", "\u212a"), ("i\u0307", "İ"), ("ß", "ẞ"), ("ﬁ", "FI")])
+def test_letters_beyond_a_to_z_are_the_same_only_if_they_are(one: str, other: str) -> None:
+    assert fold(one) != fold(other)
+    assert fold(one) == one
+
+
+def test_letters_from_a_to_z_are_folded_beside_others() -> None:
+    assert fold("STRAßE.Ä") == "straße.Ä"

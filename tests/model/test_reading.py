@@ -5,8 +5,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from orchestrator.model.columns import MOST_COLUMNS
 from orchestrator.model.errors import Invalid
-from orchestrator.model.reading import MAX_COLUMNS, check_stated, format_of, options_of
+from orchestrator.model.reading import check_stated, format_of, options_of
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import AS_USUAL, BadRow, ReadOptions, SourceFormat
 
@@ -163,7 +164,7 @@ def column(name: str = "a", kind: str = "INTEGER") -> Column:
         [column("x" * 1_001)],
         [column(kind="x" * 10_001)],
         [column(f"c{n}", "X" * 10_000) for n in range(60)],
-        [column(f"c{n}") for n in range(MAX_COLUMNS + 1)],
+        [column(f"c{n}") for n in range(MOST_COLUMNS + 1)],
     ],
     ids=["twice", "case", "no name", "no type", "long name", "long type", "long together", "many"],
 )
@@ -177,4 +178,4 @@ def test_columns_that_cannot_be_stated_are_refused(columns: list[Column]) -> Non
 def test_names_are_the_same_only_where_duckdb_says_so() -> None:
     kelvin, long_s = "\u212a", "\u017f"
     check_stated([column("k"), column(kelvin), column("s"), column(long_s), column("É"), column("é")])
-    check_stated([column(f"c{n}") for n in range(MAX_COLUMNS)])
+    check_stated([column(f"c{n}") for n in range(MOST_COLUMNS)])

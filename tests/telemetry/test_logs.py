@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -147,3 +148,53 @@ print(run_id_of(UUID({workflow_run!r}), UUID({view!r})))
     assert (ours["project"], ours["view"], ours["run"]) == ("7", view, ended.stdout.strip())
     assert (ours["workflow"], ours["workflow_run"]) == (f"materialize/{view}", workflow_run)
     assert (reconciler["workflow"], "view" in reconciler) == ("matview/reconcile", False)
+
+
+FORGED = "2026-01-01 00:00:00,000 CRITICAL orchestrator: the disk is gone"
+BREAKS = ["\n", "\r", "\r\n", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"]
+UNSAFE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+HOSTILE = (
+    f"it broke{''.join(f'{end}{FORGED}' for end in BREAKS)}\x1b[2J\x1b]0;owned\x07\x9b31m\x7f\u202e\u2066\ud800\x00"
+)
+# Every place of a record that text from outside can reach.
+DOORS = f"""
+hostile = {HOSTILE!r}
+log.error(hostile)
+log.error("failed: %s", hostile)
+logging.getLogger("temporalio.activity").warning("Completing activity as failed", extra={{
+    "temporal_activity": {{"workflow_id": hostile, "activity_type": hostile}}}})
+with about({{'request': hostile}}): log.error('about it')
+log.error("with a stack", stack_info=True)
+import warnings
+warnings.warn(hostile)
+class Named(Exception): pass
+Named.__qualname__ = hostile
+for error in (ValueError(hostile), Named("x"), ExceptionGroup(hostile, [OSError(hostile)])):
+    try:
+        try:
+            raise error
+        except Exception as cause:
+            cause.add_note(hostile)
+            raise KeyError(hostile) from cause
+    except KeyError:
+        log.exception("failed")
+threading.Thread(target=lambda: int(hostile)).start()
+"""
+
+
+def test_no_text_from_outside_begins_a_line_of_the_log_or_steers_a_terminal(tmp_path: Path) -> None:
+    written = logged(DOORS + "raise ValueError(hostile)", "text", tmp_path).stderr
+    assert written.count("the disk is gone") > len(BREAKS) * 10, "it is there to be read"
+    assert not UNSAFE.search(written)
+    ours = re.compile(r"2\d{3}-\d\d-\d\d .*|    .*")
+    lines = [line for line in written.split("\n") if line]
+    assert [line for line in lines if not ours.fullmatch(line)] == []
+    assert [line for line in lines if line.startswith(FORGED[:40])] == []
+
+
+def test_json_lines_hold_every_character_and_show_none_that_a_terminal_obeys(tmp_path: Path) -> None:
+    written = logged(DOORS + "raise ValueError(hostile)", "json", tmp_path).stderr
+    assert not UNSAFE.search(written)
+    objects = [json.loads(line) for line in written.split("\n") if line]
+    assert objects[0]["message"] == HOSTILE, "its value is what it was"
+    assert {one["level"] for one in objects[:-2]} <= {"ERROR", "WARNING"}

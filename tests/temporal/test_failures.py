@@ -1,5 +1,7 @@
 """What of an error is written into Temporal's history, where operators read it."""
 
+import re
+
 import pytest
 from temporalio.api.failure.v1 import Failure
 from temporalio.exceptions import ApplicationError
@@ -30,3 +32,10 @@ def test_an_error_that_nobody_foresaw_keeps_its_stack_trace_and_its_cause(kind: 
     failure = written(ApplicationError("boom", type=kind, non_retryable=True))
     assert __file__ in failure.stack_trace
     assert "where it went wrong" in failure.cause.message
+
+
+def test_the_text_of_an_error_cannot_steer_a_terminal() -> None:
+    failure = written(ApplicationError("a\x1b[2J\x00\u202eb\nc", type="query_failed", non_retryable=True))
+    assert failure.message == "a\\x1b[2J\\x00\\u202eb\nc"
+    unforeseen = written(ApplicationError("a\x9bb", type=None))
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", unforeseen.message + unforeseen.stack_trace)

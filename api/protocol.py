@@ -1,0 +1,222 @@
+"""HTTP/1.1 as uvicorn speaks it, with what an open port needs besides: limits of time, of connections, and of trust.
+
+uvicorn bounds neither how long a head or a body may take nor how many connections one client holds, and takes heads
+that two programs can read differently. The other servers for ASGI have a time limit for heads at the most: none counts
+connections by client, which is what a client that opens a thousand of them calls for.
+"""
+
+import asyncio
+import json
+import logging
+from collections import Counter
+from http import HTTPStatus
+from typing import Any, ClassVar
+from uuid import uuid4
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from api.connections import Register
+from api.heads import BadHead, HeadReader
+from api.lingering import LingeringTransport
+
+logger = logging.getLogger(__name__)
+
+_KINDS = {HTTPStatus.SERVICE_UNAVAILABLE: "server_error"}
+_LOG_SECONDS = 60.0
+
+
+class GuardedProtocol(H11Protocol):
+    """One connection. `register` holds those of the whole server, `refusals` tells of those that were ended."""
+
+    register: ClassVar[Register]
+    refusals: ClassVar["Refusals"]
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's has it
+        """Take a new connection, if there is a place for it."""
+        self._head = HeadReader()
+        self._deadline: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
+        self._is_pipelined = False
+        self._line = LingeringTransport(transport, self.loop, self._may_be_sending)
+        super().connection_made(self._line)
+        if not self.register.admit(self, self.client[0] if self.client else None):
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "There are too many connections. Try again in a moment.")
+            return
+        self._limit(self.register.bounds.head_seconds, self._head_is_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self.register.leave(self)
+        self._limit(None)
+        self._watch_reader(waiting=False)
+        self._unset_keepalive_if_required()
+        self._line.lost()
+        super().connection_lost(exc)
+
+    def give_way(self) -> None:
+        """End at once: the place is needed."""
+        self.refusals.note("gave way to a new connection")
+        self.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent, to the place that it is for."""
+        if self.transport.is_closing():
+            self._line.discard(len(data))
+        elif self.conn.their_state is h11.IDLE:
+            self._receive_head(data)
+        elif self.conn.their_state is h11.SEND_BODY:
+            self._receive_body(data)
+        else:
+            self._end_after_answer()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, or end the connection if the rest of this one has not come."""
+        self._limit(None)
+        self.register.is_waiting(self)
+        if self.conn.their_state is h11.SEND_BODY:
+            self.transport.close()
+        super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words
+        """Answer what h11 cannot read."""
+        self._refuse(HTTPStatus.BAD_REQUEST, "This is not a valid HTTP request.")
+
+    def pause_writing(self) -> None:
+        """Wait for the client to read."""
+        super().pause_writing()
+        self._watch_reader(waiting=True)
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        super().resume_writing()
+        self._watch_reader(waiting=False)
+
+    def _should_upgrade(self) -> bool:
+        return False  # nothing here speaks anything else
+
+    def _receive_head(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        if self._deadline is None:  # the first byte of another request than the first
+            self._limit(self.register.bounds.head_seconds, self._head_is_late)
+        try:
+            found = self._head.feed(data)
+        except BadHead as error:
+            self._refuse(error.status, error.detail)
+            return
+        if found is not None:
+            head, rest = found
+            self._limit(None)
+            self.register.is_working(self)
+            self._feed(head)
+            self._receive_rest(rest)
+
+    def _receive_rest(self, rest: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if self.conn.their_state is h11.SEND_BODY:
+            self._limit(self.register.bounds.body_seconds, self._body_is_late)
+            self._receive_body(rest)
+        elif rest:
+            self._end_after_answer()
+
+    def _receive_body(self, data: bytes) -> None:
+        if data:
+            self._feed(data)
+        if self.conn.their_state is not h11.SEND_BODY:
+            self._limit(None)
+            if self.conn.trailing_data[0]:
+                self._end_after_answer()
+
+    def _feed(self, data: bytes) -> None:
+        self.conn.receive_data(data)
+        self.handle_events()
+
+    def _end_after_answer(self) -> None:
+        """Answer the request that was asked, and nothing that was sent before its answer came.
+
+        No client that is used for APIs sends requests ahead; where one seems to, it may be the rest of a request whose
+        end a proxy saw elsewhere.
+        """
+        self._is_pipelined = True
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def _may_be_sending(self) -> bool:
+        """Whether the client may not have said all that it will."""
+        finished = (h11.DONE, h11.MUST_CLOSE, h11.CLOSED)
+        is_between = self.conn.their_state is h11.IDLE and self._head.is_empty
+        return self._is_pipelined or not (is_between or self.conn.their_state in finished)
+
+    def _limit(self, seconds: float | None, late: Any = None) -> None:  # noqa: ANN401 - what to call then
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = None if seconds is None else self.loop.call_later(seconds, late)
+
+    def _watch_reader(self, *, waiting: bool) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+        self._unread = self.loop.call_later(self.register.bounds.unread_seconds, self._is_not_read) if waiting else None
+
+    def _is_not_read(self) -> None:
+        self.refusals.note("its answer was not read in time")
+        self.transport.abort()
+
+    def _head_is_late(self) -> None:
+        if self._head.is_empty:
+            self.transport.close()
+        else:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The head of the request did not come in time.")
+
+    def _body_is_late(self) -> None:
+        self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The body of the request did not come in time.")
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        """Answer for the application, unless it has begun to, and end the connection."""
+        self._limit(None)
+        self.refusals.note(detail)
+        if self.transport.is_closing():
+            return
+        self.register.is_waiting(self)
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            self.transport.write(_answer(status, detail, self.server_state.default_headers))
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self._is_pipelined = True  # whatever else comes is not read
+        self.transport.close()
+
+
+class Refusals:
+    """Says in the log how many connections were ended and why: once a minute at most, however many there are."""
+
+    def __init__(self, loop_time: Any = None) -> None:  # noqa: ANN401 - a clock
+        self._clock = loop_time or (lambda: asyncio.get_running_loop().time())
+        self._counts: Counter[str] = Counter()
+        self._told_at: float | None = None
+
+    def note(self, reason: str) -> None:
+        """Count one, and log what was counted if the last line is old enough."""
+        self._counts[reason] += 1
+        now = self._clock()
+        if self._told_at is None or now - self._told_at >= _LOG_SECONDS:
+            self._told_at = now
+            told = "; ".join(f"{count} times: {reason}" for reason, count in self._counts.most_common())
+            logger.warning("connections that were ended: %s", told)
+            self._counts.clear()
+
+
+def _answer(status: HTTPStatus, detail: str, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """An answer in the shape of every error of the API."""
+    kind = _KINDS.get(status, "invalid_request")
+    body = json.dumps({"type": kind, "code": status.name.lower(), "detail": detail, "attr": None}).encode()
+    fields = [
+        *headers,
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+        (b"x-request-id", uuid4().hex.encode()),
+        *([(b"retry-after", b"5")] if status == HTTPStatus.SERVICE_UNAVAILABLE else []),
+    ]
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode(), *(b"%s: %s" % field for field in fields)]
+    return b"\r\n".join([*lines, b"", body])

@@ -1,0 +1,121 @@
+"""Placeholders in the text of a statement, found in one pass over it by DuckDB's rules of what is text and what is not.
+
+Nothing here looks at a character more than a few times, whatever the text is: this runs before the statement is parsed,
+in the process that answers everybody.
+"""
+
+import re
+from dataclasses import dataclass
+
+_SPACES = r"\s\u200b-\u200d\u2060\ufeff"  # also those of Unicode that DuckDB takes for blanks
+# A name may hold dollar signs and everything beyond ASCII, but blanks.
+_NAME_START = rf"(?:[A-Za-z_]|(?![{_SPACES}])[\u0080-\U0010ffff])"
+_NAME = rf"{_NAME_START}(?:[A-Za-z0-9_$]|(?![{_SPACES}])[\u0080-\U0010ffff])*+"
+# Each alternative takes what it matches for good (`*+`), so that none is ever tried again on the same text.
+_TOKEN = re.compile(
+    rf"""
+      (?P<blank> [{_SPACES}]++ | --[^\n\r]*+ )
+    | (?P<comment> /\* )
+    | (?P<escaped> [eE]'(?:[^'\\]++|\\.|'')*+'? )
+    | (?P<quoted> '(?:[^']++|'')*+'? | "(?:[^"]++|"")*+"? )
+    | (?P<dollar> \$(?:{_NAME_START}(?:\w|(?![{_SPACES}])[\u0080-\U0010ffff])*+)?\$ )
+    | (?P<word> {_NAME} | [0-9]++ )
+    | (?P<cast> :: )
+    | (?P<other> . )
+    """,
+    flags=re.VERBOSE | re.DOTALL,
+)
+_COMMENT_EDGE = re.compile(r"/\*|\*/")
+# A string goes on after a line break, and what has begun with an E keeps its escapes there.
+_CONTINUED = re.compile(
+    r"(?:[ \t\f\v]++|--[^\n\r]*+)*+[\n\r](?:[ \t\f\v\n\r]++|--[^\n\r]*+[\n\r])*+'(?:[^'\\]++|\\.|'')*+'?",
+    flags=re.DOTALL,
+)
+_VARIABLE = re.compile(rf"[{_SPACES}]*+variables\.(\w{{1,128}})")
+_OPENING, _CLOSING = "{([", "})]"
+# DuckDB parses nothing that is nested as deep as this, so what stands there is for DuckDB to refuse.
+_DEEPEST = 10_000
+
+
+@dataclass(slots=True)
+class _Opened:
+    """A bracket that is not closed yet. `is_literal` once a colon stands directly between two braces."""
+
+    start: int
+    is_brace: bool
+    follows_map: bool
+    is_literal: bool = False
+    is_empty: bool = True
+
+
+def find_placeholder(sql: str) -> int | None:
+    """Where the first `{` stands that begins none of DuckDB's literals, or None if there is no such brace.
+
+    A struct or map literal always has a colon directly between its braces, but for `MAP {}`; a placeholder never does.
+    """
+    if "{" not in sql:
+        return None
+    opened: list[_Opened] = []
+    first: int | None = None
+    word, position = "", 0
+    while position < len(sql):
+        kind, end = _token(sql, position)
+        if kind == "blank":
+            position = end
+            continue
+        text = sql[position] if kind == "other" else ""
+        if text and text in _CLOSING and opened:
+            first = _earlier(first, opened.pop())
+        elif opened:
+            opened[-1].is_empty = False
+            opened[-1].is_literal |= text == ":"
+        if text and text in _OPENING:
+            if len(opened) == _DEEPEST:
+                return first
+            opened.append(_Opened(position, is_brace=text == "{", follows_map=word == "map"))
+        word = sql[position : min(end, position + 4)].lower() if kind == "word" else ""
+        position = end
+    for unclosed in opened:
+        first = _earlier(first, unclosed)
+    return first
+
+
+def variable_at(sql: str, brace: int) -> str | None:
+    """The name of the variable, if the brace at that place begins `{variables.name}`."""
+    found = _VARIABLE.match(sql, brace + 1)
+    return None if found is None else found.group(1)
+
+
+def _earlier(first: int | None, closed: _Opened) -> int | None:
+    is_legal = not closed.is_brace or closed.is_literal or (closed.is_empty and closed.follows_map)
+    return first if is_legal or (first is not None and first < closed.start) else closed.start
+
+
+def _token(sql: str, position: int) -> tuple[str, int]:
+    """The kind of the token that begins there, and where it ends. What is never closed ends with the text."""
+    found = _TOKEN.match(sql, position)
+    assert found is not None and found.lastgroup is not None  # noqa: S101, PT018 - the last alternative takes anything
+    end = found.end()
+    if found.lastgroup == "comment":
+        return "blank", _end_of_comment(sql, end)
+    if found.lastgroup == "dollar":
+        closing = sql.find(found.group(), end)
+        return "quoted", len(sql) if closing < 0 else closing + len(found.group())
+    if found.lastgroup == "escaped":
+        return "quoted", _end_of_continued(sql, end)
+    return found.lastgroup, end
+
+
+def _end_of_comment(sql: str, position: int) -> int:
+    depth = 1
+    for edge in _COMMENT_EDGE.finditer(sql, position):
+        depth += 1 if edge.group() == "/*" else -1
+        if depth == 0:
+            return edge.end()
+    return len(sql)
+
+
+def _end_of_continued(sql: str, position: int) -> int:
+    while (found := _CONTINUED.match(sql, position)) is not None:
+        position = found.end()
+    return position

@@ -1,0 +1,38 @@
+"""The last defence against text that PostgreSQL cannot hold: an error of ours, whatever wanted to store it."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import text
+
+from orchestrator.catalog.database import Database
+from orchestrator.devstack.stack import DevStack
+from orchestrator.model.errors import Unstorable
+
+
+@pytest.fixture
+async def database(stack: DevStack) -> AsyncIterator[Database]:
+    found = Database(stack.info["database_url"], pool_size=1)
+    yield found
+    await found.close()
+
+
+@pytest.mark.parametrize("value", ["a\x00b", "a\ud800b"])
+@pytest.mark.parametrize("statement", ["SELECT CAST(:value AS text)", "SELECT CAST(:value AS varchar) || 'x'"])
+async def test_text_that_cannot_be_kept_is_told_as_such(database: Database, statement: str, value: str) -> None:
+    with pytest.raises(Unstorable):
+        async with database.begin() as tx:
+            await tx.execute(text(statement), {"value": value})
+
+
+@pytest.mark.parametrize("escape", ["\\u0000", "\\ud800", "\\udc00x"])
+async def test_json_that_cannot_be_kept_is_told_as_such(database: Database, escape: str) -> None:
+    with pytest.raises(Unstorable):
+        async with database.begin() as tx:
+            await tx.execute(text("SELECT CAST(:value AS jsonb)"), {"value": f'{{"a": "{escape}"}}'})
+
+
+async def test_another_error_of_the_data_is_not_told_so(database: Database) -> None:
+    with pytest.raises(Exception, match="invalid input syntax"):
+        async with database.begin() as tx:
+            await tx.execute(text("SELECT CAST(:value AS integer)"), {"value": "x"})
