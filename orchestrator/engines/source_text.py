@@ -42,8 +42,8 @@ def compression(file: SourceFile) -> str:
 
 
 def with_data(files: Iterable[SourceFile]) -> list[SourceFile]:
-    """The files that are not empty. An empty one holds no rows, and no header line either."""
-    return [file for file in files if os.path.getsize(file.real) and not _unpacks_to_nothing(file)]  # noqa: PTH202 - strings
+    """The files that are not empty. An empty one, or a byte order mark alone, holds no rows, and no header line either."""
+    return [file for file in files if not _is_empty(file)]
 
 
 def header(file: SourceFile, options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -136,12 +136,12 @@ def other_separator(file: SourceFile) -> str | None:
     return next((name for character, name in _SEPARATORS.items() if character in line), None)
 
 
-def _unpacks_to_nothing(file: SourceFile) -> bool:
-    if compression(file) == _NOT:
+def _is_empty(file: SourceFile) -> bool:
+    if compression(file) == _NOT and os.path.getsize(file.real) > len(codecs.BOM_UTF8):  # noqa: PTH202 - a string
         return False
     try:
         with _opened(file) as stream:
-            return not stream.read(1)
+            return stream.read(len(codecs.BOM_UTF8) + 1) in {b"", codecs.BOM_UTF8, codecs.BOM_UTF16}
     except (OSError, Unreadable):
         return False  # damaged: what reads it next says so better
 

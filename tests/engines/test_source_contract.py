@@ -449,3 +449,13 @@ async def test_an_empty_line_of_a_file_with_one_column_is_a_row_whose_field_is_n
     assert await table.rows() == [(1,), (2,), (None,)]
     path = tables.write("a.csv", "a\n1\n\nx\n")
     assert f'{path}, line 4: the column "a" is BIGINT, which "x" does not fit' in await table.failure()
+
+
+@pytest.mark.parametrize("kind", [CSV, NAMED, JSON])
+async def test_a_file_that_is_a_byte_order_mark_alone_holds_no_rows(tables: Tables, kind: SourceFormat) -> None:
+    tables.write("a", '{"a": 1}\n' if kind is JSON else "a\n1\n")
+    table = tables.over("*", kind)
+    await table.add()
+    before = await table.rows()
+    (tables.data / "b").write_bytes(b"\xef\xbb\xbf")
+    assert await table.rows() == before
