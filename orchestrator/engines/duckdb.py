@@ -44,7 +44,8 @@ _READERS = 3
 # What only looks at a query or at files needs no more, whatever a query may have when it runs: a statement can ask for
 # any amount while it is bound. In MiB, for DuckDB and for the whole process beyond its stack.
 _DESCRIBER_MEMORY, _DESCRIBER_SPACE = 256, 512
-_READER_MEMORY, _READER_SPACE = 512, 1024
+# DuckDB reserves up to 50 MiB of addresses, most of which it does not use, for each JSON file that it looks at.
+_READER_MEMORY, _READER_SPACE = 512, 6144
 _READER_THREADS = 4
 _MIB = 1 << 20
 

@@ -42,7 +42,7 @@ def compression(file: SourceFile) -> str:
 
 
 def with_data(files: Iterable[SourceFile]) -> list[SourceFile]:
-    """The files that are not empty. An empty one, or a byte order mark alone, holds no rows, and no header line either."""
+    """The files that are not empty. An empty one, or a byte order mark alone, holds no rows and no header line."""
     return [file for file in files if not _is_empty(file)]
 
 
