@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.bodies import BadBody
 from orchestrator.model.errors import (
     Invalid,
     NotAuthenticated,
@@ -125,7 +126,8 @@ async def _http(_: Request, error: Exception) -> JSONResponse:
         405: ("invalid_request", "method_not_allowed"),
         413: ("invalid_request", "request_too_large"),
     }
-    kind, code = kinds.get(error.status_code, ("invalid_request", "invalid_request"))
+    unread = "parse_error" if isinstance(error, BadBody) else "invalid_request"
+    kind, code = kinds.get(error.status_code, ("invalid_request", unread))
     headers = dict(error.headers or {})
     return _body(error.status_code, kind, code, str(error.detail), None, headers)
 

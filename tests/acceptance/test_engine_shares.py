@@ -38,7 +38,7 @@ def test_who_asks_for_too_much_at_a_time_is_asked_to_come_again() -> None:
     assert json.loads(bytes(answer.body)) == {
         "type": "throttled_error",
         "code": "too_many_requests",
-        "detail": "Too many requests of this project are being read at this moment. Try again in a moment.",
+        "detail": TooManyRequests().message,
         "attr": None,
     }
 
