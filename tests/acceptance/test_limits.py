@@ -62,6 +62,7 @@ async def test_a_result_that_is_larger_than_its_project_may_have_is_not_publishe
 
 async def test_memory_bombs_of_one_project_leave_the_refreshes_of_another_alone(stack: DevStack) -> None:
     async with a_tenant(stack) as bomber, a_tenant(stack) as bystander:
+        await limit(bomber, memory_mb=64)  # a bomb takes as long as it takes to fill what it may have
         view = await bystander.materialized("steady", "SELECT sum(i) AS s FROM range(1000) t(i)")
         bombs = [await bomber.create_view(f"bomb_{n}", sql) for n, sql in enumerate(BOMBS)]
 
