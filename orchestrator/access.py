@@ -62,6 +62,10 @@ class Access:
             self._note_use(known.principal.key_id)
         return known.principal
 
+    async def close(self) -> None:
+        """Wait for the notes that are being made; to be called before the database is closed."""
+        await asyncio.gather(*self._noting.values(), return_exceptions=True)
+
     async def get_project(self, project_id: int) -> Project:
         """The project of that id. Raises NotFound."""
         async with self._database.begin() as tx:

@@ -71,6 +71,7 @@ async def assemble(settings: Settings, *, lazy: bool) -> AsyncIterator[Assembly]
     store = LocalStore(settings.data_dir)
     links = Links(settings.api_url)
     library, versions = Library(database, engine), Versions(database, store, engine)
+    access = Access(database)
     try:
         yield Assembly(
             settings=settings,
@@ -85,10 +86,11 @@ async def assemble(settings: Settings, *, lazy: bool) -> AsyncIterator[Assembly]
             schedules=schedules,
             policy=policy,
             reconciliation=Reconciliation(database, store, schedules, executions, settings.retention, policy),
-            access=Access(database),
+            access=access,
             health=Health(database, executions),
             links=links,
         )
     finally:
         await engine.close()
+        await access.close()
         await database.close()

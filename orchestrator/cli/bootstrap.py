@@ -10,8 +10,8 @@ from orchestrator.model.principal import Project, Scope
 async def bootstrap(database_url: str, previous: DevInfo | None) -> dict[str, str]:
     """Return `project_id` and `api_key`: those of the last start if they still work, otherwise new ones."""
     database = Database(database_url, pool_size=1)
+    access = Access(database)
     try:
-        access = Access(database)
         if previous is not None and await _works(access, previous["api_key"]):
             return {"project_id": previous["project_id"], "api_key": previous["api_key"]}
         project = await _project(access, previous)
@@ -24,6 +24,7 @@ async def bootstrap(database_url: str, previous: DevInfo | None) -> dict[str, st
         )
         return {"project_id": str(project.id), "api_key": key.token}
     finally:
+        await access.close()
         await database.close()
 
 
