@@ -10,7 +10,7 @@ from orchestrator.devstack.stack import DevStack
 from tests.support import PATIENCE, Tenant, a_tenant, until
 
 VIEWS = "/warehouse_saved_queries/"
-CROWD = 400
+CROWD = 230  # more than may wait, and fewer than one address may have connections
 
 
 async def test_a_project_whose_requests_all_wait_leaves_every_other_project_served(

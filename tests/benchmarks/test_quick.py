@@ -24,6 +24,8 @@ COMPARED = {
     "rollback": "a rollback",
     "workers": "4 workers",
     "sources": "DuckDB alone",
+    "reading": "run beside plain DuckDB",
+    "hostile": "95th percentile of a list",
     "restore": "until every schedule is there",
 }
 
