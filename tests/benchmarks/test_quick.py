@@ -25,7 +25,7 @@ COMPARED = {
     "workers": "4 workers",
     "sources": "DuckDB alone",
     "reading": "run beside plain DuckDB",
-    "hostile": "95th percentile of a list",
+    "hostile": "95th percentile",
     "restore": "until every schedule is there",
 }
 
