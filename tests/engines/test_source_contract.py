@@ -14,7 +14,7 @@ from orchestrator.model.errors import InvalidSource, QueryFailed
 from orchestrator.model.run import SourceRelation
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import ReadOptions, SourceFormat
-from tests.engines.conftest import ID, Result, Run
+from tests.engines.conftest import ID, Result, Run, make_engine
 from tests.engines.test_duckdb_sources import CSV, JSON, NAMED, PARQUET, pairs
 
 
@@ -327,11 +327,18 @@ async def test_a_column_whose_name_holds_a_zero_byte_or_is_too_long_is_refused_a
         assert name in raised.value.message
 
 
-async def test_a_file_of_three_thousand_columns_can_be_registered_and_read(tables: Tables) -> None:
+async def test_a_file_of_three_thousand_columns_can_be_registered_and_read(
+    roots: Path, data: Path, run: Run, tmp_path: Path
+) -> None:
     names = [f"gene_{k:06}" for k in range(3000)]
-    tables.write("a.csv", ",".join(names) + "\n" + ",".join(["1"] * 3000) + "\n")
-    table = tables.over("a.csv", NAMED)
-    assert await table.add() == [(name, "BIGINT") for name in names]
+    patient = make_engine(tmp_path / "scratch", roots=[roots], analysis_seconds=60)  # the machine may be busy
+    try:
+        tables = Tables(patient, run, data)
+        tables.write("a.csv", ",".join(names) + "\n" + ",".join(["1"] * 3000) + "\n")
+        table = tables.over("a.csv", NAMED)
+        assert await table.add() == [(name, "BIGINT") for name in names]
+    finally:
+        await patient.close()
     assert (await table.read("SELECT gene_000000 + gene_002999 AS s FROM t")).rows() == [(2,)]
 
 
