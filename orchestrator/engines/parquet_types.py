@@ -64,6 +64,13 @@ _WRITTEN_BY_HAND = {
 }
 
 
+class _Forms(NamedTuple):
+    """What a HUGEINT and a JSON are stored as in this query."""
+
+    huge: str
+    json: str = "JSON"
+
+
 class Logical(NamedTuple):
     """A SELECT for the next view, and the name and the logical type of each of its columns."""
 
@@ -120,10 +127,10 @@ def storable(
 
     `decoded` is the way back. Raises Unstorable, or duckdb.Error if `sql` does not bind.
     """
-    huge = "VARCHAR" if wide else DECIMAL
+    forms = _Forms(huge="VARCHAR" if wide else DECIMAL)
     kinds = columns_of_query(connection, sql, collated=collated)
     columns = [
-        f"{_encoded(f'#{position}', kind, huge, depth=0)} AS {quoted(name)}"
+        f"{_encoded(f'#{position}', kind, forms, depth=0)} AS {quoted(name)}"
         for position, (name, kind) in enumerate(kinds, start=1)
     ]
     may_be_wide = not wide and any(part.name == "HUGEINT" for _, kind in kinds for part in parts(kind))
@@ -148,12 +155,15 @@ def typed_null(duckdb_type: str) -> str:
     return f"CAST(NULL AS {duckdb_type})" if is_nameable(kind) else f"CASE WHEN false THEN {_example(kind)} END"
 
 
-def _encoded(value: str, kind: Kind, huge: str, *, depth: int) -> str:
+def _encoded(value: str, kind: Kind, forms: _Forms, *, depth: int) -> str:
     """The stored form of `value`. A cast does it at once where DuckDB's own casts lose nothing."""
     if _needs_hand(kind, depth):
-        return _by_hand(value, kind, huge, depth)
+        return _by_hand(value, kind, forms, depth)
+    if any(part.name == "JSON" for part in parts(kind)):
+        # DuckDB takes some numbers and geometries for JSON that are none, and refuses the file when it is read.
+        value = f"CAST({value} AS {_stored(kind, _Forms(forms.huge, json='VARCHAR'), depth)})"
     # Also where nothing seems to change: a NULL that is INTEGER here would have no type yet inside a view.
-    return f"CAST({value} AS {_stored(kind, huge, depth)})"
+    return f"CAST({value} AS {_stored(kind, forms, depth)})"
 
 
 def _needs_hand(kind: Kind, depth: int) -> bool:
@@ -162,9 +172,9 @@ def _needs_hand(kind: Kind, depth: int) -> bool:
     return kind.name in _WRITTEN_BY_HAND or (kind.name == "GEOMETRY" and depth > 0)
 
 
-def _by_hand(value: str, kind: Kind, huge: str, depth: int) -> str:
+def _by_hand(value: str, kind: Kind, forms: _Forms, depth: int) -> str:
     if kind.children:
-        return _rebuilt(value, kind, depth, lambda part, child, below: _encoded(part, child, huge, depth=below))
+        return _rebuilt(value, kind, depth, lambda part, child, below: _encoded(part, child, forms, depth=below))
     return f"ST_AsWKB({value})" if kind.name == "GEOMETRY" else _WRITTEN_BY_HAND[kind.name].format(value)
 
 
@@ -187,16 +197,18 @@ def _rebuilt(value: str, kind: Kind, depth: int, change: Callable[[str, Kind, in
     return f"list_transform({value}, lambda {element}: {change(element, kind.children[0], depth + 1)})"
 
 
-def _stored(kind: Kind, huge: str, depth: int) -> str:
+def _stored(kind: Kind, forms: _Forms, depth: int) -> str:
     if kind.name in {"LIST", "ARRAY"}:
-        return f"{_stored(kind.children[0], huge, depth + 1)}[]"
+        return f"{_stored(kind.children[0], forms, depth + 1)}[]"
     if kind.name == "MAP":
-        return f"MAP({', '.join(_stored(child, huge, depth + 1) for child in kind.children)})"
+        return f"MAP({', '.join(_stored(child, forms, depth + 1) for child in kind.children)})"
     if kind.name == "STRUCT":
         fields = zip(_names(kind), kind.children, strict=True)
-        return f"STRUCT({', '.join(f'{quoted(name)} {_stored(child, huge, depth + 1)}' for name, child in fields)})"
+        return f"STRUCT({', '.join(f'{quoted(name)} {_stored(child, forms, depth + 1)}' for name, child in fields)})"
     if kind.name == "HUGEINT":
-        return huge
+        return forms.huge
+    if kind.name == "JSON":
+        return forms.json
     return "GEOMETRY('OGC:CRS84')" if kind.text == "GEOMETRY" else _STORED_AS.get(kind.name, kind.text)
 
 

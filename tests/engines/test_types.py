@@ -199,3 +199,16 @@ async def test_geometries_of_a_snapshot_are_joined_by_what_they_are(run: Run, ki
     both = [snapshot(name, stored.folder, stored.written) for name in ("a", "b")]
     for condition in ("a.g = b.g", "a.n = b.n AND a.g IS NOT NULL"):
         assert (await run(f"SELECT count(*) AS n FROM a JOIN b ON {condition}", both)).rows() == [(2,)]
+
+
+@pytest.mark.parametrize("nested", ["{}", "[{}]", "{{'a': [{}], 'b': INTERVAL 1 DAY}}", "MAP {{1: {}}}"])
+async def test_what_is_called_json_and_is_none_fails_the_run_that_would_store_it(run: Run, nested: str) -> None:
+    value = "least('0.99999999999999999999999999999999999999'::DECIMAL(38,38), NULL::JSON)"
+    with pytest.raises(QueryFailed, match="Malformed JSON"):
+        await run(f"SELECT {nested.format(value)} AS j")
+
+
+async def test_a_type_that_is_nested_in_another_can_be_named(run: Run, engine: DuckDBEngine) -> None:
+    sql = "SELECT {'a': 'x'}::STRUCT(a ENUM('x', 'y')) AS s, MAP {1: 'y'}::MAP(INTEGER, ENUM('x', 'y')) AS m"
+    assert await engine.references(sql) == ()
+    assert (await run(sql)).types == ["STRUCT(a ENUM('x', 'y'))", "MAP(INTEGER, ENUM('x', 'y'))"]
