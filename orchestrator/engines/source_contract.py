@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from orchestrator.engines.source_rules import Dialect
-from orchestrator.model.columns import MOST_COLUMNS
+from orchestrator.model.columns import too_wide
 from orchestrator.model.names import fold
 
 Columns = Sequence[tuple[str, str]]
@@ -18,8 +18,9 @@ class Unreadable(ValueError):
 
 def check_names(path: str, columns: Columns) -> None:
     """Raise Unreadable if a file has more columns than a table may have, or a name that cannot be kept."""
-    if len(columns) > MOST_COLUMNS:
-        raise Unreadable(f"{path} has more than {MOST_COLUMNS:,} columns.")
+    excess = too_wide(columns)
+    if excess:
+        raise Unreadable(f"{path} cannot be read as a table: {excess}")
     for name, kind in columns:
         if "\0" in name or "\0" in kind:
             raise Unreadable(f"{path} has a column whose name holds a zero byte.")

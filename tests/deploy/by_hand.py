@@ -120,7 +120,8 @@ async def start_matview(machine: Machine) -> None:
 async def use_it(machine: Machine) -> None:
     """What docs/deploying.md tells a first user to do."""
     project = (await machine.run("api", "matview", "project", "create", "analytics")).strip()
-    key = (await machine.run("api", "matview", "key", "create", "--email", "a@example.com")).strip()
+    said = await machine.run("api", "matview", "key", "create", "--email", "a@example.com")
+    key = said.split()[0]  # which is all that goes to the standard output
     source = machine.path("sources") / "events.csv"
     source.write_text("day,kind\n2026-01-01,click\n2026-01-01,view\n2026-01-02,click\n")
     base = f"http://{LOOPBACK}:{machine.ports['api']}/api/projects/{project}"

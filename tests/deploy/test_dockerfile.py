@@ -22,7 +22,7 @@ def pins(name: str) -> dict[str, str]:
 def canonical(requirement: str) -> str:
     found = re.match(r"[\w.-]+", requirement)
     assert found
-    return found[0].lower().replace("_", "-")
+    return re.sub(r"[-_.]+", "-", found[0].lower())
 
 
 def test_both_stages_have_one_pinned_base_of_a_python_that_the_project_runs_on() -> None:
