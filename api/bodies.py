@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # The largest request that can mean something: a statement of 200,000 bytes, each written as \\u0000 is, a description
-# likewise, notes beside the statement, and a view's columns, which clients send back though nobody reads them.
+# likewise, notes beside the statement, and a view's columns, which clients send back and the API ignores.
 MOST_BYTES = 2 * 1024 * 1024
 _DEEPEST = 50
 # Reading more than this takes long enough for others to notice.
@@ -79,7 +79,7 @@ class JsonRoute(APIRoute):
 
 class _JsonRequest(Request):
     async def json(self) -> Any:  # noqa: ANN401 - what was sent
-        """The body's value. A large one is read beside the event loop, so that others are answered meanwhile."""
+        """The body's value. A large one is parsed in a thread, so that it does not hold up the event loop."""
         body = await self.body()
         return read_json(body) if len(body) <= _MUCH else await asyncio.to_thread(read_json, body)
 

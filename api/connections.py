@@ -1,6 +1,6 @@
 """How many connections there may be, in all and from one client, and which of them gives way to a new one.
 
-A connection that is doing nothing for anybody, since its request has not come yet, gives way to one that may: so a
+A connection whose request has not come yet gives way to one that may: so a
 client that opens connections and sends nothing takes no place away from others.
 """
 

@@ -137,7 +137,7 @@ async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
 
 
 def unforeseen(scope: Scope, error: Exception) -> JSONResponse:
-    """The answer to a request that nobody foresaw the failure of, which the log tells all of."""
+    """The answer to a request that failed for an unforeseen reason, which is logged with its traceback."""
     logger.error("unforeseen error in %s %s", scope["method"], scope["path"], exc_info=error)
     return _body(500, "server_error", "error", "A server error occurred.", None)
 

@@ -183,7 +183,7 @@ class GuardedProtocol(H11Protocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self._is_pipelined = True  # whatever else comes is not read
+        self._is_pipelined = True  # further requests on this connection are not read
         self.transport.close()
 
 

@@ -10,7 +10,7 @@ from api.heads import MOST_BYTES
 from api.protocol import GuardedProtocol, Refusals
 from orchestrator.settings import Settings
 
-# For PostgreSQL, Temporal, the processes that look at statements, and whatever is opened for a moment.
+# For PostgreSQL, Temporal, the processes that look at statements, and files that are open for a moment.
 _OTHER_FILES = 256
 # More open files than that are of no use here, and the most that a machine allows may be a thousand million.
 _ENOUGH_FILES = 65_536
