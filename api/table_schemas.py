@@ -39,7 +39,7 @@ class ColumnIn(Wire):
 class ReadingIn(Wire):
     """How the files are read. null is the same as leaving a new table's option out: as usual."""
 
-    columns: list[ColumnIn] | None = Field(default=None, max_length=MOST_COLUMNS, description=_COLUMNS)
+    columns: list[ColumnIn] | None = Field(default=None, fail_fast=True, max_length=MOST_COLUMNS, description=_COLUMNS)
     on_bad_row: BadRow | None = Field(
         default=None,
         description="What a run does with a row that does not fit the columns: fail (as usual), skip it, or quarantine "

@@ -20,6 +20,7 @@ from orchestrator.devstack.stack import DevStack
 from orchestrator.model.principal import Scope
 
 _VIEWS, _TABLES = "/warehouse_saved_queries/", "/warehouse_tables/"
+_PAGE = 100
 _PAGE_BYTES = 4096
 _SAMPLE_SECONDS = 0.25
 # Statements and bodies of which each once stopped the API, filled its memory or held what all projects share.
@@ -51,12 +52,13 @@ async def measure(folder: Path, requests: int, connections: int) -> list[Figure]
         folder / "home", bootstrap=bootstrap, say=say, extra_source_roots=[folder / "sources"]
     ) as stack:
         api = Api(stack)
-        view_id = await api.materialized("small", "SELECT 1 AS n")
-        calm = await _asked(api, view_id, requests, "calm")
+        # As many as a page holds: a list is of the same length at all times.
+        await asyncio.gather(*(api.create(f"view_{number}", "SELECT 1 AS n") for number in range(_PAGE)))
+        calm = await _asked(api, requests, "calm")
         hostile = await _another_key(stack.info)
         async with _watched(stack.info) as most, _attacked(hostile, connections, folder / "sources") as answers:
             await asyncio.sleep(5)
-            attacked = await _asked(api, view_id, requests, "attacked")
+            attacked = await _asked(api, requests, "attacked")
     say(f"The hostile key was answered {sum(answers.values()):,} times: {dict(sorted(answers.items()))}")
     pairs = zip(calm, attacked, strict=True)
     slower = [
@@ -73,13 +75,11 @@ async def measure(folder: Path, requests: int, connections: int) -> list[Figure]
     return figures
 
 
-def _later(figure: Figure) -> float:
-    return percentile(figure.values, 0.95)
-
-
-async def _asked(api: Api, view_id: str, requests: int, when: str) -> list[Figure]:
+async def _asked(api: Api, requests: int, when: str) -> list[Figure]:
     """So many of each, one after the other, as a person or a program of another project would."""
     numbers = itertools.count()
+    # A view for each time: the API tells of a view's last hundred runs, and the client that waits for one counts them.
+    view_id = await api.materialized(f"small_{when}", "SELECT 1 AS n")
 
     async def save() -> None:
         body = {"name": f"{when}_{next(numbers)}", "query": {"query": "SELECT 1 AS n, 'x' AS s"}}

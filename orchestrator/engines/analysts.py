@@ -84,13 +84,14 @@ class Analysts:
     async def _exchange(self, child: Child, request: dict[str, Any]) -> Answer:
         answer, status = None, None
         try:
-            answer = await child.ask(request)
+            with child.working():
+                answer = await child.ask(request)
         finally:
-            # Without an answer, or with a broken DuckDB, whoever asks next would be answered wrongly.
+            # Without an answer, or with a broken DuckDB, the next request would be answered wrongly.
             if answer is None or answer.get("error") == EngineCrashed.code or self._closed or not self._stays:
                 status = await child.end()
                 self._forget(child)
-            elif (child.memory_bytes() or 0) > _MOST_KEPT:
+            elif child.gives_way or (child.memory_bytes() or 0) > _MOST_KEPT:
                 await child.end()
                 self._forget(child)
             else:

@@ -223,11 +223,12 @@ class DuckDBEngine:
         self._writers.add(child)
         status: int | None = None
         try:
-            answer = await child.ask(request)
-            while answer and "percent" in answer:
-                written = await _check_size(room, limits.output_mb)
-                on_progress(progress_of(answer, time.monotonic() - began, written, child.memory_bytes()))
-                answer = await child.receive()
+            with child.working():
+                answer = await child.ask(request)
+                while answer and "percent" in answer:
+                    written = await _check_size(room, limits.output_mb)
+                    on_progress(progress_of(answer, time.monotonic() - began, written, child.memory_bytes()))
+                    answer = await child.receive()
             await _check_size(room, limits.output_mb)
         finally:
             self._writers.discard(child)

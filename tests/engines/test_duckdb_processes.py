@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.engines.base import Written
 from orchestrator.engines.duckdb import DuckDBEngine
+from orchestrator.engines.process import LOW_PRIORITY, PATIENCE_SECONDS
 from orchestrator.model.errors import EngineCrashed, QueryTimedOut
 from tests.engines.conftest import locate, make_engine, make_plan
 
@@ -93,6 +94,34 @@ async def test_cancelling_while_the_process_starts_leaves_none(mine: DuckDBEngin
             await task
     assert not mine._writers
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+async def test_a_query_that_takes_long_gives_way_to_everything_else(mine: DuckDBEngine, tmp_path: Path) -> None:
+    task = start(mine, tmp_path, ENDLESS)
+    pid = await pid_of_writer(mine)
+    assert os.getsid(pid) == pid, "its priority counts against the worker's too"
+    for _ in range(200):
+        await asyncio.sleep(0.05)
+        threads = [int(thread.name) for thread in Path(f"/proc/{pid}/task").iterdir()]
+        if {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} == {LOW_PRIORITY}:
+            break
+    else:
+        raise AssertionError("it has the priority that it began with")
+    assert os.getpriority(os.PRIO_PROCESS, 0) < LOW_PRIORITY
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_only_an_analysis_that_was_quick_leaves_its_process_to_the_next(mine: DuckDBEngine) -> None:
+    await mine.describe("SELECT 1 AS a", {})
+    (kept,) = mine._describers.children
+    await mine.describe("SELECT 2 AS a", {})
+    assert mine._describers.children == [kept]
+    with kept.working():
+        await asyncio.sleep(PATIENCE_SECONDS + 0.2)
+    await mine.describe("SELECT 3 AS a", {})
+    assert mine._describers.children == []
 
 
 async def test_a_time_out_ends_the_process(mine: DuckDBEngine, tmp_path: Path) -> None:
