@@ -116,6 +116,7 @@ KINDS = {
             "rounds": rounds(),
             "scale": Option(1.4, 0.01, "of TPC-H: 1.4 is a gigabyte of CSV"),
             "formats": Option(list(reading.FORMATS), list(reading.FORMATS), "one or several"),
+            "columns": Option(16, 16, "of sixteen, that the query reads"),
         },
     ),
     "cancel": Kind(

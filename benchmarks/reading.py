@@ -3,8 +3,11 @@
 Every value is looked at and nothing is written, so that reading is all that is measured. Each reading is a process.
 """
 
+# ruff: noqa: S608 - the names in its SQL are those of its own data
+
 import asyncio
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -18,6 +21,7 @@ from benchmarks.common import Figure, ratios, show
 from orchestrator.engines.source_columns import source_columns
 from orchestrator.engines.source_contract import Columns, Contract
 from orchestrator.engines.source_files import SourceFile
+from orchestrator.engines.source_plain import plain_files
 from orchestrator.engines.source_relations import source_select
 from orchestrator.model.source_table import AS_USUAL
 
@@ -31,34 +35,38 @@ _PLAIN = {
 _KIBIBYTE = 1024
 
 
-async def measure(folder: Path, rounds: int, scale: float, formats: list[str]) -> list[Figure]:
-    """The larger table of TPC-H in each format."""
+async def measure(folder: Path, rounds: int, scale: float, formats: list[str], columns: int) -> list[Figure]:
+    """The larger table of TPC-H in each format; so many of its sixteen columns are read."""
     source = await asyncio.to_thread(tpch, scale)
     figures: list[Figure] = []
     for form in formats:
         path = await asyncio.to_thread(_written, source["lineitem"], folder, form)
-        of_form = await asyncio.to_thread(_in_turn, path, form, rounds)
-        show(f"{form}, {path.stat().st_size / 1e9:.2f} GB, {len(_columns(path, form))} columns", of_form)
+        of_form = await asyncio.to_thread(_in_turn, path, form, rounds, columns)
+        show(f"{form}, {path.stat().st_size / 1e9:.2f} GB, {columns} columns read", of_form)
         figures += of_form
         if form != "parquet":
             path.unlink()
     return figures
 
 
-def read(path: Path, form: str, how: str) -> dict[str, float]:
-    """Read the file once; the seconds, processor seconds and MiB of memory that this process took."""
+def read(path: Path, form: str, how: str, read_columns: int) -> dict[str, float]:
+    """Read so many columns once; the seconds, processor seconds and MiB of memory that this process took."""
     file = [SourceFile(str(path), str(path))]
     columns = _columns(path, form)
-    with duckdb.connect(config={"preserve_insertion_order": False}) as connection:
+    contract = _contract(form, columns)
+    threads = os.cpu_count() or 1
+    with duckdb.connect(config={"preserve_insertion_order": False, "threads": threads}) as connection:
         connection.execute("SET enable_progress_bar = false")
-        if how == "plain":
-            types = "{" + ", ".join(f"'{name}': '{kind}'" for name, kind in columns) + "}"
-            select = f"FROM {_PLAIN[form].format(path=path, columns=types)}"
-        else:
-            select = source_select(connection, _contract(form, columns), file)
-        values = ", ".join(f'max("{name}")' for name, _ in columns)
+        types = "{" + ", ".join(f"'{name}': '{kind}'" for name, kind in columns) + "}"
+        values = ", ".join(f'max("{name}")' for name, _ in columns[:read_columns])
         began, before = time.perf_counter(), time.process_time()
-        connection.execute(f"SELECT {values} FROM ({select})").fetchall()  # noqa: S608 - names of our own data
+        if how == "plain":
+            query = f"SELECT {values} FROM {_PLAIN[form].format(path=path, columns=types)}"
+        else:
+            query = f"SELECT {values} FROM ({source_select(connection, contract, file)})"
+            plain = plain_files(connection, query, [(contract, file)], threads)
+            query = f"SELECT {values} FROM ({source_select(connection, contract, file, plain)})"
+        connection.execute(query).fetchall()
         return {
             "s": time.perf_counter() - began,
             "cpu": time.process_time() - before,
@@ -66,11 +74,11 @@ def read(path: Path, form: str, how: str) -> dict[str, float]:
         }
 
 
-def _in_turn(path: Path, form: str, rounds: int) -> list[Figure]:
+def _in_turn(path: Path, form: str, rounds: int, columns: int) -> list[Figure]:
     taken: dict[str, list[dict[str, float]]] = {"run": [], "plain": []}
     for number in range(rounds + 1):
         for how, values in taken.items():
-            command = [sys.executable, "-m", "benchmarks.reading", str(path), form, how]
+            command = [sys.executable, "-m", "benchmarks.reading", str(path), form, how, str(columns)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - ourselves
             if number:  # the first one only fills the page cache
                 values.append(json.loads(done.stdout))
@@ -104,4 +112,4 @@ def _contract(form: str, columns: Columns) -> Contract:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(read(Path(sys.argv[1]), *sys.argv[2:])))
+    sys.stdout.write(json.dumps(read(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]))))

@@ -99,13 +99,17 @@ class Names:
         """Make `name` stand for `select`, which is bound here, in the default schema, where its own names are found."""
         base = f"{_DEFAULT}.{quoted(name)}"
         self.collated = self.collated or "collate" in select.lower()
-        self._connection.execute(f"CREATE VIEW {base} AS {select}")
+        self.replace(name, select)
         for parts in self._spellings(name):
             catalog, table = parts[0], parts[-1]
             schema = parts[1] if len(parts) == _MAX_PARTS else "main"
             self._make_room(catalog, schema)
             alias = ".".join(map(quoted, (catalog, schema, table)))
             self._connection.execute(f"CREATE VIEW {alias} AS SELECT * FROM {base}")
+
+    def replace(self, name: str, select: str) -> None:
+        """Make a name that exists stand for another `select` with the same columns."""
+        self._connection.execute(f"CREATE OR REPLACE VIEW {_DEFAULT}.{quoted(name)} AS {select}")
 
     def create_query(self, name: str, select: str) -> None:
         """Make `name` stand for a query's result, in the types that a reader of its snapshot would see."""

@@ -7,7 +7,7 @@ one without by position; those of JSON by their keys.
 
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import duckdb
@@ -20,6 +20,7 @@ from orchestrator.engines.source_files import SourceFile
 from orchestrator.engines.source_hive import folder_keys, folder_options
 from orchestrator.engines.source_json import LONG_NUMBER, JsonRules, exact_lines
 from orchestrator.engines.source_parquet import listed, parquet_groups
+from orchestrator.engines.source_plain import is_formed
 from orchestrator.engines.source_rules import Dialect, cast, fits
 from orchestrator.engines.source_text import (
     compression,
@@ -41,7 +42,7 @@ NUMBER = "row_number() OVER () AS row_number"
 class Group(NamedTuple):
     """Files that one function call reads. `relation` stands behind FROM, `operands` are the raw columns in it.
 
-    `kinds` are the types of a Parquet file's columns; None for one that it lacks.
+    `kinds` are the types of a Parquet file's columns, None for one that it lacks; or those of a plain CSV file's.
     """
 
     files: Sequence[SourceFile]
@@ -51,32 +52,52 @@ class Group(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """The SQL of one column over the raw relation: its text, its value where it fits, and whether it does not."""
+    """The SQL of one column over the raw relation: its text, its value where it fits, and whether the text fits.
+
+    `fits` is NULL for no, and may be so where there is no text.
+    """
 
     text: str
     prepared: str
     value: str
-    misfits: str
+    fits: str
+
+    @property
+    def misfits(self) -> str:
+        """SQL: whether there is a text that does not fit."""
+        if self.fits == "true":
+            return "false"
+        return f"({self.text} IS NOT NULL AND NOT coalesce({self.fits}, false))"
 
 
-def source_select(connection: duckdb.DuckDBPyConnection, contract: Contract, files: Sequence[SourceFile]) -> str:
+def source_select(
+    connection: duckdb.DuckDBPyConnection,
+    contract: Contract,
+    files: Sequence[SourceFile],
+    plain: Collection[str] = (),
+) -> str:
     """A SELECT over the files that gives the columns of the contract. Files without data hold no rows.
 
     A value that does not fit ends the query, with a message that begins with MISFIT, or its row is left out, as the
-    contract says. Raises Unreadable.
+    contract says. `plain` are the real paths of files in which all values are known to fit. Raises Unreadable.
     """
-    selects = [_select(connection, contract, group) for group in groups(connection, contract, files)]
+    selects = [_select(connection, contract, group) for group in groups(connection, contract, files, plain)]
     return " UNION ALL ".join(selects) or empty_select(contract.columns)
 
 
-def groups(connection: duckdb.DuckDBPyConnection, contract: Contract, files: Sequence[SourceFile]) -> Iterator[Group]:
+def groups(
+    connection: duckdb.DuckDBPyConnection,
+    contract: Contract,
+    files: Sequence[SourceFile],
+    plain: Collection[str] = (),
+) -> Iterator[Group]:
     """The files by what they have in common. Raises Unreadable if one lacks a column that it must have."""
     if contract.format == "Parquet":
         yield from (Group(*found) for found in parquet_groups(connection, contract, files))
         return
     alike: dict[_Likeness, list[SourceFile]] = {}
     for file in with_data(files):
-        alike.setdefault(_likeness(contract, file), []).append(file)
+        alike.setdefault(_likeness(contract, file, is_plain=file.real in plain), []).append(file)
     for likeness, group in alike.items():
         yield _json_group(contract, group, likeness) if _is_json(contract) else _csv_group(contract, group, likeness)
 
@@ -91,6 +112,8 @@ def cells(connection: duckdb.DuckDBPyConnection, contract: Contract, group: Grou
             found.append(_parquet_cell(contract, group, number, str(kind)))
         elif _is_json(contract) and fold(name) not in folders:
             found.append(_json_cell(contract, number, name, kind))
+        elif group.kinds and group.kinds[number] == str(kind):
+            found.append(Cell(f"r{number}", "", f"r{number}", "true"))
         else:
             found.append(_text_cell(contract, number, name, kind))
     return found
@@ -119,35 +142,37 @@ def _select(connection: duckdb.DuckDBPyConnection, contract: Contract, group: Gr
 
 
 def _or_error(name: str, kind: str, part: Cell) -> str:
-    if part.misfits == "false":
+    if part.fits == "true":
         return f"{part.value} AS {quoted(name)}"
     said = literal(f"{MISFIT}{name}{SEPARATOR}{kind}{SEPARATOR}")
     failed = f"error({said} || left(CAST({part.text} AS VARCHAR), 200))"
-    return f"CASE WHEN NOT ({part.misfits}) THEN {part.value} ELSE {failed} END AS {quoted(name)}"
+    # As a bare condition: DuckDB then leaves out the parts of it that decide nothing. Below a NOT it evaluates them
+    # all, for every value, which takes three times as long.
+    value = f"CASE WHEN {part.fits} THEN {part.value} WHEN {part.text} IS NULL THEN NULL ELSE {failed} END"
+    return f"{value} AS {quoted(name)}"
 
 
 def _parquet_cell(contract: Contract, group: Group, number: int, kind: str) -> Cell:
     """A value in the file's own type, or in a stated one into which it can be cast and back without a change."""
     raw, value, held = f"r{number}", f"v{number}", group.kinds[number]
     if held in {kind, None}:
-        return Cell(raw, "", raw if held else f"CAST(NULL AS {kind})", "false")
+        return Cell(raw, "", raw if held else f"CAST(NULL AS {kind})", "true")
     if held == "VARCHAR":
         good = fits(raw, value, kind, stated=True, dialect=contract.dialect)
         prepared = cast(raw, kind, contract.dialect)
     else:
         good, prepared = f"TRY_CAST({value} AS {held}) = {raw}", f"TRY_CAST({raw} AS {kind})"
-    return Cell(raw, prepared, value, f"({raw} IS NOT NULL AND NOT coalesce({good}, false))")
+    return Cell(raw, prepared, value, good)
 
 
 def _text_cell(contract: Contract, number: int, name: str, of: DuckDBPyType) -> Cell:
     text, value, kind = f"r{number}", f"v{number}", str(of)
     if kind == "VARCHAR":
-        return Cell(text, "", text, "false" if contract.fails else f"strlen({text}) < 0")
+        return Cell(text, "", text, "true" if contract.fails else f"strlen({text}) >= 0")
     stated, dialect = contract.is_stated(name), contract.dialect
     good = _parts_fit(text, of, dialect) if parts(of) else fits(text, value, kind, stated=stated, dialect=dialect)
-    misfits = f"({text} IS NOT NULL AND NOT coalesce({good}, false))"
     shown = f"{text} = 'true'" if kind == "BOOLEAN" and not stated else value
-    return Cell(text, cast(text, kind, dialect), shown, misfits)
+    return Cell(text, cast(text, kind, dialect), shown, good)
 
 
 def _parts_fit(text: str, kind: DuckDBPyType, dialect: Dialect) -> str:
@@ -172,7 +197,7 @@ def _part_fits(text: str, kind: DuckDBPyType, dialect: Dialect, depth: int) -> s
 def _json_cell(contract: Contract, number: int, name: str, kind: DuckDBPyType) -> Cell:
     rules = JsonRules(kind, stated=contract.is_stated(name), dialect=contract.dialect)
     text = f"r{number}"
-    return Cell(text, "", rules.value(text), f"NOT {rules.fits(text)}")
+    return Cell(text, "", rules.value(text), rules.fits(text))
 
 
 def _is_json(contract: Contract) -> bool:
@@ -187,10 +212,11 @@ class _Likeness(NamedTuple):
     names: tuple[str, ...] = ()
     is_array: bool = False
     is_exact: bool = False
+    is_plain: bool = False
 
 
-def _likeness(contract: Contract, file: SourceFile) -> _Likeness:
-    alike = _Likeness(compression(file), folder_keys(contract, [file]))
+def _likeness(contract: Contract, file: SourceFile, *, is_plain: bool) -> _Likeness:
+    alike = _Likeness(compression(file), folder_keys(contract, [file]), is_plain=is_plain)
     if _is_json(contract):
         exact = not contract.fails or has_long_numbers(file, LONG_NUMBER)
         return alike._replace(is_array=is_array(file), is_exact=exact)
@@ -202,7 +228,12 @@ def _csv_group(contract: Contract, files: Sequence[SourceFile], likeness: _Liken
     own = likeness.names or [name for name, _ in contract.columns if fold(name) not in hive]
     there = {**{fold(name): quoted(name) for name in own}, **hive}
     operands = [_operand(contract, there, name, kind, files[0]) for name, kind in contract.columns]
-    return Group(files, csv_call(contract, files, own), operands)
+    if not likeness.is_plain:
+        return Group(files, csv_call(contract, files, dict.fromkeys(own, "VARCHAR")), operands)
+    kinds = {fold(name): kind for name, kind in contract.columns if is_formed(kind) and fold(name) not in hive}
+    read = {name: kinds.get(fold(name), "VARCHAR") for name in own}
+    of_file = {fold(name): kind for name, kind in read.items()}
+    return Group(files, csv_call(contract, files, read), operands, [of_file.get(fold(n)) for n, _ in contract.columns])
 
 
 def _operand(contract: Contract, there: Mapping[str, str], name: str, kind: str, file: SourceFile) -> str:
@@ -215,8 +246,8 @@ def _operand(contract: Contract, there: Mapping[str, str], name: str, kind: str,
     return f"nullif({found}, '')" if empty_is_null else found
 
 
-def csv_call(contract: Contract, files: Sequence[SourceFile], names: Sequence[str], more: str = "") -> str:
-    """A call of read_csv that gives the columns `names` as text. `more` are further arguments."""
+def csv_call(contract: Contract, files: Sequence[SourceFile], columns: Mapping[str, str], more: str = "") -> str:
+    """A call of read_csv that gives these columns (name and type). `more` are further arguments."""
     options = contract.options
     texts = [
         f"{listed(file.real for file in files)}, compression = {literal(compression(files[0]))}",
@@ -224,7 +255,7 @@ def csv_call(contract: Contract, files: Sequence[SourceFile], names: Sequence[st
         f"delim = {literal(options['delimiter'])}, quote = {literal(options['quote'])}",
         f"escape = {literal(options['quote'])}, nullstr = {literal(options['null_text'])}",
         f"encoding = {literal(options['encoding'])}, {folder_options(contract)}",
-        "columns = {" + ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names) + "}",
+        "columns = {" + ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in columns.items()) + "}",
         *([] if contract.fails else ["ignore_errors = true"]),
         *([more] if more else []),
     ]

@@ -116,16 +116,12 @@ def _detected(text: str, value: str, kind: str) -> str:
 
 def _plain_double(text: str, value: str) -> str:
     """What is no plain number although DuckDB casts it: 007, .5, 5., +1, 1_000, 1e5, inf, and blanks around it."""
-    short = (
-        f"{text} >= '0' AND {text} < ':' AND NOT ({text} >= '00' AND {text} < '0:') AND contains({text}, '.')"
-        f" AND NOT contains({text}, '_') AND NOT suffix({text}, '.') AND NOT suffix({text}, ' ')"
-        f" AND strlen({text}) <= {_SAFE_LENGTH} AND {value} IS NOT NULL AND NOT {text} > ':'"
-    )
+    short = f"(strlen({text}) <= {_SAFE_LENGTH} AND {value} IS NOT NULL AND {fully(text, PLAIN_FRACTION)})"
     plain = rf"{PLAIN_INTEGER}(\.\d+([eE][-+]?\d+)?)?"
     whole = f"(NOT contains({text}, '.') AND strlen({text}) <= {_SAFE_LENGTH - 1})"
     long = f"(contains({text}, '.') AND CAST({value} AS VARCHAR) = {text})"
     slow = f"({value} IS NOT NULL AND {fully(text, plain)} AND ({whole} OR {gives_back(text, value)}))"
-    return f"(({short}) OR {long} OR {slow})"
+    return f"({short} OR {long} OR {slow})"
 
 
 def _stated(text: str, value: str, kind: str) -> str:

@@ -19,6 +19,7 @@ from orchestrator.engines.source_contract import Contract, Unreadable
 from orchestrator.engines.source_faults import Source, explained
 from orchestrator.engines.source_files import SourceFile, find_source_files
 from orchestrator.engines.source_parquet import listed, read_parquet
+from orchestrator.engines.source_plain import plain_files
 from orchestrator.engines.source_reading import Reading, Sources
 from orchestrator.engines.source_rejects import rows_left_out
 from orchestrator.engines.source_relations import source_select
@@ -43,7 +44,7 @@ Watch = Callable[[duckdb.DuckDBPyConnection], None]
 Inputs = dict[str, list[SourceFile]]
 Columns = list[tuple[str, str]]
 
-_COPY = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION V2, RETURN_STATS true"
+_COPY = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, RETURN_STATS true"
 _SPLIT = "FILE_SIZE_BYTES '256MB'"
 _ORDER = re.compile(r"\border\b", re.IGNORECASE)
 
@@ -144,10 +145,11 @@ def _write(request: Request, inputs: Inputs, watch: Watch) -> dict[str, Any]:
     _check(connection, request)
     names = _create_relations(connection, request, inputs)
     text = single_select(connection, request["sql"])
+    _read_plain_files_quickly(connection, names, text, request, inputs)
     marks = ", ".join(f"{key}: {literal(value)}" for key, value in request["marks"].items())
     # Writing several files, DuckDB shuffles blocks of rows even below an ORDER BY. Whatever may have one is one file.
     path, options = (f"{target}/data_0.parquet", _COPY) if _ORDER.search(text) else (target, f"{_COPY}, {_SPLIT}")
-    into = f"TO {literal(path)} ({options}, KV_METADATA {{{marks}}})"
+    into = f"TO {literal(path)} ({options}, KV_METADATA {{{marks}}}"
     try:
         columns, counts = _copy(connection, text, into, target, collated=names.collated)
     except duckdb.Error as error:
@@ -163,18 +165,19 @@ def _copy(
 ) -> tuple[Columns, dict[str, int]]:
     """Write what `sql` gives; its columns (name, logical type) and the rows of each file, by name.
 
+    `into` is the rest of a COPY that takes further options behind a comma.
     A HUGEINT of more than 38 digits is seen only when it is met. The query is then run once more, and stores text.
     """
     chosen = storable(connection, sql, collated=collated)
     try:
-        written = connection.execute(f"COPY ({chosen.select}) {into}").fetchall()
+        written = connection.execute(f"COPY ({chosen.select}) {into}, PARQUET_VERSION {chosen.version})").fetchall()
     except duckdb.ConversionException as error:
         if not chosen.may_be_wide or TOO_WIDE not in str(error):
             raise
         for path in Path(target).iterdir():
             path.unlink()
         chosen = storable(connection, sql, collated=collated, wide=True)
-        written = connection.execute(f"COPY ({chosen.select}) {into}").fetchall()
+        written = connection.execute(f"COPY ({chosen.select}) {into}, PARQUET_VERSION {chosen.version})").fetchall()
     return chosen.columns, {Path(row[0]).name: row[1] for row in written}
 
 
@@ -244,6 +247,16 @@ def _create_relations(connection: duckdb.DuckDBPyConnection, request: Request, i
             error.add_note(f'In the view "{name}":' if kind == "view" else f'Reading "{name}":')
             raise
     return names
+
+
+def _read_plain_files_quickly(
+    connection: duckdb.DuckDBPyConnection, names: Names, query: str, request: Request, inputs: Inputs
+) -> None:
+    sources = _sources(request, inputs)
+    plain = plain_files(connection, query, sources.values(), request["limits"]["threads"])
+    for name, (contract, files) in sources.items():
+        if not plain.isdisjoint(file.real for file in files):
+            names.replace(name, source_select(connection, contract, files, plain))
 
 
 def _written(

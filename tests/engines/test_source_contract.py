@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.engines.duckdb import DuckDBEngine
+from orchestrator.engines.source_plain import WORTH_BYTES
 from orchestrator.model.errors import InvalidSource, QueryFailed
 from orchestrator.model.run import SourceRelation
 from orchestrator.model.snapshot import Column
@@ -80,7 +81,10 @@ GOOD = {"n": "1", "d": "1.5", "day": "2024-01-01", "ts": "2024-01-01 10:00:00", 
 # What DuckDB would take for a value of the type, in silence.
 LOOSE = [
     *(("n", text) for text in ("1.5", "1e2", "0x1F", "1_000", "007", " 7", "7 ", "+7", "-0", "12345678901234567890")),
-    *(("d", text) for text in ("01.5", ".5", "5.", "1e5", "inf", "nan", "1_0.5", " 1.5", "12345678901234567.89")),
+    *(
+        ("d", text)
+        for text in ("01.5", ".5", "5.", "1e5", "inf", "nan", "1_0.5", " 1.5", "1.5\t", "12345678901234567.89")
+    ),
     *(("day", text) for text in ("2024-01-02 23:45:00", "2024-1-2", "2024/01/02", " 2024-01-02", "20240102")),
     *(("ts", f"2024-01-02 23:45:00{rest}") for rest in ("+05:00", "Z", "+00", ".123456789", " UTC")),
     *(("flag", text) for text in ("yes", "1", "t", "TRUE", "True", "no")),
@@ -102,6 +106,20 @@ async def test_a_later_csv_value_that_is_none_of_the_type_fails_the_run_and_is_n
     said = await table.failure()
     assert f'{later}, line 3: the column "{column}" is' in said
     assert json.dumps(text) in said
+
+
+async def test_a_large_file_is_read_quickly_and_its_last_value_is_held_to_the_same_rule(tables: Tables) -> None:
+    names = [f"c{number}" for number in range(60)]
+    line, rows = ",".join(["1234.5"] * 60), WORTH_BYTES // 420 + 1
+    path = tables.write("large.csv", f"{','.join(names)}\n" + f"{line}\n" * rows)
+    table = tables.over("large.csv", NAMED)
+    await table.add()
+    total = f"SELECT count(*) AS n, {', '.join(f'sum({name}) AS {name}' for name in names)} FROM t"
+    assert (await table.read(total)).rows("n, c0, c59") == [(rows, rows * 1234.5, rows * 1234.5)]
+    with path.open("a") as more:
+        more.write(line.removesuffix("1234.5") + "01234.5\n")
+    with pytest.raises(QueryFailed, match=f'line {rows + 2}: the column "c59" is DOUBLE, which "01234.5" does not fit'):
+        await table.read(total)
 
 
 JSON_GOOD = {"n": 1, "d": 1.5, "day": "2024-01-01", "ts": "2024-01-01T10:00:00", "flag": True, "o": {"k": 1}, "l": [1]}

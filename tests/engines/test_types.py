@@ -77,6 +77,13 @@ async def test_so_it_is_inside_of_other_values(run: Run, engine: DuckDBEngine, e
     await agrees(run, engine, expressions)
 
 
+@pytest.mark.parametrize("value", ["['x']", "MAP {'x': 1}", "MAP {1: 'x'}", "{'a': ['x', 'y']}", "[MAP {'a': 'b'}]"])
+async def test_few_rows_with_the_same_texts_inside_of_values_are_written(run: Run, value: str) -> None:
+    for rows in range(1, 6):
+        result = await run(f"SELECT {value} AS v FROM range({rows})")
+        assert len(result.rows()) == rows
+
+
 @pytest.mark.parametrize("materialized", [True, False])
 async def test_a_sum_of_integers_is_divided_as_in_one_query(run: Run, engine: DuckDBEngine, materialized: bool) -> None:
     inner = "SELECT k, sum(n) AS total FROM (VALUES ('a', 10), ('a', 20), ('b', 5)) t(k, n) GROUP BY k"

@@ -14,10 +14,12 @@ import duckdb
 import pytest
 from hypothesis import example, given, strategies as st
 
+from orchestrator.engines import source_plain
 from orchestrator.engines.source_columns import source_columns
 from orchestrator.engines.source_contract import Contract, Unreadable
 from orchestrator.engines.source_faults import Source, explained
 from orchestrator.engines.source_files import SourceFile, find_source_files
+from orchestrator.engines.source_plain import plain_files
 from orchestrator.engines.source_relations import MISFIT, source_select
 from orchestrator.engines.source_text import with_data
 from orchestrator.model.errors import InvalidSource
@@ -58,6 +60,15 @@ JSON_VALUES = st.recursive(
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def every_file_counts_as_large() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(source_plain, "WORTH_BYTES", 1)
+        patched.setattr(source_plain, "_BYTE_COST", 0)
+        patched.setattr(source_plain, "_CHUNK_BYTES", 100)
+        yield
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzzed")
@@ -82,8 +93,14 @@ def read(
             return None
         columns = source_columns(connection, contract, file)
         texts = ", ".join(f"CAST(#{number + 1} AS VARCHAR)" for number in range(len(columns)))
-        select = source_select(connection, contract._replace(columns=columns), file)
-        return columns, connection.execute(f"SELECT {texts} FROM ({select})").fetchall()
+        contract = contract._replace(columns=columns)
+        select = source_select(connection, contract, file)
+        rows = connection.execute(f"SELECT {texts} FROM ({select})").fetchall()
+        plain = plain_files(connection, f"SELECT * FROM ({select})", [(contract, file)], 1)
+        if plain:
+            select = source_select(connection, contract, file, plain)
+            assert connection.execute(f"SELECT {texts} FROM ({select})").fetchall() == rows
+        return columns, rows
     except (duckdb.InternalException, duckdb.FatalException):
         raise
     except (Unreadable, duckdb.Error) as error:
