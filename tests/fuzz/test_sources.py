@@ -92,15 +92,7 @@ def read(
         if not with_data(file):
             return None
         columns = source_columns(connection, contract, file)
-        texts = ", ".join(f"CAST(#{number + 1} AS VARCHAR)" for number in range(len(columns)))
-        contract = contract._replace(columns=columns)
-        select = source_select(connection, contract, file)
-        rows = connection.execute(f"SELECT {texts} FROM ({select})").fetchall()
-        plain = plain_files(connection, f"SELECT * FROM ({select})", [(contract, file)], 1)
-        if plain:
-            select = source_select(connection, contract, file, plain)
-            assert connection.execute(f"SELECT {texts} FROM ({select})").fetchall() == rows
-        return columns, rows
+        return columns, _rows(connection, contract._replace(columns=columns), file)
     except (duckdb.InternalException, duckdb.FatalException):
         raise
     except (Unreadable, duckdb.Error) as error:
@@ -110,6 +102,18 @@ def read(
         return None
     finally:
         assert time.monotonic() - began < SECONDS
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, contract: Contract, file: list[SourceFile]) -> list[Any]:
+    """The rows as the rules read them, which is what a file that is plain gives too."""
+    texts = ", ".join(f"CAST(#{number + 1} AS VARCHAR)" for number in range(len(contract.columns)))
+    select = source_select(connection, contract, file)
+    rows = connection.execute(f"SELECT {texts} FROM ({select})").fetchall()
+    plain = plain_files(connection, f"SELECT * FROM ({select})", [(contract, file)], 1)
+    if plain:
+        select = source_select(connection, contract, file, plain)
+        assert connection.execute(f"SELECT {texts} FROM ({select})").fetchall() == rows
+    return rows
 
 
 @pytest.mark.timeout(long_enough(EXAMPLES))
@@ -172,7 +176,7 @@ def test_a_json_number_or_text_is_read_as_it_stands_there(
             stands, value = row.get(name), read_row[position]
             if kind in {"BIGINT", "HUGEINT", "VARCHAR"}:
                 assert value == (None if stands is None else str(stands))
-            elif kind == "DOUBLE" or kind.startswith("DECIMAL"):
+            elif kind == "DOUBLE" or (kind.startswith("DECIMAL") and not kind.endswith("[]")):
                 assert stands is None or Decimal(value) == Decimal(json.dumps(stands)) or float(value) == stands
 
 
