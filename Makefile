@@ -17,6 +17,8 @@ help: ## Show what there is
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is older than Python 3.11: say which one to use, as in 'make PYTHON=python3.12 …'" >&2; exit 1; }
+	@mkdir -p $(VENV) 2>/dev/null && test -w $(VENV) || \
+		{ echo "$(VENV) cannot be written here: name another folder, as in 'make VENV=/tmp/matview demo'" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \
 		{ echo "$(VENV) cannot be made: install the package python3-venv (on Debian and Ubuntu) and try again" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
@@ -69,6 +71,10 @@ bench-peers: setup ## Measure dbt, SQLMesh, Dagster and Prefect beside it (ARGS=
 .PHONY: chaos
 chaos: setup ## Break everything at random while readers read (ARGS="--minutes 20 --seed 1"; -h says more)
 	$(BIN)/python -m chaos $(ARGS)
+
+.PHONY: planted
+planted: setup ## See that chaos finds bugs that are planted in copies of this tree (ARGS=-h says more)
+	$(BIN)/python -m chaos.planted $(ARGS)
 
 .PHONY: docs
 docs: setup ## Write the page of settings anew from the code

@@ -33,6 +33,9 @@ def main() -> int:
     except (DemoError, Failure, StackError) as error:
         fail(str(error))
         return 1
+    except PermissionError as error:
+        fail(f'{error.filename} cannot be written. Name another folder, as in: make demo ARGS="--home /tmp/demo"')
+        return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
 

@@ -5,6 +5,7 @@
 import duckdb
 
 from orchestrator.engines.kinds import Kind, example_size, kind_of, literal, parts, quoted
+from orchestrator.model.columns import too_wide
 
 _STORABLE = frozenset(
     [
@@ -15,15 +16,13 @@ _STORABLE = frozenset(
         *("TIMESTAMP_S", "TIMESTAMP_MS", "GEOMETRY"),
     ]
 )
-# A query can name one type many times: without a bound, 200,000 bytes of SQL would have gigabytes of types.
-_LONGEST_TYPES = 1_000_000
 _LARGEST_EXAMPLE = 10_000
 # No name of a view: it has a space.
 _PROBE = "a probe"
 
 
 class Unstorable(ValueError):
-    """A column has a type that no snapshot can hold. The text says which."""
+    """A column has a type that no snapshot can hold, or there are too many columns. The text says which."""
 
 
 def columns_of_query(connection: duckdb.DuckDBPyConnection, sql: str, *, collated: bool) -> list[tuple[str, Kind]]:
@@ -33,8 +32,10 @@ def columns_of_query(connection: duckdb.DuckDBPyConnection, sql: str, *, collate
     """
     relation = connection.sql(f"SELECT * FROM (\n{sql}\n) AS q")
     columns = [(name, kind_of(str(kind))) for name, kind in zip(relation.columns, relation.types, strict=True)]
-    if sum(len(kind.text) for _, kind in columns) > _LONGEST_TYPES:
-        raise Unstorable(f"The types of all columns are together longer than {_LONGEST_TYPES:,} characters.")
+    # A query can name one type many times: without a bound, 200,000 bytes of SQL would have gigabytes of types.
+    excess = too_wide([(name, kind.text) for name, kind in columns])
+    if excess:
+        raise Unstorable(excess)
     for name, kind in columns:
         for part in parts(kind):
             _check(connection, name, part)

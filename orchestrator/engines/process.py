@@ -25,9 +25,9 @@ from orchestrator.engines.entry import serve
 T = TypeVar("T")
 
 GRACE_SECONDS = 0.3
-# Work that takes longer than this gives way to what is quicker. At niceness 15 it weighs a thirtieth of it.
+# Work that takes longer than this gives way to what is quicker. At niceness 10 it weighs a ninth of it.
 PATIENCE_SECONDS = 0.5
-LOW_PRIORITY = 15
+LOW_PRIORITY = 10
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # Far more than the longest description of columns. What a child says is not trusted: an author's query runs in it.
 _LONGEST_MESSAGE = 32 << 20

@@ -22,7 +22,6 @@ from orchestrator.engines.source_contract import Contract
 from orchestrator.engines.source_files import SourceFile
 from orchestrator.engines.source_text import compression, header
 from orchestrator.model.names import fold
-from orchestrator.model.source_table import AS_USUAL
 
 Table = tuple[Contract, Sequence[SourceFile]]
 
@@ -39,6 +38,14 @@ _BYTE_COST = 2.7
 _VALUE_COST = {"BOOLEAN": 20, "DATE": 65, "DOUBLE": 120, "TIME": 120, "TIMESTAMP": 120}
 _INTEGER_COST, _DECIMAL_COST = 60, 120
 
+_AS_USUAL = {
+    "quote": '"',
+    "null_text": "",
+    "decimal_separator": ".",
+    "date_format": None,
+    "encoding": "utf-8",
+    "on_bad_row": "fail",
+}
 # How many digits a number may have so that each number of so many digits fits.
 _SIGNED = {"TINYINT": 2, "SMALLINT": 4, "INTEGER": 9, "BIGINT": 18, "HUGEINT": 38}
 _UNSIGNED = {"UTINYINT": 2, "USMALLINT": 4, "UINTEGER": 9, "UBIGINT": 19, "UHUGEINT": 38}
@@ -85,11 +92,10 @@ def plain_files(
 
 def _may_be_plain(contract: Contract) -> bool:
     """Whether the files are written as usual, and none of their rows is to be left out."""
-    options, usual = contract.options, AS_USUAL.model_dump(mode="json")
-    written = ("quote", "null_text", "decimal_separator", "date_format", "encoding", "on_bad_row")
+    options = contract.options
     return (
         contract.format in {"CSV", "CSVWithNames"}
-        and all(options[name] == usual[name] for name in written)
+        and all(options[name] == value for name, value in _AS_USUAL.items())
         and options["delimiter"].isascii()
     )
 
