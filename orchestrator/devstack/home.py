@@ -15,6 +15,8 @@ from orchestrator.model.private import MARKER, TEXT
 class StackError(Terminal):
     """The stack cannot run."""
 
+    code = "stack_error"
+
 
 class DevInfo(TypedDict):
     """What `dev.json` holds."""

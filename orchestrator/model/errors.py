@@ -2,11 +2,10 @@
 
 `Terminal` says that trying again cannot help (the request or the data is at fault); `Transient` that it may (a server
 is away, a disk is full). The branch alone decides whether Temporal retries an activity and whether HTTP answers 4xx or
-503, so no caller keeps a list of its own. The first line of a leaf's docstring is its default message, and `code` is a
-wire format: clients and Temporal's failure types carry it.
+503, so no caller keeps a list of its own. The first line of a leaf's docstring is its default message. `code` is on the
+wire: clients and Temporal's failure types carry it, so it stays when a class is renamed.
 """
 
-import re
 from typing import ClassVar
 
 
@@ -22,17 +21,17 @@ class OrchestratorError(Exception):
         self.attr = attr
         super().__init__(self.message)
 
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        cls.code = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
-
 
 class Terminal(OrchestratorError):
     """The request cannot succeed as it stands."""
 
+    code = "terminal"
+
 
 class Transient(OrchestratorError):
     """A part of the system is out of reach. Try again in a moment."""
+
+    code = "transient"
 
 
 # --- what a request can get wrong -----------------------------------------------------------------------------------
@@ -41,53 +40,79 @@ class Transient(OrchestratorError):
 class Invalid(Terminal):
     """The request is not valid."""
 
+    code = "invalid"
+
 
 class InvalidName(Invalid):
     """The name is not valid."""
+
+    code = "invalid_name"
 
 
 class NameTaken(Invalid):
     """A table or view with this name already exists. Choose a different name."""
 
+    code = "name_taken"
+
 
 class InvalidQuery(Invalid):
     """Invalid query."""
+
+    code = "invalid_query"
 
 
 class Unstorable(Invalid):
     """Text cannot hold NUL characters or halves of surrogate pairs."""
 
+    code = "unstorable"
+
 
 class EditConflict(Invalid):
     """The query was modified by someone else."""
+
+    code = "edit_conflict"
 
 
 class InvalidSource(Invalid):
     """The files of the source table cannot be read."""
 
+    code = "invalid_source"
+
 
 class InUse(Invalid):
     """Other views depend on it."""
+
+    code = "in_use"
 
 
 class NotMaterialized(Invalid):
     """This view is not materialized. Materialize it first."""
 
+    code = "not_materialized"
+
 
 class NotRunning(Invalid):
     """The query is not running."""
+
+    code = "not_running"
 
 
 class NotFound(Terminal):
     """Not found."""
 
+    code = "not_found"
+
 
 class NotAuthenticated(Terminal):
     """Authentication credentials were not provided."""
 
+    code = "not_authenticated"
+
 
 class PermissionDenied(Terminal):
     """You do not have permission to perform this action."""
+
+    code = "permission_denied"
 
 
 # --- what a run can end with ----------------------------------------------------------------------------------------
@@ -96,94 +121,142 @@ class PermissionDenied(Terminal):
 class RunFailed(Terminal):
     """The run failed."""
 
+    code = "run_failed"
+
 
 class QueryFailed(RunFailed):
     """The query failed."""
+
+    code = "query_failed"
 
 
 class QueryRefused(RunFailed):
     """The query does something that a view may not do."""
 
+    code = "query_refused"
+
 
 class QueryTimedOut(RunFailed):
     """The query ran longer than it may."""
+
+    code = "query_timed_out"
 
 
 class OutOfMemory(RunFailed):
     """The query needs more memory than it may use."""
 
+    code = "out_of_memory"
+
 
 class OutputTooLarge(RunFailed):
     """The result is larger than it may be."""
+
+    code = "output_too_large"
 
 
 class InputMissing(RunFailed):
     """Something that the view reads no longer exists."""
 
+    code = "input_missing"
+
 
 class PlanTooLarge(RunFailed):
     """The view and the views it reads are too large to be run together."""
+
+    code = "plan_too_large"
 
 
 class RunSuperseded(RunFailed):
     """The run was ended, or another attempt of it took over, before it could publish."""
 
+    code = "run_superseded"
+
 
 class FileDamaged(Terminal):
     """A file of this version is damaged."""
+
+    code = "file_damaged"
 
 
 class WebhookRefused(Terminal):
     """The webhook refuses what it is sent."""
 
+    code = "webhook_refused"
+
 
 class TableBusy(Transient):
     """Others change this source table at this moment. Try again in a moment."""
+
+    code = "table_busy"
 
 
 class InputReplaced(Transient):
     """Something that the view reads was replaced at this moment."""
 
+    code = "input_replaced"
+
 
 class WorkerBusy(Transient):
     """Other queries use the memory of the worker. The run waits for its turn."""
+
+    code = "worker_busy"
 
 
 class EngineCrashed(Transient):
     """The process that ran the query ended unexpectedly."""
 
+    code = "engine_crashed"
+
 
 class StoreUnavailable(Transient):
     """The snapshot store cannot be used right now."""
+
+    code = "store_unavailable"
 
 
 class DiskFull(StoreUnavailable):
     """The disk is full."""
 
+    code = "disk_full"
+
 
 class CatalogUnavailable(Transient):
     """PostgreSQL is out of reach. Try again in a moment."""
+
+    code = "catalog_unavailable"
 
 
 class TemporalUnavailable(Transient):
     """Temporal is out of reach. Try again in a moment."""
 
+    code = "temporal_unavailable"
+
 
 class TemporalBusy(TemporalUnavailable):
     """Temporal is there and has too much to do with this view at the moment. Try again in a moment."""
+
+    code = "temporal_busy"
 
 
 class WebhookUnavailable(Transient):
     """The webhook does not answer, or asks to be tried again."""
 
+    code = "webhook_unavailable"
+
 
 class TooManyRequests(Transient):
     """Too many requests of this project, or with this key, are waiting for their turn. Ask again in a moment."""
+
+    code = "too_many_requests"
 
 
 class StillEnding(Transient):
     """The last run of this view is about to end. Try again in a moment."""
 
+    code = "still_ending"
+
 
 class StillStopping(Transient):
     """The cancel was sent, but the query has not stopped yet. Ask again in a moment."""
+
+    code = "still_stopping"
