@@ -13,7 +13,7 @@ from orchestrator.engines.base import Engine
 from orchestrator.following import Following
 from orchestrator.model.base import Value, now
 from orchestrator.model.columns import MOST_COLUMNS, MOST_INPUT_COLUMNS, MOST_INPUTS
-from orchestrator.model.errors import EditConflict, InUse, Invalid, InvalidQuery, NotFound, Transient
+from orchestrator.model.errors import EditConflict, InputsChanging, InUse, Invalid, InvalidQuery, NotFound
 from orchestrator.model.journal import Change, Entry, Verb
 from orchestrator.model.lineage import Node, at_level, everything
 from orchestrator.model.names import check_name, name_key
@@ -87,7 +87,7 @@ class Library:
                 after = _found(await saved_queries.find(tx, project_id, view_id))
             await following.finish(self._database, project_id)
             return before, after
-        raise Transient(_MOVING)
+        raise InputsChanging
 
     async def edit(
         self, project_id: int, saved_query_id: UUID, edit: Edit, user: User
@@ -114,7 +114,7 @@ class Library:
                 after = _found(await saved_queries.find(tx, project_id, saved_query_id))
             await following.finish(self._database, project_id)
             return before, after
-        raise Transient(_MOVING)
+        raise InputsChanging
 
     async def want(
         self, project_id: int, saved_query_id: UUID, frequency: SyncFrequency | None, user: User
@@ -309,7 +309,6 @@ class Library:
 
 
 _UNDONE = "The materialization of the view was undone while this run was in progress."
-_MOVING = "The tables that this view reads keep changing. Try again in a moment."
 
 
 async def _checked(query: object) -> dict[str, Any]:

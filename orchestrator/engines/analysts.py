@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.engines.process import Child, Fences
 from orchestrator.engines.turns import Turns
-from orchestrator.model.errors import EngineCrashed, OrchestratorError, TooManyRequests, Transient
+from orchestrator.model.errors import AnalyzerBusy, EngineCrashed, OrchestratorError, TooManyRequests
 
 Answer = tuple[dict[str, Any] | None, int | None]
 
@@ -38,7 +38,7 @@ class Analysts:
         """The answer to a request, or None and the exit status of the process that died of it.
 
         Raises `too_slow` if the request takes too long by itself, TooManyRequests if others of its project were in its
-        way, and Transient if those of other projects were.
+        way, and AnalyzerBusy if those of other projects were.
         """
         async with AsyncExitStack() as place:
             await self._wait(project_id, place)
@@ -61,7 +61,7 @@ class Analysts:
                 raise
             if self._turns.is_full_of(project_id):
                 raise TooManyRequests from None
-            raise Transient("The server is busy reading other queries. Try again in a moment.") from None
+            raise AnalyzerBusy from None
 
     async def close(self) -> None:
         """End all processes."""

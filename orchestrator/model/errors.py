@@ -190,6 +190,18 @@ class TableBusy(Transient):
     code = "table_busy"
 
 
+class InputsChanging(Transient):
+    """The tables that this view reads keep changing. Try again in a moment."""
+
+    code = "inputs_changing"
+
+
+class AnalyzerBusy(Transient):
+    """The server is busy reading other queries. Try again in a moment."""
+
+    code = "analyzer_busy"
+
+
 class InputReplaced(Transient):
     """Something that the view reads was replaced at this moment."""
 

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.engines.duckdb import DuckDBEngine
 from orchestrator.engines.process import Child
-from orchestrator.model.errors import EngineCrashed, InvalidQuery, TooManyRequests, Transient
+from orchestrator.model.errors import AnalyzerBusy, EngineCrashed, InvalidQuery, TooManyRequests
 from orchestrator.model.source_table import SourceFormat
 from tests.engines.conftest import make_engine
 
@@ -72,7 +72,7 @@ async def test_who_waits_too_long_is_told_who_is_in_the_way(mine: DuckDBEngine) 
         return_exceptions=True,
     )
     assert isinstance(own, TooManyRequests)
-    assert isinstance(others, Transient)
+    assert isinstance(others, AnalyzerBusy)
     assert others.message == "The server is busy reading other queries. Try again in a moment."
     for error in await asyncio.gather(*stuck, return_exceptions=True):
         assert isinstance(error, InvalidQuery)
