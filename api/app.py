@@ -4,6 +4,7 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
@@ -73,7 +74,7 @@ def create_app() -> FastAPI:
 
     app = FastAPI(
         title="Matview",
-        version="0.1.0",
+        version=version("matview"),
         summary="SQL views, materialized on a schedule",
         lifespan=lifespan,
         openapi_url="/api/schema/",

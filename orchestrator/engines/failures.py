@@ -1,13 +1,13 @@
 """What DuckDB's exceptions mean to the program, and their messages without the noise."""
 
 import errno
+import glob
 import os
 import re
 from collections.abc import Mapping
 
 import duckdb
 
-from orchestrator.engines.paths import exactly
 from orchestrator.model.errors import (
     DiskFull,
     EngineCrashed,
@@ -86,5 +86,5 @@ def _disk_failed(message: str, limits: Mapping[str, int]) -> OrchestratorError:
 def without_paths(message: str, labels: Mapping[str, str]) -> str:
     """`message` with each path of `labels` replaced by its label: where files lie is nobody's business."""
     for path in sorted(labels, key=len, reverse=True):
-        message = message.replace(exactly(path), labels[path]).replace(path, labels[path])
+        message = message.replace(glob.escape(path), labels[path]).replace(path, labels[path])
     return message

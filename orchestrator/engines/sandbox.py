@@ -5,13 +5,13 @@ holds when the first one fails, and costs about a millisecond. Kernels that do n
 """
 
 import ctypes
+import glob
 import os
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
 
 from orchestrator.engines import landlock, seccomp
-from orchestrator.engines.paths import exactly
 from orchestrator.engines.source_files import SourceFile
 
 _READ = landlock.READ_FILE | landlock.READ_DIR
@@ -90,10 +90,10 @@ def _allowed(readable: Iterable[SourceFile], writable: Iterable[str]) -> Iterato
 
 def _searched(path: str) -> set[str]:
     """The folders that DuckDB lists to find `path`: it takes a name with brackets for a pattern."""
-    if exactly(path) == path:
+    if glob.escape(path) == path:
         return set()
     parts = path.split("/")
-    return {"/".join(parts[:n]) or "/" for n, part in enumerate(parts) if exactly(part) != part}
+    return {"/".join(parts[:n]) or "/" for n, part in enumerate(parts) if glob.escape(part) != part}
 
 
 def _drop_capabilities() -> bool:

@@ -1,10 +1,10 @@
 """A filter of system calls for a process that only has to compute, read and write files, and start threads.
 
-What Landlock leaves open: sockets of every kind, starting programs and processes, looking into other ones, and changing
-whose a file is. It is a
-list of what is refused, since DuckDB, Python and libc may come to use any harmless call; a refused call fails as if it
-lacked permission. For x86-64 and 64-bit ARM; on others there is no filter. Landlock's reasons for a module of our own
-hold here as well: of the packages, one is abandoned and needs a system library, and one is new.
+It refuses what Landlock leaves open: sockets of every kind, starting programs and processes, tracing other processes,
+and changing the owner of a file. It lists what is refused, not what is allowed, since a new version of DuckDB, Python
+or libc may use any harmless call. A refused call fails with EPERM. There is a filter for x86-64 and 64-bit ARM, and
+none on other machines. It is a module of this project for Landlock's reasons: of the packages, one is abandoned and
+needs a system library, and one is new.
 """
 
 import ctypes

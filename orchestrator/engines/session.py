@@ -2,13 +2,13 @@
 
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
 
+import glob
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations, pairwise
 
 import duckdb
 
 from orchestrator.engines.parquet_types import literal, logical, quoted, typed_null
-from orchestrator.engines.paths import exactly
 from orchestrator.model.names import fold
 
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -145,7 +145,7 @@ class Names:
 
 def _either_way(paths: Iterable[str]) -> str:
     """The paths as an SQL list, to the letter and as the pattern of it: DuckDB looks for both when it reads."""
-    return f"[{', '.join(map(literal, dict.fromkeys(p for path in paths for p in (path, exactly(path)))))}]"
+    return f"[{', '.join(map(literal, dict.fromkeys(p for path in paths for p in (path, glob.escape(path)))))}]"
 
 
 def empty_select(columns: Sequence[tuple[str, str]]) -> str:

@@ -6,6 +6,7 @@ the query's process to open exactly that file, so a path that is exchanged for a
 """
 
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,6 @@ from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.engines.paths import can_be_exact
 from orchestrator.model.errors import InvalidSource
 from orchestrator.model.private import MARKER
 
@@ -24,6 +24,9 @@ MAX_FILES = 10_000
 _NEVER = ("/proc", "/sys", "/dev", "/etc", "/run/secrets", "/run/credentials", "/run/user")
 # Where the kernel tells what an open file is called: on Linux. Elsewhere there is no sandbox that would need it either.
 _BY_DESCRIPTOR = sys.platform == "linux"
+
+
+_MAGIC = re.compile(r"[*?\[]")
 
 
 class SourceFile(NamedTuple):
@@ -168,7 +171,7 @@ def _checked(path: Path, allowed: _Allowed) -> SourceFile:
         raise _invalid(f"{path} {refusal}.")
     if not stat.S_ISREG(status.st_mode):
         raise _invalid(f"{path} is not a file.")
-    if not can_be_exact(real):
+    if not _can_be_escaped(real):
         raise _invalid(f"{path} cannot be read: its path has a backslash and one of the characters * ? [ in it.")
     return SourceFile(str(path), real, status.st_dev, status.st_ino)
 
@@ -185,3 +188,8 @@ def _looked_at(path: Path) -> tuple[str, os.stat_result]:
             os.close(descriptor)
         if status.st_nlink:  # else it was replaced at this moment, and the kernel cannot name it any more
             return real, status
+
+
+def _can_be_escaped(path: str) -> bool:
+    """Whether an escaped pattern can match this path: in a pattern, DuckDB takes a backslash for a slash."""
+    return "\\" not in path or not _MAGIC.search(path)

@@ -6,12 +6,12 @@ in a BIGINT. So the footers are compared before anything is read.
 
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
 
+import glob
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import duckdb
 
 from orchestrator.engines.parquet_types import literal, quoted
-from orchestrator.engines.paths import exactly
 from orchestrator.engines.session import described
 from orchestrator.engines.source_contract import Columns, Contract, Unreadable, check_names
 from orchestrator.engines.source_files import SourceFile
@@ -31,7 +31,7 @@ _UNSURE = ("BLOB", "GEOMETRY")
 
 def listed(paths: Iterable[str]) -> str:
     """The files as an SQL list that means exactly them."""
-    return f"[{', '.join(literal(exactly(path)) for path in paths)}]"
+    return f"[{', '.join(literal(glob.escape(path)) for path in paths)}]"
 
 
 def read_parquet(paths: Iterable[str]) -> str:

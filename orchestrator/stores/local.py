@@ -1,6 +1,7 @@
 """A snapshot store on a local or shared file system."""
 
 import asyncio
+import hashlib
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -21,7 +22,6 @@ T = TypeVar("T")
 
 # How deep a location's folder lies: project, view, run and attempt.
 _LOCATIONS = "*/*/*"
-_CHUNK_BYTES = 1 << 20
 
 
 class LocalStore:
@@ -125,11 +125,8 @@ class LocalStore:
 
 def digest_of(path: Path) -> str:
     """The digest of a file's content, as SnapshotFile has it. Raises OSError."""
-    digest = xxhash.xxh3_128()
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return f"xxh128:{digest.hexdigest()}"
+        return f"xxh128:{hashlib.file_digest(stream, xxhash.xxh3_128).hexdigest()}"
 
 
 def _below(root: Path, location: str) -> Path:

@@ -122,9 +122,9 @@ class Server:
         )
 
     async def _stopped(self) -> dict[str, datetime]:
-        """When workers said goodbye, by identity, which one that starts in the same container has again.
+        """The time of the last shutdown heartbeat of each worker identity. Empty if the server does not list workers.
 
-        None on a server that does not keep a list.
+        A worker that starts again in the same container has the same identity, so callers compare with its last poll.
         """
         request = ListWorkersRequest(namespace=self._client.namespace)
         try:
