@@ -40,10 +40,10 @@ BUGS = (
         "self.store.seal(location, files, _manifest(plan, snapshot))))",
     ),
     Bug(
-        "an attempt that was given up may still publish",
+        "all attempts of a run write into one folder",
         "orchestrator/catalog/runs.py",
-        "if run.status != RunStatus.RUNNING or run.attempt != snapshot.attempt:",
-        "if run.status != RunStatus.RUNNING:",
+        "return change.values(attempt=t.runs.c.attempt + 1).returning(t.runs.c.attempt)",
+        "return change.values(attempt=1).returning(t.runs.c.attempt)",
     ),
     Bug(
         "a cancel answers before the query has ended",
@@ -87,7 +87,18 @@ def _is_found(bug: Bug, minutes: float, seed: int) -> bool:
         python = _copied(copy)
         _plant(bug, copy)
         report, began = Path(name, "report.json"), time.monotonic()
-        command = [str(python), "-m", "chaos", "--minutes", str(minutes), "--seed", str(seed), "--no-bulk"]
+        command = [
+            str(python),
+            "-m",
+            "chaos",
+            "--minutes",
+            str(minutes),
+            "--seed",
+            str(seed),
+            "--pace",
+            "3",
+            "--no-bulk",
+        ]
         command += ["--no-small-disk", "--home", str(Path(name, "home")), "--json", str(report)]
         subprocess.run(command, cwd=copy, capture_output=True, timeout=minutes * 60 + _STARTING_SECONDS, check=False)  # noqa: S603 - ourselves
         violations = json.loads(report.read_text())["violations"] if report.exists() else []
@@ -124,7 +135,7 @@ def _plant(bug: Bug, copy: Path) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m chaos.planted", description="Sees whether the harness finds bugs.")
-    parser.add_argument("--minutes", type=float, default=1.5, help="how long the trouble lasts for each bug")
+    parser.add_argument("--minutes", type=float, default=3, help="how long the trouble lasts for each bug")
     parser.add_argument("--seed", type=int, default=1, help="what decides on all that is done")
     parser.add_argument("--only", default="", help="a part of the names of the bugs to plant")
     return parser.parse_args()
