@@ -40,10 +40,10 @@ BUGS = (
         "self.store.seal(location, files, _manifest(plan, snapshot))))",
     ),
     Bug(
-        "all attempts of a run write into one folder",
+        "a run that was ended may still publish",
         "orchestrator/catalog/runs.py",
-        "return change.values(attempt=t.runs.c.attempt + 1).returning(t.runs.c.attempt)",
-        "return change.values(attempt=1).returning(t.runs.c.attempt)",
+        "if run.status != RunStatus.RUNNING or run.attempt != snapshot.attempt:",
+        "if run.status == RunStatus.COMPLETED:",
     ),
     Bug(
         "a cancel answers before the query has ended",

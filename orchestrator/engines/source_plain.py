@@ -14,7 +14,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import duckdb
 
@@ -38,6 +39,8 @@ _BYTE_COST = 2.7
 _VALUE_COST = {"BOOLEAN": 20, "DATE": 65, "DOUBLE": 120, "TIME": 120, "TIMESTAMP": 120}
 _INTEGER_COST, _DECIMAL_COST = 60, 120
 
+# None of them can stand in a number or a date.
+_DELIMITERS = (",", ";", "\t", "|")
 _AS_USUAL = {
     "quote": '"',
     "null_text": "",
@@ -96,7 +99,7 @@ def _may_be_plain(contract: Contract) -> bool:
     return (
         contract.format in {"CSV", "CSVWithNames"}
         and all(options[name] == value for name, value in _AS_USUAL.items())
-        and options["delimiter"].isascii()
+        and options["delimiter"] in _DELIMITERS
     )
 
 
@@ -105,21 +108,25 @@ def _is_large(file: SourceFile) -> bool:
 
 
 def _columns_read(connection: duckdb.DuckDBPyConnection, query: str) -> set[str]:
-    """The folded names of all columns that DuckDB reads of CSV files for the query."""
+    """The folded names of all columns that DuckDB reads of CSV files for the query; none if its plan is too deep."""
     ((_, plan),) = connection.execute(f"EXPLAIN (FORMAT json) {query}").fetchall()
-    return {fold(name) for node in _nodes(json.loads(plan)) for name in _projected(node)}
+    try:
+        nodes = json.loads(plan)
+    except RecursionError:
+        return set()
+    return {fold(name) for node in _all(nodes) for name in _projected(node)}
 
 
-def _nodes(plans: Sequence[dict[str, object]]) -> Iterator[dict[str, object]]:
-    for plan in plans:
-        yield plan
-        children = plan.get("children")
-        yield from _nodes(children if isinstance(children, list) else [])
+def _all(nodes: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    while nodes:
+        node = nodes.pop()
+        yield node
+        nodes.extend(node.get("children", []))
 
 
-def _projected(node: dict[str, object]) -> Sequence[str]:
-    about = node.get("extra_info")
-    if not isinstance(about, dict) or about.get("Function") != "READ_CSV":
+def _projected(node: dict[str, Any]) -> Sequence[str]:
+    about = node.get("extra_info", {})
+    if about.get("Function") != "READ_CSV":
         return []
     names: str | list[str] = about.get("Projections", "")
     return [names] if isinstance(names, str) else names
@@ -175,7 +182,10 @@ def _form(kind: str) -> str | None:
 
 def _matches(file: SourceFile, pattern: _Pattern, threads: int) -> bool:
     """Whether all of the file matches. A piece of it begins with a record if all pieces before it match."""
-    search = _searcher()
+    try:
+        search = _searcher()
+    except (ImportError, MemoryError):  # the process may take too little memory
+        return False
     failed = threading.Event()
 
     def matches(offset: int) -> bool:
@@ -189,8 +199,14 @@ def _matches(file: SourceFile, pattern: _Pattern, threads: int) -> bool:
             failed.set()
         return not failed.is_set()
 
-    with ThreadPoolExecutor(threads) as pool:
-        return all(pool.map(matches, range(0, os.stat(file.real).st_size, _CHUNK_BYTES)))  # noqa: PTH116 - a string
+    # Errors: too little memory, no further thread, or an expression that is too much for the library.
+    pieces = range(0, os.stat(file.real).st_size, _CHUNK_BYTES)  # noqa: PTH116 - a string
+    with (
+        ThreadPoolExecutor(threads) as pool,
+        suppress(MemoryError, ValueError),
+    ):  # of the library: it is too much for it
+        return all(pool.map(matches, pieces))
+    return False
 
 
 def _piece(file: SourceFile, offset: int, line_end: bytes) -> bytes | None:
