@@ -56,9 +56,14 @@ async def related(engine: DuckDBEngine, folder: Path, chain: Chain, random: Rand
 
 
 def observed(names: Sequence[str]) -> str:
-    """All that can be seen of columns: their types, their values as text, and their values once more as a hash."""
+    """All that can be seen of columns: their types, their values as text, and their values once more as a hash.
+
+    Not the hash of a struct: DuckDB gives one to `list_zip` that depends on how its lists lie in memory.
+    """
     return ", ".join(
-        f'typeof("{name}") AS t{n}, "{name}"::VARCHAR AS v{n}, hash("{name}") AS h{n}' for n, name in enumerate(names)
+        f'typeof("{name}") AS t{n}, "{name}"::VARCHAR AS v{n},'
+        f""" CASE WHEN NOT contains(typeof("{name}"), 'STRUCT') THEN hash("{name}") END AS h{n}"""
+        for n, name in enumerate(names)
     )
 
 
