@@ -5,6 +5,7 @@ import contextlib
 from contextlib import AsyncExitStack
 from typing import Any
 
+from orchestrator.engines.priorities import Priorities
 from orchestrator.engines.process import Child, Fences
 from orchestrator.engines.turns import Turns
 from orchestrator.model.errors import AnalyzerBusy, EngineCrashed, OrchestratorError, TooManyRequests
@@ -32,6 +33,7 @@ class Analysts:
         self._fences = fences
         self._stays = stays
         self._turns = Turns(size=size, share=max(1, size - 1), queue=_LONGEST_QUEUE)
+        self._priorities = Priorities(memory_seconds=seconds)
         self._closed = False
 
     async def ask(self, project_id: int, request: dict[str, Any], too_slow: OrchestratorError) -> Answer:
@@ -45,7 +47,7 @@ class Analysts:
             clock = asyncio.timeout(self.seconds)
             try:
                 async with clock:
-                    return await self._ask(request)
+                    return await self._ask(project_id, request)
             except TimeoutError:
                 if not clock.expired():
                     raise
@@ -71,20 +73,20 @@ class Analysts:
             await child.end()
             self._forget(child)
 
-    async def _ask(self, request: dict[str, Any]) -> Answer:
+    async def _ask(self, project_id: int, request: dict[str, Any]) -> Answer:
         if self._idle:
-            answer, status = await self._exchange(self._idle.pop(), request)
+            answer, status = await self._exchange(self._idle.pop(), project_id, request)
             # A process that waited may have died of something else long ago, which is no fault of this request.
             if answer is not None or self._closed:
                 return answer, status
         child = await Child.start(self._fences)
         self.children.append(child)
-        return await self._exchange(child, request)
+        return await self._exchange(child, project_id, request)
 
-    async def _exchange(self, child: Child, request: dict[str, Any]) -> Answer:
+    async def _exchange(self, child: Child, project_id: int, request: dict[str, Any]) -> Answer:
         answer, status = None, None
         try:
-            with child.working():
+            with self._priorities.running(child, project_id):
                 answer = await child.ask(request)
         finally:
             # Without an answer, or with a broken DuckDB, the next request would be answered wrongly.

@@ -13,6 +13,7 @@ from orchestrator.engines.admission import Admission
 from orchestrator.engines.analysts import Analysts
 from orchestrator.engines.base import NO_PROJECT, Written
 from orchestrator.engines.digests import Digests
+from orchestrator.engines.priorities import Priorities
 from orchestrator.engines.process import Child, Fences, settle
 from orchestrator.engines.room import Room
 from orchestrator.engines.scratch import Scratch, sweep
@@ -85,6 +86,7 @@ class DuckDBEngine:
         fences = Fences(address_space=_READER_SPACE * _MIB, file_size=0)
         self._readers = Analysts(size=_READERS, fences=fences, seconds=analysis_seconds, stays=False)
         self._writers: set[Child] = set()
+        self._priorities = Priorities(memory_seconds=0)
         self._digests = Digests()
 
     async def start(self) -> None:
@@ -192,38 +194,40 @@ class DuckDBEngine:
         }
         async with self._admission.admit(limits.memory_mb, waiting, project_id=plan.project_id):
             try:
-                return await self._write_in_time(request, limits, plan.timeout_seconds, on_progress)
+                return await self._write_in_time(request, limits, plan, on_progress)
             except BaseException:
                 await settle(asyncio.to_thread(_empty, target))
                 raise
 
     async def _write_in_time(
-        self, request: dict[str, Any], limits: Limits, seconds: float, on_progress: Callable[[Progress], None]
+        self, request: dict[str, Any], limits: Limits, plan: RunPlan, on_progress: Callable[[Progress], None]
     ) -> Written:
         try:
             scratch = Scratch(self._temp_dir)
         except OSError as error:
             raise StoreUnavailable(f"No temporary folder can be made: {error.strerror}.") from error
         request |= {"limits": limits.model_dump(), "temp_directory": str(scratch.path)}
-        clock = asyncio.timeout(seconds)
+        clock = asyncio.timeout(plan.timeout_seconds)
         try:
             async with clock:
-                return await self._write(request, limits, on_progress)
+                return await self._write(request, limits, plan.project_id, on_progress)
         except TimeoutError:
             if not clock.expired():
                 raise
-            raise QueryTimedOut(f"The query ran longer than {_seconds(seconds)}.") from None
+            raise QueryTimedOut(f"The query ran longer than {_seconds(plan.timeout_seconds)}.") from None
         finally:
             await settle(asyncio.to_thread(scratch.remove))
 
-    async def _write(self, request: dict[str, Any], limits: Limits, on_progress: Callable[[Progress], None]) -> Written:
+    async def _write(
+        self, request: dict[str, Any], limits: Limits, project_id: int, on_progress: Callable[[Progress], None]
+    ) -> Written:
         began = time.monotonic()
         room = await asyncio.to_thread(Room, request["target"], request["temp_directory"])
         child = await Child.start(_fences(limits))
         self._writers.add(child)
         status: int | None = None
         try:
-            with child.working():
+            with self._priorities.running(child, project_id):
                 answer = await child.ask(request)
                 while answer and "percent" in answer:
                     written = await _check_size(room, limits.output_mb)

@@ -4,9 +4,6 @@ A child is stopped by hanging up: its main thread, which only listens, ends the 
 the other thread is doing. DuckDB's own interrupt is slower and unsure: some of its calls do not look for it for
 minutes. A child that does not even listen (it is stopped, or starved) is killed after a moment. Either way the kernel
 takes everything back, and the parent reports the end only when the process has been reaped.
-
-A child that works for long gets a low priority: two endless queries on two processors made every run of another project
-take ten times as long. It still has what the others leave, which is everything on a machine with nothing else to do.
 """
 
 import asyncio
@@ -16,7 +13,7 @@ import multiprocessing
 import os
 import socket
 import threading
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -25,9 +22,8 @@ from orchestrator.engines.entry import serve
 T = TypeVar("T")
 
 GRACE_SECONDS = 0.3
-# Work that takes longer than this gives way to what is quicker. At niceness 10 it weighs a ninth of it.
-PATIENCE_SECONDS = 0.5
-LOW_PRIORITY = 10
+# At this niceness a process weighs a thirtieth of another one.
+LOW_PRIORITY = 15
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # Far more than the longest description of columns. What a child says is not trusted: an author's query runs in it.
 _LONGEST_MESSAGE = 32 << 20
@@ -73,7 +69,7 @@ class Child:
         self._pid: int | None = None
         self._ending: asyncio.Future[int | None] | None = None
         self.gives_way = False
-        """Whether the process has the low priority. It keeps it: only a privileged process may raise its own again."""
+        """Whether the process has the low priority."""
 
     @classmethod
     async def start(cls, fences: Fences) -> Self:
@@ -98,15 +94,6 @@ class Child:
         except (OSError, IndexError):
             return None
         return int(resident) * _PAGE_BYTES
-
-    @contextlib.contextmanager
-    def working(self) -> Iterator[None]:
-        """Lower the priority of the process if this context lasts longer than `PATIENCE_SECONDS`."""
-        timer = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._give_way)
-        try:
-            yield
-        finally:
-            timer.cancel()
 
     async def ask(self, message: Any) -> dict[str, Any] | None:  # noqa: ANN401 - anything that JSON can hold
         """Send a message and return the first one that comes back, or None if the child is gone."""
@@ -169,13 +156,14 @@ class Child:
             loop.remove_reader(sentinel)
         return True
 
-    def _give_way(self) -> None:
-        """Linux has a priority for each thread. One that is started later has that of the thread that starts it."""
+    def give_way(self) -> None:
+        """Lower the priority of the process for good: only a privileged process may raise its own again."""
         if self._pid is None or self._ending is not None:
             return
         self.gives_way = True
         process = Path(f"/proc/{self._pid}")
         with contextlib.suppress(OSError):  # it has just ended, or the system has no such folder
+            # Linux has a priority for each thread. One that is started later has that of the thread that starts it.
             for thread in (process / "task").iterdir():
                 os.setpriority(os.PRIO_PROCESS, int(thread.name), LOW_PRIORITY)
             # Where sessions share the processor, the priorities of threads count within a session only.

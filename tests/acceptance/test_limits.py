@@ -75,7 +75,8 @@ async def test_memory_bombs_of_one_project_leave_the_refreshes_of_another_alone(
 
         ending = asyncio.create_task(bomb())
         runs = 1
-        while not ending.done() or runs < 5:
+        # The bombs give way to it, and so last; the API tells of a view's last hundred runs.
+        while runs < 5 or (runs < 90 and not ending.done()):
             await bystander.act(view["id"], "run")
             runs += 1
             assert (await bystander.ended(view["id"], runs))["status"] == "Completed"

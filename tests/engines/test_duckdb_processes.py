@@ -12,7 +12,8 @@ import pytest
 
 from orchestrator.engines.base import Written
 from orchestrator.engines.duckdb import DuckDBEngine
-from orchestrator.engines.process import LOW_PRIORITY, PATIENCE_SECONDS
+from orchestrator.engines.priorities import PATIENCE_SECONDS
+from orchestrator.engines.process import LOW_PRIORITY
 from orchestrator.model.errors import EngineCrashed, QueryTimedOut
 from tests.engines.conftest import locate, make_engine, make_plan
 
@@ -96,32 +97,42 @@ async def test_cancelling_while_the_process_starts_leaves_none(mine: DuckDBEngin
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-async def test_a_query_that_takes_long_gives_way_to_everything_else(mine: DuckDBEngine, tmp_path: Path) -> None:
+def priorities(pid: int) -> set[int]:
+    threads = [int(thread.name) for thread in Path(f"/proc/{pid}/task").iterdir()]
+    return {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads}
+
+
+async def test_a_query_that_takes_long_gives_way_to_another_projects(mine: DuckDBEngine, tmp_path: Path) -> None:
     task = start(mine, tmp_path, ENDLESS)
     pid = await pid_of_writer(mine)
-    assert os.getsid(pid) == pid, "its priority counts against the worker's too"
-    for _ in range(200):
-        await asyncio.sleep(0.05)
-        threads = [int(thread.name) for thread in Path(f"/proc/{pid}/task").iterdir()]
-        if {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} == {LOW_PRIORITY}:
-            break
-    else:
-        raise AssertionError("it has the priority that it began with")
-    assert os.getpriority(os.PRIO_PROCESS, 0) < LOW_PRIORITY
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    await asyncio.sleep(PATIENCE_SECONDS)
+    assert os.getsid(pid) == pid, "its priority would count against the worker's"
+    assert priorities(pid) == {usual}, "nobody is beside it"
+    for project_id in (1, 2):
+        (tmp_path / str(project_id)).mkdir()
+        plan = make_plan("SELECT 1 AS a").model_copy(update={"project_id": project_id})
+        await mine.write(plan, locate, tmp_path / str(project_id), lambda _: None)
+        assert priorities(pid) == ({usual} if project_id == 1 else {LOW_PRIORITY})
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-async def test_only_an_analysis_that_was_quick_leaves_its_process_to_the_next(mine: DuckDBEngine) -> None:
-    await mine.describe("SELECT 1 AS a", {})
-    (kept,) = mine._describers.children
-    await mine.describe("SELECT 2 AS a", {})
-    assert mine._describers.children == [kept]
-    with kept.working():
-        await asyncio.sleep(PATIENCE_SECONDS + 0.2)
-    await mine.describe("SELECT 3 AS a", {})
-    assert mine._describers.children == []
+async def test_an_analysis_that_takes_long_gives_way_and_its_process_is_not_used_again(mine: DuckDBEngine) -> None:
+    await mine.describe("SELECT 1 AS a", {}, project_id=1)
+    (slow,) = mine._describers.children
+    assert slow.pid
+    os.kill(slow.pid, signal.SIGSTOP)
+    task = asyncio.create_task(mine.describe("SELECT 1 AS a", {}, project_id=1))
+    await asyncio.sleep(PATIENCE_SECONDS + 0.2)
+    assert not slow.gives_way, "no other project is there"
+    await mine.describe("SELECT 1 AS a", {}, project_id=2)
+    assert slow.gives_way
+    assert priorities(slow.pid) == {LOW_PRIORITY}
+    os.kill(slow.pid, signal.SIGCONT)
+    assert [column.name for column in await task] == ["a"]
+    assert slow not in mine._describers.children
 
 
 async def test_a_time_out_ends_the_process(mine: DuckDBEngine, tmp_path: Path) -> None:

@@ -1,0 +1,52 @@
+"""Which processes give way: those that have worked for a while, if another project has work beside them.
+
+Two endless queries on two processors made every run of another project take ten times as long. With a low priority they
+take what the others leave. A project that is alone gives way to nobody: its work would only starve beside what else
+runs on the machine.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from orchestrator.engines.process import Child
+
+PATIENCE_SECONDS = 0.5
+
+
+class _Work(NamedTuple):
+    project_id: int
+    began: float
+
+
+class Priorities:
+    """The processes that work now. A project counts for `memory_seconds` after its work ended."""
+
+    def __init__(self, *, memory_seconds: float) -> None:
+        self._memory_seconds = memory_seconds
+        self._running: dict[Child, _Work] = {}
+        self._ended: dict[int, float] = {}
+
+    @contextmanager
+    def running(self, child: Child, project_id: int) -> Iterator[None]:
+        """Count a process as one that works for the project as long as the context lasts."""
+        loop = asyncio.get_running_loop()
+        self._running[child] = _Work(project_id, loop.time())
+        self._share()
+        timer = loop.call_later(PATIENCE_SECONDS, self._share)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            del self._running[child]
+            self._ended[project_id] = loop.time()
+
+    def _share(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._ended = {one: ended for one, ended in self._ended.items() if ended > now - self._memory_seconds}
+        if len({work.project_id for work in self._running.values()} | set(self._ended)) == 1:
+            return
+        for child, work in self._running.items():
+            if work.began <= now - PATIENCE_SECONDS:
+                child.give_way()
