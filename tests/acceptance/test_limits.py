@@ -80,6 +80,7 @@ async def test_memory_bombs_of_one_project_leave_the_refreshes_of_another_alone(
             await bystander.act(view["id"], "run")
             runs += 1
             assert (await bystander.ended(view["id"], runs))["status"] == "Completed"
+            await asyncio.sleep(0.5)
         assert await ending == ["Failed"] * len(BOMBS)
         assert all(run["status"] == "Completed" for run in await bystander.history(view["id"]))
         assert await bystander.rows(view) == [{"s": 499500}]
