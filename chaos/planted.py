@@ -52,7 +52,7 @@ BUGS = (
         "asyncio.get_running_loop().call_later(20, lambda: asyncio.ensure_future(child.end()))",
     ),
     Bug(
-        "versions are removed while somebody may read them",
+        "versions are removed before their readers are done",
         "orchestrator/catalog/snapshots.py",
         ".where(_is_past(retention.grace), too_many | _is_undone(), _removable(), ~read)",
         ".where(t.snapshots.c.superseded_at.is_not(None))",
@@ -103,8 +103,8 @@ def _is_found(bug: Bug, minutes: float, seed: int) -> bool:
         subprocess.run(command, cwd=copy, capture_output=True, timeout=minutes * 60 + _STARTING_SECONDS, check=False)  # noqa: S603 - ourselves
         violations = json.loads(report.read_text())["violations"] if report.exists() else []
         kinds = Counter(violation["kind"] for violation in violations)
-        told = ", ".join(f"{kind} {count} times" for kind, count in kinds.most_common(4))
-        say(f"{bug.name}: {told or 'nothing was found'} ({time.monotonic() - began:.0f} s)")
+        summary = ", ".join(f"{kind} {count} times" for kind, count in kinds.most_common(4))
+        say(f"{bug.name}: {summary or 'nothing was found'} ({time.monotonic() - began:.0f} s)")
         return bool(violations)
 
 

@@ -1,8 +1,8 @@
 """Which processes give way: those that have worked for a while, if another project has work beside them.
 
 Two endless queries on two processors made every run of another project take ten times as long. With a low priority they
-take what the others leave. A project that is alone gives way to nobody: its work would only starve beside what else
-runs on the machine.
+take what the others leave. The work of a project that is alone keeps the usual priority: otherwise it would only starve
+beside other programs of the machine. Work for no project, as at a start, does not count as another project's.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from orchestrator.engines.base import NO_PROJECT
 from orchestrator.engines.process import Child
 
 PATIENCE_SECONDS = 0.5
@@ -45,7 +46,8 @@ class Priorities:
     def _share(self) -> None:
         now = asyncio.get_running_loop().time()
         self._ended = {one: ended for one, ended in self._ended.items() if ended > now - self._memory_seconds}
-        if len({work.project_id for work in self._running.values()} | set(self._ended)) == 1:
+        projects = {work.project_id for work in self._running.values()} | set(self._ended)
+        if len(projects - {NO_PROJECT}) < 2:  # noqa: PLR2004 - one and another
             return
         for child, work in self._running.items():
             if work.began <= now - PATIENCE_SECONDS:

@@ -246,8 +246,8 @@ def _operand(contract: Contract, there: Mapping[str, str], name: str, kind: str,
     return f"nullif({found}, '')" if empty_is_null else found
 
 
-def csv_call(contract: Contract, files: Sequence[SourceFile], columns: Mapping[str, str], more: str = "") -> str:
-    """A call of read_csv that gives these columns (name and type). `more` are further arguments."""
+def csv_call(contract: Contract, files: Sequence[SourceFile], columns: Mapping[str, str]) -> str:
+    """A call of read_csv that gives these columns (name and type)."""
     options = contract.options
     texts = [
         f"{listed(file.real for file in files)}, compression = {literal(compression(files[0]))}",
@@ -257,7 +257,6 @@ def csv_call(contract: Contract, files: Sequence[SourceFile], columns: Mapping[s
         f"encoding = {literal(options['encoding'])}, {folder_options(contract)}",
         "columns = {" + ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in columns.items()) + "}",
         *([] if contract.fails else ["ignore_errors = true"]),
-        *([more] if more else []),
     ]
     return f"read_csv({', '.join(texts)})"
 

@@ -108,7 +108,7 @@ async def test_a_query_that_takes_long_gives_way_to_another_projects(mine: DuckD
     usual = os.getpriority(os.PRIO_PROCESS, 0)
     await asyncio.sleep(PATIENCE_SECONDS)
     assert os.getsid(pid) == pid, "its priority would count against the worker's"
-    assert priorities(pid) == {usual}, "nobody is beside it"
+    assert priorities(pid) == {usual}, "no other project is there"
     for project_id in (1, 2):
         (tmp_path / str(project_id)).mkdir()
         plan = make_plan("SELECT 1 AS a").model_copy(update={"project_id": project_id})
@@ -117,6 +117,17 @@ async def test_a_query_that_takes_long_gives_way_to_another_projects(mine: DuckD
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_what_is_done_for_no_project_takes_no_priority_away(mine: DuckDBEngine) -> None:
+    await mine.describe("SELECT 1 AS a", {})
+    (child,) = mine._describers.children
+    os.kill(child.pid or 0, signal.SIGSTOP)
+    task = asyncio.create_task(mine.describe("SELECT 1 AS a", {}, project_id=1))
+    await asyncio.sleep(PATIENCE_SECONDS + 0.2)
+    os.kill(child.pid or 0, signal.SIGCONT)
+    await task
+    assert not child.gives_way
 
 
 async def test_an_analysis_that_takes_long_gives_way_and_its_process_is_not_used_again(mine: DuckDBEngine) -> None:
