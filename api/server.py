@@ -1,6 +1,7 @@
 """The server that the API runs in."""
 
 import resource
+import signal
 import sys
 
 import uvicorn
@@ -23,6 +24,8 @@ _NOT_STARTED = 3  # as uvicorn's own command exits
 
 def serve(settings: Settings) -> None:
     """Answer requests until a signal says to stop. Exits with an error if the API cannot start."""
+    # When it has shut down, uvicorn sends itself the signal once more, and would die of it before anything is cleared.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     server = uvicorn.Server(config_of(settings, open_files=raise_open_files()))
     server.run()
     if not server.started:

@@ -94,7 +94,7 @@ class Tenant:
         await self.ended(view["id"])
         return await self.view(view["id"])
 
-    async def ended(self, view_id: str, runs: int = 1) -> Json:
+    async def ended(self, view_id: str, runs: int = 1, patience: float = PATIENCE) -> Json:
         """The newest run, once that many runs have ended and none is in progress."""
 
         async def ask() -> Json | None:
@@ -102,7 +102,7 @@ class Tenant:
             over = len(history) >= runs and all(run["status"] != "Running" for run in history)
             return history[0] if over else None
 
-        return await until(ask, f"{runs} ended run(s)")
+        return await until(ask, f"{runs} ended run(s)", patience)
 
     async def closed(self, run: Json) -> Json:
         """The run, once its workflow is over: a run is told to have ended a moment before all follows from it."""
@@ -125,8 +125,8 @@ class Tenant:
         return sorted((self.data_dir / "snapshots" / str(self.project_id) / view["id"]).glob("*/*.parquet"))
 
     def staged(self) -> list[Path]:
-        """Whatever lies in the store and is not sealed."""
-        return [path for path in (self.data_dir / "staging").rglob("*") if path.is_file()]
+        """Whatever of the project lies in the store and is not sealed."""
+        return [path for path in (self.data_dir / "staging" / str(self.project_id)).rglob("*") if path.is_file()]
 
     async def recorded(self, view: Json) -> list[str]:
         """How the catalog itself says that a view's runs stand, oldest first; also of a deleted one.

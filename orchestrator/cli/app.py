@@ -1,6 +1,6 @@
 """`matview …`: which commands there are."""
 
-import logging
+import atexit
 import os
 import sys
 from contextlib import suppress
@@ -30,7 +30,8 @@ def run() -> NoReturn:
     """Run the command line; a failure is one line on standard error and a status that is not 0.
 
     It ends without the interpreter's own clean-up, in which Temporal's SDK has been seen to crash after the work was
-    done. Children that run queries notice the end of this process by themselves.
+    done. What is registered to be done at exit is done: logs are written out, multiprocessing removes its folder for
+    temporary files. Children that run queries notice the end of this process by themselves.
     """
     set_up_streams()
     try:
@@ -39,7 +40,7 @@ def run() -> NoReturn:
     except Failure as failure:
         fail(str(failure))
         status = failure.status
-    logging.shutdown()
+    atexit._run_exitfuncs()  # noqa: SLF001 - nothing public does it without the clean-up that crashes
     with suppress(OSError):
         sys.stderr.flush()
     os._exit(status)

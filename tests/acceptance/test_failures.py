@@ -93,8 +93,11 @@ async def test_a_tick_that_had_fired_before_a_rollback_does_not_undo_it(own_stac
         assert (await tenant.view(view["id"]))["current_snapshot_id"] == first
 
 
-async def test_everything_is_there_after_a_stop_and_a_start(session_folder: Path) -> None:
+async def test_everything_is_there_after_a_stop_and_a_start_and_nothing_beside_it(
+    session_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = session_folder / "again"
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     async with dev_stack(home) as stack:
         first = stack.info
         async with a_tenant(stack) as tenant:
@@ -112,6 +115,7 @@ async def test_everything_is_there_after_a_stop_and_a_start(session_folder: Path
             assert await tenant.rows(view) == [{"n": 42}]
             await tenant.act(view["id"], "run")
             assert (await tenant.ended(view["id"], 2))["status"] == "Completed"
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_while_temporal_is_away_nothing_is_half_done_and_reading_still_works(own_stack: DevStack) -> None:

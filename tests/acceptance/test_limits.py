@@ -70,7 +70,7 @@ async def test_memory_bombs_of_one_project_leave_the_refreshes_of_another_alone(
             statuses = []
             for one in bombs:
                 await bomber.act(one["id"], "materialize")
-                statuses.append((await bomber.ended(one["id"]))["status"])
+                statuses.append((await bomber.ended(one["id"], patience=300))["status"])
             return statuses
 
         ending = asyncio.create_task(bomb())

@@ -20,7 +20,6 @@ from pydantic import BaseModel
 from temporalio import activity, workflow
 
 import orchestrator.activities
-import orchestrator.model
 import orchestrator.workflows
 from api.app import create_app
 from orchestrator.catalog.tables import metadata
@@ -62,8 +61,11 @@ def _modules(package: Any) -> list[Any]:
 
 
 def _subclasses(base: type) -> Iterator[Any]:
-    """The classes of the program that are made from one, from the same names in every run."""
-    _modules(orchestrator.model)
+    """The classes of the program that are made from one, whatever else has been imported."""
+    for found in pkgutil.walk_packages(orchestrator.__path__, "orchestrator."):
+        # The first runs the program; of the others, some empty the environment, and none has such classes.
+        if not found.name.startswith(("orchestrator.__main__", "orchestrator.engines.")):
+            importlib.import_module(found.name)
     waiting: list[Any] = [base]
     while waiting:
         for kind in waiting.pop().__subclasses__():
