@@ -10,15 +10,16 @@ from dataclasses import dataclass
 _SPACES = r"\s\u200b-\u200d\u2060\ufeff"  # also those of Unicode that DuckDB takes for blanks
 # A name may hold dollar signs and everything beyond ASCII, but blanks.
 _NAME_START = rf"(?:[A-Za-z_]|(?![{_SPACES}])[\u0080-\U0010ffff])"
-_NAME = rf"{_NAME_START}(?:[A-Za-z0-9_$]|(?![{_SPACES}])[\u0080-\U0010ffff])*+"
-# Each alternative takes what it matches for good (`*+`), so that none is ever tried again on the same text.
+_NAME = rf"{_NAME_START}(?>(?:[A-Za-z0-9_$]|(?![{_SPACES}])[\u0080-\U0010ffff])*)"
+# Each alternative keeps what it has matched, so that no text is matched twice: `++` and `*+` behind a set of
+# characters, an atomic group `(?>…)` around a choice. Python before 3.11.5 matches one choice too many for `(…|…)*+`.
 _TOKEN = re.compile(
     rf"""
       (?P<blank> [{_SPACES}]++ | --[^\n\r]*+ )
     | (?P<comment> /\* )
-    | (?P<escaped> [eE]'(?:[^'\\]++|\\.|'')*+'? )
-    | (?P<quoted> '(?:[^']++|'')*+'? | "(?:[^"]++|"")*+"? )
-    | (?P<dollar> \$(?:{_NAME_START}(?:\w|(?![{_SPACES}])[\u0080-\U0010ffff])*+)?\$ )
+    | (?P<escaped> [eE]'(?>(?:[^'\\]++|\\.|'')*)'? )
+    | (?P<quoted> '(?>(?:[^']++|'')*)'? | "(?>(?:[^"]++|"")*)"? )
+    | (?P<dollar> \$(?:{_NAME_START}(?>(?:\w|(?![{_SPACES}])[\u0080-\U0010ffff])*))?\$ )
     | (?P<word> {_NAME} | [0-9]++ )
     | (?P<cast> :: )
     | (?P<other> . )
@@ -28,7 +29,7 @@ _TOKEN = re.compile(
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 # A string goes on after a line break, and what has begun with an E keeps its escapes there.
 _CONTINUED = re.compile(
-    r"(?:[ \t\f\v]++|--[^\n\r]*+)*+[\n\r](?:[ \t\f\v\n\r]++|--[^\n\r]*+[\n\r])*+'(?:[^'\\]++|\\.|'')*+'?",
+    r"(?>(?:[ \t\f\v]++|--[^\n\r]*+)*)[\n\r](?>(?:[ \t\f\v\n\r]++|--[^\n\r]*+[\n\r])*)'(?>(?:[^'\\]++|\\.|'')*)'?",
     flags=re.DOTALL,
 )
 _VARIABLE = re.compile(rf"[{_SPACES}]*+variables\.(\w{{1,128}})")
