@@ -14,14 +14,14 @@ from api.auth import AuthenticationMiddleware
 from api.bodies import BodyMiddleware
 from api.errors import ErrorBody, FailureMiddleware, add_error_handlers
 from api.metrics import ApiMetrics, TelemetryMiddleware
-from api.paths import PathMiddleware
-from api.shares import Shares
-from orchestrator.assembly import Assembly, assemble
+from api.path_middleware import PathMiddleware
+from api.project_shares import Shares
+from orchestrator.container import Container, open_container
 from orchestrator.settings import load_settings
 from orchestrator.telemetry import tracing
-from orchestrator.telemetry.gauges import InstallationMetrics, asker
+from orchestrator.telemetry.installation import InstallationCollector, make_probe
 from orchestrator.telemetry.logs import set_up_logging
-from orchestrator.telemetry.serving import new_registry, serving
+from orchestrator.telemetry.metrics_server import new_registry, serve_metrics
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorBody, "description": "The request is not valid"},
@@ -59,14 +59,14 @@ def create_app() -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with assemble(settings, lazy=True) as parts:
-            await parts.engine.start()
-            _hand_out(parts, app)
+        async with open_container(settings, lazy=True) as container:
+            await container.engine.start()
+            _attach_services(container, app)
             app.state.public_url = settings.public_url
             if registry is not None:
-                ask = asker(parts.database, parts.temporal, settings.metrics_views)
-                registry.register(InstallationMetrics(ask))
-            async with serving(registry, settings.metrics_host, settings.metrics_port):
+                ask = make_probe(container.database, container.temporal, settings.metrics_views)
+                registry.register(InstallationCollector(ask))
+            async with serve_metrics(registry, settings.metrics_host, settings.metrics_port):
                 # What is loaded by now stays for good. Looking through it for garbage would hold up one request in
                 # fifty for a tenth of a second.
                 gc.freeze()
@@ -96,12 +96,7 @@ def create_app() -> FastAPI:
     return app
 
 
-def _hand_out(parts: Assembly, app: FastAPI) -> None:
-    """Put what the routes work with where they find it."""
-    app.state.access = parts.access
-    app.state.shares = Shares(at_once=parts.settings.api_concurrent_requests)
-    app.state.library = parts.library
-    app.state.sources = parts.sources
-    app.state.versions = parts.versions
-    app.state.control = parts.control
-    app.state.health = parts.health
+def _attach_services(container: Container, app: FastAPI) -> None:
+    """Make the services available to the routes."""
+    app.state.services = container.services
+    app.state.shares = Shares(at_once=container.settings.api_concurrent_requests)

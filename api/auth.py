@@ -9,14 +9,10 @@ from fastapi.security import HTTPBearer
 from starlette.types import ASGIApp, Receive, Scope as ASGIScope, Send
 
 from api.errors import error_response
-from api.shares import Shares
-from orchestrator.access import Access
-from orchestrator.control import Control
-from orchestrator.library import Library
+from api.project_shares import Shares
 from orchestrator.model.errors import NotAuthenticated, OrchestratorError
 from orchestrator.model.principal import Principal, Scope, User
-from orchestrator.sources import Sources
-from orchestrator.versions import Versions
+from orchestrator.services.services import Services
 
 # For the OpenAPI document: the header itself is read by the middleware.
 BEARER = HTTPBearer(auto_error=False, description="A personal API key")
@@ -38,13 +34,13 @@ class AuthenticationMiddleware:
         """ASGI."""
         if scope["type"] == "http" and scope["path"].startswith("/api/") and scope["path"] not in _OPEN:
             request = Request(scope)
-            access: Access = request.app.state.access
+            services: Services = request.app.state.services
             shares: Shares = request.app.state.shares
             try:
                 token = _token(request.headers.get("authorization"))
                 # A crowd with one key queues before it is looked up, or all others would queue behind it.
                 async with shares.turn(("key", token)):
-                    request.state.principal = await access.authenticate(token)
+                    request.state.principal = await services.access.authenticate(token)
             except OrchestratorError as error:
                 await error_response(error)(scope, receive, send)
                 return
@@ -52,18 +48,15 @@ class AuthenticationMiddleware:
 
 
 @dataclass(frozen=True)
-class Caller:
+class RequestContext:
     """What a route works with: who asks, about which project, and the parts that serve them."""
 
     user: User
     project_id: int
-    library: Library
-    sources: Sources
-    versions: Versions
-    control: Control
+    services: Services
 
 
-def needs(scope: Scope) -> Callable[..., AsyncIterator[Caller]]:
+def require_scope(scope: Scope) -> Callable[..., AsyncIterator[RequestContext]]:
     """A dependency that lets a request pass whose key has the scope and may be used in the project.
 
     And when it is the project's turn, which lasts until the route has done its work: neither a body that comes slowly
@@ -74,32 +67,25 @@ def needs(scope: Scope) -> Callable[..., AsyncIterator[Caller]]:
         request: Request,
         project_id: Annotated[int, Path(ge=1, le=LARGEST_ID, description="The project")],
         _: Annotated[object, Security(BEARER, scopes=[scope])] = None,
-    ) -> AsyncIterator[Caller]:
+    ) -> AsyncIterator[RequestContext]:
         principal: Principal = request.state.principal
         principal.require_project(project_id)
         principal.require(scope)
-        state = request.app.state
-        shares: Shares = state.shares
+        services: Services = request.app.state.services
+        shares: Shares = request.app.state.shares
         async with shares.turn(("project", project_id)):
             if principal.project_ids is None:  # otherwise the key could not have been made for it
-                await state.access.require_project(project_id)
-            yield Caller(
-                user=principal.user,
-                project_id=project_id,
-                library=state.library,
-                sources=state.sources,
-                versions=state.versions,
-                control=state.control,
-            )
+                await services.access.require_project(project_id)
+            yield RequestContext(user=principal.user, project_id=project_id, services=services)
 
     return check
 
 
-ViewReader = Annotated[Caller, Depends(needs(Scope.VIEW_READ), scope="function")]
-ViewWriter = Annotated[Caller, Depends(needs(Scope.VIEW_WRITE), scope="function")]
-JournalReader = Annotated[Caller, Depends(needs(Scope.ACTIVITY_READ), scope="function")]
-TableReader = Annotated[Caller, Depends(needs(Scope.TABLE_READ), scope="function")]
-TableWriter = Annotated[Caller, Depends(needs(Scope.TABLE_WRITE), scope="function")]
+ViewReader = Annotated[RequestContext, Depends(require_scope(Scope.VIEW_READ), scope="function")]
+ViewWriter = Annotated[RequestContext, Depends(require_scope(Scope.VIEW_WRITE), scope="function")]
+JournalReader = Annotated[RequestContext, Depends(require_scope(Scope.ACTIVITY_READ), scope="function")]
+TableReader = Annotated[RequestContext, Depends(require_scope(Scope.TABLE_READ), scope="function")]
+TableWriter = Annotated[RequestContext, Depends(require_scope(Scope.TABLE_WRITE), scope="function")]
 
 
 def _token(header: str | None) -> str | None:

@@ -56,10 +56,10 @@ class ErrorBody(BaseModel):
 
 def add_error_handlers(app: FastAPI) -> None:
     """Give every way in which a request can fail the same body."""
-    app.add_exception_handler(OrchestratorError, _ours)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unforeseen)
+    app.add_exception_handler(OrchestratorError, _handle_app_error)
+    app.add_exception_handler(RequestValidationError, _handle_validation_error)
+    app.add_exception_handler(HTTPException, _handle_http_error)
+    app.add_exception_handler(Exception, _handle_unexpected)
 
 
 class FailureMiddleware:
@@ -97,7 +97,7 @@ def error_response(error: OrchestratorError) -> JSONResponse:
     return _body(status, kind, error.code, error.message, error.attr, headers)
 
 
-async def _ours(request: Request, error: Exception) -> JSONResponse:
+async def _handle_app_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, OrchestratorError)  # noqa: S101 - what the handler is registered for
     # The answer says that a project is over its share; a line for each of its requests would only fill the log.
     if isinstance(error, Transient) and not isinstance(error, TooManyRequests):
@@ -105,7 +105,7 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
     return error_response(error)
 
 
-async def _invalid(_: Request, error: Exception) -> JSONResponse:
+async def _handle_validation_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - what the handler is registered for
     errors: list[dict[str, Any]] = list(error.errors())
     if any(one["loc"][0] == "path" for one in errors):  # whatever else is wrong: there is nothing to say it of
@@ -119,7 +119,7 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
     return _body(400, "validation_error", "invalid_input", first["msg"].removeprefix("Value error, "), _attr(where))
 
 
-async def _http(_: Request, error: Exception) -> JSONResponse:
+async def _handle_http_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - what the handler is registered for
     kinds = {
         404: ("not_found", "not_found"),
@@ -132,7 +132,7 @@ async def _http(_: Request, error: Exception) -> JSONResponse:
     return _body(error.status_code, kind, code, str(error.detail), None, headers)
 
 
-async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+async def _handle_unexpected(request: Request, error: Exception) -> JSONResponse:
     return unforeseen(request.scope, error)
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from api.errors import ErrorBody
-from orchestrator.health import Health
+from orchestrator.services.health import HealthService
 
 router = APIRouter(tags=["health"])
 
@@ -26,6 +26,6 @@ async def livez() -> Alive:
 @router.get("/readyz", responses={503: {"model": ErrorBody, "description": "Something that it needs is away"}})
 async def readyz(request: Request) -> Alive:
     """Answer, if PostgreSQL and Temporal do and the schema is this release's."""
-    health: Health = request.app.state.health
+    health: HealthService = request.app.state.services.health
     await health.check()
     return Alive()

@@ -8,8 +8,8 @@ from pydantic import BaseModel, Field
 
 from api.auth import BEARER, LARGEST_ID
 from api.schemas import UserOut
-from orchestrator.access import Access
 from orchestrator.model.principal import Principal, Scope
+from orchestrator.services.access import AccessService
 
 router = APIRouter(prefix="/api", tags=["identity"])
 
@@ -45,33 +45,35 @@ def _asker(request: Request, _: Annotated[object, Security(BEARER)] = None) -> P
     return principal
 
 
-Asker = Annotated[Principal, Depends(_asker)]
+CurrentPrincipal = Annotated[Principal, Depends(_asker)]
 
 
 @router.get("/personal_api_keys/@current/")
-async def current_key(asker: Asker) -> KeyOut:
+async def current_key(make_probe: CurrentPrincipal) -> KeyOut:
     """Show what the key that makes this request may do, and where."""
     return KeyOut(
-        id=asker.key_id,
-        user_id=asker.user.id,
-        scopes=sorted(asker.scopes),
-        scoped_teams=sorted(asker.project_ids or ()),
+        id=make_probe.key_id,
+        user_id=make_probe.user.id,
+        scopes=sorted(make_probe.scopes),
+        scoped_teams=sorted(make_probe.project_ids or ()),
         scoped_organizations=[],
     )
 
 
 @router.get("/users/@me/")
-async def current_user(asker: Asker) -> MeOut:
+async def current_user(make_probe: CurrentPrincipal) -> MeOut:
     """Show the person whose key makes this request."""
-    return MeOut(**asker.user.model_dump())
+    return MeOut(**make_probe.user.model_dump())
 
 
 @router.get("/projects/{project_id}/")
 async def retrieve_project(
-    request: Request, project_id: Annotated[int, Path(ge=1, le=LARGEST_ID, description="The project")], asker: Asker
+    request: Request,
+    project_id: Annotated[int, Path(ge=1, le=LARGEST_ID, description="The project")],
+    make_probe: CurrentPrincipal,
 ) -> ProjectOut:
     """Show a project that the key may be used in."""
-    asker.require_project(project_id)
-    access: Access = request.app.state.access
+    make_probe.require_project(project_id)
+    access: AccessService = request.app.state.services.access
     project = await access.get_project(project_id)
     return ProjectOut(id=project.id, name=project.name)

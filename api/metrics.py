@@ -10,7 +10,7 @@ from uuid import uuid4
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestrator.telemetry.context import begin
+from orchestrator.telemetry.log_context import bind_log_fields
 
 _REQUEST_ID = "x-request-id"
 # Whatever a client sends is written into the log: an id is short, and has nothing in it that could be taken for more.
@@ -94,7 +94,7 @@ class TelemetryMiddleware:
                 message = {**message, "headers": [*message["headers"], (_REQUEST_ID.encode(), request_id.encode())]}
             await send(message)
 
-        begin({"request": request_id, **_subject(scope["path"])})
+        bind_log_fields({"request": request_id, **_subject(scope["path"])})
         try:
             await self._app(scope, receive, marked)
         finally:

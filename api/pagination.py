@@ -6,7 +6,7 @@ from typing import Annotated, Generic, TypeVar
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.links import page_link
+from api.page_links import page_link
 from orchestrator.model.errors import NotFound
 from orchestrator.model.names import MAX_LENGTH
 
@@ -64,17 +64,17 @@ def _snapshot_page(
 
 SnapshotPage = Annotated[PageQuery, Depends(_snapshot_page)]
 JournalPage = Annotated[PageQuery, Depends(_journal_page)]
-AskedPage = Annotated[PageQuery, Depends(_page_query)]
+PageParams = Annotated[PageQuery, Depends(_page_query)]
 
 
-def page_of(request: Request, asked: PageQuery, count: int, results: Sequence[T]) -> Page[T]:
+def make_page(request: Request, params: PageQuery, count: int, results: Sequence[T]) -> Page[T]:
     """The page as an answer. Raises NotFound past the last one; the first always exists."""
-    if asked.page > 1 and asked.offset >= count:
+    if params.page > 1 and params.offset >= count:
         raise NotFound("Invalid page.")
-    last = asked.offset + asked.page_size >= count
+    last = params.offset + params.page_size >= count
     return Page(
         count=count,
-        next=None if last else page_link(request, asked.page + 1),
-        previous=None if asked.page == 1 else page_link(request, asked.page - 1),
+        next=None if last else page_link(request, params.page + 1),
+        previous=None if params.page == 1 else page_link(request, params.page - 1),
         results=list(results),
     )

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-from orchestrator.model.journal import Verb
+from orchestrator.model.audit import Verb
 from orchestrator.model.run import RunStatus, Trigger
 from orchestrator.model.saved_query import SyncFrequency, ViewStatus
 
@@ -20,7 +20,7 @@ _LONGEST_DESCRIPTION = 10_000
 Timestamp = Annotated[datetime, PlainSerializer(_z, return_type=str, when_used="json")]
 
 
-class Wire(BaseModel):
+class RequestModel(BaseModel):
     """Unknown fields of a request are ignored: PostHog's own client sends several that mean nothing here."""
 
     model_config = ConfigDict(extra="ignore")
@@ -29,7 +29,7 @@ class Wire(BaseModel):
 # --- requests ---------------------------------------------------------------------------------------------------------
 
 
-class SaveView(Wire):
+class SaveView(RequestModel):
     """A view to create, or to update if its name exists."""
 
     name: str = Field(description="Unique among the project's views and tables", examples=["events_by_day"])
@@ -44,7 +44,7 @@ class SaveView(Wire):
     soft_update: bool = Field(default=False, description="Save without that check")
 
 
-class EditView(Wire):
+class EditView(RequestModel):
     """The fields of a view to change. What is left out stays as it is."""
 
     name: str = Field(default="", description="Unique among the project's views and tables")
@@ -68,7 +68,7 @@ def _check_level(level: object) -> object:
     return level
 
 
-class Level(Wire):
+class Level(RequestModel):
     """How far to look in the graph of views."""
 
     level: Annotated[Annotated[int, Field(ge=1)] | Literal["all"] | None, BeforeValidator(_check_level)] = Field(
@@ -81,7 +81,7 @@ class Level(Wire):
         return None if self.level == "all" else self.level or 1
 
 
-class ResumeSchedules(Wire):
+class ResumeSchedules(RequestModel):
     """Whose schedules to resume."""
 
     # One error is enough: ten thousand, each with its place and words, take a tenth of a second of everybody's time.
@@ -90,20 +90,20 @@ class ResumeSchedules(Wire):
     )
 
 
-class Materialize(Wire):
+class Materialize(RequestModel):
     """How often to refresh."""
 
     sync_frequency: SyncFrequency | None = Field(default=None, description="24hour unless given")
 
 
-class RunView(Wire):
+class RunView(RequestModel):
     """How to run."""
 
     full_refresh: bool = Field(default=False, description="Compute everything anew")
 
 
 # The page of the API lists a saved query's fields as the body of every action; there they mean nothing.
-AnyObject = dict[str, Any] | None
+IgnoredBody = dict[str, Any] | None
 
 
 def is_whole(abridged: bool) -> bool:

@@ -6,12 +6,12 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 
-from api.answers import column_out, view_out
 from api.auth import ViewReader, ViewWriter
 from api.bodies import JsonRoute
-from api.pagination import Page, SnapshotPage, page_of
+from api.pagination import Page, SnapshotPage, make_page
 from api.schemas import ColumnOut, Timestamp, ViewOut
-from orchestrator.model.snapshot import Column, Version
+from api.serializers import column_out, view_out
+from orchestrator.model.snapshot import Column, PublishedSnapshot
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}",
@@ -137,55 +137,57 @@ class RollBack(BaseModel):
 
 @router.get("/snapshots/")
 async def list_snapshots(
-    request: Request, saved_query_id: ViewId, caller: ViewReader, asked: SnapshotPage
+    request: Request, saved_query_id: ViewId, context: ViewReader, params: SnapshotPage
 ) -> Page[SnapshotOut]:
     """List the versions of a view that can be read or rolled back to, newest first."""
-    count, versions = await caller.versions.page(
-        caller.project_id, saved_query_id, limit=asked.page_size, offset=asked.offset
+    count, versions = await context.services.snapshots.page(
+        context.project_id, saved_query_id, limit=params.page_size, offset=params.offset
     )
-    return page_of(request, asked, count, [snapshot_out(version) for version in versions])
+    return make_page(request, params, count, [snapshot_out(version) for version in versions])
 
 
 @router.patch("/snapshots/{snapshot_id}/")
 async def edit_snapshot(
-    saved_query_id: ViewId, snapshot_id: SnapshotId, body: EditSnapshot, caller: ViewWriter
+    saved_query_id: ViewId, snapshot_id: SnapshotId, body: EditSnapshot, context: ViewWriter
 ) -> SnapshotOut:
     """Pin a version, so that it is kept whatever its age, or unpin it."""
-    return snapshot_out(await caller.versions.pin(caller.project_id, saved_query_id, snapshot_id, pinned=body.pinned))
+    return snapshot_out(
+        await context.services.snapshots.pin(context.project_id, saved_query_id, snapshot_id, pinned=body.pinned)
+    )
 
 
 @router.get("/snapshots/{snapshot_id}/quarantine/")
 async def list_quarantine(
-    saved_query_id: ViewId, snapshot_id: SnapshotId, caller: ViewReader, asked: Annotated[AskedRows, Query()]
+    saved_query_id: ViewId, snapshot_id: SnapshotId, context: ViewReader, params: Annotated[AskedRows, Query()]
 ) -> Quarantine:
     """List the rows of a source table that a version's run left out of its result and kept."""
-    count, rows = await caller.versions.quarantine(
-        caller.project_id, saved_query_id, snapshot_id, asked.table, limit=asked.limit, offset=asked.offset
+    count, rows = await context.services.snapshots.quarantine(
+        context.project_id, saved_query_id, snapshot_id, params.table, limit=params.limit, offset=params.offset
     )
     return Quarantine(count=count, results=[QuarantinedOut(**row.model_dump()) for row in rows])
 
 
 @router.get("/snapshots/{snapshot_id}/source_files/")
 async def list_source_files(
-    request: Request, saved_query_id: ViewId, snapshot_id: SnapshotId, caller: ViewReader, asked: SnapshotPage
+    request: Request, saved_query_id: ViewId, snapshot_id: SnapshotId, context: ViewReader, params: SnapshotPage
 ) -> Page[SourceFileOut]:
     """List every source file that a version was made from, table by table and sorted by path."""
-    count, files = await caller.versions.source_files(
-        caller.project_id, saved_query_id, snapshot_id, limit=asked.page_size, offset=asked.offset
+    count, files = await context.services.snapshots.source_files(
+        context.project_id, saved_query_id, snapshot_id, limit=params.page_size, offset=params.offset
     )
-    return page_of(request, asked, count, [SourceFileOut(table=name, **file.model_dump()) for name, file in files])
+    return make_page(request, params, count, [SourceFileOut(table=name, **file.model_dump()) for name, file in files])
 
 
 @router.post("/rollback/")
-async def roll_back_view(saved_query_id: ViewId, body: RollBack, caller: ViewWriter) -> ViewOut:
+async def roll_back_view(saved_query_id: ViewId, body: RollBack, context: ViewWriter) -> ViewOut:
     """Make an earlier version the one that readers see, at once and without running anything."""
-    state = await caller.control.roll_back(
-        caller.project_id, saved_query_id, body.snapshot_id, caller.user, pause=body.pause_schedule
+    state = await context.services.snapshots.roll_back(
+        context.project_id, saved_query_id, body.snapshot_id, context.user, pause=body.pause_schedule
     )
     return view_out(state)
 
 
-def snapshot_out(version: Version) -> SnapshotOut:
+def snapshot_out(version: PublishedSnapshot) -> SnapshotOut:
     """A version as the API shows it."""
     snapshot = version.snapshot
     return SnapshotOut(

@@ -6,15 +6,15 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Request
 
-from api.answers import table_out, wire_type
 from api.auth import TableReader, TableWriter
 from api.bodies import JsonRoute
-from api.pagination import AskedPage, Page, page_of
-from api.schemas import AnyObject
+from api.pagination import Page, PageParams, make_page
+from api.schemas import IgnoredBody
+from api.serializers import table_out, wire_type
 from api.table_schemas import AddTable, ColumnIn, EditTable, TableOut
 from orchestrator.model.errors import Invalid
 from orchestrator.model.snapshot import Column
-from orchestrator.sources import TableEdit
+from orchestrator.services.source_tables import SourceTableUpdate
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/warehouse_tables", tags=["warehouse_tables"], route_class=JsonRoute
@@ -26,50 +26,50 @@ TableId = Annotated[UUID, Path(description="The source table")]
 
 
 @router.get("/")
-async def list_tables(request: Request, caller: TableReader, asked: AskedPage) -> Page[TableOut]:
+async def list_tables(request: Request, context: TableReader, params: PageParams) -> Page[TableOut]:
     """List the source tables, newest first."""
-    count, tables = await caller.sources.page(
-        caller.project_id, search=asked.search, limit=asked.page_size, offset=asked.offset
+    count, tables = await context.services.source_tables.page(
+        context.project_id, search=params.search, limit=params.page_size, offset=params.offset
     )
-    return page_of(request, asked, count, [table_out(table) for table in tables])
+    return make_page(request, params, count, [table_out(table) for table in tables])
 
 
 @router.post("/", status_code=201)
-async def create_table(body: AddTable, caller: TableWriter) -> TableOut:
+async def create_table(body: AddTable, context: TableWriter) -> TableOut:
     """Register files as a source table. Its columns are read from them, but for types that are stated."""
-    return table_out(await caller.sources.add(caller.project_id, _edit_of(body), caller.user))
+    return table_out(await context.services.source_tables.add(context.project_id, _edit_of(body), context.user))
 
 
 @router.get("/{table_id}/")
-async def retrieve_table(table_id: TableId, caller: TableReader) -> TableOut:
+async def retrieve_table(table_id: TableId, context: TableReader) -> TableOut:
     """Show a source table."""
-    return table_out(await caller.sources.get(caller.project_id, table_id))
+    return table_out(await context.services.source_tables.get(context.project_id, table_id))
 
 
 @router.put("/{table_id}/", name="replace_table")
 @router.patch("/{table_id}/")
-async def update_table(table_id: TableId, body: EditTable, caller: TableWriter) -> TableOut:
+async def update_table(table_id: TableId, body: EditTable, context: TableWriter) -> TableOut:
     """Change a source table. Its columns are read again unless only its name or credential changes."""
-    return table_out(await caller.sources.edit(caller.project_id, table_id, _edit_of(body)))
+    return table_out(await context.services.source_tables.edit(context.project_id, table_id, _edit_of(body)))
 
 
 @router.post("/{table_id}/refresh_schema/")
-async def refresh_schema(table_id: TableId, caller: TableWriter, _: AnyObject = None) -> TableOut:
+async def refresh_schema(table_id: TableId, context: TableWriter, _: IgnoredBody = None) -> TableOut:
     """Read the columns of a source table from its files again."""
-    return table_out(await caller.sources.refresh(caller.project_id, table_id))
+    return table_out(await context.services.source_tables.refresh(context.project_id, table_id))
 
 
 @router.delete("/{table_id}/", status_code=204)
-async def delete_table(table_id: TableId, caller: TableWriter) -> None:
+async def delete_table(table_id: TableId, context: TableWriter) -> None:
     """Forget a source table that no view reads. Its files are not touched."""
-    await caller.sources.delete(caller.project_id, table_id)
+    await context.services.source_tables.delete(context.project_id, table_id)
 
 
-def _edit_of(body: AddTable | EditTable) -> TableEdit:
+def _edit_of(body: AddTable | EditTable) -> SourceTableUpdate:
     plain = body.model_dump(include={*_PLAIN}, exclude_unset=True)
     if "columns" in body.model_fields_set:
         plain["stated"] = tuple(_stated(body.columns or []))
-    return TableEdit(**plain, options=body.options())
+    return SourceTableUpdate(**plain, options=body.options())
 
 
 def _stated(columns: Iterable[ColumnIn]) -> Iterator[Column]:

@@ -5,9 +5,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from api.schemas import ColumnOut, Timestamp, UserOut, Wire, is_whole
-from orchestrator.model.columns import MOST_COLUMNS
-from orchestrator.model.reading import LONGEST_COLUMN_NAME, LONGEST_TEXT, LONGEST_TYPE
+from api.schemas import ColumnOut, RequestModel, Timestamp, UserOut, is_whole
+from orchestrator.model.column_limits import MOST_COLUMNS
+from orchestrator.model.read_options import LONGEST_COLUMN_NAME, LONGEST_TEXT, LONGEST_TYPE
 from orchestrator.model.source_table import AS_USUAL, BadRow, ReadOptions, SourceFormat
 
 _COLUMNS = (
@@ -16,14 +16,14 @@ _COLUMNS = (
 )
 
 
-class CredentialIn(Wire):
+class CredentialIn(RequestModel):
     """What opens files that are kept elsewhere. Stored encrypted, never shown."""
 
     access_key: str = Field(max_length=500, description="The id of the key")
     access_secret: str = Field(max_length=500, description="The key itself")
 
 
-class ColumnIn(Wire):
+class ColumnIn(RequestModel):
     """A column whose type is stated."""
 
     name: str = Field(min_length=1, max_length=LONGEST_COLUMN_NAME, description="Its name", examples=["zip"])
@@ -36,7 +36,7 @@ class ColumnIn(Wire):
     stated: bool = Field(default=True, description="false, as in an answer: the type is detected")
 
 
-class ReadingIn(Wire):
+class ReadingIn(RequestModel):
     """How the files are read. null is the same as leaving a new table's option out: as usual."""
 
     columns: list[ColumnIn] | None = Field(default=None, fail_fast=True, max_length=MOST_COLUMNS, description=_COLUMNS)

@@ -18,7 +18,7 @@ from benchmarks import (
     cancel,
     dag,
     hostile,
-    overhead,
+    memory_cost,
     reading,
     restore,
     rollback,
@@ -28,7 +28,7 @@ from benchmarks import (
     start,
     workers,
 )
-from benchmarks.common import Figure, save, say
+from benchmarks.common import Measurement, save, say
 
 Value = int | float | list[int] | list[str]
 
@@ -46,7 +46,7 @@ class Option:
 class Kind:
     """A measurement: it is called with a folder of its own and the options."""
 
-    measure: Callable[..., Coroutine[Any, Any, list[Figure]]]
+    measure: Callable[..., Coroutine[Any, Any, list[Measurement]]]
     help: str
     options: dict[str, Option]
 
@@ -93,7 +93,7 @@ KINDS = {
         {"rounds": rounds(2), "views": Option(2_000, 12, "how many")},
     ),
     "overhead": Kind(
-        overhead.measure,
+        memory_cost.measure,
         "memory of a run beside plain DuckDB, and what a process of its own takes",
         {
             "rounds": rounds(3),
@@ -151,7 +151,7 @@ KINDS = {
 
 def main() -> None:
     """Measure, show and save."""
-    asked = vars(_parser().parse_args())
+    asked = vars(_parser_pool().parse_args())
     kind, path, quick = KINDS[asked.pop("kind")], asked.pop("json"), asked.pop("quick")
     chosen = {
         name: (option.quick if quick else option.default) if asked[name] is None else asked[name]
@@ -165,7 +165,7 @@ def main() -> None:
         save(path, figures, load)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser_pool() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     kinds = parser.add_subparsers(dest="kind", required=True)
     for name, kind in KINDS.items():

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from benchmarks.common import Api, Figure, at_once, say, show, timed
-from benchmarks.filling import fill
-from benchmarks.overhead import SMALL
+from benchmarks.common import Api, Measurement, at_once, say, show, timed
+from benchmarks.memory_cost import SMALL
+from benchmarks.seed_catalog import fill
 from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.stack import DevStack
 
@@ -23,11 +23,11 @@ T = TypeVar("T")
 Call = Callable[[int], Awaitable[object]]
 
 
-async def measure(folder: Path, requests: int, counts: Sequence[int], seed: int) -> list[Figure]:
+async def measure(folder: Path, requests: int, counts: Sequence[int], seed: int) -> list[Measurement]:
     """Every call, with more and more views in one project of one stack."""
     # The views that are written into the catalog have no schedules, which a look at everything would make up for.
     os.environ["MATVIEW_RECONCILE_SECONDS"] = "86400"
-    figures: list[Figure] = []
+    figures: list[Measurement] = []
     async with DevStack(folder / "home", bootstrap=bootstrap, say=say) as stack:
         callers = Callers(Api(stack), requests, random.Random(seed))  # noqa: S311 - the same pages every time
         real = min(_REAL, requests, *counts)
@@ -59,15 +59,15 @@ class Callers:
         self._chance = chance
         self._made = 0
 
-    async def measure(self, count: int) -> list[Figure]:
+    async def measure(self, count: int) -> list[Measurement]:
         """Every kind of call with so many views there, by one caller and by several."""
         times, rates = [], []
         for callers in _AT_ONCE:
             for kind, call in self._kinds(count).items():
                 told = f"{kind}, {count:,} views, {callers} at once"
                 seconds, wall = await (self._runs(callers) if kind == "run" else self._calls(call, callers))
-                times.append(Figure(told, [1000 * one for one in seconds], "ms"))
-                rates.append(Figure(f"{told}, requests a second", [len(seconds) / wall], "1/s"))
+                times.append(Measurement(told, [1000 * one for one in seconds], "ms"))
+                rates.append(Measurement(f"{told}, requests a second", [len(seconds) / wall], "1/s"))
         show(f"The API with {count:,} views", times, percentiles=True)
         show(f"The API with {count:,} views", rates)
         return times + rates

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.common import Api, Figure, ratios, say, show
-from benchmarks.overhead import plain_apart
+from benchmarks.common import Api, Measurement, ratios, say, show
+from benchmarks.memory_cost import plain_apart
 from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.stack import DevStack
 
@@ -52,7 +52,7 @@ def tpch(scale: float) -> dict[str, Path]:
     return {name: folder / f"{name}.parquet" for name in TABLES}
 
 
-async def measure(folder: Path, rounds: int, scale: float, results: Sequence[str]) -> list[Figure]:
+async def measure(folder: Path, rounds: int, scale: float, results: Sequence[str]) -> list[Measurement]:
     """These kinds of results, on a stack that is started for it."""
     files = await asyncio.to_thread(tpch, scale)
     figures = []
@@ -73,11 +73,11 @@ async def measure(folder: Path, rounds: int, scale: float, results: Sequence[str
 
 async def _in_turn(
     api: Api, view_id: str, told: str, floor: Callable[[], tuple[float, float]], rounds: int
-) -> list[Figure]:
+) -> list[Measurement]:
     await asyncio.to_thread(floor)  # not counted, as the product's first run is not
     # By then it has ended, nearly always; asking in the moments in which it is about to would hold it up.
     undisturbed = _PATIENCE * (await asyncio.to_thread(floor))[0] + _PATIENCE_SECONDS
-    ours, plain = Figure(f"{told}, run", []), Figure(f"{told}, plain DuckDB", [])
+    ours, plain = Measurement(f"{told}, run", []), Measurement(f"{told}, plain DuckDB", [])
     for _ in range(rounds):
         ours.values.append(await api.run(view_id, undisturbed=undisturbed))
         plain.values.append((await asyncio.to_thread(floor))[0])

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.common import Api, Figure, say, show
+from benchmarks.common import Api, Measurement, say, show
 from benchmarks.processes import below
 from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.stack import DevStack
@@ -46,7 +46,7 @@ class Cancelled:
     answered: float
 
 
-async def measure(folder: Path, cancels: int, seed: int) -> list[Figure]:
+async def measure(folder: Path, cancels: int, seed: int) -> list[Measurement]:
     """Cancel at random moments, the kinds of queries in turn."""
     moments = random.Random(seed)  # noqa: S311 - the same moments every time
     numbers = folder / "numbers.csv"
@@ -67,9 +67,9 @@ async def measure(folder: Path, cancels: int, seed: int) -> list[Figure]:
                 raise RuntimeError(f"the pointer moved: {kind}, cancel {number}")
             _nothing_is_left(Path(stack.info["data_dir"]), kind)
     every = [one for cancelled in found.values() for one in cancelled]
-    figures = [Figure(kind, [one.gone for one in cancelled]) for kind, cancelled in found.items() if cancelled]
-    figures.append(Figure("all, until the process is gone", [one.gone for one in every]))
-    figures.append(Figure("all, until the API has answered", [one.answered for one in every]))
+    figures = [Measurement(kind, [one.gone for one in cancelled]) for kind, cancelled in found.items() if cancelled]
+    figures.append(Measurement("all, until the process is gone", [one.gone for one in every]))
+    figures.append(Measurement("all, until the API has answered", [one.answered for one in every]))
     show("Cancel, in seconds from the call of the API", figures, percentiles=True)
     say(f"{len(every)} cancels (seed {seed}): no survivor, no moved pointer, nothing left in the store")
     return figures

@@ -36,7 +36,7 @@ _WIDTH = 120
 
 
 @dataclass(frozen=True)
-class Figure:
+class Measurement:
     """Values of one thing, in one unit: as many as there were rounds."""
 
     name: str
@@ -183,7 +183,7 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-def show(title: str, figures: Sequence[Figure], *, percentiles: bool = False) -> None:
+def show(title: str, figures: Sequence[Measurement], *, percentiles: bool = False) -> None:
     """Print a table: the median and the extremes, or the median, the 99th percentile and the maximum."""
     heads = ("median", "p99", "most") if percentiles else ("median", "least", "most")
     table = Table("what", *heads, "unit", "rounds", title=title)
@@ -200,17 +200,17 @@ def say(text: str) -> None:
     Console(highlight=False).print(text)
 
 
-def ratios(name: str, ours: Figure, floor: Figure) -> Figure:
+def ratios(name: str, ours: Measurement, floor: Measurement) -> Measurement:
     """How many times as long as its floor each round took."""
-    return Figure(name, [a / b for a, b in zip(ours.values, floor.values, strict=True)], "times")
+    return Measurement(name, [a / b for a, b in zip(ours.values, floor.values, strict=True)], "times")
 
 
-def over_floor(name: str, ours: Figure, floor: Figure, views: int) -> Figure:
+def over_floor(name: str, ours: Measurement, floor: Measurement, views: int) -> Measurement:
     """How many milliseconds longer than its floor each round took, for each of so many views."""
-    return Figure(name, [1000 * (a - b) / views for a, b in zip(ours.values, floor.values, strict=True)], "ms")
+    return Measurement(name, [1000 * (a - b) / views for a, b in zip(ours.values, floor.values, strict=True)], "ms")
 
 
-def save(path: Path, figures: Sequence[Figure], load: Sequence[float] = ()) -> None:
+def save(path: Path, figures: Sequence[Measurement], load: Sequence[float] = ()) -> None:
     """Write every figure to a file, with the machine that it was taken on.
 
     `load` is the machine's load average before the measurement, if it is known; the one after it is written beside.

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import duckdb
 
-from benchmarks.common import MADE_AT_ONCE, Api, Figure, at_once, over_floor, ratios, say, show
-from benchmarks.floor import plain
+from benchmarks.baseline import plain
+from benchmarks.common import MADE_AT_ONCE, Api, Measurement, at_once, over_floor, ratios, say, show
 from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.stack import DevStack
 
@@ -46,7 +46,7 @@ def graph(prefix: str, layers: int, width: int) -> list[list[Node]]:
     return made
 
 
-async def measure(folder: Path, rounds: int, layers: int, width: int) -> list[Figure]:
+async def measure(folder: Path, rounds: int, layers: int, width: int) -> list[Measurement]:
     """First build, all again, and after one view was edited; in each round with views that are new."""
     source = folder / "numbers.parquet"
     duckdb.sql(_NUMBERS).write_parquet(str(source))
@@ -68,7 +68,7 @@ async def measure(folder: Path, rounds: int, layers: int, width: int) -> list[Fi
     figures = []
     for kind in kinds:
         named = f"{kind} ({counts[kind]} views)"
-        run, raw = Figure(named, ours[kind]), Figure(f"{named}, plain DuckDB", floor[kind])
+        run, raw = Measurement(named, ours[kind]), Measurement(f"{named}, plain DuckDB", floor[kind])
         beside = ratios(f"{named}, beside plain DuckDB", run, raw)
         figures += [run, raw, beside, over_floor(f"{named}, a view over the floor", run, raw, counts[kind])]
     show(f"A graph of {layers} layers of {width} views", figures)

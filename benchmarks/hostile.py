@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 import httpx
 
-from benchmarks.common import Api, Figure, percentile, say, show, timed
+from benchmarks.common import Api, Measurement, percentile, say, show, timed
 from benchmarks.processes import below
-from orchestrator.access import Access
 from orchestrator.catalog.database import Database
 from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.home import DevInfo
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.principal import Scope
+from orchestrator.services.access import AccessService
 
 _VIEWS, _TABLES = "/warehouse_saved_queries/", "/warehouse_tables/"
 _PAGE = 100
@@ -44,7 +44,7 @@ class Call(NamedTuple):
     content: bytes
 
 
-async def measure(folder: Path, requests: int, connections: int) -> list[Figure]:
+async def measure(folder: Path, requests: int, connections: int) -> list[Measurement]:
     """The 95th percentiles of a list, a save and a run of one project, calm and beside a hostile one."""
     (folder / "sources").mkdir()
     (folder / "sources" / ("a" * 200)).write_text("a\n1\n")
@@ -62,20 +62,20 @@ async def measure(folder: Path, requests: int, connections: int) -> list[Figure]
     say(f"The hostile key was answered {sum(answers.values()):,} times: {dict(sorted(answers.items()))}")
     pairs = zip(calm, attacked, strict=True)
     slower = [
-        Figure(
+        Measurement(
             f"{a.name.partition(',')[0]}, 95th percentile",
             [percentile(b.values, 0.95) / percentile(a.values, 0.95)],
             "times",
         )
         for a, b in pairs
     ]
-    memory = [Figure(f"memory of {name} and below it, most", [mib], "MiB") for name, mib in most.items()]
+    memory = [Measurement(f"memory of {name} and below it, most", [mib], "MiB") for name, mib in most.items()]
     figures = [*calm, *attacked, *slower, *memory]
     show(f"One key does its worst from {connections} connections", figures, percentiles=True)
     return figures
 
 
-async def _asked(api: Api, requests: int, when: str) -> list[Figure]:
+async def _asked(api: Api, requests: int, when: str) -> list[Measurement]:
     """So many of each, one after the other, as a person or a program of another project would."""
     numbers = itertools.count()
     # A view for each time: the API tells of a view's last hundred runs, and the client that waits for one counts them.
@@ -91,7 +91,7 @@ async def _asked(api: Api, requests: int, when: str) -> list[Figure]:
         ("save", save),
         ("run", lambda: api.run_promptly(view_id)),
     ):
-        figures.append(Figure(f"{name}, {when}", [await timed(call) for _ in range(requests)]))
+        figures.append(Measurement(f"{name}, {when}", [await timed(call) for _ in range(requests)]))
     return figures
 
 
@@ -99,7 +99,7 @@ async def _another_key(info: DevInfo) -> DevInfo:
     """The stack as a key sees it that may do everything in a project of its own."""
     database = Database(info["database_url"], pool_size=1)
     try:
-        access = Access(database)
+        access = AccessService(database)
         project = await access.create_project("hostile")
         key = await access.create_key(
             email="hostile@example.com", label="", scopes=list(Scope), project_ids=[project.id]

@@ -17,12 +17,12 @@ from pathlib import Path
 import duckdb
 
 from benchmarks.big import tpch
-from benchmarks.common import Figure, ratios, show
-from orchestrator.engines.source_columns import source_columns
-from orchestrator.engines.source_contract import Columns, Contract
-from orchestrator.engines.source_files import SourceFile
-from orchestrator.engines.source_plain import plain_files
-from orchestrator.engines.source_relations import source_select
+from benchmarks.common import Measurement, ratios, show
+from orchestrator.engines.duckdb.sources.contract import Columns, Contract
+from orchestrator.engines.duckdb.sources.discovery import SourceFile
+from orchestrator.engines.duckdb.sources.scan import source_select
+from orchestrator.engines.duckdb.types.inference import source_columns
+from orchestrator.engines.duckdb.types.plain_csv import plain_files
 from orchestrator.model.source_table import AS_USUAL
 
 FORMATS = {"csv": "CSVWithNames", "ndjson": "JSONEachRow", "parquet": "Parquet"}
@@ -35,10 +35,10 @@ _PLAIN = {
 _KIBIBYTE = 1024
 
 
-async def measure(folder: Path, rounds: int, scale: float, formats: list[str], columns: int) -> list[Figure]:
+async def measure(folder: Path, rounds: int, scale: float, formats: list[str], columns: int) -> list[Measurement]:
     """The larger table of TPC-H in each format; so many of its sixteen columns are read."""
     source = await asyncio.to_thread(tpch, scale)
-    figures: list[Figure] = []
+    figures: list[Measurement] = []
     for form in formats:
         path = await asyncio.to_thread(_written, source["lineitem"], folder, form)
         of_form = await asyncio.to_thread(_in_turn, path, form, rounds, columns)
@@ -74,7 +74,7 @@ def read(path: Path, form: str, how: str, read_columns: int) -> dict[str, float]
         }
 
 
-def _in_turn(path: Path, form: str, rounds: int, columns: int) -> list[Figure]:
+def _in_turn(path: Path, form: str, rounds: int, columns: int) -> list[Measurement]:
     taken: dict[str, list[dict[str, float]]] = {"run": [], "plain": []}
     for number in range(rounds + 1):
         for how, values in taken.items():
@@ -85,7 +85,7 @@ def _in_turn(path: Path, form: str, rounds: int, columns: int) -> list[Figure]:
     figures = []
     for unit, what in (("s", "time"), ("cpu", "processor seconds"), ("MiB", "memory")):
         ours, plain = (
-            Figure(f"{form}, {what}, {how}", [one[unit] for one in taken[how]], "MiB" if unit == "MiB" else "s")
+            Measurement(f"{form}, {what}, {how}", [one[unit] for one in taken[how]], "MiB" if unit == "MiB" else "s")
             for how in taken
         )
         figures += [ours, plain, ratios(f"{form}, {what}, run beside plain DuckDB", ours, plain)]

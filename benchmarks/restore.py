@@ -8,10 +8,10 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import TypeVar
 
-from benchmarks.common import Api, Figure, say, show
+from benchmarks.common import Api, Measurement, say, show
 from orchestrator.cli.bootstrap import bootstrap
+from orchestrator.devstack.backing_servers import Servers
 from orchestrator.devstack.postgres import binary
-from orchestrator.devstack.servers import Servers
 from orchestrator.devstack.stack import DevStack
 from orchestrator.temporal.client import connect
 from orchestrator.temporal.schedules import Schedules
@@ -26,22 +26,22 @@ class Stopwatch:
     """Does things, and keeps what each took."""
 
     def __init__(self) -> None:
-        self.figures: list[Figure] = []
+        self.figures: list[Measurement] = []
 
     async def time(self, name: str, work: Awaitable[T]) -> T:
         """What the work returns."""
         began = time.perf_counter()
         result = await work
-        self.figures.append(Figure(name, [time.perf_counter() - began]))
+        self.figures.append(Measurement(name, [time.perf_counter() - began]))
         return result
 
     def size(self, name: str, path: Path) -> None:
         """Keep how large a file or a folder is."""
         files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-        self.figures.append(Figure(name, [sum(file.stat().st_size for file in files) / _MIB], "MiB"))
+        self.figures.append(Measurement(name, [sum(file.stat().st_size for file in files) / _MIB], "MiB"))
 
 
-async def measure(folder: Path, views: int) -> list[Figure]:
+async def measure(folder: Path, views: int) -> list[Measurement]:
     """Make, back up, lose and restore it."""
     watch, dump, copy = Stopwatch(), folder / "dump", folder / "copy"
     async with DevStack(folder / "lost", bootstrap=bootstrap, say=say) as stack:
@@ -61,9 +61,9 @@ async def measure(folder: Path, views: int) -> list[Figure]:
     async with DevStack(folder / "found", bootstrap=bootstrap, say=say) as stack:
         temporal = await connect(stack.info["temporal_address"], None)
         schedules = Schedules(temporal)
-        while len(await schedules.listed()) < views:  # noqa: ASYNC110 - there is nothing to wait for but the look itself
+        while len(await schedules.list_all()) < views:  # noqa: ASYNC110 - there is nothing to wait for but the look itself
             await asyncio.sleep(0.1)
-        watch.figures.append(Figure("start, until every schedule is there", [time.perf_counter() - began]))
+        watch.figures.append(Measurement("start, until every schedule is there", [time.perf_counter() - began]))
     show(f"Backup and restore of {views} views", watch.figures)
     return watch.figures
 

@@ -10,7 +10,7 @@ import psycopg
 import pyarrow.parquet as pq
 import xxhash
 
-from benchmarks.common import Api, Figure, say, show, timed
+from benchmarks.common import Api, Measurement, say, show, timed
 from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.stack import DevStack
 
@@ -51,7 +51,7 @@ class Reader(threading.Thread):
             self.problems.append(f"a read of several versions: {versions}")
 
 
-async def measure(folder: Path, rollbacks: int, readers: int) -> list[Figure]:
+async def measure(folder: Path, rollbacks: int, readers: int) -> list[Measurement]:
     """Roll back and forth under readers."""
     async with DevStack(folder / "home", bootstrap=bootstrap, say=say) as stack:
         api = Api(stack)
@@ -75,7 +75,7 @@ async def measure(folder: Path, rollbacks: int, readers: int) -> list[Figure]:
     problems = [problem for reader in reading for problem in reader.problems]
     if problems:
         raise RuntimeError(f"{len(problems)} bad reads, the first: {problems[0]}")
-    figures = [Figure("a rollback", [1000 * one for one in seconds], "ms")]
+    figures = [Measurement("a rollback", [1000 * one for one in seconds], "ms")]
     show("Rollback, from the call of the API to its answer", figures, percentiles=True)
     reads = sum(sum(reader.reads.values()) for reader in reading)
     say(f"{reads} reads by {readers} readers meanwhile: no error, no mix of versions, every digest right")

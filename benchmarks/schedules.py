@@ -6,31 +6,32 @@ each, as for any view that is materialized, but starts no first run, which would
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
 from temporalio.client import Client
 
-from benchmarks.common import Api, Figure, at_once, say, show, timed
-from benchmarks.filling import fill
+from benchmarks.common import Api, Measurement, at_once, say, show, timed
+from benchmarks.seed_catalog import fill
 from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.roles import ROLES
 from orchestrator.devstack.stack import DevStack
+from orchestrator.model.saved_query import SyncFrequency
+from orchestrator.model.schedule import DesiredSchedule
 from orchestrator.temporal import contract
 from orchestrator.temporal.client import connect
-from orchestrator.temporal.labels import view_attributes
+from orchestrator.temporal.schedule_spec import new_schedule, view_ref
 from orchestrator.temporal.schedules import Schedules
-from orchestrator.temporal.wanted import WantedSchedule, new_schedule
+from orchestrator.temporal.search_attributes import view_attributes
 
 _AT_ONCE = 8
 _LISTS = 5
 _NOTE = "Paused by a measurement."
-_INTERVAL = timedelta(hours=24)
+_FREQUENCY = SyncFrequency.HOUR_24
 
 
-async def measure(folder: Path, rounds: int, views: int) -> list[Figure]:
+async def measure(folder: Path, rounds: int, views: int) -> list[Measurement]:
     """Everything, on a new stack for each round."""
     found: dict[str, list[float]] = {}
     for number in range(rounds):
@@ -43,7 +44,7 @@ async def measure(folder: Path, rounds: int, views: int) -> list[Figure]:
             for part in (server, product) if number % 2 else (product, server):
                 for name, seconds in (await part.measure()).items():
                     found.setdefault(name, []).extend(seconds)
-    figures = [Figure(f"{name}, {views:,}", found[name]) for name in sorted(found)]
+    figures = [Measurement(f"{name}, {views:,}", found[name]) for name in sorted(found)]
     show(f"{views:,} schedules", figures)
     say(f"{_AT_ONCE} calls at a time. There is no call that pauses several: that is a person in the Temporal UI.")
     return figures
@@ -59,7 +60,7 @@ class Ours:
         """Seconds of each thing."""
         create = await timed(lambda: at_once(_AT_ONCE, self._materialize, self._ids))
         await self._until(lambda paused: len(paused) >= len(self._ids))
-        lists = [await timed(self._schedules.listed) for _ in range(_LISTS)]
+        lists = [await timed(self._schedules.list_all) for _ in range(_LISTS)]
         pause = await timed(lambda: at_once(_AT_ONCE, self._pause, self._ids))
         await self._until(lambda paused: all(paused[one] for one in self._ids))
         resume = await timed(self._resume)
@@ -86,8 +87,8 @@ class Ours:
     async def _until(self, stand: Callable[[dict[str, bool]], bool]) -> None:
         """Wait until a list tells so: it may be a moment late, and what is measured next should not begin before."""
         while True:
-            listed = await self._schedules.listed()
-            if stand({str(view): one.paused for view, one in listed.items()}):
+            list_all = await self._schedules.list_all()
+            if stand({str(view): one.paused for view, one in list_all.items()}):
                 return
             await asyncio.sleep(0.1)
 
@@ -97,8 +98,8 @@ class Bare:
 
     def __init__(self, client: Client, count: int) -> None:
         self._client = client
-        self._wanted = [
-            WantedSchedule(saved_query_id=uuid4(), project_id=1, name=f"bare_{n}", interval=_INTERVAL)
+        self._desired = [
+            DesiredSchedule(saved_query_id=uuid4(), project_id=1, name=f"bare_{n}", frequency=_FREQUENCY)
             for n in range(count)
         ]
 
@@ -106,23 +107,23 @@ class Bare:
         """Seconds of each thing."""
         works = {"create": self._create, "pause": self._pause, "resume": self._unpause, "delete": self._delete}
         return {
-            f"{name}, Temporal alone": [await timed(partial(at_once, _AT_ONCE, work, self._wanted))]
+            f"{name}, Temporal alone": [await timed(partial(at_once, _AT_ONCE, work, self._desired))]
             for name, work in works.items()
         }
 
-    async def _create(self, wanted: WantedSchedule) -> None:
-        schedule, attributes = new_schedule(wanted, labelled=True), view_attributes(wanted.label)
-        await self._client.create_schedule(_id(wanted), schedule, search_attributes=attributes)
+    async def _create(self, desired: DesiredSchedule) -> None:
+        schedule, attributes = new_schedule(desired, labelled=True), view_attributes(view_ref(desired))
+        await self._client.create_schedule(_id(desired), schedule, search_attributes=attributes)
 
-    async def _pause(self, wanted: WantedSchedule) -> None:
-        await self._client.get_schedule_handle(_id(wanted)).pause(note=_NOTE)
+    async def _pause(self, desired: DesiredSchedule) -> None:
+        await self._client.get_schedule_handle(_id(desired)).pause(note=_NOTE)
 
-    async def _unpause(self, wanted: WantedSchedule) -> None:
-        await self._client.get_schedule_handle(_id(wanted)).unpause()
+    async def _unpause(self, desired: DesiredSchedule) -> None:
+        await self._client.get_schedule_handle(_id(desired)).unpause()
 
-    async def _delete(self, wanted: WantedSchedule) -> None:
-        await self._client.get_schedule_handle(_id(wanted)).delete()
+    async def _delete(self, desired: DesiredSchedule) -> None:
+        await self._client.get_schedule_handle(_id(desired)).delete()
 
 
-def _id(wanted: WantedSchedule) -> str:
-    return contract.schedule_id(wanted.saved_query_id)
+def _id(desired: DesiredSchedule) -> str:
+    return contract.schedule_id(desired.saved_query_id)

@@ -5,9 +5,9 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.common import Api, Figure, over_floor, ratios, say, show
-from benchmarks.floor import plain
-from benchmarks.overhead import SMALL
+from benchmarks.baseline import plain
+from benchmarks.common import Api, Measurement, over_floor, ratios, say, show
+from benchmarks.memory_cost import SMALL
 from benchmarks.processes import cpu_seconds, own_cpu_seconds
 from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.stack import DevStack
@@ -20,11 +20,11 @@ _CLIENT, _FLOOR = "this program, which asks", "plain DuckDB"
 _AFTERWARDS_SECONDS = 0.5
 
 
-async def measure(folder: Path, rounds: int, counts: Sequence[int]) -> list[Figure]:
+async def measure(folder: Path, rounds: int, counts: Sequence[int]) -> list[Measurement]:
     """So many views at once, fewest first, on one stack that has no others."""
     statements: list[str] = []
     view_ids: list[str] = []
-    figures: list[Figure] = []
+    figures: list[Measurement] = []
     async with DevStack(folder / "home", bootstrap=bootstrap, say=say) as stack:
         api = Api(stack)
         roots = {name: stack.info["pids"][name] for name in _COUNTED}
@@ -43,8 +43,10 @@ async def measure(folder: Path, rounds: int, counts: Sequence[int]) -> list[Figu
     return figures
 
 
-async def _in_turn(count: int, rounds: int, run: Timed, run_plain: Timed, roots: Mapping[str, int]) -> list[Figure]:
-    ours, floor = Figure(f"{count} small views, run", []), Figure(f"{count} small views, plain DuckDB", [])
+async def _in_turn(
+    count: int, rounds: int, run: Timed, run_plain: Timed, roots: Mapping[str, int]
+) -> list[Measurement]:
+    ours, floor = Measurement(f"{count} small views, run", []), Measurement(f"{count} small views, plain DuckDB", [])
     cpu: dict[str, list[float]] = {name: [] for name in (*roots, _CLIENT, _FLOOR)}
     await run()  # neither of the two does its first here
     await run_plain()
@@ -62,7 +64,7 @@ async def _in_turn(count: int, rounds: int, run: Timed, run_plain: Timed, roots:
         over_floor(f"{count} small views, a view over the floor", ours, floor, count),
     ]
     show(f"{count} small views, all run at once", wall)
-    work = [Figure(f"{count} small views, processor time a view, {name}", cpu[name], "ms") for name in cpu]
+    work = [Measurement(f"{count} small views, processor time a view, {name}", cpu[name], "ms") for name in cpu]
     show(f"{count} small views, processor time a view", work)
     return wall + work
 

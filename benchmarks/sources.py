@@ -11,10 +11,10 @@ from pathlib import Path
 import duckdb
 from backports import zstd
 
-from benchmarks.common import Figure, ratios, show
-from orchestrator.engines.source_files import SourceFile
-from orchestrator.engines.source_integrity import check_whole
-from orchestrator.engines.source_reading import Reading, Sources
+from benchmarks.common import Measurement, ratios, show
+from orchestrator.engines.duckdb.integrity.unchanged import Reading, TableFiles
+from orchestrator.engines.duckdb.integrity.whole_files import check_whole
+from orchestrator.engines.duckdb.sources.discovery import SourceFile
 
 # Numbers, text and times in equal parts, about 108 bytes a row.
 _ROWS = """
@@ -38,7 +38,7 @@ _ANSWER = "SELECT count(*), sum(id), sum(x), max(name), max(digest), max(moment)
 KINDS = ("csv.gz", "csv.zst", "csv", "parquet")
 
 
-async def measure(folder: Path, rounds: int, megabytes: int, threads: int) -> list[Figure]:
+async def measure(folder: Path, rounds: int, megabytes: int, threads: int) -> list[Measurement]:
     """Each kind of file in turn."""
     await asyncio.to_thread(_write, folder, megabytes * 1_000_000 // _BYTES_A_ROW)
     figures = []
@@ -58,7 +58,7 @@ def _write(folder: Path, rows: int) -> None:
             shutil.copyfileobj(text, packed, 1 << 20)
 
 
-def _measure(path: Path, kind: str, rounds: int, threads: int) -> list[Figure]:
+def _measure(path: Path, kind: str, rounds: int, threads: int) -> list[Measurement]:
     file = SourceFile(str(path), str(path))
     form = "Parquet" if kind == "parquet" else "CSVWithNames"
     _read(path, kind, threads)  # not counted: it brings the file into memory
@@ -68,7 +68,7 @@ def _measure(path: Path, kind: str, rounds: int, threads: int) -> list[Figure]:
         "both at once": partial(_read_checked, file, kind, form, threads),
     }
     clocks: dict[str, Callable[[], float]] = {"": time.perf_counter, ", processor time": time.process_time}
-    figures = {(what, clock): Figure(f".{kind}, {what}{clock}", []) for what in work for clock in clocks}
+    figures = {(what, clock): Measurement(f".{kind}, {what}{clock}", []) for what in work for clock in clocks}
     for _ in range(rounds):
         for what, do in work.items():
             began = {clock: now() for clock, now in clocks.items()}
@@ -93,6 +93,6 @@ def _read(path: Path, kind: str, threads: int) -> None:
 
 
 def _read_checked(file: SourceFile, kind: str, form: str, threads: int) -> None:
-    with Reading([Sources("rows", form, [file])], threads) as reading:
+    with Reading([TableFiles("rows", form, [file])], threads) as reading:
         _read(Path(file.real), kind, threads)
         reading.finish()

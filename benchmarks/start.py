@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.common import Api, Figure, show
+from benchmarks.common import Api, Measurement, show
 from orchestrator.devstack.home import DevInfo, Home
 
 _SQL = "SELECT 1 AS one"
@@ -27,7 +27,7 @@ class Started:
     result: float
 
 
-async def measure(folder: Path, rounds: int) -> list[Figure]:
+async def measure(folder: Path, rounds: int) -> list[Measurement]:
     """In turn: a first start, a later one, and a shell command that does the same SQL in plain DuckDB."""
     new, known, floor = [], [], []
     for number in range(rounds):
@@ -36,11 +36,11 @@ async def measure(folder: Path, rounds: int) -> list[Figure]:
         known.append(await _start(home, f"second_{number}"))
         floor.append(await asyncio.to_thread(_plain, folder / f"plain-{number}"))
     figures = [
-        Figure("a new home, until ready", [one.ready for one in new]),
-        Figure("a new home, until the first result", [one.result for one in new]),
-        Figure("a home that exists, until ready", [one.ready for one in known]),
-        Figure("a home that exists, until the first result", [one.result for one in known]),
-        Figure("plain DuckDB, until its process has ended", floor),
+        Measurement("a new home, until ready", [one.ready for one in new]),
+        Measurement("a new home, until the first result", [one.result for one in new]),
+        Measurement("a home that exists, until ready", [one.ready for one in known]),
+        Measurement("a home that exists, until the first result", [one.result for one in known]),
+        Measurement("plain DuckDB, until its process has ended", floor),
     ]
     show("Cold start, from the shell's command", figures)
     return figures
@@ -87,6 +87,6 @@ async def _dev(home: Path) -> AsyncIterator[DevInfo]:
 
 def _plain(folder: Path) -> float:
     began = time.perf_counter()
-    command = [sys.executable, "-m", "benchmarks.floor", _SQL, str(folder)]
+    command = [sys.executable, "-m", "benchmarks.baseline", _SQL, str(folder)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ)  # noqa: S603 - it is this program
     return time.perf_counter() - began

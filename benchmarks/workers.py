@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from benchmarks.common import Api, Figure, say, show
-from benchmarks.overhead import SMALL
+from benchmarks.common import Api, Measurement, say, show
+from benchmarks.memory_cost import SMALL
 from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.roles import ROLES, Role
 from orchestrator.devstack.stack import DevStack
@@ -12,7 +12,7 @@ from orchestrator.devstack.stack import DevStack
 _COUNTS = (1, 2, 4)
 
 
-async def measure(folder: Path, rounds: int, views: int) -> list[Figure]:
+async def measure(folder: Path, rounds: int, views: int) -> list[Measurement]:
     """Run all views at once, again and again, with other numbers of workers."""
     roles = {role.name: role for role in ROLES}
     names = [f"worker-{number + 1}" for number in range(max(_COUNTS))]
@@ -32,7 +32,7 @@ async def measure(folder: Path, rounds: int, views: int) -> list[Figure]:
                 working = count
                 await api.run(*view_ids[: views // 4])  # whoever has just started does something that is not counted
                 rates[count].append(views / await api.run(*view_ids))
-    figures = [Figure(f"{count} worker{'' if count == 1 else 's'}", rates[count], "views/s") for count in _COUNTS]
+    figures = [Measurement(f"{count} worker{'' if count == 1 else 's'}", rates[count], "views/s") for count in _COUNTS]
     show(f"{views} small views, all run at once", figures)
     say(f"on {os.cpu_count()} processors, which the servers, the API and all workers share")
     return figures

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from chaos.report import say, show, write
-from chaos.run import Options, wreak
+from chaos.run import Options, run_harness
 
 
 def main() -> int:
@@ -31,19 +31,19 @@ def main() -> int:
         pace=asked.pace,
         bulk=not asked.no_bulk,
         small_disk=not asked.no_small_disk,
-        tolerated=tuple(asked.tolerate),
+        known_violations=tuple(asked.tolerate),
     )
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # connections that break are what this is about
     say(f"Seed {seed}; everything is kept in {options.home}.")
-    world = asyncio.run(wreak(options))
-    show(world)
+    history = asyncio.run(run_harness(options))
+    show(history)
     if asked.json:
-        write(world, asked.json, {"minutes": asked.minutes, "workers": asked.workers})
-    if not world.violations and not asked.keep:
+        write(history, asked.json, {"minutes": asked.minutes, "workers": asked.workers})
+    if not history.violations and not asked.keep:
         shutil.rmtree(options.home, ignore_errors=True)
     else:
         say(f"Logs and databases: {options.home}")
-    return 1 if world.violations else 0
+    return 1 if history.violations else 0
 
 
 def _arguments() -> argparse.Namespace:

@@ -15,7 +15,7 @@ Row = dict[str, Any]
 _PATIENCE = 10.0
 
 
-class Away(Exception):
+class Unavailable(Exception):
     """A server does not answer, which is to be expected here."""
 
 
@@ -52,7 +52,7 @@ class Catalog:
                     return await (await connection.execute(statement.encode(), values)).fetchall()
             except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as error:
                 await self.close()
-                raise Away from error
+                raise Unavailable from error
             except asyncio.CancelledError:
                 await self.close()
                 raise
@@ -70,7 +70,7 @@ class Catalog:
                 yield connection.info.backend_pid
                 await connection.rollback()
         except psycopg.OperationalError as error:
-            raise Away from error
+            raise Unavailable from error
 
     async def waiting(self, holder: int, count: int, seconds: float) -> bool:
         """Whether so many wait for a lock that `holder` has, or for one another, within that time. Raises Away."""

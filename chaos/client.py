@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from chaos.world import View, World
+from chaos.history import History, View
 
 Json = dict[str, Any]
 UNREACHABLE = 0
@@ -43,8 +43,8 @@ class Answer:
 class Api:
     """The API of one project, watched."""
 
-    def __init__(self, world: World, url: str, project_id: str, key: str) -> None:
-        self._world = world
+    def __init__(self, history: History, url: str, project_id: str, key: str) -> None:
+        self._world = history
         self._http = httpx.AsyncClient(
             base_url=f"{url}/api/projects/{project_id}",
             headers={"Authorization": f"Bearer {key}"},
@@ -76,7 +76,7 @@ class Api:
         except httpx.TransportError:
             return Answer(UNREACHABLE, {})
         except ValueError:
-            self._world.violate("answer", f"{method} {path}: {response.status_code}, which is not JSON", view)
+            self._world.record_violation("answer", f"{method} {path}: {response.status_code}, which is not JSON", view)
             return Answer(UNREACHABLE, {})
         answer = Answer(response.status_code, body if isinstance(body, dict) else {"results": body})
         self._judge(f"{method} {path}", answer, refusals, view)
@@ -86,7 +86,9 @@ class Api:
         if answer.good:
             return
         if set(answer.body) != _ERROR_FIELDS:
-            self._world.violate("answer", f"{what}: {answer.status} {answer.body}, which is no error of ours", view)
+            self._world.record_violation(
+                "answer", f"{what}: {answer.status} {answer.body}, which is no error of ours", view
+            )
         elif answer.status != _UNAVAILABLE and answer.body["code"] not in refusals:
             told = f"{what}: {answer.status} {answer.body['code']}: {answer.body['detail']}"
-            self._world.violate("answer", told, view)
+            self._world.record_violation("answer", told, view)

@@ -7,14 +7,14 @@ from datetime import datetime
 from pathlib import Path
 from random import Random
 
-from chaos.catalog import Away
+from chaos.catalog import Unavailable
+from chaos.checked_queries import QueryKind
 from chaos.client import VIEWS, Answer
-from chaos.context import Chaos
+from chaos.harness import Harness
+from chaos.history import View
 from chaos.processes import writers
-from chaos.promises import Kind
-from chaos.world import View
 
-Operation = Callable[[Chaos, View, Random], Awaitable[str]]
+Operation = Callable[[Harness, View, Random], Awaitable[str]]
 _FREQUENCIES = ("1min", "1min", "5min", "15min", "1hour", "24hour")
 _GONE = ("not_found",)
 # A racing edit, or an input that was deleted meanwhile.
@@ -30,25 +30,25 @@ def path_of(view: View, rest: str = "") -> str:
 
 def alone(view: View) -> Callable[[], bool]:
     """What tells whether nobody but the caller does anything to the view, from now until it is asked."""
-    was_alone, touched = view.busy == 1, view.touched
-    return lambda: was_alone and view.touched == touched
+    was_alone, operation_count = view.in_flight == 1, view.operation_count
+    return lambda: was_alone and view.operation_count == operation_count
 
 
-async def create(chaos: Chaos, view: View, random: Random) -> str:
+async def create(chaos: Harness, view: View, random: Random) -> str:
     """Save a view that does not exist, and mostly want it refreshed; that is an update if it exists after all."""
-    made = chaos.world.promise(view, random.choice(view.kinds), random)
+    made = chaos.history.make_query(view, random.choice(view.kinds), random)
     body = {"name": view.name, "query": {"query": made.sql}, "soft_update": True}
     answer = await chaos.api.call("POST", VIEWS, body, refusals=("invalid_query", "name_taken"), view=view)
     if answer.good:
-        chaos.world.born(view, answer.body["id"])
+        chaos.history.born(view, answer.body["id"])
         if random.random() < _MATERIALIZED_AT_ONCE:
             await materialize(chaos, view, random)
     return answer.word
 
 
-async def edit(chaos: Chaos, view: View, random: Random) -> str:
+async def edit(chaos: Harness, view: View, random: Random) -> str:
     """Change a view's query, with the revision that is current or without."""
-    made = chaos.world.promise(view, random.choice(view.kinds), random)
+    made = chaos.history.make_query(view, random.choice(view.kinds), random)
     body: dict[str, object] = {"query": {"query": made.sql}}
     if random.choice((True, False)):
         found = await chaos.api.call("GET", path_of(view), refusals=_GONE, view=view)
@@ -58,43 +58,45 @@ async def edit(chaos: Chaos, view: View, random: Random) -> str:
     return (await chaos.api.call("PATCH", path_of(view), body, refusals=_EDITS, view=view)).word
 
 
-async def materialize(chaos: Chaos, view: View, random: Random) -> str:
+async def materialize(chaos: Harness, view: View, random: Random) -> str:
     """Want a view refreshed."""
     body = random.choice((None, {"sync_frequency": random.choice(_FREQUENCIES)}))
     return (await post(chaos, view, "materialize/", body)).word
 
 
-async def run(chaos: Chaos, view: View, _: Random) -> str:
+async def run(chaos: Harness, view: View, _: Random) -> str:
     """Start a run."""
     return (await post(chaos, view, "run/", None, "not_materialized")).word
 
 
-async def cancel(chaos: Chaos, view: View, _: Random) -> str:
+async def cancel(chaos: Harness, view: View, _: Random) -> str:
     """Cancel a run. When that is answered, its query has stopped and nothing of it is left."""
     before: set[str] = set()
-    with suppress(Away):
+    with suppress(Unavailable):
         before = await chaos.catalog.running(view.id)
     answer = await post(chaos, view, "cancel/", None, "not_running")
     if answer.good and before:
-        with suppress(Away):
+        with suppress(Unavailable):
             rows = await chaos.catalog.runs([*before])
             ended = {run_id: row["error_code"] for run_id, row in rows.items() if row["status"] == "Cancelled"}
-            chaos.world.cancelled.update(ended)
+            chaos.history.cancelled.update(ended)
             # One with a code was ended by somebody else at the same moment: its files are the reconciler's to remove.
             await _check_gone(chaos, view, [run_id for run_id, code in ended.items() if code is None])
             if len(before) == 1 and all(row["status"] == "Running" for row in rows.values()):
-                chaos.world.violate("cancel", f"answered with success, and the run still is Running: {before}", view)
+                chaos.history.record_violation(
+                    "cancel", f"answered with success, and the run still is Running: {before}", view
+                )
     return answer.word
 
 
-async def run_and_cancel(chaos: Chaos, view: View, random: Random) -> str:
+async def run_and_cancel(chaos: Harness, view: View, random: Random) -> str:
     """Start a run and cancel it at some point of its life."""
     await run(chaos, view, random)
     await asyncio.sleep(random.choice((0, random.uniform(0, 0.5), random.uniform(0, 3))))
     return await cancel(chaos, view, random)
 
 
-async def roll_back(chaos: Chaos, view: View, random: Random) -> str:
+async def roll_back(chaos: Harness, view: View, random: Random) -> str:
     """Choose another version, and perhaps stop refreshing."""
     pause = random.choice((True, True, False))
     versions = await versions_of(chaos, view)
@@ -102,34 +104,34 @@ async def roll_back(chaos: Chaos, view: View, random: Random) -> str:
         return "nothing to choose"
     chosen = random.choice(versions)
     undisturbed, since = alone(view), None
-    with suppress(Away):
+    with suppress(Unavailable):
         since = await chaos.catalog.now()
     body = {"snapshot_id": chosen, "pause_schedule": pause}
     answer = await post(chaos, view, "rollback/", body, "not_materialized")
     if answer.good and pause and since is not None:
-        with suppress(Away):
+        with suppress(Unavailable):
             await check_rolled_back(chaos, view, chosen, since, undisturbed)
     return answer.word
 
 
-async def pin(chaos: Chaos, view: View, random: Random) -> str:
+async def pin(chaos: Harness, view: View, random: Random) -> str:
     """Keep a version, or no longer."""
     versions = await versions_of(chaos, view)
-    if not versions or view.kinds == (Kind.BULK,):  # a disk that is small cannot keep many of these
+    if not versions or view.kinds == (QueryKind.BULK,):  # a disk that is small cannot keep many of these
         return "nothing to choose"
     body = {"pinned": random.choice((True, False, False))}
     path = path_of(view, f"snapshots/{random.choice(versions)}/")
     return (await chaos.api.call("PATCH", path, body, refusals=_GONE, view=view)).word
 
 
-async def revert(chaos: Chaos, view: View, _: Random) -> str:
+async def revert(chaos: Harness, view: View, _: Random) -> str:
     """Want a view refreshed no more."""
     return (await post(chaos, view, "revert_materialization/", None)).word
 
 
-async def delete(chaos: Chaos, view: View, random: Random) -> str:
+async def delete(chaos: Harness, view: View, random: Random) -> str:
     """Delete a view, in one of the two ways."""
-    view.doubtful = True  # until there is an answer: the end of the trouble may come before it
+    view.deletion_uncertain = True  # until there is an answer: the end of the trouble may come before it
     if random.choice((True, False)):
         answer = await chaos.api.call("DELETE", path_of(view), refusals=("in_use", *_GONE), view=view)
     else:
@@ -137,52 +139,54 @@ async def delete(chaos: Chaos, view: View, random: Random) -> str:
         answer = await chaos.api.call("PATCH", path_of(view), body, refusals=("in_use", *_GONE), view=view)
     if answer.good or answer.status == 404:  # noqa: PLR2004 - it was deleted by an earlier try
         view.live = False
-    view.doubtful = answer.unknown
+    view.deletion_uncertain = answer.unknown
     return answer.word
 
 
-async def set_frequency(chaos: Chaos, view: View, random: Random) -> str:
+async def set_frequency(chaos: Harness, view: View, random: Random) -> str:
     """Change how often a view is wanted, or pause it."""
     body = {"sync_frequency": random.choice((*_FREQUENCIES, "never"))}
     return (await chaos.api.call("PATCH", path_of(view), body, refusals=_GONE, view=view)).word
 
 
-async def resume(chaos: Chaos, view: View, _: Random) -> str:
+async def resume(chaos: Harness, view: View, _: Random) -> str:
     """Let a paused schedule run again."""
     return (await chaos.api.call("POST", f"{VIEWS}resume_schedules/", {"view_ids": [view.id]}, view=view)).word
 
 
-async def look(chaos: Chaos, view: View, random: Random) -> str:
+async def look(chaos: Harness, view: View, random: Random) -> str:
     """Ask for something that changes nothing."""
     path = random.choice((VIEWS, *(path_of(view, rest) for rest in _READS)))
     return (await chaos.api.call("GET", path, refusals=_GONE, view=view)).word
 
 
-async def post(chaos: Chaos, view: View, verb: str, body: object, *refusals: str) -> Answer:
+async def post(chaos: Harness, view: View, verb: str, body: object, *refusals: str) -> Answer:
     """Ask for something of a view, which may be gone."""
     return await chaos.api.call("POST", path_of(view, verb), body, refusals=(*refusals, *_GONE), view=view)
 
 
-async def versions_of(chaos: Chaos, view: View) -> list[str]:
+async def versions_of(chaos: Harness, view: View) -> list[str]:
     """The versions of a view that can be chosen, by id."""
     listed = await chaos.api.call("GET", path_of(view, "snapshots/"), refusals=_GONE, view=view)
     return [version["id"] for version in listed.body.get("results", [])]
 
 
-async def _check_gone(chaos: Chaos, view: View, run_ids: list[str]) -> None:
+async def _check_gone(chaos: Harness, view: View, run_ids: list[str]) -> None:
     """Nothing is left of cancelled runs: no process that writes for one, no files."""
     if chaos.frozen_lately():
         return  # what a stopped process holds, nobody can take from it
     staging = chaos.data / "staging"
     writing = await asyncio.to_thread(lambda: writers(chaos.worker_children(), staging))
     for run_id in run_ids:
-        chaos.world.counts["cancels checked"] += 1
+        chaos.history.counts["cancels checked"] += 1
         held = [pid for pid, locations in writing.items() if any(run_id in location for location in locations)]
         if held:
-            chaos.world.violate("cancel", f"run {run_id} was cancelled, and its query goes on in {held}", view)
+            chaos.history.record_violation(
+                "cancel", f"run {run_id} was cancelled, and its query goes on in {held}", view
+            )
         left = await asyncio.to_thread(_files_of, chaos.data, run_id)
         if left:
-            chaos.world.violate("cancel", f"run {run_id} was cancelled, and left {left}", view)
+            chaos.history.record_violation("cancel", f"run {run_id} was cancelled, and left {left}", view)
 
 
 def _files_of(data: Path, run_id: str) -> list[str]:
@@ -190,7 +194,7 @@ def _files_of(data: Path, run_id: str) -> list[str]:
 
 
 async def check_rolled_back(
-    chaos: Chaos, view: View, chosen: str, since: datetime, undisturbed: Callable[[], bool]
+    chaos: Harness, view: View, chosen: str, since: datetime, undisturbed: Callable[[], bool]
 ) -> None:
     """A rollback with a pause ends what began before it: none of that runs any more, or can become visible.
 
@@ -199,12 +203,14 @@ async def check_rolled_back(
     select = "SELECT id, status FROM runs WHERE saved_query_id = %s AND started_at < %s"
     rows = await chaos.catalog.rows(select, view.id, since)
     pointer = await chaos.catalog.pointer(view.id)
-    chaos.world.counts["rollbacks checked"] += 1
+    chaos.history.counts["rollbacks checked"] += 1
     for row in rows:
         if row["status"] == "Running":
-            chaos.world.violate("rollback", f"run {row['id']} goes on although it was to be ended", view)
-    chaos.world.cancelled.update(str(row["id"]) for row in rows if row["status"] == "Cancelled")
+            chaos.history.record_violation("rollback", f"run {row['id']} goes on although it was to be ended", view)
+    chaos.history.cancelled.update(str(row["id"]) for row in rows if row["status"] == "Cancelled")
     old = pointer is not None and any(row["id"] == pointer.snapshot["run_id"] for row in rows)
-    visible = None if pointer is None else str(pointer.snapshot["id"])
-    if old and visible != chosen and undisturbed():
-        chaos.world.violate("rollback", f"{chosen} was chosen, and {visible} of a run before it is visible", view)
+    list_current_snapshots = None if pointer is None else str(pointer.snapshot["id"])
+    if old and list_current_snapshots != chosen and undisturbed():
+        chaos.history.record_violation(
+            "rollback", f"{chosen} was chosen, and {list_current_snapshots} of a run before it is visible", view
+        )

@@ -19,56 +19,56 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from chaos.catalog import Away
-from chaos.context import Chaos
-from chaos.world import View
+from chaos.catalog import Unavailable
+from chaos.harness import Harness
+from chaos.history import View
 from orchestrator.model.run import RunRequest, Trigger
 
 _SOON = timedelta(seconds=5)
 
 
-async def terminate_run(chaos: Chaos, view: View, _: Random) -> str:
+async def terminate_run(chaos: Harness, view: View, _: Random) -> str:
     """Terminate a view's workflow."""
     return await _told(_run(chaos, view).terminate("chaos", rpc_timeout=_SOON))
 
 
-async def cancel_run(chaos: Chaos, view: View, _: Random) -> str:
+async def cancel_run(chaos: Harness, view: View, _: Random) -> str:
     """Cancel a view's workflow."""
     return await _told(_run(chaos, view).cancel(rpc_timeout=_SOON))
 
 
-async def pause(chaos: Chaos, view: View, random: Random) -> str:
+async def pause(chaos: Harness, view: View, random: Random) -> str:
     """Pause a schedule. From then on it has to stay paused until somebody does something that lifts a pause.
 
     Unless nobody wants it: then the reconciler deletes it, and with it its pause.
     """
     note = f"an operator's pause {random.random()}"
-    touched = view.touched
+    operation_count = view.operation_count
     outcome = await _told(_schedule(chaos, view).pause(note=note, rpc_timeout=_SOON))
-    with suppress(Away):
+    with suppress(Unavailable):
         select = "SELECT id FROM saved_queries WHERE id = %s AND deleted_at IS NULL AND sync_frequency IS NOT NULL"
         wanted = await chaos.catalog.rows(select, view.id)
-        if outcome == "ok" and wanted and view.touched == touched and view.busy == 1:
+        if outcome == "ok" and wanted and view.operation_count == operation_count and view.in_flight == 1:
             view.pause = note
     return outcome
 
 
-async def unpause(chaos: Chaos, view: View, _: Random) -> str:
+async def unpause(chaos: Harness, view: View, _: Random) -> str:
     """Let a schedule run again."""
     return await _told(_schedule(chaos, view).unpause(note="by an operator", rpc_timeout=_SOON))
 
 
-async def trigger(chaos: Chaos, view: View, _: Random) -> str:
+async def trigger(chaos: Harness, view: View, _: Random) -> str:
     """Let a schedule start a run now."""
     return await _told(_schedule(chaos, view).trigger(rpc_timeout=_SOON))
 
 
-async def delete_schedule(chaos: Chaos, view: View, _: Random) -> str:
+async def delete_schedule(chaos: Harness, view: View, _: Random) -> str:
     """Delete a view's schedule."""
     return await _told(_schedule(chaos, view).delete(rpc_timeout=_SOON))
 
 
-async def create_schedule(chaos: Chaos, view: View, _: Random) -> str:
+async def create_schedule(chaos: Harness, view: View, _: Random) -> str:
     """Create a schedule for a view that may or may not be wanted, with times that nobody wants."""
     with suppress(ScheduleAlreadyRunningError):
         name = f"materialize/{view.id}"
@@ -76,7 +76,7 @@ async def create_schedule(chaos: Chaos, view: View, _: Random) -> str:
     return "exists"
 
 
-async def change_schedule(chaos: Chaos, view: View, _: Random) -> str:
+async def change_schedule(chaos: Harness, view: View, _: Random) -> str:
     """Change the times of a view's schedule."""
 
     def change(seen: ScheduleUpdateInput) -> ScheduleUpdate:
@@ -87,16 +87,16 @@ async def change_schedule(chaos: Chaos, view: View, _: Random) -> str:
     return await _told(_schedule(chaos, view).update(change, rpc_timeout=_SOON))
 
 
-async def pause_lost(chaos: Chaos, view: View) -> str | None:
+async def pause_lost(chaos: Harness, view: View) -> str | None:
     """What became of an operator's pause that had to last; None if it is there. Raises Away."""
-    wanted, touched = view.pause, view.touched
+    wanted, operation_count = view.pause, view.operation_count
     if wanted is None:
         return None
     try:
         state = (await _schedule(chaos, view).describe(rpc_timeout=_SOON)).schedule.state
     except RPCError as error:
-        raise Away from error
-    if view.touched != touched or view.pause != wanted or (state.paused, state.note) == (True, wanted):
+        raise Unavailable from error
+    if view.operation_count != operation_count or view.pause != wanted or (state.paused, state.note) == (True, wanted):
         return None
     return f"the operator's pause {wanted!r} became {state.paused} {state.note!r}"
 
@@ -113,11 +113,11 @@ def _unwanted(view: View) -> Schedule:
     )
 
 
-def _run(chaos: Chaos, view: View) -> WorkflowHandle[object, object]:
+def _run(chaos: Harness, view: View) -> WorkflowHandle[object, object]:
     return chaos.temporal.get_workflow_handle(f"materialize/{view.id}")
 
 
-def _schedule(chaos: Chaos, view: View) -> ScheduleHandle:
+def _schedule(chaos: Harness, view: View) -> ScheduleHandle:
     return chaos.temporal.get_schedule_handle(f"materialize/{view.id}")
 
 
@@ -129,7 +129,7 @@ async def _told(call: Awaitable[object]) -> str:
     return "ok"
 
 
-OPERATOR_ACTS: dict[str, tuple[Callable[[Chaos, View, Random], Awaitable[str]], int]] = {
+OPERATOR_ACTS: dict[str, tuple[Callable[[Harness, View, Random], Awaitable[str]], int]] = {
     "operator terminates run": (terminate_run, 3),
     "operator cancels run": (cancel_run, 3),
     "operator pauses schedule": (pause, 4),

@@ -47,7 +47,7 @@ BUGS = (
     ),
     Bug(
         "a cancel answers before the query has ended",
-        "orchestrator/engines/duckdb.py",
+        "orchestrator/engines/duckdb/engine.py",
         "status = await child.end()",
         "asyncio.get_running_loop().call_later(20, lambda: asyncio.ensure_future(child.end()))",
     ),

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from chaos.world import World
+from chaos.history import History
 
 _console = Console(highlight=False, soft_wrap=True)
 _wide = Console(highlight=False, width=200)
@@ -22,36 +22,36 @@ def say(text: str, style: str = "") -> None:
     _console.print(Text(text, style=style))
 
 
-def show(world: World) -> None:
+def show(history: History) -> None:
     """Print the figures and every violation with what came before it."""
     table = Table("what", "how", "count", box=None, header_style="bold", pad_edge=False)
     table.columns[-1].justify = "right"
-    for name, count in sorted(world.counts.items()):
+    for name, count in sorted(history.counts.items()):
         group, _, rest = name.partition("/")
         table.add_row(group if rest else name, rest.replace("/", ": "), f"{count:,}")
     _wide.print(table)
     told = set()
-    for violation in world.violations:
+    for violation in history.violations:
         say(f"\nVIOLATION after {violation.after_seconds} s ({violation.kind}) {violation.view or ''}", "bold red")
         say(violation.told)
         if violation.view not in told:  # what came before is hardly news the second time
             told.add(violation.view)
             for line in violation.log:
                 say(f"    {line}")
-    total = sum(_of(world, "violations"))
-    say(f"\n{total} violations (seed {world.seed})", "bold red" if total else "bold green")
+    total = sum(_of(history, "violations"))
+    say(f"\n{total} violations (seed {history.seed})", "bold red" if total else "bold green")
 
 
-def write(world: World, path: Path, more: dict[str, Any]) -> None:
+def write(history: History, path: Path, more: dict[str, Any]) -> None:
     """Write everything as JSON."""
     found = more | {
-        "seed": world.seed,
+        "seed": history.seed,
         "machine": platform.platform(),
-        "figures": dict(sorted(world.counts.items())),
-        "violations": [asdict(violation) for violation in world.violations],
+        "figures": dict(sorted(history.counts.items())),
+        "violations": [asdict(violation) for violation in history.violations],
     }
     path.write_text(json.dumps(found, indent=2) + "\n")
 
 
-def _of(world: World, group: str) -> Iterable[int]:
-    return (count for name, count in world.counts.items() if name.startswith(f"{group}/"))
+def _of(history: History, group: str) -> Iterable[int]:
+    return (count for name, count in history.counts.items() if name.startswith(f"{group}/"))

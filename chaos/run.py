@@ -13,19 +13,20 @@ from pathlib import Path
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from chaos import killers, leaks
+from chaos import nemesis
 from chaos.catalog import Catalog
+from chaos.checks import leaks
+from chaos.checks.monitor import Monitor
+from chaos.checks.quiesce import conclude, settle
 from chaos.client import Api
-from chaos.context import ENVIRONMENT, Chaos
 from chaos.disk import Disk
-from chaos.ending import conclude, settle
-from chaos.foreign import Foreign
-from chaos.herald import Herald
-from chaos.people import act
+from chaos.harness import ENVIRONMENT, Harness
+from chaos.history import History, population
+from chaos.other_installation import OtherInstallation
+from chaos.publish_listener import PublishListener
 from chaos.readers import read_on
 from chaos.report import say
-from chaos.watch import Watcher
-from chaos.world import World, population
+from chaos.workload import act
 from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.home import DevInfo, StackError
 from orchestrator.devstack.roles import ROLES, Role
@@ -48,43 +49,43 @@ class Options:
     pace: float = 6.0
     bulk: bool = True
     small_disk: bool = True
-    tolerated: tuple[str, ...] = ()
+    known_violations: tuple[str, ...] = ()
 
 
-async def wreak(options: Options) -> World:
+async def run_harness(options: Options) -> History:
     """Do all of it; returns what was seen. The folder is left as it is."""
-    world = World(options.seed, population(bulk=options.bulk), options.tolerated)
+    history = History(options.seed, population(bulk=options.bulk), options.known_violations)
     os.environ.update(ENVIRONMENT)
     disk = Disk(options.home / "data", _DISK_MB_BULK if options.bulk else _DISK_MB)
     if options.small_disk:
         disk.mount()
     say("The store lies on a small disk." if disk.is_small else "No small disk can be had: it will not be filled.")
     names = [f"worker-{number + 1}" for number in range(options.workers)]
-    stack = DevStack(options.home, bootstrap=bootstrap, say=lambda text: world.note(None, text), roles=_roles(names))
+    stack = DevStack(options.home, bootstrap=bootstrap, say=lambda text: history.note(None, text), roles=_roles(names))
     ready: asyncio.Future[DevInfo] = asyncio.get_running_loop().create_future()
     living = asyncio.create_task(stack.run_until_stopped(ready.set_result))
     working = asyncio.create_task(
-        _work(options=options, world=world, stack=stack, disk=disk, ready=ready, workers=tuple(names))
+        _work(options=options, history=history, stack=stack, disk=disk, ready=ready, workers=tuple(names))
     )
     try:
         await asyncio.wait({living, working}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            world.violate("stack", "it ended by itself, or was told to")
+            history.record_violation("stack", "it ended by itself, or was told to")
             working.cancel()
         with suppress(asyncio.CancelledError):
             await working
     except Exception:  # what was seen until then is worth more than a traceback alone
-        world.violate("harness", traceback.format_exc())
+        history.record_violation("harness", traceback.format_exc())
     finally:
         living.cancel()
         with suppress(asyncio.CancelledError, StackError):
             await living
         left = await asyncio.to_thread(leaks.check_stopped, options.home / "data")
         if left:
-            world.violate("leak", f"the stack was stopped, and processes {left} live on")
+            history.record_violation("leak", f"the stack was stopped, and processes {left} live on")
         await asyncio.to_thread(_list_store, options.home)
         disk.unmount()
-    return world
+    return history
 
 
 def _roles(workers: list[str]) -> list[Role]:
@@ -96,7 +97,7 @@ def _roles(workers: list[str]) -> list[Role]:
 async def _work(
     *,
     options: Options,
-    world: World,
+    history: History,
     stack: DevStack,
     disk: Disk,
     ready: asyncio.Future[DevInfo],
@@ -104,52 +105,52 @@ async def _work(
 ) -> None:
     info = await ready
     temporal = await Client.connect(info["temporal_address"], data_converter=pydantic_data_converter)
-    chaos = Chaos(
-        world=world,
+    chaos = Harness(
+        history=history,
         stack=stack,
         workers=workers,
-        api=Api(world, info["api_url"], info["project_id"], info["api_key"]),
+        api=Api(history, info["api_url"], info["project_id"], info["api_key"]),
         catalog=Catalog(info["database_url"]),
         temporal=temporal,
         disk=disk,
-        foreign=Foreign(),
+        other_installation=OtherInstallation(),
     )
-    world.began = time.monotonic()
-    await chaos.foreign.plant(temporal, chaos.data, chaos.project_id)
+    history.began = time.monotonic()
+    await chaos.other_installation.plant(temporal, chaos.data, chaos.project_id)
     say(f"The stack is ready; {options.minutes:g} minutes of trouble begin, with seed {options.seed}.")
-    onlookers = [read_on(chaos, number) for number in range(options.readers)] + [Watcher(chaos).watch()]
-    with Herald(chaos, asyncio.get_running_loop().call_soon_threadsafe) as herald:
+    onlookers = [read_on(chaos, number) for number in range(options.readers)] + [Monitor(chaos).watch()]
+    with PublishListener(chaos, asyncio.get_running_loop().call_soon_threadsafe) as herald:
         await _during(onlookers, _trouble_and_end(options, chaos, herald))
     await chaos.api.close()
     await chaos.catalog.close()
 
 
-async def _trouble_and_end(options: Options, chaos: Chaos, herald: Herald) -> None:
+async def _trouble_and_end(options: Options, chaos: Harness, herald: PublishListener) -> None:
     troublemakers = [
         *(act(chaos, "person", number) for number in range(options.people)),
-        killers.kill_parts(chaos, options.pace),
-        killers.kill_children(chaos, options.pace / 2),
-        killers.freeze_workers(chaos, options.pace * 6),
+        nemesis.kill_parts(chaos, options.pace),
+        nemesis.kill_children(chaos, options.pace / 2),
+        nemesis.freeze_workers(chaos, options.pace * 6),
     ]
     if chaos.disk.is_small:
-        troublemakers.append(killers.fill_the_disk(chaos, options.pace * 6))
-    await _during(troublemakers, _tell(chaos.world, options.minutes * 60))
+        troublemakers.append(nemesis.fill_the_disk(chaos, options.pace * 6))
+    await _during(troublemakers, _tell(chaos.history, options.minutes * 60))
     herald.kills = False
     say("The trouble is over; everything has to come to rest now.")
     await settle(chaos)
     await conclude(chaos)
 
 
-async def _tell(world: World, seconds: float) -> None:
+async def _tell(history: History, seconds: float) -> None:
     """Let that time pass, and say now and then that it does."""
-    began = world.elapsed
-    while (left := seconds - (world.elapsed - began)) > 0:
+    began = history.elapsed
+    while (left := seconds - (history.elapsed - began)) > 0:
         await asyncio.sleep(min(left, _EVERY_SECONDS))
-        done = sum(count for name, count in world.counts.items() if name.startswith("operations/"))
-        read = sum(count for name, count in world.counts.items() if name.endswith(", good"))
-        kills = sum(count for name, count in world.counts.items() if name.startswith("kills/"))
-        told = f"{done} operations, {kills} kills, {read} reads, {len(world.violations)} violations"
-        say(f"{world.elapsed:6.0f} s  {told}")
+        done = sum(count for name, count in history.counts.items() if name.startswith("operations/"))
+        read = sum(count for name, count in history.counts.items() if name.endswith(", good"))
+        kills = sum(count for name, count in history.counts.items() if name.startswith("kills/"))
+        told = f"{done} operations, {kills} kills, {read} reads, {len(history.violations)} violations"
+        say(f"{history.elapsed:6.0f} s  {told}")
 
 
 async def _during(others: list[Coroutine[object, object, None]], work: Coroutine[object, object, None]) -> None:

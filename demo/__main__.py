@@ -11,7 +11,7 @@ from demo import check, data
 from demo.console import DemoError, say, say_table
 from demo.run import Result, build
 from orchestrator.cli.bootstrap import bootstrap
-from orchestrator.cli.console import Failure, fail, set_up_streams
+from orchestrator.cli.output import Failure, fail, set_up_streams
 from orchestrator.devstack.home import DevInfo, StackError
 from orchestrator.devstack.ports import choose_ports
 from orchestrator.devstack.stack import DevStack, Ports

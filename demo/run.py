@@ -9,11 +9,11 @@ from typing import Any
 
 import httpx
 
-from demo.board import Board
 from demo.catalog import VIEWS, DemoView
 from demo.console import DemoError
 from demo.data import SOURCES
-from orchestrator.cli.waiting import begun, progress_text, result_line
+from demo.progress_table import Board
+from orchestrator.cli.follow import pick_started_run, progress_text, result_line
 from orchestrator.devstack.home import DevInfo
 
 Json = dict[str, Any]
@@ -113,7 +113,7 @@ async def _run(client: httpx.AsyncClient, view: Json, board: Board) -> Json:
     run_id = None
     while True:
         runs = await _runs(client, path)
-        run_id = run_id or begun(before, runs)
+        run_id = run_id or pick_started_run(before, runs)
         run = next((run for run in runs if run["id"] == run_id), None)
         if run is not None and run["status"] != "Running":
             break

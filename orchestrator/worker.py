@@ -11,19 +11,19 @@ import httpx
 from temporalio.client import Client
 from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, Worker
 
-from orchestrator.activities.materialize import Materialization
-from orchestrator.activities.notify import Notifications
-from orchestrator.activities.reconcile import Reconciliation
-from orchestrator.assembly import assemble
+from orchestrator.activities.materialize import MaterializeActivities
+from orchestrator.activities.reconcile import ReconcileActivities
+from orchestrator.activities.webhooks import WebhookActivities
+from orchestrator.container import open_container
 from orchestrator.model.errors import TemporalUnavailable
 from orchestrator.settings import Settings
 from orchestrator.telemetry import tracing
-from orchestrator.telemetry.serving import new_registry, serving
-from orchestrator.telemetry.watching import Watcher
+from orchestrator.telemetry.metrics_server import new_registry, serve_metrics
+from orchestrator.telemetry.worker import WorkerTelemetry
 from orchestrator.temporal import contract
-from orchestrator.temporal.interceptors import ErrorInterceptor
-from orchestrator.temporal.upkeep import reconcile_now, reconcile_regularly
-from orchestrator.temporal.visibility import register_attributes
+from orchestrator.temporal.attribute_registration import register_attributes
+from orchestrator.temporal.error_interceptor import ErrorInterceptor
+from orchestrator.temporal.reconciler_schedule import ensure_reconciler_schedule, start_reconciler
 from orchestrator.workflows.deliver_notice import DeliverNotice
 from orchestrator.workflows.materialize import MaterializeSavedQuery
 from orchestrator.workflows.reconcile import Reconcile
@@ -41,7 +41,7 @@ _DELIVERIES_AT_ONCE = 10
 
 
 def build_worker(
-    client: Client, materialization: Materialization, watcher: Interceptor, *, max_concurrent_queries: int
+    client: Client, activities: MaterializeActivities, interceptor: Interceptor, *, max_concurrent_queries: int
 ) -> Worker:
     """A worker for every workflow and activity of the program."""
     return Worker(
@@ -49,15 +49,15 @@ def build_worker(
         task_queue=contract.TASK_QUEUE,
         workflows=WORKFLOWS,
         activities=[
-            materialization.begin_run,
-            materialization.write_snapshot,
-            materialization.publish,
-            materialization.close_run,
+            activities.begin_run,
+            activities.write_snapshot,
+            activities.publish,
+            activities.close_run,
         ],
         # For each run a sandbox would load the workflow's modules anew, which took a third of all that a worker does
         # beside queries. The tests replay every recorded history in one: see tests/workflows/sandbox.py.
         workflow_runner=UnsandboxedWorkflowRunner(),
-        interceptors=[ErrorInterceptor(), watcher],
+        interceptors=[ErrorInterceptor(), interceptor],
         # One more than a project may run, for the query of another one.
         max_concurrent_activities=max_concurrent_queries + 1,
         max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
@@ -66,19 +66,21 @@ def build_worker(
     )
 
 
-def build_upkeep_worker(client: Client, reconciliation: Reconciliation, watcher: Interceptor) -> Worker:
+def build_reconciler_worker(client: Client, activities: ReconcileActivities, interceptor: Interceptor) -> Worker:
     """A worker for the reconciler's activity."""
     return Worker(
         client,
-        task_queue=contract.UPKEEP_QUEUE,
-        activities=[reconciliation.reconcile],
-        interceptors=[ErrorInterceptor(), watcher],
+        task_queue=contract.RECONCILER_QUEUE,
+        activities=[activities.reconcile],
+        interceptors=[ErrorInterceptor(), interceptor],
         max_concurrent_activities=1,
     )
 
 
 @asynccontextmanager
-async def delivering(client: Client, url: str | None, secret: str | None, watcher: Interceptor) -> AsyncIterator[None]:
+async def delivering(
+    client: Client, url: str | None, secret: str | None, interceptor: Interceptor
+) -> AsyncIterator[None]:
     """Deliver notices meanwhile, if there is a webhook; without one they wait until they are given up."""
     if url is None or secret is None:
         yield
@@ -87,8 +89,8 @@ async def delivering(client: Client, url: str | None, secret: str | None, watche
         deliverer = Worker(
             client,
             task_queue=contract.NOTICE_QUEUE,
-            activities=[Notifications(http=http, url=url, secret=secret).deliver_notice],
-            interceptors=[ErrorInterceptor(), watcher],
+            activities=[WebhookActivities(http=http, url=url, secret=secret).deliver_notice],
+            interceptors=[ErrorInterceptor(), interceptor],
             max_concurrent_activities=_DELIVERIES_AT_ONCE,
         )
         async with deliverer:
@@ -110,41 +112,46 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     """
     tracing.set_up_tracing("matview-worker", settings.traces_file)
     registry = new_registry(metrics=settings.metrics_port is not None)
-    watcher = Watcher(registry, memory_mb=settings.worker_memory_mb)
-    async with serving(registry, settings.metrics_host, settings.metrics_port):
+    telemetry = WorkerTelemetry(registry, memory_mb=settings.worker_memory_mb)
+    async with serve_metrics(registry, settings.metrics_host, settings.metrics_port):
         while not stop.is_set():
             try:
-                await _work(settings, watcher, stop)
+                await _work(settings, telemetry, stop)
             except TemporalUnavailable:
                 logger.warning("Temporal does not answer at %s; trying again", settings.temporal_address)
                 await asyncio.sleep(1)
 
 
-async def _work(settings: Settings, watcher: Watcher, stop: asyncio.Event) -> None:
-    async with assemble(settings, lazy=False) as parts:
-        await parts.engine.start()
-        engine, on_end, watching = watcher.watch(parts.engine, settings.limits)
-        materialization = Materialization(
-            database=parts.database,
-            engine=engine,
-            store=parts.store,
+async def _work(settings: Settings, telemetry: WorkerTelemetry, stop: asyncio.Event) -> None:
+    async with open_container(settings, lazy=False) as container:
+        await container.engine.start()
+        runner, on_run_finished, interceptor = telemetry.instrument(container.engine, settings.limits)
+        activities = MaterializeActivities(
+            database=container.database,
+            analyzer=container.engine,
+            runner=runner,
+            store=container.store,
             limits=settings.limits,
             query_timeout=settings.query_timeout,
-            policy=parts.policy,
-            links=parts.links,
-            on_end=on_end,
+            policy=container.policy,
+            urls=container.urls,
+            on_run_finished=on_run_finished,
         )
         worker = build_worker(
-            parts.temporal, materialization, watching, max_concurrent_queries=settings.max_concurrent_queries
+            container.temporal, activities, interceptor, max_concurrent_queries=settings.max_concurrent_queries
         )
-        upkeep = build_upkeep_worker(parts.temporal, parts.reconciliation, watching)
+        reconciler = build_reconciler_worker(container.temporal, ReconcileActivities(container.reconciler), interceptor)
         # What is loaded by now stays for good; looking through it for garbage takes a tenth of a second each time.
         gc.freeze()
-        async with delivering(parts.temporal, settings.webhook_url, settings.webhook_secret, watching), worker, upkeep:
-            await _register(parts.temporal)
-            await reconcile_regularly(parts.temporal, timedelta(seconds=settings.reconcile_seconds))
-            await reconcile_now(parts.temporal)
-            logger.info("polling the task queue %s of namespace %s", contract.TASK_QUEUE, parts.temporal.namespace)
+        async with (
+            delivering(container.temporal, settings.webhook_url, settings.webhook_secret, interceptor),
+            worker,
+            reconciler,
+        ):
+            await _register(container.temporal)
+            await ensure_reconciler_schedule(container.temporal, timedelta(seconds=settings.reconcile_seconds))
+            await start_reconciler(container.temporal)
+            logger.info("polling the task queue %s of namespace %s", contract.TASK_QUEUE, container.temporal.namespace)
             if settings.ready_file is not None:
                 settings.ready_file.touch()
             await stop.wait()

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.devstack.stack import DevStack
 from tests.client.support import CACHE
-from tests.support import Tenant, a_tenant, dev_stack
+from tests.support.tenants import Tenant, a_tenant, dev_stack
 
 _BEGAN = time.time()
 

@@ -16,7 +16,7 @@ from benchmarks.common import save
 from benchmarks.peers.environments import prepare
 from benchmarks.peers.measure import CONTENDERS, PEERS, Beside, Column, Race, say
 from benchmarks.peers.report import figures, markdown
-from benchmarks.peers.running import PeerError
+from benchmarks.peers.subprocesses import PeerError
 from benchmarks.peers.workloads import QUICK, WORKLOADS, Sizes
 
 _INTERRUPTED = 130
@@ -25,7 +25,7 @@ _BESIDE: dict[str, Beside] = {"small": "a view", "dag": "a view", "big": "times"
 
 def main() -> int:
     """Measure and print; the status of the process."""
-    asked = _parser().parse_args()
+    asked = _parser_pool().parse_args()
     try:
         # Taken away when all threads have ended as well: what one of them still writes would be left.
         with tempfile.TemporaryDirectory(prefix="mv-peers-", ignore_cleanup_errors=True) as name:
@@ -34,7 +34,7 @@ def main() -> int:
         return _INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser_pool() -> argparse.ArgumentParser:
     usual = Sizes()
     parser = argparse.ArgumentParser(prog="make bench-peers", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny sizes and one round: only shows that all of it runs")

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from benchmarks.common import timed
-from benchmarks.peers.contender import InParquet
+from benchmarks.peers.competitor import InParquet
 from benchmarks.peers.environments import pinned
-from benchmarks.peers.programs import DAGSTER, plan
-from benchmarks.peers.running import environment, run
+from benchmarks.peers.generated_programs import DAGSTER, plan
+from benchmarks.peers.subprocesses import environment, run
 
 _INSTANCE = "telemetry: {enabled: false}\n"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from uv import find_uv_bin
 
-from benchmarks.peers.running import PeerError
+from benchmarks.peers.subprocesses import PeerError
 
 ROOT = Path(__file__).parents[2] / ".bench" / "peers"
 _REQUIREMENTS = Path(__file__).parent

@@ -11,18 +11,18 @@ from typing import Literal
 
 from rich.console import Console
 
-from benchmarks.peers.contender import Contender, Digest
+from benchmarks.peers.competitor import Competitor, Digest
 from benchmarks.peers.dagster import Dagster
 from benchmarks.peers.dbt import Dbt
-from benchmarks.peers.ours import Plain, Product
+from benchmarks.peers.matview import Plain, Product
 from benchmarks.peers.prefect import Prefect
-from benchmarks.peers.running import PeerError
 from benchmarks.peers.sqlmesh import SQLMesh
+from benchmarks.peers.subprocesses import PeerError
 from benchmarks.peers.workloads import Workload
 
 FLOOR = "plain"
-PEERS: dict[str, type[Contender]] = {"dbt": Dbt, "sqlmesh": SQLMesh, "dagster": Dagster, "prefect": Prefect}
-CONTENDERS: dict[str, type[Contender]] = {FLOOR: Plain, "product": Product, **PEERS}
+PEERS: dict[str, type[Competitor]] = {"dbt": Dbt, "sqlmesh": SQLMesh, "dagster": Dagster, "prefect": Prefect}
+CONTENDERS: dict[str, type[Competitor]] = {FLOOR: Plain, "product": Product, **PEERS}
 
 Beside = Literal["a view", "times", "nothing"]
 
@@ -81,7 +81,7 @@ class Race:
                 shutil.rmtree(folder, ignore_errors=True)
         return columns
 
-    def _contender(self, name: str, folder: Path) -> Contender:
+    def _contender(self, name: str, folder: Path) -> Competitor:
         return CONTENDERS[name](self._workload, folder, self._binaries[name])
 
     def _order(self, number: int) -> list[str]:
@@ -104,14 +104,14 @@ class Race:
             for column in columns:
                 column.failures[name] = told
 
-    async def _first(self, name: str, contender: Contender) -> None:
+    async def _first(self, name: str, contender: Competitor) -> None:
         await asyncio.to_thread(contender.prepare)
         async with contender.serving():
             await contender.build()
         await self._check(contender)
         say(f"  {name} has built everything once")
 
-    async def _again(self, name: str, contender: Contender, column: Column) -> None:
+    async def _again(self, name: str, contender: Competitor, column: Column) -> None:
         async with contender.serving():
             if contender.keeps_running:
                 await contender.refresh()  # not counted: in use, its servers have not only just been started
@@ -120,7 +120,7 @@ class Race:
         await self._check(contender)
         self._count(column, name, seconds)
 
-    async def _start(self, name: str, contender: Contender, columns: list[Column]) -> None:
+    async def _start(self, name: str, contender: Competitor, columns: list[Column]) -> None:
         await asyncio.to_thread(contender.prepare)
         for column in columns:
             seconds = await contender.cold()
@@ -128,7 +128,7 @@ class Race:
             self._count(column, name, seconds)
             await asyncio.to_thread(contender.spoil)
 
-    async def _check(self, contender: Contender) -> None:
+    async def _check(self, contender: Competitor) -> None:
         """Raises PeerError if the results are not those of whoever came first."""
         found = await asyncio.to_thread(contender.digest)
         self._expected = self._expected or found

@@ -6,10 +6,10 @@ from pathlib import Path
 import httpx
 
 from benchmarks.common import timed
-from benchmarks.peers.contender import InParquet
+from benchmarks.peers.competitor import InParquet
 from benchmarks.peers.environments import pinned
-from benchmarks.peers.programs import PREFECT, plan
-from benchmarks.peers.running import environment, run, serving
+from benchmarks.peers.generated_programs import PREFECT, plan
+from benchmarks.peers.subprocesses import environment, run, serving
 from orchestrator.devstack.ports import LOOPBACK, choose_ports
 
 

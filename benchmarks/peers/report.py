@@ -5,7 +5,7 @@ import platform
 import statistics
 from collections.abc import Mapping, Sequence
 
-from benchmarks.common import Figure
+from benchmarks.common import Measurement
 from benchmarks.peers.measure import CONTENDERS, FLOOR, Column
 
 _NONE = "-"
@@ -39,15 +39,15 @@ def markdown(
     )
 
 
-def figures(columns: Sequence[Column], loads: Sequence[float]) -> list[Figure]:
+def figures(columns: Sequence[Column], loads: Sequence[float]) -> list[Measurement]:
     """All values of whoever did not fail."""
     found = [
-        Figure(f"{column.title}, {name}", values)
+        Measurement(f"{column.title}, {name}", values)
         for column in columns
         for name, values in column.seconds.items()
         if name not in column.failures
     ]
-    return [*found, Figure("load average at the start of a round", list(loads), "")]
+    return [*found, Measurement("load average at the start of a round", list(loads), "")]
 
 
 def _heads_beside(column: Column) -> list[str]:

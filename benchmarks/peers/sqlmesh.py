@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from benchmarks.common import timed
-from benchmarks.peers.contender import InDatabase
+from benchmarks.peers.competitor import InDatabase
 from benchmarks.peers.environments import pinned
-from benchmarks.peers.running import environment, run
+from benchmarks.peers.subprocesses import environment, run
 from benchmarks.peers.workloads import View
 
 _SCHEMA = "views"

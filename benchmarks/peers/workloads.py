@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.overhead import BIG, SMALL
+from benchmarks.memory_cost import BIG, SMALL
 
 # SQLMesh 0.236.4 takes `x % 100003 / 7.0` without the parentheses for `x % (100003 / 7.0)`, and makes another result.
 AMBIGUOUS, PLAIN_TO_ALL = "(i * 7919) % 100003 / 7.0", "((i * 7919) % 100003) / 7.0"

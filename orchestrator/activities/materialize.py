@@ -14,13 +14,10 @@ from uuid import UUID
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from orchestrator.activities.policy import FailurePolicy
-from orchestrator.activities.progress import tell_trouble, telling_progress
-from orchestrator.catalog import failures, keys, plans, runs, saved_queries, snapshots
+from orchestrator.activities.progress import report_progress, report_trouble
+from orchestrator.catalog import failure_streaks, projects, retention, run_inputs, runs, saved_queries
 from orchestrator.catalog.database import Database
-from orchestrator.engines.base import Engine, Rejected, Written
-from orchestrator.following import Following
-from orchestrator.links import Links
+from orchestrator.engines.base import LeftOutRows, QueryAnalyzer, QueryResult, QueryRunner
 from orchestrator.model.base import now
 from orchestrator.model.errors import (
     EngineCrashed,
@@ -37,11 +34,10 @@ from orchestrator.model.errors import (
     WorkerBusy,
 )
 from orchestrator.model.limits import Limits
-from orchestrator.model.notice import Closed, Published
-from orchestrator.model.run import Closing, Run, RunPlan, RunRequest, RunStatus
+from orchestrator.model.run import CloseRequest, Run, RunPlan, RunRequest, RunStatus
 from orchestrator.model.snapshot import (
-    InputPin,
     Manifest,
+    ResolvedInput,
     Snapshot,
     SnapshotFile,
     location_of,
@@ -49,6 +45,10 @@ from orchestrator.model.snapshot import (
     shortened,
     snapshot_id,
 )
+from orchestrator.model.urls import ApiUrls
+from orchestrator.model.webhook_event import CloseResult, PublishResult
+from orchestrator.reconciliation.failure_policy import FailurePolicy
+from orchestrator.services.view_columns import ColumnPropagation
 from orchestrator.stores.base import SnapshotStore
 from orchestrator.temporal import contract
 
@@ -66,17 +66,18 @@ _LONGEST_PAUSE = timedelta(seconds=15)
 
 
 @dataclass(frozen=True)
-class Materialization:
+class MaterializeActivities:
     """The activities of a run, and what they work with. `on_end` is told of a run when it has ended, maybe twice."""
 
     database: Database
-    engine: Engine
+    analyzer: QueryAnalyzer
+    runner: QueryRunner
     store: SnapshotStore
     limits: Limits
     query_timeout: timedelta
     policy: FailurePolicy
-    links: Links
-    on_end: Callable[[Run], None]
+    urls: ApiUrls
+    on_run_finished: Callable[[Run], None]
 
     @activity.defn(name=contract.BEGIN_RUN)
     async def begin_run(self, request: RunRequest) -> RunPlan:
@@ -86,19 +87,19 @@ class Materialization:
         something that it reads was deleted, RunSuperseded if the run was ended before it began.
         """
         async with self.database.begin() as tx:
-            view = await saved_queries.find_live(tx, request.saved_query_id)
+            view = await saved_queries.lock_for_run(tx, request.saved_query_id)
             if view is None:
                 raise NotFound("The view was deleted.")
             if not view.is_materialized:
                 raise NotMaterialized
-            run = await runs.open_run(tx, request, *_workflow(), view.revision.id)
+            run = await runs.ensure_run(tx, request, *_workflow(), view.revision.id)
             if run.status is not RunStatus.RUNNING:
                 raise RunSuperseded
-            await runs.end_others(tx, view.id, run.id)
-            relations = await plans.relations(tx, view.id)
-            if not await snapshots.lease(tx, run.id, [r.snapshot_id for r in relations if r.kind == "snapshot"]):
+            await runs.cancel_stale_runs(tx, view.id, run.id)
+            relations = await run_inputs.relations(tx, view.id)
+            if not await retention.lease(tx, run.id, [r.snapshot_id for r in relations if r.kind == "snapshot"]):
                 raise InputReplaced
-            limits = await keys.limits_of(tx, view.project_id)
+            limits = await projects.get_limits(tx, view.project_id)
             plan = RunPlan(
                 run_id=run.id,
                 project_id=view.project_id,
@@ -111,7 +112,7 @@ class Materialization:
                 limits=limits.over(self.limits),
                 trigger=run.trigger,
                 queued_at=run.started_at,
-                api_url=self.links.view(view.project_id, view.id),
+                api_url=self.urls.view(view.project_id, view.id),
             )
         if len(plan.model_dump_json().encode()) > _LARGEST_PLAN_BYTES:
             raise PlanTooLarge
@@ -127,17 +128,17 @@ class Materialization:
         async with self.database.single() as tx:
             attempt = await runs.claim_attempt(tx, plan.run_id)
         if attempt > _TRIES:
-            raise ApplicationError(_LOST, type=contract.LOST, non_retryable=True)
+            raise ApplicationError(_LOST, type=contract.UNEXPECTED_ERROR, non_retryable=True)
         if attempt > 1:
             plan = plan.model_copy(update={"queued_at": None})
         for earlier in range(1, attempt):
             await self._discard(_location(plan, earlier))
         location = _location(plan, attempt)
         try:
-            async with telling_progress() as progress:
+            async with report_progress() as progress:
                 target = await self.store.stage(location)
-                async with self.store.flushing(location):
-                    written = await self.engine.write(plan, self.store.locate, target, progress.tell)
+                async with self.store.background_fsync(location):
+                    written = await self.runner.write(plan, self.store.file_url, target, progress.report)
                 files = await self.store.measure(location, (*written.files, *written.quarantine))
                 snapshot = _snapshot(plan, attempt, location, written, files)
                 await self.store.seal(location, files, _manifest(plan, snapshot))
@@ -150,7 +151,7 @@ class Materialization:
             if told is not error:
                 raise told from error
             if isinstance(error, Transient):
-                await tell_trouble(error)
+                await report_trouble(error)
             raise
         return snapshot.model_copy(update={"inputs": shortened(snapshot.inputs)})
 
@@ -160,42 +161,44 @@ class Materialization:
             await runs.release_attempt(tx, run_id, attempt)
 
     @activity.defn(name=contract.PUBLISH)
-    async def publish(self, snapshot: Snapshot) -> Published:
+    async def publish(self, snapshot: Snapshot) -> PublishResult:
         """Make the snapshot the view's current one and complete the run, in one transaction.
 
         Raises RunSuperseded if it may not.
         """
         async with self.database.begin() as tx:
             changed = await runs.publish(tx, snapshot)
-            standing = await failures.standing(tx, snapshot.run_id)
+            context = await failure_streaks.load_run_context(tx, snapshot.run_id)
         if changed:
             await self._tell_readers(snapshot.saved_query_id)
-        self.on_end(standing.run)
-        return Published(notices=await self.policy.apply(standing))
+        self.on_run_finished(context.run)
+        return PublishResult(notices=await self.policy.on_run_finished(context))
 
     @activity.defn(name=contract.CLOSE_RUN)
-    async def close_run(self, closing: Closing) -> Closed:
+    async def close_run(self, closing: CloseRequest) -> CloseResult:
         """End a run that published nothing, remove what it wrote, and return how it stands now.
 
         That may be Completed: the server can lose the answer of `publish` to a cancel that comes at the same moment,
         but not the transaction.
         """
         async with self.database.begin() as tx:
-            project_id = await saved_queries.project_of(tx, closing.request.saved_query_id)
+            project_id = await saved_queries.get_project_id(tx, closing.request.saved_query_id)
             if project_id is None:
-                return Closed(status=closing.status)  # there never was such a view to record the run with
-            run_id = (await runs.open_run(tx, closing.request, *_workflow())).id
+                return CloseResult(status=closing.status)  # there never was such a view to record the run with
+            run_id = (await runs.ensure_run(tx, closing.request, *_workflow())).id
             await runs.close(tx, run_id, closing.status, closing.error, closing.error_code)
-            standing = await failures.standing(tx, run_id)
-        run = standing.run
-        self.on_end(run)
+            context = await failure_streaks.load_run_context(tx, run_id)
+        run = context.run
+        self.on_run_finished(run)
         if run.status is not RunStatus.COMPLETED:
             for attempt in range(1, run.attempt + 1):
                 await self._discard(location_of(project_id, run.saved_query_id, run.id, attempt))
-        notices = await self.policy.apply(standing)
+        notices = await self.policy.on_run_finished(context)
         if run.status is not RunStatus.COMPLETED:
-            return Closed(status=closing.status, notices=notices)
-        return Closed(status=run.status, rows=run.rows, bytes=run.bytes, snapshot_id=run.snapshot_id, notices=notices)
+            return CloseResult(status=closing.status, notices=notices)
+        return CloseResult(
+            status=run.status, rows=run.rows, bytes=run.bytes, snapshot_id=run.snapshot_id, notices=notices
+        )
 
     async def _tell_readers(self, saved_query_id: UUID) -> None:
         """Have the views that are not materialized follow the columns of what was published.
@@ -203,10 +206,10 @@ class Materialization:
         Apart from its transaction, which holds the view's row: edits take the lock on the definitions before that. If
         this worker dies in between, `publish` is done again, and with it this. The result is published in any case.
         """
-        following = Following(self.engine, [saved_query_id])
+        following = ColumnPropagation(self.analyzer, [saved_query_id])
         try:
             async with self.database.single() as tx:
-                project_id = await saved_queries.project_of(tx, saved_query_id)
+                project_id = await saved_queries.get_project_id(tx, saved_query_id)
             if project_id is not None:
                 await following.finish(self.database, project_id)
         except Transient as error:
@@ -253,7 +256,7 @@ def _location(plan: RunPlan, attempt: int) -> str:
 
 
 def _snapshot(
-    plan: RunPlan, attempt: int, location: str, written: Written, measured: tuple[SnapshotFile, ...]
+    plan: RunPlan, attempt: int, location: str, written: QueryResult, measured: tuple[SnapshotFile, ...]
 ) -> Snapshot:
     """`measured` are the files of the result, and then those of rows that were left out of it."""
     result = len(written.files)
@@ -275,13 +278,13 @@ def _snapshot(
     )
 
 
-def _pins(plan: RunPlan, written: Written) -> tuple[InputPin, ...]:
+def _pins(plan: RunPlan, written: QueryResult) -> tuple[ResolvedInput, ...]:
     """The inputs, and for each the files that were read, and how many of its rows were left out."""
     rejected = {one.table: one for one in written.rejected}
-    return tuple(_with_rejected(pin, rejected.get(pin.name)) for pin in pinned(plan.pins(), written.sources))
+    return tuple(_with_rejected(pin, rejected.get(pin.name)) for pin in pinned(plan.resolved_inputs(), written.sources))
 
 
-def _with_rejected(pin: InputPin, rejected: Rejected | None) -> InputPin:
+def _with_rejected(pin: ResolvedInput, rejected: LeftOutRows | None) -> ResolvedInput:
     if rejected is None:
         return pin
     file = rejected.file.name if rejected.file else None

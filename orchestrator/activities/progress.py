@@ -29,27 +29,27 @@ _UPDATE_GROWTH = 1.15
 _UPDATE_SECONDS = 10.0
 
 
-class Latest:
-    """The last word of a running query."""
+class ProgressReporter:
+    """The latest progress of a running query."""
 
     def __init__(self) -> None:
         self.progress = Progress(percent=None, elapsed_seconds=0)
 
-    def tell(self, progress: Progress) -> None:
-        """Take note of what it says now."""
+    def report(self, progress: Progress) -> None:
+        """Replace the progress."""
         self.progress = progress
 
 
-async def tell_trouble(error: OrchestratorError) -> None:
+async def report_trouble(error: OrchestratorError) -> None:
     """Say why the query is tried again, on the page of the run."""
     with suppress(Exception):
         await _workflow().signal(contract.PROGRESS, Progress(percent=None, elapsed_seconds=0, trouble=error.message))
 
 
 @asynccontextmanager
-async def telling_progress() -> AsyncIterator[Latest]:
+async def report_progress() -> AsyncIterator[ProgressReporter]:
     """Heartbeat at an even pace whatever the query does: also while it plans, and while its files are made durable."""
-    latest = Latest()
+    latest = ProgressReporter()
     telling = [asyncio.create_task(_heartbeat(latest)), asyncio.create_task(_update(latest))]
     try:
         yield latest
@@ -58,14 +58,14 @@ async def telling_progress() -> AsyncIterator[Latest]:
             task.cancel()
 
 
-async def _heartbeat(latest: Latest) -> None:
+async def _heartbeat(latest: ProgressReporter) -> None:
     while True:
         # First the pause: a query that is over by then has cost the server nothing.
         await asyncio.sleep(_HEARTBEAT_SECONDS)
         activity.heartbeat(latest.progress)
 
 
-async def _update(latest: Latest) -> None:
+async def _update(latest: ProgressReporter) -> None:
     pause = _FIRST_UPDATE_SECONDS
     while True:
         await asyncio.sleep(pause)

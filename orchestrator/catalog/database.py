@@ -10,7 +10,7 @@ import psycopg
 from sqlalchemy import Engine, event, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from orchestrator.model.errors import CatalogUnavailable, Unstorable
+from orchestrator.model.errors import CatalogUnavailable, UnsupportedType
 
 Transaction = AsyncConnection
 
@@ -18,13 +18,13 @@ Transaction = AsyncConnection
 _LONGEST_SECONDS = 20.0
 # A connection that has lain in the pool for longer may have died there. To ask it each time would double what a single
 # statement takes.
-_FRESH_SECONDS = 1.0
+_PING_IDLE_AFTER = 1.0
 # The server gives up somewhat earlier, if it can. Times are read in UTC, whatever the database's own zone is.
 _SESSION = "-c timezone=UTC -c statement_timeout=15s -c lock_timeout=10s"
 
 # SQLSTATE classes that say "not now" rather than "not so": connection trouble, resources, a server going down or
 # coming up, a transaction that lost to another one, and a lock that took too long.
-_PASSING = ("08", "53", "57", "40001", "40P01", "55P03")
+_TRANSIENT_SQLSTATES = ("08", "53", "57", "40001", "40P01", "55P03")
 
 # What the server says of a character that its text cannot hold: untranslatable, or not of the encoding.
 _NO_TEXT = ("22P05", "22021")
@@ -43,7 +43,7 @@ class Database:
             connect_args={"connect_timeout": 5, "options": _SESSION},
         )
         # Of the same pool.
-        self._committing_itself = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._autocommit_engine = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         _ping_idle_connections(self._engine.sync_engine)
 
     @asynccontextmanager
@@ -52,7 +52,7 @@ class Database:
 
         Raises CatalogUnavailable if PostgreSQL is out of reach, also in the middle.
         """
-        async with _reaching_postgresql(), self._engine.begin() as tx:
+        async with _translate_errors(), self._engine.begin() as tx:
             yield tx
 
     @asynccontextmanager
@@ -61,7 +61,7 @@ class Database:
 
         What more is sent would be a transaction of its own. Raises CatalogUnavailable.
         """
-        async with _reaching_postgresql(), self._committing_itself.connect() as tx:
+        async with _translate_errors(), self._autocommit_engine.connect() as tx:
             yield tx
 
     async def ping(self) -> None:
@@ -81,7 +81,7 @@ class Database:
 
 
 @asynccontextmanager
-async def _reaching_postgresql() -> AsyncIterator[None]:
+async def _translate_errors() -> AsyncIterator[None]:
     """Raise CatalogUnavailable for whatever may work in a moment."""
     try:
         async with asyncio.timeout(_LONGEST_SECONDS):
@@ -89,13 +89,13 @@ async def _reaching_postgresql() -> AsyncIterator[None]:
     except TimeoutError as error:
         raise CatalogUnavailable from error
     except exc.DBAPIError as error:
-        if _is_passing(error):
+        if _is_transient(error):
             raise CatalogUnavailable from error
         if _is_text_that_cannot_be_kept(error):
-            raise Unstorable from error
+            raise UnsupportedType from error
         raise
     except UnicodeEncodeError as error:
-        raise Unstorable from error
+        raise UnsupportedType from error
     except exc.TimeoutError as error:
         raise CatalogUnavailable("Every connection to PostgreSQL is busy. Try again in a moment.") from error
 
@@ -113,12 +113,12 @@ def _ping_idle_connections(engine: Engine) -> None:
     """
 
     @event.listens_for(engine, "checkin")
-    def _put_back(_: object, record: Any) -> None:  # noqa: ANN401 - SQLAlchemy's own
+    def _on_checkin(_: object, record: Any) -> None:  # noqa: ANN401 - SQLAlchemy's own
         record.info["since"] = time.monotonic()
 
     @event.listens_for(engine, "checkout")
-    def _taken(connection: Any, record: Any, _: object) -> None:  # noqa: ANN401 - the driver's, and SQLAlchemy's own
-        if time.monotonic() - record.info.get("since", time.monotonic()) < _FRESH_SECONDS:
+    def _on_checkout(connection: Any, record: Any, _: object) -> None:  # noqa: ANN401 - the driver's, and SQLAlchemy's own
+        if time.monotonic() - record.info.get("since", time.monotonic()) < _PING_IDLE_AFTER:
             return
         try:
             engine.dialect.do_ping(connection)
@@ -133,9 +133,9 @@ def _is_text_that_cannot_be_kept(error: exc.DBAPIError) -> bool:
     return is_text and isinstance(error.orig, psycopg.DataError)
 
 
-def _is_passing(error: exc.DBAPIError) -> bool:
+def _is_transient(error: exc.DBAPIError) -> bool:
     """Whether the same statement may succeed in a moment. A failure to connect has no SQLSTATE at all."""
     state = getattr(error.orig, "sqlstate", None)
     if error.connection_invalidated:
         return True
-    return isinstance(error, exc.OperationalError) and (state is None or state.startswith(_PASSING))
+    return isinstance(error, exc.OperationalError) and (state is None or state.startswith(_TRANSIENT_SQLSTATES))

@@ -7,15 +7,15 @@ from sqlalchemy import delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from orchestrator.catalog import tables as t
-from orchestrator.catalog.columns import shown_columns
 from orchestrator.catalog.database import Transaction
+from orchestrator.catalog.view_columns import shown_columns
 from orchestrator.model.base import Value
 from orchestrator.model.errors import NameTaken
 from orchestrator.model.names import name_key
 from orchestrator.model.snapshot import Column
 
 
-class Named(Value):
+class NameTarget(Value):
     """What a name stands for. Exactly one of the ids is set; `columns` are those a reader of it sees."""
 
     name: str
@@ -24,7 +24,7 @@ class Named(Value):
     columns: tuple[Column, ...]
 
 
-async def claim(
+async def reserve_name(
     tx: Transaction,
     project_id: int,
     name: str,
@@ -41,7 +41,9 @@ async def claim(
         raise NameTaken(attr="name") from error
 
 
-async def release(tx: Transaction, *, saved_query_id: UUID | None = None, source_table_id: UUID | None = None) -> None:
+async def release_name(
+    tx: Transaction, *, saved_query_id: UUID | None = None, source_table_id: UUID | None = None
+) -> None:
     """Free the name of a view or table that was deleted or is about to get another one."""
     owner = (
         t.names.c.source_table_id == source_table_id
@@ -70,7 +72,7 @@ async def columns_of(tx: Transaction, project_id: int, names: Iterable[str]) -> 
     return await tx.scalar(query) or 0
 
 
-async def resolve(tx: Transaction, project_id: int, names: Iterable[str]) -> dict[str, Named]:
+async def resolve(tx: Transaction, project_id: int, names: Iterable[str]) -> dict[str, NameTarget]:
     """What each of the names stands for, by its key. Names that nobody has are missing from the answer."""
     query = (
         select(
@@ -89,7 +91,7 @@ async def resolve(tx: Transaction, project_id: int, names: Iterable[str]) -> dic
         .where(t.names.c.project_id == project_id, t.names.c.key.in_({name_key(name) for name in names}))
     )
     return {
-        row.key: Named(
+        row.key: NameTarget(
             name=row.view_name or row.table_name,
             saved_query_id=row.saved_query_id,
             source_table_id=row.source_table_id,

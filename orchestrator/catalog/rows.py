@@ -14,16 +14,16 @@ from orchestrator.model.run import Run
 
 T = TypeVar("T", bound=Value)
 
-USER = [t.users.c[name] for name in User.model_fields]
-RUN = [t.runs.c[name] for name in Run.model_fields]
+USER_COLUMNS = [t.users.c[name] for name in User.model_fields]
+RUN_COLUMNS = [t.runs.c[name] for name in Run.model_fields]
 
 
-def prefixed(prefix: str, source: FromClause, names: Iterable[str]) -> list[Label[Any]]:
+def label_columns(prefix: str, source: FromClause, names: Iterable[str]) -> list[Label[Any]]:
     """The columns of `source`, each labelled `prefix_name`, so that several tables fit in one row."""
     return [source.c[name].label(f"{prefix}_{name}") for name in names]
 
 
-def unprefixed(prefix: str, row: Row[Any], model: type[T]) -> T | None:
+def parse_labelled(prefix: str, row: Row[Any], model: type[T]) -> T | None:
     """The value whose columns were labelled by `prefixed`, or None where an outer join found none."""
     mapping = row._mapping
     if mapping.get(f"{prefix}_id") is None:
@@ -31,6 +31,6 @@ def unprefixed(prefix: str, row: Row[Any], model: type[T]) -> T | None:
     return model.model_validate({name: mapping.get(f"{prefix}_{name}") for name in model.model_fields})
 
 
-def dump(values: Iterable[Value]) -> list[Any]:
+def to_jsonb(values: Iterable[Value]) -> list[Any]:
     """Values as a JSONB column takes them."""
     return [value.model_dump(mode="json") for value in values]

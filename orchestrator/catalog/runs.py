@@ -17,15 +17,15 @@ from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from orchestrator.catalog import snapshots, tables as t
 from orchestrator.catalog.database import Transaction
-from orchestrator.catalog.rows import RUN
+from orchestrator.catalog.rows import RUN_COLUMNS
 from orchestrator.model.errors import RunSuperseded
 from orchestrator.model.run import Run, RunRequest, RunStatus, run_id_of
 from orchestrator.model.snapshot import Column, Snapshot, seen
 
-_NOW_OVER = {"finished_at": func.clock_timestamp()}
+_FINISHED_NOW = {"finished_at": func.clock_timestamp()}
 
 
-async def open_run(
+async def ensure_run(
     tx: Transaction, request: RunRequest, workflow_id: str, workflow_run_id: UUID, revision_id: UUID | None = None
 ) -> Run:
     """The run that this workflow run carries, stored as Running if it is new. The view must exist.
@@ -42,13 +42,13 @@ async def open_run(
         "scheduled_for": request.scheduled_for,
         "revision_id": revision_id,
     }
-    row = (await tx.execute(_opened(), values)).one()
+    row = (await tx.execute(_upsert_stmt(), values)).one()
     return Run.model_validate(row._mapping)
 
 
 async def get(tx: Transaction, run_id: UUID) -> Run:
     """The run of that id, which must exist."""
-    row = (await tx.execute(select(*RUN).where(t.runs.c.id == run_id))).one()
+    row = (await tx.execute(select(*RUN_COLUMNS).where(t.runs.c.id == run_id))).one()
     return Run.model_validate(row._mapping)
 
 
@@ -64,37 +64,37 @@ async def recent(tx: Transaction, saved_query_id: UUID, limit: int) -> list[Run]
     return [Run.model_validate(row._mapping) for row in rows]
 
 
-async def end_others(tx: Transaction, saved_query_id: UUID, run_id: UUID) -> None:
+async def cancel_stale_runs(tx: Transaction, saved_query_id: UUID, run_id: UUID) -> None:
     """End every other run of the view that the catalog still calls Running.
 
     That `run_id` has begun proves that they are over, since the server admits one open workflow of an id: an operator
     ended them, or the server lost them. Closed, none of them can publish any more.
     """
     told = "The run was ended in Temporal before it could say how."
-    await end_running(tx, saved_query_id, told, "ended_outside", but=run_id)
+    await cancel_running(tx, saved_query_id, told, "ended_outside", except_run_id=run_id)
 
 
-async def end_running(
-    tx: Transaction, saved_query_id: UUID, error: str, error_code: str, *, but: UUID | None = None
+async def cancel_running(
+    tx: Transaction, saved_query_id: UUID, error: str, error_code: str, *, except_run_id: UUID | None = None
 ) -> list[Run]:
     """End every run of the view that is in progress, but one; from now on none of them can publish.
 
     Returns them: their workflows go on until they are cancelled.
     """
     change = update(t.runs).where(t.runs.c.saved_query_id == saved_query_id, t.runs.c.status == RunStatus.RUNNING)
-    if but is not None:
-        change = change.where(t.runs.c.id != but)
-    ended = change.values(status=RunStatus.CANCELLED, error=error, error_code=error_code, **_NOW_OVER)
-    return [Run.model_validate(row._mapping) for row in await tx.execute(ended.returning(*RUN))]
+    if except_run_id is not None:
+        change = change.where(t.runs.c.id != except_run_id)
+    ended = change.values(status=RunStatus.CANCELLED, error=error, error_code=error_code, **_FINISHED_NOW)
+    return [Run.model_validate(row._mapping) for row in await tx.execute(ended.returning(*RUN_COLUMNS))]
 
 
-async def running(tx: Transaction) -> list[Run]:
+async def list_running(tx: Transaction) -> list[Run]:
     """Every run that the catalog calls Running, the oldest first."""
-    query = select(*RUN).where(t.runs.c.status == RunStatus.RUNNING).order_by(t.runs.c.started_at)
+    query = select(*RUN_COLUMNS).where(t.runs.c.status == RunStatus.RUNNING).order_by(t.runs.c.started_at)
     return [Run.model_validate(row._mapping) for row in await tx.execute(query)]
 
 
-async def over(tx: Transaction, run_ids: Collection[UUID]) -> dict[UUID, bool]:
+async def finished_by_id(tx: Transaction, run_ids: Collection[UUID]) -> dict[UUID, bool]:
     """Of each of the runs that the catalog knows, whether it is over."""
     query = select(t.runs.c.id, t.runs.c.status != RunStatus.RUNNING).where(t.runs.c.id.in_(run_ids))
     return {row[0]: row[1] for row in await tx.execute(query)}
@@ -106,7 +106,7 @@ async def claim_attempt(tx: Transaction, run_id: UUID) -> int:
     Counted here and not by Temporal, which begins anew when an operator resets an activity: no two that write have the
     same number, and so the same place in the store. Raises RunSuperseded if the run is over.
     """
-    attempt = await tx.scalar(_claimed(), {"run": run_id})
+    attempt = await tx.scalar(_claim_stmt(), {"run": run_id})
     if attempt is None:
         raise RunSuperseded
     return int(attempt)
@@ -126,8 +126,8 @@ async def publish(tx: Transaction, snapshot: Snapshot) -> bool:
     Raises RunSuperseded if the run is over, if its attempt lost the right to publish, or if the view is no longer
     materialized: whatever that attempt wrote stays invisible.
     """
-    wanted = (await tx.execute(_wanted(), {"view": snapshot.saved_query_id})).one()
-    run = (await tx.execute(_held(), {"run": snapshot.run_id})).one()
+    wanted = (await tx.execute(_lock_view_stmt(), {"view": snapshot.saved_query_id})).one()
+    run = (await tx.execute(_lock_run_stmt(), {"run": snapshot.run_id})).one()
     if run.snapshot_id == snapshot.id:
         return True
     if run.status != RunStatus.RUNNING or run.attempt != snapshot.attempt:
@@ -136,9 +136,9 @@ async def publish(tx: Transaction, snapshot: Snapshot) -> bool:
     if wanted.deleted_at is not None or wanted.sync_frequency is None or undone:
         raise RunSuperseded("The view was deleted or its materialization was undone while the query ran.")
     await snapshots.insert_new(tx, snapshot)
-    before = await snapshots.point_to(tx, snapshot) or tuple(map(Column.model_validate, wanted.columns))
+    before = await snapshots.set_current(tx, snapshot) or tuple(map(Column.model_validate, wanted.columns))
     done = {"rows": snapshot.rows, "bytes": snapshot.bytes, "snapshot_id": snapshot.id}
-    await tx.execute(_completed(), {"run": snapshot.run_id, **done})
+    await tx.execute(_complete_stmt(), {"run": snapshot.run_id, **done})
     return seen(before) != seen(snapshot.columns)
 
 
@@ -157,15 +157,15 @@ async def close(
     """
     change = update(t.runs).where(t.runs.c.id == run_id, t.runs.c.status == RunStatus.RUNNING)
     ended = {"status": status, "error": error, "error_code": error_code, "policy_due": policy_due}
-    await tx.execute(change.values(**ended, **_NOW_OVER))
+    await tx.execute(change.values(**ended, **_FINISHED_NOW))
 
 
-async def with_policy_due(tx: Transaction) -> list[UUID]:
+async def list_policy_due(tx: Transaction) -> list[UUID]:
     """The runs of which it is still to be done what follows from their end, the oldest first."""
     return list(await tx.scalars(select(t.runs.c.id).where(t.runs.c.policy_due).order_by(t.runs.c.started_at)))
 
 
-async def policy_done(tx: Transaction, run_id: UUID) -> None:
+async def clear_policy_due(tx: Transaction, run_id: UUID) -> None:
     """What follows from the end of the run is done."""
     await tx.execute(update(t.runs).where(t.runs.c.id == run_id).values(policy_due=False))
 
@@ -174,41 +174,41 @@ async def policy_done(tx: Transaction, run_id: UUID) -> None:
 
 
 @cache
-def _opened() -> ReturningInsert[Any]:
+def _upsert_stmt() -> ReturningInsert[Any]:
     new = insert(t.runs).values(started_at=func.clock_timestamp())
     # Even where nothing is new, this locks the row that is there and gives it back.
     revision = func.coalesce(new.excluded.revision_id, t.runs.c.revision_id)
     known = new.on_conflict_do_update(index_elements=["id"], set_={"revision_id": revision})
-    return known.returning(*RUN)
+    return known.returning(*RUN_COLUMNS)
 
 
 @cache
-def _claimed() -> ReturningUpdate[Any]:
+def _claim_stmt() -> ReturningUpdate[Any]:
     change = update(t.runs).where(t.runs.c.id == bindparam("run"), t.runs.c.status == RunStatus.RUNNING)
     return change.values(attempt=t.runs.c.attempt + 1).returning(t.runs.c.attempt)
 
 
 @cache
-def _wanted() -> Select[Any]:
+def _lock_view_stmt() -> Select[Any]:
     view = t.saved_queries
     columns = (view.c.sync_frequency, view.c.deleted_at, view.c.reverted_at, view.c.columns)
     return select(*columns).where(view.c.id == bindparam("view")).with_for_update(key_share=True)
 
 
 @cache
-def _held() -> Select[Any]:
+def _lock_run_stmt() -> Select[Any]:
     columns = (t.runs.c.status, t.runs.c.attempt, t.runs.c.snapshot_id, t.runs.c.started_at)
     return select(*columns).where(t.runs.c.id == bindparam("run")).with_for_update(key_share=True)
 
 
 @cache
-def _completed() -> Update:
+def _complete_stmt() -> Update:
     """To be executed with the columns of the result."""
-    return update(t.runs).where(t.runs.c.id == bindparam("run")).values(status=RunStatus.COMPLETED, **_NOW_OVER)
+    return update(t.runs).where(t.runs.c.id == bindparam("run")).values(status=RunStatus.COMPLETED, **_FINISHED_NOW)
 
 
 @cache
 def _recent() -> Select[Any]:
     newest_first = (t.runs.c.started_at.desc(), t.runs.c.id)
-    ours = select(*RUN).where(t.runs.c.saved_query_id == bindparam("view"))
+    ours = select(*RUN_COLUMNS).where(t.runs.c.saved_query_id == bindparam("view"))
     return ours.order_by(*newest_first).limit(bindparam("limit", type_=Integer))

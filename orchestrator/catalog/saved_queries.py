@@ -8,16 +8,17 @@ from uuid import UUID, uuid4
 from sqlalchemy import ColumnElement, Row, Select, bindparam, cast, delete, func, insert, select, true, update
 from sqlalchemy.dialects.postgresql import JSONB
 
-from orchestrator.catalog import pauses, snapshots, tables as t
+from orchestrator.catalog import saved_pauses, snapshots, tables as t
 from orchestrator.catalog.database import Transaction
-from orchestrator.catalog.names import Named
-from orchestrator.catalog.pages import choose, on_page, shown
-from orchestrator.catalog.rows import dump, prefixed, unprefixed
+from orchestrator.catalog.names import NameTarget
+from orchestrator.catalog.pagination import choose, on_page, shown
+from orchestrator.catalog.rows import label_columns, parse_labelled, to_jsonb
 from orchestrator.model.base import now
 from orchestrator.model.lineage import shortest_path
 from orchestrator.model.principal import User
 from orchestrator.model.run import Run, RunStatus
-from orchestrator.model.saved_query import Revision, SavedQuery, SnapshotSummary, SyncFrequency, Wish
+from orchestrator.model.saved_query import Revision, SavedQuery, SnapshotSummary, SyncFrequency
+from orchestrator.model.schedule import DesiredSchedule
 from orchestrator.model.snapshot import Column
 
 _LARGE = ("columns", "description")
@@ -44,7 +45,7 @@ async def is_plain(tx: Transaction, saved_query_id: UUID) -> bool:
     return await tx.scalar(query.where(t.saved_queries.c.current_snapshot_id.is_(None))) is not None
 
 
-async def find_live(tx: Transaction, saved_query_id: UUID) -> SavedQuery | None:
+async def lock_for_run(tx: Transaction, saved_query_id: UUID) -> SavedQuery | None:
     """The live view of that id, in whatever project: for runs, which know no more of it.
 
     Nobody can edit it until the transaction ends, so that what else is read of it belongs to the same revision.
@@ -55,24 +56,23 @@ async def find_live(tx: Transaction, saved_query_id: UUID) -> SavedQuery | None:
     return None if row is None else _saved_query(row)
 
 
-async def find_wish(tx: Transaction, saved_query_id: UUID) -> Wish | None:
-    """What is wanted of a live view's schedule at this moment."""
-    row = (await tx.execute(_wishes().where(t.saved_queries.c.id == saved_query_id))).one_or_none()
-    return None if row is None else Wish.model_validate(row._mapping)
+async def find_desired_schedule(tx: Transaction, saved_query_id: UUID) -> DesiredSchedule | None:
+    """The schedule that a view should have now; None if the view is deleted or not materialized."""
+    row = (await tx.execute(_select_desired().where(t.saved_queries.c.id == saved_query_id))).one_or_none()
+    return None if row is None else DesiredSchedule.model_validate(row._mapping)
 
 
-async def wishes(tx: Transaction) -> list[Wish]:
-    """What is wanted of every live view that is materialized, in whatever project."""
-    rows = await tx.execute(_wishes().where(t.saved_queries.c.sync_frequency.is_not(None)))
-    return [Wish.model_validate(row._mapping) for row in rows]
+async def list_desired_schedules(tx: Transaction) -> list[DesiredSchedule]:
+    """The schedules that all live, materialized views of all projects should have."""
+    return [DesiredSchedule.model_validate(row._mapping) for row in await tx.execute(_select_desired())]
 
 
-async def known(tx: Transaction, ids: Collection[UUID]) -> set[UUID]:
-    """Those of the ids that are views of ours, deleted ones included: deleting keeps the row."""
+async def existing_ids(tx: Transaction, ids: Collection[UUID]) -> set[UUID]:
+    """Those of the ids that are views of this installation, deleted ones included: deleting keeps the row."""
     return set(await tx.scalars(select(t.saved_queries.c.id).where(t.saved_queries.c.id.in_(ids))))
 
 
-async def project_of(tx: Transaction, saved_query_id: UUID) -> int | None:
+async def get_project_id(tx: Transaction, saved_query_id: UUID) -> int | None:
     """The project of a view, deleted or not."""
     return await tx.scalar(select(t.saved_queries.c.project_id).where(t.saved_queries.c.id == saved_query_id))
 
@@ -94,7 +94,7 @@ async def page(
     return page.count, [_saved_query(row) for row in page.in_order(rows)]
 
 
-async def insert_new(tx: Transaction, view: SavedQuery, inputs: Sequence[Named]) -> None:
+async def insert_new(tx: Transaction, view: SavedQuery, inputs: Sequence[NameTarget]) -> None:
     """Store a new view with its first revision and what it reads. Its name must have been claimed."""
     created_by = view.created_by.id if view.created_by else None
     await tx.execute(
@@ -104,7 +104,7 @@ async def insert_new(tx: Transaction, view: SavedQuery, inputs: Sequence[Named])
             name=view.name,
             description=view.description,
             revision_id=view.revision.id,
-            columns=dump(view.columns),
+            columns=to_jsonb(view.columns),
             created_by=created_by,
         )
     )
@@ -112,13 +112,13 @@ async def insert_new(tx: Transaction, view: SavedQuery, inputs: Sequence[Named])
     await _replace_inputs(tx, view.id, inputs)
 
 
-async def revise(
+async def add_revision(
     tx: Transaction,
     view: SavedQuery,
     *,
     query: dict[str, Any],
     columns: Sequence[Column],
-    inputs: Sequence[Named],
+    inputs: Sequence[NameTarget],
     by: int | None,
 ) -> None:
     """Give a view, which must be locked, a new revision of its query."""
@@ -126,7 +126,7 @@ async def revise(
     await _insert_revision(tx, view.id, revision, by)
     await _replace_inputs(tx, view.id, inputs)
     change = update(t.saved_queries).where(t.saved_queries.c.id == view.id)
-    await tx.execute(change.values(revision_id=revision.id, columns=dump(columns)))
+    await tx.execute(change.values(revision_id=revision.id, columns=to_jsonb(columns)))
 
 
 async def describe(tx: Transaction, saved_query_id: UUID, description: str | None) -> None:
@@ -141,7 +141,7 @@ async def set_frequency(tx: Transaction, saved_query_id: UUID, frequency: SyncFr
     await tx.execute(change.values(sync_frequency=frequency, sync_frequency_set_at=func.clock_timestamp()))
 
 
-async def respell(tx: Transaction, revision_id: UUID, query: dict[str, Any]) -> None:
+async def update_query_object(tx: Transaction, revision_id: UUID, query: dict[str, Any]) -> None:
     """Keep another wording of the query object around the same SQL, such as another `kind`."""
     await tx.execute(update(t.revisions).where(t.revisions.c.id == revision_id).values(query=query))
 
@@ -194,8 +194,8 @@ async def rename(tx: Transaction, saved_query_id: UUID, name: str) -> None:
 
 async def revert(tx: Transaction, saved_query_id: UUID) -> None:
     """Make it a view that is not materialized: nobody wants it refreshed, and no snapshot of it is visible."""
-    await pauses.forget(tx, [saved_query_id])  # it was one of a schedule that goes now
-    await snapshots.point_to_none(tx, saved_query_id)
+    await saved_pauses.forget(tx, [saved_query_id])  # it was one of a schedule that goes now
+    await snapshots.clear_current(tx, saved_query_id)
     change = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
     moment = func.clock_timestamp()
     await tx.execute(change.values(sync_frequency=None, sync_frequency_set_at=moment, reverted_at=moment))
@@ -208,7 +208,7 @@ async def mark_deleted(tx: Transaction, saved_query_id: UUID) -> None:
     await tx.execute(change.values(deleted_at=func.now()))
 
 
-async def materialized(tx: Transaction, project_id: int, ids: Collection[UUID]) -> list[SavedQuery]:
+async def list_materialized(tx: Transaction, project_id: int, ids: Collection[UUID]) -> list[SavedQuery]:
     """Those of the ids that are live, materialized views of the project."""
     query = _select().where(
         t.saved_queries.c.id.in_(ids),
@@ -232,7 +232,7 @@ async def _insert_revision(tx: Transaction, saved_query_id: UUID, revision: Revi
     )
 
 
-async def _replace_inputs(tx: Transaction, saved_query_id: UUID, inputs: Sequence[Named]) -> None:
+async def _replace_inputs(tx: Transaction, saved_query_id: UUID, inputs: Sequence[NameTarget]) -> None:
     await tx.execute(delete(t.inputs).where(t.inputs.c.saved_query_id == saved_query_id))
     if inputs:
         rows = [
@@ -247,8 +247,18 @@ async def _replace_inputs(tx: Transaction, saved_query_id: UUID, inputs: Sequenc
         await tx.execute(insert(t.inputs), rows)
 
 
-def _wishes() -> Select[Any]:
-    return select(*(t.saved_queries.c[name] for name in Wish.model_fields)).where(_LIVE)
+def _select_desired() -> Select[Any]:
+    return (
+        select(
+            t.saved_queries.c.id.label("saved_query_id"),
+            t.saved_queries.c.project_id,
+            t.saved_queries.c.name,
+            t.saved_queries.c.sync_frequency.label("frequency"),
+            t.pauses.c.note.label("paused_note"),
+        )
+        .outerjoin_from(t.saved_queries, t.pauses, t.pauses.c.saved_query_id == t.saved_queries.c.id)
+        .where(_LIVE, t.saved_queries.c.sync_frequency.is_not(None))
+    )
 
 
 @cache
@@ -278,12 +288,14 @@ def _select_with(columns: Iterable[ColumnElement[Any]], query: ColumnElement[Any
     return (
         select(
             *columns,
-            *prefixed("current_revision", t.revisions, [name for name in Revision.model_fields if name != "query"]),
+            *label_columns(
+                "current_revision", t.revisions, [name for name in Revision.model_fields if name != "query"]
+            ),
             query.label("current_revision_query"),
-            *prefixed("user", t.users, User.model_fields),
-            *prefixed("snapshot", t.snapshots, SnapshotSummary.model_fields),
-            *prefixed("newest", newest, Run.model_fields),
-            *prefixed("ended", ended, Run.model_fields),
+            *label_columns("user", t.users, User.model_fields),
+            *label_columns("snapshot", t.snapshots, SnapshotSummary.model_fields),
+            *label_columns("newest", newest, Run.model_fields),
+            *label_columns("ended", ended, Run.model_fields),
         )
         .join(t.revisions, t.revisions.c.id == t.saved_queries.c.revision_id)
         .outerjoin(t.users, t.users.c.id == t.saved_queries.c.created_by)
@@ -326,9 +338,9 @@ def _saved_query(row: Row[Any]) -> SavedQuery:
         sync_frequency=row.sync_frequency,
         sync_frequency_set_at=row.sync_frequency_set_at,
         reverted_at=row.reverted_at,
-        created_by=unprefixed("user", row, User),
+        created_by=parse_labelled("user", row, User),
         created_at=row.created_at,
-        current_snapshot=unprefixed("snapshot", row, SnapshotSummary),
-        newest_run=unprefixed("newest", row, Run),
-        newest_finished_run=unprefixed("ended", row, Run),
+        current_snapshot=parse_labelled("snapshot", row, SnapshotSummary),
+        newest_run=parse_labelled("newest", row, Run),
+        newest_finished_run=parse_labelled("ended", row, Run),
     )

@@ -8,8 +8,8 @@ from sqlalchemy import ColumnElement, Row, Select, func, insert, select, update
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
-from orchestrator.catalog.pages import choose, on_page, shown
-from orchestrator.catalog.rows import dump, prefixed, unprefixed
+from orchestrator.catalog.pagination import choose, on_page, shown
+from orchestrator.catalog.rows import label_columns, parse_labelled, to_jsonb
 from orchestrator.model.principal import User
 from orchestrator.model.source_table import SourceTable
 
@@ -77,18 +77,18 @@ async def mark_deleted(tx: Transaction, table_id: UUID) -> None:
 def _contract(table: SourceTable) -> dict[str, Any]:
     """What a run holds the files against, and how it reads them."""
     return {
-        "columns": dump(table.columns),
+        "columns": to_jsonb(table.columns),
         "options": table.options.model_dump(mode="json"),
-        "stated": dump(table.stated),
+        "stated": to_jsonb(table.stated),
     }
 
 
 def _select(columns: Iterable[ColumnElement[Any]] = t.source_tables.c) -> Select[Any]:
-    return select(*columns, *prefixed("user", t.users, User.model_fields)).outerjoin(
+    return select(*columns, *label_columns("user", t.users, User.model_fields)).outerjoin(
         t.users, t.users.c.id == t.source_tables.c.created_by
     )
 
 
 def _source_table(row: Row[Any]) -> SourceTable:
     mapping = {name: row._mapping[name] for name in SourceTable.model_fields if name in row._mapping}
-    return SourceTable.model_validate({**mapping, "created_by": unprefixed("user", row, User)})
+    return SourceTable.model_validate({**mapping, "created_by": parse_labelled("user", row, User)})

@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from orchestrator.cli.access import storable, with_access
-from orchestrator.cli.console import say, say_json
-from orchestrator.cli.http import say_columns
-from orchestrator.cli.whereabouts import HomeOption
+from orchestrator.cli.api_client import echo_columns
+from orchestrator.cli.database_access import storable, with_access
+from orchestrator.cli.installation import HomeOption
+from orchestrator.cli.output import echo, echo_json
 from orchestrator.model.principal import ProjectLimits
 
 project = typer.Typer(help="Projects: each has views, tables and keys of its own.", no_args_is_help=True)
@@ -21,7 +21,7 @@ def create_project(name: str, home: HomeOption = None) -> None:
     if not name.strip():
         raise typer.BadParameter("a project needs a name", param_hint="NAME")
     made = with_access(home, lambda access: access.create_project(storable(name)))
-    say(str(made.id))
+    echo(str(made.id))
 
 
 @project.command("list")
@@ -33,9 +33,9 @@ def list_projects(
     """List the projects, and the limits that they have of their own."""
     found = with_access(home, lambda access: access.list_projects())
     if as_json:
-        say_json(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
+        echo_json(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
         return
-    say_columns(
+    echo_columns(
         ("ID", "NAME", "LIMITS"),
         [
             (
@@ -49,7 +49,7 @@ def list_projects(
 
 
 @project.command("limits")
-def limit_project(
+def set_project_limits(
     project_id: int,
     *,
     memory_mb: Annotated[int | None, typer.Option(help="Memory of a query, in MiB.")] = None,
@@ -72,4 +72,4 @@ def limit_project(
     except ValidationError as error:
         first = error.errors()[0]
         raise typer.BadParameter(first["msg"], param_hint=f"--{str(first['loc'][0]).replace('_', '-')}") from None
-    with_access(home, lambda access: access.limit_project(project_id, limits))
+    with_access(home, lambda access: access.set_project_limits(project_id, limits))

@@ -8,8 +8,8 @@ from typing import NoReturn
 
 import typer
 
-from orchestrator.cli import admin, doctor, keys, servers, tables, versions, views
-from orchestrator.cli.console import Failure, fail, set_up_streams
+from orchestrator.cli import admin, doctor, keys, processes, tables, versions, views
+from orchestrator.cli.output import Failure, fail, set_up_streams
 
 app = typer.Typer(
     help="SQL views, materialized on a schedule of their own.",
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-servers.add_to(app)
+processes.add_to(app)
 doctor.add_to(app)
 app.add_typer(admin.project, name="project")
 app.add_typer(keys.app, name="key")

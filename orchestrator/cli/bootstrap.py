@@ -1,16 +1,16 @@
 """The developer's own project and key, made when an embedded stack starts for the first time."""
 
-from orchestrator.access import Access
 from orchestrator.catalog.database import Database
 from orchestrator.devstack.home import DevInfo
 from orchestrator.model.errors import NotAuthenticated, NotFound
 from orchestrator.model.principal import Project, Scope
+from orchestrator.services.access import AccessService
 
 
 async def bootstrap(database_url: str, previous: DevInfo | None) -> dict[str, str]:
     """Return `project_id` and `api_key`: those of the last start if they still work, otherwise new ones."""
     database = Database(database_url, pool_size=1)
-    access = Access(database)
+    access = AccessService(database)
     try:
         if previous is not None and await _works(access, previous["api_key"]):
             return {"project_id": previous["project_id"], "api_key": previous["api_key"]}
@@ -28,7 +28,7 @@ async def bootstrap(database_url: str, previous: DevInfo | None) -> dict[str, st
         await database.close()
 
 
-async def _project(access: Access, previous: DevInfo | None) -> Project:
+async def _project(access: AccessService, previous: DevInfo | None) -> Project:
     """The project of the last start: a key that was revoked takes no views with it."""
     try:
         if previous is not None:
@@ -38,7 +38,7 @@ async def _project(access: Access, previous: DevInfo | None) -> Project:
     return await access.create_project("default")
 
 
-async def _works(access: Access, token: str) -> bool:
+async def _works(access: AccessService, token: str) -> bool:
     try:
         await access.authenticate(token)
     except NotAuthenticated:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.console import Failure, say, say_json
-from orchestrator.cli.servers import checked_settings
-from orchestrator.cli.whereabouts import HomeOption, installation
+from orchestrator.cli.installation import HomeOption, installation
+from orchestrator.cli.output import Failure, echo, echo_json
+from orchestrator.cli.processes import checked_settings
 from orchestrator.model.printable import one_line
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> None:
     """Look at everything that an installation needs, and say what to do; the status is 1 if something does not work."""
-    from orchestrator.doctor.examination import examination, misconfigured
+    from orchestrator.doctor.run import misconfigured, run_doctor
 
     dev, origin = installation(home)
     try:
@@ -34,9 +34,9 @@ def doctor(
     except Failure as failure:
         report = misconfigured(str(failure))
     else:
-        report = asyncio.run(examination(settings, origin))
+        report = asyncio.run(run_doctor(settings, origin))
     if as_json:
-        say_json(report.model_dump_json(indent=2))
+        echo_json(report.model_dump_json(indent=2))
     else:
         _show(report)
     if not report.healthy:
@@ -44,11 +44,11 @@ def doctor(
 
 
 def _show(report: "Report") -> None:
-    from orchestrator.doctor.report import Verdict
+    from orchestrator.doctor.report import Status
 
     width = max(len(line.check) for line in report.lines)
     for line in report.lines:
-        say(one_line(f"{line.verdict:<5} {line.check:<{width}}  {line.told}"))
+        echo(one_line(f"{line.verdict:<5} {line.check:<{width}}  {line.told}"))
         if line.advice is not None:
-            say(one_line(f"{'':<5} {'':<{width}}  -> {line.advice}"))
-    say(", ".join(f"{report.count(verdict)} {verdict}" for verdict in Verdict))
+            echo(one_line(f"{'':<5} {'':<{width}}  -> {line.advice}"))
+    echo(", ".join(f"{report.count(verdict)} {verdict}" for verdict in Status))

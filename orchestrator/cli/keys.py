@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.access import storable, with_access
-from orchestrator.cli.console import Failure, say, say_json, warn
-from orchestrator.cli.http import say_columns
-from orchestrator.cli.whereabouts import MISUSED, HomeOption
+from orchestrator.cli.api_client import echo_columns
+from orchestrator.cli.database_access import storable, with_access
+from orchestrator.cli.installation import EXIT_USAGE, HomeOption
+from orchestrator.cli.output import Failure, echo, echo_json, warn
 from orchestrator.model.base import now
 from orchestrator.model.principal import ApiKey, Scope
 
@@ -50,7 +50,7 @@ def create_key(
             expires_at=expires_at,
         ),
     )
-    say(made.token)
+    echo(made.token)
     until = f"works until {_shown(made.expires_at)}" if made.expires_at else "does not expire"
     warn(f"key {made.id}; it {until}")
 
@@ -66,9 +66,9 @@ def list_keys(
     moment = now()
     found = [key for key in with_access(home, lambda access: access.list_keys()) if every or key.revoked_at is None]
     if as_json:
-        say_json(json.dumps([key.model_dump(mode="json") | {"state": key.state(moment)} for key in found], indent=2))
+        echo_json(json.dumps([key.model_dump(mode="json") | {"state": key.state(moment)} for key in found], indent=2))
         return
-    say_columns(
+    echo_columns(
         ("ID", "KEY", "STATE", "LABEL", "OWNER", "PROJECTS", "CREATED", "EXPIRES", "LAST USED", "SCOPES"),
         [_row(key, moment) for key in found],
     )
@@ -88,7 +88,7 @@ def revoke_key(
 ) -> None:
     """Take a key back: from now on every request with it is refused, whichever process is asked."""
     for one in with_access(home, lambda access: access.revoke_key(storable(key), every=every)):
-        say(f"revoked {one.id}{f' ({one.label})' if one.label else ''} of {one.email}")
+        echo(f"revoked {one.id}{f' ({one.label})' if one.label else ''} of {one.email}")
 
 
 def moment_of(expires: str) -> datetime:
@@ -108,7 +108,7 @@ def moment_of(expires: str) -> datetime:
 
 
 def _misused(message: str) -> Failure:
-    return Failure(f"--expires: {message}", MISUSED)
+    return Failure(f"--expires: {message}", EXIT_USAGE)
 
 
 def _row(key: ApiKey, moment: datetime) -> tuple[object, ...]:

@@ -7,11 +7,11 @@ from uuid import UUID
 import httpx
 import typer
 
-from orchestrator.cli.console import Failure, say, say_json
-from orchestrator.cli.http import Api, Json, data, moment, say_columns, with_api
-from orchestrator.cli.patterns import absolute, guess_format, has_tabs, single, warn_of_siblings
-from orchestrator.cli.reading import with_reading
-from orchestrator.cli.whereabouts import MISUSED
+from orchestrator.cli.api_client import Api, Json, data, echo_columns, moment, with_api
+from orchestrator.cli.installation import EXIT_USAGE
+from orchestrator.cli.output import Failure, echo, echo_json
+from orchestrator.cli.read_options import with_reading
+from orchestrator.cli.source_patterns import absolute, guess_format, has_tabs, single, warn_of_siblings
 from orchestrator.model.names import name_key
 from orchestrator.model.source_table import ReadOptions, SourceFormat
 
@@ -54,9 +54,9 @@ def list_tables(api: Api) -> None:
     """List the source tables."""
     if api.as_json:
         for page in api.pages(_PATH):
-            say_json(page.text)
+            echo_json(page.text)
         return
-    say_columns(
+    echo_columns(
         ("NAME", "FORMAT", "COLUMNS", "CREATED", "FILES"),
         [
             (table["name"], table["format"], len(table["columns"]), moment(table["created_at"]), table["url_pattern"])
@@ -71,7 +71,7 @@ def show_table(api: Api, table: Table) -> None:
     """Show a source table: its files, how they are read, and its columns."""
     response = api.get(f"{_PATH}{_find(api, table)}/")
     if api.as_json:
-        say_json(response.text)
+        echo_json(response.text)
         return
     found = data(response)
     lines = [
@@ -81,8 +81,8 @@ def show_table(api: Api, table: Table) -> None:
     ]
     for label, value in lines:
         if value is not None:
-            say(f"{label:<19}{value}")
-    say("")
+            echo(f"{label:<19}{value}")
+    echo("")
     _say_types(found["columns"])
 
 
@@ -112,7 +112,7 @@ def update_table(
     }
     body = {field: value for field, value in given.items() if value is not None} | reading
     if not body:
-        raise Failure("nothing is to be changed; see matview table update --help", MISUSED)
+        raise Failure("nothing is to be changed; see matview table update --help", EXIT_USAGE)
     _say_contract(api, api.patch(f"{_PATH}{_find(api, table)}/", body))
     if pattern is not None:
         warn_of_siblings(pattern)
@@ -131,9 +131,9 @@ def delete_table(api: Api, table: Table) -> None:
     """Forget a source table that no view reads. Its files are not touched."""
     response = api.delete(f"{_PATH}{_find(api, table)}/")
     if api.as_json:
-        say_json(response.text)
+        echo_json(response.text)
     else:
-        say(f"{table}: deleted; its files are not touched")
+        echo(f"{table}: deleted; its files are not touched")
 
 
 def _find(api: Api, name_or_id: str) -> str:
@@ -151,10 +151,10 @@ def _find(api: Api, name_or_id: str) -> str:
 
 def _say_contract(api: Api, response: httpx.Response) -> None:
     if api.as_json:
-        say_json(response.text)
+        echo_json(response.text)
         return
     table = data(response)
-    say(f"{table['name']}: {table['format']} files, {len(table['columns'])} columns")
+    echo(f"{table['name']}: {table['format']} files, {len(table['columns'])} columns")
     _say_types(table["columns"])
 
 
@@ -162,9 +162,9 @@ def _say_types(columns: Sequence[Json]) -> None:
     """The columns; which of their types were stated, if any was."""
     if any(column.get("stated") for column in columns):
         rows = [(one["name"], one["duckdb_type"], "stated" if one["stated"] else "detected") for one in columns]
-        say_columns(("COLUMN", "TYPE", "FROM"), rows)
+        echo_columns(("COLUMN", "TYPE", "FROM"), rows)
     else:
-        say_columns(("COLUMN", "TYPE"), [(one["name"], one["duckdb_type"]) for one in columns])
+        echo_columns(("COLUMN", "TYPE"), [(one["name"], one["duckdb_type"]) for one in columns])
 
 
 def _value(value: object) -> str | None:

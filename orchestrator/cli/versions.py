@@ -4,11 +4,13 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.console import Failure, say, say_json
-from orchestrator.cli.http import Api, Json, data, moment, say_columns, with_api
+from orchestrator.cli.api_client import Api, Json, data, echo_columns, moment, with_api
+from orchestrator.cli.output import Failure, echo, echo_json
 from orchestrator.cli.views import PATH, View, find
 
-Version = Annotated[str, typer.Argument(help="The id of the version, from `view versions`.", show_default=False)]
+PublishedSnapshot = Annotated[
+    str, typer.Argument(help="The id of the version, from `view versions`.", show_default=False)
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,9 +29,9 @@ def list_versions(api: Api, view: View) -> None:
     path = f"{PATH}{find(api, view)['id']}/snapshots/"
     if api.as_json:
         for page in api.pages(path):
-            say_json(page.text)
+            echo_json(page.text)
         return
-    say_columns(
+    echo_columns(
         ("MADE", "CURRENT", "PINNED", "ROWS", "BYTES", "ID", "RUN", "SKIPPED"),
         [
             (
@@ -62,14 +64,14 @@ def list_quarantine(
     which = {} if table is None else {"table": table}
     response = api.get(f"{PATH}{found['id']}/snapshots/{chosen}/quarantine/", limit=limit, offset=offset, **which)
     if api.as_json:
-        say_json(response.text)
+        echo_json(response.text)
         return
     answer = data(response)
     rows = answer["results"]
     names = ("file", "line", "column", "text", "reason")
-    say_columns([name.upper() for name in names], [[row[name] for name in names] for row in rows])
+    echo_columns([name.upper() for name in names], [[row[name] for name in names] for row in rows])
     if len(rows) < answer["count"]:
-        say(f"{len(rows):,} of {answer['count']:,} rows; --offset and --limit show others, --json the whole rows")
+        echo(f"{len(rows):,} of {answer['count']:,} rows; --offset and --limit show others, --json the whole rows")
 
 
 @with_api
@@ -88,9 +90,9 @@ def list_sources(
     path = f"{PATH}{found['id']}/snapshots/{chosen}/source_files/"
     if api.as_json:
         for page in api.pages(path):
-            say_json(page.text)
+            echo_json(page.text)
         return
-    say_columns(
+    echo_columns(
         ("TABLE", "CHANGED", "BYTES", "DIGEST", "PATH"),
         [
             (one["table"], moment(one["modified_at"]), one["bytes"], one["digest"], one["path"])
@@ -103,7 +105,7 @@ def list_sources(
 def roll_back(
     api: Api,
     view: View,
-    version: Version,
+    version: PublishedSnapshot,
     keep_schedule: Annotated[
         bool, typer.Option("--keep-schedule", help="Do not pause the schedule: its next run replaces the version.")
     ] = False,
@@ -113,20 +115,20 @@ def roll_back(
     body = {"snapshot_id": version, "pause_schedule": not keep_schedule}
     response = api.post(f"{PATH}{found['id']}/rollback/", body)
     if api.as_json:
-        say_json(response.text)
+        echo_json(response.text)
         return
     paused = ", and the schedule is paused" if data(response)["schedule_paused"] else ""
-    say(f"{found['name']}: readers see version {version}{paused}")
+    echo(f"{found['name']}: readers see version {version}{paused}")
 
 
 @with_api
-def pin(api: Api, view: View, version: Version) -> None:
+def pin(api: Api, view: View, version: PublishedSnapshot) -> None:
     """Keep a version whatever its age."""
     _pin(api, find(api, view), version, pinned=True)
 
 
 @with_api
-def unpin(api: Api, view: View, version: Version) -> None:
+def unpin(api: Api, view: View, version: PublishedSnapshot) -> None:
     """Keep a version no longer than any other."""
     _pin(api, find(api, view), version, pinned=False)
 
@@ -134,9 +136,9 @@ def unpin(api: Api, view: View, version: Version) -> None:
 def _pin(api: Api, view: Json, version: str, *, pinned: bool) -> None:
     response = api.patch(f"{PATH}{view['id']}/snapshots/{version}/", {"pinned": pinned})
     if api.as_json:
-        say_json(response.text)
+        echo_json(response.text)
     else:
-        say(f"{view['name']}: version {version} is {'kept whatever its age' if pinned else 'kept as any other'}")
+        echo(f"{view['name']}: version {version} is {'kept whatever its age' if pinned else 'kept as any other'}")
 
 
 def _mark(is_so: bool) -> str:

@@ -11,10 +11,10 @@ from uuid import UUID
 import typer
 from rich.filesize import decimal
 
-from orchestrator.cli.console import Failure, hanging, say, say_json, warn
-from orchestrator.cli.http import Api, Json, data, moment, say_columns, with_api
-from orchestrator.cli.waiting import follow, recent_runs, result_line, run_of_call, seconds
-from orchestrator.cli.whereabouts import MISUSED
+from orchestrator.cli.api_client import Api, Json, data, echo_columns, moment, with_api
+from orchestrator.cli.follow import follow_run, recent_runs, result_line, seconds, wait_for_started_run
+from orchestrator.cli.installation import EXIT_USAGE
+from orchestrator.cli.output import Failure, echo, echo_json, hanging, warn
 from orchestrator.model.names import fold
 from orchestrator.model.run import RunStatus
 from orchestrator.model.saved_query import SyncFrequency, ViewStatus
@@ -53,10 +53,10 @@ def create_view(
     body.update({field: value for field, value in given.items() if value is not None})
     response = api.post(PATH, body)
     if api.as_json:
-        say_json(response.text)
+        echo_json(response.text)
         return
     view = data(response)
-    say(f"{'created' if response.status_code == 201 else 'saved'} {view['name']} ({view['id']})")  # noqa: PLR2004
+    echo(f"{'created' if response.status_code == 201 else 'saved'} {view['name']} ({view['id']})")  # noqa: PLR2004
 
 
 @app.command("list")
@@ -66,9 +66,9 @@ def list_views(api: Api, search: Annotated[str, typer.Option(help="A part of the
     params = {"search": search} if search else {}
     if api.as_json:
         for page in api.pages(PATH, **params):
-            say_json(page.text)
+            echo_json(page.text)
         return
-    say_columns(
+    echo_columns(
         ("NAME", "STATUS", "EVERY", "LAST RUN", "ERROR"),
         [
             (view["name"], view["status"], view["sync_frequency"], moment(view["last_run_at"]), view["latest_error"])
@@ -83,7 +83,7 @@ def show_view(api: Api, view: View) -> None:
     """Show a view."""
     response = api.get(f"{PATH}{find(api, view)['id']}/")
     if api.as_json:
-        say_json(response.text)
+        echo_json(response.text)
         return
     found = data(response)
     size = None if found["size_bytes"] is None else decimal(found["size_bytes"])
@@ -98,8 +98,8 @@ def show_view(api: Api, view: View) -> None:
     ]
     for label, value in lines:
         if value:
-            say(hanging(f"{label:<13}", str(value)))
-    say(f"\n{found['query']['query']}")
+            echo(hanging(f"{label:<13}", str(value)))
+    echo(f"\n{found['query']['query']}")
 
 
 @app.command("materialize")
@@ -131,9 +131,9 @@ def cancel_view(api: Api, view: View) -> None:
     found = find(api, view)
     response = api.post(f"{PATH}{found['id']}/cancel/")
     if api.as_json:
-        say_json(response.text)
+        echo_json(response.text)
     else:
-        say(f"{found['name']}: the run is cancelled")
+        echo(f"{found['name']}: the run is cancelled")
 
 
 @app.command("history")
@@ -144,9 +144,9 @@ def view_history(
     """Show the last runs of a view, newest first."""
     response = api.get(f"{PATH}{find(api, view)['id']}/run_history/", limit=limit)
     if api.as_json:
-        say_json(response.text)
+        echo_json(response.text)
         return
-    say_columns(
+    echo_columns(
         ("STARTED", "STATUS", "TRIGGER", "SECONDS", "ROWS", "BYTES", "ID", "ERROR"),
         [
             (
@@ -174,7 +174,7 @@ def _text(name: str, read: Callable[[], bytes]) -> str:
         return io.TextIOWrapper(io.BytesIO(read()), encoding="utf-8").read()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
-        raise Failure(f"{name} cannot be read: {reason}", MISUSED) from None
+        raise Failure(f"{name} cannot be read: {reason}", EXIT_USAGE) from None
 
 
 def find(api: Api, name_or_id: str) -> Json:
@@ -199,15 +199,15 @@ def _start(api: Api, view: Json, action: str, body: Json, *, wait: bool) -> None
     if run is not None:
         _end(api, view, run)
     elif api.as_json:
-        say_json(response.text)
+        echo_json(response.text)
     else:
-        say(f"{view['name']}: {_started(view, action, data(response))}")
+        echo(f"{view['name']}: {_started(view, action, data(response))}")
 
 
 def _wait(api: Api, view: Json, before: Sequence[Json], *, expected: bool) -> Json | None:
     try:
-        run_id = run_of_call(api, view, before, expected=expected)
-        return follow(api, view, run_id) if run_id else None
+        run_id = wait_for_started_run(api, view, before, expected=expected)
+        return follow_run(api, view, run_id) if run_id else None
     except KeyboardInterrupt:
         warn(f"\nno longer waiting; the run goes on. To stop it: matview view cancel {view['name']}")
         raise typer.Exit(_INTERRUPTED) from None
@@ -224,10 +224,10 @@ def _started(view: Json, action: str, answer: Json) -> str:
 def _end(api: Api, view: Json, run: Json) -> None:
     """Say how the run ended. Raises Failure unless it completed."""
     if api.as_json:
-        say_json(json.dumps(run))
+        echo_json(json.dumps(run))
     match run["status"]:
         case RunStatus.COMPLETED if not api.as_json:
-            say(f"{view['name']}: {result_line(run)}")
+            echo(f"{view['name']}: {result_line(run)}")
         case RunStatus.COMPLETED:
             pass
         case RunStatus.CANCELLED:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypedDict, cast
 
 from orchestrator.model.errors import Terminal
-from orchestrator.model.private import MARKER, TEXT
+from orchestrator.model.private_folders import MARKER, TEXT
 
 
 class StackError(Terminal):
@@ -33,7 +33,7 @@ class DevInfo(TypedDict):
     pids: dict[str, int]
 
 
-class Held(Exception):
+class LockHeld(Exception):
     """Another process holds the lock; `pid` is what it wrote into the file."""
 
     def __init__(self, pid: str) -> None:
@@ -53,11 +53,11 @@ def take_lock(path: Path) -> int:
     except BlockingIOError:
         pid = os.read(descriptor, 20).decode().strip()
         os.close(descriptor)
-        raise Held(pid or "unknown") from None
+        raise LockHeld(pid or "unknown") from None
     return descriptor
 
 
-def sign_lock(descriptor: int, pid: int) -> None:
+def write_lock_owner(descriptor: int, pid: int) -> None:
     """Writes who holds the lock, for the message that a later taker gets."""
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{pid}\n".encode(), 0)
@@ -89,7 +89,7 @@ class Home:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = take_lock(self.path / "dev.lock")
             self._occupy(self._lock)
-        except Held as held:
+        except LockHeld as held:
             raise StackError(f"{self.path} is in use by another stack, pid {held.pid}; stop that one first") from None
         except OSError as error:
             self.release()
@@ -128,7 +128,7 @@ class Home:
         write_private(self._info_file, json.dumps(info, indent=2) + "\n")
 
     def _occupy(self, lock: int) -> None:
-        sign_lock(lock, os.getpid())
+        write_lock_owner(lock, os.getpid())
         write_private(self.path / MARKER, TEXT)
         for folder in (self.logs, self.run, self.data):
             folder.mkdir(mode=0o700, exist_ok=True)

@@ -26,7 +26,7 @@ class Log:
         self._began = os.fstat(descriptor).st_size
         return descriptor
 
-    def explain(self, trouble: str) -> StackError:
+    def error_with_log_tail(self, trouble: str) -> StackError:
         """An error that says what went wrong and shows the last lines that the program wrote about it."""
         shown = "".join(f"\n  {line}" for line in self._last_lines()) or "\n  (nothing)"
         return StackError(f"{trouble}. The last lines of {self.path}:{shown}")

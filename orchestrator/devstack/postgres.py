@@ -15,7 +15,7 @@ import psycopg
 
 from orchestrator.devstack.home import Home, StackError
 from orchestrator.devstack.logs import Log
-from orchestrator.devstack.processes import Child, run_once
+from orchestrator.devstack.processes import ManagedProcess, run_once
 
 NAME = "matview"  # of the user, and of its database
 _PORT = 5432  # no port is opened; it is a part of the socket's name
@@ -26,7 +26,7 @@ _READ_ANYWHERE = {"dac_read_search": 2, "dac_override": 1}
 _CAP_SETPCAP = 8  # what the kernel wants of a process that sets its own secure bits
 
 
-class Postgres(Child):
+class Postgres(ManagedProcess):
     """The PostgreSQL server, with one user, one password and one database."""
 
     stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # "fast": ends sessions instead of waiting for them
@@ -94,7 +94,7 @@ class Postgres(Child):
         except psycopg.OperationalError as error:
             if "password authentication failed" in str(error):
                 raise StackError(f"PostgreSQL does not accept the password in {self._password_file}") from error
-            self.hindrance = str(error).strip()
+            self.not_ready_reason = str(error).strip()
             return False
         async with connection:
             found = await connection.execute("SELECT FROM pg_database WHERE datname = %s", [NAME])

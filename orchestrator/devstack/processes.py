@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from orchestrator.devstack.home import Held, Home, StackError, sign_lock, take_lock
+from orchestrator.aio import uninterruptible
+from orchestrator.devstack.home import Home, LockHeld, StackError, take_lock, write_lock_owner
 from orchestrator.devstack.logs import Log
 
 T = TypeVar("T")
@@ -23,7 +24,7 @@ _PREDECESSOR_GONE_WITHIN = 15.0
 _PR_SET_PDEATHSIG = 1
 
 
-class Child:
+class ManagedProcess:
     """A program that runs beside this one; subclasses say which, and how to tell that it is ready."""
 
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
@@ -36,7 +37,7 @@ class Child:
         self.log = Log(home.logs / f"{name}.log")
         self._process: Process | None = None
         self._end = "was not started"
-        self.hindrance = ""  # what `ready` last ran into, if that is worth saying
+        self.not_ready_reason = ""  # what `ready` last ran into, if that is worth saying
 
     def command(self) -> Sequence[str]:
         """The program and its arguments."""
@@ -72,7 +73,7 @@ class Child:
         Raises:
             StackError: When it ends instead, or is not ready in time.
         """
-        self.hindrance = ""
+        self.not_ready_reason = ""
         lock = await self._wait_for_predecessor()
         try:
             await self.prepare()
@@ -85,13 +86,13 @@ class Child:
                 directory=self.directory(),
                 lock=lock,
             )
-            sign_lock(lock, self._process.pid)
+            write_lock_owner(lock, self._process.pid)
         finally:
             os.close(lock)  # from here on the child holds it
         try:
             await self._wait_until_ready()
         except BaseException:
-            await finish(self.stop())
+            await uninterruptible(self.stop())
             raise
 
     async def stop(self) -> None:
@@ -114,7 +115,7 @@ class Child:
     async def wait(self) -> str:
         """Waits for the program to end, and says how it did."""
         if self._process:
-            self._end = describe_end(await self._process.wait())
+            self._end = describe_exit(await self._process.wait())
         return self._end
 
     async def _wait_for_predecessor(self) -> int:
@@ -123,7 +124,7 @@ class Child:
         for _ in range(int(_PREDECESSOR_GONE_WITHIN / 0.05)):
             try:
                 return take_lock(self.home.run / f"{self.name}.lock")
-            except Held as held:
+            except LockHeld as held:
                 pid = held.pid
             await asyncio.sleep(0.05)
         raise StackError(f"an earlier {self.name} (pid {pid}) is still running; end it and try again")
@@ -133,10 +134,10 @@ class Child:
         try:
             await asyncio.wait({ended, ready}, timeout=READY_WITHIN, return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
-                raise self.log.explain(f"{self.name} {ended.result()} while starting")
+                raise self.log.error_with_log_tail(f"{self.name} {ended.result()} while starting")
             if not ready.done():
-                why = f" ({self.hindrance})" if self.hindrance else ""
-                raise self.log.explain(f"{self.name} was not ready within {READY_WITHIN:.0f} seconds{why}")
+                why = f" ({self.not_ready_reason})" if self.not_ready_reason else ""
+                raise self.log.error_with_log_tail(f"{self.name} was not ready within {READY_WITHIN:.0f} seconds{why}")
             ready.result()
         finally:
             ended.cancel()
@@ -161,7 +162,7 @@ async def spawn(
     lock: int | None = None,
 ) -> Process:
     """Starts a program in a session of its own, where the terminal's Ctrl-C does not reach it."""
-    tied, preexec = tethered(argv, death_signal, privileges)
+    tied, preexec = with_parent_death_signal(argv, death_signal, privileges)
     output = log.open()
     try:
         return await asyncio.create_subprocess_exec(
@@ -198,10 +199,10 @@ async def run_once(
         status = await process.wait()
     except asyncio.CancelledError:
         kill_group(process)
-        await finish(process.wait())
+        await uninterruptible(process.wait())
         raise
     if status:
-        raise log.explain(f"{name} {describe_end(status)}")
+        raise log.error_with_log_tail(f"{name} {describe_exit(status)}")
 
 
 def kill_group(process: Process) -> None:
@@ -210,7 +211,7 @@ def kill_group(process: Process) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def tethered(
+def with_parent_death_signal(
     argv: Sequence[str], death_signal: signal.Signals, privileges: Sequence[str] = ()
 ) -> tuple[list[str], Callable[[], None] | None]:
     """The command, and the hook between fork and exec, that tie a program to the life of this process.
@@ -236,27 +237,12 @@ def tethered(
     return list(argv), tie
 
 
-def describe_end(status: int) -> str:
+def describe_exit(status: int) -> str:
     """How a process ended, for a sentence that starts with its name."""
     return f"ended with status {status}" if status >= 0 else f"was killed by {signal.Signals(-status).name}"
 
 
-async def finish(work: Coroutine[Any, Any, T]) -> T:
-    """Waits for `work` to its very end, and only then lets a cancellation through that came meanwhile."""
-    task = asyncio.ensure_future(work)
-    cancelled = False
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError:
-            cancelled = True
-    result = task.result()
-    if cancelled:
-        raise asyncio.CancelledError
-    return result
-
-
-async def together(*work: Coroutine[Any, Any, object]) -> None:
+async def gather_or_cancel(*work: Coroutine[Any, Any, object]) -> None:
     """Does everything at once; when one fails, the others are cancelled and waited for."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
@@ -264,7 +250,7 @@ async def together(*work: Coroutine[Any, Any, object]) -> None:
     finally:
         for task in tasks:
             task.cancel()
-        await finish(_settle(tasks))
+        await uninterruptible(_settle(tasks))
 
 
 async def _settle(tasks: Sequence[asyncio.Future[object]]) -> None:

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from orchestrator.devstack.home import Home
 from orchestrator.devstack.ports import LOOPBACK
-from orchestrator.devstack.processes import Child
+from orchestrator.devstack.processes import ManagedProcess
 
 
-async def touched_ready_file(environment: Mapping[str, str]) -> bool:
+async def ready_file_exists(environment: Mapping[str, str]) -> bool:
     """Whether the process made the file that `MATVIEW_READY_FILE` names."""
     return Path(environment["MATVIEW_READY_FILE"]).exists()  # noqa: ASYNC240 - a look at a local folder
 
 
-async def answers_http(environment: Mapping[str, str]) -> bool:
+async def http_ready(environment: Mapping[str, str]) -> bool:
     """Whether the process answers `GET /readyz` with 200."""
     try:
         reader, writer = await asyncio.open_connection(LOOPBACK, int(environment["MATVIEW_API_PORT"]))
@@ -46,16 +46,16 @@ class Role:
     name: str
     argv: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
-    ready: Callable[[Mapping[str, str]], Awaitable[bool]] = touched_ready_file
+    ready: Callable[[Mapping[str, str]], Awaitable[bool]] = ready_file_exists
 
 
 # -P keeps the current folder, where anything may lie, from being searched for modules.
 _PROGRAM = (sys.executable, "-P", "-m", "orchestrator")
 MIGRATE = (*_PROGRAM, "migrate")
-ROLES = (Role("api", (*_PROGRAM, "api"), ready=answers_http), Role("worker", (*_PROGRAM, "worker")))
+ROLES = (Role("api", (*_PROGRAM, "api"), ready=http_ready), Role("worker", (*_PROGRAM, "worker")))
 
 
-class RoleProcess(Child):
+class RoleProcess(ManagedProcess):
     """A role as a child of the stack."""
 
     def __init__(self, role: Role, home: Home, environment: Mapping[str, str]) -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from orchestrator.aio import uninterruptible
+from orchestrator.devstack.backing_servers import Servers
 from orchestrator.devstack.home import DevInfo
 from orchestrator.devstack.logs import Log
 from orchestrator.devstack.ports import LOOPBACK, choose_ports
-from orchestrator.devstack.processes import Child, finish, run_once, together
+from orchestrator.devstack.processes import ManagedProcess, gather_or_cancel, run_once
 from orchestrator.devstack.roles import MIGRATE, ROLES, Role, RoleProcess
-from orchestrator.devstack.servers import Servers
 from orchestrator.devstack.supervisor import Supervisor
 
 Bootstrap = Callable[[str, DevInfo | None], Awaitable[Mapping[str, str]]]
@@ -70,7 +71,7 @@ class DevStack:
         self._source_roots = [*_current_folder(), *extra_source_roots]
         self._roles = roles
         self._migrate = migrate
-        self._children: dict[str, Child] = {}
+        self._children: dict[str, ManagedProcess] = {}
         self._supervisor = Supervisor(say, self._refresh)
         self._exits = AsyncExitStack()
 
@@ -79,7 +80,7 @@ class DevStack:
         try:
             await self._start()
         except BaseException:
-            await finish(self._exits.aclose())
+            await uninterruptible(self._exits.aclose())
             raise
         return self
 
@@ -87,7 +88,7 @@ class DevStack:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stops everything: the roles, then Temporal, then PostgreSQL."""
-        await finish(self._exits.aclose())
+        await uninterruptible(self._exits.aclose())
 
     async def run_until_stopped(self, on_ready: Callable[[DevInfo], None]) -> None:
         """Starts everything, waits for SIGINT, SIGTERM or SIGHUP, and stops everything; needs no `async with`.
@@ -103,7 +104,7 @@ class DevStack:
             finally:
                 told.cancel()
                 work.cancel()
-                await finish(_settle(work))
+                await uninterruptible(_settle(work))
 
     async def stop(self, name: str) -> None:
         """Stops one child, by the name that `info["pids"]` gives it."""
@@ -129,7 +130,7 @@ class DevStack:
     async def _live(self, on_ready: Callable[[DevInfo], None]) -> None:
         async with self:
             on_ready(self.info)
-            raise await self._supervisor.defeat()
+            raise await self._supervisor.wait_for_failure()
 
     async def _start(self) -> None:
         wanted = {"--port": self._ports.api, "--temporal-port": self._ports.temporal, "--ui-port": self._ports.ui}
@@ -166,7 +167,7 @@ class DevStack:
         ]
         for role in reversed(roles):
             self._exits.push_async_callback(role.stop)
-        await together(*(role.start() for role in roles))
+        await gather_or_cancel(*(role.start() for role in roles))
         self._children = {child.name: child for child in (self.servers.postgres, self.servers.temporal, *roles)}
         self._exits.push_async_callback(self._supervisor.unwatch_all)
         for child in self._children.values():

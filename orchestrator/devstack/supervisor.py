@@ -7,7 +7,7 @@ from contextlib import suppress
 from time import monotonic
 
 from orchestrator.devstack.home import StackError
-from orchestrator.devstack.processes import Child
+from orchestrator.devstack.processes import ManagedProcess
 
 _DEATHS = 5
 _WITHIN = 30.0
@@ -28,11 +28,11 @@ class Supervisor:
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._defeat: asyncio.Queue[StackError] = asyncio.Queue()
 
-    def watch(self, child: Child) -> None:
+    def watch(self, child: ManagedProcess) -> None:
         """From now on the child is to be running."""
         self._watches[child.name] = asyncio.create_task(self._watch(child))
 
-    async def unwatch(self, child: Child) -> None:
+    async def unwatch(self, child: ManagedProcess) -> None:
         """From now on the child may end."""
         if task := self._watches.pop(child.name, None):
             task.cancel()
@@ -47,11 +47,11 @@ class Supervisor:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def defeat(self) -> StackError:
+    async def wait_for_failure(self) -> StackError:
         """Waits for a child that cannot be kept running, and returns what to say about it."""
         return await self._defeat.get()
 
-    async def _watch(self, child: Child) -> None:
+    async def _watch(self, child: ManagedProcess) -> None:
         """Keeps a child running, or says why that is over: whatever goes wrong, nobody else would notice."""
         try:
             await self._keep(child)
@@ -60,7 +60,7 @@ class Supervisor:
         except Exception as error:
             self._defeat.put_nowait(StackError(f"{child.name} cannot be watched any more: {error!r}"))
 
-    async def _keep(self, child: Child) -> None:
+    async def _keep(self, child: ManagedProcess) -> None:
         deaths: deque[float] = deque(maxlen=_DEATHS)
         failure = ""
         while True:
@@ -69,11 +69,13 @@ class Supervisor:
             deaths.append(monotonic())
             recent = sum(death > monotonic() - _WITHIN for death in deaths)
             if recent == _DEATHS:
-                raise child.log.explain(f"{child.name} {end}, the {_DEATHS}th failure within {_WITHIN:.0f} seconds")
+                raise child.log.error_with_log_tail(
+                    f"{child.name} {end}, the {_DEATHS}th failure within {_WITHIN:.0f} seconds"
+                )
             await asyncio.sleep(_FIRST_PAUSE * 2 ** (recent - 1))
             failure = await self._start_again(child, end)
 
-    async def _start_again(self, child: Child, end: str) -> str:
+    async def _start_again(self, child: ManagedProcess, end: str) -> str:
         """Starts a child that has ended; returns what to call it when that fails, which counts as one more death."""
         try:
             await child.start()

@@ -17,7 +17,7 @@ from temporalio.service import RPCError
 
 from orchestrator.devstack.home import Home, StackError
 from orchestrator.devstack.ports import LOOPBACK
-from orchestrator.devstack.processes import Child
+from orchestrator.devstack.processes import ManagedProcess
 from orchestrator.temporal import contract
 
 NAMESPACE = "default"
@@ -35,7 +35,7 @@ _DYNAMIC_CONFIG = (
 )
 
 
-class Temporal(Child):
+class Temporal(ManagedProcess):
     """The Temporal server."""
 
     def __init__(self, home: Home, *, port: int, ui_port: int | None) -> None:
@@ -86,7 +86,7 @@ class Temporal(Child):
             await writer.wait_closed()
             await _keep_history(await Client.connect(self.address, namespace=NAMESPACE))
         except (OSError, RuntimeError, RPCError) as error:
-            self.hindrance = str(error)
+            self.not_ready_reason = str(error)
             return False
         return True
 

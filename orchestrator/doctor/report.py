@@ -15,7 +15,7 @@ T = TypeVar("T")
 SECONDS = 5.0
 
 
-class Verdict(StrEnum):
+class Status(StrEnum):
     """How something stands. `warn` works, or cannot be told; `fail` does not work."""
 
     OK = "ok"
@@ -23,11 +23,11 @@ class Verdict(StrEnum):
     FAIL = "fail"
 
 
-class Line(Value):
+class ReportLine(Value):
     """What one check found. `advice` says what to do; there is none where all is well or another check comes first."""
 
     check: str
-    verdict: Verdict
+    verdict: Status
     told: str
     advice: str | None = None
 
@@ -35,23 +35,23 @@ class Line(Value):
 class Report(Value):
     """Everything that was found, in the order in which it is told."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[ReportLine, ...]
 
     @property
     def healthy(self) -> bool:
         """Whether nothing failed."""
-        return self.count(Verdict.FAIL) == 0
+        return self.count(Status.FAIL) == 0
 
-    def count(self, verdict: Verdict) -> int:
+    def count(self, verdict: Status) -> int:
         """How many lines have this verdict."""
         return sum(line.verdict is verdict for line in self.lines)
 
 
 @dataclass(frozen=True)
-class Found:
+class CheckResult:
     """What a look at something told, without the check's name."""
 
-    verdict: Verdict
+    verdict: Status
     told: str
     advice: str | None = None
 
@@ -69,30 +69,30 @@ class Check:
     """
 
     name: str
-    look: Callable[[], Awaitable[Found]]
+    look: Callable[[], Awaitable[CheckResult]]
     advice: str
     needs: tuple[str, ...] = ()
-    at_worst: Verdict = Verdict.FAIL
+    severity_on_error: Status = Status.FAIL
 
 
-def well(told: str) -> Found:
+def ok(told: str) -> CheckResult:
     """All is as it should be."""
-    return Found(Verdict.OK, told)
+    return CheckResult(Status.OK, told)
 
 
-def doubtful(told: str, advice: str) -> Found:
+def warn(told: str, advice: str) -> CheckResult:
     """It works, and somebody should look at it all the same."""
-    return Found(Verdict.WARN, told, advice)
+    return CheckResult(Status.WARN, told, advice)
 
 
-def broken(told: str, advice: str) -> Found:
+def fail(told: str, advice: str) -> CheckResult:
     """It does not work."""
-    return Found(Verdict.FAIL, told, advice)
+    return CheckResult(Status.FAIL, told, advice)
 
 
-async def examine(checks: Sequence[Check], seconds: float = SECONDS) -> Report:
+async def run_checks(checks: Sequence[Check], seconds: float = SECONDS) -> Report:
     """Do every check, those that need no other at the same time; each may take that long and no longer."""
-    done: dict[str, Line] = {}
+    done: dict[str, ReportLine] = {}
     waiting = list(checks)
     while waiting:
         ready = [check for check in waiting if not set(check.needs) & {other.name for other in waiting}]
@@ -102,7 +102,7 @@ async def examine(checks: Sequence[Check], seconds: float = SECONDS) -> Report:
     return Report(lines=tuple(done[check.name] for check in checks))
 
 
-async def apart(work: Callable[[], T]) -> T:
+async def run_in_daemon_thread(work: Callable[[], T]) -> T:
     """What `work` returns, done in a thread that nobody waits for in the end: a dead file system may never answer."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()
@@ -123,19 +123,19 @@ async def apart(work: Callable[[], T]) -> T:
     return await answer
 
 
-async def _line(check: Check, done: dict[str, Line], seconds: float) -> Line:
-    hindered = [need for need in check.needs if done[need].verdict is Verdict.FAIL]
+async def _line(check: Check, done: dict[str, ReportLine], seconds: float) -> ReportLine:
+    hindered = [need for need in check.needs if done[need].verdict is Status.FAIL]
     if hindered:
         told = f"not looked at: it needs {' and '.join(hindered)}"
-        return Line(check=check.name, verdict=Verdict.WARN, told=told)
+        return ReportLine(check=check.name, verdict=Status.WARN, told=told)
     try:
         async with asyncio.timeout(seconds):
             found = await check.look()
     except TimeoutError:
-        found = Found(check.at_worst, f"no answer within {seconds:g} seconds", check.advice)
+        found = CheckResult(check.severity_on_error, f"no answer within {seconds:g} seconds", check.advice)
     except Exception as error:  # whatever is wrong here, the others are told all the same
-        found = Found(check.at_worst, _why(error), check.advice)
-    return Line(check=check.name, verdict=found.verdict, told=found.told, advice=found.advice)
+        found = CheckResult(check.severity_on_error, _why(error), check.advice)
+    return ReportLine(check=check.name, verdict=found.verdict, told=found.told, advice=found.advice)
 
 
 def _why(error: Exception) -> str:

@@ -5,28 +5,33 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from orchestrator.activities.reconcile import Reconciliation
-from orchestrator.catalog import examination, migrate, saved_queries
+from orchestrator.catalog import diagnostics, migrate, saved_queries
 from orchestrator.catalog.database import Database
-from orchestrator.catalog.examination import Visible
-from orchestrator.doctor.report import Check, Found, Verdict, apart, broken, doubtful, well
+from orchestrator.catalog.diagnostics import CurrentSnapshotFiles
+from orchestrator.doctor.report import Check, CheckResult, Status, fail, ok, run_in_daemon_thread, warn
 from orchestrator.model.base import now
-from orchestrator.model.reconciliation import Kind, ReconcileRequest
+from orchestrator.model.findings import FindingKind, ReconcileRequest
+from orchestrator.reconciliation.reconciler import Reconciler
 from orchestrator.settings import PREFIX, Settings
 from orchestrator.stores.base import SnapshotStore
 from orchestrator.temporal import contract
-from orchestrator.temporal.server import Poller, Server
+from orchestrator.temporal.diagnostics import Poller, ServerInfo
 
 _LEAST_RETENTION = timedelta(days=7)
 _CLOCK_DOUBTFUL, _CLOCK_BROKEN = timedelta(seconds=1), timedelta(minutes=5)
 # A poll is answered after a minute at the latest, and a worker polls again at once.
 _POLLS_WITHIN = timedelta(seconds=75)
 # What every look of the reconciler finds in an installation that is well.
-_ORDINARY = {Kind.VERSION_EXPIRED, Kind.FILES_UNWANTED, Kind.UNKNOWN_SCHEDULE, Kind.UNKNOWN_FILES}
+_ORDINARY = {
+    FindingKind.VERSION_EXPIRED,
+    FindingKind.FILES_ORPHANED,
+    FindingKind.UNKNOWN_SCHEDULE,
+    FindingKind.UNKNOWN_FILES,
+}
 _NAMED_AT_MOST = 3
 
 
-class Catalog:
+class PostgresChecks:
     """The checks of PostgreSQL."""
 
     def __init__(self, database: Database, store: SnapshotStore) -> None:
@@ -45,52 +50,52 @@ class Catalog:
                 self._results,
                 "there may be many files, or the store is slow; nothing was found to be wrong",
                 needs=("database", "migrations", "store"),
-                at_worst=Verdict.WARN,
+                severity_on_error=Status.WARN,
             ),
         ]
 
-    async def _answers(self) -> Found:
+    async def _answers(self) -> CheckResult:
         async with self._database.begin() as tx:
-            version = await examination.server_version(tx)
-        return well(f"PostgreSQL {version} answers")
+            version = await diagnostics.server_version(tx)
+        return ok(f"PostgreSQL {version} answers")
 
-    async def _migrations(self) -> Found:
+    async def _migrations(self) -> CheckResult:
         found, wanted = await self._database.migration(), migrate.head()
         if found != wanted:
-            return broken(f"the schema is at {found or 'none'}, this release needs {wanted}", "run `matview migrate`")
-        return well(f"the schema is at {found}, as this release needs it")
+            return fail(f"the schema is at {found or 'none'}, this release needs {wanted}", "run `matview migrate`")
+        return ok(f"the schema is at {found}, as this release needs it")
 
-    async def _clock(self) -> Found:
+    async def _clock(self) -> CheckResult:
         async with self._database.begin() as tx:
             began = now()
-            theirs = await examination.clock(tx)
+            theirs = await diagnostics.clock(tx)
             ended = now()
         # The answer was given some time between the two: only what lies outside is a difference.
         apart_by = max(began - theirs, theirs - ended, timedelta(0))
         told = f"PostgreSQL's clock and this machine's are {apart_by.total_seconds():.1f} seconds apart"
         advice = "let NTP or chrony set the clocks of all machines"
         if apart_by >= _CLOCK_BROKEN:
-            return broken(told, advice)
-        return doubtful(told, advice) if apart_by >= _CLOCK_DOUBTFUL else well(told)
+            return fail(told, advice)
+        return warn(told, advice) if apart_by >= _CLOCK_DOUBTFUL else ok(told)
 
-    async def _results(self) -> Found:
+    async def _results(self) -> CheckResult:
         async with self._database.begin() as tx:
-            visible = await examination.visible(tx)
-        missing = await apart(lambda: [one.view for one in visible if not _is_whole(one, self._store)])
+            current = await diagnostics.list_current_snapshots(tx)
+        missing = await run_in_daemon_thread(lambda: [one.view for one in current if not _is_whole(one, self._store)])
         if missing:
-            told = f"of {len(visible)} results that readers see, {len(missing)} lack files: {_some(missing)}"
-            return broken(told, "mount the right store, restore its files from a backup, or run these views again")
-        return well(f"results that readers see: {len(visible)}, and every file of them is there")
+            told = f"of {len(current)} results that readers see, {len(missing)} lack files: {_some(missing)}"
+            return fail(told, "mount the right store, restore its files from a backup, or run these views again")
+        return ok(f"results that readers see: {len(current)}, and every file of them is there")
 
 
-class Orchestration:
+class TemporalChecks:
     """The checks of Temporal, of the workers, and of what they are to do."""
 
-    def __init__(self, settings: Settings, server: Server, database: Database, reconciliation: Reconciliation) -> None:
+    def __init__(self, settings: Settings, server: ServerInfo, database: Database, reconciler: Reconciler) -> None:
         self._settings = settings
         self._server = server
         self._database = database
-        self._reconciliation = reconciliation
+        self._reconciler = reconciler
 
     def checks(self) -> list[Check]:
         """What there is to look at."""
@@ -109,22 +114,22 @@ class Orchestration:
             Check("temporal", self._answers, reach),
             Check("namespace", self._namespace, make, needs=("temporal",)),
             Check("cancels", self._cancels, look, needs=lives),
-            Check("search attributes", self._attributes, look, needs=lives, at_worst=Verdict.WARN),
+            Check("search attributes", self._attributes, look, needs=lives, severity_on_error=Status.WARN),
             Check("workers", self._workers, look, needs=lives),
-            Check("reconciler", self._reconciler, look, needs=lives),
+            Check("reconciler", self._reconciler_schedule, look, needs=lives),
             Check(
                 "agreement",
                 self._agreement,
                 "see what `matview reconcile --dry-run` says, which may take as long as it needs",
                 needs=(*lives, "database", "migrations", "store"),
-                at_worst=Verdict.WARN,
+                severity_on_error=Status.WARN,
             ),
         ]
 
-    async def _answers(self) -> Found:
-        return well(f"the server at {self._server.address} is Temporal {await self._server.version()}")
+    async def _answers(self) -> CheckResult:
+        return ok(f"the server at {self._server.address} is Temporal {await self._server.version()}")
 
-    async def _namespace(self) -> Found:
+    async def _namespace(self) -> CheckResult:
         namespace = await self._server.namespace()
         told = f"{namespace.name} keeps the history of what has ended for {_days(namespace.retention)}"
         if namespace.retention < _LEAST_RETENTION:
@@ -132,39 +137,39 @@ class Orchestration:
                 "keep it for a week or more, or operators do not find last week's failures: "
                 f"`temporal operator namespace update -n {namespace.name} --retention 30d`"
             )
-            return doubtful(told, advice)
-        return well(told)
+            return warn(told, advice)
+        return ok(told)
 
-    async def _cancels(self) -> Found:
+    async def _cancels(self) -> CheckResult:
         namespace = await self._server.namespace()
         if namespace.pushes_commands:
-            return well(
+            return ok(
                 "frontend.WorkerCommandsEnabled is set; the server does not tell whether "
                 "system.enableCancelActivityWorkerCommand is, without which cancels take up to a second longer"
             )
-        return doubtful(
+        return warn(
             "the server does not push cancels: a query hears of one at its next heartbeat, up to a second later",
             "set frontend.WorkerCommandsEnabled and system.enableCancelActivityWorkerCommand in the server's "
             "dynamic configuration",
         )
 
-    async def _attributes(self) -> Found:
+    async def _attributes(self) -> CheckResult:
         missing = await self._server.missing_attributes()
         if not missing:
-            return well(f"the Temporal UI can be filtered by {', '.join(contract.SEARCH_ATTRIBUTES)}")
+            return ok(f"the Temporal UI can be filtered by {', '.join(contract.SEARCH_ATTRIBUTES)}")
         names = " ".join(f"--name {name} --type Keyword" for name in missing)  # a type for each, or it takes one only
-        return doubtful(
+        return warn(
             f"{', '.join(missing)} cannot be filtered by in the Temporal UI; if they were there once and were removed, "
             "schedules made meanwhile start nothing",
             "start a worker, which registers them, or do it by hand: `temporal operator search-attribute create "
             f"-n {self._server.namespace_name} {names}`",
         )
 
-    async def _workers(self) -> Found:
+    async def _workers(self) -> CheckResult:
         wanted = [
             (contract.TASK_QUEUE, "workflow"),
             (contract.TASK_QUEUE, "activity"),
-            (contract.UPKEEP_QUEUE, "activity"),
+            (contract.RECONCILER_QUEUE, "activity"),
         ]
         if self._settings.webhook_url is not None:
             wanted.append((contract.NOTICE_QUEUE, "activity"))
@@ -174,41 +179,39 @@ class Orchestration:
             last = _seconds_since(poller for name in idle for poller in polled[name])
             seen = "" if last is None else f"; somebody last did {last:.0f} seconds ago"
             advice = "start one with the same settings: `matview worker`"
-            return broken(f"nobody asks for the tasks of {', '.join(idle)}{seen}", advice)
+            return fail(f"nobody asks for the tasks of {', '.join(idle)}{seen}", advice)
         workers = [poller for pollers in polled.values() for poller in _alive(pollers)]
         names, last = sorted({poller.identity for poller in workers}), _seconds_since(workers) or 0
         told = f"{len(names)} ({_some(names)}), last seen {max(last, 0):.0f} seconds ago"
         if last < -_CLOCK_DOUBTFUL.total_seconds():
             told = f"{told}; Temporal's clock is {-last:.1f} seconds ahead of this machine's"
-            return doubtful(told, "let NTP or chrony set the clocks of all machines")
-        return well(told)
+            return warn(told, "let NTP or chrony set the clocks of all machines")
+        return ok(told)
 
-    async def _reconciler(self) -> Found:
-        schedule = await self._server.upkeep_schedule()
+    async def _reconciler_schedule(self) -> CheckResult:
+        schedule = await self._server.reconciler_schedule()
         if schedule is None:
-            return broken(
+            return fail(
                 f"there is no schedule {contract.RECONCILE_ID}: what dies half-way is not mended",
                 "start a worker, which makes it",
             )
         if schedule.paused:
             told = f"its schedule is paused ({schedule.note or 'nobody says why'})"
-            return doubtful(told, f"unpause {contract.RECONCILE_ID} when whatever it was paused for is over")
+            return warn(told, f"unpause {contract.RECONCILE_ID} when whatever it was paused for is over")
         last = schedule.last_run_at
-        return well(f"its schedule last ran at {last:%Y-%m-%d %H:%M:%S} UTC" if last else "its schedule is yet to run")
+        return ok(f"its schedule last ran at {last:%Y-%m-%d %H:%M:%S} UTC" if last else "its schedule is yet to run")
 
-    async def _agreement(self) -> Found:
+    async def _agreement(self) -> CheckResult:
         async with self._database.begin() as tx:
-            wanted = len(await saved_queries.wishes(tx))
-        report = await self._reconciliation.reconcile(ReconcileRequest(dry_run=True))
+            wanted = len(await saved_queries.list_desired_schedules(tx))
+        report = await self._reconciler.reconcile(ReconcileRequest(dry_run=True), apply_policy=False)
         kinds = Counter(finding.kind for finding in report.findings)
         found = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in sorted(kinds.items())) or "nothing"
         told = f"schedules wanted: {wanted}; to be mended or named: {found}"
         if kinds.keys() - _ORDINARY:
             every = f"{self._settings.reconcile_seconds:g} seconds"
-            return doubtful(
-                told, f"the next look of the reconciler mends it, every {every}; or run `matview reconcile`"
-            )
-        return well(told)
+            return warn(told, f"the next look of the reconciler mends it, every {every}; or run `matview reconcile`")
+        return ok(told)
 
 
 def _alive(pollers: Sequence[Poller]) -> list[Poller]:
@@ -222,11 +225,11 @@ def _seconds_since(pollers: Iterable[Poller]) -> float | None:
     return None if last is None else (now() - last).total_seconds()
 
 
-def _is_whole(visible: Visible, store: SnapshotStore) -> bool:
+def _is_whole(snapshot: CurrentSnapshotFiles, store: SnapshotStore) -> bool:
     """Whether every file is there and as large as it was written."""
-    for file in visible.files:
+    for file in snapshot.files:
         try:
-            size = Path(store.locate(visible.location, file.name)).stat().st_size
+            size = Path(store.file_url(snapshot.location, file.name)).stat().st_size
         except OSError:
             return False
         if size != file.bytes:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.model.errors import EngineCrashed, OutOfMemory, WorkerBusy
 
-PATIENCE_SECONDS = 600.0
+MAX_WAIT_SECONDS = 600.0
 _TICK_SECONDS = 0.25
 # So long does a query wait in the last place that the worker has, if others of its project run. Then it goes back to
 # the queue in Temporal, from which one of another project may come.
@@ -20,7 +20,7 @@ _IN_THE_WAY_SECONDS = 1.0
 
 
 @dataclass(eq=False)
-class _Turn:
+class _Waiter:
     project_id: int
     memory_mb: int
     come: asyncio.Future[None]
@@ -41,17 +41,17 @@ class Admission:
     def __init__(
         self,
         total_mb: int,
-        patience_seconds: float = PATIENCE_SECONDS,
+        max_wait_seconds: float = MAX_WAIT_SECONDS,
         *,
         queries: int | None = None,
         reserve_mb: int = 0,
     ) -> None:
         self._total_mb = self._free_mb = total_mb
-        self._patience = patience_seconds
+        self._patience = max_wait_seconds
         self._queries = queries
         self._reserve_mb = reserve_mb if queries else 0
         self._running: Counter[int] = Counter()
-        self._queue: list[_Turn] = []
+        self._queue: list[_Waiter] = []
 
     @asynccontextmanager
     async def admit(self, memory_mb: int, on_wait: Callable[[], None], *, project_id: int = 0) -> AsyncIterator[None]:
@@ -66,7 +66,7 @@ class Admission:
                 f"The query may use {memory_mb:,} MiB of memory, but the queries of this worker may use only "
                 f"{self._total_mb:,} MiB together (MATVIEW_WORKER_MEMORY_MB)."
             )
-        turn = _Turn(project_id, memory_mb, asyncio.get_running_loop().create_future())
+        turn = _Waiter(project_id, memory_mb, asyncio.get_running_loop().create_future())
         self._queue.append(turn)
         self._advance()
         try:
@@ -81,7 +81,7 @@ class Admission:
             if not turn.come.done():
                 turn.come.set_exception(EngineCrashed("The worker was stopped while the query waited for its turn."))
 
-    async def _wait(self, turn: _Turn, on_wait: Callable[[], None]) -> None:
+    async def _wait(self, turn: _Waiter, on_wait: Callable[[], None]) -> None:
         while not turn.come.done():
             waited = time.monotonic() - turn.since
             if waited > self._patience or (waited > _IN_THE_WAY_SECONDS and self._is_in_the_way(turn)):
@@ -90,14 +90,14 @@ class Admission:
             await asyncio.wait([turn.come], timeout=min(_TICK_SECONDS, self._patience))
         turn.come.result()
 
-    def _is_in_the_way(self, turn: _Turn) -> bool:
+    def _is_in_the_way(self, turn: _Waiter) -> bool:
         """Whether a query of another project finds no place to wait in, since this one waits for its own project."""
         if self._queries is None or len(self._queue) + self._running.total() <= self._queries:
             return False
         ahead = next(one for one in self._queue if one.project_id == turn.project_id)
         return self._running[turn.project_id] > 0 or ahead is not turn
 
-    def _leave(self, turn: _Turn) -> None:
+    def _leave(self, turn: _Waiter) -> None:
         if turn in self._queue:
             self._queue.remove(turn)
         else:
@@ -112,9 +112,9 @@ class Admission:
             self._running[turn.project_id] += 1
             turn.come.set_result(None)
 
-    def _next(self) -> _Turn | None:
+    def _next(self) -> _Waiter | None:
         """Whom to let in now: the first of each project in turn, those of projects that run least first."""
-        heads: dict[int, _Turn] = {}
+        heads: dict[int, _Waiter] = {}
         for turn in self._queue:
             if not turn.come.done():
                 heads.setdefault(turn.project_id, turn)
@@ -130,7 +130,7 @@ class Admission:
             large_waits = True
         return None
 
-    def _has_a_right(self, turn: _Turn) -> bool:
+    def _has_a_right(self, turn: _Waiter) -> bool:
         """Whether the project may have one more, as far as that is for the sake of others."""
         if self._queries is None:
             return True

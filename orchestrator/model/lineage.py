@@ -14,29 +14,29 @@ def shortest_path(
     start: Iterable[UUID], goal: UUID, neighbours: Mapping[UUID, Iterable[UUID | None]]
 ) -> list[UUID] | None:
     """A shortest way from one of `start` to `goal`, both ends included, or None if there is none."""
-    came_from: dict[UUID, UUID | None] = dict.fromkeys(start)
-    waiting = deque(came_from)
+    previous: dict[UUID, UUID | None] = dict.fromkeys(start)
+    waiting = deque(previous)
     while waiting:
         here = waiting.popleft()
         if here == goal:
-            return _walked(here, came_from)
+            return _rebuild_path(here, previous)
         for there in neighbours.get(here, ()):
-            if there is not None and there not in came_from:
-                came_from[there] = here
+            if there is not None and there not in previous:
+                previous[there] = here
                 waiting.append(there)
     return None
 
 
-def _walked(end: UUID, came_from: Mapping[UUID, UUID | None]) -> list[UUID]:
+def _rebuild_path(end: UUID, previous: Mapping[UUID, UUID | None]) -> list[UUID]:
     path: list[UUID] = []
     step: UUID | None = end
     while step is not None:
         path.append(step)
-        step = came_from[step]
+        step = previous[step]
     return path[::-1]
 
 
-def at_level(start: Node, level: int, neighbours: Mapping[Node, Iterable[Node]]) -> set[Node]:
+def nodes_at_distance(start: Node, level: int, neighbours: Mapping[Node, Iterable[Node]]) -> set[Node]:
     """All that a way of exactly `level` steps leads to; empty if that is beyond the last node."""
     reached: set[Node] = {start}
     for _ in range(level):
@@ -46,7 +46,7 @@ def at_level(start: Node, level: int, neighbours: Mapping[Node, Iterable[Node]])
     return reached
 
 
-def everything(start: Node, neighbours: Mapping[Node, Iterable[Node]]) -> set[Node]:
+def reachable_from(start: Node, neighbours: Mapping[Node, Iterable[Node]]) -> set[Node]:
     """All that any way leads to, without `start` itself."""
     reached: set[Node] = set()
     waiting = [start]

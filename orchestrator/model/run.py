@@ -12,7 +12,7 @@ from pydantic import Field
 
 from orchestrator.model.base import Value
 from orchestrator.model.limits import Limits
-from orchestrator.model.snapshot import Column, InputPin, SnapshotFile
+from orchestrator.model.snapshot import Column, ResolvedInput, SnapshotFile
 from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
 
 
@@ -111,10 +111,12 @@ class RunPlan(Value):
     trigger: Trigger | None = None
     queued_at: datetime | None = None
 
-    def pins(self) -> tuple[InputPin, ...]:
+    def resolved_inputs(self) -> tuple[ResolvedInput, ...]:
         """The inputs as a snapshot records them."""
         return tuple(
-            InputPin(name=r.name, kind=r.kind, id=r.id, snapshot_id=r.snapshot_id if r.kind == "snapshot" else None)
+            ResolvedInput(
+                name=r.name, kind=r.kind, id=r.id, snapshot_id=r.snapshot_id if r.kind == "snapshot" else None
+            )
             for r in self.relations
         )
 
@@ -135,7 +137,7 @@ class Progress(Value):
     trouble: str | None = None
 
 
-class Closing(Value):
+class CloseRequest(Value):
     """How a run ended without publishing. `error` is for the view's owner, `error_code` for programs."""
 
     request: RunRequest

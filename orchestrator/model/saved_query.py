@@ -1,4 +1,4 @@
-"""A saved query: the view that a person saved, and what is wanted of it."""
+"""A saved query: a view as its author saved it, with its desired frequency."""
 
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -72,19 +72,6 @@ class Revision(Value):
         return str(self.query["query"])
 
 
-class Wish(Value):
-    """What is wanted of a live view's schedule: all that one is made from.
-
-    `sync_frequency` None wants no schedule; `sync_frequency_set_at` tells one wish from another of the same words.
-    """
-
-    id: UUID
-    project_id: int
-    name: str
-    sync_frequency: SyncFrequency | None
-    sync_frequency_set_at: datetime
-
-
 class SnapshotSummary(Value):
     """What the API shows of the current snapshot. Size in bytes."""
 
@@ -96,8 +83,8 @@ class SnapshotSummary(Value):
 class SavedQuery(Value):
     """A view as the catalog keeps it, with its newest revision and runs beside it.
 
-    `sync_frequency` None means that the view is not materialized: that is the one fact a schedule is made from, and
-    `sync_frequency_set_at` tells one wish from another that is worded the same.
+    `sync_frequency` None means that the view is not materialized; the view's schedule follows from it alone.
+    `sync_frequency_set_at` tells two settings of the same frequency apart.
     `newest_run` is the last one begun, `newest_finished_run` the last one begun that has ended; neither looks behind
     `reverted_at`, when the materialization was last undone, and a view that is not materialized has none. A view of a
     list has an empty query, and one that `is_abridged` no columns and no description either: the page has no room.

@@ -66,7 +66,7 @@ class InputFiles(Value):
     files: tuple[InputFile, ...]
 
 
-class InputPin(Value):
+class ResolvedInput(Value):
     """What one input of a run was, exactly. `snapshot_id` is set for a materialized view only.
 
     `skipped_rows` of a source table did not fit its columns and were left out. If they were kept, `quarantine` is the
@@ -105,7 +105,7 @@ class Snapshot(Value):
     rows: int
     bytes: int
     columns: tuple[Column, ...]
-    inputs: tuple[InputPin, ...]
+    inputs: tuple[ResolvedInput, ...]
     engine_version: str
     created_at: datetime
     quarantine: tuple[SnapshotFile, ...] = ()
@@ -126,7 +126,7 @@ class QuarantinedRow(Value):
     row: str | None
 
 
-def pinned(pins: Iterable[InputPin], sources: Mapping[str, InputFiles]) -> tuple[InputPin, ...]:
+def pinned(pins: Iterable[ResolvedInput], sources: Mapping[str, InputFiles]) -> tuple[ResolvedInput, ...]:
     """The pins, those of source tables with the files that were read. `sources` has these by the table's name."""
     return tuple(
         pin.model_copy(update={name: getattr(sources[pin.name], name) for name in InputFiles.model_fields})
@@ -136,7 +136,7 @@ def pinned(pins: Iterable[InputPin], sources: Mapping[str, InputFiles]) -> tuple
     )
 
 
-def shortened(pins: Iterable[InputPin]) -> tuple[InputPin, ...]:
+def shortened(pins: Iterable[ResolvedInput]) -> tuple[ResolvedInput, ...]:
     """The pins with as many files as are shown together with a version; its manifest lists all of them."""
     room, short = _ROOM_FOR_FILES, []
     for pin in pins:
@@ -163,7 +163,7 @@ class Manifest(Value):
     snapshot: Snapshot
 
 
-class Version(Value):
+class PublishedSnapshot(Value):
     """A published snapshot that can still be read. `pinned` ones are kept whatever their age.
 
     `superseded_at` says since when it is not the current one; None: it is.

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Protocol
 
 from orchestrator.model.snapshot import SnapshotFile
+from orchestrator.model.write_target import WriteTarget
 
 MANIFEST = "manifest.json"
 
@@ -21,10 +21,10 @@ class SnapshotStore(Protocol):
     repeated.
     """
 
-    async def stage(self, location: str) -> Path:
-        """A new, empty folder on the local disk to write into. What an earlier try left there is gone."""
+    async def stage(self, location: str) -> WriteTarget:
+        """A new, empty folder to write into. Files of an earlier attempt there are removed."""
 
-    def flushing(self, location: str) -> AbstractAsyncContextManager[None]:
+    def background_fsync(self, location: str) -> AbstractAsyncContextManager[None]:
         """Make what is written to a staged folder durable bit by bit meanwhile, so that sealing waits for less.
 
         Ends at once if what is inside fails. Otherwise it raises StoreUnavailable if something could not be flushed.
@@ -42,11 +42,11 @@ class SnapshotStore(Protocol):
     async def discard(self, location: str) -> None:
         """Remove all that there is at a location, staged or sealed. Nothing there is not an error."""
 
-    async def locations(self) -> list[str]:
+    async def list_locations(self) -> list[str]:
         """Every location at which there is something, staged or sealed."""
 
     async def manifest(self, location: str) -> bytes:
         """The manifest of a sealed folder."""
 
-    def locate(self, location: str, file_name: str) -> str:
+    def file_url(self, location: str, file_name: str) -> str:
         """The path or URL by which DuckDB reads a file of a sealed folder."""

@@ -13,10 +13,11 @@ from typing import TypeVar
 import xxhash
 
 from orchestrator.model.errors import StoreUnavailable
-from orchestrator.model.private import MARKER, TEXT
+from orchestrator.model.private_folders import MARKER, TEXT
 from orchestrator.model.snapshot import SnapshotFile
+from orchestrator.model.write_target import WriteTarget
+from orchestrator.stores.background_fsync import BackgroundFsync
 from orchestrator.stores.base import MANIFEST
-from orchestrator.stores.flushing import Flushing
 
 T = TypeVar("T")
 
@@ -36,9 +37,9 @@ class LocalStore:
         self._sealed = root / "snapshots"
         self._flusher = ThreadPoolExecutor(max_workers=1)
 
-    async def stage(self, location: str) -> Path:
+    async def stage(self, location: str) -> WriteTarget:
         """See SnapshotStore."""
-        target = _below(self._staging, location)
+        target = _resolve(self._staging, location)
 
         def make() -> Path:
             _remove(target)
@@ -48,79 +49,79 @@ class LocalStore:
                 _mark_private(folder)
             return target
 
-        return await _on_disk(make)
+        return WriteTarget.local(await _in_thread(make))
 
     @asynccontextmanager
-    async def flushing(self, location: str) -> AsyncIterator[None]:
+    async def background_fsync(self, location: str) -> AsyncIterator[None]:
         """See SnapshotStore."""
-        flushing = Flushing(_below(self._staging, location), self._flusher)
-        going_on = asyncio.create_task(flushing.go_on())
+        background_fsync = BackgroundFsync(_resolve(self._staging, location), self._flusher)
+        going_on = asyncio.create_task(background_fsync.run())
         try:
             yield
         except BaseException:
-            flushing.give_up()
+            background_fsync.abort()
             raise
         finally:
             going_on.cancel()
-        with _failing_clearly():
-            await flushing.end()
+        with _translate_os_errors():
+            await background_fsync.end()
 
     async def measure(self, location: str, files: Sequence[SnapshotFile]) -> tuple[SnapshotFile, ...]:
         """See SnapshotStore."""
-        staged = _below(self._staging, location)
+        staged = _resolve(self._staging, location)
 
         def measured() -> tuple[SnapshotFile, ...]:
             _check(staged, files)
             # Written a moment ago, they are read from memory.
             return tuple(file.model_copy(update={"digest": digest_of(staged / file.name)}) for file in files)
 
-        return await _on_disk(measured)
+        return await _in_thread(measured)
 
     async def seal(self, location: str, files: Sequence[SnapshotFile], manifest: bytes) -> None:
         """See SnapshotStore."""
-        staged, sealed = _below(self._staging, location), _below(self._sealed, location)
+        staged, sealed = _resolve(self._staging, location), _resolve(self._sealed, location)
 
         def move() -> None:
             if sealed.exists() and not staged.exists():
                 return  # told twice
             (staged / MANIFEST).write_bytes(manifest)
             paths = [staged / file.name for file in files]
-            folders = {folder for path in paths for folder in _up_to(path.parent, staged)}
+            folders = {folder for path in paths for folder in _ancestors(path.parent, staged)}
             for path in [*paths, staged / MANIFEST, *folders, staged]:
-                _sync(path)
+                _fsync(path)
             sealed.parent.mkdir(parents=True, exist_ok=True)
             staged.rename(sealed)
             # Each folder on the way may be new: without its own fsync, a power cut could forget the names in it.
-            for folder in _up_to(sealed.parent, self._sealed.parent):
-                _sync(folder)
+            for folder in _ancestors(sealed.parent, self._sealed.parent):
+                _fsync(folder)
 
-        await _on_disk(move)
+        await _in_thread(move)
 
     async def discard(self, location: str) -> None:
         """See SnapshotStore."""
 
         def remove() -> None:
-            _remove(_below(self._staging, location))
-            _remove(_below(self._sealed, location))
+            _remove(_resolve(self._staging, location))
+            _remove(_resolve(self._sealed, location))
 
-        await _on_disk(remove)
+        await _in_thread(remove)
 
-    async def locations(self) -> list[str]:
+    async def list_locations(self) -> list[str]:
         """See SnapshotStore."""
 
         def found() -> set[str]:
             roots = (self._staging, self._sealed)
             return {path.relative_to(root).as_posix() for root in roots for path in root.glob(_LOCATIONS)}
 
-        return sorted(await _on_disk(found))
+        return sorted(await _in_thread(found))
 
     async def manifest(self, location: str) -> bytes:
         """See SnapshotStore."""
-        return await _on_disk((_below(self._sealed, location) / MANIFEST).read_bytes)
+        return await _in_thread((_resolve(self._sealed, location) / MANIFEST).read_bytes)
 
-    def locate(self, location: str, file_name: str) -> str:
+    def file_url(self, location: str, file_name: str) -> str:
         """See SnapshotStore."""
-        return str(_below(self._sealed, location) / file_name)
+        return str(_resolve(self._sealed, location) / file_name)
 
 
 def digest_of(path: Path) -> str:
@@ -129,7 +130,7 @@ def digest_of(path: Path) -> str:
         return f"xxh128:{hashlib.file_digest(stream, xxhash.xxh3_128).hexdigest()}"
 
 
-def _below(root: Path, location: str) -> Path:
+def _resolve(root: Path, location: str) -> Path:
     parts = PurePosixPath(location).parts
     if not parts or PurePosixPath(location).is_absolute() or ".." in parts:
         raise ValueError(f"not a location: {location!r}")
@@ -162,7 +163,7 @@ def _mark_private(folder: Path) -> None:
         marker.write_text(TEXT, encoding="ascii")
 
 
-def _sync(path: Path) -> None:
+def _fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -170,7 +171,7 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _up_to(folder: Path, top: Path) -> Iterator[Path]:
+def _ancestors(folder: Path, top: Path) -> Iterator[Path]:
     yield folder
     while folder != top:
         folder = folder.parent
@@ -186,13 +187,13 @@ def _remove(folder: Path) -> None:
             continue
 
 
-async def _on_disk(work: Callable[[], T]) -> T:
-    with _failing_clearly():
+async def _in_thread(work: Callable[[], T]) -> T:
+    with _translate_os_errors():
         return await asyncio.to_thread(work)
 
 
 @contextmanager
-def _failing_clearly() -> Iterator[None]:
+def _translate_os_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -6,10 +6,10 @@ from typing import Any
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from orchestrator.model.notice import Notice
-from orchestrator.model.reconciliation import Report
+from orchestrator.model.findings import ReconcileReport
 from orchestrator.model.run import RunPlan
-from orchestrator.telemetry.context import about, ids_of_step, remember_project
+from orchestrator.model.webhook_event import WebhookEvent
+from orchestrator.telemetry.log_context import bound_log_fields, ids_from_sdk, remember_project
 from orchestrator.telemetry.runs import RunCounter
 
 
@@ -30,11 +30,11 @@ class _Watcher(ActivityInboundInterceptor):
         self._counter = counter
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, ANN401 - the SDK's signature
-        with about(_ids(input.args)):
+        with bound_log_fields(_ids(input.args)):
             result = await super().execute_activity(input)
             if isinstance(result, RunPlan):
                 remember_project(result.saved_query_id, result.project_id)
-            if isinstance(result, Report) and self._counter is not None:
+            if isinstance(result, ReconcileReport) and self._counter is not None:
                 self._counter.reconciled(result)
             return result
 
@@ -44,8 +44,8 @@ def _ids(args: Sequence[Any]) -> dict[str, str]:
     match args:
         case [RunPlan() as plan]:
             remember_project(plan.saved_query_id, plan.project_id)
-        case [Notice() as notice]:
+        case [WebhookEvent() as notice]:
             data = notice.data
             told = {"project": str(data.project_id), "view": str(data.view_id), "run": str(data.run_id)}
-            return ids_of_step(vars(info)) | told
-    return ids_of_step(vars(info))
+            return ids_from_sdk(vars(info)) | told
+    return ids_from_sdk(vars(info))

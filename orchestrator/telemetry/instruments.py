@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from orchestrator.model.reconciliation import Kind
+from orchestrator.model.findings import FindingKind
 from orchestrator.model.run import RunStatus, Trigger
 
 # From what is over at once to what takes a night; in seconds.
@@ -85,7 +85,7 @@ class WorkerMetrics:
                 self.runs.labels(status.value, trigger.value, "")
         for status in (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED):
             self.run_seconds.labels(status.value)
-        for kind in Kind:
+        for kind in FindingKind:
             self.findings.labels(kind.value)
         for outcome in ("completed", "cancelled"):
             self.queries.labels(outcome)

@@ -11,34 +11,34 @@ from types import TracebackType
 from typing import Literal
 
 from orchestrator.model.printable import json_text, lines, one_line
-from orchestrator.telemetry.context import fields_of
+from orchestrator.telemetry.log_context import log_fields
 
 Format = Literal["text", "json"]
 
 _TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-_HIDDEN = "***"
+_REDACTED = "***"
 # A word as short as this may stand anywhere, and says nothing about a password when it is left.
 _SHORTEST_SECRET = 6
 # What a secret is called, as the end of a longer name too, and how a value with spaces is written behind it.
 _NAMES = "password|passwd|api_key"
 _QUOTED = r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\""
 # Secrets whose values need not be known: the password of a URL, and what our own keys and secrets look like.
-_SHAPES = [
-    (re.compile(r"(://[^/\s:@]*:)[^\s@/]+@"), rf"\1{_HIDDEN}@"),
-    (re.compile(rf"(?i)({_NAMES})=(?:{_QUOTED}|[^\s&'\"]+)"), rf"\1={_HIDDEN}"),
-    (re.compile(rf"(?i)((?:{_NAMES})(['\"])\s*:\s*)(?:{_QUOTED})"), rf"\1\2{_HIDDEN}\2"),
-    (re.compile(r"(?i)\b(bearer )\S+"), rf"\1{_HIDDEN}"),
-    (re.compile(r"\bmv_[\w-]{43}(?![\w-])"), _HIDDEN),
-    (re.compile(r"\bwhsec_[A-Za-z0-9+/=]+"), _HIDDEN),
+_PATTERNS = [
+    (re.compile(r"(://[^/\s:@]*:)[^\s@/]+@"), rf"\1{_REDACTED}@"),
+    (re.compile(rf"(?i)({_NAMES})=(?:{_QUOTED}|[^\s&'\"]+)"), rf"\1={_REDACTED}"),
+    (re.compile(rf"(?i)((?:{_NAMES})(['\"])\s*:\s*)(?:{_QUOTED})"), rf"\1\2{_REDACTED}\2"),
+    (re.compile(r"(?i)\b(bearer )\S+"), rf"\1{_REDACTED}"),
+    (re.compile(r"\bmv_[\w-]{43}(?![\w-])"), _REDACTED),
+    (re.compile(r"\bwhsec_[A-Za-z0-9+/=]+"), _REDACTED),
 ]
 
-Mask = Callable[[str], str]
+Redactor = Callable[[str], str]
 
 
 def set_up_logging(level: str, form: Format = "text", secrets: Iterable[str] = ()) -> None:
     """Log at `level` and above, also what nobody catches; `secrets` are hidden wherever they would stand."""
     handler = logging.StreamHandler(sys.stderr)
-    mask = mask_of(secrets)
+    mask = make_redactor(secrets)
     handler.setFormatter(JsonFormatter(mask) if form == "json" else TextFormatter(mask))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
@@ -47,15 +47,15 @@ def set_up_logging(level: str, form: Format = "text", secrets: Iterable[str] = (
     threading.excepthook = _log_uncaught_in_thread
 
 
-def mask_of(secrets: Iterable[str]) -> Mask:
+def make_redactor(secrets: Iterable[str]) -> Redactor:
     """What hides these secrets in a text, and everything that has the shape of one."""
     # The longest first: one may be part of another.
     values = sorted({value for value in secrets if len(value) >= _SHORTEST_SECRET}, key=len, reverse=True)
 
     def mask(text: str) -> str:
         for value in values:
-            text = text.replace(value, _HIDDEN)
-        for shape, shown in _SHAPES:
+            text = text.replace(value, _REDACTED)
+        for shape, shown in _PATTERNS:
             text = shape.sub(shown, text)
         return text
 
@@ -65,13 +65,13 @@ def mask_of(secrets: Iterable[str]) -> Mask:
 class TextFormatter(logging.Formatter):
     """A line for people: the message, then its ids in brackets if it has any."""
 
-    def __init__(self, mask: Mask) -> None:
+    def __init__(self, mask: Redactor) -> None:
         super().__init__(_TEXT)
         self._mask = mask
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         """The line without an exception, which follows on lines of its own."""
-        ids = " ".join(f"{name}={value}" for name, value in fields_of(record).items())
+        ids = " ".join(f"{name}={value}" for name, value in log_fields(record).items())
         line = super().formatMessage(record)
         return one_line(self._mask(f"{line} [{ids}]" if ids else line))
 
@@ -86,7 +86,7 @@ class TextFormatter(logging.Formatter):
 class JsonFormatter(logging.Formatter):
     """A line for programs: one JSON object, flat, whose values are all text."""
 
-    def __init__(self, mask: Mask) -> None:
+    def __init__(self, mask: Redactor) -> None:
         super().__init__()
         self._mask = mask
 
@@ -98,7 +98,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
-            **fields_of(record),
+            **log_fields(record),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

@@ -4,7 +4,7 @@ import time
 from collections import OrderedDict
 from uuid import UUID
 
-from orchestrator.model.reconciliation import Report
+from orchestrator.model.findings import ReconcileReport
 from orchestrator.model.run import Run, RunStatus
 from orchestrator.telemetry.instruments import WorkerMetrics
 
@@ -28,7 +28,7 @@ class RunCounter:
             self._counted.popitem(last=False)
         self._count(run)
 
-    def reconciled(self, report: Report) -> None:
+    def reconciled(self, report: ReconcileReport) -> None:
         """Count what a look of the reconciler found; one that changes nothing is none."""
         if report.dry_run:
             return

@@ -53,7 +53,7 @@ def set_up_tracing(service: str, file: Path | None) -> None:
         return
     try:
         # By name: what it imports takes memory that nobody should pay for who does not trace.
-        loaded = importlib.import_module("orchestrator.telemetry.spans")
+        loaded = importlib.import_module("orchestrator.telemetry.otel")
     except ImportError as error:
         logger.warning("no traces: %s is missing, which the extra 'traces' of this program brings", error.name)
         return

@@ -9,7 +9,7 @@ from temporalio.envconfig import ClientConfig
 from temporalio.service import RetryConfig, RPCError, RPCStatusCode
 
 from orchestrator.model.errors import TemporalBusy, TemporalUnavailable
-from orchestrator.temporal.failures import CONVERTER
+from orchestrator.temporal.failure_converter import CONVERTER
 
 # How long one call may take, the SDK's own retries included: an HTTP request waits for it.
 RPC_TIMEOUT = timedelta(seconds=5)
@@ -32,14 +32,14 @@ async def connect(
     profile["target_host"] = address or profile.get("target_host") or "localhost:7233"
     if namespace is not None:
         profile["namespace"] = namespace
-    with reaching_temporal():
+    with translate_rpc_errors():
         return await Client.connect(
             **profile, data_converter=CONVERTER, retry_config=_RETRIES, lazy=lazy, plugins=plugins
         )
 
 
 @contextmanager
-def reaching_temporal() -> Iterator[None]:
+def translate_rpc_errors() -> Iterator[None]:
     """Turn every way in which the server cannot serve us into TemporalUnavailable, or TemporalBusy if that is why.
 
     What is left is an answer: that there is no such schedule or execution, or that there is one already.
@@ -47,7 +47,7 @@ def reaching_temporal() -> Iterator[None]:
     try:
         yield
     except RPCError as error:
-        if _is_answer(error):
+        if _is_domain_error(error):
             raise
         raise _trouble(error) from error
     except RuntimeError as error:
@@ -58,18 +58,21 @@ def reaching_temporal() -> Iterator[None]:
 
 
 def is_not_found(error: RPCError) -> bool:
-    """Whether the server knows no such schedule or execution; to be asked inside `reaching_temporal` only."""
-    return error.status is RPCStatusCode.NOT_FOUND or _is_stillborn(error)
+    """Whether the server knows no such schedule or execution; to be asked inside `translate_rpc_errors` only."""
+    return error.status is RPCStatusCode.NOT_FOUND or _was_deleted_before_first_action(error)
 
 
-def _is_answer(error: RPCError) -> bool:
+def _is_domain_error(error: RPCError) -> bool:
     if error.status is RPCStatusCode.NOT_FOUND:
         # A namespace that does not exist is a mistake of ours, and says nothing about what was looked for in it.
         return not _names_namespace(error)
-    return error.status in {RPCStatusCode.ALREADY_EXISTS, RPCStatusCode.INVALID_ARGUMENT} or _is_stillborn(error)
+    return error.status in {
+        RPCStatusCode.ALREADY_EXISTS,
+        RPCStatusCode.INVALID_ARGUMENT,
+    } or _was_deleted_before_first_action(error)
 
 
-def _is_stillborn(error: RPCError) -> bool:
+def _was_deleted_before_first_action(error: RPCError) -> bool:
     """Whether it is about a schedule that was deleted before the server had done anything with it.
 
     A schedule is a workflow of the server's own, and shows that in this one case.

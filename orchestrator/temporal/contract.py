@@ -8,7 +8,7 @@ from uuid import UUID
 
 TASK_QUEUE = "matview"
 # Apart, or queries that take hours could hold every place that an activity may have.
-UPKEEP_QUEUE = "matview-upkeep"
+RECONCILER_QUEUE = "matview-upkeep"
 # A webhook that hangs must not hold a place in which a query could run.
 NOTICE_QUEUE = "matview-notices"
 
@@ -24,7 +24,7 @@ CLOSE_RUN = "close_run"
 RECONCILE_ALL = "reconcile"
 
 # The type of a run's failure that nobody foresaw; every other type is given to an error that says what is wrong.
-LOST = "lost"
+UNEXPECTED_ERROR = "lost"
 
 # The update by which a running query tells its workflow how far it is.
 PROGRESS = "progress"
@@ -52,7 +52,7 @@ def schedule_id(saved_query_id: UUID) -> str:
     return f"materialize/{saved_query_id}"
 
 
-def view_of(workflow_or_schedule_id: str) -> UUID | None:
+def parse_view_id(workflow_or_schedule_id: str) -> UUID | None:
     """The view whose run or schedule has this id; None if it is somebody else's."""
     prefix, _, rest = workflow_or_schedule_id.partition("/")
     try:

@@ -4,7 +4,7 @@ from temporalio.api.workflowservice.v1 import CountSchedulesRequest
 from temporalio.client import Client
 
 from orchestrator.model.base import Value
-from orchestrator.temporal.client import RPC_TIMEOUT, reaching_temporal
+from orchestrator.temporal.client import RPC_TIMEOUT, translate_rpc_errors
 
 # What contract.schedule_id begins with.
 _OURS = "ScheduleId STARTS_WITH 'materialize/'"
@@ -26,6 +26,6 @@ async def count_schedules(client: Client) -> ScheduleCounts:
 
 async def _count(client: Client, query: str) -> int:
     request = CountSchedulesRequest(namespace=client.namespace, query=query)
-    with reaching_temporal():
+    with translate_rpc_errors():
         answer = await client.workflow_service.count_schedules(request, timeout=RPC_TIMEOUT)
     return int(answer.count)

@@ -6,14 +6,14 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
-    from orchestrator.activities.notify import Notifications
-    from orchestrator.model.notice import Notice
+    from orchestrator.activities.webhooks import WebhookActivities
+    from orchestrator.model.webhook_event import WebhookEvent
     from orchestrator.temporal import contract
 
 # News of a view is of no use after that.
-_GIVEN_UP_AFTER = timedelta(days=1)
+_SCHEDULE_TO_CLOSE_TIMEOUT = timedelta(days=1)
 # Somewhat longer than the activity itself waits for an answer.
-_ONE_TRY = timedelta(seconds=20)
+_START_TO_CLOSE_TIMEOUT = timedelta(seconds=20)
 _RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=15))
 
 
@@ -22,14 +22,14 @@ class DeliverNotice:
     """Sends a notice until it is taken or refused."""
 
     @workflow.run
-    async def run(self, notice: Notice) -> None:
+    async def run(self, notice: WebhookEvent) -> None:
         """Return when it was delivered; fail when it was refused, or could not be delivered for a day."""
         await workflow.execute_activity_method(
-            Notifications.deliver_notice,
+            WebhookActivities.deliver_notice,
             notice,
             task_queue=contract.NOTICE_QUEUE,
-            schedule_to_close_timeout=_GIVEN_UP_AFTER,
-            start_to_close_timeout=_ONE_TRY,
+            schedule_to_close_timeout=_SCHEDULE_TO_CLOSE_TIMEOUT,
+            start_to_close_timeout=_START_TO_CLOSE_TIMEOUT,
             retry_policy=_RETRIES,
             summary=f"{notice.type}: {notice.data.view_name}",
         )

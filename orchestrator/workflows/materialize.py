@@ -17,13 +17,13 @@ from temporalio.exceptions import (
 from temporalio.workflow import ActivityCancellationType, ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
-    from orchestrator.activities.materialize import Materialization
-    from orchestrator.model.notice import Closed, Notice, Published
-    from orchestrator.model.run import Closing, Progress, RunOutcome, RunPlan, RunRequest, RunStatus
+    from orchestrator.activities.materialize import MaterializeActivities
+    from orchestrator.model.run import CloseRequest, Progress, RunOutcome, RunPlan, RunRequest, RunStatus
     from orchestrator.model.snapshot import Snapshot
+    from orchestrator.model.webhook_event import CloseResult, PublishResult, WebhookEvent
     from orchestrator.temporal import contract
     from orchestrator.workflows.deliver_notice import DeliverNotice
-    from orchestrator.workflows.details import details, running
+    from orchestrator.workflows.run_page import render, running
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ class _Options(TypedDict):
 
 # A few statements each. They are tried for so long because a catalog that is away for a while should delay a run, not
 # cost it its result.
-BOOKKEEPING = _Options(
+CATALOG_STEP_OPTIONS = _Options(
     schedule_to_close_timeout=timedelta(hours=1),
     start_to_close_timeout=timedelta(seconds=20),
     retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=30)),
@@ -50,7 +50,7 @@ QUERY_RETRIES = RetryPolicy(
 HEARTBEAT_TIMEOUT = timedelta(seconds=5)
 # The engine ends a query at its limit and says so; Temporal's own limit is for an engine that does not. Before that, a
 # query may wait for ten minutes until the worker has memory for it.
-OVERRUN = timedelta(minutes=15)
+START_TO_CLOSE_MARGIN = timedelta(minutes=15)
 
 _STATUS = SearchAttributeKey.for_keyword(contract.STATUS_ATTRIBUTE)
 
@@ -76,27 +76,27 @@ class MaterializeSavedQuery:
         run handles none now, and one that is sent by hand, or by the activity of an older release, only lies there.
         """
         if self._writing:
-            self._show(running(progress))
+            self._set_page(running(progress))
 
     @workflow.run
     async def run(self, request: RunRequest) -> RunOutcome:
         """Run to the end; a cancel that comes once publication has begun comes too late and changes nothing."""
         try:
-            self._show("Pins its inputs")
+            self._set_page("Pins its inputs")
             self._plan = await _begin(request)
             snapshot = await self._write(self._plan)
-            self._show("Publishes its result")
-            published = await _uninterrupted(_publish(snapshot))
+            self._set_page("Publishes its result")
+            published = await uninterruptible(_publish(snapshot))
         except (Exception, asyncio.CancelledError) as error:
             return await self._end(error)
         # What an older release published, a replay finds without a word on it.
-        await _uninterrupted(_tell(published.notices if published else ()))
-        self._show_end(RunStatus.COMPLETED, f"{snapshot.rows:,} rows, snapshot {snapshot.id}")
+        await uninterruptible(_tell(published.notices if published else ()))
+        self._set_final_page(RunStatus.COMPLETED, f"{snapshot.rows:,} rows, snapshot {snapshot.id}")
         return RunOutcome(status=RunStatus.COMPLETED, rows=snapshot.rows, bytes=snapshot.bytes, snapshot_id=snapshot.id)
 
     async def _write(self, plan: RunPlan) -> Snapshot:
         self._writing = True
-        self._show(running(None))
+        self._set_page(running(None))
         try:
             return await _write(plan)
         finally:
@@ -104,10 +104,10 @@ class MaterializeSavedQuery:
 
     async def _end(self, error: BaseException) -> RunOutcome:
         """Close a run that did not publish, and say how it ended: by returning, or by raising."""
-        closing = _closing(self._request, error)
-        closed = await _uninterrupted(_close(closing))
-        await _uninterrupted(_tell(closed.notices))
-        self._show_end(closed.status, closing.error)
+        closing = _close_request(self._request, error)
+        closed = await uninterruptible(_close(closing))
+        await uninterruptible(_tell(closed.notices))
+        self._set_final_page(closed.status, closing.error)
         if closed.status is RunStatus.COMPLETED:
             return closed
         if closing.status is RunStatus.CANCELLED:
@@ -115,28 +115,28 @@ class MaterializeSavedQuery:
         failure = ApplicationError(closing.error or "The run failed.", type=closing.error_code, non_retryable=True)
         raise failure from error
 
-    def _show_end(self, status: RunStatus, told: str | None) -> None:
-        self._show(status, told)
+    def _set_final_page(self, status: RunStatus, told: str | None) -> None:
+        self._set_page(status, told)
         # Only where the run was started with them: in a namespace that does not know them, nothing would go on.
         if workflow.info().typed_search_attributes.get(_STATUS) is not None:
             workflow.upsert_search_attributes([_STATUS.value_set(status)])
 
-    def _show(self, standing: str, told: str | None = None) -> None:
-        text = details(self._request, self._plan, standing, told=told, namespace=workflow.info().namespace)
+    def _set_page(self, standing: str, told: str | None = None) -> None:
+        text = render(self._request, self._plan, standing, told=told, namespace=workflow.info().namespace)
         workflow.set_current_details(text)
 
 
 async def _begin(request: RunRequest) -> RunPlan:
     return await workflow.execute_local_activity_method(
-        Materialization.begin_run, request, summary="Record the run, pin its inputs", **BOOKKEEPING
+        MaterializeActivities.begin_run, request, summary="Record the run, pin its inputs", **CATALOG_STEP_OPTIONS
     )
 
 
 async def _write(plan: RunPlan) -> Snapshot:
     return await workflow.execute_activity_method(
-        Materialization.write_snapshot,
+        MaterializeActivities.write_snapshot,
         plan,
-        start_to_close_timeout=timedelta(seconds=plan.timeout_seconds) + OVERRUN,
+        start_to_close_timeout=timedelta(seconds=plan.timeout_seconds) + START_TO_CLOSE_MARGIN,
         heartbeat_timeout=HEARTBEAT_TIMEOUT,
         retry_policy=QUERY_RETRIES,
         # A cancelled run is over when its query is, not when it has been asked to stop.
@@ -145,19 +145,19 @@ async def _write(plan: RunPlan) -> Snapshot:
     )
 
 
-async def _publish(snapshot: Snapshot) -> Published | None:
+async def _publish(snapshot: Snapshot) -> PublishResult | None:
     return await workflow.execute_local_activity_method(
-        Materialization.publish, snapshot, summary="Make the result visible", **BOOKKEEPING
+        MaterializeActivities.publish, snapshot, summary="Make the result visible", **CATALOG_STEP_OPTIONS
     )
 
 
-async def _close(closing: Closing) -> Closed:
+async def _close(closing: CloseRequest) -> CloseResult:
     return await workflow.execute_local_activity_method(
-        Materialization.close_run, closing, summary="Record how the run ended", **BOOKKEEPING
+        MaterializeActivities.close_run, closing, summary="Record how the run ended", **CATALOG_STEP_OPTIONS
     )
 
 
-async def _tell(notices: Iterable[Notice]) -> None:
+async def _tell(notices: Iterable[WebhookEvent]) -> None:
     """Start the delivery of each notice, which lives on by itself: the run does not wait for a webhook."""
     for notice in notices:
         with suppress(WorkflowAlreadyStartedError):
@@ -171,7 +171,7 @@ async def _tell(notices: Iterable[Notice]) -> None:
             )
 
 
-async def _uninterrupted(step: Coroutine[Any, Any, T]) -> T:
+async def uninterruptible(step: Coroutine[Any, Any, T]) -> T:
     """Await a step to its end even if the run is cancelled meanwhile; Temporal cancels a workflow at most once."""
     task = asyncio.create_task(step)
     try:
@@ -180,17 +180,19 @@ async def _uninterrupted(step: Coroutine[Any, Any, T]) -> T:
         return await task
 
 
-def _closing(request: RunRequest, error: BaseException) -> Closing:
+def _close_request(request: RunRequest, error: BaseException) -> CloseRequest:
     """What a run that ended with `error` is recorded as."""
     # A worker that dies while it is being cancelled reports a time-out; what was asked for is still a cancel.
     task = asyncio.current_task()
     if is_cancelled_exception(error) or (task is not None and task.cancelling()):
-        return Closing(request=request, status=RunStatus.CANCELLED)
+        return CloseRequest(request=request, status=RunStatus.CANCELLED)
     cause = error.cause if isinstance(error, ActivityError) else error
     if isinstance(cause, ApplicationError):
-        return Closing(request=request, status=RunStatus.FAILED, error=cause.message, error_code=cause.type)
-    return Closing(request=request, status=RunStatus.FAILED, error=_lost(cause), error_code=contract.LOST)
+        return CloseRequest(request=request, status=RunStatus.FAILED, error=cause.message, error_code=cause.type)
+    return CloseRequest(
+        request=request, status=RunStatus.FAILED, error=_lost_message(cause), error_code=contract.UNEXPECTED_ERROR
+    )
 
 
-def _lost(cause: BaseException | None) -> str:
+def _lost_message(cause: BaseException | None) -> str:
     return f"The run was given up: {cause or 'no worker answered'}."

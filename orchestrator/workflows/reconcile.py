@@ -6,15 +6,15 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
-    from orchestrator.activities.reconcile import Reconciliation
-    from orchestrator.model.reconciliation import ReconcileRequest, Report
+    from orchestrator.activities.reconcile import ReconcileActivities
+    from orchestrator.model.findings import ReconcileReport, ReconcileRequest
     from orchestrator.temporal import contract
 
 # A server that is away for longer is left to the next tick.
 RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30), maximum_attempts=5)
-LONGEST = timedelta(minutes=30)
+START_TO_CLOSE_TIMEOUT = timedelta(minutes=30)
 # A worker that dies meanwhile must not keep the next one from looking.
-NOTICED_AFTER = timedelta(seconds=30)
+HEARTBEAT_TIMEOUT = timedelta(seconds=30)
 
 
 @workflow.defn(name=contract.RECONCILE, failure_exception_types=[Exception])
@@ -22,13 +22,13 @@ class Reconcile:
     """One look at everything."""
 
     @workflow.run
-    async def run(self, request: ReconcileRequest) -> Report:
+    async def run(self, request: ReconcileRequest) -> ReconcileReport:
         """Return what was found."""
         return await workflow.execute_activity_method(
-            Reconciliation.reconcile,
+            ReconcileActivities.reconcile,
             request,
-            task_queue=contract.UPKEEP_QUEUE,
-            start_to_close_timeout=LONGEST,
-            heartbeat_timeout=NOTICED_AFTER,
+            task_queue=contract.RECONCILER_QUEUE,
+            start_to_close_timeout=START_TO_CLOSE_TIMEOUT,
+            heartbeat_timeout=HEARTBEAT_TIMEOUT,
             retry_policy=RETRIES,
         )

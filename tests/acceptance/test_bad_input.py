@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.principal import Scope
-from tests.support import Tenant, a_tenant, write_parquet
+from tests.support.tenants import Tenant, a_tenant, write_parquet
 
 VIEWS, TABLES = "/warehouse_saved_queries/", "/warehouse_tables/"
 

@@ -11,7 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.principal import Scope
 from orchestrator.temporal import contract
-from tests.support import ENDLESS, Json, Tenant, a_tenant, write_parquet
+from tests.support.tenants import ENDLESS, Json, Tenant, a_tenant, write_parquet
 
 VIEWS, TABLES = "/warehouse_saved_queries/", "/warehouse_tables/"
 

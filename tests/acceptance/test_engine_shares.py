@@ -8,7 +8,7 @@ import pytest
 from api.errors import error_response
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.errors import TooManyRequests
-from tests.support import Tenant, a_tenant
+from tests.support.tenants import Tenant, a_tenant
 
 VIEWS = "/warehouse_saved_queries/"
 # Nested comments that are not closed: DuckDB begins anew at each of them.

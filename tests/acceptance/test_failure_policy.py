@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.devstack.stack import DevStack
-from orchestrator.temporal.schedules import FAILING_NOTE
-from orchestrator.temporal.wanted import NEVER_NOTE
+from orchestrator.temporal.schedule_spec import NEVER_NOTE
+from orchestrator.temporal.schedule_state import FAILURE_PAUSE_NOTE
 from tests.contract.support import VIEWS, temporal_of
-from tests.schedules import Flaky, Operator, a_flaky_view
-from tests.support import Tenant
+from tests.support.operator import Flaky, Operator, a_flaky_view
+from tests.support.tenants import Tenant
 
 PAUSED = ("sync_paused", True)
 
@@ -30,7 +30,7 @@ async def flaky(tenant: Tenant, sources: Path) -> Flaky:
 async def paused(flaky: Flaky, operator: Operator) -> Flaky:
     """A view whose schedule was paused because it failed."""
     await operator.tick(flaky.view_id, 5)
-    assert (await flaky.show())["paused_reason"].startswith(FAILING_NOTE)
+    assert (await flaky.show())["paused_reason"].startswith(FAILURE_PAUSE_NOTE)
     return flaky
 
 
@@ -44,7 +44,7 @@ async def test_the_fifth_scheduled_failure_in_a_row_pauses_the_schedule_and_says
     view, newest = await flaky.show(), (await flaky.tenant.history(flaky.view_id))[0]
     assert (view["schedule_paused"], view["next_run_at"]) == (True, None)
     reason = view["paused_reason"]
-    assert reason.startswith(f"{FAILING_NOTE}5 scheduled runs failed in a row.")
+    assert reason.startswith(f"{FAILURE_PAUSE_NOTE}5 scheduled runs failed in a row.")
     assert newest["id"] in reason
     assert '"v_input"' in reason, "the last error"
     assert "resuming the schedule" in reason, "what lifts it"
@@ -124,7 +124,7 @@ async def test_what_changes_no_query_lifts_nothing(paused: Flaky) -> None:
     for change in ({"description": "why"}, {"query": {"query": "SELECT a FROM v_input"}}, {"name": "w"}):
         assert (await paused.tenant.call("PATCH", f"{VIEWS}{paused.view_id}/", change))["schedule_paused"]
     assert (await paused.run())["status"] == "Failed"
-    assert (await paused.show())["paused_reason"].startswith(FAILING_NOTE)
+    assert (await paused.show())["paused_reason"].startswith(FAILURE_PAUSE_NOTE)
 
 
 async def test_an_operators_own_pause_is_neither_overwritten_nor_lifted(flaky: Flaky, operator: Operator) -> None:
@@ -148,7 +148,7 @@ async def test_an_operators_unpause_holds_until_the_next_scheduled_failure(pause
     assert (await paused.run())["status"] == "Failed"
     assert not await paused.is_paused()
     await operator.tick(paused.view_id)
-    assert (await paused.show())["paused_reason"].startswith(f"{FAILING_NOTE}6 scheduled runs failed in a row.")
+    assert (await paused.show())["paused_reason"].startswith(f"{FAILURE_PAUSE_NOTE}6 scheduled runs failed in a row.")
 
 
 async def test_a_view_set_to_never_meanwhile_stays_paused_when_it_works_again(paused: Flaky) -> None:

@@ -12,11 +12,11 @@ from orchestrator.model.errors import TemporalUnavailable
 from orchestrator.model.run import RunRequest
 from orchestrator.temporal import contract
 from orchestrator.temporal.client import connect
-from orchestrator.temporal.executions import Executions
+from orchestrator.temporal.run_workflows import RunWorkflows
 from orchestrator.temporal.schedules import Schedules
 from tests.contract.support import temporal_of
-from tests.schedules import Operator, a_flaky_view
-from tests.support import ENDLESS, Tenant, a_tenant, dev_stack, until, write_parquet
+from tests.support.operator import Operator, a_flaky_view
+from tests.support.tenants import ENDLESS, Tenant, a_tenant, dev_stack, until, write_parquet
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +250,7 @@ async def test_a_namespace_that_does_not_exist_says_nothing_about_runs(own_stack
         await tenant.running(view["id"])
         client = await connect(own_stack.info["temporal_address"], "another", lazy=True)
         with pytest.raises(TemporalUnavailable, match="namespace"):
-            await Executions(client).ending(UUID(view["id"]), uuid4())
+            await RunWorkflows(client).find_outcome(UUID(view["id"]), uuid4())
         with pytest.raises(TemporalUnavailable, match="namespace"):
             await Schedules(client).find(UUID(view["id"]))
         assert (await tenant.act(view["id"], "cancel"))["status"] == "Cancelled"

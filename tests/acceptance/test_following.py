@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.support import Json, Tenant, write_parquet
+from tests.support.tenants import Json, Tenant, write_parquet
 
 
 async def types(tenant: Tenant, view: Json) -> list[tuple[str, str]]:

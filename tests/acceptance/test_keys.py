@@ -15,12 +15,12 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from orchestrator.access import Access
 from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.base import now
+from orchestrator.services.access import AccessService
 from tests.contract.test_rules_unreachable import an_api
-from tests.support import PATIENCE, Json, Tenant, until
+from tests.support.tenants import PATIENCE, Json, Tenant, until
 
 VIEWS = "/warehouse_saved_queries/"
 
@@ -127,7 +127,7 @@ async def test_what_is_no_key_revokes_none(stack: DevStack, tenant: Tenant, name
 async def test_an_expired_key_is_refused_and_says_since_when(tenant: Tenant) -> None:
     database = Database(tenant.database_url, pool_size=1)
     try:
-        made = await Access(database).create_key(
+        made = await AccessService(database).create_key(
             email="k@example.com",
             label="soon over",
             scopes=[],

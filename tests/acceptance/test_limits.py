@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from orchestrator.access import Access
 from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.principal import ProjectLimits
-from tests.support import ENDLESS, Tenant, a_tenant
+from orchestrator.services.access import AccessService
+from tests.support.tenants import ENDLESS, Tenant, a_tenant
 
 # A list of so many numbers takes more than 64 MiB, and less than the 512 MiB that queries may use in the tests.
 HUNGRY = "SELECT len(list(i)) AS l FROM range(8000000) t(i)"
@@ -25,7 +25,7 @@ BOMBS = [
 async def limit(tenant: Tenant, **limits: float) -> None:
     database = Database(tenant.database_url, pool_size=1)
     try:
-        await Access(database).limit_project(tenant.project_id, ProjectLimits.model_validate(limits))
+        await AccessService(database).set_project_limits(tenant.project_id, ProjectLimits.model_validate(limits))
     finally:
         await database.close()
 

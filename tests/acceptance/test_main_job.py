@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from orchestrator.devstack.stack import DevStack
-from tests.support import ENDLESS, Tenant, until, write_parquet
+from tests.support.tenants import ENDLESS, Tenant, until, write_parquet
 
 TEMPORAL = Path(sysconfig.get_path("scripts")) / "temporal"
 

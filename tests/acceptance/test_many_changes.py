@@ -10,12 +10,12 @@ import pytest
 
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.saved_query import SyncFrequency
+from orchestrator.model.schedule import DesiredSchedule
 from orchestrator.temporal.client import connect
 from orchestrator.temporal.schedules import Schedules
-from orchestrator.temporal.wanted import WantedSchedule
 from tests.contract.support import schedule_of, temporal_of
 from tests.contract.test_rules_unreachable import an_api, asking
-from tests.support import Json, Tenant
+from tests.support.tenants import Json, Tenant
 
 VIEWS = "/warehouse_saved_queries/"
 FREQUENCIES = [SyncFrequency(each) for each in ("1hour", "6hour", "never", "24hour", "7day")]
@@ -65,14 +65,14 @@ async def test_changes_through_several_processes_succeed_or_say_that_there_is_to
 async def test_a_hundred_looks_of_as_many_processes_at_one_schedule_are_all_answered(stack: DevStack) -> None:
     """The server answers one at a time and lets one more wait; the others it sends away."""
     temporal = await connect(stack.info["temporal_address"], stack.info["temporal_namespace"])
-    wanted = WantedSchedule(saved_query_id=uuid4(), project_id=0, name="v", interval=timedelta(days=30))
-    await Schedules(temporal).ensure(wanted)
+    desired = DesiredSchedule(saved_query_id=uuid4(), project_id=0, name="v", frequency=SyncFrequency.DAY_30)
+    await Schedules(temporal).ensure(desired)
     try:
-        looks = await asyncio.gather(*(Schedules(temporal).find(wanted.saved_query_id) for _ in range(MANY)))
+        looks = await asyncio.gather(*(Schedules(temporal).find(desired.saved_query_id) for _ in range(MANY)))
         assert {look.interval for look in looks if look is not None} == {timedelta(days=30)}
         assert None not in looks
     finally:
-        await Schedules(temporal).delete(wanted.saved_query_id)
+        await Schedules(temporal).delete(desired.saved_query_id)
 
 
 async def agrees(stack: DevStack, tenant: Tenant, view: Json) -> None:

@@ -16,7 +16,7 @@ from orchestrator.devstack.roles import ROLES, Role
 from orchestrator.devstack.stack import DevStack
 from orchestrator.temporal import contract
 from tests.contract.support import temporal_of
-from tests.support import Json, Tenant, a_tenant, until
+from tests.support.tenants import Json, Tenant, a_tenant, until
 
 WORKERS = ("worker-1", "worker-2", "worker-3")
 VIEWS = 30

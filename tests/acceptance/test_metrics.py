@@ -13,7 +13,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from orchestrator.devstack.stack import DevStack
-from tests.support import ENDLESS, Tenant, a_tenant, until
+from tests.support.tenants import ENDLESS, Tenant, a_tenant, until
 from tests.telemetry.support import ALERTS, DASHBOARD, metric_names, monitored_stack
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]

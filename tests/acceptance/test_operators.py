@@ -19,11 +19,11 @@ from temporalio.service import RPCError
 
 from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
-from orchestrator.model.reconciliation import ReconcileRequest
+from orchestrator.model.findings import ReconcileRequest
 from orchestrator.temporal import contract
-from orchestrator.temporal.visibility import missing_attributes, register_attributes
-from tests.schedules import Operator
-from tests.support import ENDLESS, Json, Tenant, a_tenant, dev_stack, until, write_parquet
+from orchestrator.temporal.attribute_registration import missing_attributes, register_attributes
+from tests.support.operator import Operator
+from tests.support.tenants import ENDLESS, Json, Tenant, a_tenant, dev_stack, until, write_parquet
 
 
 @pytest.fixture

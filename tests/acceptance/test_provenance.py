@@ -9,7 +9,7 @@ from uuid import uuid4
 import xxhash
 
 from orchestrator.model.snapshot import Manifest
-from tests.support import Json, Tenant
+from tests.support.tenants import Json, Tenant
 
 TEXT = b"id,n\n" + b"".join(b"%d,%d\n" % (i, i * 7919 % 1_000_000_000) for i in range(100_000))
 VIEWS = "/warehouse_saved_queries/"

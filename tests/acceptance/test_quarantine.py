@@ -12,14 +12,14 @@ import pytest
 
 from orchestrator.catalog import runs
 from orchestrator.catalog.database import Database
-from orchestrator.catalog.examination import visible
+from orchestrator.catalog.diagnostics import list_current_snapshots
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.base import now
 from orchestrator.model.principal import Scope
 from orchestrator.model.run import RunRequest
-from orchestrator.model.snapshot import InputPin, Manifest, Snapshot, SnapshotFile, location_of, snapshot_id
+from orchestrator.model.snapshot import Manifest, ResolvedInput, Snapshot, SnapshotFile, location_of, snapshot_id
 from orchestrator.stores.local import LocalStore
-from tests.support import Json, Tenant, a_tenant, quarantined, write_quarantine
+from tests.support.tenants import Json, Tenant, a_tenant, quarantined, write_quarantine
 
 VIEWS = "/warehouse_saved_queries/"
 
@@ -35,21 +35,21 @@ async def published(database: Database, tenant: Tenant, view: Json, **rejected: 
     """A version whose run left rows of these tables out; None: they were skipped, three of them, and not kept."""
     store, view_id = LocalStore(tenant.data_dir), UUID(view["id"])
     async with database.begin() as tx:
-        run = await runs.open_run(tx, RunRequest(saved_query_id=view_id), "w", uuid4())
+        run = await runs.ensure_run(tx, RunRequest(saved_query_id=view_id), "w", uuid4())
         await runs.claim_attempt(tx, run.id)
     location = location_of(tenant.project_id, view_id, run.id, 1)
-    folder = await store.stage(location)
+    folder = (await store.stage(location)).folder
     pq.write_table(pa.table({"n": [1, 2]}), folder / "data_0.parquet")
     result = SnapshotFile(name="data_0.parquet", rows=2, bytes=(folder / "data_0.parquet").stat().st_size)
-    pins, kept = [], []
+    resolved_inputs, kept = [], []
     for number, (table, count) in enumerate(rejected.items()):
-        pin = InputPin(name=table, kind="source", id=uuid4(), skipped_rows=3 if count is None else count)
+        pin = ResolvedInput(name=table, kind="source", id=uuid4(), skipped_rows=3 if count is None else count)
         if count is not None:
             name = f"quarantine/{number}.parquet"
             size = write_quarantine(folder / name, quarantined(count)).stat().st_size
             kept.append(SnapshotFile(name=name, rows=count, bytes=size))
             pin = pin.model_copy(update={"quarantine": name})
-        pins.append(pin)
+        resolved_inputs.append(pin)
     measured = await store.measure(location, [result, *kept])
     snapshot = Snapshot(
         id=snapshot_id(run.id, 1),
@@ -63,7 +63,7 @@ async def published(database: Database, tenant: Tenant, view: Json, **rejected: 
         rows=2,
         bytes=result.bytes,
         columns=(),
-        inputs=tuple(pins),
+        inputs=tuple(resolved_inputs),
         engine_version="by hand",
         created_at=now(),
     )
@@ -115,7 +115,7 @@ async def test_a_version_says_how_many_rows_were_left_out_and_lists_their_files_
 async def test_doctor_looks_for_the_files_of_rows_left_out_too(database: Database, tenant: Tenant, view: Json) -> None:
     snapshot = await published(database, tenant, view, orders=5)
     async with database.begin() as tx:
-        (found,) = [one for one in await visible(tx) if one.location == snapshot.location]
+        (found,) = [one for one in await list_current_snapshots(tx) if one.location == snapshot.location]
     assert [file.name for file in found.files] == ["data_0.parquet", "quarantine/0.parquet"]
 
 

@@ -19,24 +19,29 @@ from temporalio.client import (
     ScheduleState,
 )
 
-from orchestrator.activities.policy import FailurePolicy
-from orchestrator.activities.reconcile import Reconciliation
-from orchestrator.catalog import pauses, saved_queries
+from orchestrator.catalog import saved_pauses, saved_queries
 from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
-from orchestrator.model.reconciliation import Kind, ReconcileRequest
+from orchestrator.model.findings import FindingKind, ReconcileRequest
 from orchestrator.model.snapshot import Retention
+from orchestrator.reconciliation.failure_policy import FailurePolicy
+from orchestrator.reconciliation.files import FileReconciler
+from orchestrator.reconciliation.reconciler import Reconciler
+from orchestrator.reconciliation.runs import RunReconciler, RunSync
+from orchestrator.reconciliation.schedules import ScheduleReconciler, ScheduleSync
 from orchestrator.stores.local import LocalStore
 from orchestrator.temporal import contract
 from orchestrator.temporal.client import connect
-from orchestrator.temporal.executions import Executions
-from orchestrator.temporal.schedules import FAILING_NOTE, Schedules
+from orchestrator.temporal.run_workflows import RunWorkflows
+from orchestrator.temporal.schedule_state import FAILURE_PAUSE_NOTE
+from orchestrator.temporal.schedules import Schedules
 from tests.contract.support import run_is_open, schedule_of
-from tests.support import ENDLESS, Json, Tenant, until
+from tests.support.operator import copied_pause
+from tests.support.tenants import ENDLESS, Json, Tenant, until
 
 KEEP_ALL = Retention(count=1000, age=timedelta(days=1000), grace=timedelta(0))
 
-Reconcile = Callable[..., Awaitable[set[tuple[Kind, str]]]]
+Reconcile = Callable[..., Awaitable[set[tuple[FindingKind, str]]]]
 
 
 @pytest.fixture
@@ -55,19 +60,24 @@ async def database(stack: DevStack) -> AsyncIterator[Database]:
 def reconcile(stack: DevStack, temporal: Client, database: Database) -> Reconcile:
     """Looks at everything once; returns what it found."""
 
-    async def look(*, dry_run: bool = False, retention: Retention = KEEP_ALL) -> set[tuple[Kind, str]]:
+    async def look(*, dry_run: bool = False, retention: Retention = KEEP_ALL) -> set[tuple[FindingKind, str]]:
         store = LocalStore(Path(stack.info["data_dir"]))
         schedules = Schedules(temporal)
         policy = FailurePolicy(database, schedules, notifies=False)
-        reconciler = Reconciliation(database, store, schedules, Executions(temporal), retention, policy)
-        report = await reconciler.reconcile(ReconcileRequest(dry_run=dry_run))
+        workflows = RunWorkflows(temporal)
+        reconciler = Reconciler(
+            RunReconciler(database, workflows, RunSync(database, workflows), policy),
+            ScheduleReconciler(database, schedules, ScheduleSync(database, schedules)),
+            FileReconciler(database, store, retention),
+        )
+        report = await reconciler.reconcile(ReconcileRequest(dry_run=dry_run), apply_policy=False)
         assert report.total == len(report.findings)
         return {(finding.kind, finding.subject) for finding in report.findings}
 
     return look
 
 
-def about(view: Json, found: set[tuple[Kind, str]]) -> set[Kind]:
+def about(view: Json, found: set[tuple[FindingKind, str]]) -> set[FindingKind]:
     return {kind for kind, subject in found if subject == view["id"]}
 
 
@@ -82,7 +92,7 @@ async def listed(temporal: Client, view_id: str) -> bool:
     schedules = Schedules(temporal)
 
     async def ask() -> bool:
-        return UUID(view_id) in await schedules.listed()
+        return UUID(view_id) in await schedules.list_all()
 
     return await until(ask, "the schedule in the list")
 
@@ -100,9 +110,9 @@ async def test_a_schedule_that_is_missing_is_created_as_the_view_wants_it(
 ) -> None:
     view = await tenant.materialized("v", "SELECT 1 AS n", "6hour")
     await temporal.get_schedule_handle(contract.schedule_id(UUID(view["id"]))).delete()
-    assert about(view, await reconcile(dry_run=True)) == {Kind.SCHEDULE_MISSING}
+    assert about(view, await reconcile(dry_run=True)) == {FindingKind.SCHEDULE_MISSING}
     assert await schedule_of(temporal, view["id"]) is None, "a dry run changes nothing"
-    assert about(view, await reconcile()) == {Kind.SCHEDULE_MISSING}
+    assert about(view, await reconcile()) == {FindingKind.SCHEDULE_MISSING}
     made = await schedule_of(temporal, view["id"])
     assert made is not None
     assert made.schedule.spec.intervals[0].every == timedelta(hours=6)
@@ -128,7 +138,7 @@ async def copied(database: Database, view: Json, reconcile: Reconcile, note: str
     async def ask() -> bool:
         await reconcile()
         async with database.begin() as tx:
-            return await pauses.note_of(tx, UUID(view["id"])) == note
+            return await copied_pause(tx, UUID(view["id"])) == note
 
     await until(ask, "a copy of the pause")
 
@@ -152,7 +162,7 @@ async def test_a_copy_of_a_pause_never_pauses_a_schedule_that_is_there(
 ) -> None:
     view = await tenant.materialized("v", "SELECT 1 AS n")
     async with database.begin() as tx:  # as it stands when an operator has just lifted a pause
-        await pauses.keep(tx, UUID(view["id"]), "an old reason")
+        await saved_pauses.keep(tx, UUID(view["id"]), "an old reason")
     await tenant.call("PATCH", f"/warehouse_saved_queries/{view['id']}/", {"name": "w"})
     await tenant.act(view["id"], "materialize", {"sync_frequency": "6hour"})
     await reconcile(dry_run=True)
@@ -177,7 +187,7 @@ async def test_what_lifts_a_pause_over_the_api_takes_its_copy_away_at_once(
         given = {"view_ids": [view["id"]]} if path.startswith("resume") else body
         await tenant.call(method, f"/warehouse_saved_queries/{path.format(id=view['id'])}", given)
         async with database.begin() as tx:
-            assert await pauses.note_of(tx, UUID(view["id"])) is None, path
+            assert await copied_pause(tx, UUID(view["id"])) is None, path
         await tenant.act(view["id"], "materialize")
         assert not (await lose_schedule(temporal, view, reconcile)).paused, path
 
@@ -194,9 +204,9 @@ async def test_a_rollbacks_pause_is_kept_at_once_and_a_failures_stays_one_that_a
     assert (state.paused, "rolled back" in (state.note or "")) == (True, True)
 
     failing = await tenant.materialized("failing", "SELECT 1 AS n")
-    assert await Schedules(temporal).pause_failing(UUID(failing["id"]), "it failed.")
-    await copied(database, failing, reconcile, FAILING_NOTE + "it failed.")
-    assert (await lose_schedule(temporal, failing, reconcile)).note == FAILING_NOTE + "it failed."
+    assert await Schedules(temporal).pause_for_failures(UUID(failing["id"]), "it failed.")
+    await copied(database, failing, reconcile, FAILURE_PAUSE_NOTE + "it failed.")
+    assert (await lose_schedule(temporal, failing, reconcile)).note == FAILURE_PAUSE_NOTE + "it failed."
     change = {"query": {"query": "SELECT 2 AS n"}, "soft_update": True}
     edited = await tenant.call("PATCH", f"/warehouse_saved_queries/{failing['id']}/", change)
     assert not edited["schedule_paused"]
@@ -210,7 +220,10 @@ async def test_a_schedule_that_nobody_wants_is_deleted_and_a_strangers_is_left_a
         await a_schedule(temporal, one["id"])
         await listed(temporal, one["id"])
     found = await reconcile()
-    assert (about(view, found), about(stranger, found)) == ({Kind.SCHEDULE_UNWANTED}, {Kind.UNKNOWN_SCHEDULE})
+    assert (about(view, found), about(stranger, found)) == (
+        {FindingKind.SCHEDULE_ORPHANED},
+        {FindingKind.UNKNOWN_SCHEDULE},
+    )
     assert await schedule_of(temporal, view["id"]) is None
     left = await schedule_of(temporal, stranger["id"])
     assert left is not None
@@ -225,7 +238,7 @@ async def test_a_schedule_that_starts_something_else_or_at_another_time_is_corre
     await handle.delete()
     await a_schedule(temporal, view["id"])
     await handle.pause(note="an operator's reason")
-    assert about(view, await reconcile()) <= {Kind.SCHEDULE_WRONG, Kind.SCHEDULE_MISSING} != set()
+    assert about(view, await reconcile()) <= {FindingKind.SCHEDULE_DRIFTED, FindingKind.SCHEDULE_MISSING} != set()
     now = (await handle.describe()).schedule
     assert isinstance(now.action, ScheduleActionStartWorkflow)
     assert (now.action.workflow, now.action.task_queue) == (contract.SCHEDULED_TICK, contract.TASK_QUEUE)
@@ -239,7 +252,7 @@ async def test_a_run_that_is_over_in_temporal_is_closed(tenant: Tenant, temporal
     run = await tenant.running(view["id"])
     await temporal.get_workflow_handle(contract.run_workflow_id(UUID(view["id"]))).terminate("nobody asks the API")
     found = await reconcile()
-    assert (Kind.RUN_OVER, run["id"]) in found
+    assert (FindingKind.RUN_ENDED, run["id"]) in found
     listed_ = (await tenant.call("GET", "/warehouse_saved_queries/"))["results"]
     assert [one["status"] for one in listed_] == ["Cancelled"]
 
@@ -254,7 +267,7 @@ async def test_a_run_of_a_view_that_nobody_wants_any_more_is_cancelled(
         await saved_queries.revert(tx, UUID(view["id"]))
 
     async def cancelled() -> bool:
-        return Kind.RUN_UNWANTED in about(view, await reconcile())
+        return FindingKind.RUN_ORPHANED in about(view, await reconcile())
 
     await until(cancelled, "the run to be listed and cancelled")
 
@@ -290,11 +303,11 @@ async def test_versions_beyond_the_number_that_is_kept_go_but_never_the_current_
     await tenant.act(view["id"], "rollback", {"snapshot_id": made[-3], "pause_schedule": False})
 
     keep_two = Retention(count=2, age=timedelta(days=1), grace=timedelta(0))
-    assert (Kind.VERSION_EXPIRED, made[2]) in await reconcile(retention=keep_two, dry_run=True)
+    assert (FindingKind.VERSION_EXPIRED, made[2]) in await reconcile(retention=keep_two, dry_run=True)
     assert await versions(tenant, view) == made, "a dry run changes nothing"
     found = await reconcile(retention=keep_two)
 
-    assert {subject for kind, subject in found if kind is Kind.VERSION_EXPIRED} & set(made) == {made[2]}
+    assert {subject for kind, subject in found if kind is FindingKind.VERSION_EXPIRED} & set(made) == {made[2]}
     assert await versions(tenant, view) == [*made[:2], *made[3:]]
     assert len({file.parent for file in tenant.files(view)}) == 5, "its files are gone too"
     await tenant.error("POST", f"{path}/rollback/", {"snapshot_id": made[2]}, status=404)
@@ -359,7 +372,7 @@ async def test_files_that_no_run_needs_are_deleted_and_what_is_not_ours_is_left_
 
     assert not any(folder.exists() for folder in left)
     assert all((folder / "data_0.parquet").exists() for folder in foreign)
-    assert sum(kind is Kind.UNKNOWN_FILES for kind, _ in found) == len(foreign)
+    assert sum(kind is FindingKind.UNKNOWN_FILES for kind, _ in found) == len(foreign)
     assert await tenant.rows(view) == [{"n": 1}]
     staged = tenant.data_dir / "staging" / str(tenant.project_id) / endless["id"] / f"{going_on['id']}-1"
     assert staged.exists(), "a run in progress keeps its folder"
@@ -379,8 +392,8 @@ async def test_what_cannot_be_deleted_is_named_and_keeps_nothing_else_from_being
     stubborn.write_text("a file where a folder should be")
     other.mkdir()
     found = await reconcile()
-    assert {kind for kind, subject in found if subject.endswith(stubborn.name)} == {Kind.NOT_MENDED}
-    assert {kind for kind, subject in found if subject.endswith(other.name)} == {Kind.FILES_UNWANTED}
+    assert {kind for kind, subject in found if subject.endswith(stubborn.name)} == {FindingKind.REPAIR_FAILED}
+    assert {kind for kind, subject in found if subject.endswith(other.name)} == {FindingKind.FILES_ORPHANED}
     assert not other.exists()
     stubborn.unlink()
 

@@ -15,17 +15,17 @@ import httpx
 import pytest
 import xxhash
 
-from orchestrator.catalog import pauses
 from orchestrator.catalog.database import Database
+from orchestrator.devstack.backing_servers import Servers
 from orchestrator.devstack.postgres import binary
-from orchestrator.devstack.servers import Servers
 from orchestrator.devstack.stack import DevStack
-from orchestrator.doctor.examination import examination
-from orchestrator.doctor.report import Verdict
+from orchestrator.doctor.report import Status
+from orchestrator.doctor.run import run_doctor
 from orchestrator.settings import load_settings
 from orchestrator.temporal import contract
 from tests.contract.support import schedule_of, temporal_of
-from tests.support import ENDLESS, PATIENCE, Json, Tenant, a_tenant, dev_stack, until, write_parquet
+from tests.support.operator import copied_pause
+from tests.support.tenants import ENDLESS, PATIENCE, Json, Tenant, a_tenant, dev_stack, until, write_parquet
 
 PAUSED = "paused by an operator"
 
@@ -96,7 +96,7 @@ async def reconciled(stack: DevStack, tenant: Tenant, paused: Json) -> None:
     async def ask() -> bool:
         await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, timeout=120)
         async with database.begin() as tx:
-            return await pauses.note_of(tx, UUID(paused["id"])) == PAUSED
+            return await copied_pause(tx, UUID(paused["id"])) == PAUSED
 
     try:
         await until(ask, "a copy of the pause")
@@ -202,8 +202,8 @@ async def what_ran_is_over(now: Tenant, before: Before) -> None:
 async def nothing_is_wrong(stack: DevStack) -> None:
     names = ("database_url", "data_dir", "temporal_address", "temporal_namespace")
     where = {name: str(stack.info[name]) for name in names}  # type: ignore[literal-required]
-    report = await examination(load_settings(**where), "the drill")
-    assert [line for line in report.lines if line.verdict is Verdict.FAIL] == []
+    report = await run_doctor(load_settings(**where), "the drill")
+    assert [line for line in report.lines if line.verdict is Status.FAIL] == []
     (agreement,) = [line.told for line in report.lines if line.check == "agreement"]
     assert "1 unknown files" in agreement
 

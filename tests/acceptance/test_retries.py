@@ -10,11 +10,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from orchestrator.access import Access
 from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.principal import ProjectLimits
-from tests.support import ENDLESS, Tenant, a_tenant, until, write_parquet
+from orchestrator.services.access import AccessService
+from tests.support.tenants import ENDLESS, Tenant, a_tenant, until, write_parquet
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ async def limited(stack: DevStack) -> AsyncIterator[Tenant]:
     async with a_tenant(stack) as tenant:
         database = Database(tenant.database_url, pool_size=1)
         limits = ProjectLimits(memory_mb=64, output_mb=1, timeout_seconds=5)
-        await Access(database).limit_project(tenant.project_id, limits)
+        await AccessService(database).set_project_limits(tenant.project_id, limits)
         await database.close()
         yield tenant
 

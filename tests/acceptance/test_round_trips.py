@@ -18,7 +18,7 @@ from api.app import create_app
 from orchestrator.devstack.stack import DevStack
 from orchestrator.settings import Settings, load_settings
 from orchestrator.worker import run_worker
-from tests.support import Tenant, a_tenant, dev_stack, until
+from tests.support.tenants import Tenant, a_tenant, dev_stack, until
 
 EVENTS_OF_A_RUN = 14
 TRIPS_OF_A_WORKER = 18

@@ -7,7 +7,7 @@ from temporalio.client import Client
 
 from orchestrator.devstack.stack import DevStack
 from orchestrator.temporal import contract
-from tests.support import Tenant
+from tests.support.tenants import Tenant
 
 VIEWS = "/warehouse_saved_queries/"
 

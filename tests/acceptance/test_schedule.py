@@ -7,7 +7,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from orchestrator.devstack.stack import DevStack
 from orchestrator.temporal import contract
-from tests.support import ENDLESS, Tenant, until
+from tests.support.tenants import ENDLESS, Tenant, until
 
 
 async def test_a_view_set_to_one_minute_is_refreshed_by_its_schedule(tenant: Tenant) -> None:

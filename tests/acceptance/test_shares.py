@@ -7,7 +7,7 @@ import httpx
 import psycopg
 
 from orchestrator.devstack.stack import DevStack
-from tests.support import PATIENCE, Tenant, a_tenant, until
+from tests.support.tenants import PATIENCE, Tenant, a_tenant, until
 
 VIEWS = "/warehouse_saved_queries/"
 CROWD = 230  # more than may wait, and fewer than one address may have connections

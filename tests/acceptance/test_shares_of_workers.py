@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.stack import DevStack
-from tests.support import ENDLESS, Tenant, a_tenant
+from tests.support.tenants import ENDLESS, Tenant, a_tenant
 
 CROWD = 6
 

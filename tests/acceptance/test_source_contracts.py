@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Json, Tenant, write_parquet
+from tests.support.tenants import Json, Tenant, write_parquet
 
 TABLES = "/warehouse_tables/"
 USUAL: Json = {"on_bad_row": "fail", "union_by_name": False, "hive_partitioning": False}

@@ -18,7 +18,7 @@ from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.snapshot import Manifest
 from tests.contract.support import schedule_of, temporal_of
-from tests.support import ENDLESS, Json, Tenant, write_parquet
+from tests.support.tenants import ENDLESS, Json, Tenant, write_parquet
 
 
 @pytest.fixture

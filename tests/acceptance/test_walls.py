@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.principal import Scope
-from tests.support import Tenant, a_tenant
+from tests.support.tenants import Tenant, a_tenant
 
 TABLES, VIEWS = "/warehouse_tables/", "/warehouse_saved_queries/"
 

@@ -18,9 +18,9 @@ from temporalio.service import RPCError
 from orchestrator.devstack.stack import DevStack
 from orchestrator.temporal import contract
 from tests.contract.support import temporal_of
-from tests.receiver import SECRET, Receiver
-from tests.schedules import Flaky, Operator, a_flaky_view
-from tests.support import ENDLESS, Json, Tenant, a_tenant, dev_stack, until
+from tests.support.operator import Flaky, Operator, a_flaky_view
+from tests.support.tenants import ENDLESS, Json, Tenant, a_tenant, dev_stack, until
+from tests.support.webhook_receiver import SECRET, Receiver
 
 
 @pytest.fixture(scope="module")

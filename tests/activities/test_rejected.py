@@ -3,7 +3,7 @@
 from uuid import UUID, uuid4
 
 from orchestrator.activities.materialize import _snapshot
-from orchestrator.engines.base import Rejected, Written
+from orchestrator.engines.base import LeftOutRows, QueryResult
 from orchestrator.model.run import RunPlan, SourceRelation
 from orchestrator.model.snapshot import SnapshotFile
 from orchestrator.model.source_table import SourceFormat
@@ -29,13 +29,13 @@ def plan_of(*names: str) -> RunPlan:
 def test_each_input_says_how_many_of_its_rows_were_left_out_and_which_file_holds_them() -> None:
     result = SnapshotFile(name="data_0.parquet", rows=5, bytes=100)
     kept = SnapshotFile(name="quarantine/0.parquet", rows=2, bytes=10)
-    written = Written(
+    written = QueryResult(
         files=(result,),
         rows=5,
         bytes=100,
         columns=(),
         engine_version="",
-        rejected=(Rejected(table="b", rows=2, file=kept), Rejected(table="c", rows=3)),
+        rejected=(LeftOutRows(table="b", rows=2, file=kept), LeftOutRows(table="c", rows=3)),
     )
     measured = tuple(file.model_copy(update={"digest": "xxh128:0"}) for file in (*written.files, *written.quarantine))
     snapshot = _snapshot(plan_of("a", "b", "c"), 1, "1/v/r-1", written, measured)

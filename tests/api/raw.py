@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.support import PATIENCE
+from tests.support.tenants import PATIENCE
 
 
 @dataclass(frozen=True)

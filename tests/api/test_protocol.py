@@ -7,7 +7,7 @@ import pytest
 
 from tests.api.raw import Answer, ask_raw, connect, one_answer
 from tests.api.server import echo_server
-from tests.support import PATIENCE
+from tests.support.tenants import PATIENCE
 
 GET = b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"

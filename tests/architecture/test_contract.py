@@ -5,8 +5,8 @@ from uuid import UUID
 
 from temporalio import activity, workflow
 
-from orchestrator.activities.materialize import Materialization
-from orchestrator.activities.notify import Notifications
+from orchestrator.activities.materialize import MaterializeActivities
+from orchestrator.activities.webhooks import WebhookActivities
 from orchestrator.temporal import contract
 from orchestrator.workflows.deliver_notice import DeliverNotice
 from orchestrator.workflows.materialize import MaterializeSavedQuery
@@ -23,11 +23,11 @@ def test_workflow_types_are_named_as_the_contract_says() -> None:
 
 def test_activities_are_named_as_the_contract_says() -> None:
     named: dict[str, Callable[..., object]] = {
-        contract.BEGIN_RUN: Materialization.begin_run,
-        contract.WRITE_SNAPSHOT: Materialization.write_snapshot,
-        contract.PUBLISH: Materialization.publish,
-        contract.CLOSE_RUN: Materialization.close_run,
-        contract.DELIVER_NOTICE: Notifications.deliver_notice,
+        contract.BEGIN_RUN: MaterializeActivities.begin_run,
+        contract.WRITE_SNAPSHOT: MaterializeActivities.write_snapshot,
+        contract.PUBLISH: MaterializeActivities.publish,
+        contract.CLOSE_RUN: MaterializeActivities.close_run,
+        contract.DELIVER_NOTICE: WebhookActivities.deliver_notice,
     }
     for name, function in named.items():
         assert activity._Definition.must_from_callable(function).name == name

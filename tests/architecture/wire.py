@@ -47,7 +47,13 @@ def wire() -> dict[str, Any]:
         "http": _http(),
         "metrics": sorted({name for path in _sources() for name in _METRIC.findall(path.read_text(encoding="utf-8"))}),
         "settings": sorted(f"MATVIEW_{name.upper()}" for name in Settings.model_fields),
-        "shapes": sorted({tuple(kind.model_fields) for kind in _subclasses(BaseModel) if _crosses_temporal(kind)}),
+        "shapes": sorted(
+            {
+                tuple(field.alias or name for name, field in kind.model_fields.items())
+                for kind in _subclasses(BaseModel)
+                if _crosses_temporal(kind)
+            }
+        ),
         "temporal": _temporal(),
     }
     loaded: dict[str, Any] = json.loads(json.dumps(found))
@@ -78,7 +84,7 @@ def _crosses_temporal(kind: type) -> bool:
     return kind.__module__ in {f"orchestrator.model.{name}" for name in _MODULES_IN_TEMPORAL}
 
 
-_MODULES_IN_TEMPORAL = ("run", "notice", "snapshot", "reconciliation")
+_MODULES_IN_TEMPORAL = ("run", "webhook_event", "snapshot", "findings")
 
 
 def _temporal() -> dict[str, Any]:

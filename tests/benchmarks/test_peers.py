@@ -14,13 +14,13 @@ import yaml
 
 from benchmarks.peers import dagster, dbt, prefect, sqlmesh
 from benchmarks.peers.environments import pinned, requirements
+from benchmarks.peers.generated_programs import DAGSTER, PREFECT, WRITER
+from benchmarks.peers.matview import Plain, Product
 from benchmarks.peers.measure import CONTENDERS, FLOOR, PEERS, Column, Race
-from benchmarks.peers.ours import Plain, Product
-from benchmarks.peers.programs import DAGSTER, PREFECT, WRITER
 from benchmarks.peers.report import markdown
-from benchmarks.peers.running import PeerError, environment, run
+from benchmarks.peers.subprocesses import PeerError, environment, run
 from benchmarks.peers.workloads import QUICK, WORKLOADS, Sizes, View, Workload, big, dag, small
-from tests.support import until
+from tests.support.tenants import until
 
 BINARIES = Path(sys.executable).parent
 

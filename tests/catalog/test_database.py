@@ -28,7 +28,7 @@ async def test_connections_that_died_in_the_pool_are_replaced_before_anybody_get
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
             for pid in first:
                 await connection.execute("SELECT pg_terminate_backend(%s)", [pid])
-        await asyncio.sleep(database._FRESH_SECONDS)
+        await asyncio.sleep(database._PING_IDLE_AFTER)
         assert not first & set(await asyncio.gather(*(backend_of(pool) for _ in range(3))))
     finally:
         await pool.close()

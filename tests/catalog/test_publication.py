@@ -13,7 +13,7 @@ from orchestrator.model.errors import RunSuperseded
 from orchestrator.model.run import Run, RunRequest, RunStatus
 from orchestrator.model.saved_query import SyncFrequency
 from orchestrator.model.snapshot import Snapshot, location_of, snapshot_id
-from tests.support import Json, Tenant
+from tests.support.tenants import Json, Tenant
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ async def database(stack: DevStack) -> AsyncIterator[Database]:
 
 async def begun(database: Database, view: Json) -> Run:
     async with database.begin() as tx:
-        run = await runs.open_run(tx, RunRequest(saved_query_id=UUID(view["id"])), "w", uuid4())
+        run = await runs.ensure_run(tx, RunRequest(saved_query_id=UUID(view["id"])), "w", uuid4())
         await runs.claim_attempt(tx, run.id)
         return run
 
@@ -110,4 +110,4 @@ async def test_whoever_does_not_decide_the_revision_of_a_run_leaves_it_as_it_is(
     )
     for told, known in ((None, None), (revision, revision), (None, revision)):
         async with database.begin() as tx:
-            assert (await runs.open_run(tx, request, "w", workflow_run_id, told)).revision_id == known
+            assert (await runs.ensure_run(tx, request, "w", workflow_run_id, told)).revision_id == known

@@ -9,13 +9,13 @@ import pytest
 from alembic import command
 from sqlalchemy import text
 
-from orchestrator.catalog import plans, source_tables
+from orchestrator.catalog import run_inputs, source_tables
 from orchestrator.catalog.database import Database
 from orchestrator.catalog.migrate import alembic_config
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.run import SourceRelation
 from orchestrator.model.source_table import AS_USUAL, BadRow, ReadOptions
-from tests.support import Json, Tenant
+from tests.support.tenants import Json, Tenant
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ async def test_a_table_of_an_older_release_is_read_as_usual(empty_database: str)
 async def given(database: Database, view: Json) -> ReadOptions:
     """The options in the plan of a run of the view, which reads one source table through another view."""
     async with database.begin() as tx:
-        relation, _ = await plans.relations(tx, UUID(view["id"]))
+        relation, _ = await run_inputs.relations(tx, UUID(view["id"]))
     assert isinstance(relation, SourceRelation)
     return relation.options
 

@@ -20,12 +20,21 @@ from temporalio.client import Client
 
 from orchestrator.catalog.migrate import alembic_config, migrate
 from orchestrator.devstack.stack import DevStack
-from orchestrator.doctor.examination import examination
-from orchestrator.doctor.report import Check, Found, Line, Report, Verdict, apart, examine, well
+from orchestrator.doctor.report import (
+    Check,
+    CheckResult,
+    Report,
+    ReportLine,
+    Status,
+    ok,
+    run_checks,
+    run_in_daemon_thread,
+)
+from orchestrator.doctor.run import run_doctor
 from orchestrator.settings import load_settings
 from orchestrator.temporal import contract
 from tests.cli.conftest import Matview
-from tests.support import a_tenant, dev_stack, until
+from tests.support.tenants import a_tenant, dev_stack, until
 
 # These tell of the machine that the tests run on.
 OF_THE_MACHINE = {"memory", "isolation", "space"}
@@ -39,19 +48,19 @@ async def own(session_folder: Path) -> AsyncIterator[DevStack]:
         yield running
 
 
-async def look(stack: DevStack, **given: str) -> dict[str, Line]:
+async def look(stack: DevStack, **given: str) -> dict[str, ReportLine]:
     """What is found there, with other settings where some are given."""
     where = {name: str(stack.info[name]) for name in WHERE}  # type: ignore[literal-required]
-    report = await examination(load_settings(**{**where, **given}), "a test")
+    report = await run_doctor(load_settings(**{**where, **given}), "a test")
     return {line.check: line for line in report.lines}
 
 
-def not_well(found: dict[str, Line]) -> set[str]:
-    return {name for name, line in found.items() if line.verdict is not Verdict.OK} - OF_THE_MACHINE
+def not_well(found: dict[str, ReportLine]) -> set[str]:
+    return {name for name, line in found.items() if line.verdict is not Status.OK} - OF_THE_MACHINE
 
 
-def failed(found: dict[str, Line]) -> set[str]:
-    return {name for name, line in found.items() if line.verdict is Verdict.FAIL}
+def failed(found: dict[str, ReportLine]) -> set[str]:
+    return {name for name, line in found.items() if line.verdict is Status.FAIL}
 
 
 def doctor(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -144,7 +153,7 @@ async def test_a_temporal_server_that_is_away_hides_nothing_else(own: DevStack) 
         await own.start("temporal")
     assert failed(found) == {"temporal"}
     assert own.info["temporal_address"] in str(found["temporal"].advice)
-    assert {found[name].verdict for name in ("database", "migrations", "store", "results")} == {Verdict.OK}
+    assert {found[name].verdict for name in ("database", "migrations", "store", "results")} == {Status.OK}
 
 
 async def test_a_namespace_that_is_missing_comes_with_the_command_that_makes_it(own: DevStack) -> None:
@@ -160,12 +169,12 @@ async def test_a_namespace_that_forgets_soon_and_has_no_worker_is_told(own: DevS
     request = RegisterNamespaceRequest(namespace="short", workflow_execution_retention_period=kept)
     await temporal.workflow_service.register_namespace(request)
 
-    async def known() -> dict[str, Line] | None:
+    async def known() -> dict[str, ReportLine] | None:
         found = await look(own, temporal_namespace="short")
-        return found if found["namespace"].verdict is not Verdict.FAIL else None
+        return found if found["namespace"].verdict is not Status.FAIL else None
 
     found = await until(known, "the namespace to be known")
-    assert found["namespace"].verdict is Verdict.WARN
+    assert found["namespace"].verdict is Status.WARN
     assert "3 days" in found["namespace"].told
     assert "MatviewView" in found["search attributes"].told
     assert failed(found) == {"workers", "reconciler"}
@@ -191,12 +200,12 @@ async def test_a_store_that_cannot_be_written_to_is_told(own: DevStack, tmp_path
     occupied.write_text("")
     found = await look(own, data_dir=str(occupied))
     assert failed(found) == {"store", "temporary files"}
-    assert found["database"].verdict is Verdict.OK
+    assert found["database"].verdict is Status.OK
 
 
 async def test_a_store_that_is_not_there_is_told_and_not_made(own: DevStack, tmp_path: Path) -> None:
     found = await look(own, data_dir=str(tmp_path / "not mounted"))
-    assert found["store"].verdict is Verdict.WARN
+    assert found["store"].verdict is Status.WARN
     assert not (tmp_path / "not mounted").exists()
 
 
@@ -246,7 +255,7 @@ async def test_a_reconciler_that_is_paused_or_gone_is_told(own: DevStack) -> Non
     handle = (await Client.connect(own.info["temporal_address"])).get_schedule_handle(contract.RECONCILE_ID)
     await handle.pause(note="a backup is being made")
     found = await look(own)
-    assert found["reconciler"].verdict is Verdict.WARN
+    assert found["reconciler"].verdict is Status.WARN
     assert "a backup is being made" in found["reconciler"].told
     await handle.delete()
     assert failed(await look(own)) == {"reconciler"}
@@ -257,23 +266,23 @@ async def test_a_reconciler_that_is_paused_or_gone_is_told(own: DevStack) -> Non
 async def test_a_check_that_hangs_or_raises_fails_alone() -> None:
     stuck = threading.Event()
 
-    async def good() -> Found:
-        return well("fine")
+    async def good() -> CheckResult:
+        return ok("fine")
 
-    async def bad() -> Found:
+    async def bad() -> CheckResult:
         raise ZeroDivisionError("a mistake")
 
-    async def dead_disk() -> Found:
-        return well(str(await apart(stuck.wait)))
+    async def dead_disk() -> CheckResult:
+        return ok(str(await run_in_daemon_thread(stuck.wait)))
 
     checks = [
         Check("dead disk", dead_disk, "mount it"),
         Check("mistake", bad, "report it"),
         Check("other", good, ""),
-        Check("minor", bad, "", at_worst=Verdict.WARN),
+        Check("minor", bad, "", severity_on_error=Status.WARN),
         Check("later", good, "", needs=("dead disk", "other")),
     ]
-    report: Report = await examine(checks, seconds=0.2)
+    report: Report = await run_checks(checks, seconds=0.2)
     stuck.set()
     told = [(line.verdict.value, line.told, line.advice) for line in report.lines]
     assert told == [

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.cli.console import Failure
 from orchestrator.cli.keys import moment_of
+from orchestrator.cli.output import Failure
 from orchestrator.model.base import now
 
 SLACK = timedelta(minutes=1)

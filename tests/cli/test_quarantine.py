@@ -6,7 +6,7 @@ import pytest
 
 from tests.cli.conftest import Matview
 from tests.cli.support import OF_VIEW, VIEWS, CannedApi, Json, page, view
-from tests.support import quarantined
+from tests.support.tenants import quarantined
 
 SNAPSHOT = "6dbb7ff8-3a52-4a0f-a2e5-8ba2a6a6a0a1"
 QUARANTINE = f"{OF_VIEW}snapshots/{SNAPSHOT}/quarantine/"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.patterns import absolute, guess_format
+from orchestrator.cli.source_patterns import absolute, guess_format
 from tests.cli.conftest import Matview
 from tests.cli.support import CannedApi, Json, page
 

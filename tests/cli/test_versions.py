@@ -1,6 +1,6 @@
 """`matview view sources`: the files that a version was made from."""
 
-from orchestrator.cli.console import Failure
+from orchestrator.cli.output import Failure
 from tests.cli.conftest import Matview
 from tests.cli.support import OF_VIEW, VIEWS, CannedApi, page, view
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.console import Failure
+from orchestrator.cli.output import Failure
 from tests.cli.conftest import Matview
 from tests.cli.support import HISTORY, OF_VIEW, VIEW_ID, VIEWS, CannedApi, history, page, run, view
 

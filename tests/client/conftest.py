@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.devstack.stack import DevStack
 from tests.client.support import CACHE, Client, install
-from tests.support import Tenant
+from tests.support.tenants import Tenant
 
 
 @pytest.fixture(scope="session")

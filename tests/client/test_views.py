@@ -7,7 +7,7 @@ from uuid import uuid4
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.principal import Scope
 from tests.client.support import Client
-from tests.support import Tenant, a_tenant
+from tests.support.tenants import Tenant, a_tenant
 
 ONE = {"kind": "HogQLQuery", "query": "SELECT 1 AS n"}
 TWO = {"kind": "HogQLQuery", "query": "SELECT 2 AS n"}

@@ -9,7 +9,7 @@ import httpx
 
 from orchestrator.model.principal import Scope
 from tests.contract.support import TABLES, VIEWS
-from tests.support import Json, Tenant
+from tests.support.tenants import Json, Tenant
 
 ERROR_FIELDS = {"type", "code", "detail", "attr"}
 ERROR_TYPES = {

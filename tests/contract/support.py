@@ -11,12 +11,12 @@ import httpx
 from temporalio.client import Client, ScheduleDescription
 from temporalio.service import RPCError, RPCStatusCode
 
-from orchestrator.access import Access
 from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.principal import Scope
+from orchestrator.services.access import AccessService
 from orchestrator.temporal import contract
-from tests.support import PATIENCE, Json, Tenant
+from tests.support.tenants import PATIENCE, Json, Tenant
 
 VIEWS = "/warehouse_saved_queries/"
 TABLES = "/warehouse_tables/"
@@ -80,7 +80,7 @@ async def a_key(stack: DevStack, project_id: int, *keyed: int, scopes: tuple[Sco
     """Somebody who asks about a project, with a new key that may be used in the projects `keyed` only."""
     database = Database(stack.info["database_url"], pool_size=1)
     try:
-        key = await Access(database).create_key(
+        key = await AccessService(database).create_key(
             email="else@example.com", label="", scopes=scopes or list(Scope), project_ids=keyed or None
         )
     finally:

@@ -17,7 +17,7 @@ from orchestrator.model.base import now
 from orchestrator.model.run import RunRequest, Trigger
 from orchestrator.model.saved_query import Revision, SavedQuery, SyncFrequency
 from tests.contract.support import VIEWS
-from tests.support import Tenant
+from tests.support.tenants import Tenant
 
 MANY = 300
 # Whose key it is, how many there are, and the page.
@@ -66,10 +66,10 @@ async def _make_views(tenant: Tenant, first: int, count: int) -> UUID:
                 view = _view(tenant.project_id, f"v{number}")
                 inputs = (await names.resolve(tx, tenant.project_id, [f"v{number - 1}"])).values()
                 await saved_queries.insert_new(tx, view, list(inputs))
-                await names.claim(tx, tenant.project_id, view.name, saved_query_id=view.id)
+                await names.reserve_name(tx, tenant.project_id, view.name, saved_query_id=view.id)
                 await saved_queries.set_frequency(tx, view.id, SyncFrequency.HOUR_1)
                 request = RunRequest(saved_query_id=view.id, trigger=Trigger.FIRST)
-                await runs.open_run(tx, request, f"materialize/{view.id}", uuid4())
+                await runs.ensure_run(tx, request, f"materialize/{view.id}", uuid4())
     finally:
         await database.close()
     return view.id

@@ -17,7 +17,7 @@ from orchestrator.devstack.stack import DevStack
 from tests.api.raw import ask_raw, connect
 from tests.contract.rules import JSON, is_error
 from tests.contract.support import VIEWS
-from tests.support import PATIENCE, Tenant
+from tests.support.tenants import PATIENCE, Tenant
 
 FEW, MANY = 300, 1100
 

@@ -20,7 +20,7 @@ from tests.contract.support import (
     schedule_of,
     temporal_of,
 )
-from tests.support import Json, Tenant, a_tenant, write_parquet
+from tests.support.tenants import Json, Tenant, a_tenant, write_parquet
 
 ID_PARAMETERS = {"saved_query_id", "table_id", "snapshot_id"}
 # Bodies that would do harm if they were heard.

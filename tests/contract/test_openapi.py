@@ -40,7 +40,7 @@ from tests.contract.support import (
     objects_in,
     operations_of,
 )
-from tests.support import PATIENCE, Json, Tenant, write_parquet
+from tests.support.tenants import PATIENCE, Json, Tenant, write_parquet
 
 AnyCase: TypeAlias = schemathesis.Case[Any]
 AnyOperation: TypeAlias = schemathesis.APIOperation[Any, Any, Any, Any]

@@ -13,7 +13,7 @@ from temporalio.client import Client
 
 from orchestrator.devstack.stack import DevStack
 from tests.contract.support import VIEWS, number_from_environment, run_is_open, schedule_of, temporal_of
-from tests.support import Json, Tenant, until
+from tests.support.tenants import Json, Tenant, until
 
 ROUNDS = number_from_environment("MATVIEW_RACE_ROUNDS", 15)
 MANY = 50

@@ -17,7 +17,7 @@ from orchestrator.devstack.stack import DevStack
 from orchestrator.model.principal import Scope
 from tests.contract.rules import is_error
 from tests.contract.support import TABLES, VIEWS
-from tests.support import PATIENCE, Json, Tenant, a_tenant, write_parquet
+from tests.support.tenants import PATIENCE, Json, Tenant, a_tenant, write_parquet
 
 FIELDS = {
     "id",

@@ -1,6 +1,6 @@
 """The rules of a view's columns: what each of DuckDB's types is called, and in which order they stand."""
 
-from tests.support import Tenant
+from tests.support.tenants import Tenant
 
 # An expression, PostHog's word for its type, and DuckDB's own: what the next view sees, however the files hold it.
 TYPES = [

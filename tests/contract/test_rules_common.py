@@ -14,7 +14,7 @@ from orchestrator.devstack.stack import DevStack
 from orchestrator.model.principal import Scope
 from tests.contract.rules import ENDPOINTS, JSON, TIME, ask, is_error, times_in
 from tests.contract.support import TABLES, VIEWS, a_key
-from tests.support import Json, Tenant, write_parquet
+from tests.support.tenants import Json, Tenant, write_parquet
 
 FORBIDDEN, UNAUTHENTICATED = 403, 401
 

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.devstack.stack import DevStack
 from tests.contract.support import VIEWS, schedule_of, temporal_of
-from tests.support import Json, Tenant, write_parquet
+from tests.support.tenants import Json, Tenant, write_parquet
 
 ONE = "SELECT 1 AS n"
 CONFLICT = "The query was modified by someone else."

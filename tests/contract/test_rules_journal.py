@@ -8,7 +8,7 @@ from temporalio.client import Client
 from orchestrator.devstack.stack import DevStack
 from orchestrator.temporal import contract
 from tests.contract.support import VIEWS, temporal_of
-from tests.support import ENDLESS, Json, Tenant
+from tests.support.tenants import ENDLESS, Json, Tenant
 
 ONE = "SELECT 1 AS n"
 

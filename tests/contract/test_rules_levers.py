@@ -13,7 +13,7 @@ from orchestrator.devstack.stack import DevStack
 from orchestrator.temporal import contract
 from tests.contract.rules import ACTIONS, JSON
 from tests.contract.support import VIEWS, schedule_of, temporal_of
-from tests.support import ENDLESS, Json, Tenant, until
+from tests.support.tenants import ENDLESS, Json, Tenant, until
 
 ONE = "SELECT 1 AS n"
 NOT_RUNNING = "Cannot cancel a query that is not running"

@@ -6,7 +6,7 @@ import pytest
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.saved_query import SyncFrequency
 from tests.contract.support import VIEWS, schedule_of, temporal_of
-from tests.support import ENDLESS, Json, Tenant
+from tests.support.tenants import ENDLESS, Json, Tenant
 
 SUMMARY = {
     *("id", "deleted", "name", "created_by", "created_at", "sync_frequency", "columns", "status", "last_run_at"),

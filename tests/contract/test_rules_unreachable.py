@@ -15,7 +15,7 @@ from orchestrator.devstack.ports import LOOPBACK, choose_ports
 from orchestrator.devstack.stack import DevStack
 from tests.contract.rules import ENDPOINTS, ask, is_error
 from tests.contract.support import VIEWS, schedule_of, temporal_of
-from tests.support import PATIENCE, Json, Tenant, until
+from tests.support.tenants import PATIENCE, Json, Tenant, until
 
 pytestmark = pytest.mark.timeout(300)
 

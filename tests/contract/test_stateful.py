@@ -12,7 +12,7 @@ from temporalio.client import Client
 
 from orchestrator.devstack.stack import DevStack
 from tests.contract.support import VIEWS, number_from_environment, schedule_of, temporal_of
-from tests.support import Json, Tenant
+from tests.support.tenants import Json, Tenant
 
 STEPS = number_from_environment("MATVIEW_WALK_STEPS", 60)
 SEED = number_from_environment("MATVIEW_WALK_SEED", 20)

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import text
 
 from orchestrator.catalog.database import Database
-from orchestrator.catalog.pages import PAGE_BYTES
+from orchestrator.catalog.pagination import PAGE_BYTES
 from tests.contract.support import TABLES, VIEWS
-from tests.support import Json, Tenant, write_parquet
+from tests.support.tenants import Json, Tenant, write_parquet
 
 WIDE = 4096
 

@@ -27,7 +27,7 @@ import pytest
 from orchestrator.devstack.logs import Log
 from orchestrator.devstack.ports import LOOPBACK
 from orchestrator.devstack.postgres import binary
-from orchestrator.devstack.processes import describe_end, run_once, spawn
+from orchestrator.devstack.processes import describe_exit, run_once, spawn
 from tests.deploy.machine import PASSWORD, PATIENCE, Machine, as_user, give, log_of
 from tests.deploy.support import ROOT, Json, raw
 
@@ -161,7 +161,7 @@ async def play(folder: Path, program: Path) -> None:
             assert "queries are kept apart by" in log_of(machine, f"worker{number}")
         for instance in [name for name in machine.running if name.startswith(("worker", "api"))]:
             status = await machine.stop(instance)
-            assert status == 0, f"{instance} {describe_end(status)}: {log_of(machine, instance)}"
+            assert status == 0, f"{instance} {describe_exit(status)}: {log_of(machine, instance)}"
 
 
 async def install(folder: Path) -> Path:

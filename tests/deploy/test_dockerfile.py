@@ -15,7 +15,7 @@ def said(instruction: str) -> list[str]:
     return [line.removeprefix(instruction).strip() for line in LINES if line.startswith(f"{instruction} ")]
 
 
-def pins(name: str) -> dict[str, str]:
+def resolved_inputs(name: str) -> dict[str, str]:
     return dict(re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / name).read_text(), flags=re.MULTILINE))
 
 
@@ -73,14 +73,14 @@ def test_everything_is_installed_from_a_lock_with_hashes() -> None:
 
 
 def test_the_image_has_the_releases_that_the_tests_run_with_and_no_others() -> None:
-    tested = pins("requirements.lock")
+    tested = resolved_inputs("requirements.lock")
     for lock in (BUILD, RUN):
-        assert pins(str(lock)).items() <= tested.items()
+        assert resolved_inputs(str(lock)).items() <= tested.items()
 
 
 def test_the_image_has_what_the_program_needs_and_neither_servers_nor_tools() -> None:
-    installed = set(pins(str(RUN)))
+    installed = set(resolved_inputs(str(RUN)))
     assert {canonical(one) for one in PROJECT["project"]["dependencies"]} <= installed
     embedded = PROJECT["project"]["optional-dependencies"]["embedded"]
     assert not {canonical(one) for one in [*embedded, "pytest", "ruff", "hatchling"]} & installed
-    assert {canonical(one) for one in PROJECT["build-system"]["requires"]} <= set(pins(str(BUILD)))
+    assert {canonical(one) for one in PROJECT["build-system"]["requires"]} <= set(resolved_inputs(str(BUILD)))

@@ -15,7 +15,7 @@ import pytest
 from orchestrator.devstack import supervisor
 from orchestrator.devstack.home import Home, StackError
 from orchestrator.devstack.ports import choose_ports
-from orchestrator.devstack.roles import Role, RoleProcess, answers_http
+from orchestrator.devstack.roles import Role, RoleProcess, http_ready
 from orchestrator.devstack.stack import DevStack
 from tests.devstack.support import (
     ROLES,
@@ -183,7 +183,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["MATVIEW_API_PORT"]
     claimed = Home(home)
     claimed.claim()
     [port] = choose_ports({"--port": 0})
-    child = RoleProcess(Role("api", server, ready=answers_http), claimed, {"MATVIEW_API_PORT": str(port)})
+    child = RoleProcess(Role("api", server, ready=http_ready), claimed, {"MATVIEW_API_PORT": str(port)})
     await child.start()
     assert '"GET /readyz HTTP/1.1" 200' in (home / "logs" / "api.log").read_text()
     await child.stop()

@@ -51,9 +51,9 @@ async def test_a_worker_that_cannot_be_started_again_is_reported(
     watcher.watch(child)
     claimed.logs.rename(claimed.path / "away")
     child.kill()
-    defeat = str(await asyncio.wait_for(watcher.defeat(), 20))
-    assert defeat.startswith("worker could not be started again ([Errno 2] No such file")
-    assert "the 5th failure within 30 seconds" in defeat
+    wait_for_failure = str(await asyncio.wait_for(watcher.wait_for_failure(), 20))
+    assert wait_for_failure.startswith("worker could not be started again ([Errno 2] No such file")
+    assert "the 5th failure within 30 seconds" in wait_for_failure
 
 
 @pytest.mark.parametrize("trouble", [SystemExit(1), BrokenPipeError(), ValueError("closed")])

@@ -8,12 +8,13 @@ from uuid import uuid4
 import duckdb
 import pytest
 
-from orchestrator.engines.duckdb import DuckDBEngine
+from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.errors import QueryFailed
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import SourceFormat
+from orchestrator.model.write_target import WriteTarget
 from tests.docs.pages import ROOT
-from tests.engines.conftest import locate, make_engine, make_plan, source
+from tests.engines.conftest import file_url, make_engine, make_plan, source
 
 FORMATS = {"CSV": SourceFormat.CSV_WITH_NAMES, "JSON": SourceFormat.JSON_EACH_ROW, "Parquet": SourceFormat.PARQUET}
 
@@ -44,7 +45,7 @@ async def rows_read(engine: DuckDBEngine, folder: Path, form: str, columns: Sequ
     out = folder / uuid4().hex
     out.mkdir()
     plan = make_plan("SELECT v FROM t", [source("t", FORMATS[form], f"{folder}/?", columns)])
-    return (await engine.write(plan, locate, out, lambda _: None)).rows
+    return (await engine.write(plan, file_url, WriteTarget.local(out), lambda _: None)).rows
 
 
 @pytest.mark.parametrize("row", rows_of_the_table(), ids=lambda row: f"{row[0]} {row[2]}")

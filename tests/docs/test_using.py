@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestrator.devstack.stack import DevStack
 from tests.docs.pages import ROOT
-from tests.support import Tenant
+from tests.support.tenants import Tenant
 
 GUIDE = (ROOT / "docs" / "using.md").read_text()
 

@@ -9,12 +9,13 @@ from uuid import UUID, uuid4
 import duckdb
 import pytest
 
-from orchestrator.engines.base import Written
-from orchestrator.engines.duckdb import DuckDBEngine
+from orchestrator.engines.base import QueryResult
+from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import Relation, RunPlan, SnapshotRelation, SourceRelation, ViewRelation
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import SourceFormat
+from orchestrator.model.write_target import WriteTarget
 
 ID = UUID("018f0000-0000-7000-8000-000000000001")
 
@@ -43,7 +44,7 @@ def make_engine(
     )
 
 
-def locate(location: str, name: str) -> str:
+def file_url(location: str, name: str) -> str:
     return f"{location}/{name}"
 
 
@@ -71,7 +72,7 @@ def source(name: str, kind: SourceFormat, pattern: str, columns: Sequence[Column
     return SourceRelation(name=name, id=ID, format=kind, url_pattern=pattern, columns=tuple(columns))
 
 
-def snapshot(name: str, location: Path, written: Written) -> SnapshotRelation:
+def snapshot(name: str, location: Path, written: QueryResult) -> SnapshotRelation:
     return SnapshotRelation(
         name=name, id=ID, snapshot_id=ID, location=str(location), files=written.files, columns=written.columns
     )
@@ -80,7 +81,7 @@ def snapshot(name: str, location: Path, written: Written) -> SnapshotRelation:
 class Result:
     """What a query wrote, and the folder it wrote to."""
 
-    def __init__(self, written: Written, folder: Path) -> None:
+    def __init__(self, written: QueryResult, folder: Path) -> None:
         self.written = written
         self.folder = folder
 
@@ -129,6 +130,6 @@ def run(engine: DuckDBEngine, tmp_path: Path) -> Run:
         folder = tmp_path / uuid4().hex
         folder.mkdir()
         plan = make_plan(sql, relations, timeout_seconds)
-        return Result(await engine.write(plan, locate, folder, lambda _: None), folder)
+        return Result(await engine.write(plan, file_url, WriteTarget.local(folder), lambda _: None), folder)
 
     return run_query

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator.engines.admission import Admission
-from orchestrator.engines.duckdb import DuckDBEngine
+from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.errors import EngineCrashed, OutOfMemory, WorkerBusy
 from orchestrator.model.run import Progress
-from tests.engines.conftest import LIMITS, locate, make_engine, make_plan
-from tests.engines.test_duckdb_processes import ENDLESS
+from orchestrator.model.write_target import WriteTarget
+from tests.engines.conftest import LIMITS, file_url, make_engine, make_plan
+from tests.engines.duckdb.test_child_process import ENDLESS
 
 
 def silent() -> None:
@@ -97,7 +98,7 @@ async def test_who_is_cancelled_at_the_moment_it_is_let_in_keeps_nothing() -> No
 
 
 async def test_who_waits_too_long_may_come_again_later() -> None:
-    admission = Admission(1000, patience_seconds=0.2)
+    admission = Admission(1000, max_wait_seconds=0.2)
     first, second = Guest(admission, 1000), Guest(admission, 1000)
     with pytest.raises(WorkerBusy):
         await second.task
@@ -186,7 +187,7 @@ async def test_a_single_query_may_take_all_memory() -> None:
 
 
 async def test_a_large_query_is_overtaken_by_projects_that_run_nothing_for_a_while_only() -> None:
-    admission = Admission(1000, patience_seconds=2, queries=9)
+    admission = Admission(1000, max_wait_seconds=2, queries=9)
     running, large = Guest(admission, 500, project=1), Guest(admission, 1000, project=2)
     small = Guest(admission, 100, project=3)
     await settled()
@@ -226,7 +227,7 @@ class Query:
         target.mkdir()
         plan = make_plan(sql, (), seconds, LIMITS.model_copy(update={"memory_mb": memory_mb}))
         self.told: list[Progress] = []
-        self.task = asyncio.create_task(engine.write(plan, locate, target, self.told.append))
+        self.task = asyncio.create_task(engine.write(plan, file_url, WriteTarget.local(target), self.told.append))
 
     async def cancel(self) -> None:
         self.task.cancel()
@@ -251,7 +252,7 @@ async def test_a_query_waits_for_the_memory_of_others_and_says_so(tmp_path: Path
         await until(lambda: len(waiting.told) > 2)
         assert all(progress.waiting and progress.percent is None for progress in waiting.told)
         assert not any(progress.waiting for progress in running.told)
-        assert len(engine._writers) == 1
+        assert len(engine._query_processes) == 1
         assert len(list((tmp_path / "scratch").iterdir())) == 1
         await running.cancel()
         assert (await waiting.task).rows == 1

@@ -13,7 +13,7 @@ from api.bodies import BadBody, check_storable, read_json
 from orchestrator.devstack.stack import DevStack
 from tests.contract.rules import ENDPOINTS, JSON, is_error
 from tests.fuzz.support import bounded, long_enough
-from tests.support import PATIENCE, Tenant
+from tests.support.tenants import PATIENCE, Tenant
 
 EXAMPLES = 300
 VALUES = st.recursive(

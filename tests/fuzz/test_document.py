@@ -27,7 +27,7 @@ from orchestrator.devstack.stack import DevStack
 from orchestrator.model.principal import Scope
 from tests.contract.support import VIEWS, a_key, document_of
 from tests.fuzz.support import bounded, long_enough
-from tests.support import Json, Tenant
+from tests.support.tenants import Json, Tenant
 
 EXAMPLES = 124
 _SHARES = 31 * 2  # as many operations as there are, with requests that are meant to be valid and others

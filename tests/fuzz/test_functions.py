@@ -10,11 +10,11 @@ from random import Random
 import duckdb
 import pytest
 
-from orchestrator.engines.duckdb import DuckDBEngine
-from orchestrator.engines.functions import check_function
+from orchestrator.engines.duckdb.engine import DuckDBEngine
+from orchestrator.engines.duckdb.sql.allowed_functions import check_function
 from orchestrator.model.errors import InvalidQuery
 from tests.engines.conftest import snapshot, view
-from tests.engines.values import in_utc
+from tests.engines.duckdb.values import in_utc
 from tests.fuzz.test_views_over_views import PAIRS, SEED, observed, written
 from tests.fuzz.views import is_untyped
 

@@ -14,14 +14,14 @@ import duckdb
 import pytest
 from hypothesis import example, given, strategies as st
 
-from orchestrator.engines import source_plain
-from orchestrator.engines.source_columns import source_columns
-from orchestrator.engines.source_contract import Contract, Unreadable
-from orchestrator.engines.source_faults import Source, explained
-from orchestrator.engines.source_files import SourceFile, find_source_files
-from orchestrator.engines.source_plain import plain_files
-from orchestrator.engines.source_relations import MISFIT, source_select
-from orchestrator.engines.source_text import with_data
+from orchestrator.engines.duckdb.sources.bad_values import Source, explained
+from orchestrator.engines.duckdb.sources.contract import Contract, UnreadableFile
+from orchestrator.engines.duckdb.sources.discovery import SourceFile, find_source_files
+from orchestrator.engines.duckdb.sources.scan import MISFIT, source_select
+from orchestrator.engines.duckdb.sources.text import with_data
+from orchestrator.engines.duckdb.types import plain_csv
+from orchestrator.engines.duckdb.types.inference import source_columns
+from orchestrator.engines.duckdb.types.plain_csv import plain_files
 from orchestrator.model.errors import InvalidSource
 from orchestrator.model.source_table import AS_USUAL
 from tests.fuzz.support import bounded, long_enough
@@ -63,9 +63,9 @@ JSON_VALUES = st.recursive(
 @pytest.fixture(scope="module", autouse=True)
 def every_file_counts_as_large() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(source_plain, "WORTH_BYTES", 1)
-        patched.setattr(source_plain, "_BYTE_COST", 0)
-        patched.setattr(source_plain, "_CHUNK_BYTES", 100)
+        patched.setattr(plain_csv, "WORTH_BYTES", 1)
+        patched.setattr(plain_csv, "_BYTE_COST", 0)
+        patched.setattr(plain_csv, "_CHUNK_BYTES", 100)
         yield
 
 
@@ -95,7 +95,7 @@ def read(
         return columns, _rows(connection, contract._replace(columns=columns), file)
     except (duckdb.InternalException, duckdb.FatalException):
         raise
-    except (Unreadable, duckdb.Error) as error:
+    except (UnreadableFile, duckdb.Error) as error:
         if MISFIT in str(error):
             raise  # what was detected in a file fits it
         explained(connection, str(error), {"t": Source(contract, file)})

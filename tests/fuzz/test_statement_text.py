@@ -9,7 +9,7 @@ from hypothesis import example, given, strategies as st
 
 from orchestrator.model.errors import InvalidQuery
 from orchestrator.model.placeholders import find_placeholder
-from orchestrator.model.query_text import check_query
+from orchestrator.model.query_object import check_query
 from tests.fuzz.support import bounded, long_enough
 
 EXAMPLES = 600

@@ -12,12 +12,13 @@ from uuid import uuid4
 
 import pytest
 
-from orchestrator.engines.duckdb import DuckDBEngine
+from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.errors import EngineCrashed
 from orchestrator.model.run import Relation
 from orchestrator.model.snapshot import Column
+from orchestrator.model.write_target import WriteTarget
 from tests.contract.support import number_from_environment
-from tests.engines.conftest import Result, locate, make_plan, snapshot, view
+from tests.engines.conftest import Result, file_url, make_plan, snapshot, view
 from tests.fuzz.views import Chain, chains
 
 PAIRS = number_from_environment("MATVIEW_FUZZ_PAIRS", 300)
@@ -30,7 +31,9 @@ NEGATIVE_ZERO = re.compile(r"(?<![\d.])-0\.0(?![\d])")
 async def written(engine: DuckDBEngine, folder: Path, sql: str, relations: list[Relation]) -> Result:
     target = folder / uuid4().hex
     target.mkdir()
-    return Result(await engine.write(make_plan(sql, relations), locate, target, lambda _: None), target)
+    return Result(
+        await engine.write(make_plan(sql, relations), file_url, WriteTarget.local(target), lambda _: None), target
+    )
 
 
 async def related(engine: DuckDBEngine, folder: Path, chain: Chain, random: Random) -> list[Relation]:

@@ -7,7 +7,7 @@ from random import Random
 
 import duckdb
 
-from tests.engines.values import FLAT, in_utc
+from tests.engines.duckdb.values import FLAT, in_utc
 
 # Values that most functions take, beside those at the ends of their types.
 ORDINARY = [

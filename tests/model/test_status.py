@@ -9,15 +9,15 @@ import pytest
 from orchestrator.model.run import Run, RunStatus, Trigger, run_id_of
 from orchestrator.model.saved_query import Revision, SavedQuery, SyncFrequency, ViewStatus, status_of
 from orchestrator.model.snapshot import location_of, snapshot_id
-from tests import runs
-from tests.runs import START
+from tests.support import factories
+from tests.support.factories import START
 
 FIRST = Revision(id=uuid4(), number=1, query={"query": "select 1"}, created_at=START)
 SECOND = Revision(id=uuid4(), number=2, query={"query": "select 2"}, created_at=START)
 
 
 def a_run(status: RunStatus, revision: Revision | None = FIRST, **more: Any) -> Run:
-    return runs.a_run(status, revision_id=revision.id if revision else None, trigger=Trigger.API, **more)
+    return factories.a_run(status, revision_id=revision.id if revision else None, trigger=Trigger.API, **more)
 
 
 def a_view(**more: Any) -> SavedQuery:

@@ -25,7 +25,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> SnapshotStore:
 
 
 async def write(store: SnapshotStore, location: str = LOCATION, rows: int = 3) -> tuple[SnapshotFile, ...]:
-    folder = await store.stage(location)
+    folder = (await store.stage(location)).folder
     path = folder / "data_0.parquet"
     pq.write_table(pa.table({"a": list(range(rows))}), path)
     return (SnapshotFile(name=path.name, rows=rows, bytes=path.stat().st_size),)
@@ -38,7 +38,7 @@ async def seal(store: SnapshotStore, location: str = LOCATION) -> tuple[Snapshot
 
 
 def read(store: SnapshotStore, location: str = LOCATION) -> list[int]:
-    found: list[int] = pq.read_table(store.locate(location, "data_0.parquet"))["a"].to_pylist()
+    found: list[int] = pq.read_table(store.file_url(location, "data_0.parquet"))["a"].to_pylist()
     return found
 
 
@@ -49,7 +49,7 @@ async def test_what_was_written_is_read_where_it_was_sealed(store: SnapshotStore
 
 async def test_nothing_can_be_read_before_it_is_sealed(store: SnapshotStore) -> None:
     await write(store)
-    assert not Path(store.locate(LOCATION, "data_0.parquet")).exists()
+    assert not Path(store.file_url(LOCATION, "data_0.parquet")).exists()
 
 
 async def test_sealing_twice_is_sealing_once(store: SnapshotStore) -> None:
@@ -60,44 +60,44 @@ async def test_sealing_twice_is_sealing_once(store: SnapshotStore) -> None:
 
 async def test_sealing_again_after_it_was_interrupted_seals(store: SnapshotStore) -> None:
     files = await store.measure(LOCATION, await write(store))
-    (Path(store.locate(LOCATION, "x")).parents[4] / "staging" / LOCATION / "manifest.json").write_text("half a man")
+    (Path(store.file_url(LOCATION, "x")).parents[4] / "staging" / LOCATION / "manifest.json").write_text("half a man")
     assert await store.measure(LOCATION, files) == files
     await store.seal(LOCATION, files, b"{}")
-    assert Path(store.locate(LOCATION, "manifest.json")).read_bytes() == b"{}"
+    assert Path(store.file_url(LOCATION, "manifest.json")).read_bytes() == b"{}"
 
 
 async def test_the_digest_of_a_file_is_that_of_its_content(store: SnapshotStore) -> None:
     (file,) = await seal(store)
-    content = Path(store.locate(LOCATION, file.name)).read_bytes()
+    content = Path(store.file_url(LOCATION, file.name)).read_bytes()
     assert file.digest == f"xxh128:{xxhash.xxh3_128_hexdigest(content)}"
 
 
 async def test_the_manifest_lies_beside_the_files(store: SnapshotStore) -> None:
     await seal(store)
-    assert Path(store.locate(LOCATION, "manifest.json")).read_bytes() == b"{}"
+    assert Path(store.file_url(LOCATION, "manifest.json")).read_bytes() == b"{}"
 
 
 async def test_all_locations_are_listed_whether_staged_or_sealed(store: SnapshotStore) -> None:
-    assert await store.locations() == []
+    assert await store.list_locations() == []
     await seal(store)
     await store.stage("1/view/run-2")
-    assert await store.locations() == ["1/view/run-1", "1/view/run-2"]
+    assert await store.list_locations() == ["1/view/run-1", "1/view/run-2"]
     await store.discard(LOCATION)
     await store.discard("1/view/run-2")
-    assert await store.locations() == []
+    assert await store.list_locations() == []
 
 
 async def test_staging_again_begins_with_an_empty_folder(store: SnapshotStore) -> None:
     await write(store)
-    assert list((await store.stage(LOCATION)).iterdir()) == []
+    assert list((await store.stage(LOCATION)).folder.iterdir()) == []
 
 
 async def test_discarding_leaves_nothing_staged_or_sealed_and_may_be_repeated(store: SnapshotStore) -> None:
     await seal(store)
     await store.discard(LOCATION)
     await store.discard(LOCATION)
-    assert not Path(store.locate(LOCATION, "data_0.parquet")).exists()
-    assert list((await store.stage(LOCATION)).iterdir()) == []
+    assert not Path(store.file_url(LOCATION, "data_0.parquet")).exists()
+    assert list((await store.stage(LOCATION)).folder.iterdir()) == []
 
 
 async def test_discarding_one_attempt_leaves_the_others(store: SnapshotStore) -> None:
@@ -114,14 +114,14 @@ async def test_a_file_that_is_missing_is_not_sealed(store: SnapshotStore) -> Non
 
 async def test_a_file_that_nobody_wrote_is_not_sealed(store: SnapshotStore) -> None:
     files = await write(store)
-    (await store.stage("1/view/other")).joinpath("x").touch()
+    (await store.stage("1/view/other")).folder.joinpath("x").touch()
     with pytest.raises(StoreUnavailable):
         await store.measure("1/view/other", files)
 
 
 async def test_a_file_that_was_cut_short_is_not_sealed(store: SnapshotStore) -> None:
     (file,) = await write(store)
-    path = await store.stage("1/view/cut") / file.name
+    path = (await store.stage("1/view/cut")).folder / file.name
     path.write_bytes(b"PAR1 and then the power went")
     with pytest.raises(StoreUnavailable, match="not as it was written"):
         await store.measure("1/view/cut", (file,))

@@ -11,7 +11,7 @@ from orchestrator.model.snapshot import SnapshotFile
 from orchestrator.stores.local import LocalStore
 from orchestrator.stores.quarantine import LONGEST_TEXT, read_quarantine
 from tests.stores.test_contract import LOCATION, write
-from tests.support import quarantined, write_quarantine
+from tests.support.tenants import quarantined, write_quarantine
 
 
 def one_file(folder: Path) -> SnapshotFile:
@@ -26,10 +26,10 @@ async def test_a_file_in_a_folder_of_the_location_is_measured_and_sealed_with_th
     measured = await store.measure(LOCATION, files)
     assert len({file.digest for file in measured}) == 2
     await store.seal(LOCATION, measured, b"{}")
-    assert Path(store.locate(LOCATION, "quarantine/0.parquet")).is_file()
-    assert await store.locations() == [LOCATION]
+    assert Path(store.file_url(LOCATION, "quarantine/0.parquet")).is_file()
+    assert await store.list_locations() == [LOCATION]
     await store.discard(LOCATION)
-    assert await store.locations() == []
+    assert await store.list_locations() == []
 
 
 async def test_a_file_in_a_folder_that_its_writer_did_not_list_is_not_sealed(tmp_path: Path) -> None:

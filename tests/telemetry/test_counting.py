@@ -5,7 +5,7 @@ from prometheus_client import CollectorRegistry
 from orchestrator.model.run import Run, RunStatus
 from orchestrator.telemetry.instruments import WorkerMetrics
 from orchestrator.telemetry.runs import RunCounter
-from tests.runs import a_run
+from tests.support.factories import a_run
 
 
 def counted(*ended: Run) -> CollectorRegistry:

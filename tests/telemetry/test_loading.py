@@ -61,7 +61,7 @@ def test_a_file_is_enough_for_traces_and_says_which_service_it_was(tmp_path: Pat
 def test_a_port_that_is_taken_is_said_and_stops_nothing(tmp_path: Path) -> None:
     code = """
 import asyncio, logging, sys
-from orchestrator.telemetry.serving import new_registry, serving
+from orchestrator.telemetry.metrics_server import new_registry, serving
 logging.basicConfig(level="INFO")
 async def main():
     async with serving(new_registry(metrics=True), "127.0.0.1", int(sys.argv[1])):
@@ -80,7 +80,7 @@ asyncio.run(main())
 def test_a_proxy_for_requests_to_others_is_not_asked_for_the_metrics_of_the_sdk(tmp_path: Path) -> None:
     code = """
 import logging
-from orchestrator.telemetry.serving import new_registry
+from orchestrator.telemetry.metrics_server import new_registry
 logging.basicConfig(level="INFO")
 print(len(list(new_registry(metrics=True).collect())) > 0)
 """

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.settings import Settings
-from orchestrator.telemetry.logs import mask_of
+from orchestrator.telemetry.logs import make_redactor
 
 PASSWORD = "p%40ss-of-the-catalog"  # noqa: S105 - of a database that does not exist
 URL = f"postgresql://matview:{PASSWORD}@db.internal/matview"
@@ -19,7 +19,7 @@ WEBHOOK = "https://hooks.example/T0KEN/very-secret"
 SET_UP = f"""
 import logging, threading
 from orchestrator.settings import Settings
-from orchestrator.telemetry.context import about
+from orchestrator.telemetry.log_context import about
 from orchestrator.telemetry.logs import set_up_logging
 settings = Settings(
     database_url={URL!r}, data_dir="/data", webhook_url={WEBHOOK!r}, webhook_secret="whsec_" + "A" * 44,
@@ -83,7 +83,7 @@ def test_no_secret_is_ever_logged(form: str, tmp_path: Path) -> None:
 )
 def test_the_password_of_the_catalog_is_known_wherever_its_url_has_it(url: str) -> None:
     secrets = Settings(database_url=url, data_dir=Path("/data")).secrets
-    assert mask_of(secrets)("it is hid[den-word, no less") == "it is ***, no less"
+    assert make_redactor(secrets)("it is hid[den-word, no less") == "it is ***, no less"
 
 
 @pytest.mark.parametrize("name", ["PGPASSWORD", "TEMPORAL_API_KEY"])
@@ -92,7 +92,7 @@ def test_secrets_that_others_read_from_the_environment_are_hidden_too(
 ) -> None:
     monkeypatch.setenv(name, "hidden-word")
     secrets = Settings(database_url="postgresql:///d", data_dir=Path("/data")).secrets
-    assert mask_of(secrets)("it is hidden-word") == "it is ***"
+    assert make_redactor(secrets)("it is hidden-word") == "it is ***"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_secrets_that_others_read_from_the_environment_are_hidden_too(
     ],
 )
 def test_what_is_called_a_password_is_hidden_though_nobody_told_its_value(text: str, shown: str) -> None:
-    assert mask_of([])(text) == shown
+    assert make_redactor([])(text) == shown
 
 
 def test_json_is_one_object_a_line_also_for_what_nobody_catches(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_line_of_temporals_sdk_carries_the_ids_that_follow_from_its_workflow(t
     view, workflow_run = "12345678-1234-5678-1234-567812345678", "87654321-4321-8765-4321-876543218765"
     code = f"""
 from uuid import UUID
-from orchestrator.telemetry.context import remember_project
+from orchestrator.telemetry.log_context import remember_project
 from orchestrator.model.run import run_id_of
 remember_project(UUID({view!r}), 7)
 known = {{"workflow_id": "materialize/{view}", "run_id": {workflow_run!r}, "workflow_type": "MaterializeSavedQuery"}}

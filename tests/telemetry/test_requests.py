@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from api.errors import add_error_handlers
 from api.metrics import ApiMetrics, TelemetryMiddleware
-from orchestrator.telemetry.logs import JsonFormatter, mask_of
+from orchestrator.telemetry.logs import JsonFormatter, make_redactor
 
 ROUTE = "/api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/"
 
@@ -33,7 +33,7 @@ async def test_an_unforeseen_error_is_logged_with_the_id_and_the_subject_of_its_
     add_error_handlers(app)
     app.add_middleware(TelemetryMiddleware, metrics=ApiMetrics(registry))
     handler = Lines()
-    handler.setFormatter(JsonFormatter(mask_of([])))
+    handler.setFormatter(JsonFormatter(make_redactor([])))
     logging.getLogger("api.errors").addHandler(handler)
     try:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -1,14 +1,14 @@
 """A schedule that somebody deletes at the same moment is one that is not there, or cannot be told of just now."""
 
 import asyncio
-from datetime import timedelta
 from uuid import uuid4
 
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.errors import TemporalUnavailable
+from orchestrator.model.saved_query import SyncFrequency
+from orchestrator.model.schedule import DesiredSchedule
 from orchestrator.temporal.client import connect
 from orchestrator.temporal.schedules import Schedules
-from orchestrator.temporal.wanted import WantedSchedule
 
 ROUNDS = 12
 
@@ -17,16 +17,16 @@ async def test_whatever_is_done_to_a_schedule_while_it_is_deleted_is_no_unforese
     schedules = Schedules(await connect(stack.info["temporal_address"], stack.info["temporal_namespace"]))
     for number in range(ROUNDS):
         view = uuid4()
-        wanted = WantedSchedule(saved_query_id=view, project_id=1, name="v", interval=timedelta(hours=1))
-        await schedules.ensure(wanted)
+        desired = DesiredSchedule(saved_query_id=view, project_id=1, name="v", frequency=SyncFrequency.HOUR_1)
+        await schedules.ensure(desired)
         await schedules.pause(view, "a pause")
         ends = await asyncio.gather(
             schedules.delete(view),
             schedules.unpause(view, "no more"),
             schedules.pause(view, f"again {number}"),
-            schedules.ensure(wanted.model_copy(update={"interval": timedelta(hours=2)})),
+            schedules.ensure(desired.model_copy(update={"frequency": SyncFrequency.HOUR_6})),
             schedules.find(view),
-            schedules.ticks(view),
+            schedules.running_ticks(view),
             return_exceptions=True,
         )
         # The server does not answer at times when it is asked of one that is just being deleted.

@@ -15,8 +15,8 @@ from temporalio.client import Client, WorkflowFailureError
 
 from orchestrator.temporal import contract
 from tests.acceptance.test_failures import LONG
-from tests.receiver import SECRET, Receiver
-from tests.support import ENDLESS, Tenant, a_tenant, dev_stack, until
+from tests.support.tenants import ENDLESS, Tenant, a_tenant, dev_stack, until
+from tests.support.webhook_receiver import SECRET, Receiver
 
 HISTORIES = Path(__file__).parent / "histories"
 

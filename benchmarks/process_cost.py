@@ -1,0 +1,50 @@
+"""What a process of its own costs a small query: the engine alone, without Temporal and the catalog."""
+
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+from benchmarks.baseline import plain
+from benchmarks.common import Measurement, timed
+from orchestrator.engines.duckdb.engine import DuckDBEngine
+from orchestrator.model.limits import Limits
+from orchestrator.model.run import RunPlan
+from orchestrator.model.write_target import WriteTarget
+
+_SQL = "SELECT 1 AS one"
+_LIMITS = Limits(memory_mb=512, threads=1, temp_disk_mb=512, output_mb=512)
+
+
+async def measure_isolation(folder: Path, rounds: int) -> list[Measurement]:
+    """The same SELECT in a confined process that is started for it, and on a new connection in this process."""
+    engine = DuckDBEngine(source_roots=[], limits=_LIMITS, worker_memory_mb=1024, temp_dir=folder / "scratch")
+    await engine.start()
+    ours, floor = [], []
+    try:
+        for number in range(rounds + 1):
+            target = folder / f"one-{number}"
+            target.mkdir()
+            ours.append(await timed(partial(_write, engine, target)))
+            floor.append(await timed(partial(_plain, folder / f"plain-{number}")))
+    finally:
+        await engine.close()
+    return [Measurement(f"{_SQL}, isolated", ours[1:]), Measurement(f"{_SQL}, plain DuckDB", floor[1:])]
+
+
+async def _write(engine: DuckDBEngine, target: Path) -> None:
+    plan = RunPlan(
+        run_id=uuid4(),
+        project_id=1,
+        saved_query_id=uuid4(),
+        revision_id=uuid4(),
+        name="one",
+        sql=_SQL,
+        relations=(),
+        timeout_seconds=60,
+        limits=None,
+    )
+    await engine.write(plan, lambda location, name: f"{location}/{name}", WriteTarget.local(target), lambda _: None)
+
+
+async def _plain(folder: Path) -> None:
+    plain(_SQL, folder)

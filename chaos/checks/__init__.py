@@ -1,0 +1,1 @@
+"""What is checked: during the run, at its end, and in the files that it leaves."""

@@ -1,0 +1,131 @@
+"""Whether, at the end, all agrees: runs with one another and with Temporal, schedules with wishes, files with rows."""
+
+import asyncio
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import ScheduleListDescription
+
+from chaos.catalog import Catalog, Row
+from chaos.checks.result_files import Vanished, examine
+from chaos.harness import Harness
+from chaos.readers import result_of
+from orchestrator.model.saved_query import SyncFrequency
+
+# Runs that an operator terminated are recorded as over when somebody finds out, or ends them for another reason, which
+# may be after the next one began. Temporal's own times are checked below, without exceptions.
+_FOUND_OUT_LATER = {"terminated", "ended_outside", "run_lost", "timed_out", "rolled_back", "reverted", "deleted"}
+
+
+async def check_runs(chaos: Harness, catalog: Catalog) -> None:
+    """Every run is over, and no two of one view were in progress at the same time."""
+    rows = await catalog.rows("SELECT * FROM runs ORDER BY saved_query_id, started_at")
+    for row in rows:
+        chaos.history.counts[f"runs/{row['status']}{', ' + row['error_code'] if row['error_code'] else ''}"] += 1
+        chaos.history.counts[f"runs by trigger/{row['trigger']}"] += 1
+        if row["attempt"] > 1:
+            chaos.history.counts["runs with several attempts"] += 1
+        if row["finished_at"] is not None and row["finished_at"] < row["started_at"]:
+            view = chaos.history.by_id(str(row["saved_query_id"]))
+            chaos.history.record_violation("times", f"it ended before it began: {row}", view)
+        if row["status"] == "Running":
+            chaos.history.record_violation(
+                "run", f"it is Running for ever: {row}", chaos.history.by_id(str(row["saved_query_id"]))
+            )
+    for earlier, later in pairwise(rows):
+        if earlier["saved_query_id"] == later["saved_query_id"] and _overlap(earlier, later):
+            view = chaos.history.by_id(str(later["saved_query_id"]))
+            chaos.history.record_violation("run", f"two runs at the same time: {earlier} and {later}", view)
+
+
+# The server stamps a start with the time of the request, which may then wait until the close before it is written.
+_STAMPED_WITHIN = timedelta(seconds=1)
+
+
+async def check_workflows(chaos: Harness, _: Catalog) -> None:
+    """No workflow of ours is open, and no two of one view were at the same time."""
+    spans: dict[str, list[tuple[Any, Any]]] = {}
+    async for workflow in chaos.temporal.list_workflows("WorkflowType = 'MaterializeSavedQuery'"):
+        if workflow.id in chaos.other_installation.workflows:
+            continue
+        if workflow.close_time is None:
+            chaos.history.record_violation("workflow", f"{workflow.id} {workflow.run_id} is open although no run is")
+            continue
+        spans.setdefault(workflow.id, []).append((workflow.start_time, workflow.close_time))
+    for workflow_id, found in spans.items():
+        chaos.history.counts["workflows"] += len(found)
+        for (_, ended), (began, _) in pairwise(sorted(found)):
+            if began < ended - _STAMPED_WITHIN:
+                chaos.history.record_violation("workflow", f"{workflow_id}: one began at {began}, before {ended}")
+    async for workflow in chaos.temporal.list_workflows(
+        "WorkflowType = 'ScheduledTick' AND ExecutionStatus = 'Running'"
+    ):
+        chaos.history.record_violation("workflow", f"the tick {workflow.id} is open although no run is")
+
+
+async def check_schedules(chaos: Harness, catalog: Catalog) -> None:
+    """There is a schedule for each view that is wanted, with its times, and no other."""
+    views = await catalog.rows("SELECT id, deleted_at, sync_frequency FROM saved_queries")
+    listed: dict[str, ScheduleListDescription] = {}
+    async for entry in await chaos.temporal.list_schedules():
+        listed[entry.id] = entry
+    for view in views:
+        name = f"materialize/{view['id']}"
+        wanted = None if view["deleted_at"] is not None else view["sync_frequency"]
+        if (wanted is not None) != (name in listed):
+            told = f"{name} is wanted: {wanted}; and it exists: {name in listed}"
+            chaos.history.record_violation("schedule", told, chaos.history.by_id(str(view["id"])))
+        elif wanted is not None:
+            await _check_schedule(chaos, name, SyncFrequency(wanted))
+
+
+async def check_store(chaos: Harness, catalog: Catalog) -> None:
+    """Every version that is kept is whole, and nothing else lies in the store."""
+    rows = await catalog.rows("SELECT * FROM snapshots WHERE removed_at IS NULL")
+    kept = {row["location"] for row in rows}
+    chaos.history.counts["versions at the end"] = len(rows)
+    for row in rows:
+        await _check_version(chaos, row)
+    for place in await asyncio.to_thread(_places, chaos.data):
+        if chaos.other_installation.owns(place):
+            continue
+        root, _, location = place.relative_to(chaos.data).as_posix().partition("/")
+        if root == "staging" or location not in kept:
+            chaos.history.record_violation("store", f"{place} is needed by nobody")
+
+
+async def _check_schedule(chaos: Harness, name: str, wanted: SyncFrequency) -> None:
+    schedule = (await chaos.temporal.get_schedule_handle(name).describe()).schedule
+    every = [interval.every for interval in schedule.spec.intervals]
+    if every != [wanted.interval] or (wanted is SyncFrequency.NEVER and not schedule.state.paused):
+        chaos.history.record_violation(
+            "schedule", f"{name} should be {wanted}, and is {every}, paused: {schedule.state.paused}"
+        )
+
+
+async def _check_version(chaos: Harness, row: Row) -> None:
+    view = chaos.history.by_id(str(row["saved_query_id"]))
+    if view is None:
+        chaos.history.record_violation("store", f"a version of nobody's view: {row}")
+        return
+    folder = chaos.data / "snapshots" / row["location"]
+    try:
+        finding = await asyncio.to_thread(examine, result_of(row), folder, chaos.history.promises, view.number)
+    except Vanished as error:
+        chaos.history.record_violation("store", f"a file of a version that is kept is gone: {error}", view)
+        return
+    for wrong in finding.wrong:
+        chaos.history.record_violation("store", f"version {row['id']}: {wrong}", view)
+
+
+def _overlap(earlier: Row, later: Row) -> bool:
+    if earlier["finished_at"] is None or earlier["error_code"] in _FOUND_OUT_LATER:
+        return False
+    return bool(earlier["finished_at"] > later["started_at"])
+
+
+def _places(data: Path) -> list[Path]:
+    """Everything in the store at the depth of a location: project, view, run and attempt."""
+    return [path for root in ("staging", "snapshots") for path in (data / root).glob("*/*/*")]

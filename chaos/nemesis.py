@@ -1,0 +1,92 @@
+"""What kills, stops and fills: parts of the stack, queries, and the disk. At a pace at which all can come back."""
+
+import asyncio
+import os
+import signal
+import time
+from contextlib import suppress
+from random import Random
+
+from chaos.harness import Harness
+from chaos.processes import writers
+
+# A part that dies five times within half a minute is given up.
+_BETWEEN_KILLS_OF_ONE = 12.0
+_FREEZE_SECONDS = (2.0, 12.0)
+_FULL_SECONDS = (2.0, 6.0)
+
+
+async def kill_parts(chaos: Harness, pace: float) -> None:
+    """Kill one of the servers and roles now and then, every `pace` seconds or so."""
+    random = chaos.history.random("killer")
+    parts: list[str] = []
+    while True:
+        await asyncio.sleep(random.uniform(0.3, 1.7) * pace)
+        if not parts:  # in rounds, so that a short run meets each of them too
+            parts = [*chaos.workers, "api", "temporal", "postgres"]
+            random.shuffle(parts)
+        part = parts.pop()
+        if time.monotonic() - chaos.history.killed.get(part, -_BETWEEN_KILLS_OF_ONE) < _BETWEEN_KILLS_OF_ONE:
+            continue
+        chaos.history.killed[part] = time.monotonic()
+        chaos.history.note(None, f"kill -9 {part}")
+        chaos.history.counts[f"kills/{'worker' if part in chaos.workers else part}"] += 1
+        chaos.stack.kill(part)
+
+
+async def kill_children(chaos: Harness, pace: float) -> None:
+    """Kill the process of a query now and then; one that writes a result if there is one."""
+    random = chaos.history.random("killer of children")
+    while True:
+        await asyncio.sleep(random.uniform(0.3, 1.7) * pace)
+        await asyncio.to_thread(_kill_child, chaos, random)
+
+
+async def freeze_workers(chaos: Harness, pace: float) -> None:
+    """Stop a worker for longer than the server believes in it, and let it go on as if nothing had been."""
+    random = chaos.history.random("freezer")
+    while True:
+        await asyncio.sleep(random.uniform(0.5, 1.5) * pace)
+        pid = chaos.pid(random.choice(chaos.workers))
+        if pid is None:
+            continue
+        seconds = random.uniform(*_FREEZE_SECONDS)
+        chaos.history.frozen_until = time.monotonic() + seconds
+        chaos.history.note(None, f"freeze worker {pid} for {seconds:.1f} s")
+        chaos.history.counts["kills/worker frozen"] += 1
+        try:
+            _signal(pid, signal.SIGSTOP)
+            await asyncio.sleep(seconds)
+        finally:
+            _signal(pid, signal.SIGCONT)
+
+
+async def fill_the_disk(chaos: Harness, pace: float) -> None:
+    """Leave no room in the store for a while. It must have a disk of its own."""
+    random = chaos.history.random("filler")
+    while True:
+        await asyncio.sleep(random.uniform(0.5, 1.5) * pace)
+        chaos.history.note(None, "the disk is full")
+        chaos.history.counts["kills/disk full"] += 1
+        try:
+            await chaos.disk.fill()
+            await asyncio.sleep(random.uniform(*_FULL_SECONDS))
+        finally:
+            await chaos.disk.relieve()
+            chaos.history.note(None, "the disk has room again")
+
+
+def _kill_child(chaos: Harness, random: Random) -> None:
+    children = chaos.worker_children()
+    at_work = writers(children, chaos.data / "staging")
+
+    if children:
+        pid = random.choice(sorted(at_work or children))
+        chaos.history.note(None, f"kill -9 child {pid} {at_work.get(pid, '')}")
+        chaos.history.counts["kills/child"] += 1
+        _signal(pid, signal.SIGKILL)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)

@@ -1,0 +1,84 @@
+"""Things that look like the program's own and are another installation's: nobody may touch them."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleIntervalSpec,
+    ScheduleSpec,
+    ScheduleState,
+    WorkflowExecutionStatus,
+)
+from temporalio.service import RPCError
+
+from chaos.catalog import Unavailable
+
+_QUEUE = "another-installation"
+_NOTE = "of another installation"
+_CONTENT = b"not yours"
+
+
+@dataclass
+class OtherInstallation:
+    """What was planted, and where it has to be found again."""
+
+    files: list[Path] = field(default_factory=list)
+    schedules: list[str] = field(default_factory=list)
+    workflows: list[str] = field(default_factory=list)
+
+    async def plant(self, client: Client, data: Path, project_id: str) -> None:
+        """Plant schedules, workflows and files."""
+        for schedule_id in (f"materialize/{uuid4()}", f"nightly/{uuid4()}"):
+            await client.create_schedule(schedule_id, _schedule())
+            self.schedules.append(schedule_id)
+        for workflow_id, kind in ((f"materialize/{uuid4()}", "MaterializeSavedQuery"), (f"import/{uuid4()}", "Import")):
+            await client.start_workflow(kind, id=workflow_id, task_queue=_QUEUE)
+            self.workflows.append(workflow_id)
+        places = (
+            f"snapshots/{project_id}/{uuid4()}/{uuid4()}-1",
+            f"staging/999/{uuid4()}/{uuid4()}-1",
+            "snapshots/a/b/c",
+        )
+        for place in places:
+            path = data / place / "data_0.parquet"
+            path.parent.mkdir(parents=True)
+            path.write_bytes(_CONTENT)
+            self.files.append(path)
+
+    @property
+    def views(self) -> set[UUID]:
+        """The views that their names speak of."""
+        return {UUID(name.partition("/")[2]) for name in (*self.schedules, *self.workflows)}
+
+    def owns(self, path: Path) -> bool:
+        """Whether a file or a folder is one of them, or holds one."""
+        return any(path == file or path in file.parents for file in self.files)
+
+    async def missing(self, client: Client) -> list[str]:
+        """What is not as it was planted. Raises Away."""
+        found = [f"the file {path}" for path in self.files if not path.exists() or path.read_bytes() != _CONTENT]
+        try:
+            for schedule_id in self.schedules:
+                state = (await client.get_schedule_handle(schedule_id).describe()).schedule.state
+                if (state.paused, state.note) != (True, _NOTE):
+                    found.append(f"the schedule {schedule_id}: {state}")
+            for workflow_id in self.workflows:
+                status = (await client.get_workflow_handle(workflow_id).describe()).status
+                if status is not WorkflowExecutionStatus.RUNNING:
+                    found.append(f"the workflow {workflow_id}: {status}")
+        except RPCError as error:
+            raise Unavailable(str(error)) from error
+        return found
+
+
+def _schedule() -> Schedule:
+    return Schedule(
+        action=ScheduleActionStartWorkflow("Import", id="import", task_queue=_QUEUE),
+        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(days=1))]),
+        state=ScheduleState(paused=True, note=_NOTE),
+    )

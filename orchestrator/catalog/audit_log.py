@@ -1,0 +1,89 @@
+"""The journal: appended to in the transaction of the change that it tells of."""
+
+from collections.abc import Sequence
+from uuid import UUID, uuid4
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from orchestrator.catalog import tables as t
+from orchestrator.catalog.database import Transaction
+from orchestrator.catalog.pagination import choose, on_page, shown
+from orchestrator.catalog.rows import label_columns, parse_labelled, to_jsonb
+from orchestrator.model.audit import AuditEntry, FieldChange, Verb
+from orchestrator.model.principal import User
+from orchestrator.model.saved_query import SavedQuery
+
+SAVED_QUERY = "DataWarehouseSavedQuery"
+
+
+async def insert_entry(
+    tx: Transaction,
+    *,
+    project_id: int,
+    item_id: UUID,
+    name: str,
+    verb: Verb,
+    user_id: int | None,
+    changes: Sequence[FieldChange] = (),
+    entry_id: UUID | None = None,
+) -> None:
+    """Note what was done to a view. `user_id` None is the system itself.
+
+    Whoever may have to repeat itself gives the `entry_id`: one that is noted already is not noted again.
+    """
+    await tx.execute(
+        insert(t.journal)
+        .values(
+            id=entry_id or uuid4(),
+            project_id=project_id,
+            scope=SAVED_QUERY,
+            item_id=item_id,
+            item_name=name,
+            verb=verb,
+            changes=to_jsonb(changes),
+            user_id=user_id,
+        )
+        .on_conflict_do_nothing(index_elements=["id"])
+    )
+
+
+async def record(
+    tx: Transaction, view: SavedQuery, verb: Verb, user: User | None, changes: Sequence[FieldChange] = ()
+) -> None:
+    """Note in the journal what was done to a view; `user` None is the system."""
+    await insert_entry(
+        tx,
+        project_id=view.project_id,
+        item_id=view.id,
+        name=view.name,
+        verb=verb,
+        user_id=user.id if user else None,
+        changes=changes,
+    )
+
+
+async def page(tx: Transaction, item_id: UUID, *, limit: int, offset: int) -> tuple[int, list[AuditEntry]]:
+    """How many entries there are about a view, and those of one page, newest first."""
+    newest_first = (t.journal.c.created_at.desc(), t.journal.c.id)
+    matches = [t.journal.c.item_id == item_id]
+    chosen = await choose(tx, t.journal, matches, newest_first, large=["changes"], limit=limit, offset=offset)
+    query = (
+        select(*shown(t.journal, "changes"), *label_columns("author", t.users, User.model_fields))
+        .outerjoin(t.users, t.users.c.id == t.journal.c.user_id)
+        .where(on_page(t.journal))
+    )
+    entries = [
+        AuditEntry(
+            id=row.id,
+            item_id=row.item_id,
+            name=row.item_name,
+            verb=row.verb,
+            changes=row.changes,
+            user=parse_labelled("author", row, User),
+            created_at=row.created_at,
+            is_abridged=row.is_abridged,
+        )
+        for row in chosen.in_order(await tx.execute(query, chosen.shown))
+    ]
+    return chosen.count, entries

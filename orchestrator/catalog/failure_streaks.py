@@ -1,0 +1,131 @@
+"""How a run stands among the other runs of its view: what the failure policy decides on. Nothing of it is stored."""
+
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, ScalarSelect, Select, bindparam, func, literal, select, update
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+
+from orchestrator.catalog import tables as t
+from orchestrator.catalog.database import Transaction
+from orchestrator.catalog.rows import RUN_COLUMNS
+from orchestrator.model.base import Value
+from orchestrator.model.run import Run, RunStatus, Trigger
+
+
+class RunContext(Value):
+    """A run that has ended, its view, and what went before.
+
+    `is_wanted`: the view lives and is materialized. `previous`: how the last run before this one ended that completed
+    or failed (a cancelled or skipped one says nothing of the view); None if there is none since the view was last
+    reverted.
+
+    Both counts are of scheduled runs that failed, this one included, since the last that completed before this one.
+    `failures` forgets those that an edit of the query, a revert or a person who resumed the schedule has made past;
+    `unforgiven` does not.
+    """
+
+    run: Run
+    project_id: int
+    view_name: str
+    is_materialized: bool
+    previous_status: RunStatus | None
+    failures_since_reset: int
+    failures_since_success: int
+
+
+async def load_run_context(tx: Transaction, run_id: UUID) -> RunContext:
+    """How that run, which must exist, stands.
+
+    It depends only on what was there when the run ended and on what a person did since, so asking again after a lost
+    answer gives the same.
+    """
+    row = (await tx.execute(_select(), {"run": run_id})).one()
+    return RunContext(run=Run.model_validate(row._mapping), **{name: row._mapping[name] for name in _BESIDE})
+
+
+async def reset_failure_streak(tx: Transaction, saved_query_id: UUID) -> None:
+    """Begin to count anew: a person wants the schedule to run."""
+    change = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
+    await tx.execute(change.values(resumed_at=func.clock_timestamp()))
+
+
+_BESIDE = [name for name in RunContext.model_fields if name != "run"]
+
+
+@cache
+def _select() -> Select[Any]:
+    # Made once: putting it together takes longer than running it.
+    completed = _last_completed()
+    forgiven = func.greatest(  # nulls are passed over
+        completed, t.revisions.c.created_at, t.saved_queries.c.reverted_at, t.saved_queries.c.resumed_at
+    )
+    return (
+        select(
+            *RUN_COLUMNS,
+            t.saved_queries.c.project_id,
+            t.saved_queries.c.name.label("view_name"),
+            (t.saved_queries.c.deleted_at.is_(None) & t.saved_queries.c.sync_frequency.is_not(None)).label("is_wanted"),
+            _previous().label("previous"),
+            _failed_since(forgiven).label("failures"),
+            _failed_since(func.coalesce(completed, literal("-infinity").cast(TIMESTAMP(timezone=True)))).label(
+                "unforgiven"
+            ),
+        )
+        .select_from(t.runs)
+        .join(t.saved_queries, t.saved_queries.c.id == t.runs.c.saved_query_id)
+        .join(t.revisions, t.revisions.c.id == t.saved_queries.c.revision_id)
+        .where(t.runs.c.id == bindparam("run"))
+    )
+
+
+def _last_completed() -> ScalarSelect[Any]:
+    """When the last run before this one that completed was begun; null if none did."""
+    earlier = t.runs.alias("completed")
+    return (
+        select(func.max(earlier.c.started_at))
+        .where(
+            earlier.c.saved_query_id == t.runs.c.saved_query_id,
+            earlier.c.status == RunStatus.COMPLETED,
+            earlier.c.started_at < t.runs.c.started_at,
+        )
+        .correlate(t.runs)
+        .scalar_subquery()
+    )
+
+
+def _previous() -> ScalarSelect[Any]:
+    """How the last run before this one that completed or failed did; runs of a view do not overlap."""
+    earlier = t.runs.alias("earlier")
+    return (
+        select(earlier.c.status)
+        .where(
+            earlier.c.saved_query_id == t.runs.c.saved_query_id,
+            earlier.c.status.in_([RunStatus.COMPLETED, RunStatus.FAILED]),
+            earlier.c.started_at < t.runs.c.started_at,
+            t.saved_queries.c.reverted_at.is_(None) | (earlier.c.started_at > t.saved_queries.c.reverted_at),
+        )
+        .order_by(earlier.c.started_at.desc())
+        .limit(1)
+        .correlate(t.runs, t.saved_queries)
+        .scalar_subquery()
+    )
+
+
+def _failed_since(moment: ColumnElement[Any]) -> ScalarSelect[Any]:
+    """How many scheduled runs, up to this one, were begun after that moment and failed."""
+    failed = t.runs.alias("failed")
+    return (
+        select(func.count())
+        .select_from(failed)
+        .where(
+            failed.c.saved_query_id == t.runs.c.saved_query_id,
+            failed.c.trigger == Trigger.SCHEDULE,
+            failed.c.status == RunStatus.FAILED,
+            failed.c.started_at <= t.runs.c.started_at,
+            failed.c.started_at > moment,
+        )
+        .correlate(t.runs, t.saved_queries, t.revisions)
+        .scalar_subquery()
+    )

@@ -1,0 +1,99 @@
+"""Which snapshots need not be retained: leases of running runs, and the removal of expired snapshots."""
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, delete, exists, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from orchestrator.catalog import tables as t
+from orchestrator.catalog.database import Transaction
+from orchestrator.catalog.snapshots import is_reverted
+from orchestrator.model.run import RunStatus
+from orchestrator.model.snapshot import Retention
+
+
+async def lease(tx: Transaction, run_id: UUID, snapshot_ids: Collection[UUID]) -> bool:
+    """Keep the files of these snapshots for as long as the run is Running. False if one is being removed just now."""
+    if not snapshot_ids:
+        return True
+    # The lock waits for a removal that is going on, and holds up one that comes later until the lease is there.
+    held = select(t.snapshots.c.id).where(t.snapshots.c.id.in_(snapshot_ids), t.snapshots.c.removed_at.is_(None))
+    if len((await tx.execute(held.with_for_update(read=True))).all()) < len(set(snapshot_ids)):
+        return False
+    rows = [{"run_id": run_id, "snapshot_id": snapshot_id} for snapshot_id in set(snapshot_ids)]
+    await tx.execute(insert(t.leases).on_conflict_do_nothing(), rows)
+    return True
+
+
+async def remove_expired(tx: Transaction, retention: Retention) -> list[UUID]:
+    """Take away from everybody what need not be kept any more; returns the ids. Files are deleted by the caller.
+
+    The conditions on the row itself are asked once more when it is locked, so a rollback or a pin that comes at the
+    same moment either finds it gone or keeps it.
+    """
+    change = update(t.snapshots).where(
+        t.snapshots.c.id.in_(_expired(retention)), _grace_period_over(retention.grace), _may_be_removed()
+    )
+    removed = await tx.scalars(change.values(removed_at=func.now()).returning(t.snapshots.c.id))
+    return list(removed)
+
+
+async def expired(tx: Transaction, retention: Retention) -> list[UUID]:
+    """What `remove_expired` would take away now."""
+    return list(await tx.scalars(_expired(retention)))
+
+
+async def backfill_superseded_at(tx: Transaction) -> None:
+    """Note of every snapshot that is not current, and of which nobody noted it, that it is superseded now.
+
+    Workers of a release that knew no versions leave such ones, while it is being replaced.
+    """
+    current = exists().where(t.saved_queries.c.current_snapshot_id == t.snapshots.c.id).correlate(t.snapshots)
+    change = update(t.snapshots).where(t.snapshots.c.removed_at.is_(None), t.snapshots.c.superseded_at.is_(None))
+    await tx.execute(change.where(~current).values(superseded_at=func.now()))
+
+
+async def delete_finished_leases(tx: Transaction) -> None:
+    """Remove the leases of runs that are over: they hold nothing any more."""
+    over = select(t.runs.c.id).where(t.runs.c.status != RunStatus.RUNNING)
+    await tx.execute(delete(t.leases).where(t.leases.c.run_id.in_(over)))
+
+
+async def retained_locations(tx: Transaction, locations: Sequence[str]) -> set[str]:
+    """Those of the locations whose files somebody may read."""
+    query = select(t.snapshots.c.location).where(
+        t.snapshots.c.location.in_(locations), t.snapshots.c.removed_at.is_(None)
+    )
+    return set(await tx.scalars(query))
+
+
+def _may_be_removed() -> ColumnElement[bool]:
+    """Whether nothing on the row itself stands against removing it."""
+    return t.snapshots.c.removed_at.is_(None) & (~t.snapshots.c.pinned | is_reverted())
+
+
+def _grace_period_over(grace: timedelta) -> ColumnElement[bool]:
+    """Whether it was replaced so long ago that nobody reads it any more who found it by the pointer."""
+    return t.snapshots.c.superseded_at < func.now() - grace
+
+
+def _expired(retention: Retention) -> Select[tuple[UUID]]:
+    rank = func.row_number().over(
+        partition_by=t.snapshots.c.saved_query_id, order_by=(t.snapshots.c.published_at.desc(), t.snapshots.c.id)
+    )
+    # Pinned ones are kept besides the number that is kept anyway.
+    counted = (t.snapshots.c.removed_at.is_(None), ~t.snapshots.c.pinned)
+    ranked = select(t.snapshots.c.id, rank.label("rank")).where(*counted).subquery("ranked")
+    read = (
+        exists()
+        .where(t.leases.c.snapshot_id == t.snapshots.c.id)
+        .where(t.runs.c.id == t.leases.c.run_id, t.runs.c.status == RunStatus.RUNNING)
+    )
+    too_many = (ranked.c.rank > retention.count) | (t.snapshots.c.published_at < func.now() - retention.age)
+    return (
+        select(t.snapshots.c.id)
+        .outerjoin(ranked, ranked.c.id == t.snapshots.c.id)
+        .where(_grace_period_over(retention.grace), too_many | is_reverted(), _may_be_removed(), ~read)
+    )

@@ -1,0 +1,102 @@
+"""What the catalog counts for whoever watches an installation as a whole."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import Float, Select, case, cast, func, select
+from sqlalchemy.sql.elements import ColumnElement
+
+from orchestrator.catalog import tables as t
+from orchestrator.catalog.database import Transaction
+from orchestrator.model.base import Value
+from orchestrator.model.run import RunStatus
+from orchestrator.model.saved_query import SyncFrequency
+
+# So many intervals without a result are more than one run that was late.
+STALE_AFTER_INTERVALS = 2
+
+
+class ViewFreshness(Value):
+    """How old the data of a view is, in seconds: since it was published, or wanted if there has never been any."""
+
+    project_id: int
+    saved_query_id: UUID
+    name: str
+    seconds: float
+
+
+class InstallationStats(Value):
+    """An installation in figures.
+
+    `views` and `wanted` count live views, and those of them that are materialized. `stale` are views that are to be
+    refreshed and whose data is older than two of their intervals. `oldest` are those that are the most overdue, the
+    worst first; `oldest_seconds` is the greatest age of any, overdue or not. `longest_running` is in seconds, 0 if
+    nothing runs.
+    """
+
+    views: int
+    wanted: int
+    stale: int
+    oldest_seconds: float
+    oldest: tuple[ViewFreshness, ...]
+    running: int
+    longest_running: float
+
+
+async def read(tx: Transaction, limit: int) -> InstallationStats:
+    """The figures of this moment; `oldest` has at most `limit` views."""
+    views, wanted = (await tx.execute(_views())).one()
+    ages = _ages().subquery()
+    stale = func.count().filter(ages.c.seconds > STALE_AFTER_INTERVALS * ages.c.interval)
+    summary = (await tx.execute(select(stale, func.coalesce(func.max(ages.c.seconds), 0.0)))).one()
+    columns = [ages.c[name] for name in ViewFreshness.model_fields]
+    overdue = select(*columns).order_by((ages.c.seconds / ages.c.interval).desc(), ages.c.saved_query_id).limit(limit)
+    oldest = tuple(ViewFreshness.model_validate(row._mapping) for row in await tx.execute(overdue))
+    running, longest = (await tx.execute(_running())).one()
+    return InstallationStats(
+        views=views,
+        wanted=wanted,
+        stale=summary[0],
+        oldest_seconds=summary[1],
+        oldest=oldest,
+        running=running,
+        longest_running=longest,
+    )
+
+
+def _views() -> Select[int, int]:
+    wanted = func.count().filter(t.saved_queries.c.sync_frequency.is_not(None))
+    return select(func.count(), wanted).select_from(t.saved_queries).where(t.saved_queries.c.deleted_at.is_(None))
+
+
+def _ages() -> Select[int, UUID, str, float, float]:
+    """Every view that is to be refreshed, the age of its data and its interval, both in seconds."""
+    view = t.saved_queries.c
+    since = func.coalesce(t.snapshots.c.published_at, view.sync_frequency_set_at)
+    intervals = {frequency.value: _seconds(frequency.interval) for frequency in SyncFrequency}
+    return (
+        select(
+            view.project_id,
+            view.id.label("saved_query_id"),
+            view.name,
+            _since(since).label("seconds"),
+            case(intervals, value=view.sync_frequency, else_=_seconds(timedelta(days=1))).label("interval"),
+        )
+        .outerjoin(t.snapshots, t.snapshots.c.id == view.current_snapshot_id)
+        .where(view.deleted_at.is_(None), view.sync_frequency.is_not(None))
+        .where(view.sync_frequency != SyncFrequency.NEVER)
+    )
+
+
+def _running() -> Select[int, float]:
+    longest = func.coalesce(_since(func.min(t.runs.c.started_at)), 0.0)
+    return select(func.count(), longest).where(t.runs.c.status == RunStatus.RUNNING)
+
+
+def _since(moment: ColumnElement[object]) -> ColumnElement[float]:
+    """The seconds since a moment, by PostgreSQL's clock; none are negative, whatever it was set by."""
+    return func.greatest(cast(func.extract("epoch", func.clock_timestamp() - moment), Float), 0.0)
+
+
+def _seconds(span: timedelta) -> float:
+    return span.total_seconds()

@@ -1,0 +1,81 @@
+"""The columns of views that are not materialized, which follow those of what they read."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, case, select, update
+
+from orchestrator.catalog import tables as t
+from orchestrator.catalog.database import Transaction
+from orchestrator.catalog.rows import to_jsonb
+from orchestrator.model.base import Value
+from orchestrator.model.snapshot import Column
+
+
+class Text(Value):
+    """A view as it is described: its statement, and the columns that it had so far."""
+
+    id: UUID
+    project_id: int
+    name: str
+    sql: str
+    columns: tuple[Column, ...]
+
+
+async def texts(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[UUID, Text]:
+    """The current statements of views, by id."""
+    query = (
+        select(
+            t.saved_queries.c.id,
+            t.saved_queries.c.project_id,
+            t.saved_queries.c.name,
+            t.saved_queries.c.columns,
+            t.revisions.c.query,
+        )
+        .join(t.revisions, t.revisions.c.id == t.saved_queries.c.revision_id)
+        .where(t.saved_queries.c.id.in_(saved_query_ids))
+    )
+    return {
+        row.id: Text(id=row.id, project_id=row.project_id, name=row.name, sql=row.query["query"], columns=row.columns)
+        for row in await tx.execute(query)
+    }
+
+
+async def read_by(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[str, tuple[Column, ...]]:
+    """What any of the views reads, by name, with the columns that a reader sees."""
+    views, tables = t.saved_queries, t.source_tables
+    query = (
+        select(
+            views.c.name.label("view"),
+            tables.c.name.label("table"),
+            shown_columns().label("view_columns"),
+            tables.c.columns.label("table_columns"),
+        )
+        .distinct()
+        .select_from(t.inputs)
+        .outerjoin(views, views.c.id == t.inputs.c.input_view_id)
+        .outerjoin(t.snapshots, t.snapshots.c.id == views.c.current_snapshot_id)
+        .outerjoin(tables, tables.c.id == t.inputs.c.input_table_id)
+        .where(t.inputs.c.saved_query_id.in_(saved_query_ids))
+    )
+    return {
+        row.view or row.table: tuple(map(Column.model_validate, row.view_columns if row.view else row.table_columns))
+        for row in await tx.execute(query)
+    }
+
+
+def shown_columns() -> ColumnElement[Any]:
+    """The columns that a reader of a view sees, where its snapshot is joined to it, if it has one.
+
+    A view whose query was edited serves its last result until its next run, and the columns of that.
+    """
+    return case(
+        (t.saved_queries.c.current_snapshot_id.is_not(None), t.snapshots.c.columns), else_=t.saved_queries.c.columns
+    )
+
+
+async def record(tx: Transaction, saved_query_id: UUID, columns: Sequence[Column]) -> None:
+    """Set the columns of a view that is not materialized."""
+    change = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
+    await tx.execute(change.values(columns=to_jsonb(columns)))

@@ -1,0 +1,204 @@
+"""The HTTP API as commands use it: where it is, how it is asked, and how what it answers is shown."""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import wraps
+from ipaddress import ip_address
+from types import TracebackType
+from typing import Annotated, Any, Concatenate, ParamSpec, Self
+
+import httpx
+import typer
+from rich.cells import cell_len
+
+from orchestrator.cli.installation import EXIT_USAGE, nearest_home, stack_info
+from orchestrator.cli.output import Failure, echo
+from orchestrator.model.printable import one_line
+
+P = ParamSpec("P")
+Json = dict[str, Any]
+
+_PAGE_SIZE = 1000
+# A cancel is answered when the query has stopped, which takes seconds; a server that is there connects at once.
+_TIMEOUT = httpx.Timeout(60, connect=5)
+
+_ApiUrl = Annotated[str | None, typer.Option("--api-url", envvar="MATVIEW_API_URL", help="Where the API is.")]
+_ApiKey = Annotated[str | None, typer.Option("--api-key", envvar="MATVIEW_API_KEY", help="The key to use.")]
+_Project = Annotated[int | None, typer.Option("--project", envvar="MATVIEW_PROJECT_ID", help="The project's id.")]
+_AsJson = Annotated[bool, typer.Option("--json", help="Print the API's answer as it is.")]
+
+
+class Unavailable(Failure):
+    """The API could not be reached, or said that it cannot serve right now."""
+
+
+class Api:
+    """One project of one installation, as a context manager. Every call returns a success or raises Failure.
+
+    Args:
+        url: Where the API is.
+        key: The key to send.
+        project: The project's id.
+        as_json: Whether the user asked for the API's own JSON.
+    """
+
+    def __init__(self, url: str, key: str, project: int | str, *, as_json: bool = False) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise Failure(f"the API's address begins with http:// or https://, not {url!r}", EXIT_USAGE)
+        if not (key.isascii() and key.isprintable()):
+            raise Failure("the API key holds characters that no key has", EXIT_USAGE)
+        self.url = url.rstrip("/")
+        self.project = project
+        self.as_json = as_json
+        try:
+            self._client = httpx.Client(
+                base_url=f"{self.url}/api/projects/{project}/",
+                headers={"Authorization": f"Bearer {key}"},
+                timeout=_TIMEOUT,
+                trust_env=not _is_this_machine(self.url),  # no proxy is asked for what runs beside us
+            )
+        except httpx.InvalidURL as error:
+            raise Failure(f"the API's address {url!r} is not valid: {error}", EXIT_USAGE) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def get(self, path: str, **params: str | int) -> httpx.Response:
+        """Ask for something below the project."""
+        return self._send("GET", path, params=params)
+
+    def post(self, path: str, body: Json | None = None) -> httpx.Response:
+        """Send something below the project."""
+        return self._send("POST", path, json=body or {})
+
+    def patch(self, path: str, body: Json) -> httpx.Response:
+        """Change something below the project."""
+        return self._send("PATCH", path, json=body)
+
+    def delete(self, path: str) -> httpx.Response:
+        """Delete something below the project."""
+        return self._send("DELETE", path)
+
+    def pages(self, path: str, **params: str | int) -> Iterator[httpx.Response]:
+        """Every page of a list."""
+        page = 0
+        more = True
+        while more:
+            page += 1
+            response = self.get(path, page=page, page_size=_PAGE_SIZE, **params)
+            more = data(response).get("next") is not None
+            yield response
+
+    def items(self, path: str, **params: str | int) -> list[Json]:
+        """Everything that a list holds."""
+        return [item for page in self.pages(path, **params) for item in data(page)["results"]]
+
+    def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
+        try:
+            response = self._client.request(method, path, **arguments)
+        except httpx.TimeoutException:
+            raise Unavailable(f"the API at {self.url} does not answer") from None
+        except httpx.TransportError as error:
+            raise Unavailable(f"the API at {self.url} cannot be reached ({error}); is it running?") from None
+        except UnicodeEncodeError:  # bytes that the terminal passed on as they were
+            raise Failure("what was given is not text in UTF-8", EXIT_USAGE) from None
+        if response.is_success:
+            return response
+        kind = Unavailable if response.status_code == httpx.codes.SERVICE_UNAVAILABLE else Failure
+        raise kind(f"{_detail(response)} (HTTP {response.status_code})")
+
+
+def with_api(command: Callable[Concatenate[Api, P], None]) -> Callable[..., None]:
+    """Let a command begin with an Api: gives it the options that say which, and `--json`."""
+
+    @wraps(command)
+    def connected(
+        *args: Any,  # noqa: ANN401 - the command's own
+        api_url: str | None,
+        api_key: str | None,
+        project: int | None,
+        as_json: bool,
+        **rest: Any,  # noqa: ANN401 - the command's own
+    ) -> None:
+        with connect(api_url, api_key, project, as_json=as_json) as api:
+            command(api, *args, **rest)
+
+    _, *own = inspect.signature(command).parameters.values()
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+        for name, kind, default in (
+            ("api_url", _ApiUrl, None),
+            ("api_key", _ApiKey, None),
+            ("project", _Project, None),
+            ("as_json", _AsJson, False),
+        )
+    ]
+    connected.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined] # what Typer reads
+    return connected
+
+
+def connect(url: str | None, key: str | None, project: int | str | None, *, as_json: bool = False) -> Api:
+    """The API that was named, or else the one that `matview dev` runs in the current folder. Raises Failure."""
+    dev: Json = dict(stack_info(nearest_home()) or {})
+    if url and url.rstrip("/") != dev.get("api_url"):
+        dev = {}  # a key goes only to the server that it belongs to
+    url, key, project = url or dev.get("api_url"), key or dev.get("api_key"), project or dev.get("project_id")
+    if url and key and project:
+        return Api(url, key.strip(), project, as_json=as_json)
+    wanted = {"MATVIEW_API_URL (--api-url)": url, "MATVIEW_API_KEY (--api-key)": key}
+    wanted["MATVIEW_PROJECT_ID (--project)"] = str(project or "")
+    missing = ", ".join(name for name, value in wanted.items() if not value)
+    raise Failure(
+        f"not set: {missing}; or start `matview dev` in this folder, then nothing needs to be set", EXIT_USAGE
+    )
+
+
+def data(response: httpx.Response) -> Json:
+    """The object that an answer holds. Raises Failure if whoever answered is not Matview."""
+    try:
+        found = response.json()
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise Failure(f"what answers at {response.url} is not Matview's API")
+    return found
+
+
+def echo_columns(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows below a header, aligned and never cut, so that they can be read by people and by `awk`."""
+    lines = [list(header), *([_cell(value) for value in row] for row in rows)]
+    widths = [max(cell_len(line[i]) for line in lines) for i in range(len(header))]
+    for line in lines:
+        padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True))
+        echo("  ".join(padded).rstrip())
+
+
+def moment(text: str | None) -> str:
+    """A time of the API without its fraction of a second."""
+    return text[:19] + "Z" if text else ""
+
+
+def _cell(value: object) -> str:
+    """One line, and something to see even where there is nothing."""
+    first, _, _ = str("" if value is None else value).partition("\n")
+    return one_line(first) or "-"
+
+
+def _detail(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return response.reason_phrase or "the API failed"
+
+
+def _is_this_machine(url: str) -> bool:
+    host = httpx.URL(url).host
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

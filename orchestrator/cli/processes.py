@@ -1,0 +1,151 @@
+"""`matview dev`, `api`, `worker` and `migrate`: the program's processes.
+
+Each command imports what it runs when it is called: all of it together takes over a second, which somebody who only
+lists views, or a stack that starts four processes, would wait for.
+"""
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.installation import DEFAULT_HOME, EXIT_USAGE, HomeOption, installation
+from orchestrator.cli.output import Failure, echo, echo_best_effort
+from orchestrator.devstack.home import DevInfo, StackError
+from orchestrator.model.printable import one_line
+from orchestrator.settings import Settings, SettingsError, load_settings
+from orchestrator.telemetry.logs import set_up_logging
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (dev, api, worker, migrate, reconcile):
+        app.command()(command)
+
+
+def dev(
+    home: Annotated[Path, typer.Option(help="Where everything is kept.")] = DEFAULT_HOME,
+    port: Annotated[int, typer.Option(help="The API's port; 0 for a free one.")] = 8000,
+    temporal_port: Annotated[int, typer.Option(help="Temporal's port; 0 for a free one.")] = 7233,
+    ui_port: Annotated[int, typer.Option(help="The Temporal UI's port; 0 for a free one.")] = 8233,
+    source_root: Annotated[
+        list[Path] | None, typer.Option(help="A folder that source tables may lie in, beside the current one.")
+    ] = None,
+) -> None:
+    """Run everything on this machine: PostgreSQL, Temporal with its UI, the API and a worker. Ctrl-C stops it."""
+    from orchestrator.cli.bootstrap import bootstrap
+    from orchestrator.devstack.stack import DevStack, Ports
+
+    stack = DevStack(
+        home,
+        Ports(api=port, temporal=temporal_port, ui=ui_port),
+        bootstrap=bootstrap,
+        say=echo_best_effort,
+        extra_source_roots=source_root or [],
+    )
+    try:
+        asyncio.run(stack.run_until_stopped(lambda info: _show(info, home)))
+    except StackError as error:
+        raise Failure(str(error)) from None
+
+
+def api() -> None:
+    """Run the HTTP API. Configured by the environment."""
+    from api.server import serve
+
+    serve(checked_settings())
+
+
+def worker() -> None:
+    """Run a worker. Configured by the environment; start as many as there is work for."""
+    settings = checked_settings()
+    set_up_logging(settings.log_level, settings.log_format, settings.secrets)
+    import uvloop
+
+    uvloop.run(_work_until_told(settings))
+
+
+def migrate() -> None:
+    """Bring the database's schema up to date. Safe to repeat."""
+    from sqlalchemy.exc import OperationalError
+
+    from orchestrator.catalog.migrate import migrate as migrate_catalog
+
+    settings = checked_settings()
+    try:
+        migrate_catalog(settings.database_url)
+    except OperationalError as error:
+        raise Failure(f"MATVIEW_DATABASE_URL: {str(error.orig).splitlines()[0]}") from None
+
+
+def reconcile(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    home: HomeOption = None,
+) -> None:
+    """Hold runs, schedules and files against what is wanted, and mend what does not agree; workers do so regularly."""
+    from orchestrator.container import open_container
+    from orchestrator.model.errors import OrchestratorError
+    from orchestrator.model.findings import ReconcileReport, ReconcileRequest
+
+    settings = checked_settings(**installation(home)[0])
+
+    async def go() -> ReconcileReport:
+        async with open_container(settings, lazy=False) as container:
+            return await container.reconciler.reconcile(ReconcileRequest(dry_run=dry_run), apply_policy=False)
+
+    try:
+        report = asyncio.run(go())
+    except OrchestratorError as error:
+        raise Failure(str(error)) from None
+    for finding in report.findings:
+        echo(one_line(f"{finding.kind}  {finding.subject}  {finding.message}"))
+    echo(f"{report.total} found{', nothing changed' if dry_run and report.total else ''}")
+
+
+async def _work_until_told(settings: Settings) -> None:
+    from orchestrator.worker import run_worker
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await run_worker(settings, stop)
+
+
+def checked_settings(**given: str) -> Settings:
+    """The settings: those given, and the others from the environment. Raises Failure, in one line, if one is wrong."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        found = load_settings(**given)
+        make_url(found.database_url)
+    except SettingsError as error:
+        raise Failure(str(error), EXIT_USAGE) from None
+    except (ArgumentError, ValueError) as error:
+        raise Failure(f"MATVIEW_DATABASE_URL: it is not a valid URL: {error}", EXIT_USAGE) from None
+    return found
+
+
+_READY = """
+Matview is ready.
+
+  API          {api_url}   (documentation: {api_url}/docs)
+  Temporal UI  {temporal_ui_url}
+  API key      {api_key}   (project {project_id})
+  State        {home}   (logs, results, databases; details in dev.json)
+
+In another terminal:
+
+  matview table add events "$PWD/events/*.parquet"
+  matview view create events_by_day "SELECT date_trunc('day', created_at) AS day, count(*) AS n FROM events GROUP BY 1"
+  matview view materialize events_by_day --wait
+
+Ctrl-C stops everything; the next start finds it again.
+"""
+
+
+def _show(info: DevInfo, home: Path) -> None:
+    echo_best_effort(_READY.format(**info, home=home.absolute()))

@@ -1,0 +1,127 @@
+"""The composition root: creates the parts that every process needs; all other code is given what it works with."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from temporalio.client import Client
+
+from orchestrator.catalog.database import Database
+from orchestrator.engines.duckdb.engine import DuckDBEngine
+from orchestrator.model.urls import ApiUrls
+from orchestrator.reconciliation.failure_policy import FailurePolicy
+from orchestrator.reconciliation.files import FileReconciler
+from orchestrator.reconciliation.reconciler import Reconciler
+from orchestrator.reconciliation.runs import RunReconciler, RunSync
+from orchestrator.reconciliation.schedules import ScheduleReconciler, ScheduleSync
+from orchestrator.services.access import AccessService
+from orchestrator.services.definitions import DefinitionService
+from orchestrator.services.encryption import Encryptor
+from orchestrator.services.health import HealthService
+from orchestrator.services.runs import RunService
+from orchestrator.services.services import Services
+from orchestrator.services.snapshots import SnapshotService
+from orchestrator.services.source_tables import SourceTableService
+from orchestrator.services.view_states import ViewStates
+from orchestrator.services.views import ViewService
+from orchestrator.settings import Settings
+from orchestrator.stores.base import SnapshotStore
+from orchestrator.stores.local import LocalStore
+from orchestrator.telemetry import tracing
+from orchestrator.temporal.client import connect
+from orchestrator.temporal.run_workflows import RunWorkflows
+from orchestrator.temporal.schedules import Schedules
+
+
+@dataclass(frozen=True)
+class Container:
+    """The parts of a running process."""
+
+    settings: Settings
+    database: Database
+    temporal: Client
+    engine: DuckDBEngine
+    store: SnapshotStore
+    schedules: Schedules
+    urls: ApiUrls
+    policy: FailurePolicy
+    reconciler: Reconciler
+    services: Services
+
+
+@asynccontextmanager
+async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Container]:
+    """All parts, closed at the end of the context. `lazy` does not wait for Temporal to answer.
+
+    Raises TemporalUnavailable if it does not and was waited for.
+    """
+    temporal = await connect(
+        settings.temporal_address, settings.temporal_namespace, lazy=lazy, plugins=tracing.plugins()
+    )
+    database = Database(settings.database_url)
+    engine = DuckDBEngine(
+        source_roots=settings.source_roots,
+        private=settings.private_paths,
+        limits=settings.limits,
+        worker_memory_mb=settings.worker_memory_mb,
+        temp_dir=settings.data_dir / "tmp",
+        max_queries=settings.max_concurrent_queries,
+    )
+    container = _assemble(settings, database, temporal, engine)
+    try:
+        yield container
+    finally:
+        await engine.close()
+        await container.services.access.close()
+        await database.close()
+
+
+def _assemble(settings: Settings, database: Database, temporal: Client, engine: DuckDBEngine) -> Container:
+    schedules, workflows = Schedules(temporal), RunWorkflows(temporal)
+    store, urls = LocalStore(settings.data_dir), ApiUrls(settings.api_url)
+    policy = FailurePolicy(database, schedules, notifies=settings.webhook_url is not None)
+    schedule_sync, run_sync = ScheduleSync(database, schedules), RunSync(database, workflows)
+    definitions = DefinitionService(database, engine)
+    states = ViewStates(definitions, schedules, run_sync)
+    runs = RunService(
+        database=database, definitions=definitions, states=states, workflows=workflows, sync=run_sync, urls=urls
+    )
+    return Container(
+        settings=settings,
+        database=database,
+        temporal=temporal,
+        engine=engine,
+        store=store,
+        schedules=schedules,
+        urls=urls,
+        policy=policy,
+        reconciler=Reconciler(
+            RunReconciler(database, workflows, run_sync, policy),
+            ScheduleReconciler(database, schedules, schedule_sync),
+            FileReconciler(database, store, settings.retention),
+        ),
+        services=Services(
+            access=AccessService(database),
+            definitions=definitions,
+            views=ViewService(
+                database=database,
+                definitions=definitions,
+                states=states,
+                runs=runs,
+                schedules=schedules,
+                sync=schedule_sync,
+            ),
+            runs=runs,
+            snapshots=SnapshotService(
+                database=database,
+                store=store,
+                engine=engine,
+                states=states,
+                runs=runs,
+                schedules=schedules,
+                workflows=workflows,
+            ),
+            source_tables=SourceTableService(database, engine, Encryptor(settings.secret_key)),
+            health=HealthService(database, workflows),
+        ),
+    )

@@ -1,0 +1,142 @@
+"""What a process stands on where it runs: its packages, memory, disks, and what the kernel offers."""
+
+import asyncio
+import os
+import platform
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from importlib import metadata
+from pathlib import Path
+from uuid import uuid4
+
+from orchestrator.doctor.report import Check, CheckResult, Status, fail, ok, run_in_daemon_thread, warn
+from orchestrator.model.snapshot import SnapshotFile
+from orchestrator.settings import PREFIX, Settings
+from orchestrator.stores.base import SnapshotStore
+
+_PACKAGE = "matview"
+_PINNED = "duckdb"
+_MIB = 2**20
+_LEAST_FREE_BYTES, _LEAST_FREE_SHARE = 2**30, 0.05
+# Beside what queries may use, a worker, its fork server and the page cache need something.
+_MOST_OF_MEMORY = 0.85
+_CGROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+# No project has this number, so whatever is found there is of an examination that was interrupted.
+_PROBES = "0/doctor"
+_KERNEL_LAYERS = ("Landlock", "seccomp")
+
+
+class HostChecks:
+    """The checks of this machine."""
+
+    def __init__(self, settings: Settings, store: SnapshotStore, layers: Callable[[], Awaitable[list[str]]]) -> None:
+        self._settings = settings
+        self._store = store
+        self._layers = layers
+
+    def checks(self) -> list[Check]:
+        """What there is to look at."""
+        folder = self._settings.data_dir
+        works = f"make {folder} a folder that this user may write to, the same everywhere"
+        says = "see the worker's log, and what the README says of isolation"
+        room = f"set {PREFIX}WORKER_MEMORY_MB and {PREFIX}QUERY_MEMORY_MB"
+        return [
+            Check("versions", self._versions, "install the package from its lock file", severity_on_error=Status.WARN),
+            Check("memory", self._memory, room, severity_on_error=Status.WARN),
+            Check("isolation", self._isolation, says, severity_on_error=Status.WARN),
+            Check("store", self._store_works, works),
+            Check("space", self._space, f"look at the disk that holds {folder}"),
+            Check("temporary files", self._scratch, f"let this user write to {folder / 'tmp'}"),
+        ]
+
+    async def _versions(self) -> CheckResult:
+        found = {name: metadata.version(name) for name in (_PACKAGE, _PINNED, "temporalio")}
+        told = ", ".join([f"Python {platform.python_version()}", *(f"{name} {found[name]}" for name in found)])
+        wanted = next((w for w in metadata.requires(_PACKAGE) or () if w.startswith(f"{_PINNED}==")), None)
+        if wanted is not None and wanted.partition("==")[2] != found[_PINNED]:
+            return fail(told, f"this release is made for {wanted}: install it from its lock file")
+        return ok(told)
+
+    async def _memory(self) -> CheckResult:
+        settings, has = self._settings, _memory_mb()
+        told = (
+            f"queries may use {settings.worker_memory_mb:,} of {has:,} MiB together, {settings.query_memory_mb:,} each"
+        )
+        if settings.worker_memory_mb > has * _MOST_OF_MEMORY:
+            most = int(has * _MOST_OF_MEMORY)
+            return warn(told, f"set {PREFIX}WORKER_MEMORY_MB to {most} at most, less if several workers run here")
+        if settings.query_memory_mb * settings.max_concurrent_queries > settings.worker_memory_mb:
+            at_once = settings.worker_memory_mb // settings.query_memory_mb
+            return ok(f"{told}: {at_once} at a time, of {settings.max_concurrent_queries} that could be")
+        return ok(told)
+
+    async def _isolation(self) -> CheckResult:
+        layers = await self._layers()
+        told = ", ".join(layers)
+        missing = [name for name in _KERNEL_LAYERS if not any(layer.startswith(name) for layer in layers)]
+        if missing:
+            advice = f"run workers where the kernel offers {' and '.join(missing)}, or only views of people you trust"
+            return warn(told, advice)
+        return ok(told)
+
+    async def _store_works(self) -> CheckResult:
+        folder = self._settings.data_dir
+        if not await run_in_daemon_thread(folder.exists):
+            return warn(f"{folder} is not there yet", "make it, or mount it; every worker must see the same one")
+        began = time.perf_counter()
+        # In a loop of its own, whose threads nobody waits for in the end.
+        await run_in_daemon_thread(lambda: asyncio.run(self._probe()))
+        took = 1000 * (time.perf_counter() - began)
+        return ok(f"{folder}: a file was written, made durable, renamed, read and deleted in {took:.0f} ms")
+
+    async def _probe(self) -> None:
+        """Do with a small file what is done with every result. Raises StoreUnavailable or OSError."""
+        location, content = f"{_PROBES}/{uuid4().hex}", b"a probe of matview doctor"
+        file = SnapshotFile(name="probe", rows=0, bytes=len(content))
+        try:
+            target = await self._store.stage(location)
+            await asyncio.to_thread((target.folder / file.name).write_bytes, content)
+            await self._store.seal(location, await self._store.measure(location, [file]), b"{}")
+            await asyncio.to_thread(Path(self._store.file_url(location, file.name)).read_bytes)
+        finally:
+            await self._store.discard(location)
+
+    async def _space(self) -> CheckResult:
+        folder = next(path for path in (self._settings.data_dir, *self._settings.data_dir.parents) if path.is_dir())
+        usage = await run_in_daemon_thread(lambda: shutil.disk_usage(folder))
+        share = usage.free / usage.total if usage.total else 0
+        told = f"{usage.free // _MIB:,} MiB are free, {share:.0%} of the disk that holds {folder}"
+        if usage.free < _LEAST_FREE_BYTES or share < _LEAST_FREE_SHARE:
+            return warn(
+                told, f"make room, or keep fewer versions ({PREFIX}SNAPSHOTS_KEPT, {PREFIX}SNAPSHOTS_KEPT_DAYS)"
+            )
+        return ok(told)
+
+    async def _scratch(self) -> CheckResult:
+        folder = self._settings.data_dir / "tmp"
+        if not await run_in_daemon_thread(self._settings.data_dir.exists):
+            return warn(f"{folder} is not there yet", "it is made where the store is")
+
+        def probe() -> int:
+            folder.mkdir(exist_ok=True)
+            path = folder / f"probe-{uuid4().hex}"
+            try:
+                path.write_bytes(b"a probe of matview doctor")
+            finally:
+                path.unlink(missing_ok=True)
+            return shutil.disk_usage(folder).free // _MIB
+
+        free, most = await run_in_daemon_thread(probe), self._settings.query_temp_disk_mb
+        return ok(f"{folder}: each query may spill up to {most:,} MiB there, and {free:,} are free")
+
+
+def _memory_mb() -> int:
+    """What this process may use, in MiB: that of the machine, or less where a container limits it."""
+    known = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in _CGROUPS:
+        try:
+            known.append(int(path.read_text()))
+        except (OSError, ValueError):  # there is none, or it says "max"
+            continue
+    return min(known) // _MIB

@@ -1,0 +1,31 @@
+"""All checks of one installation, put together from its container."""
+
+from orchestrator.container import Container, open_container
+from orchestrator.doctor.host import HostChecks
+from orchestrator.doctor.report import Check, CheckResult, Report, ReportLine, Status, ok, run_checks
+from orchestrator.doctor.servers import PostgresChecks, TemporalChecks
+from orchestrator.settings import Settings
+from orchestrator.temporal.diagnostics import ServerInfo
+
+
+async def run_doctor(settings: Settings, origin: str) -> Report:
+    """Look at everything that these settings name; `origin` says where they come from. Nothing is changed."""
+    async with open_container(settings, lazy=True) as container:
+        return await run_checks(_checks(container, origin))
+
+
+def misconfigured(problem: str) -> Report:
+    """What is to be said when there are no settings to look with."""
+    advice = "set it in the environment or in .env, as .env.example shows; or name the folder of `matview dev`: --home"
+    return Report(lines=(ReportLine(check="settings", verdict=Status.FAIL, told=problem, advice=advice),))
+
+
+def _checks(container: Container, origin: str) -> list[Check]:
+    async def settings() -> CheckResult:
+        return ok(f"from {origin}")
+
+    machine = HostChecks(container.settings, container.store, container.engine.layers)
+    catalog = PostgresChecks(container.database, container.store)
+    server = ServerInfo(container.temporal)
+    orchestration = TemporalChecks(container.settings, server, container.database, container.reconciler)
+    return [Check("settings", settings, ""), *machine.checks(), *catalog.checks(), *orchestration.checks()]

@@ -1,0 +1,155 @@
+"""What the child process does for each kind of request. Requests and results are plain JSON values.
+
+Each job first makes ready what needs the file system, in our own code alone, and gives the rest as a task.
+"""
+
+from collections.abc import Callable
+from functools import cache, partial
+
+import duckdb
+
+from orchestrator.engines.duckdb.child.errors import clean_message, redact_paths
+from orchestrator.engines.duckdb.child.execute import Request, Task, Watch, write
+from orchestrator.engines.duckdb.child.session import RelationBinder, open_session
+from orchestrator.engines.duckdb.integrity.unchanged import Reading, TableFiles
+from orchestrator.engines.duckdb.integrity.whole_files import check_text, is_packed
+from orchestrator.engines.duckdb.sandbox import confine
+from orchestrator.engines.duckdb.sources.bad_values import Source, explained
+from orchestrator.engines.duckdb.sources.contract import Contract, UnreadableFile
+from orchestrator.engines.duckdb.sources.discovery import SourceFile, find_source_files
+from orchestrator.engines.duckdb.sources.text import with_data
+from orchestrator.engines.duckdb.sql.inlining import weigh
+from orchestrator.engines.duckdb.sql.parquet_casts import UnsupportedType, logical
+from orchestrator.engines.duckdb.sql.references import readings, references
+from orchestrator.engines.duckdb.sql.statement import invalid, single_select
+from orchestrator.engines.duckdb.types.inference import UnknownType, source_columns
+from orchestrator.model.column_limits import too_wide
+from orchestrator.model.errors import InvalidQuery, InvalidSource
+
+# A file of a gigabyte or two is unpacked in this time. Every run unpacks all of them to the end.
+_WHOLE_SECONDS = 3.0
+_PARSER_LIMITS = {"threads": 1, "memory_mb": 256}
+
+
+@cache
+def _parser() -> duckdb.DuckDBPyConnection:
+    """One connection for all parsing: opening one takes ten times as long as making a syntax tree."""
+    return open_session(_PARSER_LIMITS)
+
+
+def find_references(request: Request) -> Task:
+    """The names that `sql` reads."""
+    return Task(lambda _: references(_parser(), request["sql"]))
+
+
+def weigh_query(request: Request) -> Task:
+    """How often `sql` reads something, itself and through `views`."""
+    return Task(partial(_weigh, request))
+
+
+def _weigh(request: Request, _watch: Watch) -> int:
+    views = {name: readings(_parser(), sql) for name, sql in request["views"].items()}
+    return weigh(readings(_parser(), request["sql"]), views)
+
+
+def list_sandbox_layers(_request: Request) -> Task:
+    """What this process is kept in."""
+    return Task(lambda _: confine.layers())
+
+
+def describe(request: Request) -> Task:
+    """The columns of `sql` over empty tables. `tables` maps a name to its (column, type) pairs."""
+    return Task(partial(_describe, request))
+
+
+def _describe(request: Request, _watch: Watch) -> list[tuple[str, str]]:
+    with open_session(request["limits"]) as connection:
+        text = single_select(connection, request["sql"])
+        try:
+            names = RelationBinder(connection, [text])
+            for name, columns in request["tables"].items():
+                names.create_empty(name, columns)
+            return logical(connection, text, collated=names.collated).columns
+        except UnsupportedType as error:
+            raise invalid(str(error)) from None
+        except duckdb.Error as error:
+            raise invalid(clean_message(error)) from None
+
+
+def describe_each(request: Request) -> Task:
+    """The columns of each of `views` (name, statement, columns so far), over empty tables and the views before it."""
+    return Task(partial(_describe_each, request))
+
+
+def _describe_each(request: Request, _watch: Watch) -> list[list[tuple[str, str]] | None]:
+    found: list[list[tuple[str, str]] | None] = []
+    with open_session(request["limits"]) as connection:
+        names = RelationBinder(connection, [sql for _, sql, _ in request["views"]])
+        own = {name.lower() for name, _, _ in request["views"]}
+        for name, columns in request["tables"].items():
+            if name.lower() not in own:
+                names.create_empty(name, columns)
+        for name, sql, before in request["views"]:
+            try:
+                text = single_select(connection, sql)
+                columns = logical(connection, text, collated=names.collated).columns
+            except (InvalidQuery, UnsupportedType, duckdb.Error):
+                columns = None
+            found.append(columns)
+            known = before if columns is None else columns
+            if known:
+                names.create_empty(name, known)
+    return found
+
+
+def describe_source(request: Request) -> Task:
+    """The columns of the files that match `url_pattern`, read as `format`."""
+    found = find_source_files(request["url_pattern"], request["source_roots"], request["private"])
+    if not found:
+        raise InvalidSource(f"No file matches {request['url_pattern']}.", attr="url_pattern")
+    return Task(partial(_describe_source, request, found), clean_message=tuple(found))
+
+
+def _describe_source(request: Request, found: list[SourceFile], _watch: Watch) -> list[tuple[str, str]]:
+    contract = Contract.of(request, request["stated"])
+    files = found if contract.format == "Parquet" else with_data(found)
+    if not files:
+        raise InvalidSource(f"{request['url_pattern']} holds no data to tell the columns from.", attr="url_pattern")
+    packed = [file for file in found if is_packed(file, contract.format)]
+    reading = Reading([TableFiles(request["url_pattern"], contract.format, packed)], request["limits"]["threads"])
+    try:
+        check_text(found, contract.format)
+        with reading, open_session(request["limits"], files=[file.real for file in files]) as connection:
+            reading.watch(connection)
+            columns = _columns(connection, contract, files)
+            reading.finish_within(_WHOLE_SECONDS)
+    except (duckdb.Error, UnreadableFile, OSError) as error:
+        text = clean_message(error) if isinstance(error, duckdb.Error) else str(error)
+        reason = redact_paths(text, {file.real: file.shown for file in found})
+        message = f"{request['url_pattern']} cannot be read as {contract.format}: {reason}"
+        attr = "columns" if isinstance(error, UnknownType) else "url_pattern"
+        raise InvalidSource(message, attr=attr) from None
+    excess = too_wide(columns)
+    if excess:
+        raise InvalidSource(f"{request['url_pattern']} cannot be a table: {excess}", attr="url_pattern")
+    return columns
+
+
+def _columns(
+    connection: duckdb.DuckDBPyConnection, contract: Contract, files: list[SourceFile]
+) -> list[tuple[str, str]]:
+    try:
+        return source_columns(connection, contract, files)
+    except (duckdb.Error, UnreadableFile, OSError) as error:
+        raise explained(connection, str(error), {"": Source(contract, files)}) or error from None
+
+
+HANDLERS: dict[str, Callable[[Request], Task]] = {
+    "layers": list_sandbox_layers,
+    "references": find_references,
+    "weigh": weigh_query,
+    "describe": describe,
+    "describe_each": describe_each,
+    "describe_source": describe_source,
+    "write": write,
+}

@@ -1,0 +1,173 @@
+"""The process that DuckDB runs in: it answers requests from a socket until its parent is gone.
+
+The main thread only listens, so that it notices at once when the parent closes the socket or dies, whatever the query
+in the other thread is doing: the process then ends, and the query with it. DuckDB's own interrupt would not do, since
+some of its calls do not look for it for minutes. A message is a line of JSON; an answer has "ok", "error" or "percent".
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import queue
+import resource
+import select
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from orchestrator.engines.duckdb.child.environment import clear_environment
+from orchestrator.engines.duckdb.child.execute import Task
+from orchestrator.engines.duckdb.child.handlers import HANDLERS
+from orchestrator.engines.duckdb.sandbox.confine import confine
+from orchestrator.model.errors import EngineCrashed, InvalidQuery, InvalidSource, OrchestratorError, QueryFailed
+
+_TICK_SECONDS = 0.25
+# Temporal takes no more than 2 MB of what a run wrote, and no description of columns that people read is as long.
+_LONGEST_ANSWER = 1_500_000
+_LONGEST_ERROR = 4_000
+# Room for deeply nested statements: DuckDB accepts a thousand levels, and each takes several frames to walk.
+_STACK_BYTES = 256 << 20
+_RECURSION_LIMIT = 50_000
+_PR_SET_PDEATHSIG = 1
+# Loaded before the fork, so that no child pays for it.
+_LIBC = ctypes.CDLL(None)
+
+
+def main(sock: socket.socket, address_space: int, file_size: int) -> None:
+    """Serve `sock` until it is closed at the other end.
+
+    The process may take `address_space` bytes of memory, and write files of `file_size` bytes.
+    """
+    _guard_process(address_space, file_size)
+    _RequestLoop(sock).listen()
+    # Not a normal exit: the worker's query may ignore everything but the end of its process.
+    os._exit(0)
+
+
+def _guard_process(address_space: int, file_size: int) -> None:
+    clear_environment()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            # If the machine runs out of memory, a query has to go before the server does.
+            Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
+    # DuckDB's own limit does not cover every operator; beyond this one an allocation fails inside it.
+    _limit(resource.RLIMIT_AS, address_space + _STACK_BYTES)
+    # Python ignores the signal that would come, so that writing beyond it is an error like any other.
+    _limit(resource.RLIMIT_FSIZE, file_size)
+    _limit(resource.RLIMIT_CORE, 0)
+    sys.setrecursionlimit(_RECURSION_LIMIT)
+    threading.stack_size(_STACK_BYTES)
+
+
+def _limit(what: int, value: int) -> None:
+    """Set a limit for good, or leave the one that the machine set if it is narrower."""
+    hard = resource.getrlimit(what)[1]
+    lowest = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(what, (lowest, lowest))
+
+
+class _RequestLoop:
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._sending = threading.Lock()
+        self._tasks: queue.SimpleQueue[tuple[str, Task]] = queue.SimpleQueue()
+        self._working = False
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        # Never closed: that would free the database piece by piece, and the process ends right after its query.
+        self._kept: duckdb.DuckDBPyConnection | None = None
+
+    def listen(self) -> None:
+        """Take messages, and tell the progress of a running query, until the parent closes the socket."""
+        buffer = bytearray()
+        while True:
+            clean_message, _, _ = select.select([self._sock], [], [], _TICK_SECONDS)
+            if not clean_message:
+                self._send_progress()
+                continue
+            chunk = self._sock.recv(1 << 16)
+            if not chunk:
+                return
+            buffer += chunk
+            if b"\n" in chunk:
+                *lines, buffer = buffer.split(b"\n")
+                for line in lines:
+                    self._take(json.loads(line))
+
+    def _take(self, request: dict[str, Any]) -> None:
+        """Make a request ready, and hand it to the thread that does them one by one."""
+        answer = _answer(partial(self._prepare, request))
+        if "ok" not in answer:
+            self._send(answer)
+
+    def _prepare(self, request: dict[str, Any]) -> None:
+        task = HANDLERS[request["job"]](request)
+        if not self._working:
+            # Nothing of an author's was looked at so far, and no other thread runs that would stay outside.
+            try:
+                confine(task.clean_message, task.writable)
+            except OSError as error:
+                raise EngineCrashed(f"The process could not be confined: {error.strerror}.") from error
+            threading.Thread(target=self._work, daemon=True).start()
+            self._working = True
+        self._tasks.put((request["job"], task))
+
+    def _work(self) -> None:
+        while True:
+            job, task = self._tasks.get()
+            line = _line(_answer(partial(task.work, self._watch)))
+            self._connection = None
+            self._send_line(line if len(line) <= _LONGEST_ANSWER else _line(_answer(partial(_refuse, job))))
+
+    def _watch(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = self._kept = connection
+
+    def _send_progress(self) -> None:
+        connection = self._connection
+        if connection:
+            percent = connection.query_progress()
+            self._send({"percent": percent if percent >= 0 else None})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self._send_line(_line(message))
+
+    def _send_line(self, line: bytes) -> None:
+        with self._sending:
+            try:
+                self._sock.sendall(line)
+            except OSError:
+                os._exit(1)
+
+
+def _line(message: dict[str, Any]) -> bytes:
+    return json.dumps(message).encode() + b"\n"
+
+
+def _refuse(job: str) -> None:
+    """Say that an answer is too long as what it is: a fault of the query or of the files, which stays."""
+    if job == "describe_source":
+        raise InvalidSource("The names and types of the columns in these files are too long.", attr="url_pattern")
+    told = "The names and types of its columns are too long."
+    raise QueryFailed(told) if job == "write" else InvalidQuery(f"Invalid query: {told}", attr="query")
+
+
+def _answer(work: Callable[[], Any]) -> dict[str, Any]:
+    try:
+        return {"ok": work()}
+    except OrchestratorError as error:
+        told = error
+    except RecursionError:
+        told = InvalidQuery("Invalid query: it is too complex to analyse.", attr="query")
+    except Exception as error:
+        told = EngineCrashed(f"The process that reads queries failed: {type(error).__name__}.")
+    # A name in a file, or a text in a query, that is quoted here may be of any length.
+    return {"error": told.code, "message": told.message[:_LONGEST_ERROR], "attr": told.attr}

@@ -1,0 +1,83 @@
+"""Whether a run fits on the disk, and whose fault it is if it does not."""
+
+import contextlib
+import os
+from pathlib import Path
+
+from orchestrator.model.errors import DiskFull, OutputTooLarge
+
+_MIB = 1 << 20
+# A disk on which less is free when a run begins was filled by others, and may be emptied by them.
+_ROOM_TO_SPEAK_OF = 64 * _MIB
+# What is left for others: PostgreSQL or Temporal may keep their files on the same disk.
+_LEFT_FOR_OTHERS = 512 * _MIB
+_SHARE_OF_DISK = 0.05
+# A run that took this much of what was free would need all of it again.
+_ALMOST_ALL = 0.9
+
+
+class DiskSpace:
+    """The room that a run has on the disk of its `target`, as it was when it began. `scratch` may lie there too."""
+
+    def __init__(self, target: str, scratch: str) -> None:
+        self._spills = scratch if _disk_of(scratch) == _disk_of(target) else None
+        self._target = target
+        self._taken = 0
+        self._free_then, total = _space(target)
+        self._left_for_others = min(_LEFT_FOR_OTHERS, int(total * _SHARE_OF_DISK))
+        self._room_to_speak_of = min(_ROOM_TO_SPEAK_OF, int(total * _SHARE_OF_DISK))
+
+    def measure(self) -> int:
+        """The bytes of the result so far. Raises OutputTooLarge if the run is about to fill the disk by itself."""
+        result = size_of(self._target)
+        self._taken = max(self._taken, result + (size_of(self._spills) if self._spills else 0))
+        if self._takes_all() and _space(self._target)[0] < self._left_for_others:
+            raise self._too_large()
+        return result
+
+    def judge(self, error: DiskFull) -> DiskFull | OutputTooLarge:
+        """What a full disk means: it may pass, unless the run filled it, which it would do again."""
+        with contextlib.suppress(OutputTooLarge):
+            self.measure()
+        return self._too_large() if self._takes_all() else error
+
+    def _takes_all(self) -> bool:
+        return self._free_then >= self._room_to_speak_of and self._taken >= self._free_then * _ALMOST_ALL
+
+    def _too_large(self) -> OutputTooLarge:
+        return OutputTooLarge(
+            f"The result does not fit on the disk: with what it spills, the query had written {_mib(self._taken)} MiB "
+            f"of the {_mib(self._free_then)} MiB that were free when it began."
+        )
+
+
+def size_of(folder: str) -> int:
+    """The bytes of the files in a folder and in its folders."""
+    size = 0
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            # DuckDB writes some files under another name first.
+            with contextlib.suppress(FileNotFoundError):
+                is_folder = entry.is_dir(follow_symlinks=False)
+                size += size_of(entry.path) if is_folder else entry.stat(follow_symlinks=False).st_size
+    return size
+
+
+def _disk_of(folder: str) -> int | None:
+    try:
+        return Path(folder).stat().st_dev
+    except OSError:
+        return None
+
+
+def _space(folder: str) -> tuple[int, int]:
+    """The bytes that are free on the disk of a folder, and those that it has."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return 0, 0
+    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
+
+def _mib(size: int) -> str:
+    return f"{size / _MIB:,.0f}"

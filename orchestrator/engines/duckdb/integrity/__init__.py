@@ -1,0 +1,1 @@
+"""Whether source files are whole, and stay the same while a query reads them."""

@@ -1,0 +1,54 @@
+"""Which processes give way: those that have worked for a while, if another project has work beside them.
+
+Two endless queries on two processors made every run of another project take ten times as long. With a low priority they
+take what the others leave. The work of a project that is alone keeps the usual priority: otherwise it would only starve
+beside other programs of the machine. Work for no project, as at a start, does not count as another project's.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from orchestrator.engines.base import NO_PROJECT
+from orchestrator.engines.duckdb.child_process import ChildProcess
+
+MAX_WAIT_SECONDS = 0.5
+
+
+class _Work(NamedTuple):
+    project_id: int
+    began: float
+
+
+class Priorities:
+    """The processes that work now. A project counts for `memory_seconds` after its work ended."""
+
+    def __init__(self, *, memory_seconds: float) -> None:
+        self._memory_seconds = memory_seconds
+        self._running: dict[ChildProcess, _Work] = {}
+        self._ended: dict[int, float] = {}
+
+    @contextmanager
+    def running(self, child: ChildProcess, project_id: int) -> Iterator[None]:
+        """Count a process as one that works for the project as long as the context lasts."""
+        loop = asyncio.get_running_loop()
+        self._running[child] = _Work(project_id, loop.time())
+        self._share()
+        timer = loop.call_later(MAX_WAIT_SECONDS, self._share)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            del self._running[child]
+            self._ended[project_id] = loop.time()
+
+    def _share(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._ended = {one: ended for one, ended in self._ended.items() if ended > now - self._memory_seconds}
+        projects = {work.project_id for work in self._running.values()} | set(self._ended)
+        if len(projects - {NO_PROJECT}) < 2:  # noqa: PLR2004 - one and another
+            return
+        for child, work in self._running.items():
+            if work.began <= now - MAX_WAIT_SECONDS:
+                child.give_way()

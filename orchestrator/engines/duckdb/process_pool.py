@@ -1,0 +1,105 @@
+"""The processes that look at SQL and at source files without running anything, and serve one by one."""
+
+import asyncio
+import contextlib
+from contextlib import AsyncExitStack
+from typing import Any
+
+from orchestrator.engines.duckdb.child_process import ChildProcess, ProcessLimits
+from orchestrator.engines.duckdb.priorities import Priorities
+from orchestrator.engines.fair_slots import FairSlots
+from orchestrator.model.errors import AnalyzerBusy, EngineCrashed, OrchestratorError, TooManyRequests
+
+Answer = tuple[dict[str, Any] | None, int | None]
+
+
+# A project that asks for more at a time is asked to come again: each request holds its text in memory.
+_LONGEST_QUEUE = 128
+# A process that holds more after it has answered is replaced, since what DuckDB once took it seldom gives back.
+_MOST_KEPT = 128 << 20
+
+
+class ProcessPool:
+    """Up to `size` processes within `fences`, started when they are needed. A project has all but one at most.
+
+    They stay for the next request, unless `stays` is False: then each serves one, and is left the files of that one.
+    `seconds` bounds what a request takes, and as many its wait for a free process.
+    """
+
+    def __init__(self, *, size: int, fences: ProcessLimits, seconds: float, reuse: bool = True) -> None:
+        self.seconds = seconds
+        self.children: list[ChildProcess] = []
+        self._idle: list[ChildProcess] = []
+        self._fences = fences
+        self._stays = reuse
+        self._slots = FairSlots(size=size, share=max(1, size - 1), queue=_LONGEST_QUEUE)
+        self._priorities = Priorities(memory_seconds=seconds)
+        self._closed = False
+
+    async def ask(self, project_id: int, request: dict[str, Any], too_slow: OrchestratorError) -> Answer:
+        """The answer to a request, or None and the exit status of the process that died of it.
+
+        Raises `too_slow` if the request takes too long by itself, TooManyRequests if others of its project were in its
+        way, and AnalyzerBusy if those of other projects were.
+        """
+        async with AsyncExitStack() as place:
+            await self._wait(project_id, place)
+            clock = asyncio.timeout(self.seconds)
+            try:
+                async with clock:
+                    return await self._ask(project_id, request)
+            except TimeoutError:
+                if not clock.expired():
+                    raise
+                raise too_slow from None
+
+    async def _wait(self, project_id: int, place: AsyncExitStack) -> None:
+        clock = asyncio.timeout(self.seconds)
+        try:
+            async with clock:
+                await place.enter_async_context(self._slots.turn(project_id))
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            if self._slots.is_full_of(project_id):
+                raise TooManyRequests from None
+            raise AnalyzerBusy from None
+
+    async def close(self) -> None:
+        """End all processes."""
+        self._closed = True
+        self._idle.clear()
+        for child in [*self.children]:
+            await child.end()
+            self._forget(child)
+
+    async def _ask(self, project_id: int, request: dict[str, Any]) -> Answer:
+        if self._idle:
+            answer, status = await self._exchange(self._idle.pop(), project_id, request)
+            # A process that waited may have died of something else long ago, which is no fault of this request.
+            if answer is not None or self._closed:
+                return answer, status
+        child = await ChildProcess.start(self._fences)
+        self.children.append(child)
+        return await self._exchange(child, project_id, request)
+
+    async def _exchange(self, child: ChildProcess, project_id: int, request: dict[str, Any]) -> Answer:
+        answer, status = None, None
+        try:
+            with self._priorities.running(child, project_id):
+                answer = await child.ask(request)
+        finally:
+            # Without an answer, or with a broken DuckDB, the next request would be answered wrongly.
+            if answer is None or answer.get("error") == EngineCrashed.code or self._closed or not self._stays:
+                status = await child.end()
+                self._forget(child)
+            elif child.gives_way or (child.memory_bytes() or 0) > _MOST_KEPT:
+                await child.end()
+                self._forget(child)
+            else:
+                self._idle.append(child)
+        return answer, status
+
+    def _forget(self, child: ChildProcess) -> None:
+        with contextlib.suppress(ValueError):
+            self.children.remove(child)

@@ -1,0 +1,63 @@
+"""What is known of a source table when its files are read: format, columns, which types were stated, how to read."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from orchestrator.engines.duckdb.types.rules import Dialect
+from orchestrator.model.column_limits import too_wide
+from orchestrator.model.names import fold
+
+Columns = Sequence[tuple[str, str]]
+
+MAX_NAME_LENGTH = 1_000
+
+
+class UnreadableFile(ValueError):
+    """A file cannot be read as what it should be. The text names it, by its real path."""
+
+
+def check_names(path: str, columns: Columns) -> None:
+    """Raise Unreadable if a file has more columns than a table may have, or a name that cannot be kept."""
+    excess = too_wide(columns)
+    if excess:
+        raise UnreadableFile(f"{path} cannot be read as a table: {excess}")
+    for name, kind in columns:
+        if "\0" in name or "\0" in kind:
+            raise UnreadableFile(f"{path} has a column whose name holds a zero byte.")
+        if len(name) > MAX_NAME_LENGTH:
+            raise UnreadableFile(
+                f'{path} has a column whose name is longer than {MAX_NAME_LENGTH:,} characters: "{name[:40]}…".'
+            )
+
+
+class Contract(NamedTuple):
+    """A source table as its reader sees it.
+
+    `columns` are names and DuckDB types, `stated` the folded names of those whose type a person stated, and `options`
+    the fields of ReadOptions.
+    """
+
+    format: str
+    columns: Columns
+    stated: frozenset[str]
+    options: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, request: Mapping[str, Any], columns: Columns) -> "Contract":
+        """The contract in a request of the parent, over these columns."""
+        stated = frozenset(fold(name) for name, *_ in request["stated"])
+        return cls(request["format"], columns, stated, request["options"])
+
+    @property
+    def dialect(self) -> Dialect:
+        """How numbers and dates are written."""
+        return Dialect(self.options["decimal_separator"], self.options["date_format"])
+
+    @property
+    def fails(self) -> bool:
+        """Whether a row that does not fit ends the run, rather than being left out."""
+        return bool(self.options["on_bad_row"] == "fail")
+
+    def is_stated(self, name: str) -> bool:
+        """Whether a person stated the type of the column."""
+        return fold(name) in self.stated

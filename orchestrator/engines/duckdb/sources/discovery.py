@@ -1,0 +1,195 @@
+"""Finding the files of a source table: local files below the folders that the operator allows, and nothing else.
+
+A file is opened once, and everything that is asked about it is asked of what was opened: its path without symbolic
+links, and whether it is a plain file. `device` and `inode` of the result say which file that was. The sandbox allows
+the query's process to open exactly that file, so a path that is exchanged for a link afterwards leads nowhere.
+"""
+
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import takewhile
+from pathlib import Path
+from typing import NamedTuple
+
+from orchestrator.model.errors import InvalidSource
+from orchestrator.model.private_folders import MARKER
+
+MAX_PATTERN_LENGTH = 500
+MAX_FILES = 10_000
+# Not data: windows into the machine, its settings, and where containers and services are handed their secrets.
+_NEVER = ("/proc", "/sys", "/dev", "/etc", "/run/secrets", "/run/credentials", "/run/user")
+# Where the kernel tells what an open file is called: on Linux. Elsewhere there is no sandbox that would need it either.
+_BY_DESCRIPTOR = sys.platform == "linux"
+
+
+_MAGIC = re.compile(r"[*?\[]")
+
+
+class SourceFile(NamedTuple):
+    """A matching file: its path as the pattern spells it and without symbolic links, and which file that was.
+
+    `device` and `inode` are the kernel's numbers of the file that was looked at; 0 and 0 stand for any file.
+    """
+
+    shown: str
+    real: str
+    device: int = 0
+    inode: int = 0
+
+
+def find_source_files(
+    url_pattern: str, roots: Sequence[str | Path], private: Sequence[str | Path] = ()
+) -> list[SourceFile]:
+    """The files that match, sorted by path.
+
+    `url_pattern` is an absolute path or a file:// URL, in which `*` and `?` match within one segment of the path, and
+    not the leading dot of a hidden file. Raises InvalidSource if it is anything else, lies outside `roots`, or matches
+    what is not a plain file inside `roots`, is hidden there, or lies in one of `private` or in another private folder.
+    """
+    parts = _segments(url_pattern)
+    if not roots:
+        raise _invalid("No folder may be read by source tables. Set MATVIEW_SOURCE_ROOTS to allow one.")
+    allowed = _Allowed(roots, private)
+    start = _start_of(parts, roots, allowed)
+    if start is None:
+        raise _invalid(f"{url_pattern} lies outside the folders that source tables may read.")
+    found = []
+    try:
+        for path in _matches(start, parts[len(start.parts) - 1 :]):
+            found.append(_checked(path, allowed))
+            if len(found) > MAX_FILES:
+                break
+    except OSError as error:
+        raise _invalid(f"{url_pattern} cannot be read: {error.strerror}.") from None
+    if len(found) > MAX_FILES:
+        raise _invalid(f"{url_pattern} matches more than {MAX_FILES:,} files.")
+    return sorted(found)
+
+
+def _invalid(message: str) -> InvalidSource:
+    return InvalidSource(message, attr="url_pattern")
+
+
+def _segments(url_pattern: str) -> list[str]:
+    if len(url_pattern) > MAX_PATTERN_LENGTH:
+        raise _invalid(f"Ensure this field has no more than {MAX_PATTERN_LENGTH} characters.")
+    path = url_pattern.removeprefix("file://")
+    if not path.startswith("/") or not path.isprintable():
+        raise _invalid("Only local files can be read: give an absolute path, such as /data/events/*.parquet.")
+    segments = [s for s in path.split("/") if s not in {"", "."}]
+    if ".." in segments:
+        raise _invalid("The path may not contain '..'.")
+    if any("**" in s for s in segments):
+        raise _invalid("'**' is not supported: '*' matches within one folder.")
+    return segments
+
+
+class _Allowed:
+    """Which real paths may be read: those below `roots` that are neither hidden there nor private."""
+
+    def __init__(self, roots: Sequence[str | Path], private: Sequence[str | Path]) -> None:
+        self._roots = [Path(os.path.realpath(root)) for root in roots]
+        self._private = [Path(os.path.realpath(path)) for path in (*_NEVER, *private)]
+        self._is_marked = cache(lambda folder: os.path.lexists(folder / MARKER))
+
+    def inside(self, real: Path) -> bool:
+        """Whether a folder or a file lies below a root."""
+        return any(real.is_relative_to(root) for root in self._roots)
+
+    def refusal(self, real: Path) -> str | None:
+        """Why a file may not be read, as the end of a sentence; None if it may."""
+        if any(real.is_relative_to(path) for path in self._private) or any(map(self._is_marked, real.parents)):
+            return "is private to this installation: no source table may read it"
+        below = [real.relative_to(root) for root in self._roots if real.is_relative_to(root)]
+        if not below:
+            return "leads outside the folders that source tables may read"
+        if all(any(part.startswith(".") for part in path.parts) for path in below):
+            return "is hidden, or lies in a hidden folder: no source table may read it"
+        return None
+
+
+def _start_of(segments: list[str], roots: Sequence[str | Path], allowed: _Allowed) -> Path | None:
+    """The folder to look for the files in: a root as the pattern spells it, or a folder that is really in one."""
+    for root in (Path(os.path.abspath(r)) for r in roots):  # noqa: PTH100 - a root may itself be a symbolic link
+        depth = len(root.parts) - 1
+        if len(segments) > depth and tuple(segments[:depth]) == root.parts[1:]:
+            return root
+    fixed = Path("/", *takewhile(lambda segment: not _is_wild(segment), segments[:-1]))
+    real = Path(os.path.realpath(fixed))
+    return fixed if allowed.inside(real) else None
+
+
+def _is_wild(segment: str) -> bool:
+    return "*" in segment or "?" in segment
+
+
+def _matches(folder: Path, segments: list[str]) -> Iterator[Path]:
+    first, rest = segments[0], segments[1:]
+    wild = _is_wild(first)
+    for path in _wildcard(folder, first) if wild else [folder / first]:
+        if not rest:
+            if path.exists() and not (wild and path.is_dir()):
+                yield path
+        elif path.is_dir():
+            yield from _matches(path, rest)
+
+
+def _wildcard(folder: Path, segment: str) -> list[Path]:
+    hidden = segment.startswith(".")
+    return [folder / n for n in os.listdir(folder) if (hidden or not n.startswith(".")) and _fits(n, segment)]  # noqa: PTH208 - names only
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """Whether `name` fits `pattern`: `*` stands for any characters, `?` for one.
+
+    It only ever returns to the last `*`, so it takes the product of the two lengths at most. A regular expression
+    would return to each of them: twelve `*` before a letter that is missing took minutes.
+    """
+    at, expected, star, resume = 0, 0, -1, 0
+    while at < len(name):
+        if expected < len(pattern) and pattern[expected] == "*":
+            star, resume = expected, at
+            expected += 1
+        elif expected < len(pattern) and pattern[expected] in {"?", name[at]}:
+            at, expected = at + 1, expected + 1
+        elif star >= 0:
+            resume += 1
+            at, expected = resume, star + 1
+        else:
+            return False
+    return not pattern[expected:].strip("*")
+
+
+def _checked(path: Path, allowed: _Allowed) -> SourceFile:
+    real, status = _looked_at(path)
+    refusal = allowed.refusal(Path(real))
+    if refusal:
+        raise _invalid(f"{path} {refusal}.")
+    if not stat.S_ISREG(status.st_mode):
+        raise _invalid(f"{path} is not a file.")
+    if not _can_be_escaped(real):
+        raise _invalid(f"{path} cannot be read: its path has a backslash and one of the characters * ? [ in it.")
+    return SourceFile(str(path), real, status.st_dev, status.st_ino)
+
+
+def _looked_at(path: Path) -> tuple[str, os.stat_result]:
+    """The path without symbolic links, and what lies there: both of one opened file. Raises OSError."""
+    if not _BY_DESCRIPTOR:
+        return os.path.realpath(path), path.stat()
+    while True:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            status, real = os.fstat(descriptor), os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - as written
+        finally:
+            os.close(descriptor)
+        if status.st_nlink:  # else it was replaced at this moment, and the kernel cannot name it any more
+            return real, status
+
+
+def _can_be_escaped(path: str) -> bool:
+    """Whether an escaped pattern can match this path: in a pattern, DuckDB takes a backslash for a slash."""
+    return "\\" not in path or not _MAGIC.search(path)

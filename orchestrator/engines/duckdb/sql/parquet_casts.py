@@ -1,0 +1,263 @@
+"""How each of DuckDB's types is kept in Parquet, and read again as what it was.
+
+A column has two types. The *logical* one is what the query gives: it is recorded, shown, and what the next view sees,
+whether this one is materialized or not. The *stored* one is what the files hold, where Parquet has no equal for it.
+"""
+
+# ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import duckdb
+
+from orchestrator.engines.duckdb.sql.output_columns import UnsupportedType, columns_of_query
+from orchestrator.engines.duckdb.sql.type_names import Kind, is_nameable, kind_of, literal, parts, quoted
+
+__all__ = [
+    "TOO_WIDE",
+    "Logical",
+    "Storable",
+    "UnsupportedType",
+    "cast_for_parquet",
+    "decoded",
+    "literal",
+    "logical",
+    "quoted",
+    "typed_null",
+]
+
+DECIMAL = "DECIMAL(38,0)"
+# What DuckDB says of a number that is no such DECIMAL.
+TOO_WIDE = f"to {DECIMAL}"
+_PARQUET_TYPES = {
+    "HUGEINT": DECIMAL,
+    "UHUGEINT": "VARCHAR",
+    "BIGNUM": "VARCHAR",
+    "BIT": "VARCHAR",
+    "ENUM": "VARCHAR",
+    "INTERVAL": "VARCHAR",
+    "TIME WITH TIME ZONE": "VARCHAR",
+    "TIME_NS": "VARCHAR",
+    "TIMESTAMP_S": "TIMESTAMP",
+    "TIMESTAMP_MS": "TIMESTAMP",
+    "VARCHAR COLLATE": "VARCHAR",
+}
+# The text that DuckDB gives of some values is not read again as the same: an offset of `+00:00:01` becomes `+00:01`,
+# and 2,147,483,648 hours or more are no INTERVAL. And a TIMESTAMP_S that is infinite cannot be cast to TIMESTAMP.
+_WRITTEN_BY_HAND = {
+    "TIME WITH TIME ZONE": (
+        "CASE WHEN date_part('timezone', {0}) % 60 = 0 THEN CAST({0} AS VARCHAR) ELSE printf('%s%s%02d:%02d:%02d',"
+        " CAST(CAST({0} AS TIME) AS VARCHAR), CASE WHEN date_part('timezone', {0}) < 0 THEN '-' ELSE '+' END,"
+        " abs(date_part('timezone', {0})) // 3600, abs(date_part('timezone', {0})) // 60 % 60,"
+        " abs(date_part('timezone', {0})) % 60) END"
+    ),
+    "INTERVAL": (
+        "CASE WHEN abs(date_part('hour', {0})) < 2147483648 THEN CAST({0} AS VARCHAR) ELSE"
+        " printf('%d years %d months %d days %d hours %d minutes %d microseconds', date_part('year', {0}),"
+        " date_part('month', {0}), date_part('day', {0}), date_part('hour', {0}), date_part('minute', {0}),"
+        " date_part('microseconds', {0})) END"
+    ),
+    "TIMESTAMP_S": (
+        "CASE WHEN isfinite({0}) THEN CAST({0} AS TIMESTAMP) ELSE CAST(CAST({0} AS VARCHAR) AS TIMESTAMP) END"
+    ),
+}
+
+
+class _Forms(NamedTuple):
+    """What a HUGEINT and a JSON are stored as in this query."""
+
+    huge: str
+    json: str = "JSON"
+
+
+class Logical(NamedTuple):
+    """A SELECT for the next view, and the name and the logical type of each of its columns."""
+
+    select: str
+    columns: list[tuple[str, str]]
+
+
+class Storable(NamedTuple):
+    """A SELECT for COPY, and the name and the logical type of each of its columns.
+
+    `may_be_wide` says that a HUGEINT of more than 38 digits would fail it, which is then to be stored as text.
+    `version` is the version of Parquet's encodings, V1 or V2, with which it is to be written.
+    """
+
+    select: str
+    columns: list[tuple[str, str]]
+    may_be_wide: bool
+    version: str
+
+
+def logical(connection: duckdb.DuckDBPyConnection, sql: str, *, collated: bool = False) -> Logical:
+    """A SELECT that gives what `sql` gives to the next view, materialized or not: the same values and types.
+
+    Two things only depend on more than the query, and are fixed here. A bare NULL, which has no type inside a query and
+    would be INTEGER in a file, is INTEGER. Columns of the same name get the suffix `_1`, `_2`, as in a file.
+
+    `collated` says that something in `sql`, or in what it reads, may have a collation: seeing it takes one more look.
+
+    Raises UnsupportedType, or duckdb.Error if `sql` does not bind.
+    """
+    kinds = columns_of_query(connection, sql, collated=collated)
+    columns = []
+    for position, (name, kind) in enumerate(kinds, start=1):
+        value = f"#{position}"
+        if any(part.name == "INTEGER" for part in parts(kind)):
+            value = _cast(value, kind)
+        columns.append(f"{value} AS {quoted(name)}")
+    select = f"SELECT {', '.join(columns)} FROM (\n{sql}\n) AS q"
+    return Logical(select, [(name, kind.text) for name, kind in kinds])
+
+
+def cast_for_parquet(
+    connection: duckdb.DuckDBPyConnection, sql: str, *, collated: bool = False, wide: bool = False
+) -> Storable:
+    """A SELECT that gives what `sql` gives, in types that come back from Parquet exactly as they went in.
+
+    Left alone, DuckDB would store a HUGEINT as DOUBLE (wrong digits), cut an INTERVAL to milliseconds and fold it at 49
+    days, move a TIME WITH TIME ZONE to UTC, and change some other types in silence. So, at any depth:
+
+    * HUGEINT becomes DECIMAL(38,0), and text in all columns if `wide`: one of them has a value of 39 digits.
+    * UHUGEINT, BIGNUM, BIT, ENUM, INTERVAL, TIME WITH TIME ZONE and TIME_NS become text. A UHUGEINT is nearly always a
+      hash of 39 digits, and its column is not to be text in one run and a number in the next.
+    * TIMESTAMP_S and TIMESTAMP_MS become TIMESTAMP, a fixed-size array becomes a list, a struct without field names
+      gets the names v1, v2, ..., and a GEOMETRY without a coordinate system gets Parquet's default one. Below another
+      type, where Parquet would lose it, a GEOMETRY becomes its well-known binary.
+
+    `decoded` is the way back. Raises UnsupportedType, or duckdb.Error if `sql` does not bind.
+    """
+    forms = _Forms(huge="VARCHAR" if wide else DECIMAL)
+    kinds = columns_of_query(connection, sql, collated=collated)
+    columns = [
+        f"{_encoded(f'#{position}', kind, forms, depth=0)} AS {quoted(name)}"
+        for position, (name, kind) in enumerate(kinds, start=1)
+    ]
+    names = {part.name for _, kind in kinds for part in parts(kind)}
+    select = f"SELECT {', '.join(columns)} FROM (\n{sql}\n) AS q"
+    # DuckDB 1.5 fails to write three rows of ['x'] in the second version: "not enough space in buffer".
+    version = "V1" if names & {"LIST", "ARRAY", "MAP"} else "V2"
+    return Storable(select, [(name, kind.text) for name, kind in kinds], not wide and "HUGEINT" in names, version)
+
+
+def decoded(files: str, columns: Sequence[tuple[str, str, str | None]]) -> str:
+    """A SELECT of the `columns` (name, logical and stored type) from `files`, a SELECT of all that they hold.
+
+    A column without a stored type is stored as what it is, as all are in snapshots of earlier releases.
+    """
+    if not any(stored or kind.startswith("GEOMETRY") for _, kind, stored in columns):
+        return files
+    values = (f"{_read(quoted(name), kind_of(kind), stored)} AS {quoted(name)}" for name, kind, stored in columns)
+    return f"SELECT {', '.join(values)} FROM ({files})"
+
+
+def typed_null(duckdb_type: str) -> str:
+    """A NULL of that type, also of one that a cast cannot name."""
+    kind = kind_of(duckdb_type)
+    return f"CAST(NULL AS {duckdb_type})" if is_nameable(kind) else f"CASE WHEN false THEN {_example(kind)} END"
+
+
+def _encoded(value: str, kind: Kind, forms: _Forms, *, depth: int) -> str:
+    """The stored form of `value`. A cast does it at once where DuckDB's own casts lose nothing."""
+    if _needs_hand(kind, depth):
+        return _by_hand(value, kind, forms, depth)
+    if any(part.name == "JSON" for part in parts(kind)):
+        # DuckDB takes some numbers and geometries for JSON that are none, and refuses the file when it is read.
+        value = f"CAST({value} AS {_stored(kind, _Forms(forms.huge, json='VARCHAR'), depth)})"
+    # Also where nothing seems to change: a NULL that is INTEGER here would have no type yet inside a view.
+    return f"CAST({value} AS {_stored(kind, forms, depth)})"
+
+
+def _needs_hand(kind: Kind, depth: int) -> bool:
+    if kind.children:
+        return any(_needs_hand(child, depth + 1) for child in kind.children)
+    return kind.name in _WRITTEN_BY_HAND or (kind.name == "GEOMETRY" and depth > 0)
+
+
+def _by_hand(value: str, kind: Kind, forms: _Forms, depth: int) -> str:
+    if kind.children:
+        return _rebuilt(value, kind, depth, lambda part, child, below: _encoded(part, child, forms, depth=below))
+    return f"ST_AsWKB({value})" if kind.name == "GEOMETRY" else _WRITTEN_BY_HAND[kind.name].format(value)
+
+
+def _rebuilt(value: str, kind: Kind, depth: int, change: Callable[[str, Kind, int], str]) -> str:
+    """`value`, put together again from its changed parts. A fixed-size array becomes a list."""
+    element = f"e{depth}"
+    if kind.name == "STRUCT":
+        changed = (
+            f"{quoted(name)} := {change(f'struct_extract_at({value}, {n})', child, depth + 1)}"
+            for n, (name, child) in enumerate(zip(_names(kind), kind.children, strict=True), start=1)
+        )
+        return f"CASE WHEN {value} IS NOT NULL THEN struct_pack({', '.join(changed)}) END"
+    if kind.name == "MAP":
+        changed = (
+            f"{part} := {change(f'{element}.{part}', child, depth + 1)}"
+            for part, child in zip(("key", "value"), kind.children, strict=True)
+        )
+        entry = f"struct_pack({', '.join(changed)})"
+        return f"map_from_entries(list_transform(map_entries({value}), lambda {element}: {entry}))"
+    return f"list_transform({value}, lambda {element}: {change(element, kind.children[0], depth + 1)})"
+
+
+def _stored(kind: Kind, forms: _Forms, depth: int) -> str:
+    if kind.name in {"LIST", "ARRAY"}:
+        return f"{_stored(kind.children[0], forms, depth + 1)}[]"
+    if kind.name == "MAP":
+        return f"MAP({', '.join(_stored(child, forms, depth + 1) for child in kind.children)})"
+    if kind.name == "STRUCT":
+        fields = zip(_names(kind), kind.children, strict=True)
+        return f"STRUCT({', '.join(f'{quoted(name)} {_stored(child, forms, depth + 1)}' for name, child in fields)})"
+    if kind.name == "HUGEINT":
+        return forms.huge
+    if kind.name == "JSON":
+        return forms.json
+    return "GEOMETRY('OGC:CRS84')" if kind.text == "GEOMETRY" else _PARQUET_TYPES.get(kind.name, kind.text)
+
+
+def _names(kind: Kind) -> list[str]:
+    return [name or f"v{n}" for n, name in enumerate(kind.fields, start=1)]
+
+
+def _read(value: str, kind: Kind, stored: str | None) -> str:
+    if kind.name == "GEOMETRY" and stored in {None, kind.text}:
+        # DuckDB 1.5.5 takes a join down to the file as a filter, and finds no geometry there that is equal to another.
+        return f"CASE WHEN {value} IS NOT NULL THEN {value} END"
+    if stored is None:
+        return value
+    return _cast(_with_geometries(value, kind, 0) if kind.children else value, kind)
+
+
+def _with_geometries(value: str, kind: Kind, depth: int) -> str:
+    """`value` with every well-known binary in it read. All else in it is still as it is stored."""
+    if kind.name == "GEOMETRY":
+        return f"ST_GeomFromWKB({value})"
+    if any(part.name == "GEOMETRY" for part in parts(kind)):
+        return _rebuilt(value, kind, depth, _with_geometries)
+    return value
+
+
+def _cast(value: str, kind: Kind) -> str:
+    if kind.name == "VARCHAR COLLATE":
+        return f"{value} COLLATE {kind.text.split()[-1]}"
+    if is_nameable(kind):
+        return f"CAST({value} AS {kind.text})"
+    return f"cast_to_type({value}, {_example(kind)})"
+
+
+def _example(kind: Kind) -> str:
+    """An expression of that type, of which only the type is ever looked at."""
+    if is_nameable(kind):
+        return f"CAST(NULL AS {kind.text})"
+    inner = ", ".join(_example(child) for child in kind.children)
+    if kind.name == "STRUCT" and any(kind.fields):
+        fields = zip(_names(kind), kind.children, strict=True)
+        return f"struct_pack({', '.join(f'{quoted(name)} := {_example(child)}' for name, child in fields)})"
+    if kind.name == "MAP":
+        return f"map_from_entries([row({inner})])"
+    if kind.name == "ARRAY":
+        return f"array_value({', '.join([inner] * kind.size)})"
+    if kind.name == "LIST":
+        return f"[{inner}]"
+    return f"CAST(NULL AS VARCHAR) COLLATE {kind.text.split()[-1]}" if not inner else f"row({inner})"

@@ -1,0 +1,94 @@
+"""Which tables and views a query reads, from its syntax tree; nothing is bound, no file is opened."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import duckdb
+
+from orchestrator.engines.duckdb.child.errors import clean_message
+from orchestrator.engines.duckdb.sql.allowed_functions import check_function, check_table_function
+from orchestrator.engines.duckdb.sql.parquet_casts import literal
+from orchestrator.engines.duckdb.sql.statement import invalid, single_select
+from orchestrator.model.names import fold
+
+_Ctes = frozenset[tuple[str, str]]
+
+
+def references(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
+    """The names that `sql` reads: parts joined by dots, spelled as in `sql`, in order of appearance, each once.
+
+    Names that are spelled differently only in case are one. A file name in quotes is a name like any other. Raises
+    InvalidQuery unless `sql` is one SELECT that uses only what a view may use.
+    """
+    return unique(readings(connection, sql))
+
+
+def readings(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
+    """What `references` gives, each as often as it is read."""
+    found: list[tuple[int, str]] = []
+    _walk(_tree(connection, single_select(connection, sql)), frozenset(), found)
+    return [name for _, name in sorted(found, key=lambda item: item[0])]
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """The names, each as it is spelled first."""
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(fold(name), name)
+    return list(first.values())
+
+
+def _tree(connection: duckdb.DuckDBPyConnection, select: str) -> Any:  # noqa: ANN401 - JSON
+    try:
+        # Not as a parameter: to bind one, DuckDB first loads pandas if it is installed, and that takes half a second.
+        row = connection.execute(f"SELECT json_serialize_sql({literal(select)})").fetchone()
+    except duckdb.Error as error:
+        raise invalid(clean_message(error)) from None
+    tree = json.loads(row[0] if row else "{}")
+    if tree.get("error", True):
+        raise invalid(str(tree.get("error_message")))
+    return tree["statements"]
+
+
+def _walk(node: Any, hidden: _Ctes, found: list[tuple[int, str]]) -> None:  # noqa: ANN401 - JSON
+    """Collect the tables below `node`. `hidden` are the CTEs in sight as (schema, name), folded.
+
+    It descends into everything, so that no place where a query may stand needs to be known, and looks at few fields,
+    so that both shapes of the tree that DuckDB's versions give are read.
+    """
+    if isinstance(node, list):
+        for item in node:
+            _walk(item, hidden, found)
+    elif isinstance(node, dict):
+        hidden = _ctes(node, hidden, found)
+        _look(node, hidden, found)
+        recursive = fold(str(node["cte_name"])) if node.get("type") == "RECURSIVE_CTE_NODE" else None
+        for key, child in node.items():
+            # The first half of a recursive CTE does not see itself: there the name means a table.
+            # `recurring.x` is how the second one reads all rows so far.
+            inner = hidden | {("", recursive), ("recurring", recursive)} if recursive and key == "right" else hidden
+            if key != "cte_map":
+                _walk(child, inner, found)
+
+
+def _ctes(node: dict[str, Any], hidden: _Ctes, found: list[tuple[int, str]]) -> _Ctes:
+    """Walk the CTEs of a query: each sees those before it, and the rest of the query sees them all."""
+    for entry in (node.get("cte_map") or {}).get("map", ()):
+        _walk(entry["value"], hidden, found)
+        hidden |= {("", fold(entry["key"]))}
+    return hidden
+
+
+def _look(node: dict[str, Any], hidden: _Ctes, found: list[tuple[int, str]]) -> None:
+    kind = node.get("type")
+    if kind == "BASE_TABLE":
+        parts = [str(node.get(p) or "") for p in ("catalog_name", "schema_name", "table_name")]
+        if parts[0] or (fold(parts[1]), fold(parts[2])) not in hidden:
+            found.append((node.get("query_location", 0), ".".join(filter(None, parts))))
+    elif kind == "TABLE_FUNCTION":
+        check_table_function(str((node.get("function") or {}).get("function_name")))
+    elif kind == "SHOW_REF" and not (node.get("query") or node.get("query_node")):
+        raise invalid("SHOW and DESCRIBE of the catalog are not allowed in a view.")
+    elif "function_name" in node:
+        check_function(str(node.get("function_name")))

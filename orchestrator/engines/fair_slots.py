@@ -1,0 +1,89 @@
+"""Whose turn it is: a few places that all projects share, so that none of them can take them all."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from orchestrator.model.errors import TooManyRequests
+
+
+class FairSlots:
+    """Gives `size` places to projects, first to those that hold fewest; none has more than `share` of them at a time.
+
+    Of several that hold as many, the one that was served longest ago comes first.
+
+    So many requests of a project may wait as `queue` says. The next one is refused at once, which no other project
+    notices.
+    """
+
+    def __init__(self, *, size: int, share: int, queue: int) -> None:
+        self._free = size
+        self._share = share
+        self._longest = queue
+        self._held: Counter[int] = Counter()
+        self._waiting: dict[int, deque[asyncio.Future[None]]] = {}
+        # When each project was served last, of those that hold or wait for something.
+        self._served: dict[int, int] = {}
+        self._count = 0
+
+    def is_full_of(self, project_id: int) -> bool:
+        """Whether a request of the project would wait for others of the same project."""
+        return self._held[project_id] >= self._share
+
+    @asynccontextmanager
+    async def turn(self, project_id: int) -> AsyncIterator[None]:
+        """Hold a place for as long as the context lasts. Raises TooManyRequests; cancelling gives the place back."""
+        await self._enter(project_id)
+        try:
+            yield
+        finally:
+            self._leave(project_id)
+
+    async def _enter(self, project_id: int) -> None:
+        queue = self._waiting.setdefault(project_id, deque())
+        if len(queue) >= self._longest:
+            raise TooManyRequests
+        come = asyncio.get_running_loop().create_future()
+        queue.append(come)
+        self._advance()
+        try:
+            await come
+        except asyncio.CancelledError:
+            if come.cancelled():
+                self._give_up(project_id, come)
+            else:  # it came at the same moment
+                self._leave(project_id)
+            raise
+
+    def _give_up(self, project_id: int, come: asyncio.Future[None]) -> None:
+        queue = self._waiting.get(project_id)
+        if queue is not None and come in queue:
+            queue.remove(come)
+            self._forget(project_id)
+
+    def _leave(self, project_id: int) -> None:
+        self._free += 1
+        self._held[project_id] -= 1
+        self._advance()
+        self._forget(project_id)
+
+    def _advance(self) -> None:
+        while self._free:
+            able = [one for one, queue in self._waiting.items() if queue and not self.is_full_of(one)]
+            if not able:
+                return
+            project_id = min(able, key=lambda one: (self._held[one], self._served.get(one, 0)))
+            come = self._waiting[project_id].popleft()
+            if not come.done():
+                self._free -= 1
+                self._held[project_id] += 1
+                self._count += 1
+                self._served[project_id] = self._count
+                come.set_result(None)
+
+    def _forget(self, project_id: int) -> None:
+        """Keep nothing of a project that neither holds nor waits for anything."""
+        if not self._held[project_id] and not self._waiting.get(project_id):
+            for kept in (self._held, self._waiting, self._served):
+                kept.pop(project_id, None)

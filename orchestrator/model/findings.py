@@ -1,0 +1,49 @@
+"""What the reconciler found, and what it did about it."""
+
+from enum import StrEnum
+
+from pydantic import ConfigDict, Field
+
+from orchestrator.model.base import Value
+
+
+class FindingKind(StrEnum):
+    """Kinds of differences. Those that begin with `unknown` belong to another installation and are left alone.
+
+    The values are labels of metrics and part of Temporal's histories, so they keep their older words.
+    """
+
+    RUN_ENDED = "run_over"
+    RUN_ORPHANED = "run_unwanted"
+    SCHEDULE_MISSING = "schedule_missing"
+    SCHEDULE_ORPHANED = "schedule_unwanted"
+    SCHEDULE_DRIFTED = "schedule_wrong"
+    VERSION_EXPIRED = "version_expired"
+    FILES_ORPHANED = "files_unwanted"
+    REPAIR_FAILED = "not_mended"
+    UNKNOWN_SCHEDULE = "unknown_schedule"
+    UNKNOWN_FILES = "unknown_files"
+
+
+class Finding(Value):
+    """One difference. `subject` is its id, `message` what was done or, in a dry run, is to be done."""
+
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
+
+    kind: FindingKind
+    subject: str
+    message: str = Field(alias="told")
+
+
+class ReconcileRequest(Value):
+    """`dry_run` finds differences and changes nothing."""
+
+    dry_run: bool = False
+
+
+class ReconcileReport(Value):
+    """All differences. `findings` are the first ones, as many as a message may hold; `total` counts all."""
+
+    dry_run: bool
+    findings: tuple[Finding, ...]
+    total: int

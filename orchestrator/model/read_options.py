@@ -1,0 +1,147 @@
+"""What a person may state of how the files of a source table are read, as far as that shows without the files."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.model.column_limits import MOST_COLUMNS
+from orchestrator.model.errors import Invalid
+from orchestrator.model.names import fold
+from orchestrator.model.snapshot import Column
+from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat, SourceTable
+
+LONGEST_COLUMN_NAME = 1_000
+LONGEST_TYPE = 10_000
+# A run's plan holds them all, and so does every answer that shows the table.
+LONGEST_CONTRACT = 500_000
+LONGEST_TEXT = 100
+
+_CSV = {SourceFormat.CSV: False, SourceFormat.CSV_WITH_NAMES: True}
+_ABOUT_CSV = ("delimiter", "quote", "null_text", "date_format", "decimal_separator", "encoding")
+# What DuckDB reads without an extension, and other spellings of it.
+_ENCODINGS = {
+    **dict.fromkeys(("utf-8", "utf8"), "utf-8"),
+    **dict.fromkeys(("utf-16", "utf16"), "utf-16"),
+    **dict.fromkeys(("latin-1", "latin1", "iso-8859-1"), "latin-1"),
+}
+# The specifiers of DuckDB's strptime.
+_SPECIFIER = re.compile(r"%(-[dHIMSjmy]|[ABGHIMSTUVWXYZabcdfghjmnpuwxyz%]|(?P<unknown>.?.?))", re.DOTALL)
+_LINE_BREAKS = "\r\n"
+
+
+def format_of(source_format: SourceFormat, header: bool | None) -> SourceFormat:
+    """The format once `header` has said whether CSV files have a header line. Raises Invalid if they are not CSV."""
+    if header is None:
+        return source_format
+    if source_format not in _CSV:
+        raise Invalid(f"'header' is about CSV files: it means nothing for {source_format}.", attr="header")
+    return SourceFormat.CSV_WITH_NAMES if header else SourceFormat.CSV
+
+
+def options_of(source_format: SourceFormat, before: ReadOptions, sent: ReadOptions) -> ReadOptions:
+    """The options of a table that had those of `before`, once those that `sent` sets are changed.
+
+    What means nothing for the format is as usual: an option that is kept from another format is forgotten, and one that
+    is sent raises Invalid. So do options that are not valid, or contradict one another.
+    """
+    given = {name: getattr(sent, name) for name in ReadOptions.model_fields if name in sent.model_fields_set}
+    for name, value in given.items():
+        if not _applies(name, source_format) and value != getattr(AS_USUAL, name):
+            raise Invalid(f"'{name}' means nothing for {source_format} files.", attr=name)
+    kept = {name: getattr(before, name) for name in ReadOptions.model_fields if _applies(name, source_format)}
+    merged = ReadOptions.model_validate(kept | given)
+    delimiter = "\t" if merged.delimiter == "\\t" else merged.delimiter
+    encoding = _ENCODINGS.get(merged.encoding.lower(), merged.encoding)
+    options = merged.model_copy(update={"delimiter": delimiter, "encoding": encoding})
+    _check_each(options)
+    _check_together(options, [*given])
+    return options
+
+
+def check_stated(columns: Sequence[Column]) -> None:
+    """Raise Invalid for columns that cannot be stated of any files. Only the engine knows all types."""
+    if len(columns) > MOST_COLUMNS:
+        raise _wrong_columns(f"No more than {MOST_COLUMNS:,} columns can be stated.")
+    for column in columns:
+        if not column.name or not column.duckdb_type.strip():
+            raise _wrong_columns("A column has a name and a type, and neither is empty.")
+        if len(column.name) > LONGEST_COLUMN_NAME:
+            raise _wrong_columns(f"A column's name has no more than {LONGEST_COLUMN_NAME:,} characters.")
+        if len(column.duckdb_type) > LONGEST_TYPE:
+            raise _wrong_columns(f'The type of "{column.name}" has more than {LONGEST_TYPE:,} characters.')
+    if sum(len(column.name) + len(column.duckdb_type) for column in columns) > LONGEST_CONTRACT:
+        raise _wrong_columns(f"All names and types together have no more than {LONGEST_CONTRACT:,} characters.")
+    _check_names(columns)
+
+
+def shown(table: SourceTable) -> dict[str, Any]:
+    """Every option of a table, and whether its files have a header line. None: it means nothing for its format."""
+    options = table.options.model_dump()
+    known = {name: value if name in _always(table.format) else None for name, value in options.items()}
+    return {**known, "header": _CSV.get(table.format)}
+
+
+def _always(source_format: SourceFormat) -> set[str]:
+    """The options that say something true of files of a format, `on_bad_row` of Parquet included: it is `fail`."""
+    return {name for name in ReadOptions.model_fields if name not in _ABOUT_CSV or source_format in _CSV}
+
+
+def _applies(name: str, source_format: SourceFormat) -> bool:
+    """Whether there is a choice to make for files of the format."""
+    if name == "on_bad_row":
+        return source_format is not SourceFormat.PARQUET
+    return name in _always(source_format)
+
+
+def _check_each(options: ReadOptions) -> None:
+    if len(options.delimiter) != 1 or options.delimiter in _LINE_BREAKS:
+        raise Invalid("A delimiter is one character, and no line break; \\t stands for a tab.", attr="delimiter")
+    if len(options.quote) > 1 or options.quote in [*_LINE_BREAKS] or not options.quote.isascii():
+        raise Invalid("A quote is one ASCII character and no line break, or empty: nothing is quoted.", attr="quote")
+    if len(options.null_text) > LONGEST_TEXT or any(one in options.null_text for one in _LINE_BREAKS):
+        raise Invalid(f"The text for NULL has one line and {LONGEST_TEXT} characters at the most.", attr="null_text")
+    if options.encoding not in _ENCODINGS.values():
+        known = ", ".join(sorted(set(_ENCODINGS.values())))
+        raise Invalid(f"The encoding is not one that can be read; it is one of: {known}.", attr="encoding")
+    if options.date_format is not None:
+        _check_date_format(options.date_format)
+
+
+def _check_date_format(text: str) -> None:
+    if len(text) > LONGEST_TEXT:
+        raise Invalid(f"A format for dates has {LONGEST_TEXT} characters at the most.", attr="date_format")
+    found = [*_SPECIFIER.finditer(text)]
+    unknown = next((one for one in found if one["unknown"] is not None), None)
+    if unknown is not None:
+        raise Invalid(f"strptime knows no {unknown[0]!r}; dates are written as in %d/%m/%Y.", attr="date_format")
+    if all(one[0] == "%%" for one in found):
+        raise Invalid("A format for dates holds specifiers of strptime, as %d/%m/%Y does.", attr="date_format")
+
+
+def _check_together(options: ReadOptions, sent: Sequence[str]) -> None:
+    """Raise Invalid if one character stands for two things. The field that was sent is the one that is wrong."""
+    delimiter, quote = ("delimiter", options.delimiter), ("quote", options.quote)
+    point = ("decimal_separator", options.decimal_separator)
+    for (first, one), (second, other) in ((delimiter, quote), (delimiter, point), (quote, point)):
+        if one == other:
+            wrong = first if first in sent and second not in sent else second
+            raise Invalid(f"'{first}' and '{second}' cannot both be {one!r}.", attr=wrong)
+    for name, mark in (delimiter, quote):
+        if mark and mark in options.null_text:
+            wrong = name if name in sent and "null_text" not in sent else "null_text"
+            raise Invalid(f"The text for NULL cannot hold the {name} {mark!r}.", attr=wrong)
+
+
+def _check_names(columns: Sequence[Column]) -> None:
+    seen: set[str] = set()
+    for column in columns:
+        key = fold(column.name)
+        if key in seen:
+            raise _wrong_columns(
+                f'The column "{column.name}" is stated twice; a to z and A to Z are the same in a name.'
+            )
+        seen.add(key)
+
+
+def _wrong_columns(message: str) -> Invalid:
+    return Invalid(message, attr="columns")

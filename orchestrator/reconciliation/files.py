@@ -1,0 +1,69 @@
+"""Removes expired snapshots from the catalog, and files from the store that no snapshot and no run needs."""
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from orchestrator.catalog import retention as snapshot_retention, runs
+from orchestrator.catalog.database import Database
+from orchestrator.model.errors import StoreUnavailable
+from orchestrator.model.findings import Finding, FindingKind
+from orchestrator.model.snapshot import Retention
+from orchestrator.reconciliation.batches import batches
+from orchestrator.stores.base import SnapshotStore
+
+_UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_LOCATION = re.compile(rf"\d+/{_UUID}/(?P<run>{_UUID})-\d+")
+
+
+@dataclass(frozen=True)
+class FileReconciler:
+    """Compares snapshots with the retention, and the store with the catalog."""
+
+    database: Database
+    store: SnapshotStore
+    retention: Retention
+
+    async def expired(self, dry_run: bool) -> AsyncIterator[Finding]:
+        """Remove snapshots that need not be retained from the catalog; `orphaned` deletes their files."""
+        async with self.database.begin() as tx:
+            if not dry_run:
+                await snapshot_retention.backfill_superseded_at(tx)
+                await snapshot_retention.delete_finished_leases(tx)
+            expired = await (snapshot_retention.expired if dry_run else snapshot_retention.remove_expired)(
+                tx, self.retention
+            )
+        for snapshot_id in expired:
+            message = "it need not be kept any more"
+            yield Finding(kind=FindingKind.VERSION_EXPIRED, subject=str(snapshot_id), message=message)
+
+    async def orphaned(self, dry_run: bool) -> AsyncIterator[Finding]:
+        """Delete the files of runs that have ended and of snapshots that were removed."""
+        # Listed before the catalog is read: a snapshot that is published in between is then in the catalog.
+        for batch in batches(await self.store.list_locations()):
+            own, orphaned = await self._classify(batch)
+            for location in orphaned:
+                yield await self._discard(location, dry_run=dry_run)
+            for location in sorted(set(batch) - own):
+                message = "no run of this installation; it is left alone"
+                yield Finding(kind=FindingKind.UNKNOWN_FILES, subject=location, message=message)
+
+    async def _classify(self, locations: Sequence[str]) -> tuple[set[str], list[str]]:
+        """Those of the locations that are of runs of this installation, and those among them that are orphaned."""
+        run_ids = {location: UUID(m["run"]) for location in locations if (m := _LOCATION.fullmatch(location))}
+        async with self.database.begin() as tx:
+            finished = await runs.finished_by_id(tx, set(run_ids.values()))
+            retained = await snapshot_retention.retained_locations(tx, locations)
+        own = {location for location, run_id in run_ids.items() if run_id in finished}
+        return own, sorted(location for location in own if finished[run_ids[location]] and location not in retained)
+
+    async def _discard(self, location: str, *, dry_run: bool) -> Finding:
+        try:
+            if not dry_run:
+                await self.store.discard(location)
+        except StoreUnavailable as error:
+            message = f"it cannot be deleted: {error.message}"
+            return Finding(kind=FindingKind.REPAIR_FAILED, subject=location, message=message)
+        message = "no version and no run needs it; it is deleted"
+        return Finding(kind=FindingKind.FILES_ORPHANED, subject=location, message=message)

@@ -1,0 +1,91 @@
+"""Makes the catalog's runs what Temporal knows of them, and cancels runs of views that are not materialized."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from orchestrator.catalog import failure_streaks, runs, saved_queries
+from orchestrator.catalog.database import Database
+from orchestrator.model.findings import Finding, FindingKind
+from orchestrator.model.run import Run, RunStatus
+from orchestrator.reconciliation.existing import existing_ids
+from orchestrator.reconciliation.failure_policy import FailurePolicy
+from orchestrator.temporal.run_workflows import RunWorkflows, WorkflowOutcome
+
+
+class RunSync:
+    """Closes runs whose workflow ended without recording its outcome, as after an operator's terminate."""
+
+    def __init__(self, database: Database, workflows: RunWorkflows) -> None:
+        self._database = database
+        self._workflows = workflows
+
+    async def find_outcome(self, run: Run) -> WorkflowOutcome | None:
+        """The outcome of a run that the catalog calls Running but whose workflow has ended; otherwise None."""
+        if run.status is not RunStatus.RUNNING:
+            return None
+        outcome = await self._workflows.find_outcome(run.saved_query_id, run.workflow_run_id)
+        if outcome is not None and outcome.status is RunStatus.COMPLETED:
+            return WorkflowOutcome(status=RunStatus.FAILED, error="The run's result is missing.", error_code="run_lost")
+        return outcome
+
+    async def close_if_ended(self, run: Run) -> Run:
+        """The run, closed first if its workflow has ended without recording its outcome."""
+        outcome = await self.find_outcome(run)
+        if outcome is None:
+            return run
+        async with self._database.begin() as tx:
+            # A run that completed after the workflow was described is closed already, and this leaves it so.
+            failed = outcome.status is RunStatus.FAILED
+            await runs.close(tx, run.id, outcome.status, outcome.error, outcome.error_code, policy_due=failed)
+            return await runs.get(tx, run.id)
+
+
+@dataclass(frozen=True)
+class RunReconciler:
+    """Compares all running runs with Temporal."""
+
+    database: Database
+    workflows: RunWorkflows
+    sync: RunSync
+    policy: FailurePolicy
+
+    async def ended(self, dry_run: bool) -> AsyncIterator[Finding]:
+        """Close runs whose workflow ended without recording its outcome."""
+        async with self.database.begin() as tx:
+            open_runs = await runs.list_running(tx)
+        for run in open_runs:
+            if dry_run:
+                outcome = await self.sync.find_outcome(run)
+                status = RunStatus.RUNNING if outcome is None else outcome.status
+            else:
+                status = (await self.sync.close_if_ended(run)).status
+            # A run that completed in between has recorded its outcome itself.
+            if status not in {RunStatus.RUNNING, RunStatus.COMPLETED}:
+                message = f"it is over in Temporal and is recorded as {status}"
+                yield Finding(kind=FindingKind.RUN_ENDED, subject=str(run.id), message=message)
+
+    async def apply_policy(self) -> None:
+        """Apply the failure policy to the runs that were closed here: webhook events, and a pause.
+
+        The mark that this is due is removed last, so that a step which is interrupted is repeated; each can be.
+        """
+        async with self.database.begin() as tx:
+            due = await runs.list_policy_due(tx)
+        for run_id in due:
+            async with self.database.begin() as tx:
+                context = await failure_streaks.load_run_context(tx, run_id)
+            await self.workflows.start_webhook_deliveries(await self.policy.on_run_finished(context))
+            async with self.database.begin() as tx:
+                await runs.clear_policy_due(tx, run_id)
+
+    async def orphaned(self, dry_run: bool) -> AsyncIterator[Finding]:
+        """Cancel running runs of views that are not materialized: they could not publish their result."""
+        running = await self.workflows.list_running()
+        for view_id in await existing_ids(self.database, running.keys()):
+            async with self.database.begin() as tx:  # just before the cancel, not once for all runs
+                if await saved_queries.find_desired_schedule(tx, view_id) is not None:
+                    continue
+            if not dry_run:
+                await self.workflows.cancel(view_id, running[view_id])
+            message = "the view is not materialized; its run is cancelled"
+            yield Finding(kind=FindingKind.RUN_ORPHANED, subject=str(view_id), message=message)

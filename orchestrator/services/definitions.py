@@ -1,0 +1,436 @@
+"""The shelf: saving, finding, changing and deleting views. Nothing here runs a query or needs Temporal."""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+from orchestrator.catalog import audit_log, lineage, names, projects, run_inputs, runs, saved_queries
+from orchestrator.catalog.audit_log import record
+from orchestrator.catalog.database import Database, Transaction
+from orchestrator.catalog.names import NameTarget
+from orchestrator.engines.base import QueryAnalyzer
+from orchestrator.model.audit import AuditEntry, FieldChange, Verb
+from orchestrator.model.base import Value, now
+from orchestrator.model.column_limits import MOST_COLUMNS, MOST_INPUT_COLUMNS, MOST_INPUTS
+from orchestrator.model.errors import EditConflict, InputsChanging, InUse, Invalid, InvalidQuery, NotFound
+from orchestrator.model.lineage import Node, nodes_at_distance, reachable_from
+from orchestrator.model.names import check_name, name_key
+from orchestrator.model.principal import User
+from orchestrator.model.query_object import check_query
+from orchestrator.model.read_limits import MOST_READINGS
+from orchestrator.model.run import Run
+from orchestrator.model.saved_query import DEFAULT_FREQUENCY, Revision, SavedQuery, SyncFrequency
+from orchestrator.model.snapshot import Column
+from orchestrator.services.view_columns import ColumnPropagation
+
+T = TypeVar("T")
+
+_TRIES = 5
+# A run carries the text of every view that is evaluated inside it, and Temporal refuses a plan that is longer.
+_MOST_TEXT = 1_400_000
+_SHORT_TEXT = 5_000
+
+
+class ViewUpdate(Value):
+    """What somebody wants to change of a view: the fields that are set.
+
+    `edited_history_id` is the revision that they believe to be current; `soft_update` changes the query without it.
+    """
+
+    name: str = ""
+    query: Any = None
+    description: str | None = None
+    sync_frequency: SyncFrequency | None = None
+    edited_history_id: str | None = None
+    soft_update: bool = False
+
+    def is_set(self, field: str) -> bool:
+        """Whether the field is to be changed."""
+        return field in self.model_fields_set
+
+
+class _AnalyzedQuery(Value):
+    """A statement that has been held against the project as it was a moment ago."""
+
+    query: dict[str, Any]
+    columns: tuple[Column, ...]
+    inputs: tuple[NameTarget, ...]
+
+
+class DefinitionService:
+    """The views of every project."""
+
+    def __init__(self, database: Database, engine: QueryAnalyzer) -> None:
+        self._database = database
+        self._engine = engine
+
+    async def create_or_update(
+        self, project_id: int, draft: ViewUpdate, user: User
+    ) -> tuple[SavedQuery | None, SavedQuery]:
+        """Create a view, or update the live one of that name; returns it as it was, if it was, and as it is.
+
+        All or nothing. Raises InvalidName, NameTaken, InvalidQuery, or EditConflict if the query of an existing view
+        would change and `edited_history_id` is not its current revision.
+        """
+        check_name(draft.name)
+        query = await _checked(draft.query)
+        for _ in range(_TRIES):
+            analyzed = await self._analyze(project_id, query)
+            async with self._database.begin() as tx:
+                await projects.lock_project(tx, project_id)
+                if await self._is_stale(tx, project_id, analyzed):
+                    continue
+                view_id = await names.view_of(tx, project_id, draft.name)
+                if view_id is None:
+                    return None, await self._insert(tx, project_id, draft, analyzed, user)
+                before = _found(await saved_queries.find(tx, project_id, view_id, lock=True))
+                propagation = await self._apply(tx, before, draft, analyzed, user)
+                after = _found(await saved_queries.find(tx, project_id, view_id))
+            await propagation.finish(self._database, project_id)
+            return before, after
+        raise InputsChanging
+
+    async def update(
+        self, project_id: int, saved_query_id: UUID, update: ViewUpdate, user: User
+    ) -> tuple[SavedQuery, SavedQuery]:
+        """Change a view; returns it as it was and as it is. What is wanted of its schedule is only noted here.
+
+        All or nothing. Raises NotFound, InvalidName, NameTaken, InvalidQuery, EditConflict, Invalid for a frequency
+        that cannot be set, or InUse if other views know it by the name that it is to lose.
+        """
+        if update.is_set("name"):
+            check_name(update.name)
+        query = await _checked(update.query) if update.is_set("query") else None
+        await self.get(project_id, saved_query_id)
+        for _ in range(_TRIES):
+            analyzed = None if query is None else await self._analyze(project_id, query)
+            async with self._database.begin() as tx:
+                await projects.lock_project(tx, project_id)
+                if analyzed is not None and await self._is_stale(tx, project_id, analyzed):
+                    continue
+                before = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
+                await _rename(tx, before, update)
+                await _apply_frequency(tx, before, update)
+                propagation = await self._apply(tx, before, update, analyzed, user)
+                after = _found(await saved_queries.find(tx, project_id, saved_query_id))
+            await propagation.finish(self._database, project_id)
+            return before, after
+        raise InputsChanging
+
+    async def set_frequency(
+        self, project_id: int, saved_query_id: UUID, frequency: SyncFrequency | None, user: User
+    ) -> tuple[SavedQuery, SavedQuery]:
+        """Note that a view is to be refreshed; returns it as it was and as it is.
+
+        `frequency` None keeps what it has, or is 24 hours. Raises NotFound.
+        """
+        async with self._database.begin() as tx:
+            before = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
+            wanted = frequency or before.sync_frequency or DEFAULT_FREQUENCY
+            if wanted is not before.sync_frequency:
+                await saved_queries.set_frequency(tx, before.id, wanted)
+                await _record_frequency(tx, before, wanted, user)
+            return before, _found(await saved_queries.find(tx, project_id, saved_query_id))
+
+    async def restore_frequency(self, view: SavedQuery, before: SavedQuery) -> None:
+        """Take a wish back that could not be met, unless somebody has wanted something since."""
+        async with self._database.begin() as tx:
+            await projects.lock_project(tx, view.project_id)
+            current = await saved_queries.find(tx, view.project_id, view.id, lock=True)
+            if current is None or current.sync_frequency_set_at != view.sync_frequency_set_at:
+                return
+            if before.is_materialized:
+                await saved_queries.set_frequency(tx, view.id, before.sync_frequency)
+            else:  # a first run may have been started, and have published
+                await saved_queries.revert(tx, view.id)
+                await runs.cancel_running(tx, view.id, _REVERTED_MESSAGE, "reverted")
+            await _record_frequency(tx, view, before.sync_frequency, None)
+            propagation = await self._without_snapshot(tx, current)
+        await propagation.finish(self._database, view.project_id)
+
+    async def revert(self, project_id: int, saved_query_id: UUID, user: User) -> list[Run]:
+        """Note that a view is not to be materialized any more; its result is invisible from now on. Repeatable.
+
+        Returns the runs that it ended: none of them can publish any more.
+        """
+        async with self._database.begin() as tx:
+            await projects.lock_project(tx, project_id)
+            view = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
+            if view.is_materialized:
+                await _record_frequency(tx, view, None, user)
+            if view.is_materialized or view.status is not None:
+                await saved_queries.revert(tx, view.id)
+            ended = await runs.cancel_running(tx, view.id, _REVERTED_MESSAGE, "reverted")
+            propagation = await self._without_snapshot(tx, view)
+        await propagation.finish(self._database, project_id)
+        return ended
+
+    async def delete(self, project_id: int, saved_query_id: UUID, user: User) -> tuple[SavedQuery, list[Run]]:
+        """Delete a view softly and free its name; returns it as it was, and the runs that it ended.
+
+        Raises NotFound, or InUse, naming the views that read it.
+        """
+        async with self._database.begin() as tx:
+            await projects.lock_project(tx, project_id)
+            view = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
+            await _refuse_if_read(tx, view, "delete")
+            await names.release_name(tx, saved_query_id=view.id)
+            await saved_queries.mark_deleted(tx, view.id)
+            await record(tx, view, Verb.DELETED, user)
+            told = "The view was deleted while this run was in progress."
+            return view, await runs.cancel_running(tx, view.id, told, "deleted")
+
+    async def get(self, project_id: int, saved_query_id: UUID) -> SavedQuery:
+        """A live view. Raises NotFound."""
+        async with self._database.single() as tx:
+            return _found(await saved_queries.find(tx, project_id, saved_query_id))
+
+    async def page(
+        self, project_id: int, *, search: str | None, limit: int, offset: int
+    ) -> tuple[int, list[SavedQuery]]:
+        """The number of live views that match and one page of them, newest first."""
+        async with self._database.begin() as tx:
+            return await saved_queries.page(tx, project_id, search=search, limit=limit, offset=offset)
+
+    async def list_materialized(self, project_id: int, ids: Collection[UUID]) -> list[SavedQuery]:
+        """Those of the ids that are live, materialized views of the project."""
+        async with self._database.begin() as tx:
+            return await saved_queries.list_materialized(tx, project_id, ids)
+
+    async def activity(
+        self, project_id: int, saved_query_id: UUID, *, limit: int, offset: int
+    ) -> tuple[int, list[AuditEntry]]:
+        """The number of entries about a view, deleted or not, and one page of them, newest first. Raises NotFound."""
+        async with self._database.begin() as tx:
+            if await saved_queries.get_project_id(tx, saved_query_id) != project_id:
+                raise NotFound
+            return await audit_log.page(tx, saved_query_id, limit=limit, offset=offset)
+
+    async def ancestors(self, project_id: int, saved_query_id: UUID, level: int | None) -> set[Node]:
+        """What a way of exactly `level` steps up the inputs of a view leads to; None: all that any way does."""
+        async with self._database.begin() as tx:
+            _found(await saved_queries.find(tx, project_id, saved_query_id))
+            graph = await lineage.inputs_above(tx, saved_query_id)
+        return (
+            reachable_from(saved_query_id, graph) if level is None else nodes_at_distance(saved_query_id, level, graph)
+        )
+
+    async def descendants(self, project_id: int, saved_query_id: UUID, level: int | None) -> set[Node]:
+        """The mirror of `ancestors`: the views that read it, and so on."""
+        async with self._database.begin() as tx:
+            _found(await saved_queries.find(tx, project_id, saved_query_id))
+            graph = await lineage.readers_below(tx, saved_query_id)
+        return (
+            reachable_from(saved_query_id, graph) if level is None else nodes_at_distance(saved_query_id, level, graph)
+        )
+
+    async def _analyze(self, project_id: int, query: dict[str, Any]) -> _AnalyzedQuery:
+        sql = query["query"]
+        references = await self._engine.references(sql, project_id=project_id)
+        async with self._database.begin() as tx:
+            inputs = await _resolve_inputs(tx, project_id, references)
+            views = [named.saved_query_id for named in inputs if named.saved_query_id is not None]
+            inlined = await run_inputs.inlined(tx, views) if views else {}
+        if inlined:
+            await self._check_weight(project_id, sql, inlined)
+        tables = {named.name: named.columns for named in inputs}
+        columns = await self._engine.describe(sql, tables, project_id=project_id)
+        return _AnalyzedQuery(query=query, columns=columns, inputs=inputs)
+
+    async def _check_weight(self, project_id: int, sql: str, inlined: Mapping[str, str]) -> None:
+        """Raise InvalidQuery for a query that no run could plan, or carry, with the text of other views in it."""
+        size = sum(len(text.encode()) for text in (sql, *inlined.values()))
+        if size > _MOST_TEXT:
+            raise InvalidQuery(
+                f"Invalid query: with every view that has no result of its own evaluated inside it, it is {size:,} "
+                f"bytes long; {_MOST_TEXT:,} are the most. Materialize some of the views that it reads.",
+                attr="query",
+            )
+        weight = await self._engine.weigh(sql, inlined, project_id=project_id)
+        if weight > MOST_READINGS:
+            raise InvalidQuery(
+                f"Invalid query: with every view that has no result of its own evaluated inside it, it reads tables "
+                f"and views {weight:,} times; {MOST_READINGS:,} are the most. Materialize some of the views that it "
+                "reads.",
+                attr="query",
+            )
+
+    async def _without_snapshot(self, tx: Transaction, view: SavedQuery) -> ColumnPropagation:
+        """Show what a view gives now that readers see its text instead of the snapshot that it had, if it had one."""
+        had = view.current_snapshot is not None and await saved_queries.is_plain(tx, view.id)
+        propagation = ColumnPropagation(self._engine, [view.id] if had else [], again=[view.id] if had else [])
+        await propagation.step(tx)
+        return propagation
+
+    async def _is_stale(self, tx: Transaction, project_id: int, analyzed: _AnalyzedQuery) -> bool:
+        """Whether what a statement reads was changed since it was bound. Under the lock, that answer holds."""
+        return await _resolve_inputs(tx, project_id, [named.name for named in analyzed.inputs]) != analyzed.inputs
+
+    async def _insert(
+        self, tx: Transaction, project_id: int, draft: ViewUpdate, analyzed: _AnalyzedQuery, user: User
+    ) -> SavedQuery:
+        moment = now()
+        view = SavedQuery(
+            id=uuid4(),
+            project_id=project_id,
+            name=draft.name,
+            description=draft.description,
+            revision=Revision(id=uuid4(), number=1, query=analyzed.query, created_at=moment),
+            columns=analyzed.columns,
+            sync_frequency=None,
+            sync_frequency_set_at=moment,
+            created_by=user,
+            created_at=moment,
+        )
+        await saved_queries.insert_new(tx, view, analyzed.inputs)
+        await names.reserve_name(tx, project_id, draft.name, saved_query_id=view.id)
+        await record(tx, view, Verb.CREATED, user, [FieldChange(field="query", action="created", after=analyzed.query)])
+        return _found(await saved_queries.find(tx, project_id, view.id))
+
+    async def _apply(
+        self, tx: Transaction, view: SavedQuery, update: ViewUpdate, analyzed: _AnalyzedQuery | None, user: User
+    ) -> ColumnPropagation:
+        """Change what the view says, and note every field that the edit changes, wherever it was changed."""
+        changes = _label_changes(view, update)
+        propagation = ColumnPropagation(self._engine, [])
+        if analyzed is not None and analyzed.query["query"] != view.revision.sql:
+            _require_current_revision(update, view)
+            await _refuse_cycle(tx, view, analyzed.inputs)
+            await saved_queries.add_revision(
+                tx, view, query=analyzed.query, columns=analyzed.columns, inputs=analyzed.inputs, by=user.id
+            )
+            changes.append(
+                FieldChange(field="query", action="changed", before=view.revision.query, after=analyzed.query)
+            )
+            if view.current_snapshot is None and analyzed.columns != view.columns:
+                propagation = ColumnPropagation(self._engine, [view.id])
+        elif analyzed is not None and analyzed.query != view.revision.query:
+            await saved_queries.update_query_object(tx, view.revision.id, analyzed.query)
+        if update.is_set("description"):
+            await saved_queries.describe(tx, view.id, update.description)
+        if changes:
+            await record(tx, view, Verb.UPDATED, user, changes)
+        idle = not view.is_materialized and update.sync_frequency is SyncFrequency.NEVER
+        if update.is_set("sync_frequency") and update.sync_frequency is not view.sync_frequency and not idle:
+            await _record_frequency(tx, view, update.sync_frequency, user)
+        await propagation.step(tx)
+        return propagation
+
+
+_REVERTED_MESSAGE = "The materialization of the view was undone while this run was in progress."
+
+
+async def _checked(query: object) -> dict[str, Any]:
+    """See check_query. A long text is looked through beside the event loop, so that others are answered meanwhile."""
+    is_short = isinstance(query, dict) and len(str(query.get("query"))) < _SHORT_TEXT
+    return check_query(query) if is_short else await asyncio.to_thread(check_query, query)
+
+
+async def _resolve_inputs(tx: Transaction, project_id: int, references: Sequence[str]) -> tuple[NameTarget, ...]:
+    """What the names in a statement stand for, each once.
+
+    Raises InvalidQuery for a name that nobody has, or more than a view may read.
+    """
+    await _check_breadth(tx, project_id, references)
+    known: Mapping[str, NameTarget] = await names.resolve(tx, project_id, references)
+    found: dict[str, NameTarget] = {}
+    for reference in references:
+        key = name_key(reference)
+        if key not in known:
+            raise InvalidQuery(
+                f"Invalid query: Catalog Error: Table with name {reference} does not exist!", attr="query"
+            )
+        found[key] = known[key]
+    return tuple(found.values())
+
+
+async def _check_breadth(tx: Transaction, project_id: int, references: Sequence[str]) -> None:
+    if len(references) > MOST_INPUTS:
+        raise InvalidQuery(f"Invalid query: a view may read {MOST_INPUTS:,} views and tables.", attr="query")
+    if len(references) * MOST_COLUMNS <= MOST_INPUT_COLUMNS:  # however many each has
+        return
+    columns = await names.columns_of(tx, project_id, references)
+    if columns > MOST_INPUT_COLUMNS:
+        raise InvalidQuery(
+            f"Invalid query: what the view reads has {columns:,} columns; {MOST_INPUT_COLUMNS:,} are the most.",
+            attr="query",
+        )
+
+
+async def _rename(tx: Transaction, view: SavedQuery, update: ViewUpdate) -> None:
+    if not update.is_set("name") or update.name == view.name:
+        return
+    if name_key(update.name) != name_key(view.name):
+        await _refuse_if_read(tx, view, "rename")
+        await names.release_name(tx, saved_query_id=view.id)
+        await names.reserve_name(tx, view.project_id, update.name, saved_query_id=view.id)
+    await saved_queries.rename(tx, view.id, update.name)
+
+
+async def _apply_frequency(tx: Transaction, view: SavedQuery, update: ViewUpdate) -> None:
+    """Note the frequency. `never` means nothing to a view that has no schedule to pause."""
+    if not update.is_set("sync_frequency") or update.sync_frequency is view.sync_frequency:
+        return
+    if update.sync_frequency is None:
+        raise Invalid("To undo the materialization of a view, revert it.", attr="sync_frequency")
+    if view.is_materialized or update.sync_frequency is not SyncFrequency.NEVER:
+        await saved_queries.set_frequency(tx, view.id, update.sync_frequency)
+
+
+def _label_changes(view: SavedQuery, update: ViewUpdate) -> list[FieldChange]:
+    changes = []
+    if update.is_set("name") and update.name != view.name:
+        changes.append(FieldChange(field="name", action="changed", before=view.name, after=update.name))
+    if update.is_set("description") and update.description != view.description:
+        changes.append(
+            FieldChange(field="description", action="changed", before=view.description, after=update.description)
+        )
+    return changes
+
+
+def _require_current_revision(update: ViewUpdate, view: SavedQuery) -> None:
+    """Let a query change only if its author has seen the current one. How a UUID is spelled does not matter."""
+    if update.soft_update:
+        return
+    try:
+        seen = UUID(update.edited_history_id or "")
+    except ValueError:
+        seen = None
+    if seen != view.revision.id:
+        raise EditConflict(attr="edited_history_id")
+
+
+async def _refuse_cycle(tx: Transaction, view: SavedQuery, inputs: Sequence[NameTarget]) -> None:
+    start = [named.saved_query_id for named in inputs if named.saved_query_id is not None]
+    path = await saved_queries.path_between(tx, start, view.id) if start else None
+    if path is not None:
+        raise InvalidQuery(f"Model contains a cycle: {' -> '.join([view.name, *path])}", attr="query")
+
+
+async def _refuse_if_read(tx: Transaction, view: SavedQuery, verb: str) -> None:
+    readers = await saved_queries.dependents(tx, saved_query_id=view.id)
+    if readers:
+        raise InUse(f"Cannot {verb} this view because other views depend on it: {', '.join(readers)}.")
+
+
+async def _record_frequency(tx: Transaction, view: SavedQuery, after: SyncFrequency | None, user: User | None) -> None:
+    """Note that a view, which is shown as it was, is wanted more or less often; by what that means for it."""
+    change = FieldChange(field="sync_frequency", action="changed", before=view.sync_frequency, after=after)
+    await record(tx, view, _frequency_action(view.sync_frequency, after), user, [change])
+
+
+def _frequency_action(before: SyncFrequency | None, after: SyncFrequency | None) -> Verb:
+    if before is None:
+        return Verb.MATERIALIZATION_ENABLED
+    if after is None:
+        return Verb.MATERIALIZATION_DISABLED
+    if after is SyncFrequency.NEVER:
+        return Verb.SYNC_PAUSED
+    return Verb.SYNC_RESUMED if before is SyncFrequency.NEVER else Verb.UPDATED
+
+
+def _found(value: T | None) -> T:
+    if value is None:
+        raise NotFound
+    return value

@@ -1,0 +1,23 @@
+"""Whether this process can serve."""
+
+from orchestrator.catalog import migrate
+from orchestrator.catalog.database import Database
+from orchestrator.model.errors import CatalogUnavailable
+from orchestrator.temporal.run_workflows import RunWorkflows
+
+
+class HealthService:
+    """Asks the servers that everything depends on."""
+
+    def __init__(self, database: Database, executions: RunWorkflows) -> None:
+        self._database = database
+        self._executions = executions
+
+    async def check(self) -> None:
+        """Raise CatalogUnavailable or TemporalUnavailable, saying what is away or what to do."""
+        found, wanted = await self._database.migration(), migrate.head()
+        if found != wanted:
+            raise CatalogUnavailable(
+                f"The database is at schema {found or 'none'}, this release needs {wanted}: run 'matview migrate'."
+            )
+        await self._executions.ping()

@@ -1,0 +1,24 @@
+"""All services of a process, as the API receives them."""
+
+from dataclasses import dataclass
+
+from orchestrator.services.access import AccessService
+from orchestrator.services.definitions import DefinitionService
+from orchestrator.services.health import HealthService
+from orchestrator.services.runs import RunService
+from orchestrator.services.snapshots import SnapshotService
+from orchestrator.services.source_tables import SourceTableService
+from orchestrator.services.views import ViewService
+
+
+@dataclass(frozen=True)
+class Services:
+    """One service a subject."""
+
+    access: AccessService
+    definitions: DefinitionService
+    views: ViewService
+    runs: RunService
+    snapshots: SnapshotService
+    source_tables: SourceTableService
+    health: HealthService

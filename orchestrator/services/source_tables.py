@@ -1,0 +1,179 @@
+"""Source tables: files that views may read under a name."""
+
+from typing import TypeVar
+from uuid import UUID, uuid4
+
+from orchestrator.catalog import names, projects, saved_queries, source_tables
+from orchestrator.catalog.database import Database, Transaction
+from orchestrator.engines.base import QueryAnalyzer
+from orchestrator.model.base import Value, now
+from orchestrator.model.errors import InUse, Invalid, NotFound, TableBusy
+from orchestrator.model.names import check_name, name_key
+from orchestrator.model.principal import User
+from orchestrator.model.read_options import check_stated, format_of, options_of
+from orchestrator.model.snapshot import Column
+from orchestrator.model.source_table import AS_USUAL, Credential, ReadOptions, SourceFormat, SourceTable
+from orchestrator.services.encryption import Encryptor
+from orchestrator.services.view_columns import ColumnPropagation
+
+T = TypeVar("T")
+
+# PostHog's limit, and the longest that a pattern may be.
+_LONGEST_PATTERN = 500
+# An edit that finds the table changed since it read the files begins once more.
+_EDIT_TRIES = 3
+# What decides which columns are found.
+_DECIDING = ("format", "url_pattern", "options", "stated")
+
+
+class SourceTableUpdate(Value):
+    """What a person changes of a source table: the fields that are set, and of `options` those that are set.
+
+    `header` says of CSV files whether they have a header line, and so which of the two formats they are. `stated`
+    replaces all that was stated before.
+    """
+
+    name: str = ""
+    format: SourceFormat = SourceFormat.PARQUET
+    header: bool | None = None
+    url_pattern: str = ""
+    options: ReadOptions = AS_USUAL
+    stated: tuple[Column, ...] = ()
+    credential: Credential | None = None
+
+
+class SourceTableService:
+    """The source tables of every project."""
+
+    def __init__(self, database: Database, engine: QueryAnalyzer, secrets: Encryptor) -> None:
+        self._database = database
+        self._engine = engine
+        self._secrets = secrets
+
+    async def add(self, project_id: int, draft: SourceTableUpdate, user: User) -> SourceTable:
+        """Register files as a source table; its columns are read from them now.
+
+        Raises InvalidName, NameTaken, Invalid for options or columns that make no sense, or for a credential that
+        cannot be kept, or InvalidSource if no file matches, one cannot be read, may not be, or is not as was stated.
+        """
+        blank = SourceTable(
+            id=uuid4(),
+            project_id=project_id,
+            name=draft.name,
+            format=draft.format,
+            url_pattern=draft.url_pattern,
+            columns=(),
+            created_by=user,
+            created_at=now(),
+        )
+        sealed = self._sealed(draft)
+        table = await self._described(_changed(blank, draft))
+        async with self._database.begin() as tx:
+            await projects.lock_project(tx, project_id)
+            await source_tables.insert_new(tx, table, sealed)
+            await names.reserve_name(tx, project_id, draft.name, source_table_id=table.id)
+            return _found(await source_tables.find(tx, project_id, table.id))
+
+    async def edit(self, project_id: int, table_id: UUID, edit: SourceTableUpdate) -> SourceTable:
+        """Change a source table. All or nothing.
+
+        Its columns are read again if that may give others: not if only its name or its credential changes. Raises
+        NotFound, what `add` raises, InUse if views know it by the name that it is to lose, or TableBusy.
+        """
+        return await self._edit(project_id, table_id, edit, reread=False)
+
+    async def refresh(self, project_id: int, table_id: UUID) -> SourceTable:
+        """Read the columns from the files again. Raises NotFound, InvalidSource or TableBusy."""
+        return await self._edit(project_id, table_id, SourceTableUpdate(), reread=True)
+
+    async def get(self, project_id: int, table_id: UUID) -> SourceTable:
+        """A live source table. Raises NotFound."""
+        async with self._database.begin() as tx:
+            return _found(await source_tables.find(tx, project_id, table_id))
+
+    async def page(
+        self, project_id: int, *, search: str | None, limit: int, offset: int
+    ) -> tuple[int, list[SourceTable]]:
+        """The number of live source tables that match and one page of them, newest first."""
+        async with self._database.begin() as tx:
+            return await source_tables.page(tx, project_id, search=search, limit=limit, offset=offset)
+
+    async def delete(self, project_id: int, table_id: UUID) -> None:
+        """Forget a source table; its files are not touched.
+
+        Raises NotFound, or InUse, naming the views that read it.
+        """
+        async with self._database.begin() as tx:
+            await projects.lock_project(tx, project_id)
+            _found(await source_tables.find(tx, project_id, table_id))
+            await self._refuse_if_read(tx, table_id, "delete")
+            await names.release_name(tx, source_table_id=table_id)
+            await source_tables.mark_deleted(tx, table_id)
+
+    async def _edit(self, project_id: int, table_id: UUID, edit: SourceTableUpdate, *, reread: bool) -> SourceTable:
+        sealed = self._sealed(edit)
+        for _ in range(_EDIT_TRIES):
+            table = await self.get(project_id, table_id)
+            changed = _changed(table, edit)
+            if reread or any(getattr(changed, name) != getattr(table, name) for name in _DECIDING):
+                changed = await self._described(changed)
+            async with self._database.begin() as tx:
+                await projects.lock_project(tx, project_id)
+                # Reading files takes a while: what others have saved since must not be written over.
+                if _found(await source_tables.find(tx, project_id, table_id)) != table:
+                    continue
+                await self._store(tx, table, changed)
+                if "credential" in edit.model_fields_set:
+                    await source_tables.set_credential(tx, table_id, sealed)
+                propagation = ColumnPropagation(self._engine, [table_id] if changed.columns != table.columns else [])
+                await propagation.step(tx)
+                after = _found(await source_tables.find(tx, project_id, table_id))
+            await propagation.finish(self._database, project_id)
+            return after
+        raise TableBusy
+
+    async def _described(self, table: SourceTable) -> SourceTable:
+        """The table with the columns that its files have now."""
+        columns = await self._engine.describe_source(
+            table.url_pattern, table.format, table.options, table.stated, project_id=table.project_id
+        )
+        return table.model_copy(update={"columns": columns})
+
+    async def _store(self, tx: Transaction, before: SourceTable, after: SourceTable) -> None:
+        if name_key(after.name) != name_key(before.name):
+            await self._refuse_if_read(tx, before.id, "rename")
+            await names.release_name(tx, source_table_id=before.id)
+            await names.reserve_name(tx, before.project_id, after.name, source_table_id=before.id)
+        await source_tables.change(tx, after)
+
+    def _sealed(self, edit: SourceTableUpdate) -> bytes | None:
+        return None if edit.credential is None else self._secrets.seal(edit.credential.model_dump_json())
+
+    async def _refuse_if_read(self, tx: Transaction, table_id: UUID, verb: str) -> None:
+        readers = await saved_queries.dependents(tx, source_table_id=table_id)
+        if readers:
+            raise InUse(f"Cannot {verb} this table because views depend on it: {', '.join(readers)}.")
+
+
+def _changed(table: SourceTable, edit: SourceTableUpdate) -> SourceTable:
+    """The table with what the edit changes, but for its columns. Raises InvalidName or Invalid."""
+    plain = edit.model_dump(include={"name", "format", "url_pattern"}, exclude_unset=True)
+    changed = table.model_copy(update=plain)
+    check_name(changed.name, noun="table")
+    _check_pattern(changed.url_pattern)
+    stated = edit.stated if "stated" in edit.model_fields_set else table.stated
+    check_stated(stated)
+    source_format = format_of(changed.format, edit.header)
+    options = options_of(source_format, table.options, edit.options)
+    return changed.model_copy(update={"format": source_format, "options": options, "stated": stated})
+
+
+def _check_pattern(url_pattern: str) -> None:
+    if len(url_pattern) > _LONGEST_PATTERN:
+        raise Invalid(f"Ensure this field has no more than {_LONGEST_PATTERN} characters.", attr="url_pattern")
+
+
+def _found(value: T | None) -> T:
+    if value is None:
+        raise NotFound
+    return value

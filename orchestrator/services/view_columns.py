@@ -1,0 +1,90 @@
+"""Views that are not materialized follow what they read: their columns change when those of an input do.
+
+A run evaluates such a view from its text, over what is there then, so the columns that were recorded when it was saved
+say nothing once an input has others. The readers are described again in the transaction of the change, under the lock
+on the project's definitions: at every moment the recorded columns are those that a run would see, and to check a new
+view against them costs the same however many views stand below it. (To describe all of these from their texts at each
+save would need no such cascade, but a save on top of a deep stack would pay for it, and `columns` would still be old.)
+
+The work is bound to what changes: a view is described again only if one that it reads has other columns now. Nothing
+behind a view with a result is looked at, since that serves its result's columns until its own next run.
+"""
+
+import logging
+import time
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+from orchestrator.catalog import lineage, projects, view_columns
+from orchestrator.catalog.database import Database, Transaction
+from orchestrator.engines.base import QueryAnalyzer
+from orchestrator.model.errors import EngineCrashed, InvalidQuery
+from orchestrator.model.lineage import inputs_first
+from orchestrator.model.snapshot import seen
+
+logger = logging.getLogger(__name__)
+
+# A transaction is cut off after 20 seconds. What is left by then is done in others, each under the lock.
+_SECONDS_A_TRANSACTION = 4.0
+_AT_ONCE = 50
+
+
+class ColumnPropagation:
+    """A change of what readers of some views or tables see, on its way through the views that are not materialized.
+
+    `changed` are those that have other columns now; `again` are views that are to be described in any case.
+    """
+
+    def __init__(self, engine: QueryAnalyzer, changed: Collection[UUID], *, again: Collection[UUID] = ()) -> None:
+        self.finished = not (changed or again)
+        self._engine = engine
+        self._changed = set(changed)
+        self._again = set(again)
+        self._done: set[UUID] = set()
+
+    async def step(self, tx: Transaction) -> None:
+        """Go on as far as a transaction may take, which must hold the lock on the project's definitions."""
+        if self.finished:
+            return
+        until = time.monotonic() + _SECONDS_A_TRANSACTION
+        graph = await lineage.plain_readers(tx, self._changed | self._again)
+        inputs: dict[UUID, set[UUID]] = {}
+        for read, readers in graph.items():
+            for reader in readers:
+                inputs.setdefault(reader, set()).add(read)
+        waiting = [view for view in inputs_first(self._again, graph) if view not in self._done]
+        batch: list[UUID] = []
+        for position, view in enumerate(waiting):
+            if view in self._again or inputs.get(view, set()) & (self._changed | set(batch)):
+                batch.append(view)
+            if batch and (len(batch) == _AT_ONCE or position == len(waiting) - 1):
+                await self._describe(tx, batch)
+                batch = []
+                if time.monotonic() > until:
+                    return
+        self.finished = True
+
+    async def finish(self, database: Database, project_id: int) -> None:
+        """Do what is left when the transaction of the change is committed, in transactions of its own."""
+        while not self.finished:
+            async with database.begin() as tx:
+                await projects.lock_project(tx, project_id)
+                await self.step(tx)
+
+    async def _describe(self, tx: Transaction, batch: Sequence[UUID]) -> None:
+        """Describe views, inputs first, over what they read. One that no longer binds keeps the columns that it had."""
+        texts = await view_columns.texts(tx, batch)
+        views = [texts[view] for view in batch if view in texts]
+        tables = await view_columns.read_by(tx, batch)
+        try:
+            asked = [(view.name, view.sql, view.columns) for view in views]
+            found = await self._engine.describe_each(asked, tables, project_id=views[0].project_id) if asked else []
+        except (EngineCrashed, InvalidQuery) as error:
+            # One of them takes more than may be taken: no reason to refuse a change of what it reads.
+            logger.warning("the columns of %d views are left as they were: %s", len(views), error.message)
+            found = [None] * len(views)
+        self._done |= set(batch)
+        for view, described in zip(views, found, strict=True):
+            if described is not None and described != seen(view.columns):
+                await view_columns.record(tx, view.id, described)
+                self._changed.add(view.id)

@@ -1,0 +1,194 @@
+"""What a client may do to a view: create, change, delete, materialize, revert, resume.
+
+Each operation commits the desired state to PostgreSQL first and calls Temporal afterwards, never inside the
+transaction: the call may take seconds. If the process dies in between, the schedule is missing until the reconciler
+creates it; in the other order a schedule could exist that nothing in the catalog accounts for.
+"""
+
+import asyncio
+from collections.abc import Collection
+from contextlib import suppress
+from datetime import timedelta
+from uuid import UUID
+
+from orchestrator.catalog import failure_streaks, saved_pauses
+from orchestrator.catalog.audit_log import record
+from orchestrator.catalog.database import Database
+from orchestrator.model.audit import Verb
+from orchestrator.model.base import now
+from orchestrator.model.errors import Invalid, TemporalUnavailable
+from orchestrator.model.principal import User
+from orchestrator.model.printable import one_line
+from orchestrator.model.run import Trigger
+from orchestrator.model.saved_query import SavedQuery, SyncFrequency
+from orchestrator.reconciliation.schedules import ScheduleSync
+from orchestrator.services.definitions import DefinitionService, ViewUpdate
+from orchestrator.services.runs import RunService
+from orchestrator.services.view_states import ViewState, ViewStates
+from orchestrator.temporal.schedules import Schedules
+
+# How long a process that has just materialized a view may need to start its first run.
+_FIRST_RUN_START_TIMEOUT = timedelta(seconds=30)
+_RESUME_CONCURRENCY = 8
+_NOT_MATERIALIZED = {"sync_frequency": None, "current_snapshot": None, "newest_run": None, "newest_finished_run": None}
+
+
+class ViewService:
+    """The views of every project, with their schedules."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        definitions: DefinitionService,
+        states: ViewStates,
+        runs: RunService,
+        schedules: Schedules,
+        sync: ScheduleSync,
+    ) -> None:
+        self._database = database
+        self._definitions = definitions
+        self._states = states
+        self._runs = runs
+        self._schedules = schedules
+        self._sync = sync
+
+    async def show(self, project_id: int, saved_query_id: UUID) -> ViewState:
+        """A view's state. Raises NotFound."""
+        return await self._states.show(project_id, saved_query_id)
+
+    async def create_or_update(self, project_id: int, draft: ViewUpdate, user: User) -> tuple[ViewState, bool]:
+        """Create a view, or update the live one of that name. The second value says whether it is new."""
+        before, view = await self._definitions.create_or_update(project_id, draft, user)
+        if before is not None:
+            await self._unpause_after_edit(before, view, user)
+        return await self.show(project_id, view.id), before is None
+
+    async def update(self, project_id: int, saved_query_id: UUID, update: ViewUpdate, user: User) -> ViewState:
+        """Change a view, and its schedule if the update sets a frequency: any but `never` also resumes it.
+
+        All or nothing. Raises what DefinitionService.update does; TemporalUnavailable, with nothing changed, if the
+        schedule would change and the server cannot be reached.
+        """
+        sets_frequency = update.is_set("sync_frequency") and update.sync_frequency is not None
+        if sets_frequency:
+            await self._require_temporal(project_id, saved_query_id)
+        before, view = await self._definitions.update(project_id, saved_query_id, update, user)
+        if sets_frequency and view.is_materialized:
+            await self._apply_schedule(before, view, user)
+            if update.sync_frequency is not SyncFrequency.NEVER:
+                await self._resume(view, user)
+        elif view.is_materialized and view.name != before.name:
+            with suppress(TemporalUnavailable):  # a label only
+                await self._sync.sync(view.id)
+        await self._unpause_after_edit(before, view, user)
+        return await self.show(project_id, saved_query_id)
+
+    async def delete(self, project_id: int, saved_query_id: UUID, user: User) -> ViewState:
+        """Delete a view with its schedule; a run in progress is cancelled and publishes nothing."""
+        running: set[UUID] = set()
+        if (await self._definitions.get(project_id, saved_query_id)).is_materialized:
+            # Also fails here, with nothing changed, if Temporal cannot be reached.
+            running = await self._runs.running_workflow_ids(saved_query_id)
+        view, ended = await self._definitions.delete(project_id, saved_query_id, user)
+        if view.is_materialized:
+            await self._sync.sync(view.id)
+            await self._runs.stop(view.id, running | {run.workflow_run_id for run in ended})
+        return ViewState(view=view.model_copy(update=_NOT_MATERIALIZED), deleted=True)
+
+    async def materialize(
+        self, project_id: int, saved_query_id: UUID, frequency: SyncFrequency | None, user: User
+    ) -> ViewState:
+        """Give a view its schedule and start a first run. Repeating it keeps the schedule and starts nothing.
+
+        `frequency` None keeps what the view has, or is 24 hours. Raises Invalid for `never`, TemporalUnavailable, with
+        nothing changed, if the server cannot be reached.
+        """
+        if frequency is SyncFrequency.NEVER:
+            raise Invalid("A view cannot be materialized with the frequency 'never'.", attr="sync_frequency")
+        await self._require_temporal(project_id, saved_query_id)
+        before, view = await self._definitions.set_frequency(project_id, saved_query_id, frequency, user)
+        await self._apply_schedule(before, view, user)
+        return await self.show(project_id, saved_query_id)
+
+    async def revert(self, project_id: int, saved_query_id: UUID, user: User) -> ViewState:
+        """Undo materialization: no schedule, no result, no run in progress. The view still answers as a plain one."""
+        await self._require_temporal(project_id, saved_query_id)
+        running = await self._runs.running_workflow_ids(saved_query_id)
+        ended = await self._definitions.revert(project_id, saved_query_id, user)
+        await self._sync.sync(saved_query_id)
+        await self._runs.stop(saved_query_id, running | {run.workflow_run_id for run in ended})
+        return await self.show(project_id, saved_query_id)
+
+    async def resume(self, project_id: int, ids: Collection[UUID], user: User) -> list[UUID]:
+        """Resume the paused schedules among those of the views; returns the views whose schedule was paused.
+
+        Ids that are not a materialized view of the project, are not paused, or are set to `never`, are skipped. Raises
+        Invalid without an id.
+        """
+        if not ids:
+            raise Invalid("view_ids is required", attr="view_ids")
+        views = await self._definitions.list_materialized(project_id, ids)
+        slots = asyncio.Semaphore(_RESUME_CONCURRENCY)
+
+        async def resume(view: SavedQuery) -> bool:
+            async with slots:
+                return view.sync_frequency is not SyncFrequency.NEVER and await self._resume(view, user)
+
+        resumed = await asyncio.gather(*(resume(view) for view in views))
+        return [view.id for view, was_paused in zip(views, resumed, strict=True) if was_paused]
+
+    async def _require_temporal(self, project_id: int, saved_query_id: UUID) -> None:
+        """Raise NotFound, or TemporalUnavailable before anything is committed that only the server can carry out."""
+        await self._definitions.get(project_id, saved_query_id)
+        await self._schedules.find(saved_query_id)
+
+    async def _apply_schedule(self, before: SavedQuery, view: SavedQuery, user: User) -> None:
+        """Make the schedule match the view and start a first run; restore the frequency if that fails."""
+        try:
+            await self._sync.sync(view.id)
+            if _needs_first_run(before):
+                await self._runs.start(view, Trigger.FIRST, user)
+        except Exception:
+            if before.sync_frequency_set_at != view.sync_frequency_set_at:
+                await self._definitions.restore_frequency(view, before)
+                with suppress(TemporalUnavailable):
+                    await self._sync.sync(view.id)
+            raise
+
+    async def _unpause_after_edit(self, before: SavedQuery, view: SavedQuery, user: User) -> None:
+        """Lift a pause that the failure policy made if the query has changed: it may not fail any more.
+
+        The edit stays saved if Temporal does not answer; the next run that succeeds lifts the pause then.
+        """
+        if not view.is_materialized or view.revision.id == before.revision.id:
+            return
+        why = f"Resumed, because {one_line(user.email)} changed the query (revision {view.revision.number})."
+        with suppress(TemporalUnavailable):
+            if await self._schedules.unpause_after_failures(view.id, why):
+                await self._record_resumed(view, user)
+
+    async def _resume(self, view: SavedQuery, user: User) -> bool:
+        async with self._database.begin() as tx:  # first, or the next failure could pause it again
+            await failure_streaks.reset_failure_streak(tx, view.id)
+            await saved_pauses.forget(tx, [view.id])
+        was_paused = await self._schedules.unpause(view.id, f"Resumed by {one_line(user.email)} over the API.")
+        if was_paused:
+            await self._record_resumed(view, user)
+        return was_paused
+
+    async def _record_resumed(self, view: SavedQuery, user: User) -> None:
+        async with self._database.begin() as tx:
+            await record(tx, view, Verb.SYNC_RESUMED, user)
+            await saved_pauses.forget(tx, [view.id])
+
+
+def _needs_first_run(before: SavedQuery) -> bool:
+    """Whether materializing a view in this state has to start its first run.
+
+    Also for a view that was materialized a while ago and has never run: the process that materialized it died before
+    it started the run.
+    """
+    if not before.is_materialized:
+        return True
+    return before.newest_run is None and now() - before.sync_frequency_set_at > _FIRST_RUN_START_TIMEOUT

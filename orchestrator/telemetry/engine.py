@@ -1,0 +1,130 @@
+"""Every query of a worker, counted and traced."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from orchestrator.engines.base import QueryResult, QueryRunner
+from orchestrator.model.base import now
+from orchestrator.model.errors import OrchestratorError
+from orchestrator.model.limits import Limits
+from orchestrator.model.run import Progress, RunPlan
+from orchestrator.model.write_target import WriteTarget
+from orchestrator.telemetry import tracing
+from orchestrator.telemetry.instruments import WorkerMetrics
+
+_MIB = 1 << 20
+
+
+class QueryMetrics:
+    """Counts queries as they come and go. `limits` hold for those whose plan has none of its own."""
+
+    def __init__(self, metrics: WorkerMetrics, limits: Limits) -> None:
+        self._metrics = metrics
+        self._limits = limits
+
+    @contextmanager
+    def track(self, plan: RunPlan) -> Iterator[Callable[[Progress], None]]:
+        """Count one attempt, which lasts as long as the context; it yields what is to be told of its progress."""
+        query = _Query(self._metrics, (plan.limits or self._limits).memory_mb * _MIB)
+        outcome = "completed"
+        try:
+            yield query.update
+        except BaseException as error:
+            outcome = _outcome(error)
+            raise
+        finally:
+            query.end(outcome)
+            if plan.queued_at is not None and plan.trigger is not None and query.admitted_at is not None:
+                waited = (query.admitted_at - plan.queued_at).total_seconds()
+                self._metrics.queue_seconds.labels(plan.trigger.value).observe(max(0.0, waited))
+
+
+class _Query:
+    """One attempt: it runs from the beginning, unless it says that it waits."""
+
+    def __init__(self, metrics: WorkerMetrics, memory: int) -> None:
+        self._metrics = metrics
+        self._memory = memory
+        self._waits = False
+        self._began = time.monotonic()
+        self.admitted_at: datetime | None = now()
+        self._enter()
+
+    def update(self, progress: Progress) -> None:
+        """Note whether it waits or runs."""
+        if progress.waiting == self._waits:
+            return
+        self._leave()
+        self._waits = progress.waiting
+        self._enter()
+        self._began = time.monotonic()
+        self.admitted_at = None if self._waits else now()
+
+    def end(self, outcome: str) -> None:
+        """Note that it is over."""
+        self._leave()
+        self._metrics.queries.labels(outcome).inc()
+        if not self._waits:
+            self._metrics.query_seconds.observe(time.monotonic() - self._began)
+
+    def _enter(self) -> None:
+        if self._waits:
+            self._metrics.waiting.inc()
+        else:
+            self._metrics.running.inc()
+            self._metrics.admitted.inc(self._memory)
+
+    def _leave(self) -> None:
+        if self._waits:
+            self._metrics.waiting.dec()
+        else:
+            self._metrics.running.dec()
+            self._metrics.admitted.dec(self._memory)
+
+
+def _outcome(error: BaseException) -> str:
+    if isinstance(error, asyncio.CancelledError):
+        return "cancelled"
+    return error.code if isinstance(error, OrchestratorError) else "unforeseen"
+
+
+class InstrumentedQueryRunner:
+    """An engine whose queries are traced, and counted if there is a `meter`."""
+
+    def __init__(self, engine: QueryRunner, meter: QueryMetrics | None = None) -> None:
+        self._engine = engine
+        self._meter = meter
+
+    async def write(
+        self,
+        plan: RunPlan,
+        file_url: Callable[[str, str], str],
+        target: WriteTarget,
+        on_progress: Callable[[Progress], None],
+    ) -> QueryResult:
+        """Run the query in a span, which never contains the statement, which may quote data."""
+        ids: tracing.Attributes = {
+            "matview.project": plan.project_id,
+            "matview.view": str(plan.saved_query_id),
+            "matview.run": str(plan.run_id),
+        }
+        with tracing.span("duckdb query", ids) as set_attributes, self._measured(plan, on_progress) as report:
+            written = await self._engine.write(plan, file_url, target, report)
+            set_attributes({"matview.rows": written.rows, "matview.bytes": written.bytes})
+        return written
+
+    @contextmanager
+    def _measured(self, plan: RunPlan, on_progress: Callable[[Progress], None]) -> Iterator[Callable[[Progress], None]]:
+        if self._meter is None:
+            yield on_progress
+            return
+        with self._meter.track(plan) as update:
+
+            def report(progress: Progress) -> None:
+                update(progress)
+                on_progress(progress)
+
+            yield report

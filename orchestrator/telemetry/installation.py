@@ -1,0 +1,141 @@
+"""What an installation as a whole looks like, asked for when Prometheus asks, and not more often than it helps.
+
+Served by the API alone: every worker would tell the same.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import TimeoutError as ResultTimeoutError
+
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from orchestrator.catalog import stats
+from orchestrator.catalog.database import Database
+from orchestrator.catalog.stats import InstallationStats
+from orchestrator.model.base import Value
+from orchestrator.model.errors import OrchestratorError
+from orchestrator.temporal.counts import ScheduleCounts, count_schedules
+
+logger = logging.getLogger(__name__)
+
+# Figures of the catalog are not asked for again sooner, however many ask.
+CACHE_SECONDS = 15.0
+# What Prometheus waits for is ten seconds unless it is told otherwise.
+_LONGEST_SECONDS = 5.0
+# Shorter: a Temporal that is silent must not look like a catalog that is down.
+_TEMPORAL_SECONDS = 2.0
+
+
+class InstallationState(Value):
+    """What is known now; None for what cannot be asked at the moment."""
+
+    figures: InstallationStats | None
+    schedules: ScheduleCounts | None
+
+
+def make_probe(database: Database, client: Client, limit: int) -> Callable[[], Awaitable[InstallationState]]:
+    """What asks PostgreSQL and Temporal; at most `limit` views are named."""
+
+    async def ask_catalog() -> InstallationStats | None:
+        try:
+            async with database.begin() as tx:
+                return await stats.read(tx, limit)
+        except OrchestratorError as error:
+            logger.warning("the catalog does not tell its figures: %s", error.message)
+            return None
+
+    async def ask_temporal() -> ScheduleCounts | None:
+        try:
+            async with asyncio.timeout(_TEMPORAL_SECONDS):
+                return await count_schedules(client)
+        except TimeoutError:
+            reason = f"it took longer than {_TEMPORAL_SECONDS:g} s"
+        except (OrchestratorError, RPCError) as error:
+            reason = error.message
+        logger.warning("Temporal does not tell how many schedules there are: %s", reason)
+        return None
+
+    async def ask() -> InstallationState:
+        told, counted = await asyncio.gather(ask_catalog(), ask_temporal())
+        return InstallationState(figures=told, schedules=counted)
+
+    return ask
+
+
+class InstallationCollector(Collector):
+    """Gauges made from what `ask` tells, which runs in the event loop of whoever makes this object."""
+
+    def __init__(self, ask: Callable[[], Awaitable[InstallationState]], cache_seconds: float = CACHE_SECONDS) -> None:
+        self._ask = ask
+        self._cache_seconds = cache_seconds
+        self._loop = asyncio.get_running_loop()
+        self._asking = threading.Lock()
+        self._asked_at: float | None = None
+        self._known = InstallationState(figures=None, schedules=None)
+
+    def collect(self) -> Iterator[Metric]:
+        """In a thread of the server that serves the metrics."""
+        known = self._current()
+        up = "Whether the catalog could be asked: 1 or 0"
+        yield GaugeMetricFamily("matview_catalog_up", up, value=float(known.figures is not None))
+        if known.figures is not None:
+            yield from _of_catalog(known.figures)
+        if known.schedules is not None:
+            told = "Schedules of views that Temporal has"
+            yield GaugeMetricFamily("matview_schedules_present", told, value=known.schedules.present)
+            paused = "Schedules of views that are paused"
+            yield GaugeMetricFamily("matview_schedules_paused", paused, value=known.schedules.paused)
+
+    def _current(self) -> InstallationState:
+        # Whoever comes while it is being asked waits for that answer: until the first, nothing is known at all.
+        with self._asking:
+            if self._asked_at is None or time.monotonic() - self._asked_at >= self._cache_seconds:
+                self._asked_at = time.monotonic()
+                self._known = self._asked()
+            return self._known
+
+    def _asked(self) -> InstallationState:
+        asking = asyncio.run_coroutine_threadsafe(_awaited(self._ask), self._loop)
+        try:
+            return asking.result(_LONGEST_SECONDS)
+        except ResultTimeoutError:
+            asking.cancel()
+            logger.warning("the figures of the installation took longer than %g s", _LONGEST_SECONDS)
+        except Exception:
+            logger.exception("the figures of the installation cannot be told")
+        return InstallationState(figures=None, schedules=None)
+
+
+async def _awaited(ask: Callable[[], Awaitable[InstallationState]]) -> InstallationState:
+    return await ask()
+
+
+def _of_catalog(told: InstallationStats) -> Iterator[Metric]:
+    single = {
+        "matview_views": ("Views that are not deleted", told.views),
+        "matview_schedules_wanted": ("Views that are materialized, and so should have a schedule", told.wanted),
+        "matview_views_stale": ("Views whose data is older than two of their intervals", told.stale),
+        "matview_view_data_age_max_seconds": ("The age of the oldest data of a view", told.oldest_seconds),
+        "matview_runs_in_progress": ("Runs that have begun and not ended", told.running),
+        "matview_run_in_progress_max_seconds": (
+            "For how long the oldest of them has been running",
+            told.longest_running,
+        ),
+    }
+    for name, (meaning, value) in single.items():
+        yield GaugeMetricFamily(name, meaning, value=value)
+    ages = GaugeMetricFamily(
+        "matview_view_data_age_seconds",
+        "The age of the data of those views that are the most overdue",
+        labels=["project", "view", "name"],
+    )
+    for age in told.oldest:
+        ages.add_metric([str(age.project_id), str(age.saved_query_id), age.name], age.seconds)
+    yield ages

@@ -1,0 +1,40 @@
+"""The search attributes of a namespace: what the Temporal UI can be filtered by."""
+
+import logging
+
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from orchestrator.temporal import contract
+from orchestrator.temporal.client import RPC_TIMEOUT, translate_rpc_errors
+
+logger = logging.getLogger(__name__)
+
+
+async def missing_attributes(client: Client) -> list[str]:
+    """Which of our search attributes the namespace lacks, or has as another type. Raises TemporalUnavailable."""
+    with translate_rpc_errors():
+        listed = await client.operator_service.list_search_attributes(
+            ListSearchAttributesRequest(namespace=client.namespace), timeout=RPC_TIMEOUT
+        )
+    keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+    return [name for name in contract.SEARCH_ATTRIBUTES if listed.custom_attributes.get(name) != keyword]
+
+
+async def register_attributes(client: Client) -> list[str]:
+    """Register what is missing; returns what could not be. Safe to repeat. Raises TemporalUnavailable.
+
+    Nothing depends on it, so a namespace where it is not allowed, or that has no room for more, is only told of.
+    """
+    missing = await missing_attributes(client)
+    if not missing:
+        return []
+    keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+    request = AddSearchAttributesRequest(namespace=client.namespace, search_attributes=dict.fromkeys(missing, keyword))
+    try:
+        await client.operator_service.add_search_attributes(request, timeout=RPC_TIMEOUT)
+    except RPCError as error:
+        logger.warning("search attributes cannot be registered in %s: %s", client.namespace, error.message)
+    return await missing_attributes(client)

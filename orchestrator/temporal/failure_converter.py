@@ -1,0 +1,35 @@
+"""How a failure is written into Temporal's history."""
+
+from temporalio.api.failure.v1 import Failure
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DefaultFailureConverter, PayloadConverter
+from temporalio.exceptions import ApplicationError
+
+from orchestrator.model.printable import lines
+from orchestrator.temporal import contract
+
+
+class PlainFailureConverter(DefaultFailureConverter):
+    """Writes a foreseen error as its message alone.
+
+    It says what is wrong to whoever can mend it; where in our code it was noticed would only hide that in the UI. An
+    error that nobody foresaw keeps its stack trace.
+    """
+
+    def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
+        """See FailureConverter."""
+        super().to_failure(exception, payload_converter, failure)
+        # The text is an author's, and is printed in many places: our log, the UI, Temporal's own command line.
+        failure.message, failure.stack_trace = lines(failure.message), lines(failure.stack_trace)
+        if not isinstance(exception, ApplicationError) or exception.failure is not None:
+            return
+        if exception.type and exception.type != contract.UNEXPECTED_ERROR:
+            failure.stack_trace = ""
+            if exception.non_retryable:
+                failure.ClearField("cause")
+
+
+CONVERTER = pydantic_data_converter.__class__(
+    payload_converter_class=pydantic_data_converter.payload_converter_class,
+    failure_converter_class=PlainFailureConverter,
+)

@@ -1,0 +1,122 @@
+"""A view's desired schedule as the messages that Temporal takes."""
+
+import hashlib
+from datetime import timedelta
+
+from temporalio.api.schedule.v1 import IntervalSpec, ScheduleSpec as SpecProto
+from temporalio.client import (
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleIntervalSpec,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleSpec,
+    ScheduleState,
+)
+from temporalio.common import TypedSearchAttributes
+
+from orchestrator.model.run import RunRequest, Trigger
+from orchestrator.model.schedule import DesiredSchedule
+from orchestrator.temporal import contract
+from orchestrator.temporal.search_attributes import ViewRef, priority, tick_attributes
+
+NEVER_NOTE = "Paused, because the view's sync_frequency is set to never."
+
+_NOTE = "Refreshes the materialized view"
+_LONGEST_JITTER = timedelta(minutes=15)
+
+
+def new_schedule(desired: DesiredSchedule, *, labelled: bool) -> Schedule:
+    """The schedule as it is created. `labelled` gives its ticks search attributes, which must be registered."""
+    return Schedule(
+        action=ScheduleActionStartWorkflow(
+            contract.SCHEDULED_TICK,
+            tick_request(desired),
+            id=tick_id(desired),
+            task_queue=contract.TASK_QUEUE,
+            static_summary=tick_summary(desired),
+            typed_search_attributes=tick_attributes(view_ref(desired)) if labelled else TypedSearchAttributes.empty,
+            priority=priority(view_ref(desired)),
+        ),
+        spec=ScheduleSpec(
+            intervals=[ScheduleIntervalSpec(every=desired.interval, offset=_offset(desired))],
+            jitter=_jitter(desired.interval),
+        ),
+        policy=SchedulePolicy(
+            # A refresh that is still running makes the next tick superfluous: it would read the same inputs.
+            overlap=ScheduleOverlapPolicy.SKIP,
+            catchup_window=catchup_window(desired.interval),
+        ),
+        state=_first_state(desired),
+    )
+
+
+def _first_state(desired: DesiredSchedule) -> ScheduleState:
+    if desired.never:
+        return ScheduleState(note=NEVER_NOTE, paused=True)
+    if desired.paused_note is not None:
+        return ScheduleState(note=desired.paused_note, paused=True)
+    return ScheduleState(note=schedule_note(desired))
+
+
+def view_ref(desired: DesiredSchedule) -> ViewRef:
+    """The view in words."""
+    return ViewRef(project_id=desired.project_id, name=desired.name)
+
+
+def tick_id(desired: DesiredSchedule) -> str:
+    """The beginning of the workflow id of each tick."""
+    return contract.tick_workflow_id(desired.saved_query_id, desired.project_id, desired.name)
+
+
+def tick_request(desired: DesiredSchedule) -> RunRequest:
+    """The argument of each tick."""
+    return RunRequest(saved_query_id=desired.saved_query_id, label=str(view_ref(desired)), trigger=Trigger.SCHEDULE)
+
+
+def tick_summary(desired: DesiredSchedule) -> str:
+    """What stands beside each tick."""
+    return f"Scheduled refresh of {view_ref(desired)}, every {desired.interval}"
+
+
+def schedule_spec_message(desired: DesiredSchedule) -> SpecProto:
+    """When it starts a run, as the server's own message, which an existing schedule is changed with."""
+    interval = IntervalSpec()
+    interval.interval.FromTimedelta(desired.interval)
+    interval.phase.FromTimedelta(_offset(desired))
+    spec = SpecProto(interval=[interval])
+    spec.jitter.FromTimedelta(_jitter(desired.interval))
+    return spec
+
+
+def _offset(desired: DesiredSchedule) -> timedelta:
+    """Where in the interval this view's tick lies: spread evenly by its id, or all would start at midnight."""
+    digest = hashlib.sha256(desired.saved_query_id.bytes).digest()
+    return timedelta(seconds=int.from_bytes(digest[:8], "big") % int(desired.interval.total_seconds()))
+
+
+def _jitter(interval: timedelta) -> timedelta:
+    """How far a tick may be late at random: a sixtieth of the interval (a minute for an hour), at most 15 minutes.
+
+    The offset spreads views; this spreads one view's ticks against others that happen to lie beside it.
+    """
+    return min(interval / 60, _LONGEST_JITTER)
+
+
+def catchup_window(interval: timedelta) -> timedelta:
+    """How late a tick may still be made up for after the server was away: one interval.
+
+    So a view that missed ticks is refreshed once when the server is back, at once and not only at the next tick, and
+    never several times in a row for the same data. (The SDK's own default is a year.)
+    """
+    return interval
+
+
+def schedule_note(desired: DesiredSchedule) -> str:
+    """The note of a schedule that is not paused: it names the view for operators."""
+    return f'{_NOTE} "{desired.name}" of project {desired.project_id} every {desired.interval}.'
+
+
+def is_schedule_note(note: str | None) -> bool:
+    """Whether a note is that of a schedule that is not paused, of any view."""
+    return note is not None and note.startswith(_NOTE)

@@ -1,0 +1,82 @@
+"""What the page of a run in the Temporal UI says of it, in Markdown."""
+
+from textwrap import wrap
+from urllib.parse import quote
+
+from orchestrator.model.printable import code, lines
+from orchestrator.model.run import Progress, Relation, RunPlan, RunRequest, Trigger
+from orchestrator.temporal import contract
+
+_LONGEST_TEXT = 4000
+_LONGEST_TROUBLE = 300
+_COLUMNS = 64
+_MIB = 1 << 20
+_STARTED_BY = {
+    Trigger.SCHEDULE: "its schedule",
+    Trigger.API: "somebody over the API",
+    Trigger.FIRST: "materializing it",
+    Trigger.OPERATOR: "an operator in Temporal",
+}
+
+
+def render(request: RunRequest, plan: RunPlan | None, standing: str, *, told: str | None, namespace: str) -> str:
+    """How a run stands, what it reads and who started it. `plan` is None until its inputs are pinned.
+
+    `told` is what went wrong, or what came of it.
+    """
+    due = f", due {request.scheduled_for:%Y-%m-%d %H:%M:%S} UTC" if request.scheduled_for else ""
+    page = [f"**{standing}**", "", *_as_it_is(_wrapped((told or "")[:_LONGEST_TEXT])), ""]
+    page.append(f"Started by {_STARTED_BY[request.trigger]}{due}.")
+    if plan is None:
+        return "\n".join(page)
+    view = f"{code(plan.name)} of project {plan.project_id}"
+    schedule = f"/namespaces/{namespace}/schedules/{quote(contract.schedule_id(plan.saved_query_id), safe='')}"
+    page += ["", f"View: {f'[{view}]({plan.api_url})' if plan.api_url else view}"]
+    page += ["", f"Next runs: [its schedule]({schedule})", "", "Reads:", ""]
+    page += [f"- {_told(relation)}" for relation in plan.relations] or ["- nothing but its own text"]
+    return "\n".join([*page, "", "Query:", "", *_as_it_is(plan.sql)])
+
+
+def _wrapped(text: str) -> str:
+    """The page does not wrap what stands in a block."""
+    return "\n".join(part for line in _cut(text).split("\n") for part in wrap(line, _COLUMNS) or [""])
+
+
+def _as_it_is(text: str) -> list[str]:
+    """A text of an author's, as a block that nothing in it can end or be read as Markdown: indented, not fenced."""
+    return [f"    {line}" for line in _cut(text).split("\n")] if text else []
+
+
+def _cut(text: str) -> str:
+    """As much of it as a page shows, with nothing in it that a terminal or a browser would obey."""
+    shown = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}\n..."
+    return lines(shown.replace("\r\n", "\n"))
+
+
+def running(progress: Progress | None) -> str:
+    """How far the query is."""
+    if progress is None:
+        return "The query runs"
+    if progress.trouble is not None:
+        return f"Is tried again, after {' '.join(progress.trouble[:_LONGEST_TROUBLE].split())}"
+    if progress.waiting:
+        return f"Waits for memory, since {_time(progress.elapsed_seconds)}"
+    percent = "" if progress.percent is None else f"{progress.percent:.0f} %, "
+    held = "" if progress.memory_bytes is None else f", {progress.memory_bytes / _MIB:,.0f} MiB of memory"
+    written = f"{progress.bytes_written / _MIB:,.1f} MiB written"
+    return f"The query runs: {percent}{_time(progress.elapsed_seconds)}, {written}{held}"
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _told(relation: Relation) -> str:
+    if relation.kind == "snapshot":
+        rows = sum(file.rows for file in relation.files)
+        return f"the view {code(relation.name)}: its snapshot `{relation.snapshot_id}` ({rows:,} rows)"
+    if relation.kind == "source":
+        return f"the source table {code(relation.name)}: {relation.format} files {code(relation.url_pattern)}"
+    return f"the view {code(relation.name)}, which is not materialized, as part of the query"

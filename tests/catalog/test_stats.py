@@ -1,0 +1,92 @@
+"""The figures of the catalog, on a real one."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+from sqlalchemy import text
+
+from orchestrator.catalog import stats
+from orchestrator.catalog.database import Database, Transaction
+from tests.support.tenants import ENDLESS, Tenant
+
+
+class Undone(Exception):
+    """Ends a transaction that is to leave nothing behind."""
+
+
+@asynccontextmanager
+async def catalog_of(tenant: Tenant) -> AsyncIterator[Transaction]:
+    """A transaction that leaves nothing behind, in which no other project has any views."""
+    database = Database(tenant.database_url, pool_size=1)
+    others = text("UPDATE saved_queries SET deleted_at = now() WHERE project_id <> :own")
+    try:
+        with suppress(Undone):
+            async with database.begin() as tx:
+                await tx.execute(others, {"own": tenant.project_id})
+                yield tx
+                raise Undone
+    finally:
+        await database.close()
+
+
+async def age(tx: Transaction, view: str, seconds: int) -> None:
+    """Let the data of a view be that old."""
+    moment = {"view": view, "seconds": seconds}
+    await tx.execute(
+        text(
+            "UPDATE snapshots SET published_at = clock_timestamp() - make_interval(secs => :seconds) "
+            "WHERE saved_query_id = CAST(:view AS uuid)"
+        ),
+        moment,
+    )
+    await tx.execute(
+        text(
+            "UPDATE saved_queries SET sync_frequency_set_at = clock_timestamp() - make_interval(secs => :seconds) "
+            "WHERE id = CAST(:view AS uuid) AND current_snapshot_id IS NULL"
+        ),
+        moment,
+    )
+
+
+async def test_data_is_stale_that_is_older_than_two_intervals_of_its_view(tenant: Tenant) -> None:
+    hourly = await tenant.materialized("hourly", "SELECT 1 AS n", "1hour")
+    daily = await tenant.materialized("daily", "SELECT 1 AS n", "24hour")
+    never = await tenant.materialized("never", "SELECT 1 AS n", "1hour")
+    await tenant.call("PATCH", f"/warehouse_saved_queries/{never['id']}/", {"sync_frequency": "never"})
+    empty = await tenant.materialized("empty", "SELECT error('no') AS n", "1hour")
+    await tenant.create_view("plain", "SELECT 1 AS n")
+
+    async with catalog_of(tenant) as tx:
+        for view, seconds in ((hourly, 7_300), (daily, 90_000), (never, 900_000), (empty, 7_100)):
+            await age(tx, view["id"], seconds)
+        told = await stats.read(tx, 10)
+        await age(tx, empty["id"], 7_300)
+        later, none = await stats.read(tx, 1), await stats.read(tx, 0)
+
+    assert (told.views, told.wanted, told.stale) == (5, 4, 1)
+    assert [one.name for one in told.oldest] == ["hourly", "empty", "daily"], "held against their intervals"
+    assert told.oldest_seconds == pytest.approx(90_000, abs=60)
+    assert told.oldest[1].seconds == pytest.approx(7_100, abs=60), "as old as the wish, without a result"
+    assert (later.stale, len(later.oldest), none.oldest) == (2, 1, ())
+
+
+async def test_an_empty_catalog_has_figures_too(tenant: Tenant) -> None:
+    async with catalog_of(tenant) as tx:
+        await tx.execute(text("UPDATE runs SET status = 'Failed', finished_at = now() WHERE status = 'Running'"))
+        told = await stats.read(tx, 10)
+    assert (told.views, told.wanted, told.stale, told.oldest_seconds, told.oldest) == (0, 0, 0, 0.0, ())
+    assert (told.running, told.longest_running) == (0, 0.0)
+
+
+async def test_a_run_in_progress_is_told_with_its_age(tenant: Tenant) -> None:
+    view = await tenant.create_view("v", ENDLESS)
+    await tenant.act(view["id"], "materialize")
+    await tenant.running(view["id"])
+    async with catalog_of(tenant) as tx:
+        moment = text("UPDATE runs SET started_at = now() - interval '1 hour' WHERE saved_query_id = CAST(:v AS uuid)")
+        await tx.execute(moment, {"v": view["id"]})
+        told = await stats.read(tx, 10)
+    await tenant.act(view["id"], "cancel")
+    assert told.running >= 1
+    assert told.longest_running == pytest.approx(3_600, abs=60)

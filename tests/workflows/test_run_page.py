@@ -1,0 +1,42 @@
+"""The page of a run in the Temporal UI: what an author wrote is shown there, and is no Markdown of the page's own."""
+
+import re
+from uuid import uuid4
+
+from orchestrator.model.run import RunPlan, RunRequest, SourceRelation
+from orchestrator.model.source_table import SourceFormat
+from orchestrator.workflows.run_page import render
+
+HOSTILE = [
+    "](http://evil.example)",
+    "![x](http://evil.example/x.png)",
+    "`` ` ``` [click](http://evil.example)",
+    "</code></pre><script>alert(1)</script>",
+    "\n\n# Completed\n\n[log in](http://evil.example)",
+    "\r\r**Completed**\u2028# Completed\x85# Completed",
+    "\x1b[2J\u202e",
+]
+
+
+def page(told: str, sql: str, pattern: str) -> str:
+    view = uuid4()
+    source = SourceRelation(name="t", id=uuid4(), format=SourceFormat.PARQUET, url_pattern=pattern, columns=())
+    plan = RunPlan(
+        run_id=uuid4(), project_id=1, saved_query_id=view, revision_id=uuid4(), name="v", sql=sql,
+        relations=(source,), timeout_seconds=1, api_url="http://matview.example/v",
+    )  # fmt: skip
+    return render(RunRequest(saved_query_id=view), plan, "Failed", told=told, namespace="default")
+
+
+def test_what_an_author_wrote_is_only_ever_code() -> None:
+    for text in HOSTILE:
+        for shown in (page(text, "SELECT 1", "/data/x"), page("", text, "/data/x"), page("", "SELECT 1", text)):
+            assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2028\u2029]", shown)
+            own = [line for line in shown.split("\n") if not line.startswith("    ")]
+            outside = [re.sub(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", "", line) for line in own]
+            assert not [line for line in outside if "evil" in line or "script" in line or "Completed" in line], own
+
+
+def test_a_text_of_any_length_is_cut_before_it_is_looked_at() -> None:
+    assert len(page("\n" * 5_000_000, "SELECT 1", "x")) < 50_000
+    assert len(page("x" * 5_000_000, "x" * 5_000_000, "x")) < 50_000
