@@ -15,7 +15,7 @@ from orchestrator.devstack.logs import Log
 from orchestrator.devstack.ports import LOOPBACK, choose_ports
 from orchestrator.devstack.postgres import binary
 from orchestrator.devstack.processes import kill_group, run_once, spawn
-from tests.deploy.support import environment, services, what_must_be_given
+from tests.deploy.support import ROOT, environment, services, what_must_be_given
 
 PATIENCE = 60.0
 # Characters that mean something in a URL, a shell, SQL and a connection string.
@@ -38,7 +38,8 @@ class Machine:
         secrets = {**what_must_be_given(), "POSTGRES_PASSWORD": PASSWORD, "CATALOG_PASSWORD": PASSWORD}
         self.services = services(variables={**secrets, "SOURCES_DIR": str(self.path("sources"))})
         for service in self.services.values():
-            if service["image"].startswith("matview:") and not _runs_as(service["user"], self.bin / "python"):
+            ours = service["image"].startswith("matview:")
+            if (ours and not _runs_as(service["user"], self.bin / "python")) or not _reads(service.get("user")):
                 service["user"] = f"{os.getuid()}:{os.getgid()}"
         for name in ("store", "sources", "log", "socket", "tmp"):
             self.path(name).mkdir()
@@ -131,6 +132,14 @@ def _runs_as(user: str, python: Path) -> bool:
     argv = ["setpriv", *as_user(user), "--", *say] if os.geteuid() == 0 else say
     said = [subprocess.run(one, capture_output=True, text=True, check=False).stdout for one in (argv, say)]
     return said[0] == said[1]
+
+
+def _reads(user: str | None) -> bool:
+    """Whether that user can read the scripts, which are mounted into a container, and may lie below root's own folder."""
+    if user is None or os.geteuid() != 0:
+        return True
+    argv = ["setpriv", *as_user(user), "--", "cat", str(ROOT / "deploy/temporal/namespace.sh")]
+    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
 
 
 def give(path: Path, user: str) -> None:
