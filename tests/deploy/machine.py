@@ -63,7 +63,7 @@ class Machine:
         given = {key: self.here(value, instance or name) for key, value in environment(self.services[name]).items()}
         changed = {"MATVIEW_API_HOST": LOOPBACK, "MATVIEW_API_PORT": str(self.ports["api"])}
         changed["MATVIEW_METRICS_PORT"] = str(choose_ports({"metrics": 0})[0])
-        path = {"PATH": f"{self.bin}:{tools()}:{os.defpath}", "HOME": "/nonexistent"}
+        path = {"PATH": f"{self.bin}:{tools()}:{os.defpath}", "HOME": str(self.path("nonexistent"))}
         return path | {key: changed.get(key, value) for key, value in given.items()}
 
     def privileges(self, name: str) -> Sequence[str]:
@@ -135,7 +135,7 @@ def _runs_as(user: str, python: Path) -> bool:
 
 
 def _reads(user: str | None) -> bool:
-    """Whether that user can read the scripts, which are mounted into a container, and may lie below root's own folder."""
+    """Whether that user can read the scripts that are mounted into containers, and so is let into the clone."""
     if user is None or os.geteuid() != 0:
         return True
     argv = ["setpriv", *as_user(user), "--", "cat", str(ROOT / "deploy/temporal/namespace.sh")]
