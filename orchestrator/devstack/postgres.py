@@ -50,17 +50,7 @@ class Postgres(ManagedProcess):
 
     def privileges(self) -> Sequence[str]:
         """PostgreSQL refuses to run as root; it gets another user and as little more as it needs."""
-        if os.geteuid() != 0:
-            return ()
-        uid, gid = self._user()
-        capabilities = ",".join(["-all", *(f"+{name}" for name in _held_capability())])
-        return [
-            *("--reuid", str(uid), "--regid", str(gid), "--clear-groups", "--no-new-privs"),
-            *("--inh-caps", capabilities, "--ambient-caps", capabilities),
-            # initdb asks `access` whether it may run the server. For a user other than root that call looks at no
-            # capability unless this bit is set, and initdb would fail in a folder that only root may enter.
-            *(("--securebits", "+no_setuid_fixup") if _held(_CAP_SETPCAP) else ()),
-        ]
+        return () if os.geteuid() != 0 else as_reader(*self._user())
 
     def environment(self) -> dict[str, str]:
         """Nothing of the developer's own, whose PG* variables and locale could change what the server does."""
@@ -168,6 +158,18 @@ class Postgres(ManagedProcess):
         path.mkdir(mode=0o700, exist_ok=True)
         if os.geteuid() == 0:
             os.chown(path, *self._user())
+
+
+def as_reader(uid: int, gid: int) -> Sequence[str]:
+    """Options of setpriv for another user, who may read what root may, such as programs in a folder of root's own."""
+    capabilities = ",".join(["-all", *(f"+{name}" for name in _held_capability())])
+    return [
+        *("--reuid", str(uid), "--regid", str(gid), "--clear-groups", "--no-new-privs"),
+        *("--inh-caps", capabilities, "--ambient-caps", capabilities),
+        # Some programs ask `access` what they may run. For a user other than root that call looks at no capability
+        # unless this bit is set, and they would find nothing in a folder that only root may enter.
+        *(("--securebits", "+no_setuid_fixup") if _held(_CAP_SETPCAP) else ()),
+    ]
 
 
 def binary(name: str) -> Path:

@@ -26,9 +26,9 @@ import pytest
 
 from orchestrator.devstack.logs import Log
 from orchestrator.devstack.ports import LOOPBACK
-from orchestrator.devstack.postgres import binary
+from orchestrator.devstack.postgres import as_reader, binary
 from orchestrator.devstack.processes import describe_exit, run_once, spawn
-from tests.deploy.machine import PASSWORD, PATIENCE, Machine, as_user, give, log_of
+from tests.deploy.machine import PASSWORD, PATIENCE, Machine, give, log_of
 from tests.deploy.support import ROOT, Json, raw
 
 WORKERS = 2
@@ -41,7 +41,7 @@ async def start_postgres(machine: Machine) -> None:
     cluster.mkdir()
     for place in (cluster, sockets, word):
         give(place, "65534:65534")
-    privileges = as_user("65534:65534") if os.geteuid() == 0 else ()
+    privileges = as_reader(65534, 65534) if os.geteuid() == 0 else ()
     plain = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
     options = (
         "--username=postgres",

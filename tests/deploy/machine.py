@@ -15,7 +15,7 @@ from orchestrator.devstack.logs import Log
 from orchestrator.devstack.ports import LOOPBACK, choose_ports
 from orchestrator.devstack.postgres import binary
 from orchestrator.devstack.processes import kill_group, run_once, spawn
-from tests.deploy.support import environment, services, what_must_be_given
+from tests.deploy.support import ROOT, environment, services, what_must_be_given
 
 PATIENCE = 60.0
 # Characters that mean something in a URL, a shell, SQL and a connection string.
@@ -38,7 +38,8 @@ class Machine:
         secrets = {**what_must_be_given(), "POSTGRES_PASSWORD": PASSWORD, "CATALOG_PASSWORD": PASSWORD}
         self.services = services(variables={**secrets, "SOURCES_DIR": str(self.path("sources"))})
         for service in self.services.values():
-            if service["image"].startswith("matview:") and not _runs_as(service["user"], self.bin / "python"):
+            ours = service["image"].startswith("matview:")
+            if (ours and not _runs_as(service["user"], self.bin / "python")) or not _reads(service.get("user")):
                 service["user"] = f"{os.getuid()}:{os.getgid()}"
         for name in ("store", "sources", "log", "socket", "tmp"):
             self.path(name).mkdir()
@@ -62,7 +63,7 @@ class Machine:
         given = {key: self.here(value, instance or name) for key, value in environment(self.services[name]).items()}
         changed = {"MATVIEW_API_HOST": LOOPBACK, "MATVIEW_API_PORT": str(self.ports["api"])}
         changed["MATVIEW_METRICS_PORT"] = str(choose_ports({"metrics": 0})[0])
-        path = {"PATH": f"{self.bin}:{tools()}:{os.defpath}", "HOME": "/nonexistent"}
+        path = {"PATH": f"{self.bin}:{tools()}:{os.defpath}", "HOME": str(self.path("nonexistent"))}
         return path | {key: changed.get(key, value) for key, value in given.items()}
 
     def privileges(self, name: str) -> Sequence[str]:
@@ -131,6 +132,14 @@ def _runs_as(user: str, python: Path) -> bool:
     argv = ["setpriv", *as_user(user), "--", *say] if os.geteuid() == 0 else say
     said = [subprocess.run(one, capture_output=True, text=True, check=False).stdout for one in (argv, say)]
     return said[0] == said[1]
+
+
+def _reads(user: str | None) -> bool:
+    """Whether that user can read the scripts that are mounted into containers, and so is let into the clone."""
+    if user is None or os.geteuid() != 0:
+        return True
+    argv = ["setpriv", *as_user(user), "--", "cat", str(ROOT / "deploy/temporal/namespace.sh")]
+    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
 
 
 def give(path: Path, user: str) -> None:

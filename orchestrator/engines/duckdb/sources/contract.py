@@ -18,9 +18,6 @@ class UnreadableFile(ValueError):
 
 def check_names(path: str, columns: Columns) -> None:
     """Raise Unreadable if a file has more columns than a table may have, or a name that cannot be kept."""
-    excess = too_wide(columns)
-    if excess:
-        raise UnreadableFile(f"{path} cannot be read as a table: {excess}")
     for name, kind in columns:
         if "\0" in name or "\0" in kind:
             raise UnreadableFile(f"{path} has a column whose name holds a zero byte.")
@@ -28,6 +25,9 @@ def check_names(path: str, columns: Columns) -> None:
             raise UnreadableFile(
                 f'{path} has a column whose name is longer than {MAX_NAME_LENGTH:,} characters: "{name[:40]}…".'
             )
+    excess = too_wide(columns)
+    if excess:
+        raise UnreadableFile(f"{path} cannot be read as a table: {excess}")
 
 
 class Contract(NamedTuple):
