@@ -1,1 +1,1 @@
-"""The HTTP API: from requests to the shelf and the levers, and back. It decides nothing."""
+"""The HTTP API: translates requests to calls of the services, and their results to answers. It decides nothing."""

@@ -1,4 +1,4 @@
-"""The application: routes, errors and the parts behind them."""
+"""The FastAPI application: its routes, error handlers, middleware and services."""
 
 import gc
 from collections.abc import AsyncIterator
@@ -67,8 +67,8 @@ def create_app() -> FastAPI:
                 ask = make_probe(container.database, container.temporal, settings.metrics_views)
                 registry.register(InstallationCollector(ask))
             async with serve_metrics(registry, settings.metrics_host, settings.metrics_port):
-                # What is loaded by now stays for good. Looking through it for garbage would hold up one request in
-                # fifty for a tenth of a second.
+                # All objects loaded so far stay until the end. Searching them for garbage would delay one request in
+                # fifty by a tenth of a second.
                 gc.freeze()
                 yield
 

@@ -1,4 +1,4 @@
-"""Bearer keys: who asks is settled before anything of the request is looked at, what they may do by each route."""
+"""Bearer keys: a middleware authenticates a request before it is parsed, and each route checks the key's scope."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ _OPEN = ("/api/schema/",)
 
 
 class AuthenticationMiddleware:
-    """Answers 401 below `/api/` unless the key is known; otherwise puts its owner into the request's state.
+    """Answers 401 below `/api/` unless the key is known; otherwise puts its principal into the request's state.
 
-    It stands before routing and parsing, so that someone without a key learns nothing from either.
+    It runs before routing and parsing, so that a client without a key learns nothing from either.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -38,7 +38,7 @@ class AuthenticationMiddleware:
             shares: Shares = request.app.state.shares
             try:
                 token = _token(request.headers.get("authorization"))
-                # A crowd with one key queues before it is looked up, or all others would queue behind it.
+                # Many requests with one key wait here, before the lookup. Otherwise all others would wait behind them.
                 async with shares.turn(("key", token)):
                     request.state.principal = await services.access.authenticate(token)
             except OrchestratorError as error:
@@ -49,7 +49,7 @@ class AuthenticationMiddleware:
 
 @dataclass(frozen=True)
 class RequestContext:
-    """What a route works with: who asks, about which project, and the parts that serve them."""
+    """The user, the project and the services that a route works with."""
 
     user: User
     project_id: int
@@ -57,10 +57,10 @@ class RequestContext:
 
 
 def require_scope(scope: Scope) -> Callable[..., AsyncIterator[RequestContext]]:
-    """A dependency that lets a request pass whose key has the scope and may be used in the project.
+    """A dependency that requires a key with this scope for the project, and waits for a turn of the project.
 
-    And when it is the project's turn, which lasts until the route has done its work: neither a body that comes slowly
-    nor an answer that is read slowly takes a turn.
+    The turn lasts until the route has done its work. A body that arrives slowly or an answer that is read slowly takes
+    no turn.
     """
 
     async def check(
@@ -74,7 +74,7 @@ def require_scope(scope: Scope) -> Callable[..., AsyncIterator[RequestContext]]:
         services: Services = request.app.state.services
         shares: Shares = request.app.state.shares
         async with shares.turn(("project", project_id)):
-            if principal.project_ids is None:  # otherwise the key could not have been made for it
+            if principal.project_ids is None:  # otherwise the key names it, so it exists
                 await services.access.require_project(project_id)
             yield RequestContext(user=principal.user, project_id=project_id, services=services)
 

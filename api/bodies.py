@@ -1,4 +1,4 @@
-"""Bodies of requests: how large, how deep, and what no part of them may hold."""
+"""Request bodies: limits of their size and depth, and values that are refused."""
 
 import asyncio
 import json
@@ -13,25 +13,25 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# The largest request that can mean something: a statement of 200,000 bytes, each written as \\u0000 is, a description
-# likewise, notes beside the statement, and a view's columns, which clients send back and the API ignores.
+# Enough for the largest useful request: a statement of 200,000 bytes, each written as an escape like \\u0000, a
+# description likewise, notes beside the statement, and a view's columns, which clients send back and the API ignores.
 MOST_BYTES = 2 * 1024 * 1024
 _DEEPEST = 50
-# Reading more than this takes long enough for others to notice.
+# Parsing more bytes than this would noticeably delay other requests.
 _MUCH = 32_768
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _CLOSE = (b"connection", b"close")
 
 
 class BadBody(HTTPException):
-    """The body is JSON, or nearly, that is not taken."""
+    """The body is refused: it is too large, is not strictly JSON, or holds a value that cannot be stored."""
 
     def __init__(self, detail: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
         super().__init__(status, detail)
 
 
 class BodyMiddleware:
-    """Bounds the size of bodies, and has a connection closed whose request is answered before its body has come."""
+    """Limits the size of bodies, and closes the connection after an answer that precedes the end of the body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -68,7 +68,7 @@ class JsonRoute(APIRoute):
     """A route whose bodies are read by `read_json`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's own handler, given a request that reads its body in another way."""
+        """FastAPI's own handler, called with a request whose body is read by `read_json`."""
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
@@ -79,13 +79,13 @@ class JsonRoute(APIRoute):
 
 class _JsonRequest(Request):
     async def json(self) -> Any:  # noqa: ANN401 - what was sent
-        """The body's value. A large one is parsed in a thread, so that it does not hold up the event loop."""
+        """The body's value. A large one is parsed in a thread, so that it does not block the event loop."""
         body = await self.body()
         return read_json(body) if len(body) <= _MUCH else await asyncio.to_thread(read_json, body)
 
 
 def read_json(body: bytes) -> Any:  # noqa: ANN401 - what was sent
-    """The value of a JSON text. Raises JSONDecodeError, or BadBody for what PostgreSQL could not keep."""
+    """The value of a JSON text. Raises JSONDecodeError, or BadBody for a value that PostgreSQL cannot store."""
     try:
         value = json.loads(body.decode(), object_pairs_hook=_unambiguous, parse_constant=_refuse_constant)
     except UnicodeDecodeError:
@@ -94,14 +94,14 @@ def read_json(body: bytes) -> Any:  # noqa: ANN401 - what was sent
         raise _too_deep() from None
     except json.JSONDecodeError:
         raise
-    except ValueError:  # Python's own bound on the digits of a number
+    except ValueError:  # Python limits the digits of a number
         raise BadBody("A number has more digits than can be read.") from None
     check_storable(value)
     return value
 
 
 def check_storable(value: object, depth: int = 0) -> None:
-    """Raise BadBody for what JSON can spell and PostgreSQL cannot keep."""
+    """Raise BadBody for a value that JSON can express and PostgreSQL cannot store."""
     if depth > _DEEPEST:
         raise _too_deep()
     if isinstance(value, str) and _UNSTORABLE.search(value):
@@ -114,7 +114,7 @@ def check_storable(value: object, depth: int = 0) -> None:
 
 
 def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object, if each of its keys stands there once: programs differ in which of two they take."""
+    """The object. Raises BadBody if a key occurs twice, since programs differ in which of the two they use."""
     found = dict(pairs)
     if len(found) < len(pairs):
         seen: set[str] = set()
@@ -136,7 +136,7 @@ def _too_large() -> BadBody:
 
 
 def _length_of(scope: Scope) -> int | None:
-    """How long the body says that it is; 0 without one, None if it comes in chunks."""
+    """The content-length of a request; 0 without one, None if the body comes in chunks."""
     headers = dict(scope["headers"])
     if b"transfer-encoding" in headers:
         return None

@@ -1,7 +1,7 @@
-"""How many connections there may be, in all and from one client, and which of them gives way to a new one.
+"""The limits on open connections, in all and per client, and which connection is closed for a new one.
 
-A connection whose request has not come yet gives way to one that may: so a
-client that opens connections and sends nothing takes no place away from others.
+At a limit, a connection that waits for its next request is closed for the new one. So a client that opens connections
+and sends nothing takes no place from others.
 """
 
 from collections import defaultdict
@@ -11,22 +11,25 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Protocol
 
 Network = IPv4Network | IPv6Network
-_V6_CLIENT = 64  # the bits of an IPv6 address that one client usually has for itself are the others
+_V6_CLIENT = 64  # prefix length: one client usually has the whole network
 
 
 class Connection(Protocol):
-    """What is counted."""
+    """A connection that is counted, and can be closed for another."""
 
     def give_way(self) -> None:
-        """End at once: the place is needed."""
+        """Close at once, so that a new connection can take the place."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """The most connections in all, and of one client. The proxies of `trusted` stand for many clients.
+    """The most connections in all and of one client, and limits of time.
 
-    A head has `head_seconds` from when the connection is made or its first byte comes, a body `body_seconds` from the
-    end of its head, and a client may take nothing of an answer that it asked for during `unread_seconds`.
+    `trusted` proxies serve many clients, so they have no limit as one client.
+
+    The head of a request has `head_seconds` from the start of the connection, or from its own first byte if it is a
+    later request. The body has `body_seconds` from the end of the head. A connection is closed if the client reads
+    nothing of an answer for `unread_seconds`.
     """
 
     in_all: int
@@ -39,7 +42,7 @@ class Bounds:
 
 @dataclass
 class _Client:
-    """The connections of one address. Those that wait for a request stand in the order in which they began to."""
+    """The connections of one client. `waiting` holds those without a request, the longest waiting first."""
 
     count: int = 0
     waiting: dict[Connection, None] = field(default_factory=dict)
@@ -73,17 +76,17 @@ class Register:
         return True
 
     def is_waiting(self, connection: Connection) -> None:
-        """Note that a connection has nothing to do until its next request has come."""
+        """Note that a connection waits for its next request."""
         if connection in self._client_of:
             self._clients[self._client_of[connection]].waiting[connection] = None
 
     def is_working(self, connection: Connection) -> None:
-        """Note that a request has come: from now on the connection gives way to none."""
+        """Note that a request has arrived. The connection is no longer closed for another."""
         if connection in self._client_of:
             self._clients[self._client_of[connection]].waiting.pop(connection, None)
 
     def leave(self, connection: Connection) -> None:
-        """Forget a connection that is over. Repeatable."""
+        """Remove a connection that has ended. May be called again."""
         name = self._client_of.pop(connection, None)
         if name is not None:
             self._clients[name].count -= 1
@@ -100,7 +103,7 @@ class Register:
         return True
 
     def _end_one_of_many(self) -> bool:
-        """End a connection that waits, of the client that has the most."""
+        """Close a waiting connection of the client with the most connections; False if none waits."""
         idle = [name for name, client in self._clients.items() if client.waiting]
         return bool(idle) and self._end_oldest(max(idle, key=lambda name: self._clients[name].count))
 
@@ -112,12 +115,12 @@ class Register:
         try:
             address = ip_address(host or "")
         except ValueError:
-            return True  # a socket that is no network's, such as a Unix socket
+            return True  # no IP address, as with a Unix socket
         return any(address in network for network in self.bounds.trusted)
 
 
 def client_of(host: str | None) -> str:
-    """What counts as one client: an IPv4 address, or the network of 64 bits that an IPv6 address lies in."""
+    """The key of a client: its IPv4 address, or the /64 network of its IPv6 address; empty without an IP address."""
     try:
         address = ip_address(host or "")
     except ValueError:

@@ -1,4 +1,4 @@
-"""Errors as HTTP: one table, one body."""
+"""Errors as HTTP answers: one table of statuses, and one shape of body."""
 
 import logging
 from http import HTTPStatus
@@ -26,7 +26,7 @@ from orchestrator.model.errors import (
 
 logger = logging.getLogger(__name__)
 
-# Where a class is not listed, its nearest parent decides.
+# A class that is not listed has the answer of its nearest listed parent.
 _ANSWERS: dict[type[OrchestratorError], tuple[int, str]] = {
     NotAuthenticated: (401, "authentication_error"),
     PermissionDenied: (403, "permission_error"),
@@ -43,7 +43,7 @@ _RETRY_LATER = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}
 
 
 class ErrorBody(BaseModel):
-    """What every answer that is not a success holds."""
+    """The body of every answer that is not a success."""
 
     type: str = Field(
         description="The kind of error: validation_error, authentication_error, permission_error, not_found, "
@@ -55,7 +55,7 @@ class ErrorBody(BaseModel):
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Give every way in which a request can fail the same body."""
+    """Register handlers that answer every failure with the same shape of body."""
     app.add_exception_handler(OrchestratorError, _handle_app_error)
     app.add_exception_handler(RequestValidationError, _handle_validation_error)
     app.add_exception_handler(HTTPException, _handle_http_error)
@@ -63,9 +63,10 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 class FailureMiddleware:
-    """Answers 500 for what nothing else has caught, inside of what marks every answer with the id of its request.
+    """Answers 500 for an exception that no handler has caught.
 
-    The handler of FastAPI for such errors stands outside of every middleware, so what it answers would have no id.
+    It runs inside the middleware that adds the request's id to every answer. FastAPI's own handler for such errors runs
+    outside of all middleware, so its answers would have no id.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -89,7 +90,7 @@ class FailureMiddleware:
 
 
 def error_response(error: OrchestratorError) -> JSONResponse:
-    """The answer for an error of ours."""
+    """The answer for an OrchestratorError."""
     status, kind = next(_ANSWERS[c] for c in type(error).__mro__ if c in _ANSWERS)
     headers = {"Retry-After": _RETRY_AFTER_SECONDS} if status in _RETRY_LATER else {}
     if status == HTTPStatus.UNAUTHORIZED:
@@ -99,7 +100,7 @@ def error_response(error: OrchestratorError) -> JSONResponse:
 
 async def _handle_app_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, OrchestratorError)  # noqa: S101 - what the handler is registered for
-    # The answer says that a project is over its share; a line for each of its requests would only fill the log.
+    # TooManyRequests is not logged: the answer reports it, and a line for each request would only fill the log.
     if isinstance(error, Transient) and not isinstance(error, TooManyRequests):
         logger.warning("%s %s: %s (%r)", request.method, request.scope["path"], error.message, error.__cause__)
     return error_response(error)
@@ -108,7 +109,7 @@ async def _handle_app_error(request: Request, error: Exception) -> JSONResponse:
 async def _handle_validation_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - what the handler is registered for
     errors: list[dict[str, Any]] = list(error.errors())
-    if any(one["loc"][0] == "path" for one in errors):  # whatever else is wrong: there is nothing to say it of
+    if any(one["loc"][0] == "path" for one in errors):  # such a path names nothing, so other errors do not matter
         return error_response(NotFound())
     first = errors[0]
     where = [str(part) for part in first["loc"]]
@@ -143,7 +144,7 @@ def unforeseen(scope: Scope, error: Exception) -> JSONResponse:
 
 
 def _attr(where: list[str]) -> str | None:
-    """The field's path, without the part of the request that it stood in."""
+    """The path of a field, without its first part, which names the part of the request, such as `body`."""
     return ".".join(where[1:]) or None
 
 

@@ -1,7 +1,7 @@
-"""The head of a request as bytes: what two programs could read differently is refused before it is parsed.
+"""The head of a request as bytes: one that two programs could read differently is refused before it is parsed.
 
-A proxy in front of the API and the API itself must agree on where a request ends. Where the specification of HTTP/1.1
-(RFC 9112) lets a server repair a head, and the next program may repair it in another way, nothing is repaired here.
+A proxy in front of the API and the API itself must agree on where a request ends, or requests can be smuggled. HTTP/1.1
+(RFC 9112) lets a server repair some heads. Another program may repair them in another way, so none is repaired here.
 """
 
 import re
@@ -12,12 +12,12 @@ MOST_FIELDS = 100
 _END = b"\r\n\r\n"
 _BARE = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\x00")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
-# What says where the body of a request ends, or for whom it is: at most once each.
+# The fields that say where the body of a request ends, or which host it is for: at most one of each.
 _ONCE = (b"content-length", b"transfer-encoding", b"host")
 
 
 class BadHead(Exception):
-    """The head cannot be taken, and the connection can carry nothing more."""
+    """The head is refused, and no further request on the connection can be read."""
 
     def __init__(self, status: HTTPStatus, detail: str) -> None:
         super().__init__(detail)
@@ -33,11 +33,11 @@ class HeadReader:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing has come yet."""
+        """Whether no byte of the head has arrived."""
         return not self._bytes
 
     def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """Take what has come; returns the head, once it is whole, and what came behind it. Raises BadHead."""
+        """Add bytes. Returns the head and the bytes after it once the head is complete, None before. Raises BadHead."""
         known = len(self._bytes)
         self._bytes += data
         end = self._bytes.find(_END, max(0, known - len(_END) + 1))
@@ -59,7 +59,7 @@ class HeadReader:
 
 
 def check_head(head: bytes) -> None:
-    """Raise BadHead for a whole head that another program could take for something else."""
+    """Raise BadHead for a complete head that another program could read differently."""
     request_line, *lines = head.removesuffix(_END).split(b"\r\n")
     if len(lines) > MOST_FIELDS:
         raise BadHead(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"A request may have {MOST_FIELDS} header fields.")

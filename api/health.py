@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it can serve."""
+"""The liveness and readiness of the API process."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Who a key belongs to, and where it may be used: what PostHog's clients ask before anything else."""
+"""The owner of a key and its projects, which PostHog's clients request before anything else."""
 
 from typing import Annotated
 from uuid import UUID
@@ -40,7 +40,7 @@ class ProjectOut(BaseModel):
 
 
 def _asker(request: Request, _: Annotated[object, Security(BEARER)] = None) -> Principal:
-    """Whoever made the request: any key that is known will do."""
+    """The principal of the request. Every known key is accepted, with any scopes."""
     principal: Principal = request.state.principal
     return principal
 
@@ -49,31 +49,31 @@ CurrentPrincipal = Annotated[Principal, Depends(_asker)]
 
 
 @router.get("/personal_api_keys/@current/")
-async def current_key(make_probe: CurrentPrincipal) -> KeyOut:
+async def current_key(principal: CurrentPrincipal) -> KeyOut:
     """Show what the key that makes this request may do, and where."""
     return KeyOut(
-        id=make_probe.key_id,
-        user_id=make_probe.user.id,
-        scopes=sorted(make_probe.scopes),
-        scoped_teams=sorted(make_probe.project_ids or ()),
+        id=principal.key_id,
+        user_id=principal.user.id,
+        scopes=sorted(principal.scopes),
+        scoped_teams=sorted(principal.project_ids or ()),
         scoped_organizations=[],
     )
 
 
 @router.get("/users/@me/")
-async def current_user(make_probe: CurrentPrincipal) -> MeOut:
+async def current_user(principal: CurrentPrincipal) -> MeOut:
     """Show the person whose key makes this request."""
-    return MeOut(**make_probe.user.model_dump())
+    return MeOut(**principal.user.model_dump())
 
 
 @router.get("/projects/{project_id}/")
 async def retrieve_project(
     request: Request,
     project_id: Annotated[int, Path(ge=1, le=LARGEST_ID, description="The project")],
-    make_probe: CurrentPrincipal,
+    principal: CurrentPrincipal,
 ) -> ProjectOut:
     """Show a project that the key may be used in."""
-    make_probe.require_project(project_id)
+    principal.require_project(project_id)
     access: AccessService = request.app.state.services.access
     project = await access.get_project(project_id)
     return ProjectOut(id=project.id, name=project.name)

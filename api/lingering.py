@@ -1,19 +1,19 @@
-"""A connection that is closed without losing its last answer."""
+"""A transport that closes a connection without losing its last answer."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
 
-# How long, and how much of, what a client still sends is taken and thrown away.
+# For how long, and up to how many bytes, data that a client still sends is read and discarded.
 LINGER_SECONDS = 2.0
 _MOST_BYTES = 1 << 24
 
 
 class LingeringTransport(asyncio.Transport):
-    """Closes only once a client that is still sending has had the time to read.
+    """A transport that closes only after a client that is still sending has had time to read.
 
-    A socket that is closed while there are bytes to read from it is reset, and the client that sent them loses the
-    answer which says what was wrong with them.
+    A socket that is closed while it has unread bytes is reset. The client that sent them would lose the answer that
+    says what was wrong with them.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class LingeringTransport(asyncio.Transport):
         self._discarded = 0
 
     def close(self) -> None:
-        """Say that nothing more will be sent; close at once, or when the client has had its time."""
+        """Close at once; if the client may be sending, only the sending side, and the rest after LINGER_SECONDS."""
         if self.is_closing():
             return
         if not self._may_be_sending():
@@ -38,13 +38,13 @@ class LingeringTransport(asyncio.Transport):
         self._transport.write_eof()
 
     def discard(self, size: int) -> None:
-        """Count what a client sent although it can be of no use any more."""
+        """Count bytes that arrived after the answer; close at once if they are too many."""
         self._discarded += size
         if self._discarded > _MOST_BYTES:
             self._transport.abort()
 
     def lost(self) -> None:
-        """Forget the timer: the connection is over."""
+        """Cancel the timer, since the connection has ended."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -53,28 +53,28 @@ class LingeringTransport(asyncio.Transport):
         self._transport.abort()
 
     def is_closing(self) -> bool:
-        """Whether it is closed, or about to be."""
+        """Whether the connection is closed or closing."""
         return self._timer is not None or self._transport.is_closing()
 
     def write(self, data: Any) -> None:  # noqa: ANN401 - bytes of any kind
-        """Send, unless it is about to be closed."""
+        """Send, unless the connection is closing."""
         if not self.is_closing():
             self._transport.write(data)
 
     def write_eof(self) -> None:
-        """Say that nothing more will be sent."""
+        """Close the sending side."""
         self._transport.write_eof()
 
     def pause_reading(self) -> None:
-        """Let what the client sends wait."""
+        """Stop reading from the client."""
         if not self.is_closing():
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Take what the client sends."""
+        """Read from the client again."""
         if not self.is_closing():
             self._transport.resume_reading()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - asyncio's signature
-        """What is known of the connection."""
+        """Information on the connection, such as its peer."""
         return self._transport.get_extra_info(name, default)

@@ -1,6 +1,6 @@
-"""Requests: counted, timed, and named in the log.
+"""Metrics of requests, and the id that a request has in the log.
 
-The metrics are served on a port of their own, not here: users of the API have no business with them.
+The metrics are served on a separate port, since they are for operators and not for clients of the API.
 """
 
 import re
@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from orchestrator.telemetry.log_context import bind_log_fields
 
 _REQUEST_ID = "x-request-id"
-# Whatever a client sends is written into the log: an id is short, and has nothing in it that could be taken for more.
+# The id that a client sends is written to the log, so it must be short and not pass for other log text.
 _ACCEPTABLE_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 _SUBJECT = re.compile(
     r"/api/(?:projects|environments)/(?P<project>\d{1,10})(?:/warehouse_saved_queries/(?P<view>[0-9a-fA-F-]{36}))?(?:/|$)"
@@ -21,9 +21,9 @@ _SUBJECT = re.compile(
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _CANCEL = "/warehouse_saved_queries/{saved_query_id}/cancel/"
 _CANCEL_OUTCOMES = {200: "stopped", 400: "not_running", 503: "not_yet"}
-# A route that does not exist has no name, and a label must not be whatever people ask for.
+# The label for requests without a route. With their paths as labels, clients could create any number of series.
 _NO_ROUTE = "none"
-# Nor may the method, which a client may make up as well.
+# Other methods have one label for the same reason: a client may invent them.
 _METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
 _OTHER_METHOD = "other"
 
@@ -58,7 +58,7 @@ class ApiMetrics:
             self.cancels.labels(outcome)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request."""
+        """Count an answered request, and record its duration."""
         method = method if method in _METHODS else _OTHER_METHOD
         self.requests.labels(method, route, str(status)).inc()
         self.request_seconds.labels(method, route).observe(seconds)
@@ -70,10 +70,10 @@ class ApiMetrics:
 
 
 class TelemetryMiddleware:
-    """Gives every request an id, which its answer and its lines in the log carry, and counts it if `metrics` are kept.
+    """Gives every request an id, for its answer and its log lines, and counts it if `metrics` is given.
 
-    A client may send an id of its own as `X-Request-Id`. To be put inside whatever changes the path of a request, so
-    that it sees the route that was found.
+    A client may send an id of its own as `X-Request-Id`. PathMiddleware, which changes the path of a request, must run
+    outside of this one, so that this one sees the route that was found.
     """
 
     def __init__(self, app: ASGIApp, metrics: ApiMetrics | None) -> None:

@@ -9,11 +9,11 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def page_link(request: Request, page: int) -> str:
-    """Where another page of the list that was asked for is.
+    """The URL of another page of the requested list.
 
-    A client chooses what its Host header says, and a cache or a person may be shown the answer that it gets. So the
-    link begins with `MATVIEW_PUBLIC_URL` where that is set; otherwise with what the header says only if that is the
-    very address that was connected to; otherwise it is relative, and leads to where the request was sent.
+    A client chooses its Host header, and a cache or a person may get the answer to its request. So the link begins with
+    `MATVIEW_PUBLIC_URL` if that is set. Otherwise it begins with the Host header only if that names the address that
+    the client connected to. Otherwise it is relative, and leads to the server that the request was sent to.
     """
     path = request.scope.get("asked_path", request.scope["path"])
     params = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)

@@ -18,7 +18,7 @@ _BEYOND_ALL = 2**63 - 1  # the largest offset that PostgreSQL takes
 class Page(BaseModel, Generic[T]):
     """One page of a list."""
 
-    model_config = ConfigDict(json_schema_extra={"description": "One page of a list."})  # lost where T is given
+    model_config = ConfigDict(json_schema_extra={"description": "One page of a list."})  # lost for a given T
 
     count: int = Field(description="How many there are on all pages")
     next: str | None = Field(description="The URL of the next page")
@@ -27,7 +27,7 @@ class Page(BaseModel, Generic[T]):
 
 
 class PageQuery(BaseModel):
-    """Which page is asked for."""
+    """The requested page."""
 
     page: int
     page_size: int
@@ -35,7 +35,7 @@ class PageQuery(BaseModel):
 
     @property
     def offset(self) -> int:
-        """How many items stand on the pages before, or more than there can be."""
+        """The number of items on the pages before, at most the largest offset of PostgreSQL."""
         return min((self.page - 1) * self.page_size, _BEYOND_ALL)
 
 
@@ -44,7 +44,7 @@ def _page_query(
     page_size: Annotated[int, Query(ge=1, le=1000, description="Items on a page")] = 100,
     search: Annotated[str | None, Query(max_length=MAX_LENGTH, description="A part of the name, in any case")] = None,
 ) -> PageQuery:
-    # No name holds a NUL character, and PostgreSQL would not take one.
+    # PostgreSQL refuses a NUL character. No name holds one, so its replacement loses no match.
     return PageQuery(page=page, page_size=page_size, search=search.replace("\x00", "\ufffd") if search else None)
 
 
@@ -68,7 +68,7 @@ PageParams = Annotated[PageQuery, Depends(_page_query)]
 
 
 def make_page(request: Request, params: PageQuery, count: int, results: Sequence[T]) -> Page[T]:
-    """The page as an answer. Raises NotFound past the last one; the first always exists."""
+    """The page as an answer. Raises NotFound for one after the last; the first always exists."""
     if params.page > 1 and params.offset >= count:
         raise NotFound("Invalid page.")
     last = params.offset + params.page_size >= count

@@ -1,4 +1,4 @@
-"""One spelling for every path, before anything else looks at it."""
+"""Gives every path one spelling, before routing and all other middleware."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -6,9 +6,9 @@ _ALIAS, _NAME = "/api/environments/", "/api/projects/"
 
 
 class PathMiddleware:
-    """Takes `/api/environments/…` for `/api/projects/…`, and every path for itself with or without its trailing slash.
+    """Treats `/api/environments/…` as `/api/projects/…`, and a path without its trailing slash as the one with it.
 
-    Without a redirect: many clients turn a POST that is redirected into a GET.
+    It sends no redirect, since many clients turn a redirected POST into a GET.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -1,7 +1,7 @@
-"""Shares: how many requests of one project a process works on at a time, so that others notice nothing of a crowd.
+"""Limits how many requests of one project a process works on at a time, so that they do not delay other projects.
 
-A request that is worked on may hold a connection to PostgreSQL, a parser or a wait for Temporal. All of those are the
-process's own and few: without a share for each project, the one that asks most would have them all.
+A request in progress may hold a connection to PostgreSQL, a parser or a call to Temporal. A process has few of them.
+Without a limit for each project, the one with the most requests would hold them all.
 """
 
 import asyncio
@@ -11,15 +11,15 @@ from contextlib import asynccontextmanager
 
 from orchestrator.model.errors import TooManyRequests
 
-# A process has twenty connections to PostgreSQL; two projects that do their worst leave some to the others.
+# A process has twenty connections to PostgreSQL, so two projects at their limit leave some to the others.
 AT_ONCE = 6
-# Further requests wait for their turn, in the order in which they came; so many, and for so long.
+# Further requests wait for their turn in the order of arrival: at most so many, and each for at most so long.
 WAITING = 200
 LONGEST_WAIT_SECONDS = 30.0
 
 
 class Shares:
-    """The turns of every project and every key. Nothing is kept of one that asks for nothing."""
+    """The turns of every project and every key. One without requests takes no memory."""
 
     def __init__(
         self, *, at_once: int = AT_ONCE, waiting: int = WAITING, longest_wait: float = LONGEST_WAIT_SECONDS
@@ -60,7 +60,7 @@ class Shares:
             raise
 
     def _leave(self, whose: Hashable, turn: "asyncio.Future[None]") -> None:
-        """Wait no longer; a turn that came at this very moment goes to the next."""
+        """Leave the queue. A turn that was granted at this moment passes to the next request."""
         if turn.done() and not turn.cancelled():
             self._give_back(whose)
         elif turn in (queue := self._queues.get(whose, deque())):
@@ -71,7 +71,7 @@ class Shares:
         while queue:
             turn = queue.popleft()
             if not turn.done():
-                turn.set_result(None)  # handed over: as many are busy as before
+                turn.set_result(None)  # the turn is passed on, so the number of busy requests stays
                 return
         self._queues.pop(whose, None)
         self._busy[whose] -= 1

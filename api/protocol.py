@@ -1,8 +1,8 @@
-"""HTTP/1.1 as uvicorn speaks it, with what an open port needs besides: limits of time, of connections, and of trust.
+"""uvicorn's HTTP/1.1 protocol with limits for an open port: of time, of connections, and of ambiguous heads.
 
-uvicorn bounds neither how long a head or a body may take nor how many connections one client holds, and takes heads
-that two programs can read differently. The other servers for ASGI have a time limit for heads at the most: none counts
-connections by client, which is what a client that opens a thousand of them calls for.
+uvicorn limits neither the time that a head or a body may take nor the connections of one client. It also accepts heads
+that two programs can read differently. Other ASGI servers have at most a time limit for heads. None counts connections
+per client, which is needed against a client that opens a thousand of them.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ _LOG_SECONDS = 60.0
 
 
 class GuardedProtocol(H11Protocol):
-    """One connection. `register` holds those of the whole server, `refusals` tells of those that were ended."""
+    """One connection. `register` holds all connections of the server, and `refusals` logs those that were ended."""
 
     register: ClassVar[Register]
     refusals: ClassVar["Refusals"]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's has it
-        """Take a new connection, if there is a place for it."""
+        """Accept a new connection, or answer 503 if there are too many."""
         self._head = HeadReader()
         self._deadline: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
@@ -46,7 +46,7 @@ class GuardedProtocol(H11Protocol):
         self._limit(self.register.bounds.head_seconds, self._head_is_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Remove the connection from the register, and cancel its timers."""
         self.register.leave(self)
         self._limit(None)
         self._watch_reader(waiting=False)
@@ -55,12 +55,12 @@ class GuardedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def give_way(self) -> None:
-        """End at once: the place is needed."""
+        """Close at once, so that a new connection can take the place."""
         self.refusals.note("gave way to a new connection")
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Take what the client sent, to the place that it is for."""
+        """Pass on received bytes as part of a head or a body; discard them if the connection is closing."""
         if self.transport.is_closing():
             self._line.discard(len(data))
         elif self.conn.their_state is h11.IDLE:
@@ -71,7 +71,7 @@ class GuardedProtocol(H11Protocol):
             self._end_after_answer()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, or end the connection if the rest of this one has not come."""
+        """Wait for the next request, or end the connection if the body of this one has not fully arrived."""
         self._limit(None)
         self.register.is_waiting(self)
         if self.conn.their_state is h11.SEND_BODY:
@@ -79,25 +79,25 @@ class GuardedProtocol(H11Protocol):
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words
-        """Answer what h11 cannot read."""
+        """Answer a request that h11 cannot parse."""
         self._refuse(HTTPStatus.BAD_REQUEST, "This is not a valid HTTP request.")
 
     def pause_writing(self) -> None:
-        """Wait for the client to read."""
+        """Pause writing, and start the time limit for the client to read."""
         super().pause_writing()
         self._watch_reader(waiting=True)
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Write again, and cancel that time limit."""
         super().resume_writing()
         self._watch_reader(waiting=False)
 
     def _should_upgrade(self) -> bool:
-        return False  # nothing here speaks anything else
+        return False  # the API has no other protocol, such as WebSocket
 
     def _receive_head(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
-        if self._deadline is None:  # the first byte of another request than the first
+        if self._deadline is None:  # the first byte of a later request on this connection
             self._limit(self.register.bounds.head_seconds, self._head_is_late)
         try:
             found = self._head.feed(data)
@@ -133,17 +133,17 @@ class GuardedProtocol(H11Protocol):
         self.handle_events()
 
     def _end_after_answer(self) -> None:
-        """Answer the request that was asked, and nothing that was sent before its answer came.
+        """Answer the current request, but no request that was pipelined behind it, and close then.
 
-        No client that is used for APIs sends requests ahead; where one seems to, it may be the rest of a request whose
-        end a proxy saw elsewhere.
+        No client that is used for APIs pipelines requests. Such bytes may be the rest of a request whose end a proxy
+        saw elsewhere.
         """
         self._is_pipelined = True
         if self.cycle is not None:
             self.cycle.keep_alive = False
 
     def _may_be_sending(self) -> bool:
-        """Whether the client may not have said all that it will."""
+        """Whether the client may still be sending."""
         finished = (h11.DONE, h11.MUST_CLOSE, h11.CLOSED)
         is_between = self.conn.their_state is h11.IDLE and self._head.is_empty
         return self._is_pipelined or not (is_between or self.conn.their_state in finished)
@@ -172,7 +172,7 @@ class GuardedProtocol(H11Protocol):
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The body of the request did not come in time.")
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Answer for the application, unless it has begun to, and end the connection."""
+        """Answer with an error, unless the application has begun its answer, and end the connection."""
         self._limit(None)
         self.refusals.note(detail)
         if self.transport.is_closing():
@@ -188,7 +188,7 @@ class GuardedProtocol(H11Protocol):
 
 
 class Refusals:
-    """Says in the log how many connections were ended and why: once a minute at most, however many there are."""
+    """Logs how many connections were ended and why, once a minute at most."""
 
     def __init__(self, loop_time: Any = None) -> None:  # noqa: ANN401 - a clock
         self._clock = loop_time or (lambda: asyncio.get_running_loop().time())
@@ -196,7 +196,7 @@ class Refusals:
         self._told_at: float | None = None
 
     def note(self, reason: str) -> None:
-        """Count one, and log what was counted if the last line is old enough."""
+        """Count one, and log the counts if the last line is old enough."""
         self._counts[reason] += 1
         now = self._clock()
         if self._told_at is None or now - self._told_at >= _LOG_SECONDS:
@@ -207,7 +207,7 @@ class Refusals:
 
 
 def _answer(status: HTTPStatus, detail: str, headers: list[tuple[bytes, bytes]]) -> bytes:
-    """An answer in the shape of every error of the API."""
+    """The bytes of an error answer, in the shape of every error of the API."""
     kind = _KINDS.get(status, "invalid_request")
     body = json.dumps({"type": kind, "code": status.name.lower(), "detail": detail, "attr": None}).encode()
     fields = [

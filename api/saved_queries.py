@@ -54,7 +54,7 @@ async def create_view(body: SaveView, context: ViewWriter, response: Response) -
     return view_out(state)
 
 
-# The body is needed, but whoever leaves it out is to be told which field they forgot.
+# The body is required. It has a default so that the error for a client that leaves it out names the missing field.
 @router.post("/resume_schedules/", openapi_extra={"requestBody": {"required": True}})
 async def resume_schedules(context: ViewWriter, body: ResumeSchedules = _NO_IDS) -> Resumed:
     """Resume the paused schedules of several views. Views without one are passed over."""

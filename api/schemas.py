@@ -1,4 +1,4 @@
-"""The wire, and only the wire: what requests hold and what answers show."""
+"""The JSON shapes of requests and answers, which no layer below the API uses."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -15,13 +15,13 @@ def _z(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-# Lists show every description whole.
+# A limit, since lists show every description in full.
 _LONGEST_DESCRIPTION = 10_000
 Timestamp = Annotated[datetime, PlainSerializer(_z, return_type=str, when_used="json")]
 
 
 class RequestModel(BaseModel):
-    """Unknown fields of a request are ignored: PostHog's own client sends several that mean nothing here."""
+    """A request. Unknown fields are ignored: PostHog's own client sends several that have no meaning here."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -45,7 +45,7 @@ class SaveView(RequestModel):
 
 
 class EditView(RequestModel):
-    """The fields of a view to change. What is left out stays as it is."""
+    """The fields of a view to change. A field that is left out stays as it is."""
 
     name: str = Field(default="", description="Unique among the project's views and tables")
     query: Any = Field(default=None, description="An object that holds one SELECT statement in DuckDB's dialect")
@@ -61,7 +61,7 @@ class EditView(RequestModel):
 
 
 def _check_level(level: object) -> object:
-    """Say what a level is, rather than what is wrong with each of the types that it may have."""
+    """Raise one error that says what a level is, instead of one for each of the types that it may have."""
     is_number = isinstance(level, int) and not isinstance(level, bool) and level >= 1
     if not (is_number or level is None or level == "all"):
         raise ValueError("A level is a whole number, 1 or more, or 'all'.")
@@ -82,9 +82,9 @@ class Level(RequestModel):
 
 
 class ResumeSchedules(RequestModel):
-    """Whose schedules to resume."""
+    """The views whose schedules to resume."""
 
-    # One error is enough: ten thousand, each with its place and words, take a tenth of a second of everybody's time.
+    # One error is enough: making ten thousand, each with place and message, delays all requests by a tenth of a second.
     view_ids: list[UUID] | None = Field(
         default=None, fail_fast=True, max_length=10_000, description="Ids of views; at least one"
     )
@@ -102,12 +102,12 @@ class RunView(RequestModel):
     full_refresh: bool = Field(default=False, description="Compute everything anew")
 
 
-# The page of the API lists a saved query's fields as the body of every action; there they mean nothing.
+# PostHog's API documentation lists a saved query's fields as the body of every action, where they have no meaning.
 IgnoredBody = dict[str, Any] | None
 
 
 def is_whole(abridged: bool) -> bool:
-    """Whether there is nothing to say: `abridged` stands only where something was left out."""
+    """Whether to leave `abridged` out of an answer: it is shown only where something was left out."""
     return not abridged
 
 
@@ -176,7 +176,7 @@ class ViewSummary(BaseModel):
 
 
 class ViewOut(ViewSummary):
-    """A saved query, whole."""
+    """A saved query with all its fields."""
 
     query: dict[str, Any] = Field(description="The query as it was sent")
     latest_history_id: UUID = Field(description="The newest revision of the query; send it back to change the query")
@@ -229,32 +229,32 @@ class RunHistory(BaseModel):
 
 
 class Ancestors(BaseModel):
-    """What a view reads: ids of views, names of source tables."""
+    """The inputs of a view: ids of views, names of source tables."""
 
     ancestors: list[str] = Field(description="Ids of views, names of source tables")
 
 
 class Descendants(BaseModel):
-    """What reads a view: ids of views."""
+    """The views that read a view."""
 
     descendants: list[str] = Field(description="Ids of views")
 
 
 class Dependencies(BaseModel):
-    """How many a view reads, and how many read it, without anything between."""
+    """How many views and tables a view reads directly, and how many views read it directly."""
 
     upstream_count: int = Field(description="How many views and tables it reads")
     downstream_count: int = Field(description="How many views read it")
 
 
 class Resumed(BaseModel):
-    """Whose schedules were paused and run again."""
+    """The views whose schedules were paused and now run again."""
 
     resumed: list[UUID] = Field(description="Ids of the views")
 
 
 class JournalUser(BaseModel):
-    """Who did it."""
+    """The person who made a change, or the program itself."""
 
     first_name: str = Field(description="The first name, or System")
     last_name: str = Field(default="", description="The last name")
@@ -263,7 +263,7 @@ class JournalUser(BaseModel):
 
 
 class JournalChange(BaseModel):
-    """One field, before and after."""
+    """The value of one field before and after a change."""
 
     type: str = Field(description="What the field belongs to", examples=["DataWarehouseSavedQuery"])
     action: str = Field(description="created, changed or deleted")
@@ -273,14 +273,14 @@ class JournalChange(BaseModel):
 
 
 class JournalDetail(BaseModel):
-    """What was changed of what."""
+    """The changed fields of a view, and its name at that time."""
 
     name: str = Field(description="What the view was called then")
     changes: list[JournalChange] = Field(description="The fields that were changed")
 
 
 class JournalEntry(BaseModel):
-    """Something that was done to a view."""
+    """One entry of a view's activity: an action on the view, and the fields that it changed."""
 
     id: UUID = Field(description="The id of the entry")
     user: JournalUser = Field(description="Who did it")
@@ -297,7 +297,7 @@ class JournalEntry(BaseModel):
 
 
 class Journal(BaseModel):
-    """One page of what was done to a view, newest first."""
+    """One page of a view's activity, newest first."""
 
     results: list[JournalEntry] = Field(description="The entries of this page")
     next: str | None = Field(description="The URL of the next page")

@@ -1,4 +1,4 @@
-"""From the model to the wire: how views, runs, tables and the journal are shown."""
+"""Converts views, runs, source tables and audit entries from the model to the JSON shapes of the API."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -33,7 +33,7 @@ SCOPE = "DataWarehouseSavedQuery"
 
 
 def user_out(user: User | None) -> UserOut | None:
-    """A person as the API shows one."""
+    """A person as the API shows them; None for none."""
     return None if user is None else UserOut(**user.model_dump())
 
 
@@ -43,7 +43,7 @@ def view_summary(view: SavedQuery) -> ViewSummary:
 
 
 def view_out(state: ViewState) -> ViewOut:
-    """A view, whole."""
+    """A view with all its fields, as the API shows it."""
     view, schedule = state.view, state.schedule
     snapshot = view.current_snapshot
     return ViewOut(
@@ -77,7 +77,7 @@ def run_out(state: RunState) -> RunOut:
 
 
 def entry_out(entry: AuditEntry) -> JournalEntry:
-    """An entry of the journal as the API shows it."""
+    """An audit entry as the API shows it."""
     person = entry.user
     user = (
         JournalUser(first_name="System", email=None, is_system=True)
@@ -98,7 +98,7 @@ def entry_out(entry: AuditEntry) -> JournalEntry:
 
 
 def nodes_out(nodes: Iterable[Node]) -> list[str]:
-    """Views by id and source tables by name, in an order that does not change from call to call."""
+    """Views by id and source tables by name, sorted, so that every call has the same order."""
     return sorted(str(node) for node in nodes)
 
 
@@ -133,7 +133,7 @@ def column_out(column: Column) -> ColumnOut:
 
 
 def wire_type(duckdb_type: str) -> str:
-    """PostHog's word for one of DuckDB's types."""
+    """PostHog's name for a DuckDB type."""
     if duckdb_type.endswith("]"):
         return "array"
     head = duckdb_type.split("(", maxsplit=1)[0].strip().upper()

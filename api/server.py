@@ -1,4 +1,4 @@
-"""The server that the API runs in."""
+"""The uvicorn server that the API runs in."""
 
 import resource
 import signal
@@ -11,12 +11,12 @@ from api.heads import MOST_BYTES
 from api.protocol import GuardedProtocol, Refusals
 from orchestrator.settings import Settings
 
-# For PostgreSQL, Temporal, the processes that look at statements, and files that are open for a moment.
+# For PostgreSQL, Temporal, the processes that parse statements, and briefly open files.
 _OTHER_FILES = 256
-# More open files than that are of no use here, and the most that a machine allows may be a thousand million.
+# More open files than that are of no use here, and a machine may allow a thousand million.
 _ENOUGH_FILES = 65_536
 _FEWEST_CONNECTIONS = 16
-# Longer than clients keep a connection that they do not use, or one would be closed under a request.
+# Longer than clients keep an idle connection. Otherwise one could be closed while a client sends a request on it.
 _KEEP_ALIVE_SECONDS = 75
 _SHUTDOWN_SECONDS = 30
 _NOT_STARTED = 3  # as uvicorn's own command exits
@@ -24,7 +24,7 @@ _NOT_STARTED = 3  # as uvicorn's own command exits
 
 def serve(settings: Settings) -> None:
     """Answer requests until a signal says to stop. Exits with an error if the API cannot start."""
-    # When it has shut down, uvicorn sends itself the signal once more, and would die of it before anything is cleared.
+    # After its shutdown, uvicorn sends itself the signal again, which would end the process before its clean-up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     server = uvicorn.Server(config_of(settings, open_files=raise_open_files()))
     server.run()
@@ -33,7 +33,7 @@ def serve(settings: Settings) -> None:
 
 
 def config_of(settings: Settings, *, open_files: int) -> uvicorn.Config:
-    """What uvicorn is to do, in a process that may have that many open files."""
+    """The configuration of uvicorn, in a process that may have that many open files."""
     bounds = Bounds(
         in_all=max(_FEWEST_CONNECTIONS, min(settings.api_connections, open_files - _OTHER_FILES)),
         of_one=settings.api_connections_per_client,
@@ -50,7 +50,7 @@ def config_of(settings: Settings, *, open_files: int) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        # Without this, uvicorn believes what any process of this machine says of its client.
+        # By default, uvicorn trusts every process of this machine to name another client in X-Forwarded-* headers.
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
         h11_max_incomplete_event_size=MOST_BYTES,
@@ -65,7 +65,7 @@ def guarded_by(bounds: Bounds) -> type[GuardedProtocol]:
 
 
 def raise_open_files() -> int:
-    """Let this process have as many open files as it may, and return how many those are."""
+    """Raise the limit of open files as far as it is allowed and of use, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = _ENOUGH_FILES if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH_FILES)
     if soft != resource.RLIM_INFINITY and soft < allowed:

@@ -1,4 +1,4 @@
-"""The versions of a view: listed, pinned, and rolled back to. Not PostHog's; its clients never notice."""
+"""The routes that list, pin and roll back the versions of a view. PostHog has none, so its clients do not use them."""
 
 from typing import Annotated
 from uuid import UUID
@@ -51,7 +51,7 @@ class SourceFileOut(InputFileOut):
 
 
 class StoredColumnOut(ColumnOut):
-    """A column of a version, with what its files hold."""
+    """A column of a version, with its type in the files."""
 
     stored_type: str = Field(
         description="DuckDB's type of the column in the files, where Parquet has no equal for duckdb_type another one"
@@ -59,7 +59,7 @@ class StoredColumnOut(ColumnOut):
 
 
 class InputOut(BaseModel):
-    """What a version was made from."""
+    """An input of a version."""
 
     name: str = Field(description="What it was called then")
     kind: str = Field(description="source, snapshot (a materialized view) or view (evaluated inside the run)")
@@ -94,7 +94,7 @@ class SnapshotOut(BaseModel):
 
 
 class AskedRows(BaseModel):
-    """Which rows that were left out are asked for."""
+    """Which of the rows that were left out to show."""
 
     table: str | None = Field(default=None, description="Of which source table; needed if several have such rows")
     limit: int = Field(default=100, ge=1, le=1000, description="How many")
@@ -120,13 +120,13 @@ class Quarantine(BaseModel):
 
 
 class EditSnapshot(BaseModel):
-    """What can be changed of a version: whether it is kept."""
+    """The field of a version that can be changed: whether it is pinned."""
 
     pinned: bool = Field(description="Keep it whatever its age")
 
 
 class RollBack(BaseModel):
-    """Which version readers are to see."""
+    """The version that readers are to see."""
 
     snapshot_id: UUID = Field(description="The id of the version")
     pause_schedule: bool = Field(
@@ -150,7 +150,7 @@ async def list_snapshots(
 async def edit_snapshot(
     saved_query_id: ViewId, snapshot_id: SnapshotId, body: EditSnapshot, context: ViewWriter
 ) -> SnapshotOut:
-    """Pin a version, so that it is kept whatever its age, or unpin it."""
+    """Pin a version, so that it is kept regardless of its age, or unpin it."""
     return snapshot_out(
         await context.services.snapshots.pin(context.project_id, saved_query_id, snapshot_id, pinned=body.pinned)
     )
@@ -210,5 +210,5 @@ def snapshot_out(version: PublishedSnapshot) -> SnapshotOut:
 
 
 def stored_column_out(column: Column) -> StoredColumnOut:
-    """A column as the API shows it, and as the files hold it."""
+    """A column as the API shows it, with its type in the files."""
     return StoredColumnOut(**column_out(column).model_dump(), stored_type=column.stored_type or column.duckdb_type)

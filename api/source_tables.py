@@ -1,4 +1,4 @@
-"""`warehouse_tables`: files that views may read."""
+"""`warehouse_tables`: the source tables, files that views may read under a name."""
 
 from collections.abc import Iterable, Iterator
 from typing import Annotated
@@ -73,7 +73,7 @@ def _edit_of(body: AddTable | EditTable) -> SourceTableUpdate:
 
 
 def _stated(columns: Iterable[ColumnIn]) -> Iterator[Column]:
-    """The columns whose type is stated. Raises Invalid for one of which two types are said."""
+    """The columns whose type is stated. Raises Invalid for a column with two different types."""
     for column in columns:
         shown = column.duckdb_type
         if shown is not None and column.type not in {shown, wire_type(shown)}:

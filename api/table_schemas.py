@@ -1,4 +1,4 @@
-"""The wire of source tables: what requests hold and what answers show."""
+"""The JSON shapes of requests and answers about source tables."""
 
 from typing import Literal
 from uuid import UUID
@@ -17,7 +17,7 @@ _COLUMNS = (
 
 
 class CredentialIn(RequestModel):
-    """What opens files that are kept elsewhere. Stored encrypted, never shown."""
+    """The credential for files that are kept elsewhere. Stored encrypted, never shown."""
 
     access_key: str = Field(max_length=500, description="The id of the key")
     access_secret: str = Field(max_length=500, description="The key itself")
@@ -37,7 +37,7 @@ class ColumnIn(RequestModel):
 
 
 class ReadingIn(RequestModel):
-    """How the files are read. null is the same as leaving a new table's option out: as usual."""
+    """How the files are read. null sets an option to its default, which an option left out of a new table has too."""
 
     columns: list[ColumnIn] | None = Field(default=None, fail_fast=True, max_length=MOST_COLUMNS, description=_COLUMNS)
     on_bad_row: BadRow | None = Field(
@@ -107,7 +107,7 @@ class TableColumnOut(ColumnOut):
 
 
 class ReadingOut(BaseModel):
-    """How the files of a table are read; null: it means nothing for its format."""
+    """How the files of a table are read; null for an option that its format does not have."""
 
     on_bad_row: BadRow = Field(description="What a run does with a row that does not fit the columns")
     union_by_name: bool = Field(description="Whether files may lack columns, which are NULL then")

@@ -1,1 +1,1 @@
-"""Measurements of the product beside plain DuckDB, for anyone to repeat. They assert nothing."""
+"""Measurements of the product beside plain DuckDB, which any user can repeat. They assert nothing."""

@@ -35,7 +35,7 @@ Value = int | float | list[int] | list[str]
 
 @dataclass(frozen=True)
 class Option:
-    """What one may say about a measurement: a number or a word, or several where the default is a list."""
+    """A command-line option of a measurement: a number or a word, or several where the default is a list."""
 
     default: Value
     quick: Value
@@ -44,7 +44,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Kind:
-    """A measurement: it is called with a folder of its own and the options."""
+    """A measurement. `measure` is called with a folder of its own and the options."""
 
     measure: Callable[..., Coroutine[Any, Any, list[Measurement]]]
     help: str
@@ -52,7 +52,7 @@ class Kind:
 
 
 def rounds(default: int = 5, quick: int = 1) -> Option:
-    """How often everything is done, each beside what it is compared with."""
+    """The option for the number of rounds; in each, the product and its comparison take turns."""
     return Option(default, quick, "how often, in turn with what it is compared with")
 
 
@@ -150,8 +150,8 @@ KINDS = {
 
 
 def main() -> None:
-    """Measure, show and save."""
-    asked = vars(_parser_pool().parse_args())
+    """Run one measurement, print its figures, and save them if asked to."""
+    asked = vars(_parser().parse_args())
     kind, path, quick = KINDS[asked.pop("kind")], asked.pop("json"), asked.pop("quick")
     chosen = {
         name: (option.quick if quick else option.default) if asked[name] is None else asked[name]
@@ -165,7 +165,7 @@ def main() -> None:
         save(path, figures, load)
 
 
-def _parser_pool() -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     kinds = parser.add_subparsers(dest="kind", required=True)
     for name, kind in KINDS.items():

@@ -1,4 +1,4 @@
-"""How many requests a second the API answers, and how late the slowest one in a hundred is, with many views there."""
+"""Requests a second that the API answers, and the 99th percentile of their latency, in a project with many views."""
 
 import os
 import random
@@ -24,8 +24,8 @@ Call = Callable[[int], Awaitable[object]]
 
 
 async def measure(folder: Path, requests: int, counts: Sequence[int], seed: int) -> list[Measurement]:
-    """Every call, with more and more views in one project of one stack."""
-    # The views that are written into the catalog have no schedules, which a look at everything would make up for.
+    """Measure every call, with more and more views in one project of one stack."""
+    # The views that are written into the catalog have no schedules. The reconciler would create them.
     os.environ["MATVIEW_RECONCILE_SECONDS"] = "86400"
     figures: list[Measurement] = []
     async with DevStack(folder / "home", bootstrap=bootstrap, say=say) as stack:
@@ -50,7 +50,7 @@ async def _seconds(call: Callable[[T], Awaitable[object]], item: T) -> float:
 
 
 class Callers:
-    """Those who call, some at a time."""
+    """Clients that call the API, some at a time."""
 
     def __init__(self, api: Api, requests: int, chance: random.Random) -> None:
         self.api = api
@@ -60,7 +60,7 @@ class Callers:
         self._made = 0
 
     async def measure(self, count: int) -> list[Measurement]:
-        """Every kind of call with so many views there, by one caller and by several."""
+        """Measure every kind of call with `count` views, by one client and by several."""
         times, rates = [], []
         for callers in _AT_ONCE:
             for kind, call in self._kinds(count).items():
@@ -85,14 +85,17 @@ class Callers:
         }
 
     async def _calls(self, call: Call, callers: int) -> tuple[list[float], float]:
-        """The seconds of each call, and of all of them together."""
+        """The seconds of each call, and of all calls together."""
         await at_once(callers, call, range(self._requests, self._requests + _WARM_UP))
         began = time.perf_counter()
         seconds = await at_once(callers, lambda n: _seconds(call, n), range(self._requests))
         return seconds, time.perf_counter() - began
 
     async def _runs(self, callers: int) -> tuple[list[float], float]:
-        """The same of starting runs: of views that do not run just now, in a wave for as many as there are."""
+        """The seconds of each call that starts a run, and of all these calls together.
+
+        Each wave runs views that have no run in progress, and then waits until its runs have ended.
+        """
         seconds: list[float] = []
         wall = 0.0
         while len(seconds) < self._requests:

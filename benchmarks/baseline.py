@@ -1,4 +1,4 @@
-"""The floor: the same work in plain DuckDB. Run as a program it loads nothing else, and prints the seconds."""
+"""The floor: the same work in plain DuckDB. As a program, it loads nothing else and prints the seconds."""
 
 import sys
 import time
@@ -9,12 +9,12 @@ import duckdb
 
 
 def plain(sql: str, folder: Path, sources: Mapping[str, Path] | None = None) -> None:
-    """The same work without the product: one connection, one COPY with the same options.
+    """Do the same work without the product: one connection, one COPY with the same options.
 
     Args:
         sql: The statement.
-        folder: Where the result goes: into the folder, or into one file of that name with `.parquet` if it is ordered.
-        sources: The Parquet files that each name in the statement stands for.
+        folder: Where the result is written: into the folder, or into `{folder}.parquet` if the statement has ORDER BY.
+        sources: The Parquet files that each name in the statement refers to.
     """
     with duckdb.connect() as connection:
         connection.execute("SET preserve_insertion_order = false")

@@ -14,10 +14,10 @@ from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.stack import DevStack
 
 TABLES = ("lineitem", "orders")
-# What is generated once is kept: it is the same every time, and large.
+# The generated data is kept between measurements: it is the same every time, and large.
 CACHE = Path(__file__).parents[1] / ".bench" / "tpch"
 
-# The first query of TPC-H: it reads nearly everything, and four rows come out.
+# The first query of TPC-H: it reads nearly everything, and returns four rows.
 FEW = """
 SELECT l_returnflag, l_linestatus, sum(l_quantity) AS sum_qty, sum(l_extendedprice) AS sum_base_price,
        sum(l_extendedprice * (1 - l_discount)) AS sum_disc_price,
@@ -31,7 +31,7 @@ SELECT l_orderkey, l_linenumber, l_partkey, l_suppkey, l_quantity, l_extendedpri
        l_returnflag, l_shipmode, l_comment, o_custkey, o_orderdate, o_orderpriority
 FROM lineitem JOIN orders ON l_orderkey = o_orderkey WHERE l_shipdate >= DATE '1995-06-17'
 """
-# The same, all of which has to be held before anything is written, into one file.
+# The same rows, sorted into one file: DuckDB has to hold all of them before it writes any.
 ORDERED = MANY + "ORDER BY l_shipdate, l_orderkey, l_linenumber"
 KINDS = {"few": FEW, "many": MANY, "ordered": ORDERED}
 _PATIENCE, _PATIENCE_SECONDS = 1.25, 0.4
@@ -39,7 +39,7 @@ _TOLD = {"few": "few rows", "many": "many rows", "ordered": "many rows in order"
 
 
 def tpch(scale: float) -> dict[str, Path]:
-    """The files of the data set at a scale, generated unless they are there. Raises CalledProcessError."""
+    """The files of the data set at a scale, generated unless they exist. Raises CalledProcessError."""
     folder = CACHE / f"{scale:g}"
     if not folder.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def tpch(scale: float) -> dict[str, Path]:
 
 
 async def measure(folder: Path, rounds: int, scale: float, results: Sequence[str]) -> list[Measurement]:
-    """These kinds of results, on a stack that is started for it."""
+    """Measure these kinds of results, on a stack that is started for it."""
     files = await asyncio.to_thread(tpch, scale)
     figures = []
     async with DevStack(folder / "home", bootstrap=bootstrap, say=say, extra_source_roots=[CACHE]) as stack:
@@ -75,7 +75,7 @@ async def _in_turn(
     api: Api, view_id: str, told: str, floor: Callable[[], tuple[float, float]], rounds: int
 ) -> list[Measurement]:
     await asyncio.to_thread(floor)  # not counted, as the product's first run is not
-    # By then it has ended, nearly always; asking in the moments in which it is about to would hold it up.
+    # The run has nearly always ended by then. Polling the API just before its end would slow it down.
     undisturbed = _PATIENCE * (await asyncio.to_thread(floor))[0] + _PATIENCE_SECONDS
     ours, plain = Measurement(f"{told}, run", []), Measurement(f"{told}, plain DuckDB", [])
     for _ in range(rounds):

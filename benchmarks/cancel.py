@@ -1,4 +1,4 @@
-"""How long a cancel takes, from the call of the API until the process that ran the query is gone."""
+"""Measures how long a cancel takes, from the call of the API until the process that ran the query is gone."""
 
 import asyncio
 import random
@@ -11,7 +11,8 @@ from benchmarks.processes import below
 from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.stack import DevStack
 
-# Each takes far longer than a cancel lets it: what DuckDB is busy with decides how soon it would look up by itself.
+# Each runs far longer than until its cancel, which comes within 1.5 s. How soon DuckDB itself would notice an interrupt
+# depends on what it executes.
 QUERIES = {
     "aggregate": "SELECT i % 1000 AS k, sum(sqrt(i)) AS s FROM range(200000000000) t(i) GROUP BY 1",
     "cross join": "SELECT count(*) AS n FROM range(10000000000) a, range(10000000000) b",
@@ -27,7 +28,7 @@ QUERIES = {
     ),
     "a regular expression over one huge value": (
         "SELECT length(regexp_replace(repeat('abcdefghij', 50000000 + i::INT), '(a.*j)+?x?', 'z', 'g')) AS n"
-        " FROM range(1) t(i)"  # of a constant, DuckDB would work it out while the view is being saved
+        " FROM range(1) t(i)"  # DuckDB would evaluate a constant while the view is being saved
     ),
     "a list of many values": (
         "SELECT list_sum(list_transform(range(60000000 + i), lambda x: sin(x) * cos(x))) AS n FROM range(9) t(i)"
@@ -47,7 +48,7 @@ class Cancelled:
 
 
 async def measure(folder: Path, cancels: int, seed: int) -> list[Measurement]:
-    """Cancel at random moments, the kinds of queries in turn."""
+    """Cancel runs at random moments; the kinds of queries take turns."""
     moments = random.Random(seed)  # noqa: S311 - the same moments every time
     numbers = folder / "numbers.csv"
     numbers.write_text("n\n" + "".join(f"{n}\n" for n in range(_CSV_ROWS)))
@@ -79,7 +80,7 @@ async def _cancel(stack: DevStack, api: Api, view_id: str, after: float) -> Canc
     worker = stack.info["pids"]["worker"]
     before = set(below(worker))
     await api.call("POST", f"/warehouse_saved_queries/{view_id}/run/")
-    while not (born := set(below(worker)) - before):  # noqa: ASYNC110 - there is nothing to wait for but the look itself
+    while not (born := set(below(worker)) - before):  # noqa: ASYNC110 - /proc has no event to wait for
         await asyncio.sleep(0.002)
     await asyncio.sleep(after)
     born |= set(below(worker)) - before
@@ -96,7 +97,7 @@ async def _cancel(stack: DevStack, api: Api, view_id: str, after: float) -> Canc
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether the process is there and has not ended: one that has waits for its parent to take note."""
+    """Whether the process exists and is not a zombie, which has ended and waits for its parent."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

@@ -1,4 +1,4 @@
-"""What the measurements share: a client of the API, figures, tables and percentiles."""
+"""Parts that the measurements share: a client of the API, figures, tables and percentiles."""
 
 import asyncio
 import json
@@ -26,18 +26,18 @@ Json = dict[str, Any]
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Asking costs the server several milliseconds: the longer something takes, the more seldom it is asked about.
+# A poll costs the server several milliseconds. So the pause between two polls grows from the first to the last value.
 _FIRST_POLL_SECONDS, _LAST_POLL_SECONDS = 0.05, 0.5
-# How many views are made at a time where making them is not what is measured.
+# How many views are created at a time where their creation is not measured.
 MADE_AT_ONCE = 8
-# With hundreds at once, the client's own queue for connections takes as long as all that is measured.
+# With hundreds at once, waiting for the client's own connection pool takes as long as all that is measured.
 _ASKED_AT_ONCE = 16
 _WIDTH = 120
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Values of one thing, in one unit: as many as there were rounds."""
+    """The values of one figure, in one unit: one for each round or call."""
 
     name: str
     values: list[float]
@@ -45,7 +45,7 @@ class Measurement:
 
     @property
     def median(self) -> float:
-        """The middle one."""
+        """The median of the values."""
         return statistics.median(self.values)
 
 
@@ -57,24 +57,24 @@ class Api:
         self.alive_url = f"{info['api_url']}/livez"
         self.base_url = f"{info['api_url']}/api/projects/{info['project_id']}"
         self.headers = {"Authorization": f"Bearer {info['api_key']}"}
-        # The server closes what is idle for five seconds; a client that waits as long may ask at that very moment.
+        # The server closes a connection that is idle for five seconds. The client drops it first, or a call could fail.
         limits = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=2)
         self._http = httpx.AsyncClient(base_url=self.base_url, headers=self.headers, timeout=600, limits=limits)
         self._runs: Counter[str] = Counter()
 
     async def materialized(self, name: str, sql: str) -> str:
-        """A view whose first run has ended."""
+        """Create a view and materialize it; returns its id when its first run has ended."""
         view_id = await self.create(name, sql)
         await self.call("POST", f"/warehouse_saved_queries/{view_id}/materialize/")
         await self.ended(view_id, runs=1)
         return view_id
 
     async def all_materialized(self, statements: Mapping[str, str]) -> list[str]:
-        """A view for each name and statement, whose first run has ended."""
+        """Materialize a view for each name and statement; returns their ids when all first runs have ended."""
         return await at_once(MADE_AT_ONCE, lambda item: self.materialized(*item), statements.items())
 
     async def create(self, name: str, sql: str) -> str:
-        """A view that is not materialized."""
+        """Create a view that is not materialized; returns its id."""
         return str(
             (await self.call("POST", "/warehouse_saved_queries/", {"name": name, "query": {"query": sql}}))["id"]
         )
@@ -85,31 +85,31 @@ class Api:
         await self.call("POST", "/warehouse_tables/", body)
 
     async def edit(self, view_id: str, sql: str) -> None:
-        """Give a view another query."""
+        """Change the query of a view."""
         body = {"query": {"query": sql}, "soft_update": True}
         await self.call("PATCH", f"/warehouse_saved_queries/{view_id}/", body)
 
     async def run(self, *view_ids: str, undisturbed: float = 0) -> float:
-        """Start a run of each and wait; the seconds from the first request to the last publication.
+        """Run each view and wait; returns the seconds from the first request to the last publication.
 
-        The end is what the product recorded, by the clock of this machine, not when somebody came to look. Nobody
-        looks for the first `undisturbed` seconds, as looking takes something of the machine.
+        The end is the time that the product recorded, by the clock of this machine, and not that of a poll. For the
+        first `undisturbed` seconds the client does not poll, since a poll takes processor time.
         """
         before = [len(await self.history(view_id)) for view_id in view_ids]
         began = time.time()
         await self._act("run", view_ids)
         await asyncio.sleep(undisturbed)
-        # The last first: once that has ended the others have as well, mostly, and asking after them disturbs nobody.
+        # The last first: once that run has ended, mostly all have, and polling the others slows no run down.
         asked = reversed(list(zip(view_ids, before, strict=True)))
         ends = [await self.ended(view_id, runs=runs + 1) for view_id, runs in asked]
         return max(ends) - began
 
     async def run_promptly(self, *view_ids: str, first: bool = False) -> float:
-        """The seconds until somebody who waits to go on has seen that a run of each has ended; asks every 0.05 seconds.
+        """Run each view; returns the seconds until a client that polls every 0.05 seconds has seen that all have ended.
 
         Args:
-            view_ids: Views whose runs so far, if there were any, were all waited for here.
-            first: Make the views materialized, so that these are their first runs.
+            view_ids: Views whose earlier runs, if there were any, were all waited for through this object.
+            first: Materialize the views, so that these are their first runs.
         """
         action = "materialize" if first else "run"
         began = time.perf_counter()
@@ -123,9 +123,9 @@ class Api:
         await at_once(_ASKED_AT_ONCE, lambda path: self.call("POST", path), paths)
 
     async def ended(self, view_id: str, *, runs: int, longest_pause: float = _LAST_POLL_SECONDS) -> float:
-        """When the last of that many runs ended. Raises RuntimeError if the newest did not complete.
+        """Wait until so many runs have ended; returns when the newest did. Raises RuntimeError if it did not complete.
 
-        It is asked for more and more seldom, until `longest_pause` seconds lie between.
+        The pause between two polls grows up to `longest_pause` seconds.
         """
         pause = _FIRST_POLL_SECONDS
         while True:
@@ -147,20 +147,20 @@ class Api:
         return found
 
     async def call(self, method: str, path: str, body: object = None) -> Json:
-        """What the API answers. Raises httpx.HTTPStatusError."""
+        """Send a request; returns the JSON of the answer. Raises httpx.HTTPStatusError."""
         answer = await self.ask(method, path, body)
         found: Json = answer.json() if answer.content else {}
         return found
 
     async def ask(self, method: str, path: str, body: object = None) -> httpx.Response:
-        """The answer as it came, whole but not yet read. Raises httpx.HTTPStatusError."""
+        """Send a request; returns the answer, whose body is not parsed. Raises httpx.HTTPStatusError."""
         answer = await self._http.request(method, path, json=body)
         answer.raise_for_status()
         return answer
 
 
 async def at_once(count: int, work: Callable[[T], Awaitable[R]], items: Iterable[T]) -> list[R]:
-    """What the work returns for each item, in their order; it is done for so many items at a time."""
+    """Do the work for all items, `count` at a time; returns the results in the order of the items."""
     paced = asyncio.Semaphore(count)
 
     async def one(item: T) -> R:
@@ -171,7 +171,7 @@ async def at_once(count: int, work: Callable[[T], Awaitable[R]], items: Iterable
 
 
 async def timed(work: Callable[[], Awaitable[object]]) -> float:
-    """The seconds that it took."""
+    """Do the work; returns the seconds that it took."""
     began = time.perf_counter()
     await work()
     return time.perf_counter() - began
@@ -191,7 +191,7 @@ def show(title: str, figures: Sequence[Measurement], *, percentiles: bool = Fals
         middle = percentile(figure.values, 0.99) if percentiles else min(figure.values)
         shown = (f"{value:.3g}" for value in (figure.median, middle, max(figure.values)))
         table.add_row(figure.name, *shown, figure.unit, str(len(figure.values)))
-    # Where this is no terminal, the width that would be taken for granted breaks every name in two.
+    # Without a terminal, the default width of rich would break every name into two lines.
     Console(width=None if sys.stdout.isatty() else _WIDTH).print(table)
 
 
@@ -201,19 +201,19 @@ def say(text: str) -> None:
 
 
 def ratios(name: str, ours: Measurement, floor: Measurement) -> Measurement:
-    """How many times as long as its floor each round took."""
+    """Divide the time of each round by that of its floor."""
     return Measurement(name, [a / b for a, b in zip(ours.values, floor.values, strict=True)], "times")
 
 
 def over_floor(name: str, ours: Measurement, floor: Measurement, views: int) -> Measurement:
-    """How many milliseconds longer than its floor each round took, for each of so many views."""
+    """The milliseconds a view that each round took longer than its floor."""
     return Measurement(name, [1000 * (a - b) / views for a, b in zip(ours.values, floor.values, strict=True)], "ms")
 
 
 def save(path: Path, figures: Sequence[Measurement], load: Sequence[float] = ()) -> None:
     """Write every figure to a file, with the machine that it was taken on.
 
-    `load` is the machine's load average before the measurement, if it is known; the one after it is written beside.
+    `load` is the machine's load average before the measurement, if it is known; the one after it is added.
     """
     machine = {"machine": platform.platform(), "processors": os.cpu_count(), "python": platform.python_version()}
     around = {"duckdb": duckdb.__version__, "load_before": list(load), "load_after": list(os.getloadavg())}

@@ -1,8 +1,8 @@
 """Views upon views: 200 in 10 layers of 20, each reading two of the layer above, refreshed layer by layer.
 
 The product runs no graph by itself and skips no run whose inputs are the same. So this does what a client can do today:
-run all views of a layer at once, wait for them, and go on to the next; and for an edited view, ask for its descendants
-and run these. Plain DuckDB does the same statements in the same order, each reading the files that others have made.
+run all views of a layer at once, wait for them, and go on to the next. After the edit of a view, it asks for its
+descendants and runs these. Plain DuckDB runs the same statements in the same order, each on the files of earlier ones.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _LATER = "SELECT a.k, (a.v + b.v + {more}) % 1000003 AS v FROM {one} a JOIN {oth
 
 @dataclass(frozen=True)
 class Node:
-    """A view of the graph: what it is called, what it says, and the names that it reads."""
+    """A view of the graph: its name, its SQL, and the names that it reads."""
 
     name: str
     sql: str
@@ -47,7 +47,7 @@ def graph(prefix: str, layers: int, width: int) -> list[list[Node]]:
 
 
 async def measure(folder: Path, rounds: int, layers: int, width: int) -> list[Measurement]:
-    """First build, all again, and after one view was edited; in each round with views that are new."""
+    """Measure a first build, a run of all views, and one after an edit; each round has new views."""
     source = folder / "numbers.parquet"
     duckdb.sql(_NUMBERS).write_parquet(str(source))
     kinds = ("first build", "nothing changed, all run again", "one view edited, it and its descendants run")
@@ -77,7 +77,7 @@ async def measure(folder: Path, rounds: int, layers: int, width: int) -> list[Me
 
 
 class Built:
-    """A graph in the product, and beside it the same in plain DuckDB."""
+    """A graph in the product, and the same in plain DuckDB."""
 
     def __init__(self, api: Api, layers: Sequence[Sequence[Node]], folder: Path) -> None:
         self._api = api
@@ -93,7 +93,7 @@ class Built:
             self._ids |= {node.name: view_id for node, view_id in zip(layer, ids, strict=True)}
 
     async def edit(self) -> set[str]:
-        """Change the first view of the middle layer; the names of it and of all below it."""
+        """Change the first view of the middle layer; returns the names of it and of its descendants."""
         layer = len(self._layers) // 2
         old = self._layers[layer][0]
         new = Node(old.name, _LATER.format(one=old.inputs[0], other=old.inputs[1], more=1), old.inputs)
@@ -105,9 +105,9 @@ class Built:
         return {new.name, *(names[one] for one in told["descendants"])}
 
     async def run(self, chosen: Collection[str], *, first: bool) -> float:
-        """Seconds for those of the views, layer by layer; what a client waits between two layers is counted.
+        """Run the chosen views, layer by layer; returns the seconds, with the client's waits between two layers.
 
-        `first` makes them materialized, so that these are their first runs.
+        `first` materializes them, so that these are their first runs.
         """
         began = time.perf_counter()
         for layer in self._layers:
@@ -116,7 +116,7 @@ class Built:
         return time.perf_counter() - began
 
     def run_plain(self, chosen: Collection[str]) -> float:
-        """Seconds for the same in plain DuckDB."""
+        """Run the statements of the chosen views in plain DuckDB; returns the seconds."""
         began = time.perf_counter()
         for node in (node for layer in self._layers for node in layer if node.name in chosen):
             plain(node.sql, self._folder / node.name, {name: self._files(name) for name in node.inputs})

@@ -1,4 +1,4 @@
-"""What another project notices while one key does its worst from fifty connections, beside the same on a calm stack."""
+"""Latencies of one project while a key of another attacks from fifty connections, beside those on a calm stack."""
 
 import asyncio
 import itertools
@@ -23,7 +23,7 @@ _VIEWS, _TABLES = "/warehouse_saved_queries/", "/warehouse_tables/"
 _PAGE = 100
 _PAGE_BYTES = 4096
 _SAMPLE_SECONDS = 0.25
-# Statements and bodies of which each once stopped the API, filled its memory or held what all projects share.
+# Each statement or body once stopped the API, filled its memory, or blocked a resource that all projects share.
 _STATEMENTS = (
     "SELECT " + "{" * 6_400 + "x" + ":1}" * 6_400,
     "SELECT 1 AS a" + "/*" * 24_000,
@@ -45,14 +45,14 @@ class Call(NamedTuple):
 
 
 async def measure(folder: Path, requests: int, connections: int) -> list[Measurement]:
-    """The 95th percentiles of a list, a save and a run of one project, calm and beside a hostile one."""
+    """Measure the 95th percentiles of a list, a save and a run of one project, calm and beside a hostile project."""
     (folder / "sources").mkdir()
     (folder / "sources" / ("a" * 200)).write_text("a\n1\n")
     async with DevStack(
         folder / "home", bootstrap=bootstrap, say=say, extra_source_roots=[folder / "sources"]
     ) as stack:
         api = Api(stack)
-        # As many as a page holds: a list is of the same length at all times.
+        # As many as a page holds, so that every list has the same length.
         await asyncio.gather(*(api.create(f"view_{number}", "SELECT 1 AS n") for number in range(_PAGE)))
         calm = await _asked(api, requests, "calm")
         hostile = await _another_key(stack.info)
@@ -76,9 +76,9 @@ async def measure(folder: Path, requests: int, connections: int) -> list[Measure
 
 
 async def _asked(api: Api, requests: int, when: str) -> list[Measurement]:
-    """So many of each, one after the other, as a person or a program of another project would."""
+    """Measure so many calls of each kind, one after the other, as a client of another project makes them."""
     numbers = itertools.count()
-    # A view for each time: the API tells of a view's last hundred runs, and the client that waits for one counts them.
+    # A new view for each phase: the client counts a view's runs, and the API lists only the last hundred.
     view_id = await api.materialized(f"small_{when}", "SELECT 1 AS n")
 
     async def save() -> None:
@@ -96,7 +96,7 @@ async def _asked(api: Api, requests: int, when: str) -> list[Measurement]:
 
 
 async def _another_key(info: DevInfo) -> DevInfo:
-    """The stack as a key sees it that may do everything in a project of its own."""
+    """The stack's addresses, with a new project and a key that has all scopes in it."""
     database = Database(info["database_url"], pool_size=1)
     try:
         access = AccessService(database)
@@ -111,7 +111,7 @@ async def _another_key(info: DevInfo) -> DevInfo:
 
 @asynccontextmanager
 async def _attacked(info: DevInfo, connections: int, sources: Path) -> AsyncIterator[dict[str, int]]:
-    """Fifty who ask without a pause, and twenty who begin a request and never end it."""
+    """Attack with `connections` clients that send without a pause, and twenty that begin a request and never end it."""
     answers: dict[str, int] = {}
     calls = itertools.cycle(_calls(sources))
     base = f"{info['api_url']}/api/projects/{info['project_id']}"
@@ -149,7 +149,7 @@ async def _endless(http: httpx.AsyncClient, number: int) -> str:
 
 
 async def _never_ends(info: DevInfo) -> None:
-    """A head, byte by byte."""
+    """Send the head of a request byte by byte, without an end."""
     host, _, port = info["api_url"].removeprefix("http://").partition(":")
     while True:
         with suppress(OSError):
@@ -179,7 +179,7 @@ def _body(**fields: object) -> bytes:
 
 @asynccontextmanager
 async def _watched(info: DevInfo) -> AsyncIterator[dict[str, float]]:
-    """The most memory that the API and the worker hold, each with all below it, in MiB."""
+    """The most memory that the API and the worker hold, each with its descendants, in MiB."""
     most: dict[str, float] = {}
 
     async def look() -> None:

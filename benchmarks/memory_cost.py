@@ -1,4 +1,4 @@
-"""What a run takes of memory beside the same SQL in plain DuckDB, and a process of its own of time, in turn."""
+"""Measures the memory of a run beside plain DuckDB with the same SQL, and the time that a process of its own costs."""
 
 import asyncio
 import subprocess
@@ -23,16 +23,16 @@ SELECT i AS id, i % 1000 AS k, (i * 7919) % 100003 / 7.0 AS x, (i * 104729) % 10
        i % 24 AS hour
 FROM range({rows}) t(i)
 """
-# The same, all of which has to be held before anything is written.
+# The same rows, sorted: DuckDB has to hold all of them before it writes any.
 ORDERED = BIG + "ORDER BY digest"
-# What one of many small views is: next to nothing, so that what is around it shows.
+# One of many small views. Its query takes next to nothing, so that the cost of the rest of a run shows.
 SMALL = "SELECT i % 10 AS k, sum(i) AS total, {number} AS number FROM range(1000) t(i) GROUP BY 1"
 _SAMPLE_SECONDS = 0.02
 
 
 @dataclass
 class Peak:
-    """The most memory that was seen, in MiB: of all, and of one that is not the first."""
+    """The most memory seen, in MiB: of a process with its descendants, and of a single descendant."""
 
     mib: float = 0
     child_mib: float = 0
@@ -40,7 +40,7 @@ class Peak:
 
 @contextmanager
 def watched(root: int) -> Iterator[Peak]:
-    """Meanwhile, look at how much memory a process and all below it hold; what they share counts once."""
+    """Sample the memory of a process and its descendants while the context is open; shared memory counts once."""
     peak, over = Peak(), threading.Event()
 
     def look() -> None:
@@ -67,7 +67,7 @@ def _memory_mib(pid: int) -> float:
 
 
 async def memory(stack: DevStack, folder: Path, rounds: int, kind: str, sql: str) -> list[Measurement]:
-    """One view with a large result: product and plain DuckDB in turn, each in processes of their own."""
+    """Measure one view with a large result: the product and plain DuckDB in turn, each in processes of their own."""
     api, worker = Api(stack), stack.info["pids"]["worker"]
     view_id = await api.materialized("".join(c if c.isalnum() else "_" for c in f"v_{kind}"), sql)
     ours, children, floor = [], [], []
@@ -87,7 +87,7 @@ async def memory(stack: DevStack, folder: Path, rounds: int, kind: str, sql: str
 def plain_apart(
     sql: str, folder: Path, sources: Mapping[str, Path] | None = None, *, watch: bool = False
 ) -> tuple[float, float]:
-    """Seconds and, if they are watched, MiB of plain DuckDB in a process of its own; its start is not counted."""
+    """Run plain DuckDB in its own process; returns the seconds without its start, and with `watch` the peak in MiB."""
     named = [f"{name}={path}" for name, path in (sources or {}).items()]
     command = [sys.executable, "-m", "benchmarks.baseline", sql, str(folder), *named]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - it is this program
@@ -97,7 +97,7 @@ def plain_apart(
 
 
 async def measure(folder: Path, rounds: int, rows: int, starts: int) -> list[Measurement]:
-    """Everything, on a stack that is started for it."""
+    """Measure everything, on a stack that is started for it."""
     async with DevStack(folder / "home", bootstrap=bootstrap, say=say) as stack:
         big = await memory(stack, folder, rounds, f"{rows:,} rows", BIG.format(rows=rows))
         ordered = await memory(stack, folder, rounds, f"{rows:,} rows in order", ORDERED.format(rows=rows))

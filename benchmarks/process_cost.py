@@ -1,4 +1,4 @@
-"""What a process of its own costs a small query: the engine alone, without Temporal and the catalog."""
+"""Measures the cost of a process of its own for a small query: the engine alone, without Temporal and the catalog."""
 
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ _LIMITS = Limits(memory_mb=512, threads=1, temp_disk_mb=512, output_mb=512)
 
 
 async def measure_isolation(folder: Path, rounds: int) -> list[Measurement]:
-    """The same SELECT in a confined process that is started for it, and on a new connection in this process."""
+    """Measure the same SELECT in a sandboxed process started for it, and on a new connection in this process."""
     engine = DuckDBEngine(source_roots=[], limits=_LIMITS, worker_memory_mb=1024, temp_dir=folder / "scratch")
     await engine.start()
     ours, floor = [], []

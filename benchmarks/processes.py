@@ -1,4 +1,4 @@
-"""Processes of this machine, as `/proc` tells of them."""
+"""Descendants and processor time of processes, from `/proc`."""
 
 import os
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ def below(root: int) -> list[int]:
 
 
 def cpu_seconds(roots: Mapping[str, int]) -> dict[str, float]:
-    """The processor time that each process and all below it have used so far, also those that have ended."""
+    """The processor time that each process and its descendants have used so far, also those that have ended."""
     return {name: sum(_cpu_seconds(pid) for pid in below(root)) for name, root in roots.items()}
 
 
@@ -36,5 +36,5 @@ def _cpu_seconds(pid: int) -> float:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return 0
-    # A child that has ended and was waited for is counted by its parent.
+    # The kernel adds the time of a child that has ended and was waited for to its parent.
     return sum(int(fields[n]) for n in (_USER, _SYSTEM, _CHILDREN_USER, _CHILDREN_SYSTEM)) / _TICKS_A_SECOND

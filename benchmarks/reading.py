@@ -1,6 +1,6 @@
-"""Source files read as a run reads them, beside DuckDB's own readers with the same types: time and memory, in turn.
+"""Measures how a run reads source files, beside DuckDB's own readers with the same types, in turn: time and memory.
 
-Every value is looked at and nothing is written, so that reading is all that is measured. Each reading is a process.
+Every value is read and nothing is written, so that only reading is measured. Each reading has a process of its own.
 """
 
 # ruff: noqa: S608 - the names in its SQL are those of its own data
@@ -36,7 +36,7 @@ _KIBIBYTE = 1024
 
 
 async def measure(folder: Path, rounds: int, scale: float, formats: list[str], columns: int) -> list[Measurement]:
-    """The larger table of TPC-H in each format; so many of its sixteen columns are read."""
+    """Measure the larger table of TPC-H in each format; so many of its sixteen columns are read."""
     source = await asyncio.to_thread(tpch, scale)
     figures: list[Measurement] = []
     for form in formats:
@@ -50,7 +50,7 @@ async def measure(folder: Path, rounds: int, scale: float, formats: list[str], c
 
 
 def read(path: Path, form: str, how: str, read_columns: int) -> dict[str, float]:
-    """Read so many columns once; the seconds, processor seconds and MiB of memory that this process took."""
+    """Read so many columns once; returns the seconds, processor seconds and MiB of memory that this process took."""
     file = [SourceFile(str(path), str(path))]
     columns = _columns(path, form)
     contract = _contract(form, columns)

@@ -1,4 +1,4 @@
-"""How long a backup and a restore take, for an installation of many views: its database, its store, its schedules."""
+"""Measures a backup and a restore of an installation with many views: its database, its store, its schedules."""
 
 import asyncio
 import shutil
@@ -23,26 +23,26 @@ _MIB = 2**20
 
 
 class Stopwatch:
-    """Does things, and keeps what each took."""
+    """Times steps, and keeps the figure of each."""
 
     def __init__(self) -> None:
         self.figures: list[Measurement] = []
 
     async def time(self, name: str, work: Awaitable[T]) -> T:
-        """What the work returns."""
+        """Do the work and record its time; returns its result."""
         began = time.perf_counter()
         result = await work
         self.figures.append(Measurement(name, [time.perf_counter() - began]))
         return result
 
     def size(self, name: str, path: Path) -> None:
-        """Keep how large a file or a folder is."""
+        """Record the size of a file or a folder."""
         files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
         self.figures.append(Measurement(name, [sum(file.stat().st_size for file in files) / _MIB], "MiB"))
 
 
 async def measure(folder: Path, views: int) -> list[Measurement]:
-    """Make, back up, lose and restore it."""
+    """Create an installation, back it up, and restore it to another one."""
     watch, dump, copy = Stopwatch(), folder / "dump", folder / "copy"
     async with DevStack(folder / "lost", bootstrap=bootstrap, say=say) as stack:
         await Api(stack).all_materialized({f"v_{number}": _SQL.format(number=number) for number in range(views)})
@@ -61,7 +61,7 @@ async def measure(folder: Path, views: int) -> list[Measurement]:
     async with DevStack(folder / "found", bootstrap=bootstrap, say=say) as stack:
         temporal = await connect(stack.info["temporal_address"], None)
         schedules = Schedules(temporal)
-        while len(await schedules.list_all()) < views:  # noqa: ASYNC110 - there is nothing to wait for but the look itself
+        while len(await schedules.list_all()) < views:  # noqa: ASYNC110 - Temporal has no event to wait for
             await asyncio.sleep(0.1)
         watch.figures.append(Measurement("start, until every schedule is there", [time.perf_counter() - began]))
     show(f"Backup and restore of {views} views", watch.figures)

@@ -1,4 +1,4 @@
-"""How long a rollback takes while others read all the time, and whether they ever notice more than that."""
+"""Measures how long a rollback takes while readers read all the time, and checks that they never read a mix."""
 
 import asyncio
 import itertools
@@ -20,7 +20,7 @@ SELECT s.id, s.location, s.files FROM saved_queries v JOIN snapshots s ON s.id =
 
 
 class Reader(threading.Thread):
-    """Reads the current version of a view again and again, and holds every file against its digest."""
+    """Reads the current snapshot of a view again and again, and compares every file with its digest."""
 
     def __init__(self, stack: DevStack, view_id: str, over: threading.Event) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Reader(threading.Thread):
         self.problems: list[str] = []
 
     def run(self) -> None:
-        """Read until told to stop."""
+        """Read until the event `over` is set."""
         folder = Path(self._stack.info["data_dir"]) / "snapshots"
         with psycopg.connect(self._stack.info["database_url"], autocommit=True) as connection:
             while not self._over.is_set():
@@ -52,7 +52,7 @@ class Reader(threading.Thread):
 
 
 async def measure(folder: Path, rollbacks: int, readers: int) -> list[Measurement]:
-    """Roll back and forth under readers."""
+    """Roll back and forth between two versions while readers read."""
     async with DevStack(folder / "home", bootstrap=bootstrap, say=say) as stack:
         api = Api(stack)
         view_id = await api.materialized("v", _version(1))

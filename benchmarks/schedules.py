@@ -1,6 +1,6 @@
-"""Thousands of schedules: made, listed, paused and resumed, beside what Temporal's server takes for the same alone.
+"""Measures how thousands of schedules are created, listed, paused and resumed, beside Temporal's server alone.
 
-No worker is started, and the views are written into the catalog with runs behind them: so the API makes a schedule for
+No worker is started, and the views are written into the catalog with completed runs. So the API creates a schedule for
 each, as for any view that is materialized, but starts no first run, which would otherwise be most of the work.
 """
 
@@ -32,7 +32,7 @@ _FREQUENCY = SyncFrequency.HOUR_24
 
 
 async def measure(folder: Path, rounds: int, views: int) -> list[Measurement]:
-    """Everything, on a new stack for each round."""
+    """Measure everything, on a new stack for each round."""
     found: dict[str, list[float]] = {}
     for number in range(rounds):
         stack = DevStack(folder / f"home-{number}", bootstrap=bootstrap, say=say, roles=[ROLES[0]])
@@ -40,7 +40,7 @@ async def measure(folder: Path, rounds: int, views: int) -> list[Measurement]:
             temporal = await connect(stack.info["temporal_address"], None)
             ids = await fill(stack.info["database_url"], int(stack.info["project_id"]), views)
             server, product = Bare(temporal, views), Ours(Api(stack), Schedules(temporal), ids)
-            # The server grows slower as it fills, so each is first in every other round.
+            # The server becomes slower as it fills, so each of the two is first in every other round.
             for part in (server, product) if number % 2 else (product, server):
                 for name, seconds in (await part.measure()).items():
                     found.setdefault(name, []).extend(seconds)
@@ -51,13 +51,13 @@ async def measure(folder: Path, rounds: int, views: int) -> list[Measurement]:
 
 
 class Ours:
-    """The product: through the API, but for pauses, which operators make in Temporal."""
+    """The product, through its API. Only pauses are made in Temporal, as operators do."""
 
     def __init__(self, api: Api, schedules: Schedules, ids: Sequence[str]) -> None:
         self._api, self._schedules, self._ids = api, schedules, ids
 
     async def measure(self) -> dict[str, list[float]]:
-        """Seconds of each thing."""
+        """The seconds of each action."""
         create = await timed(lambda: at_once(_AT_ONCE, self._materialize, self._ids))
         await self._until(lambda paused: len(paused) >= len(self._ids))
         lists = [await timed(self._schedules.list_all) for _ in range(_LISTS)]
@@ -85,16 +85,16 @@ class Ours:
         return told
 
     async def _until(self, stand: Callable[[dict[str, bool]], bool]) -> None:
-        """Wait until a list tells so: it may be a moment late, and what is measured next should not begin before."""
+        """Wait until a list of the schedules shows it. A list may lag, which would fall into the next measurement."""
         while True:
-            list_all = await self._schedules.list_all()
-            if stand({str(view): one.paused for view, one in list_all.items()}):
+            listed = await self._schedules.list_all()
+            if stand({str(view): one.paused for view, one in listed.items()}):
                 return
             await asyncio.sleep(0.1)
 
 
 class Bare:
-    """Temporal's server alone: the same schedules, made by its own client; taken away again afterwards."""
+    """Temporal's server alone: the same schedules, created by its own client and deleted afterwards."""
 
     def __init__(self, client: Client, count: int) -> None:
         self._client = client
@@ -104,7 +104,7 @@ class Bare:
         ]
 
     async def measure(self) -> dict[str, list[float]]:
-        """Seconds of each thing."""
+        """The seconds of each action."""
         works = {"create": self._create, "pause": self._pause, "resume": self._unpause, "delete": self._delete}
         return {
             f"{name}, Temporal alone": [await timed(partial(at_once, _AT_ONCE, work, self._desired))]

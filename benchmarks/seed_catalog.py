@@ -1,7 +1,7 @@
-"""Many views at once, written into the catalog directly: through the API they would take minutes.
+"""Writes many views into the catalog directly, since creating them through the API would take minutes.
 
-They look as views do that have been refreshed for a while, with runs, versions and entries of the journal behind them,
-but nothing of them is in Temporal or in the store.
+They have runs, snapshots and entries in the audit log, as views that have been refreshed for a while. Temporal and the
+store hold nothing of them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 
 async def fill(database_url: str, project_id: int, count: int, *, prefix: str = "filled") -> list[str]:
-    """Insert so many materialized views, each with three runs that have completed; returns their ids, oldest first."""
+    """Insert so many materialized views, each with three completed runs; returns their ids, oldest first."""
     database = Database(database_url, pool_size=1)
     began = now() - timedelta(days=2)
     ids = [uuid4() for _ in range(count)]
@@ -38,10 +38,10 @@ async def fill(database_url: str, project_id: int, count: int, *, prefix: str = 
             async with database.begin() as tx:
                 for table, values in rows.by_table():
                     await tx.execute(insert(table), values)
-                # A run and its result refer to each other, so one of the two is told afterwards.
+                # A run and its snapshot refer to each other, so the run's reference is set afterwards.
                 published = update(t.runs).where(t.runs.c.id == t.snapshots.c.run_id, t.runs.c.snapshot_id.is_(None))
                 await tx.execute(published.values(snapshot_id=t.snapshots.c.id))
-        async with database.begin() as tx:  # as PostgreSQL itself would have done within minutes
+        async with database.begin() as tx:  # autovacuum would have done it within minutes
             await tx.execute(text("ANALYZE"))
     finally:
         await database.close()
@@ -49,7 +49,7 @@ async def fill(database_url: str, project_id: int, count: int, *, prefix: str = 
 
 
 class _Rows:
-    """The rows of some views, in an order in which each finds what it refers to."""
+    """The rows of some views, by table, in an order in which no foreign key fails."""
 
     def __init__(self, project_id: int, prefix: str) -> None:
         self._project_id, self._prefix = project_id, prefix
@@ -58,7 +58,7 @@ class _Rows:
         }
 
     def add(self, view_id: UUID, number: int, made: datetime) -> None:
-        """A view, its revision, its name, its runs with what each published, and what the journal says of it."""
+        """Add a view, its revision, its name, its runs with their snapshots, and its entry in the audit log."""
         name, revision_id = f"{self._prefix}_{number}", uuid4()
         query = {**_QUERY, "query": _QUERY["query"].format(number=number)}
         snapshots = [self._run(view_id, revision_id, made + timedelta(minutes=n)) for n in range(_RUNS)]
@@ -73,7 +73,7 @@ class _Rows:
         self._rows[t.journal].append({**entry, "item_name": name, "verb": "created", "changes": []})
 
     def by_table(self) -> Iterator[tuple[Table, Sequence[Row]]]:
-        """What to insert, table by table."""
+        """The rows to insert, table by table."""
         yield from self._rows.items()
 
     def _run(self, view_id: UUID, revision_id: UUID, began: datetime) -> UUID:

@@ -1,4 +1,4 @@
-"""Many small views, all run at once: the product and plain DuckDB in turn, and which process the work is done by."""
+"""Measures many small views, all run at once, beside plain DuckDB in turn, and the processor time of each process."""
 
 import asyncio
 import time
@@ -16,12 +16,12 @@ Timed = Callable[[], Awaitable[float]]
 
 _COUNTED = ("postgres", "temporal", "api", "worker")
 _CLIENT, _FLOOR = "this program, which asks", "plain DuckDB"
-# What is done after the last publication, such as closing workflows, is a part of the work as well.
+# The work after the last publication, such as closing workflows, counts as well.
 _AFTERWARDS_SECONDS = 0.5
 
 
 async def measure(folder: Path, rounds: int, counts: Sequence[int]) -> list[Measurement]:
-    """So many views at once, fewest first, on one stack that has no others."""
+    """Measure so many views at once, fewest first, on one stack that has no others."""
     statements: list[str] = []
     view_ids: list[str] = []
     figures: list[Measurement] = []
@@ -48,7 +48,7 @@ async def _in_turn(
 ) -> list[Measurement]:
     ours, floor = Measurement(f"{count} small views, run", []), Measurement(f"{count} small views, plain DuckDB", [])
     cpu: dict[str, list[float]] = {name: [] for name in (*roots, _CLIENT, _FLOOR)}
-    await run()  # neither of the two does its first here
+    await run()  # the first run of either is not counted
     await run_plain()
     for _ in range(rounds):
         before = cpu_seconds(roots) | {_CLIENT: own_cpu_seconds()}

@@ -1,4 +1,4 @@
-"""What it costs to see that source files are whole, and to digest them: alone, and beside the query that reads them."""
+"""Measures the check that source files are whole, and their digest: alone, and beside the query that reads them."""
 
 import asyncio
 import gzip
@@ -39,7 +39,7 @@ KINDS = ("csv.gz", "csv.zst", "csv", "parquet")
 
 
 async def measure(folder: Path, rounds: int, megabytes: int, threads: int) -> list[Measurement]:
-    """Each kind of file in turn."""
+    """Measure each kind of file in turn."""
     await asyncio.to_thread(_write, folder, megabytes * 1_000_000 // _BYTES_A_ROW)
     figures = []
     for kind in KINDS:
@@ -61,7 +61,7 @@ def _write(folder: Path, rows: int) -> None:
 def _measure(path: Path, kind: str, rounds: int, threads: int) -> list[Measurement]:
     file = SourceFile(str(path), str(path))
     form = "Parquet" if kind == "parquet" else "CSVWithNames"
-    _read(path, kind, threads)  # not counted: it brings the file into memory
+    _read(path, kind, threads)  # not counted: it fills the page cache
     work: dict[str, Callable[[], object]] = {
         "DuckDB reads it": partial(_read, path, kind, threads),
         "check": partial(check_whole, file, form),

@@ -1,4 +1,4 @@
-"""From the shell's command to a stack that is ready, and to the first result: on a new home and on one that exists."""
+"""Measures the time from `matview dev` to a ready stack and to the first result, on a new and on an existing home."""
 
 import asyncio
 import os
@@ -21,14 +21,14 @@ _PORTS = ("--port", "0", "--temporal-port", "0", "--ui-port", "0")
 
 @dataclass(frozen=True)
 class Started:
-    """Seconds from the command until the stack said that it was ready, and until the first result was published."""
+    """Seconds from the command until the stack printed that it was ready, and until the first result was published."""
 
     ready: float
     result: float
 
 
 async def measure(folder: Path, rounds: int) -> list[Measurement]:
-    """In turn: a first start, a later one, and a shell command that does the same SQL in plain DuckDB."""
+    """Measure in turn a first start, a later one, and a command that runs the same SQL in plain DuckDB."""
     new, known, floor = [], [], []
     for number in range(rounds):
         home = folder / f"home-{number}"
@@ -58,7 +58,7 @@ async def _start(home: Path, name: str) -> Started:
 
 @asynccontextmanager
 async def _dev(home: Path) -> AsyncIterator[DevInfo]:
-    """`matview dev`, once it has said that it is ready and until it has ended. Raises RuntimeError if it is never."""
+    """Start `matview dev`, wait until it is ready, and stop it at the end. Raises RuntimeError if it does not start."""
     program = str(Path(sys.executable).parent / "matview")
     process = await asyncio.create_subprocess_exec(
         *(program, "dev", "--home", str(home), *_PORTS),

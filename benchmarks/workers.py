@@ -1,4 +1,4 @@
-"""How many small views a second one, two and four workers refresh, each count of them in turn on one stack."""
+"""Measures how many small views a second one, two and four workers refresh, in turn on one stack."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ _COUNTS = (1, 2, 4)
 
 
 async def measure(folder: Path, rounds: int, views: int) -> list[Measurement]:
-    """Run all views at once, again and again, with other numbers of workers."""
+    """Run all views at once in each round with each number of workers."""
     roles = {role.name: role for role in ROLES}
     names = [f"worker-{number + 1}" for number in range(max(_COUNTS))]
     crowd = [Role(name, roles["worker"].argv) for name in names]
@@ -30,7 +30,7 @@ async def measure(folder: Path, rounds: int, views: int) -> list[Measurement]:
                 for name in names[working:count]:
                     await stack.start(name)
                 working = count
-                await api.run(*view_ids[: views // 4])  # whoever has just started does something that is not counted
+                await api.run(*view_ids[: views // 4])  # not counted: the first work of new workers
                 rates[count].append(views / await api.run(*view_ids))
     figures = [Measurement(f"{count} worker{'' if count == 1 else 's'}", rates[count], "views/s") for count in _COUNTS]
     show(f"{views} small views, all run at once", figures)

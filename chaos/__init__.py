@@ -1,1 +1,1 @@
-"""A harness that breaks a whole installation at random, and watches what its readers see meanwhile."""
+"""A test harness that injects faults into a whole installation at random, and checks what its readers observe."""

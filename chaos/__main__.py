@@ -1,6 +1,6 @@
-"""`python -m chaos`: an installation in which everything is killed at random while readers read.
+"""`python -m chaos`: kills the processes of an installation at random while readers read, and checks all they observe.
 
-Exits with status 1 if any of them, or a look at the whole, ever saw what must not be.
+Exits with status 1 if a reader, or a check of the whole installation, found a violation.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from chaos.run import Options, run_harness
 
 
 def main() -> int:
-    """Run it; the status of the process."""
+    """Run the harness; returns the exit status of the process."""
     asked = _arguments()
     home = asked.home or Path(tempfile.mkdtemp(prefix="mv-chaos-"))
     seed = secrets.randbelow(1_000_000) if asked.seed is None else asked.seed
@@ -33,7 +33,7 @@ def main() -> int:
         small_disk=not asked.no_small_disk,
         known_violations=tuple(asked.tolerate),
     )
-    logging.getLogger("psycopg").setLevel(logging.ERROR)  # connections that break are what this is about
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # broken connections are expected here
     say(f"Seed {seed}; everything is kept in {options.home}.")
     history = asyncio.run(run_harness(options))
     show(history)

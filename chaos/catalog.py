@@ -1,4 +1,4 @@
-"""A look into PostgreSQL from outside the program: one statement at a time, so that what is seen is of one moment."""
+"""Reads the catalog in PostgreSQL directly, one statement at a time, so that each result is of one moment."""
 
 import asyncio
 import time
@@ -16,12 +16,12 @@ _PATIENCE = 10.0
 
 
 class Unavailable(Exception):
-    """A server does not answer, which is to be expected here."""
+    """A server does not answer, which is expected while faults are injected."""
 
 
 @dataclass(frozen=True)
 class Pointer:
-    """What readers are pointed to: a snapshot's row, and how the run that made it stands at the same moment."""
+    """The row of a current snapshot, and the state of the run that made it at the same moment."""
 
     snapshot: Row
     run_status: str
@@ -29,7 +29,7 @@ class Pointer:
 
 
 class Catalog:
-    """One connection, opened again whenever it was lost."""
+    """One connection to the catalog, reopened whenever it was lost."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -37,14 +37,14 @@ class Catalog:
         self._lock = asyncio.Lock()
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._connection is not None:
             with suppress(psycopg.Error):
                 await self._connection.close()
             self._connection = None
 
     async def rows(self, statement: str, *values: object) -> list[Row]:
-        """The rows of a statement. Raises Away."""
+        """The rows that a statement returns. Raises Unavailable."""
         async with self._lock:
             try:
                 async with asyncio.timeout(_PATIENCE):
@@ -58,10 +58,10 @@ class Catalog:
                 raise
 
     @asynccontextmanager
-    async def jammed(self, view_id: str) -> AsyncIterator[int]:
-        """Hold a lock on a view that publishing and rolling back wait for, and beginning a run does not. Raises Away.
+    async def row_locked(self, view_id: str) -> AsyncIterator[int]:
+        """Lock a view's row so that publishing and rolling back wait, and beginning a run does not. Raises Unavailable.
 
-        What is given is the process that holds it, for `waiting`.
+        Yields the id of the PostgreSQL backend that holds the lock, for `waiting`.
         """
         try:
             async with await psycopg.AsyncConnection.connect(self._url, connect_timeout=5) as connection:
@@ -73,7 +73,7 @@ class Catalog:
             raise Unavailable from error
 
     async def waiting(self, holder: int, count: int, seconds: float) -> bool:
-        """Whether so many wait for a lock that `holder` has, or for one another, within that time. Raises Away."""
+        """Whether `count` backends wait for `holder`, or for one another, within `seconds`. Raises Unavailable."""
         statement = (
             "WITH RECURSIVE waiting AS (SELECT pid FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid)) UNION "
             "SELECT a.pid FROM pg_stat_activity a JOIN waiting w ON w.pid = ANY(pg_blocking_pids(a.pid))) "
@@ -88,23 +88,23 @@ class Catalog:
         return False
 
     async def running(self, view_id: str) -> set[str]:
-        """The runs of a view that are called Running. Raises Away."""
+        """The ids of a view's runs whose status is Running. Raises Unavailable."""
         found = await self.rows("SELECT id FROM runs WHERE saved_query_id = %s AND status = 'Running'", view_id)
         return {str(row["id"]) for row in found}
 
     async def runs(self, run_ids: Sequence[str]) -> dict[str, Row]:
-        """The rows of some runs. Raises Away."""
+        """The rows of some runs, by id. Raises Unavailable."""
         found = await self.rows("SELECT * FROM runs WHERE id = ANY(%s::uuid[])", list(run_ids))
         return {str(row["id"]): row for row in found}
 
     async def now(self) -> datetime:
-        """PostgreSQL's clock. Raises Away."""
+        """The time of PostgreSQL's clock. Raises Unavailable."""
         (row,) = await self.rows("SELECT clock_timestamp() AS at")
         found: datetime = row["at"]
         return found
 
     async def pointer(self, view_id: str) -> Pointer | None:
-        """What readers of a view see, or None. Raises Away."""
+        """The current snapshot of a view, or None. Raises Unavailable."""
         found = await self.rows(
             "SELECT s.*, r.status AS run_status, r.snapshot_id AS run_snapshot_id FROM saved_queries v "
             "JOIN snapshots s ON s.id = v.current_snapshot_id JOIN runs r ON r.id = s.run_id WHERE v.id = %s",

@@ -1,8 +1,8 @@
-"""Statements that say of themselves what their result must be, so that whoever reads one can check it.
+"""Generates SQL statements whose rows say what the result must be, so that any reader can check it.
 
-Every row carries the revision of the statement (`rev`, a number that is used once in a whole chaos run), the view that
-it belongs to, a hash over both, and `stamp`, the moment of the query that made it. A result that is cut, mixed from two
-runs, or another view's cannot pass.
+Every row carries the revision of the statement (`rev`, a number that is used once in a whole chaos run), the number of
+its view, and a hash over both and the row's own number. `stamp` is the time at which its query ran. A result that is
+truncated, mixed from two runs, or another view's fails the check.
 """
 
 # ruff: noqa: S608 - composing SQL is what this module is for; nothing in it comes from outside
@@ -13,18 +13,18 @@ from enum import StrEnum
 from random import Random
 
 BULK_COLUMNS = 20
-# More than one file: 320 MB that cannot be compressed, and files are begun anew after 256 MB.
+# 320 MB that cannot be compressed. The engine starts a new file after 256 MB, so that the result has more than one.
 BULK_ROWS = 2_000_000
 _REVISION = re.compile(r"SELECT (\d+)::BIGINT AS rev")
 _ROWS = (0, 1, 1_000, 20_000, 100_000, 200_000)
-# One busy moment for each block of rows that DuckDB works on, so that files are open while the query is slow.
+# DuckDB works on blocks of so many rows. The delay is spread over all blocks, so that files are open during it.
 _BLOCK = 2_048
-# What DuckDB takes to compare one letter with another: no view may just sleep.
+# The time in which DuckDB's levenshtein compares two letters. Queries are slowed by it, since views may not sleep.
 _MILLISECONDS_A_PAIR = 7e-6
 
 
 class QueryKind(StrEnum):
-    """What a statement does. The last three never give a result."""
+    """The kind of a statement. The last three never give a result."""
 
     PLAIN = "plain"
     SLOW = "slow"
@@ -40,7 +40,7 @@ NO_RESULT_KINDS = frozenset({QueryKind.FAILING, QueryKind.GREEDY, QueryKind.ENDL
 
 @dataclass(frozen=True)
 class CheckedQuery:
-    """A statement of the view `view`, and what is to be seen of it. `rows` None: as many as its input has."""
+    """A statement of view number `view`, and the result it must have. `rows` is None if it has as many as its input."""
 
     rev: int
     view: int
@@ -50,7 +50,7 @@ class CheckedQuery:
 
 
 def make_query(rev: int, view: int, kind: QueryKind, random: Random, reads: str | None = None) -> CheckedQuery:
-    """A new statement of that kind. `reads` is the name of the view that a reader reads."""
+    """Make a statement of that kind. `reads` is the name of the view that a READER selects from."""
     if kind is QueryKind.READER:
         return CheckedQuery(rev, view, kind, None, _reader(rev, view, str(reads)))
     rows = _rows(kind, random)
@@ -71,20 +71,20 @@ def make_query(rev: int, view: int, kind: QueryKind, random: Random, reads: str 
 
 
 def _busy(milliseconds: int) -> str:
-    """Something that takes about so long for each block of rows, and hardly any memory."""
+    """An SQL expression that takes about so long for each block of rows, and hardly any memory."""
     length = round((milliseconds / _MILLISECONDS_A_PAIR) ** 0.5)
     distance = f"levenshtein(repeat('a', {length}), repeat('b', {length}) || i::VARCHAR)"
     return f"CASE WHEN i % {_BLOCK} = 0 THEN {distance} ELSE 0 END"
 
 
 def revision_of(sql: str) -> int | None:
-    """The revision that a statement of ours is."""
+    """The revision number in the text of a statement from this module; None if there is none."""
     found = _REVISION.search(sql)
     return int(found[1]) if found else None
 
 
 def examining(files: str, columns: set[str]) -> str:
-    """A statement that gives one row about a result: everything that is needed to judge it. `files` is an SQL list."""
+    """A statement that returns one row with all that is needed to judge a result. `files` is an SQL list of paths."""
     asked = {
         "rows": "count(*)",
         "total": "sum(n)",
@@ -119,7 +119,7 @@ def _base(rev: int, view: int, rows: int, more: str) -> str:
 
 
 def _reader(rev: int, view: int, reads: str) -> str:
-    """Reads its input twice: were the two not the same version of it, its rows would show that."""
+    """A statement that reads its input twice. Its rows show whether both reads were of the same snapshot."""
     return (
         f"SELECT {rev}::BIGINT AS rev, {view}::BIGINT AS view, a.n AS n, {_hash(str(view), str(rev), 'a.n')} AS h, "
         "epoch_us(now()) AS stamp, a.size AS size, "

@@ -1,4 +1,4 @@
-"""The API as a client meets it, with an eye on every answer: some errors are fine while things break, most are not."""
+"""A client of the API that checks every answer: some errors are allowed while faults are injected, most are not."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -17,43 +17,43 @@ VIEWS = "/warehouse_saved_queries/"
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. `status` 0 says that nothing did: whether it was done is then not known."""
+    """An answer of the API. With `status` 0 none came, and it is unknown whether the request took effect."""
 
     status: int
     body: Json
 
     @property
     def good(self) -> bool:
-        """Whether it was done."""
+        """Whether the request succeeded."""
         return 200 <= self.status < 300  # noqa: PLR2004 - as HTTP says
 
     @property
     def unknown(self) -> bool:
-        """Whether it may or may not have been done."""
+        """Whether it is unknown if the request took effect."""
         return self.status in {UNREACHABLE, _UNAVAILABLE}
 
     @property
     def word(self) -> str:
-        """The outcome in a word."""
+        """The outcome in one word."""
         if self.status == UNREACHABLE:
             return "unreachable"
         return "ok" if self.good else str(self.body.get("code", self.status))
 
 
 class Api:
-    """The API of one project, watched."""
+    """The API of one project. An answer that must not occur is recorded as a violation."""
 
     def __init__(self, history: History, url: str, project_id: str, key: str) -> None:
-        self._world = history
+        self._history = history
         self._http = httpx.AsyncClient(
             base_url=f"{url}/api/projects/{project_id}",
             headers={"Authorization": f"Bearer {key}"},
             timeout=40,
-            trust_env=False,  # the API runs on this machine, where no proxy leads
+            trust_env=False,  # the API runs on this machine, which a proxy may not reach
         )
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def call(
@@ -66,7 +66,7 @@ class Api:
         view: View | None = None,
         params: Mapping[str, str | int] | None = None,
     ) -> Answer:
-        """Ask for something. An error whose code is not among `refusals` is a violation, a server that is away is not.
+        """Send a request. An error is a violation unless its code is in `refusals` or the server is unavailable.
 
         `path` is relative to the project.
         """
@@ -76,7 +76,9 @@ class Api:
         except httpx.TransportError:
             return Answer(UNREACHABLE, {})
         except ValueError:
-            self._world.record_violation("answer", f"{method} {path}: {response.status_code}, which is not JSON", view)
+            self._history.record_violation(
+                "answer", f"{method} {path}: {response.status_code}, which is not JSON", view
+            )
             return Answer(UNREACHABLE, {})
         answer = Answer(response.status_code, body if isinstance(body, dict) else {"results": body})
         self._judge(f"{method} {path}", answer, refusals, view)
@@ -86,9 +88,9 @@ class Api:
         if answer.good:
             return
         if set(answer.body) != _ERROR_FIELDS:
-            self._world.record_violation(
+            self._history.record_violation(
                 "answer", f"{what}: {answer.status} {answer.body}, which is no error of ours", view
             )
         elif answer.status != _UNAVAILABLE and answer.body["code"] not in refusals:
             told = f"{what}: {answer.status} {answer.body['code']}: {answer.body['detail']}"
-            self._world.record_violation("answer", told, view)
+            self._history.record_violation("answer", told, view)

@@ -1,4 +1,4 @@
-"""What every task of the harness works with."""
+"""The state that all tasks of the harness share."""
 
 import time
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Harness:
-    """A stack that runs, and what is known of it."""
+    """A running stack, and what the harness uses to reach it and to record what it observes."""
 
     history: History
     stack: DevStack
@@ -53,21 +53,21 @@ class Harness:
 
     @property
     def project_id(self) -> str:
-        """The project that everything happens in."""
+        """The id of the project in which everything happens."""
         return self.stack.info["project_id"]
 
     def pid(self, part: str) -> int | None:
-        """The process of a part of the stack, if it runs."""
+        """The process id of a part of the stack, if it runs."""
         return self.stack.info["pids"].get(part)
 
     def pids(self, *parts: str) -> list[int]:
-        """The processes of those parts that run."""
+        """The process ids of those parts that run."""
         return [pid for part in parts if (pid := self.pid(part)) is not None]
 
     def worker_children(self) -> set[int]:
-        """The processes in which the workers read and run queries."""
+        """The ids of the child processes in which the workers analyse and run queries."""
         return Processes.now().query_children(self.pids(*self.workers))
 
     def frozen_lately(self) -> bool:
-        """Whether a worker is, or was a moment ago, unable to do anything: what it left is cleaned up later."""
+        """Whether a worker is frozen, or was within the last 15 seconds: its runs are then cleaned up late."""
         return time.monotonic() < self.history.frozen_until + 15

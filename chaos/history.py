@@ -1,4 +1,4 @@
-"""What the harness knows and has seen: its views, what they promise, what was done, and what was wrong."""
+"""The history: the views, what their statements promise, what was done and observed, and the violations."""
 
 import itertools
 import time
@@ -16,12 +16,12 @@ _SAME_VIOLATION_AT_MOST = 5
 
 @dataclass
 class View:
-    """A view by its number, through all its lives: its name is used again when it was deleted.
+    """A view by its number. After a deletion, the harness creates it again under the same name and another id.
 
-    `busy` counts what is being done to it at this moment and `touched` all that ever was, so that whoever checks the
-    effect of something can tell whether it was alone. `pause` is the note of an operator's pause that must last.
-    `id` is that of its last life, `live` says that it still is, and `doubtful` that its deletion may or may not have
-    taken place. `readable` says whether a reader has found a result when one last looked.
+    `in_flight` counts the operations on it that are in progress, and `operation_count` all that were ever started. From
+    both, a check learns whether its operation was the only one. `pause` is the note of an operator's pause that must
+    last. `id` is the latest one, and `live` says whether the view exists. `deletion_uncertain` says that it is unknown
+    whether its deletion took place. `readable` says whether the last read found a result.
     """
 
     number: int
@@ -38,13 +38,13 @@ class View:
 
     @property
     def name(self) -> str:
-        """What it is saved as."""
+        """The name under which it is saved."""
         return f"chaos_{self.number}"
 
 
 @dataclass(frozen=True)
 class Violation:
-    """Something that must never be: what, and the last that was done to the view it concerns."""
+    """An observation that breaks an invariant, with the last operations on its view and the last faults."""
 
     after_seconds: float
     kind: str
@@ -54,10 +54,10 @@ class Violation:
 
 
 class History:
-    """All of it. `counts` are the figures of the report."""
+    """All that one run of the harness did and observed. `counts` are the figures of the report."""
 
     def __init__(self, seed: int, views: list[View], known_violations: Collection[str] = ()) -> None:
-        """`tolerated` are kinds of violations that are counted apart, as ones that are known."""
+        """`known_violations` are kinds of violations that are known: they are counted apart."""
         self.seed = seed
         self._tolerated = frozenset(known_violations)
         self.views = views
@@ -66,65 +66,65 @@ class History:
         self.violations: list[Violation] = []
         self.counts: Counter[str] = Counter()
         self.cancelled: set[str] = set()  # runs whose cancel was answered with success
-        self.stamps: dict[str, int | None] = {}  # of each snapshot that was read
+        self.stamps: dict[str, int | None] = {}  # the stamp of each snapshot that was read
         self.killed: dict[str, float] = {}  # when each part was last killed or frozen
         self.frozen_until = 0.0
         self.events: deque[str] = deque(maxlen=_REMEMBERED)
         self._revisions = itertools.count(1)
         self._ids: dict[str, View] = {}
-        self._told: Counter[tuple[str, str | None]] = Counter()
+        self._reported: Counter[tuple[str, str | None]] = Counter()
 
     def random(self, name: str) -> Random:
-        """A source of chance of one task's own: what it does depends on the seed, and not on the others' pace."""
-        return Random(f"{self.seed}/{name}")  # noqa: S311 - chance that can be repeated is what is wanted
+        """A random generator for one task, so that its choices depend on the seed and not on other tasks' pace."""
+        return Random(f"{self.seed}/{name}")  # noqa: S311 - it has to be repeatable
 
     @property
     def elapsed(self) -> float:
         """Seconds since the beginning."""
         return time.monotonic() - self.began
 
-    def make_query(self, view: View, kind: QueryKind, random: Random) -> CheckedQuery:
-        """A new statement for a view. Known before it is sent: whether it arrived is not always told."""
+    def new_query(self, view: View, kind: QueryKind, random: Random) -> CheckedQuery:
+        """Make a statement for a view. It is recorded before it is sent, since the answer to a save may be lost."""
         reads = None if view.reads is None else self.views[view.reads].name
         made = make_query(next(self._revisions), view.number, kind, random, reads)
         self.promises[made.rev] = made
         return made
 
     def note(self, view: View | None, text: str) -> None:
-        """Remember what was done, for the one who will ask how it came to this."""
+        """Record what was done to a view, or to the stack if `view` is None, for the report of violations."""
         line = f"{datetime.now(UTC):%H:%M:%S.%f} +{self.elapsed:7.2f} s  {text}"
         (self.events if view is None else view.log).append(line)
 
     def by_id(self, view_id: str) -> View | None:
-        """The view of that id."""
+        """The view of that id, if the harness created it."""
         return self._ids.get(view_id)
 
     def born(self, view: View, view_id: str) -> None:
-        """A view was saved, for the first time in this life or not."""
+        """Record that the API saved a view, be it new or existing."""
         view.id, view.live, view.deletion_uncertain = view_id, True, False
         self._ids[view_id] = view
 
     @property
     def ids(self) -> list[str]:
-        """Every view that ever was, by its id."""
+        """The ids of all views that were ever created."""
         return [*self._ids]
 
     def record_violation(self, kind: str, told: str, view: View | None = None) -> None:
-        """Record a violation; many of one kind on one view are one finding, and are not all kept."""
+        """Record a violation. All are counted, but only the first five of one kind on one view are kept."""
         if kind in self._tolerated:
             self.counts[f"tolerated/{kind}"] += 1
             return
         self.counts[f"violations/{kind}"] += 1
         key = kind, view.name if view else None
-        self._told[key] += 1
-        if self._told[key] > _SAME_VIOLATION_AT_MOST:
+        self._reported[key] += 1
+        if self._reported[key] > _SAME_VIOLATION_AT_MOST:
             return
         log = sorted([*self.events, *(view.log if view else ())])
         self.violations.append(Violation(round(self.elapsed, 2), kind, told, key[1], tuple(log)))
 
 
 def population(*, bulk: bool) -> list[View]:
-    """The views: some that change what they do, some that read others, and one whose result is several files."""
+    """The views: some whose statements change in kind, some that read others, and one whose result is several files."""
     moody = (QueryKind.PLAIN, QueryKind.SLOW, QueryKind.FAILING, QueryKind.GREEDY, QueryKind.ENDLESS, QueryKind.ENDLESS)
     plans: list[tuple[tuple[QueryKind, ...], int | None]] = [
         ((QueryKind.PLAIN,), None),

@@ -1,6 +1,7 @@
-"""A transaction that holds a view's row for a while, as a slow or careless one would: who waits for it goes on at once.
+"""Operations during which a transaction locks a view's row for a while, as a slow or careless one would.
 
-That is when a run that must not publish any more comes right behind whoever took that right from it.
+When it ends, all that waited go on at once. A run that must not publish any more then comes directly after the
+operation that ended it.
 """
 
 import asyncio
@@ -14,28 +15,28 @@ from chaos.history import View
 from chaos.operations import alone, check_rolled_back, post, run, versions_of
 from chaos.operators import terminate_run
 
-# The program gives a lock up after ten seconds, and each of these waits may come twice.
+# The program waits for a lock for ten seconds at most, and an operation here holds it for up to two of these waits.
 _LONGEST = 3.5
 
 
 async def hold_row_lock(chaos: Harness, view: View, random: Random) -> str:
-    """Hold everybody up who wants to change what is visible of a view."""
+    """Block all transactions that would change the current snapshot of a view, for 0.5 to 3 seconds."""
     with suppress(Unavailable):
-        async with chaos.catalog.jammed(view.id):
+        async with chaos.catalog.row_locked(view.id):
             await asyncio.sleep(random.uniform(0.5, 3))
         return "ok"
     return "catalog away"
 
 
 async def roll_back_under_lock(chaos: Harness, view: View, random: Random) -> str:
-    """Roll back while a run is about to publish, mostly so that the rollback comes first."""
+    """Roll back while a run is about to publish. In two of three cases, the rollback waits for the lock first."""
     versions = await versions_of(chaos, view)
     if not versions:
         return "nothing to choose"
     chosen, run_first, undisturbed = random.choice(versions), random.choice((True, False, False)), alone(view)
     rolling = None
     with suppress(Unavailable):
-        async with chaos.catalog.jammed(view.id) as holder:
+        async with chaos.catalog.row_locked(view.id) as holder:
             if run_first:
                 await run(chaos, view, random)
                 await chaos.catalog.waiting(holder, 1, _LONGEST)
@@ -53,9 +54,9 @@ async def roll_back_under_lock(chaos: Harness, view: View, random: Random) -> st
 
 
 async def terminate_under_lock(chaos: Harness, view: View, random: Random) -> str:
-    """Terminate a run that is about to publish, and start the next one, which closes it."""
+    """Terminate a run that is about to publish, and start the next one, which closes the terminated one."""
     with suppress(Unavailable):
-        async with chaos.catalog.jammed(view.id) as holder:
+        async with chaos.catalog.row_locked(view.id) as holder:
             await run(chaos, view, random)
             if not await chaos.catalog.waiting(holder, 1, _LONGEST):
                 return "nothing to publish"
@@ -68,7 +69,7 @@ async def terminate_under_lock(chaos: Harness, view: View, random: Random) -> st
 
 
 async def _closed(chaos: Harness, run_ids: set[str]) -> list[str]:
-    """Those of the runs that are closed within a few seconds. Raises Away."""
+    """Those of the runs that are closed within a few seconds. Raises Unavailable."""
     closed: list[str] = []
     began = time.monotonic()
     while not closed and time.monotonic() - began < _LONGEST:

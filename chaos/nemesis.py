@@ -1,4 +1,4 @@
-"""What kills, stops and fills: parts of the stack, queries, and the disk. At a pace at which all can come back."""
+"""The nemesis: kills and freezes processes, and fills the disk, at a pace at which all can recover."""
 
 import asyncio
 import os
@@ -10,19 +10,19 @@ from random import Random
 from chaos.harness import Harness
 from chaos.processes import writers
 
-# A part that dies five times within half a minute is given up.
+# The supervisor of the stack gives up a part that dies five times within half a minute.
 _BETWEEN_KILLS_OF_ONE = 12.0
 _FREEZE_SECONDS = (2.0, 12.0)
 _FULL_SECONDS = (2.0, 6.0)
 
 
 async def kill_parts(chaos: Harness, pace: float) -> None:
-    """Kill one of the servers and roles now and then, every `pace` seconds or so."""
+    """Kill a server, the API or a worker about every `pace` seconds."""
     random = chaos.history.random("killer")
     parts: list[str] = []
     while True:
         await asyncio.sleep(random.uniform(0.3, 1.7) * pace)
-        if not parts:  # in rounds, so that a short run meets each of them too
+        if not parts:  # in rounds, so that even a short run kills each of them
             parts = [*chaos.workers, "api", "temporal", "postgres"]
             random.shuffle(parts)
         part = parts.pop()
@@ -35,7 +35,7 @@ async def kill_parts(chaos: Harness, pace: float) -> None:
 
 
 async def kill_children(chaos: Harness, pace: float) -> None:
-    """Kill the process of a query now and then; one that writes a result if there is one."""
+    """Kill a child process of a worker about every `pace` seconds: one that writes a result, if there is one."""
     random = chaos.history.random("killer of children")
     while True:
         await asyncio.sleep(random.uniform(0.3, 1.7) * pace)
@@ -43,7 +43,7 @@ async def kill_children(chaos: Harness, pace: float) -> None:
 
 
 async def freeze_workers(chaos: Harness, pace: float) -> None:
-    """Stop a worker for longer than the server believes in it, and let it go on as if nothing had been."""
+    """Stop a worker with SIGSTOP, mostly for longer than its heartbeat timeout, and then let it continue."""
     random = chaos.history.random("freezer")
     while True:
         await asyncio.sleep(random.uniform(0.5, 1.5) * pace)
@@ -62,7 +62,7 @@ async def freeze_workers(chaos: Harness, pace: float) -> None:
 
 
 async def fill_the_disk(chaos: Harness, pace: float) -> None:
-    """Leave no room in the store for a while. It must have a disk of its own."""
+    """Fill the disk of the store for 2 to 6 seconds. The store must have a disk of its own."""
     random = chaos.history.random("filler")
     while True:
         await asyncio.sleep(random.uniform(0.5, 1.5) * pace)

@@ -1,4 +1,4 @@
-"""What people do over the API, at random, and what has to be true when it is answered."""
+"""The operations that clients send to the API at random, and checks of what its answers promise."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,26 +17,26 @@ from chaos.processes import writers
 Operation = Callable[[Harness, View, Random], Awaitable[str]]
 _FREQUENCIES = ("1min", "1min", "5min", "15min", "1hour", "24hour")
 _GONE = ("not_found",)
-# A racing edit, or an input that was deleted meanwhile.
+# Another edit may come first, and an input may be deleted before the API has the query.
 _EDITS = ("edit_conflict", "invalid_query", *_GONE)
 _MATERIALIZED_AT_ONCE = 0.85
 _READS = ("", "run_history/?limit=20", "snapshots/", "activity/", "dependencies/")
 
 
 def path_of(view: View, rest: str = "") -> str:
-    """Where a view is."""
+    """The path of a view in the API."""
     return f"{VIEWS}{view.id}/{rest}"
 
 
 def alone(view: View) -> Callable[[], bool]:
-    """What tells whether nobody but the caller does anything to the view, from now until it is asked."""
+    """A function that says whether the caller's is the only operation on the view from now until it is called."""
     was_alone, operation_count = view.in_flight == 1, view.operation_count
     return lambda: was_alone and view.operation_count == operation_count
 
 
 async def create(chaos: Harness, view: View, random: Random) -> str:
-    """Save a view that does not exist, and mostly want it refreshed; that is an update if it exists after all."""
-    made = chaos.history.make_query(view, random.choice(view.kinds), random)
+    """Save a view that does not exist, or update it if it exists after all, and mostly materialize it."""
+    made = chaos.history.new_query(view, random.choice(view.kinds), random)
     body = {"name": view.name, "query": {"query": made.sql}, "soft_update": True}
     answer = await chaos.api.call("POST", VIEWS, body, refusals=("invalid_query", "name_taken"), view=view)
     if answer.good:
@@ -47,8 +47,8 @@ async def create(chaos: Harness, view: View, random: Random) -> str:
 
 
 async def edit(chaos: Harness, view: View, random: Random) -> str:
-    """Change a view's query, with the revision that is current or without."""
-    made = chaos.history.make_query(view, random.choice(view.kinds), random)
+    """Change a view's query, with or without naming the current revision."""
+    made = chaos.history.new_query(view, random.choice(view.kinds), random)
     body: dict[str, object] = {"query": {"query": made.sql}}
     if random.choice((True, False)):
         found = await chaos.api.call("GET", path_of(view), refusals=_GONE, view=view)
@@ -59,7 +59,7 @@ async def edit(chaos: Harness, view: View, random: Random) -> str:
 
 
 async def materialize(chaos: Harness, view: View, random: Random) -> str:
-    """Want a view refreshed."""
+    """Materialize a view."""
     body = random.choice((None, {"sync_frequency": random.choice(_FREQUENCIES)}))
     return (await post(chaos, view, "materialize/", body)).word
 
@@ -70,7 +70,7 @@ async def run(chaos: Harness, view: View, _: Random) -> str:
 
 
 async def cancel(chaos: Harness, view: View, _: Random) -> str:
-    """Cancel a run. When that is answered, its query has stopped and nothing of it is left."""
+    """Cancel a run. When the API answers with success, its query must have stopped and its files must be gone."""
     before: set[str] = set()
     with suppress(Unavailable):
         before = await chaos.catalog.running(view.id)
@@ -80,7 +80,7 @@ async def cancel(chaos: Harness, view: View, _: Random) -> str:
             rows = await chaos.catalog.runs([*before])
             ended = {run_id: row["error_code"] for run_id, row in rows.items() if row["status"] == "Cancelled"}
             chaos.history.cancelled.update(ended)
-            # One with a code was ended by somebody else at the same moment: its files are the reconciler's to remove.
+            # A run with a code was ended by another operation at the same moment. The reconciler removes its files.
             await _check_gone(chaos, view, [run_id for run_id, code in ended.items() if code is None])
             if len(before) == 1 and all(row["status"] == "Running" for row in rows.values()):
                 chaos.history.record_violation(
@@ -90,14 +90,14 @@ async def cancel(chaos: Harness, view: View, _: Random) -> str:
 
 
 async def run_and_cancel(chaos: Harness, view: View, random: Random) -> str:
-    """Start a run and cancel it at some point of its life."""
+    """Start a run, and cancel it up to three seconds later."""
     await run(chaos, view, random)
     await asyncio.sleep(random.choice((0, random.uniform(0, 0.5), random.uniform(0, 3))))
     return await cancel(chaos, view, random)
 
 
 async def roll_back(chaos: Harness, view: View, random: Random) -> str:
-    """Choose another version, and perhaps stop refreshing."""
+    """Roll back to another version, and perhaps pause the schedule."""
     pause = random.choice((True, True, False))
     versions = await versions_of(chaos, view)
     if not versions:
@@ -115,9 +115,9 @@ async def roll_back(chaos: Harness, view: View, random: Random) -> str:
 
 
 async def pin(chaos: Harness, view: View, random: Random) -> str:
-    """Keep a version, or no longer."""
+    """Pin or unpin a version."""
     versions = await versions_of(chaos, view)
-    if not versions or view.kinds == (QueryKind.BULK,):  # a disk that is small cannot keep many of these
+    if not versions or view.kinds == (QueryKind.BULK,):  # a small disk cannot hold many of these
         return "nothing to choose"
     body = {"pinned": random.choice((True, False, False))}
     path = path_of(view, f"snapshots/{random.choice(versions)}/")
@@ -125,56 +125,56 @@ async def pin(chaos: Harness, view: View, random: Random) -> str:
 
 
 async def revert(chaos: Harness, view: View, _: Random) -> str:
-    """Want a view refreshed no more."""
+    """Revert the materialization of a view."""
     return (await post(chaos, view, "revert_materialization/", None)).word
 
 
 async def delete(chaos: Harness, view: View, random: Random) -> str:
-    """Delete a view, in one of the two ways."""
-    view.deletion_uncertain = True  # until there is an answer: the end of the trouble may come before it
+    """Delete a view, by DELETE or by PATCH."""
+    view.deletion_uncertain = True  # until there is an answer: this task may be cancelled before
     if random.choice((True, False)):
         answer = await chaos.api.call("DELETE", path_of(view), refusals=("in_use", *_GONE), view=view)
     else:
         body = {"deleted": True}
         answer = await chaos.api.call("PATCH", path_of(view), body, refusals=("in_use", *_GONE), view=view)
-    if answer.good or answer.status == 404:  # noqa: PLR2004 - it was deleted by an earlier try
+    if answer.good or answer.status == 404:  # noqa: PLR2004 - an earlier request deleted it
         view.live = False
     view.deletion_uncertain = answer.unknown
     return answer.word
 
 
 async def set_frequency(chaos: Harness, view: View, random: Random) -> str:
-    """Change how often a view is wanted, or pause it."""
+    """Change the frequency of a view, or set it to `never`."""
     body = {"sync_frequency": random.choice((*_FREQUENCIES, "never"))}
     return (await chaos.api.call("PATCH", path_of(view), body, refusals=_GONE, view=view)).word
 
 
 async def resume(chaos: Harness, view: View, _: Random) -> str:
-    """Let a paused schedule run again."""
+    """Resume a paused schedule."""
     return (await chaos.api.call("POST", f"{VIEWS}resume_schedules/", {"view_ids": [view.id]}, view=view)).word
 
 
 async def look(chaos: Harness, view: View, random: Random) -> str:
-    """Ask for something that changes nothing."""
+    """Send a request that changes nothing."""
     path = random.choice((VIEWS, *(path_of(view, rest) for rest in _READS)))
     return (await chaos.api.call("GET", path, refusals=_GONE, view=view)).word
 
 
 async def post(chaos: Harness, view: View, verb: str, body: object, *refusals: str) -> Answer:
-    """Ask for something of a view, which may be gone."""
+    """Send a POST to a view, which may be gone."""
     return await chaos.api.call("POST", path_of(view, verb), body, refusals=(*refusals, *_GONE), view=view)
 
 
 async def versions_of(chaos: Harness, view: View) -> list[str]:
-    """The versions of a view that can be chosen, by id."""
+    """The ids of the versions of a view that it can be rolled back to."""
     listed = await chaos.api.call("GET", path_of(view, "snapshots/"), refusals=_GONE, view=view)
     return [version["id"] for version in listed.body.get("results", [])]
 
 
 async def _check_gone(chaos: Harness, view: View, run_ids: list[str]) -> None:
-    """Nothing is left of cancelled runs: no process that writes for one, no files."""
+    """Check that nothing is left of cancelled runs: no process that writes for one, and no files."""
     if chaos.frozen_lately():
-        return  # what a stopped process holds, nobody can take from it
+        return  # a frozen worker can neither end its query nor delete its files
     staging = chaos.data / "staging"
     writing = await asyncio.to_thread(lambda: writers(chaos.worker_children(), staging))
     for run_id in run_ids:
@@ -196,9 +196,9 @@ def _files_of(data: Path, run_id: str) -> list[str]:
 async def check_rolled_back(
     chaos: Harness, view: View, chosen: str, since: datetime, undisturbed: Callable[[], bool]
 ) -> None:
-    """A rollback with a pause ends what began before it: none of that runs any more, or can become visible.
+    """Check that a rollback with a pause has ended the runs before it, and that none of them can become visible.
 
-    `since` is a moment before the rollback took place. Raises Away.
+    `since` is a moment before the rollback took place. Raises Unavailable.
     """
     select = "SELECT id, status FROM runs WHERE saved_query_id = %s AND started_at < %s"
     rows = await chaos.catalog.rows(select, view.id, since)
@@ -209,8 +209,8 @@ async def check_rolled_back(
             chaos.history.record_violation("rollback", f"run {row['id']} goes on although it was to be ended", view)
     chaos.history.cancelled.update(str(row["id"]) for row in rows if row["status"] == "Cancelled")
     old = pointer is not None and any(row["id"] == pointer.snapshot["run_id"] for row in rows)
-    list_current_snapshots = None if pointer is None else str(pointer.snapshot["id"])
-    if old and list_current_snapshots != chosen and undisturbed():
+    shown = None if pointer is None else str(pointer.snapshot["id"])
+    if old and shown != chosen and undisturbed():
         chaos.history.record_violation(
-            "rollback", f"{chosen} was chosen, and {list_current_snapshots} of a run before it is visible", view
+            "rollback", f"{chosen} was chosen, and {shown} of a run before it is visible", view
         )

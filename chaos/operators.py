@@ -1,4 +1,4 @@
-"""What operators do in Temporal behind the program's back: the reconciler has to put it right, or to leave it alone."""
+"""The acts of operators in Temporal, past the API: the reconciler has to correct them, or to leave them alone."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -38,9 +38,9 @@ async def cancel_run(chaos: Harness, view: View, _: Random) -> str:
 
 
 async def pause(chaos: Harness, view: View, random: Random) -> str:
-    """Pause a schedule. From then on it has to stay paused until somebody does something that lifts a pause.
+    """Pause a schedule. It then has to stay paused until another operation lifts the pause.
 
-    Unless nobody wants it: then the reconciler deletes it, and with it its pause.
+    That is not expected of a view that is not materialized: the reconciler deletes its schedule and the pause with it.
     """
     note = f"an operator's pause {random.random()}"
     operation_count = view.operation_count
@@ -54,12 +54,12 @@ async def pause(chaos: Harness, view: View, random: Random) -> str:
 
 
 async def unpause(chaos: Harness, view: View, _: Random) -> str:
-    """Let a schedule run again."""
+    """Unpause a schedule."""
     return await _told(_schedule(chaos, view).unpause(note="by an operator", rpc_timeout=_SOON))
 
 
 async def trigger(chaos: Harness, view: View, _: Random) -> str:
-    """Let a schedule start a run now."""
+    """Trigger a schedule, which starts a run now."""
     return await _told(_schedule(chaos, view).trigger(rpc_timeout=_SOON))
 
 
@@ -69,7 +69,7 @@ async def delete_schedule(chaos: Harness, view: View, _: Random) -> str:
 
 
 async def create_schedule(chaos: Harness, view: View, _: Random) -> str:
-    """Create a schedule for a view that may or may not be wanted, with times that nobody wants."""
+    """Create a schedule for a view that may not be materialized, with an interval that no view has."""
     with suppress(ScheduleAlreadyRunningError):
         name = f"materialize/{view.id}"
         return await _told(chaos.temporal.create_schedule(name, _unwanted(view), rpc_timeout=_SOON))
@@ -77,7 +77,7 @@ async def create_schedule(chaos: Harness, view: View, _: Random) -> str:
 
 
 async def change_schedule(chaos: Harness, view: View, _: Random) -> str:
-    """Change the times of a view's schedule."""
+    """Change the interval of a view's schedule."""
 
     def change(seen: ScheduleUpdateInput) -> ScheduleUpdate:
         schedule = seen.description.schedule
@@ -88,7 +88,7 @@ async def change_schedule(chaos: Harness, view: View, _: Random) -> str:
 
 
 async def pause_lost(chaos: Harness, view: View) -> str | None:
-    """What became of an operator's pause that had to last; None if it is there. Raises Away."""
+    """Describe how an operator's pause that had to last was changed; None if it was not. Raises Unavailable."""
     wanted, operation_count = view.pause, view.operation_count
     if wanted is None:
         return None

@@ -1,4 +1,4 @@
-"""Things that look like the program's own and are another installation's: nobody may touch them."""
+"""Schedules, workflows and files of another installation that look like this one's, and which it must not touch."""
 
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -25,7 +25,7 @@ _CONTENT = b"not yours"
 
 @dataclass
 class OtherInstallation:
-    """What was planted, and where it has to be found again."""
+    """The objects that were planted, and that the harness has to find unchanged at the end."""
 
     files: list[Path] = field(default_factory=list)
     schedules: list[str] = field(default_factory=list)
@@ -52,15 +52,15 @@ class OtherInstallation:
 
     @property
     def views(self) -> set[UUID]:
-        """The views that their names speak of."""
+        """The ids of the views in the names of its schedules and workflows."""
         return {UUID(name.partition("/")[2]) for name in (*self.schedules, *self.workflows)}
 
     def owns(self, path: Path) -> bool:
-        """Whether a file or a folder is one of them, or holds one."""
+        """Whether a file or a folder is one of its files, or holds one."""
         return any(path == file or path in file.parents for file in self.files)
 
     async def missing(self, client: Client) -> list[str]:
-        """What is not as it was planted. Raises Away."""
+        """Describe the objects that are not as they were planted. Raises Unavailable."""
         found = [f"the file {path}" for path in self.files if not path.exists() or path.read_bytes() != _CONTENT]
         try:
             for schedule_id in self.schedules:

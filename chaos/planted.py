@@ -1,7 +1,7 @@
-"""`python -m chaos.planted`: the harness itself put to the test, by bugs that are planted in copies of this tree.
+"""`python -m chaos.planted`: tests the harness itself, by bugs that it plants in copies of this tree.
 
-Each bug breaks one promise. A short run on a copy that has it must end with violations. A run that finds none means
-that the harness would not notice the loss of that promise. Exits with status 1 if a bug was not found.
+Each bug breaks one promise. A short run on a copy with the bug must end with violations. If it finds none, the harness
+would not notice that the promise is broken. Exits with status 1 if a bug was not found.
 """
 
 import argparse
@@ -23,7 +23,7 @@ _STARTING_SECONDS = 600
 
 
 class Bug(NamedTuple):
-    """A line of the product and what stands there instead."""
+    """A piece of the product's code, and the faulty code that replaces it."""
 
     name: str
     file: str
@@ -53,27 +53,27 @@ BUGS = (
     ),
     Bug(
         "versions are removed before their readers are done",
-        "orchestrator/catalog/snapshots.py",
-        ".where(_is_past(retention.grace), too_many | _is_undone(), _removable(), ~read)",
+        "orchestrator/catalog/retention.py",
+        ".where(_grace_period_over(retention.grace), too_many | is_reverted(), _may_be_removed(), ~read)",
         ".where(t.snapshots.c.superseded_at.is_not(None))",
     ),
     Bug(
         "the reconciler deletes files that are of no run of this installation",
-        "orchestrator/activities/reconcile.py",
-        'yield Finding(kind=Kind.UNKNOWN_FILES, subject=location, told="no run of ours; it is left alone")',
-        "yield await self._discarded(location, dry_run=dry_run)",
+        "orchestrator/reconciliation/files.py",
+        "yield Finding(kind=FindingKind.UNKNOWN_FILES, subject=location, message=message)",
+        "yield await self._discard(location, dry_run=dry_run)",
     ),
     Bug(
         "the pointer moves and the run is not completed with it",
         "orchestrator/catalog/runs.py",
-        'await tx.execute(_completed(), {"run": snapshot.run_id, **done})',
+        'await tx.execute(_complete_stmt(), {"run": snapshot.run_id, **done})',
         "assert done",
     ),
 )
 
 
 def main() -> int:
-    """Plant each bug in turn; the status of the process."""
+    """Plant each bug in turn; returns the exit status of the process."""
     asked = _arguments()
     missed = [bug.name for bug in BUGS if asked.only in bug.name and not _is_found(bug, asked.minutes, asked.seed)]
     for name in missed:
@@ -109,7 +109,7 @@ def _is_found(bug: Bug, minutes: float, seed: int) -> bool:
 
 
 def _copied(copy: Path) -> Path:
-    """The files of this tree that Git knows, in the folder `copy`; a Python that runs those and not these."""
+    """Copy the files that Git tracks to the folder `copy`; returns a Python that imports the copy and not this tree."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=_ROOT, capture_output=True, check=True)  # noqa: S607 - of the user
     for path in filter(None, listed.stdout.decode().split("\0")):
         if (_ROOT / path).is_file():
@@ -117,7 +117,7 @@ def _copied(copy: Path) -> Path:
             (copy / path).write_bytes((_ROOT / path).read_bytes())
     venv.create(copy / ".venv", symlinks=True)
     packages = sysconfig.get_path("purelib", vars={"base": str(copy / ".venv"), "platbase": str(copy / ".venv")})
-    # In the order of their names: the copy comes before the tree that is installed here.
+    # Python reads them in the order of their names, so that the copy comes before the tree that is installed here.
     Path(packages, "_a.pth").write_text(f"{copy}\n")
     Path(packages, "_b.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     (copy / ".venv/bin/temporal").symlink_to(Path(sys.prefix, "bin/temporal"))
@@ -125,7 +125,7 @@ def _copied(copy: Path) -> Path:
 
 
 def _plant(bug: Bug, copy: Path) -> None:
-    """Raises ValueError if the line is no more what the bug breaks."""
+    """Replace the code. Raises ValueError if the file does not hold it exactly once."""
     path = copy / bug.file
     text = path.read_text()
     if text.count(bug.right) != 1:

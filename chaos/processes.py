@@ -1,4 +1,4 @@
-"""The processes of a stack, as Linux tells of them."""
+"""The processes of a stack, from `/proc` of Linux."""
 
 import os
 from collections import defaultdict
@@ -14,13 +14,13 @@ _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 
 @dataclass(frozen=True)
 class Processes:
-    """All processes at one moment: the parent of each."""
+    """All processes at one moment, each with its parent."""
 
     parents: dict[int, int]
 
     @classmethod
     def now(cls) -> "Processes":
-        """A look at them; none where there is no /proc."""
+        """The processes that exist now; none where there is no /proc."""
         found = {}
         if _PROC.exists():
             for entry in _PROC.iterdir():
@@ -32,7 +32,7 @@ class Processes:
         return cls(found)
 
     def below(self, roots: Iterable[int]) -> set[int]:
-        """The processes that come from some others, at any distance."""
+        """All descendants of some processes."""
         children = defaultdict(list)
         for pid, parent in self.parents.items():
             children[parent].append(pid)
@@ -46,20 +46,20 @@ class Processes:
         return found
 
     def query_children(self, roots: Iterable[int]) -> set[int]:
-        """The processes below some others in which queries are read or run: the children of their fork servers."""
+        """The descendants of some processes that analyse or run queries: the children of their fork servers."""
         family = self.below(roots)
         return {pid for pid in family if self.parents[pid] in family and _FORKSERVER in _command(self.parents[pid])}
 
     def of_home(self, data_dir: Path) -> set[int]:
-        """The processes of the program that work on this store, wherever they come from."""
+        """The processes of the program whose environment names this store, be they descendants of the stack or not."""
         mark = f"MATVIEW_DATA_DIR={data_dir}".encode()
         return {pid for pid in self.parents if mark in _environment(pid)}
 
 
 def writers(pids: Iterable[int], staging: Path) -> dict[int, set[str]]:
-    """The locations, relative to `staging`, in which each process holds a file open; those that hold none are left out.
+    """The locations below `staging` in which each process holds a file open; processes that hold none are left out.
 
-    A location is project, view, and run with attempt.
+    A location is relative to `staging`: project, view, and run with attempt.
     """
     found = {}
     for pid in pids:
@@ -72,7 +72,7 @@ def writers(pids: Iterable[int], staging: Path) -> dict[int, set[str]]:
 def open_files(pid: int) -> int:
     """How many files and sockets a process holds open; 0 if it is gone."""
     try:
-        return len(os.listdir(_PROC / str(pid) / "fd"))  # noqa: PTH208 - a count, of what no other tool lists
+        return len(os.listdir(_PROC / str(pid) / "fd"))  # noqa: PTH208 - only their number is needed
     except _GONE:
         return 0
 

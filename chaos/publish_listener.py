@@ -1,7 +1,7 @@
-"""Hears the moment at which a result becomes visible: it must be whole by then, not a thousandth of a second later.
+"""Checks each result at the moment at which it becomes visible: it must be whole by then, not a millisecond later.
 
-Readers who come by at random would hardly ever meet such a moment, so PostgreSQL is made to tell of each, with the
-commit itself. That is also when a worker is killed now and then: what it did is done, and nobody has been told.
+Readers at random times would hardly ever meet such a moment. So a trigger notifies this listener of each, with the
+commit itself. Sometimes the listener then kills a worker, which may not have reported the publication to Temporal yet.
 """
 
 import os
@@ -17,42 +17,42 @@ import psycopg
 
 from chaos.harness import Harness
 
-_TELL = """
-CREATE FUNCTION chaos_tell() RETURNS trigger LANGUAGE plpgsql AS $$
+_NOTIFY = """
+CREATE FUNCTION chaos_notify() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_notify('chaos', NEW.id || ' ' || s.id || ' ' || s.location)
     FROM snapshots s WHERE s.id = NEW.current_snapshot_id;
     RETURN NULL;
 END $$;
-CREATE TRIGGER chaos_tell AFTER UPDATE OF current_snapshot_id ON saved_queries
-    FOR EACH ROW EXECUTE FUNCTION chaos_tell();
+CREATE TRIGGER chaos_notify AFTER UPDATE OF current_snapshot_id ON saved_queries
+    FOR EACH ROW EXECUTE FUNCTION chaos_notify();
 """
 _KILLED_SHARE = 0.15
 _BETWEEN_KILLS_OF_ONE = 12.0
 
 
 class PublishListener:
-    """A thread of its own, since the others are too busy to look at once. Use it as a context manager."""
+    """Listens in its own thread, since the event loop is too busy to react at once. Use it as a context manager."""
 
     def __init__(self, chaos: Harness, soon: Callable[[Callable[[], None]], object]) -> None:
-        """`soon` has something done in the thread of the others."""
-        self.kills = True  # whether it kills, too
+        """`soon` schedules a call in the thread of the event loop."""
+        self.kills = True  # whether it also kills workers
         self._chaos = chaos
         self._soon = soon
         self._url = chaos.stack.info["database_url"]
-        self._random = chaos.history.random("herald")
+        self._random = chaos.history.random("publish listener")
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._listen, name="herald", daemon=True)
+        self._thread = threading.Thread(target=self._listen, name="publish listener", daemon=True)
 
     def __enter__(self) -> Self:
-        """Make PostgreSQL tell, and listen."""
+        """Create the trigger in PostgreSQL, and start to listen."""
         with psycopg.connect(self._url) as connection:
-            connection.execute(_TELL)
+            connection.execute(_NOTIFY)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._over.set()
         self._thread.join(timeout=10)
 
@@ -62,7 +62,7 @@ class PublishListener:
                 with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:
                     connection.execute("LISTEN chaos")
                     while not self._over.is_set():
-                        # Taken out of the generator first: while that is open, the connection takes no statement.
+                        # Copied to a list first: while the generator is open, the connection takes no statement.
                         for notice in list(connection.notifies(timeout=0.5, stop_after=1)):
                             self._hear(connection, *notice.payload.split(" "))
             except psycopg.OperationalError:
@@ -75,7 +75,7 @@ class PublishListener:
             self._kill_a_worker()
         whole = there and self._is_whole(connection, snapshot_id, folder)
         self._soon(lambda: self._chaos.history.counts.update(["publications seen"]))
-        # Nobody had time to take it away: what was replaced stays for the grace period.
+        # A snapshot that is still current cannot have been removed: one that was replaced is kept for the grace period.
         current = connection.execute(
             "SELECT current_snapshot_id FROM saved_queries WHERE id = %s", [view_id]
         ).fetchone()

@@ -1,4 +1,4 @@
-"""Readers: they find the current version of a view, in the catalog or over the API, and read its files without end."""
+"""Readers: each finds the current snapshot of a view, in the catalog or over the API, and reads its files in a loop."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ _BULK_SHARE = 0.2
 
 
 async def read_on(chaos: Harness, number: int) -> None:
-    """Read until the world stops, through a connection of this reader's own."""
+    """Read until the task is cancelled, through a connection of this reader's own."""
     random = chaos.history.random(f"reader {number}")
     catalog = Catalog(chaos.stack.info["database_url"])
     try:
@@ -31,7 +31,7 @@ async def read_on(chaos: Harness, number: int) -> None:
 
 
 async def read(chaos: Harness, catalog: Catalog, view: View, *, by_api: bool) -> str | None:
-    """Read a view once; returns the id of the version that was read."""
+    """Read a view once; returns the id of the snapshot that was read, or None."""
     began, view_id, way = time.monotonic(), view.id, "API" if by_api else "catalog"
     try:
         result = await (_by_api(chaos, view_id) if by_api else _by_catalog(chaos, catalog, view))
@@ -79,7 +79,7 @@ async def _by_catalog(chaos: Harness, catalog: Catalog, view: View) -> Result | 
 
 
 def result_of(told: Mapping[str, Any]) -> Result:
-    """A version as the row or the answer that tells of it has it."""
+    """Convert a snapshot from a row of the catalog or an answer of the API."""
     return Result(
         id=str(told["id"]),
         run_id=str(told["run_id"]),

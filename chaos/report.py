@@ -1,4 +1,4 @@
-"""What the harness says at the end."""
+"""Prints and writes the report at the end of a run."""
 
 import json
 import platform
@@ -23,7 +23,7 @@ def say(text: str, style: str = "") -> None:
 
 
 def show(history: History) -> None:
-    """Print the figures and every violation with what came before it."""
+    """Print the figures, and every violation with the operations and faults before it."""
     table = Table("what", "how", "count", box=None, header_style="bold", pad_edge=False)
     table.columns[-1].justify = "right"
     for name, count in sorted(history.counts.items()):
@@ -34,7 +34,7 @@ def show(history: History) -> None:
     for violation in history.violations:
         say(f"\nVIOLATION after {violation.after_seconds} s ({violation.kind}) {violation.view or ''}", "bold red")
         say(violation.told)
-        if violation.view not in told:  # what came before is hardly news the second time
+        if violation.view not in told:  # the log of a view is printed once
             told.add(violation.view)
             for line in violation.log:
                 say(f"    {line}")
@@ -43,7 +43,7 @@ def show(history: History) -> None:
 
 
 def write(history: History, path: Path, more: dict[str, Any]) -> None:
-    """Write everything as JSON."""
+    """Write the figures and violations as JSON."""
     found = more | {
         "seed": history.seed,
         "machine": platform.platform(),

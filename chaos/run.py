@@ -38,7 +38,7 @@ _EVERY_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for. `pace` is the time between two kills of the same kind, in seconds."""
+    """The options of a run. `pace` is the average time between two kills of a part of the stack, in seconds."""
 
     seed: int
     minutes: float
@@ -53,7 +53,7 @@ class Options:
 
 
 async def run_harness(options: Options) -> History:
-    """Do all of it; returns what was seen. The folder is left as it is."""
+    """Run the harness from start to end; returns its history. The folder is left as it is."""
     history = History(options.seed, population(bulk=options.bulk), options.known_violations)
     os.environ.update(ENVIRONMENT)
     disk = Disk(options.home / "data", _DISK_MB_BULK if options.bulk else _DISK_MB)
@@ -74,7 +74,7 @@ async def run_harness(options: Options) -> History:
             working.cancel()
         with suppress(asyncio.CancelledError):
             await working
-    except Exception:  # what was seen until then is worth more than a traceback alone
+    except Exception:  # the history until then has to be reported as well
         history.record_violation("harness", traceback.format_exc())
     finally:
         living.cancel()
@@ -119,13 +119,13 @@ async def _work(
     await chaos.other_installation.plant(temporal, chaos.data, chaos.project_id)
     say(f"The stack is ready; {options.minutes:g} minutes of trouble begin, with seed {options.seed}.")
     onlookers = [read_on(chaos, number) for number in range(options.readers)] + [Monitor(chaos).watch()]
-    with PublishListener(chaos, asyncio.get_running_loop().call_soon_threadsafe) as herald:
-        await _during(onlookers, _trouble_and_end(options, chaos, herald))
+    with PublishListener(chaos, asyncio.get_running_loop().call_soon_threadsafe) as listener:
+        await _during(onlookers, _trouble_and_end(options, chaos, listener))
     await chaos.api.close()
     await chaos.catalog.close()
 
 
-async def _trouble_and_end(options: Options, chaos: Harness, herald: PublishListener) -> None:
+async def _trouble_and_end(options: Options, chaos: Harness, listener: PublishListener) -> None:
     troublemakers = [
         *(act(chaos, "person", number) for number in range(options.people)),
         nemesis.kill_parts(chaos, options.pace),
@@ -134,15 +134,15 @@ async def _trouble_and_end(options: Options, chaos: Harness, herald: PublishList
     ]
     if chaos.disk.is_small:
         troublemakers.append(nemesis.fill_the_disk(chaos, options.pace * 6))
-    await _during(troublemakers, _tell(chaos.history, options.minutes * 60))
-    herald.kills = False
+    await _during(troublemakers, _report_counts(chaos.history, options.minutes * 60))
+    listener.kills = False
     say("The trouble is over; everything has to come to rest now.")
     await settle(chaos)
     await conclude(chaos)
 
 
-async def _tell(history: History, seconds: float) -> None:
-    """Let that time pass, and say now and then that it does."""
+async def _report_counts(history: History, seconds: float) -> None:
+    """Wait for so many seconds, and print the figures every 30 seconds."""
     began = history.elapsed
     while (left := seconds - (history.elapsed - began)) > 0:
         await asyncio.sleep(min(left, _EVERY_SECONDS))
@@ -154,7 +154,7 @@ async def _tell(history: History, seconds: float) -> None:
 
 
 async def _during(others: list[Coroutine[object, object, None]], work: Coroutine[object, object, None]) -> None:
-    """Do something while others do what they never end. Raises what any of them raises."""
+    """Run `work` while `others`, which must not end, run beside it. Raises the exception of any of them."""
     tasks = [asyncio.create_task(other) for other in others]
     main = asyncio.create_task(work)
     try:
@@ -171,7 +171,7 @@ async def _during(others: list[Coroutine[object, object, None]], work: Coroutine
 
 
 def _list_store(home: Path) -> None:
-    """Write down what lies in the store, which may be gone with its disk."""
+    """Write a list of the store's files, which are lost when a small disk is unmounted."""
     found = sorted((path for path in (home / "data").rglob("*") if path.is_file()), key=str)
     lines = [f"{path.stat().st_size:12} {path.relative_to(home)}" for path in found]
     (home / "store.txt").write_text("\n".join([sys.version, *lines]) + "\n")

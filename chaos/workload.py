@@ -1,4 +1,4 @@
-"""Who does all that: a few tasks, each of which picks a view and something to do to it, again and again."""
+"""The workload: a few clients, each of which picks a view and an operation on it at random, again and again."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -29,7 +29,7 @@ OPERATIONS: dict[str, tuple[Operation, int]] = {
     "look": (o.look, 6),
     **OPERATOR_ACTS,
 }
-# What leaves an operator's pause as it is.
+# Operations that leave an operator's pause as it is.
 _PAUSE_STAYS = frozenset(OPERATIONS) - {
     "revert",
     "delete",
@@ -44,7 +44,7 @@ _PAUSE_STAYS = frozenset(OPERATIONS) - {
 
 
 async def act(chaos: Harness, name: str, number: int) -> None:
-    """Do things until the world stops. `name` and `number` say who this is."""
+    """Run operations until the task is cancelled. `name` and `number` select the client's random sequence."""
     random = chaos.history.random(f"{name} {number}")
     names = [*OPERATIONS]
     weights = [weight for _, weight in OPERATIONS.values()]
@@ -61,7 +61,7 @@ async def act(chaos: Harness, name: str, number: int) -> None:
 
 
 async def do(chaos: Harness, view: View, chosen: str, random: Random) -> str:
-    """Do one thing, and remember it; returns its outcome in a word."""
+    """Run one operation and record it; returns its outcome in a word."""
     chosen_act = o.create if chosen == "create" else OPERATIONS[chosen][0]
     if chosen not in _PAUSE_STAYS:
         view.pause = None

@@ -1,7 +1,7 @@
-"""`make screenshots`: the pages of the Temporal UI that the documentation shows, taken from a stack of its own.
+"""`make screenshots`: takes pictures of the Temporal UI for the documentation, on a stack of its own.
 
-Needs Chromium (`chromium` or the program that CHROMIUM names). Everything on the pages is real: the views are
-saved, run, failed and cancelled through the API first.
+Needs Chromium (`chromium` or the program that CHROMIUM names). Everything on the pages is real: the views are first
+saved and run through the API, where some runs fail or are cancelled.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.stack import DevStack, Ports
 
 _HERE = Path(__file__).parent / "images"
-# Long enough for a page to have asked for all that it shows.
+# Long enough for a page to load all that it shows.
 _PATIENCE_SECONDS = 4
 _SLOW = "SELECT sum(sin(a.range * b.range)) AS total FROM orders, range(3000000) a, range(20000) b"
 
 
 async def main() -> None:
-    """Make views of every kind, and take a picture of each page."""
+    """Create views whose runs end in every way, and take a picture of each page."""
     browser = shutil.which(os.environ.get("CHROMIUM", "chromium"))
     if browser is None:
         sys.exit("Chromium is needed to take screenshots.")
@@ -50,7 +50,7 @@ async def main() -> None:
 
 
 async def _prepare(api: Api, folder: Path) -> dict[str, str]:
-    """What is shown, by name of picture: the page's path in the UI."""
+    """Create the views; returns the path in the UI of each page, by the name of its picture."""
     (folder / "orders.csv").write_text("day,country,amount\n2026-11-01,PT,12.5\n2026-11-01,DE,99\n2026-11-02,PT,7\n")
     await api.add_table("orders", folder / "orders.csv", "CSVWithNames")
     by_day = await api.materialized("orders_by_day", "SELECT day, sum(amount) AS total FROM orders GROUP BY day")
@@ -86,7 +86,7 @@ async def _started(api: Api, name: str, sql: str) -> str:
 
 @asynccontextmanager
 async def _browser(program: str, profile: Path) -> AsyncIterator[str]:
-    """A browser without a window; the address at which its one page can be told what to do."""
+    """Run a headless browser; yields the WebSocket address that controls its one page."""
     quiet = ("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync")
     command = [
         *(program, "--headless", "--no-sandbox", "--disable-gpu", *quiet, "--remote-debugging-port=0"),

@@ -1,4 +1,4 @@
-"""`make docs`: the table of every setting in `docs/settings.md`, made from the code that reads them."""
+"""`make docs`: writes the table of all settings in `docs/settings.md` from the code that reads them."""
 
 import sys
 from pathlib import Path
@@ -23,13 +23,13 @@ This table is made from the code (`make docs`); a test holds it against it.
 _FOUND_OUT = {
     "max_concurrent_queries": "the number of processors",
     "query_threads": "the number of processors",
-    "query_memory_mb": "six tenths of the machine's memory, divided by its processors",
+    "query_memory_mb": "six tenths of the machine's memory, divided by its processors and one",
     "worker_memory_mb": "six tenths of the machine's memory",
 }
 
 
 def page() -> str:
-    """The whole page."""
+    """The text of the whole page."""
     return _HEAD + "".join(_row(name, field) for name, field in Settings.model_fields.items())
 
 

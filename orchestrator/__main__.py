@@ -1,7 +1,7 @@
-"""The program's entry.
+"""The program's entry point.
 
-Child processes that run queries import the main module of their parent again, so this one stays empty until it is
-called.
+Child processes that run queries import the main module of their parent again, so this one imports nothing until `main`
+is called.
 """
 
 

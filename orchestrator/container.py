@@ -1,4 +1,4 @@
-"""The composition root: creates the parts that every process needs; all other code is given what it works with."""
+"""The composition root: creates the parts that every process needs; all other code receives its dependencies."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -53,7 +53,7 @@ class Container:
 async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Container]:
     """All parts, closed at the end of the context. `lazy` does not wait for Temporal to answer.
 
-    Raises TemporalUnavailable if it does not and was waited for.
+    Raises TemporalUnavailable, unless `lazy`, if Temporal does not answer.
     """
     temporal = await connect(
         settings.temporal_address, settings.temporal_namespace, lazy=lazy, plugins=tracing.plugins()

@@ -22,12 +22,12 @@ _LISTS = {
     "source_roots": 'of folders, like ["/srv/data"]',
     "trusted_proxies": 'of addresses or networks, like ["10.0.0.7", "10.1.0.0/16"]',
 }
-# What the Standard Webhooks specification allows.
+# The key lengths that the Standard Webhooks specification allows.
 _WEBHOOK_KEY_BYTES = range(24, 65)
-# Where a libpq URL may have a password: before its host, or among its parameters. By hand, since urllib refuses some
-# that PostgreSQL takes, such as one with a bracket.
+# Where a libpq URL may have a password: before its host, or among its parameters. Not parsed by urllib, which refuses
+# some URLs that PostgreSQL accepts, such as one with a bracket.
 _PASSWORDS = (re.compile(r"://[^:/@]*:([^@]*)@"), re.compile(r"[?&](?:ssl)?password=([^&]*)"))
-# Variables that others read, with what they would tell in a log.
+# Variables that libpq and Temporal's SDK read, and whose values must not appear in a log.
 _FOREIGN_SECRETS = ("PGPASSWORD", "TEMPORAL_API_KEY")
 # Variables and a parameter of the database's URL that name files with secrets in them.
 _SECRET_FILES = ("PGPASSFILE", "PGSSLKEY", "TEMPORAL_TLS_CLIENT_KEY_PATH", "TEMPORAL_CONFIG_FILE")
@@ -39,7 +39,7 @@ class SettingsError(Exception):
 
 
 class Settings(BaseSettings):
-    """Everything that an installation may choose. Each field is the variable `MATVIEW_` and its name in capitals."""
+    """The settings of an installation. Each field is read from the variable `MATVIEW_` and its name in capitals."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
 
@@ -50,25 +50,25 @@ class Settings(BaseSettings):
         description="host:port of the Temporal server; without it Temporal's own TEMPORAL_* variables decide",
     )
     temporal_namespace: str | None = Field(default=None, description="The Temporal namespace")
-    temporal_ui_url: str | None = Field(default=None, description="Where people open the Temporal UI; only shown")
+    temporal_ui_url: str | None = Field(default=None, description="The address of the Temporal UI; only shown")
     source_roots: Annotated[list[Path], NoDecode] = Field(
         default=[], description="Folders below which source tables may lie, as a JSON list; none are allowed without it"
     )
     secret_key: str | None = Field(
         default=None,
-        description="What credentials of source tables are encrypted with: 32 bytes in URL-safe base64; without it "
-        "none are taken",
+        description="The key that encrypts credentials of source tables: 32 bytes in URL-safe base64; without it the "
+        "API refuses them",
     )
     api_host: str = Field(default="127.0.0.1", description="The address that the API listens on")
     api_port: int = Field(default=8000, ge=1, le=65535, description="The port that the API listens on")
     public_url: str | None = Field(
         default=None,
-        description="Where people reach the API, for links to further pages of a list and in the Temporal UI",
+        description="The public address of the API, for links to further pages of a list and in the Temporal UI",
     )
     trusted_proxies: Annotated[list[IPv4Network | IPv6Network], NoDecode] = Field(
         default=[],
         description="Addresses or networks of the proxies before the API, as a JSON list: their X-Forwarded-For and "
-        "X-Forwarded-Proto are believed; without it these headers mean nothing",
+        "X-Forwarded-Proto are believed; without it these headers are ignored",
     )
     api_connections: int = Field(
         default=1000, ge=16, description="How many connections the API keeps open at most, if it may open as many files"
@@ -102,7 +102,7 @@ class Settings(BaseSettings):
         default_factory=lambda: _usable_memory_mb(),  # noqa: PLW0108 - it is defined below
         ge=64,
         validate_default=True,
-        description="What the memory limits of all queries that a worker runs at a time may add up to, in MiB; "
+        description="The most that the memory limits of all queries that a worker runs at a time add up to, in MiB; "
         "further queries wait for their turn",
     )
     query_timeout_seconds: float = Field(default=3600, gt=0, description="How long one query may run")
@@ -111,18 +111,18 @@ class Settings(BaseSettings):
     readers_grace_seconds: float = Field(
         default=3600,
         ge=0,
-        description="How long the files of a version stay after it was replaced, for those who still read it",
+        description="How long the files of a version stay after it was replaced, for clients that still read them",
     )
     reconcile_seconds: float = Field(
-        default=600, ge=10, description="How often schedules, runs and files are held against what is wanted"
+        default=600, ge=10, description="How often the reconciler compares schedules, runs and files with the catalog"
     )
     webhook_url: str | None = Field(
-        default=None, description="Where failures, recoveries and paused schedules are told; nowhere without it"
+        default=None, description="The URL that failures, recoveries and pauses are sent to; without it none are sent"
     )
     webhook_secret: str | None = Field(
         default=None,
         validate_default=True,
-        description="What notices to the webhook are signed with: whsec_ and 24 to 64 bytes in base64",
+        description="The key that signs webhook events: whsec_ and 24 to 64 bytes in base64",
     )
     metrics_port: int | None = Field(
         default=None,
@@ -132,7 +132,7 @@ class Settings(BaseSettings):
     )
     metrics_host: str = Field(default="127.0.0.1", description="The address that the metrics are served on")
     metrics_views: int = Field(
-        default=50, ge=0, description="Of how many views the metrics tell the age of the data, the most overdue first"
+        default=50, ge=0, description="For how many views the metrics give the age of the data, the most overdue first"
     )
     traces_file: Path | None = Field(
         default=None, description="A file that traces are appended to, as lines of JSON; for trying them out"
@@ -140,14 +140,16 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field(
         default="text", description="Whether a line of the log is text for people or a JSON object"
     )
-    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="What is logged")
+    log_level: str = Field(
+        default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The least severe level that is logged"
+    )
     ready_file: Path | None = Field(
         default=None, description="A file that the worker creates once it polls, for supervisors"
     )
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Whatever of all this nobody may read in a log. A webhook's URL may hold a token."""
+        """The values that must not appear in a log. A webhook's URL may hold a token."""
         found = [self.secret_key, self.webhook_secret, self.webhook_url]
         found += [os.environ.get(name) for name in _FOREIGN_SECRETS]
         for password in (each for pattern in _PASSWORDS for each in pattern.findall(self.database_url)):
@@ -156,7 +158,7 @@ class Settings(BaseSettings):
 
     @property
     def private_paths(self) -> tuple[Path, ...]:
-        """Files and folders that source tables never read, whatever `source_roots` says: results and secrets."""
+        """Files and folders that source tables never read, also below `source_roots`: results and secrets."""
         named = [os.environ.get(name) for name in _SECRET_FILES]
         named += [unquote_plus(path) for path in _KEY_FILE.findall(self.database_url)]
         files = [Path(path).absolute() for path in named if path]
@@ -164,12 +166,12 @@ class Settings(BaseSettings):
 
     @property
     def api_url(self) -> str:
-        """Where people reach the API."""
+        """The URL at which people reach the API."""
         return self.public_url or f"http://{self.api_host}:{self.api_port}"
 
     @property
     def limits(self) -> Limits:
-        """What one query may use, unless its project says otherwise."""
+        """The resources that one query may use, unless its project has limits of its own."""
         return Limits(
             memory_mb=self.query_memory_mb,
             threads=self.query_threads,
@@ -179,7 +181,7 @@ class Settings(BaseSettings):
 
     @property
     def retention(self) -> Retention:
-        """Which versions are kept."""
+        """How many versions are kept, and for how long."""
         return Retention(
             count=self.snapshots_kept,
             age=timedelta(days=self.snapshots_kept_days),
@@ -241,7 +243,7 @@ class Settings(BaseSettings):
 
     @field_validator("source_roots", "trusted_proxies", mode="before")
     @classmethod
-    def _is_json_list(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - whatever stands there
+    def _is_json_list(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - any value
         if not isinstance(value, str):
             return value
         try:
@@ -270,11 +272,11 @@ def load_settings(**given: Any) -> Settings:  # noqa: ANN401 - values of any set
 
 
 def _usable_memory_mb() -> int:
-    """Six tenths of the machine, in MiB."""
+    """Six tenths of the machine's memory, at least 256, in MiB."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
     return max(256, int(total * 0.6))
 
 
 def _share_of_memory_mb() -> int:
-    """A query's share of that, when one project runs as many at a time as there are processors, and another one."""
+    """A query's share of that, if one project runs a query on each processor and another project runs one more."""
     return max(256, _usable_memory_mb() // ((os.cpu_count() or 1) + 1))

@@ -33,9 +33,10 @@ logger = logging.getLogger(__name__)
 
 WORKFLOWS = [MaterializeSavedQuery, Reconcile, ScheduledTick, DeliverNotice]
 
-# A cancel reaches a query through its heartbeats where the server does not push it: this is how stale they may be.
+# If the server does not push a cancel, it reaches a query with the answer to a heartbeat: so late may one be sent.
 _HEARTBEAT_THROTTLE = timedelta(milliseconds=200)
-# What a killed worker had in its cache is given to another one after this; the SDK's default is ten seconds.
+# After this time another worker takes over the workflows that a killed worker had cached. The SDK's default is ten
+# seconds.
 _STICKY_TIMEOUT = timedelta(seconds=2)
 _DELIVERIES_AT_ONCE = 10
 
@@ -54,11 +55,11 @@ def build_worker(
             activities.publish,
             activities.close_run,
         ],
-        # For each run a sandbox would load the workflow's modules anew, which took a third of all that a worker does
+        # A sandbox would load the workflow's modules again for each run, which took a third of all that a worker does
         # beside queries. The tests replay every recorded history in one: see tests/workflows/sandbox.py.
         workflow_runner=UnsandboxedWorkflowRunner(),
         interceptors=[ErrorInterceptor(), interceptor],
-        # One more than a project may run, for the query of another one.
+        # One more than a project may run, for a query of another project.
         max_concurrent_activities=max_concurrent_queries + 1,
         max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
@@ -81,7 +82,7 @@ def build_reconciler_worker(client: Client, activities: ReconcileActivities, int
 async def delivering(
     client: Client, url: str | None, secret: str | None, interceptor: Interceptor
 ) -> AsyncIterator[None]:
-    """Deliver notices meanwhile, if there is a webhook; without one they wait until they are given up."""
+    """Deliver webhook events within the context, if there is a webhook; without one they wait until they expire."""
     if url is None or secret is None:
         yield
         return
@@ -141,7 +142,7 @@ async def _work(settings: Settings, telemetry: WorkerTelemetry, stop: asyncio.Ev
             container.temporal, activities, interceptor, max_concurrent_queries=settings.max_concurrent_queries
         )
         reconciler = build_reconciler_worker(container.temporal, ReconcileActivities(container.reconciler), interceptor)
-        # What is loaded by now stays for good; looking through it for garbage takes a tenth of a second each time.
+        # The objects loaded by now are never freed; each garbage collection would examine them for a tenth of a second.
         gc.freeze()
         async with (
             delivering(container.temporal, settings.webhook_url, settings.webhook_secret, interceptor),

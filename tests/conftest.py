@@ -1,6 +1,7 @@
 """Real servers, started once: each test has a project of its own in them."""
 
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -15,8 +16,14 @@ from tests.support.tenants import Tenant, a_tenant, dev_stack
 _BEGAN = time.time()
 
 
+def pytest_configure() -> None:
+    """Take Ctrl-C as usual. A shell starts background jobs with SIGINT ignored, and every child would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say where the conversation with PostHog's client was written down."""
+    """Print where the transcripts of PostHog's client are."""
     for path in sorted(CACHE.glob("transcript-*.txt")):
         if path.stat().st_mtime >= _BEGAN:
             terminalreporter.write_line(f"What PostHog's client was asked and said: {path}")
@@ -24,7 +31,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def small_queries() -> Iterator[None]:
-    """A limit that a test can reach in a moment, whatever the machine has."""
+    """A memory limit that a test can reach in a moment, on any machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MATVIEW_QUERY_MEMORY_MB", "512")
         yield

@@ -24,17 +24,17 @@ _BESIDE: dict[str, Beside] = {"small": "a view", "dag": "a view", "big": "times"
 
 
 def main() -> int:
-    """Measure and print; the status of the process."""
-    asked = _parser_pool().parse_args()
+    """Measure and print; returns the exit status of the process."""
+    asked = _parser().parse_args()
     try:
-        # Taken away when all threads have ended as well: what one of them still writes would be left.
+        # Removed when all threads have ended as well: files that one of them still writes would be left.
         with tempfile.TemporaryDirectory(prefix="mv-peers-", ignore_cleanup_errors=True) as name:
             return asyncio.run(_measure(asked, Path(name)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return _INTERRUPTED
 
 
-def _parser_pool() -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:
     usual = Sizes()
     parser = argparse.ArgumentParser(prog="make bench-peers", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny sizes and one round: only shows that all of it runs")
@@ -49,7 +49,7 @@ def _parser_pool() -> argparse.ArgumentParser:
 
 async def _measure(asked: argparse.Namespace, folder: Path) -> int:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    if task is not None:  # so that servers are ended as well
+    if task is not None:  # so that SIGTERM ends the servers as well
         loop.add_signal_handler(signal.SIGTERM, task.cancel)
     sizes = QUICK if asked.quick else Sizes(views=asked.views, rows=asked.rows)
     rounds, before = 1 if asked.quick else max(1, asked.rounds), os.getloadavg()
@@ -68,7 +68,7 @@ async def _measure(asked: argparse.Namespace, folder: Path) -> int:
 
 
 async def _installed(peers: list[str]) -> tuple[dict[str, Path], dict[str, str]]:
-    """Where the programs of each contender are, and why those of some are nowhere."""
+    """The folder of each contender's programs, and the reasons why some contenders could not be installed."""
     own = {name: Path(sys.executable).parent for name in CONTENDERS if name not in PEERS}
     found, missing = own, dict[str, str]()
     for name in peers:

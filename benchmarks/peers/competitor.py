@@ -1,4 +1,4 @@
-"""What is measured of everybody, and how it is found out whether they did it."""
+"""The interface of a competitor: how it materializes views, and how its results are read and checked."""
 
 import os
 import shutil
@@ -20,17 +20,17 @@ _FILE = "results.duckdb"
 
 
 class Competitor(ABC):
-    """Somebody who materializes the views of a workload below a folder of their own.
+    """A program that materializes the views of a workload below a folder of its own.
 
     Args:
-        workload: What to materialize.
+        workload: The views to materialize.
         folder: An empty folder.
-        binaries: Where the programs are; of no meaning to those who need none.
+        binaries: The folder of its executables; unused by those that need none.
     """
 
     title: str
     writes: str
-    keeps_running = False  # whether it has servers, which nobody would start for a refresh
+    keeps_running = False  # whether it has servers, which users keep running between refreshes
 
     def __init__(self, workload: Workload, folder: Path, binaries: Path) -> None:
         self.workload = workload
@@ -40,10 +40,10 @@ class Competitor(ABC):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Write whatever a user would keep of it in version control. Not measured."""
+        """Write the files that a user would keep in version control. Not measured."""
 
     def serving(self) -> AbstractAsyncContextManager[object]:
-        """Whatever has to run before anything can be materialized. Measured by `cold` alone."""
+        """Run the servers that it needs to materialize anything. Their start is measured by `cold` alone."""
         return nullcontext()
 
     async def build(self) -> None:
@@ -52,10 +52,10 @@ class Competitor(ABC):
 
     @abstractmethod
     async def refresh(self) -> float:
-        """Materialize everything; the seconds that it took. Raises PeerError, or another error of who did it."""
+        """Materialize everything; returns the seconds that it took. Raises PeerError, or an error of its own."""
 
     async def cold(self) -> float:
-        """From nothing that runs until everything is materialized; the seconds that it took."""
+        """Start its servers and materialize everything; returns the seconds that both took."""
         began = time.perf_counter()
         async with self.serving():
             await self.refresh()
@@ -63,32 +63,32 @@ class Competitor(ABC):
 
     @abstractmethod
     def spoil(self) -> None:
-        """Take the results away, so that older ones cannot be taken for those of the next refresh."""
+        """Remove the results, so that older ones cannot be taken for those of the next refresh."""
 
     @abstractmethod
     def relations(self) -> AbstractContextManager[Relations]:
-        """A connection, and how SQL on it reads the result of a view."""
+        """A connection, and a function that returns the SQL that reads the result of a view on it."""
 
     def digest(self) -> Digest:
-        """Of each view the number of rows, and a hash that knows no order.
+        """The number of rows of each view, and a hash that does not depend on their order. Raises duckdb.Error.
 
-        Numbers are compared as numbers: the sum of integers has a type that Parquet lacks. Raises duckdb.Error.
+        Numbers are compared as DOUBLE, since the sum of integers has a type that Parquet lacks.
         """
         with self.relations() as (connection, relation):
             return {view.name: _digest(connection, relation(view.name)) for view in self.workload.views}
 
 
 class InParquet(Competitor):
-    """Whoever writes Parquet files, each named for its view or in a folder that is."""
+    """A competitor that writes Parquet files, each named for its view or in a folder that is."""
 
     @property
     def output(self) -> Path:
-        """Where the files are."""
+        """The folder of the files."""
         return self.folder / "results"
 
     @property
     def pattern(self) -> str:
-        """Which files are those of a view."""
+        """The pattern of a view's files, below `output`."""
         return "{view}.parquet"
 
     def spoil(self) -> None:
@@ -97,29 +97,29 @@ class InParquet(Competitor):
         self.output.mkdir(parents=True)
 
     def read(self, view: str) -> str:
-        """How SQL reads a view."""
+        """The SQL that reads a view."""
         return f"read_parquet('{self.output}/{self.pattern.format(view=view)}')"
 
     @contextmanager
     def relations(self) -> Iterator[Relations]:
-        """The files."""
+        """A connection to no database, which reads the files."""
         with duckdb.connect() as connection:
             yield connection, self.read
 
 
 class InDatabase(Competitor):
-    """Whoever writes tables into a DuckDB file of its own."""
+    """A competitor that writes tables into a DuckDB file of its own."""
 
     table_schema: str
     view_schema: str
 
     @property
     def database(self) -> Path:
-        """The file."""
+        """The path of the file."""
         return self.folder / _FILE
 
     def spoil(self) -> None:
-        """Empty the tables: what it remembers of them would not be true if they were gone."""
+        """Empty the tables. They are not dropped, since the competitor's own state says that they exist."""
         with duckdb.connect(self.database) as connection:
             sql = "SELECT table_name FROM duckdb_tables() WHERE schema_name = ?"
             for (table,) in connection.execute(sql, [self.table_schema]).fetchall():
@@ -127,7 +127,7 @@ class InDatabase(Competitor):
 
     @contextmanager
     def relations(self) -> Iterator[Relations]:
-        """The tables, or views of them."""
+        """A read-only connection, which reads the tables or the views of them."""
         with duckdb.connect(self.database, read_only=True) as connection:
             yield connection, lambda view: f'"{self.view_schema}"."{view}"'
 

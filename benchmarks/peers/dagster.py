@@ -12,7 +12,7 @@ _INSTANCE = "telemetry: {enabled: false}\n"
 
 
 class Dagster(InParquet):
-    """Dagster, which is started for every refresh; all assets in its one process, as one for each takes far longer."""
+    """Dagster, started for every refresh. All assets run in its process: a process for each takes far longer."""
 
     title = f"Dagster {pinned('dagster', 'dagster')}"
     writes = "Parquet"

@@ -28,12 +28,12 @@ views:
 
 
 def model(view: View) -> str:
-    """The file of a view, as dbt wants it."""
+    """The text of a view's model file for dbt."""
     return view.render(lambda name: f"{{{{ ref('{name}') }}}}") + "\n"
 
 
 class Dbt(InDatabase):
-    """dbt, which is started for every refresh and goes by what it parsed before."""
+    """dbt, started for every refresh. It reuses the parsed project of the run before."""
 
     title = f"dbt-duckdb {pinned('dbt', 'dbt-duckdb')}"
     writes = "tables in its DuckDB file"

@@ -1,4 +1,4 @@
-"""A virtual environment for each peer, made of pinned requirements, and made again when those change."""
+"""Creates a virtual environment for each peer from pinned requirements, and again when those change."""
 
 import asyncio
 import hashlib
@@ -15,18 +15,18 @@ _REQUIREMENTS = Path(__file__).parent
 
 
 def requirements(name: str) -> Path:
-    """The file that says what a peer is made of."""
+    """The file with the pinned requirements of a peer."""
     return _REQUIREMENTS / f"{name}.txt"
 
 
 def pinned(name: str, package: str) -> str:
-    """The version of a package that a peer is made of. Raises KeyError."""
+    """The pinned version of a package of a peer. Raises KeyError."""
     lines = requirements(name).read_text().splitlines()
     return dict(line.split(";")[0].strip().split("==") for line in lines if "==" in line)[package]
 
 
 async def prepare(name: str) -> Path:
-    """Make the environment of a peer unless it is there; where its programs are.
+    """Create the environment of a peer unless it exists; returns the folder of its programs.
 
     Raises:
         PeerError: It cannot be installed.
@@ -37,7 +37,7 @@ async def prepare(name: str) -> Path:
     if not (stamp.exists() and stamp.read_text() == digest):
         await asyncio.to_thread(_begin_anew, folder)
         await _uv("venv", "--quiet", "--python", sys.executable, str(folder))
-        # The files list everything, so nothing is to be added. Compiled at once, or the first start would pay for it.
+        # The files list all dependencies, so none is resolved. Without bytecode, the first start would take longer.
         options = ["--quiet", "--no-deps", "--compile-bytecode", "--python", str(folder / "bin" / "python")]
         await _uv("pip", "install", *options, "--requirement", str(requirements(name)))
         stamp.write_text(digest)

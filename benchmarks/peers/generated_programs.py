@@ -1,11 +1,11 @@
-"""The programs that Dagster and Prefect run, in environments that hold them; both read `views.json` beside them."""
+"""The programs that Dagster and Prefect run in their environments; both read `views.json` beside them."""
 
 import json
 from pathlib import Path
 
 from benchmarks.peers.workloads import Workload
 
-# The options are those of plain DuckDB, as whoever writes such a function may choose them.
+# The options are those of plain DuckDB, which the author of such a function is free to choose.
 WRITER = """\
 import json
 from pathlib import Path
@@ -68,7 +68,7 @@ if __name__ == "__main__":
 
 
 def plan(workload: Workload, output: Path, threads: int) -> str:
-    """What `views.json` holds: of each view its SQL, which reads files, and the file that it is written to."""
+    """The content of `views.json`: for each view its SQL, which reads files, its own file, and the views it reads."""
     files = {view.name: f"{output}/{view.name}.parquet" for view in workload.views}
     views = [
         {

@@ -1,4 +1,4 @@
-"""The two that the peers are held against: plain DuckDB, which is the floor, and the product on an embedded stack."""
+"""The two that the peers are compared with: plain DuckDB, which is the floor, and the product on an embedded stack."""
 
 import asyncio
 import sys
@@ -34,7 +34,7 @@ class Plain(InParquet):
 
     @property
     def pattern(self) -> str:
-        """A folder for each view, as the product has one for each version."""
+        """A folder for each view, as the product has one for each snapshot."""
         return "{view}/*.parquet"
 
     def prepare(self) -> None:
@@ -59,10 +59,10 @@ class Plain(InParquet):
 
 
 class Client(Api):
-    """A client of the API that lives no longer than a stack does."""
+    """A client of the API that is closed with its stack."""
 
     async def seen(self, view_id: str, runs: int) -> None:
-        """Ask often, for somebody who waits to go on, until that many runs have ended. Raises PeerError."""
+        """Poll every 0.05 seconds, as a waiting client does, until that many runs have ended. Raises PeerError."""
         while True:
             history = await self.history(view_id)
             if len(history) >= runs and history[0]["status"] != "Running":
@@ -72,12 +72,12 @@ class Client(Api):
             raise PeerError(f"a run {history[0]['status']}: {history[0]['error']}")
 
     async def close(self) -> None:
-        """Let go of its connections."""
+        """Close its connections."""
         await self._http.aclose()
 
 
 class Product(Competitor):
-    """Matview through its API, every run with its workflow, its history and a version that can be gone back to."""
+    """Matview through its API: every run has its workflow, its history and a version for rollbacks."""
 
     title = "Matview"
     writes = "Parquet, flushed to the disk, old versions kept"
@@ -89,7 +89,7 @@ class Product(Competitor):
         super().__init__(workload, folder, binaries)
         self._home = folder / "stack"
         self._ids: dict[str, str] = {}
-        self._runs = 0  # of the view of a cold start
+        self._runs = 0  # how many runs the view of a cold start has had
         self._files: dict[str, list[str]] = {}
 
     def prepare(self) -> None:
@@ -98,7 +98,7 @@ class Product(Competitor):
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[object]:
-        """The embedded stack."""
+        """Run the embedded stack."""
         async with DevStack(self._home, bootstrap=bootstrap, say=lambda _: None) as stack:
             self._use(stack.info)
             try:
@@ -125,7 +125,7 @@ class Product(Competitor):
         return seconds
 
     async def cold(self) -> float:
-        """`matview dev`, and a run of the first view as soon as the API says where it is."""
+        """Start `matview dev`, and run the first view as soon as `dev.json` has the address of the API."""
         variables = environment(self.folder, _PROGRAMS)
         command: list[str | Path] = [_PROGRAMS / "matview", "dev", "--home", self._home, *_PORTS]
         began = time.time()
@@ -143,17 +143,17 @@ class Product(Competitor):
         return ended - began
 
     def spoil(self) -> None:
-        """Nothing is taken away: every run makes a version of its own, and one that did not would not be counted."""
+        """Delete no files: every run makes a snapshot of its own, and one that makes none raises an error."""
         self._files = {}
 
     @contextmanager
     def relations(self) -> Iterator[Relations]:
-        """The files of the current versions, as they were after the last refresh."""
+        """A connection that reads the files that were current after the last refresh."""
         with duckdb.connect() as connection:
             yield connection, lambda view: f"read_parquet({self._files[view]})"
 
     async def _in_order(self, layers: list[list[str]], before: dict[str, int]) -> None:
-        """A client that goes on as soon as it sees that all of a layer ended; `before` is how many runs each had."""
+        """Run each layer once a poll sees that the one before has ended; `before` counts the earlier runs by view."""
         for layer in layers:
             for view_id in layer:
                 before[view_id] += 1
@@ -164,7 +164,7 @@ class Product(Competitor):
     async def _is_ready(self, pid: int) -> bool:
         info = Home(self._home).read_info()
         if info is None or info["pids"].get("dev") != pid:
-            return False  # what is there was written by the last start
+            return False  # an earlier start wrote this file
         self._use(info)
         return True
 
@@ -172,7 +172,7 @@ class Product(Competitor):
         self._info, self._api = info, Client(info)
 
     def _look_up(self) -> None:
-        """Which files are the current versions: to be asked while the catalog serves."""
+        """Read the files of the current snapshots from the catalog, which must be running."""
         folder = Path(self._info["data_dir"]) / "snapshots"
         with psycopg.connect(self._info["database_url"]) as connection:
             for name, location, files in connection.execute(_CURRENT).fetchall():

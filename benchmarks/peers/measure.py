@@ -1,4 +1,4 @@
-"""Everybody in turn, round after round, each alone on the machine as far as this program decides."""
+"""Measures all contenders in turn, round after round, each alone on the machine as far as this program decides."""
 
 import asyncio
 import os
@@ -29,9 +29,9 @@ Beside = Literal["a view", "times", "nothing"]
 
 @dataclass(frozen=True)
 class Column:
-    """One thing that is measured, and how it is put beside the floor.
+    """One measurement, and how it is compared with the floor.
 
-    `seconds` holds those of each round by contender, `failures` why a contender has none that count.
+    `seconds` holds the time of each round by contender, `failures` the reason why those of a contender do not count.
     """
 
     title: str
@@ -42,13 +42,13 @@ class Column:
 
 
 class Race:
-    """A workload for a number of contenders, some of whom may fail without stopping the others.
+    """Runs a workload for several contenders. A contender that fails does not stop the others.
 
     Args:
-        workload: What all of them materialize.
-        folder: Where they do it; nothing is left there.
-        binaries: The contenders, and where the programs of each are.
-        rounds: How many turns each has.
+        workload: The views that all of them materialize.
+        folder: The folder in which they work, and in which nothing is left at the end.
+        binaries: The contenders, and the folder of the programs of each.
+        rounds: How often each is measured.
     """
 
     def __init__(self, workload: Workload, folder: Path, binaries: Mapping[str, Path], rounds: int) -> None:
@@ -60,7 +60,7 @@ class Race:
         self.loads: list[float] = []
 
     async def refreshes(self, beside: Beside) -> list[Column]:
-        """Everything was materialized once, and is materialized again in every round."""
+        """Materialize everything once, and measure how each contender materializes it again in every round."""
         column = Column(self._workload.title, len(self._workload.views), beside)
         contenders = {name: self._contender(name, self._folder / name) for name in self._binaries}
         for name, contender in contenders.items():
@@ -72,7 +72,7 @@ class Race:
         return [column]
 
     async def cold_starts(self) -> list[Column]:
-        """From nothing that runs to the first result: in an empty folder, and where a start has left its state."""
+        """Measure cold starts until the first result: in an empty folder, and in one that an earlier start has used."""
         columns = [Column(f"{self._workload.title}, new"), Column(f"{self._workload.title}, again")]
         for number in range(self._rounds):
             for name in self._order(number):
@@ -85,7 +85,7 @@ class Race:
         return CONTENDERS[name](self._workload, folder, self._binaries[name])
 
     def _order(self, number: int) -> list[str]:
-        """The floor is first in the first round, as it says what is right; who is first changes from then on."""
+        """The order of a round. The floor begins round 1, as its results are the expected ones; then it rotates."""
         names = list(self._binaries)
         by = number % len(names)
         self.loads.append(os.getloadavg()[0])
@@ -93,12 +93,12 @@ class Race:
         return names[by:] + names[:by]
 
     async def _guarded(self, columns: list[Column], name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Do it unless the contender has failed before; whatever goes wrong is the contender's own affair."""
+        """Do the work unless the contender has failed before. Any error is recorded as its failure."""
         if any(name in column.failures for column in columns):
             return
         try:
             await work()
-        except Exception as error:  # whatever a program of others does, the rest goes on
+        except Exception as error:  # the failure of one contender must not stop the others
             told = str(error) if isinstance(error, PeerError) else f"{type(error).__name__}: {error}"
             say(f"  {name} failed: {told}")
             for column in columns:
@@ -114,7 +114,7 @@ class Race:
     async def _again(self, name: str, contender: Competitor, column: Column) -> None:
         async with contender.serving():
             if contender.keeps_running:
-                await contender.refresh()  # not counted: in use, its servers have not only just been started
+                await contender.refresh()  # not counted: in real use, its servers have been running for a while
             await asyncio.to_thread(contender.spoil)
             seconds = await contender.refresh()
         await self._check(contender)
@@ -129,7 +129,7 @@ class Race:
             await asyncio.to_thread(contender.spoil)
 
     async def _check(self, contender: Competitor) -> None:
-        """Raises PeerError if the results are not those of whoever came first."""
+        """Raises PeerError if the results differ from those of the contender that came first."""
         found = await asyncio.to_thread(contender.digest)
         self._expected = self._expected or found
         wrong = [view for view, digest in found.items() if digest != self._expected[view]]
@@ -143,5 +143,5 @@ class Race:
 
 
 def say(text: str) -> None:
-    """Print a line for whoever waits; the table alone goes to the standard output."""
+    """Print a line of progress to standard error; only the table goes to standard output."""
     Console(stderr=True, highlight=False).print(text, markup=False)

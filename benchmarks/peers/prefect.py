@@ -29,7 +29,7 @@ class Prefect(InParquet):
         self.output.mkdir()
 
     def serving(self) -> AbstractAsyncContextManager[object]:
-        """The server, on a free port, with its own SQLite file."""
+        """Run the server on a free port, with its own SQLite file."""
         (self._port,) = choose_ports({"the server of Prefect": 0})
         command: list[str | Path] = [self.binaries / "prefect", "server", "start", "--no-ui", "--host", LOOPBACK]
         return serving([*command, "--port", str(self._port)], self.folder, self._variables(), self._answers)

@@ -14,12 +14,12 @@ _NONE = "-"
 def markdown(
     columns: Sequence[Column], names: Sequence[str], missing: Mapping[str, str], loads: Sequence[float]
 ) -> str:
-    """The table, on what it was taken, and what failed.
+    """The table, the circumstances of the measurement, and the failures.
 
     Args:
-        columns: What was measured.
+        columns: The measurements.
         names: The contenders, in the order of the rows.
-        missing: Why those that could not be installed could not.
+        missing: The reasons why some contenders could not be installed.
         loads: The machine's load average at the start of each round.
     """
     heads = ["", "writes"]
@@ -40,7 +40,7 @@ def markdown(
 
 
 def figures(columns: Sequence[Column], loads: Sequence[float]) -> list[Measurement]:
-    """All values of whoever did not fail."""
+    """All values of the contenders that did not fail."""
     found = [
         Measurement(f"{column.title}, {name}", values)
         for column in columns
@@ -69,7 +69,7 @@ def _cells(columns: Sequence[Column], name: str, missing: Mapping[str, str]) -> 
 
 
 def _beside(column: Column, name: str) -> str:
-    """The median of the rounds, each beside the floor of the same round."""
+    """The median over the rounds, each compared with the floor of the same round."""
     if name == FLOOR or not {name, FLOOR} <= column.seconds.keys() - column.failures.keys():
         return _NONE
     pairs = list(zip(column.seconds[name], column.seconds[FLOOR], strict=True))

@@ -19,12 +19,12 @@ model_defaults: {{dialect: duckdb, start: "2026-01-01", cron: "@daily"}}
 
 
 def model(view: View) -> str:
-    """The file of a view, as SQLMesh wants it."""
+    """The text of a view's model file for SQLMesh."""
     return f"MODEL (name {_SCHEMA}.{view.name}, kind FULL);\n\n{view.render(lambda name: f'{_SCHEMA}.{name}')}\n"
 
 
 class SQLMesh(InDatabase):
-    """SQLMesh, which is started for every refresh; told to restate, or it would see that nothing has changed."""
+    """SQLMesh, started for every refresh with `--restate-model`: otherwise it would see that nothing has changed."""
 
     title = f"SQLMesh {pinned('sqlmesh', 'sqlmesh')}"
     writes = "tables in its DuckDB file"
@@ -42,7 +42,7 @@ class SQLMesh(InDatabase):
         await self._plan()
 
     async def refresh(self) -> float:
-        """Apply a plan that restates every model; the first one has to be told of none."""
+        """Apply a plan that restates every model; the first plan must not restate any."""
         return await timed(lambda: self._plan(*(["--restate-model", "*"] if self.database.exists() else [])))
 
     async def _plan(self, *options: str) -> None:

@@ -1,4 +1,4 @@
-"""Programs of others: each in a group of its own that is ended with it, told to report nothing to anybody."""
+"""Runs programs of other projects: each in a process group that is ended with it, and with its telemetry off."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-# What somebody has set for a program of their own is none of the measurement's business.
+# Variables that a user has set for own programs would change the measurement.
 _FOREIGN = ("DAGSTER_", "DBT_", "MATVIEW_", "PREFECT_", "PYTHON", "SQLMESH", "VIRTUAL_ENV", "XDG_")
 _LIMIT_SECONDS = 1800
 _READY_SECONDS = 180
@@ -18,11 +18,11 @@ _TOLD_LINES = 6
 
 
 class PeerError(Exception):
-    """A program did not do what it was asked to."""
+    """A program cannot be installed, failed, or did something else than it was asked to."""
 
 
 def environment(folder: Path, binaries: Path, **more: str) -> dict[str, str]:
-    """Variables for a program that keeps what it keeps of its user below `folder`, and sends nothing anywhere."""
+    """Environment variables for a program: they set its home folder below `folder`, and turn its telemetry off."""
     home = folder / "home"
     home.mkdir(parents=True, exist_ok=True)
     own = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
@@ -52,7 +52,7 @@ async def serving(
     variables: Mapping[str, str],
     ready: Callable[[int], Awaitable[bool]],
 ) -> AsyncIterator[int]:
-    """A server while it serves; the id of its process, which `ready` is told as well.
+    """Run a server until the context ends; yields its process id, which is also passed to `ready`.
 
     Raises:
         PeerError: It ended, or did not become ready within three minutes.
@@ -87,7 +87,7 @@ async def _started(
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """End a program and whatever it has left behind in its group."""
+    """End a program, and kill all processes that it has left in its group."""
     if process.returncode is None:
         with suppress(ProcessLookupError):
             process.terminate()

@@ -1,11 +1,11 @@
-"""What everybody is asked to materialize: the same views, said once and written out for each."""
+"""The views that all contenders materialize, defined once and rendered for each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.memory_cost import BIG, SMALL
 
-# SQLMesh 0.236.4 takes `x % 100003 / 7.0` without the parentheses for `x % (100003 / 7.0)`, and makes another result.
+# Without the parentheses, SQLMesh 0.236.4 parses `x % 100003 / 7.0` as `x % (100003 / 7.0)`: another result.
 AMBIGUOUS, PLAIN_TO_ALL = "(i * 7919) % 100003 / 7.0", "((i * 7919) % 100003) / 7.0"
 _SOURCE = "SELECT i AS k, (i * 7919 + {number} * 104729) % 1000003 AS v FROM range(1000) t(i)"
 _JOIN = "SELECT a.k, (a.v + b.v) % 1000003 AS v FROM {{{left}}} a JOIN {{{right}}} b USING (k)"
@@ -13,14 +13,14 @@ _JOIN = "SELECT a.k, (a.v + b.v) % 1000003 AS v FROM {{{left}}} a JOIN {{{right}
 
 @dataclass(frozen=True)
 class View:
-    """A view; its SQL names each view that it reads in braces."""
+    """A view. Its SQL has the name of each view that it reads in braces."""
 
     name: str
     sql: str
     reads: tuple[str, ...] = ()
 
     def render(self, relation: Callable[[str], str]) -> str:
-        """The SQL, in which `relation` says how a view is read."""
+        """The SQL, with each name in braces replaced by what `relation` returns for it."""
         return self.sql.format(**{name: relation(name) for name in self.reads})
 
 
@@ -34,13 +34,13 @@ class Workload:
 
     @property
     def views(self) -> tuple[View, ...]:
-        """All of them, whatever is read before what reads it."""
+        """All views, each after those that it reads."""
         return tuple(view for layer in self.layers for view in layer)
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything."""
+    """The sizes of the workloads."""
 
     views: int = 100
     layers: int = 10
@@ -52,7 +52,7 @@ QUICK = Sizes(views=3, layers=3, width=3, rows=1000)
 
 
 def small(sizes: Sizes) -> Workload:
-    """Many small views that have nothing to do with one another."""
+    """Many small views, none of which reads another."""
     views = tuple(View(f"small_{number}", SMALL.format(number=number)) for number in range(sizes.views))
     return Workload("small", f"{sizes.views} small views", (views,))
 
@@ -76,7 +76,7 @@ def big(sizes: Sizes) -> Workload:
 
 
 def start(_: Sizes) -> Workload:
-    """One small view, for whoever is not running yet."""
+    """One small view, for cold starts."""
     return Workload("start", "cold start", ((View("first", SMALL.format(number=0)),),))
 
 

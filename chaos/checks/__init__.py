@@ -1,1 +1,1 @@
-"""What is checked: during the run, at its end, and in the files that it leaves."""
+"""The checker: invariants during the run and at its end, and the files of results."""

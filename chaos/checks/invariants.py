@@ -1,4 +1,4 @@
-"""Whether, at the end, all agrees: runs with one another and with Temporal, schedules with wishes, files with rows."""
+"""Checks at the end that runs, workflows, schedules and files agree with the catalog and with one another."""
 
 import asyncio
 from datetime import timedelta
@@ -14,13 +14,13 @@ from chaos.harness import Harness
 from chaos.readers import result_of
 from orchestrator.model.saved_query import SyncFrequency
 
-# Runs that an operator terminated are recorded as over when somebody finds out, or ends them for another reason, which
-# may be after the next one began. Temporal's own times are checked below, without exceptions.
+# The program records the end of a run that an operator terminated when it notices, or ends the run for another reason.
+# That may be after the next run began. Temporal's own times are checked below, without exceptions.
 _FOUND_OUT_LATER = {"terminated", "ended_outside", "run_lost", "timed_out", "rolled_back", "reverted", "deleted"}
 
 
 async def check_runs(chaos: Harness, catalog: Catalog) -> None:
-    """Every run is over, and no two of one view were in progress at the same time."""
+    """Check that every run has ended, and that no two of one view were in progress at the same time."""
     rows = await catalog.rows("SELECT * FROM runs ORDER BY saved_query_id, started_at")
     for row in rows:
         chaos.history.counts[f"runs/{row['status']}{', ' + row['error_code'] if row['error_code'] else ''}"] += 1
@@ -40,12 +40,13 @@ async def check_runs(chaos: Harness, catalog: Catalog) -> None:
             chaos.history.record_violation("run", f"two runs at the same time: {earlier} and {later}", view)
 
 
-# The server stamps a start with the time of the request, which may then wait until the close before it is written.
+# Temporal stamps a start with the time of the request. It may write the start only after the close of the workflow
+# before, so that the two seem to overlap.
 _STAMPED_WITHIN = timedelta(seconds=1)
 
 
 async def check_workflows(chaos: Harness, _: Catalog) -> None:
-    """No workflow of ours is open, and no two of one view were at the same time."""
+    """Check that no workflow of this installation is open, and that no two of one view overlapped."""
     spans: dict[str, list[tuple[Any, Any]]] = {}
     async for workflow in chaos.temporal.list_workflows("WorkflowType = 'MaterializeSavedQuery'"):
         if workflow.id in chaos.other_installation.workflows:
@@ -66,7 +67,7 @@ async def check_workflows(chaos: Harness, _: Catalog) -> None:
 
 
 async def check_schedules(chaos: Harness, catalog: Catalog) -> None:
-    """There is a schedule for each view that is wanted, with its times, and no other."""
+    """Check that each materialized view has a schedule with its interval, and that no other view has one."""
     views = await catalog.rows("SELECT id, deleted_at, sync_frequency FROM saved_queries")
     listed: dict[str, ScheduleListDescription] = {}
     async for entry in await chaos.temporal.list_schedules():
@@ -82,7 +83,7 @@ async def check_schedules(chaos: Harness, catalog: Catalog) -> None:
 
 
 async def check_store(chaos: Harness, catalog: Catalog) -> None:
-    """Every version that is kept is whole, and nothing else lies in the store."""
+    """Check that every snapshot that is kept is whole, and that the store holds nothing else."""
     rows = await catalog.rows("SELECT * FROM snapshots WHERE removed_at IS NULL")
     kept = {row["location"] for row in rows}
     chaos.history.counts["versions at the end"] = len(rows)

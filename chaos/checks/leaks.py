@@ -1,4 +1,4 @@
-"""What must not pile up: processes, connections, open files, and folders for what queries spill."""
+"""Checks that nothing piles up: processes, connections, open files, and the folders that queries spill to."""
 
 import asyncio
 import fcntl
@@ -10,23 +10,23 @@ from chaos.catalog import Catalog
 from chaos.harness import Harness
 from chaos.processes import Processes, open_files
 
-# The parser and two that describe.
+# A project holds all but one process of a pool at most: one of two that parse, and two of three that bind.
 _CHILDREN_THAT_STAY = 3
 _CONNECTIONS_OF_A_PROCESS = 20
-# The harness itself: its own looks, and one of each reader.
+# Those of the harness itself: for its checks, and one for each reader.
 _OWN_CONNECTIONS = 12
 _OPEN_FILES = 400
 
 
 async def check(chaos: Harness, catalog: Catalog) -> None:
-    """Look at what is left when nothing is done any more."""
+    """Check the processes, connections and folders that are left when no run is in progress."""
     await asyncio.to_thread(_check_processes, chaos)
     await _check_connections(chaos, catalog)
     await asyncio.to_thread(_check_scratch, chaos)
 
 
 def check_stopped(data: Path) -> list[int]:
-    """The processes that are left when the stack has been stopped."""
+    """The ids of the processes that are left when the stack has been stopped."""
     return sorted(Processes.now().of_home(data) - {os.getpid()})
 
 
@@ -62,7 +62,7 @@ async def _check_connections(chaos: Harness, catalog: Catalog) -> None:
 
 
 def _check_scratch(chaos: Harness) -> None:
-    """Folders for what queries spill that no process holds the lock of."""
+    """Record each spill folder whose lock no process holds."""
     for folder in (chaos.data / "tmp").glob("run-*"):
         with suppress(FileNotFoundError):
             descriptor = os.open(folder, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""The end: everything is let alone and mended, and then all of it has to fit together."""
+"""The end of a run: after the faults, waits until the installation has recovered, and checks that all of it agrees."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ _PARTS = ("api", "temporal", "postgres")
 
 
 async def settle(chaos: Harness) -> None:
-    """Let everything come back, stop what goes on, and see that it can be stopped and started."""
+    """Wait until the stack has recovered, pause all schedules, cancel all runs, and run each view once more."""
     history = chaos.history
     await _within(chaos, "the stack did not come back", lambda: _healthy(chaos))
     for view in history.views:
@@ -42,7 +42,7 @@ async def settle(chaos: Harness) -> None:
 
 
 async def conclude(chaos: Harness) -> None:
-    """Reconcile, and check that nothing is left to be reconciled and that all agrees with all."""
+    """Reconcile, and check that no difference is left and that all parts of the installation agree."""
     await _reconciled(chaos)
     catalog = Catalog(chaos.stack.info["database_url"])
     try:
@@ -68,7 +68,7 @@ async def conclude(chaos: Harness) -> None:
 
 
 async def _within(chaos: Harness, otherwise: str, done: Callable[[], Awaitable[str]]) -> None:
-    """Ask until nothing stands in the way any more."""
+    """Call `done` until it returns no hindrance; after two minutes, record the violation `otherwise`."""
     began, hindrance = time.monotonic(), ""
     while time.monotonic() - began < _PATIENCE:
         try:
@@ -91,7 +91,7 @@ async def _healthy(chaos: Harness) -> str:
 
 
 async def _paused(chaos: Harness) -> str:
-    """Set every schedule to `never`, so that nothing starts by itself any more."""
+    """Set every frequency to `never`, so that no schedule starts a run any more."""
     rows = await chaos.catalog.rows(
         "SELECT id, name FROM saved_queries WHERE deleted_at IS NULL AND sync_frequency IS NOT NULL "
         "AND sync_frequency <> 'never'"
@@ -102,7 +102,7 @@ async def _paused(chaos: Harness) -> str:
 
 
 async def _idle(chaos: Harness) -> str:
-    """Cancel what runs; a run that is over but is called Running is the reconciler's to settle."""
+    """Cancel the runs in progress. The reconciler ends those that are over and still have the status Running."""
     rows = await chaos.catalog.rows("SELECT id, saved_query_id, error FROM runs WHERE status = 'Running'")
     for row in rows:
         refusals = ("not_running", "not_found")
@@ -111,7 +111,7 @@ async def _idle(chaos: Harness) -> str:
 
 
 async def _check_acknowledged(chaos: Harness, view: View) -> None:
-    """What was answered with success is so: a view that was saved is there, one that was deleted is not."""
+    """Check the changes that the API confirmed: a view that was saved exists, one that was deleted does not."""
     if view.deletion_uncertain or not view.id:
         return
     answer = await chaos.api.call("GET", path_of(view), refusals=("not_found",), view=view)
@@ -120,7 +120,7 @@ async def _check_acknowledged(chaos: Harness, view: View) -> None:
 
 
 async def _check_runs(chaos: Harness, view: View) -> None:
-    """A view that is materialized can be run, whatever it went through, and its result is right."""
+    """Check that a run of a materialized view completes, after all that was done to it; `conclude` reads its result."""
     shown = await chaos.api.call("GET", path_of(view), refusals=("not_found",), view=view)
     if not shown.good or not shown.body["is_materialized"]:
         return
@@ -142,7 +142,7 @@ async def _check_runs(chaos: Harness, view: View) -> None:
 
 
 async def _reconciled(chaos: Harness) -> None:
-    """Reconcile until a dry run finds nothing that is ours."""
+    """Reconcile, up to three times, until a dry run finds nothing of this installation."""
     found: list[str] = []
     for _ in range(3):
         await asyncio.sleep(GRACE_SECONDS + 1)
@@ -154,7 +154,7 @@ async def _reconciled(chaos: Harness) -> None:
 
 
 async def _reconcile(chaos: Harness, *options: str) -> list[str]:
-    """The lines of `matview reconcile`, without the last, which counts them."""
+    """The lines that `matview reconcile` prints, without the last, which counts them."""
     info = chaos.stack.info
     own = {
         "MATVIEW_DATABASE_URL": info["database_url"],

@@ -1,4 +1,4 @@
-"""Reading a result's files as a reader would, and holding them against what they promise. Runs in a thread."""
+"""Reads a result's files as a reader would, and compares them with what their statement promises. Runs in a thread."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ _CONSTANT = ("rev", "view", "stamp", "size", "rev_a", "rev_b", "stamp_a", "stamp
 
 
 class Vanished(Exception):
-    """A file is not there."""
+    """A file does not exist."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """A snapshot as somebody was told of it: by the catalog or by the API."""
+    """A snapshot as the catalog or the API describes it."""
 
     id: str
     run_id: str
@@ -35,15 +35,15 @@ class Result:
 
 @dataclass
 class Finding:
-    """What a look at a result found: what is wrong with it, and what its rows say of themselves."""
+    """The outcome of `examine`: the faults of a result, aggregates over its rows, and the statement it is of."""
 
     wrong: list[str] = field(default_factory=list)
     facts: Facts = field(default_factory=dict)
-    make_query: CheckedQuery | None = None
+    checked_query: CheckedQuery | None = None
 
 
 def examine(result: Result, folder: Path, promises: Mapping[int, CheckedQuery], number: int) -> Finding:
-    """Everything that can be wrong with a result of view `number`. Raises Vanished."""
+    """Check everything that can be wrong with a result of view `number`. Raises Vanished if a file is gone."""
     finding = Finding()
     try:
         manifest = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
@@ -58,12 +58,12 @@ def examine(result: Result, folder: Path, promises: Mapping[int, CheckedQuery], 
             raise Vanished(str(error)) from error
         finding.wrong.append(f"it cannot be read: {error}")
         return finding
-    except Exception as error:  # whatever a damaged file makes a library say
+    except Exception as error:  # a damaged file can make a library raise anything
         finding.wrong.append(f"it cannot be read: {error!r}")
         return finding
     _check_manifest(finding, result, manifest)
     revision = revision_of(manifest.sql)
-    finding.make_query = promises.get(-1 if revision is None else revision)
+    finding.checked_query = promises.get(-1 if revision is None else revision)
     _check_rows(finding, result, number)
     return finding
 
@@ -99,7 +99,7 @@ def _check_manifest(finding: Finding, result: Result, manifest: Manifest) -> Non
 
 
 def _check_rows(finding: Finding, result: Result, number: int) -> None:
-    facts, promised, wrong = finding.facts, finding.make_query, finding.wrong
+    facts, promised, wrong = finding.facts, finding.checked_query, finding.wrong
     if promised is None or promised.view != number:
         wrong.append(f"it is of no statement of this view: {promised}")
         return

@@ -1,1 +1,1 @@
-"""What a run does to the world: each activity may be tried again after its effect and before its answer."""
+"""The activities. Temporal may call each again after its effect, if its answer was lost."""

@@ -1,7 +1,7 @@
 """The four steps of a run: begin, write, publish, close.
 
-`begin_run`, `publish` and `close_run` are a few statements each and run as local activities; `write_snapshot` is the
-query, and the only one that heartbeats and can be cancelled.
+`begin_run`, `publish` and `close_run` execute a few SQL statements each and run as local activities. `write_snapshot`
+runs the query; only it sends heartbeats and can be cancelled.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from uuid import UUID
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from orchestrator.activities.heartbeat import workflow_ids
 from orchestrator.activities.progress import report_progress, report_trouble
 from orchestrator.catalog import failure_streaks, projects, retention, run_inputs, runs, saved_queries
 from orchestrator.catalog.database import Database
@@ -56,18 +57,18 @@ logger = logging.getLogger(__name__)
 
 # Temporal refuses payloads over 2 MB; a plan holds the SQL of every view that is evaluated inside the run.
 _LARGEST_PLAN_BYTES = 1_500_000
-# A query that kills its process is tried once more, in case it was not its own doing, and then given up.
+# A query whose process crashes is tried once more, in case the query was not the cause, and then given up.
 _CRASHES_ALLOWED = 2
-# Whatever else is no fault of the query is tried so often.
+# How often a query is tried when it fails for any other reason that is not its own fault.
 _TRIES = 8
 _LOST = f"The run was given up: its query was begun {_TRIES} times, and each time its worker was lost."
-# A query for which there was no place comes again after a second, then ever more seldom, up to this.
+# A query that the worker had no memory for is tried again after a second, then after pauses that grow up to this.
 _LONGEST_PAUSE = timedelta(seconds=15)
 
 
 @dataclass(frozen=True)
 class MaterializeActivities:
-    """The activities of a run, and what they work with. `on_end` is told of a run when it has ended, maybe twice."""
+    """The activities of a run, and their dependencies. `on_run_finished` is called after a run's end, maybe twice."""
 
     database: Database
     analyzer: QueryAnalyzer
@@ -81,10 +82,10 @@ class MaterializeActivities:
 
     @activity.defn(name=contract.BEGIN_RUN)
     async def begin_run(self, request: RunRequest) -> RunPlan:
-        """Record the run as Running and pin everything that decides its result.
+        """Record the run as Running, resolve its inputs and return its plan.
 
-        Raises NotFound if the view is gone, NotMaterialized if nobody wants it refreshed any more, InputMissing if
-        something that it reads was deleted, RunSuperseded if the run was ended before it began.
+        Raises NotFound if the view is gone, NotMaterialized if it is no longer materialized, InputMissing if something
+        that it reads was deleted, RunSuperseded if the run was ended before it began.
         """
         async with self.database.begin() as tx:
             view = await saved_queries.lock_for_run(tx, request.saved_query_id)
@@ -92,7 +93,7 @@ class MaterializeActivities:
                 raise NotFound("The view was deleted.")
             if not view.is_materialized:
                 raise NotMaterialized
-            run = await runs.ensure_run(tx, request, *_workflow(), view.revision.id)
+            run = await runs.ensure_run(tx, request, *workflow_ids(), view.revision.id)
             if run.status is not RunStatus.RUNNING:
                 raise RunSuperseded
             await runs.cancel_stale_runs(tx, view.id, run.id)
@@ -120,10 +121,10 @@ class MaterializeActivities:
 
     @activity.defn(name=contract.WRITE_SNAPSHOT)
     async def write_snapshot(self, plan: RunPlan) -> Snapshot:
-        """Run the query into sealed Parquet files that nobody can see yet.
+        """Run the query into sealed Parquet files that are not visible yet.
 
-        Files of an attempt lie in a folder of its own, so that one that lives on after it was given up for lost cannot
-        write into its successor's.
+        Each attempt has a folder of its own: an attempt that still runs after it was given up as lost cannot write into
+        its successor's.
         """
         async with self.database.single() as tx:
             attempt = await runs.claim_attempt(tx, plan.run_id)
@@ -143,7 +144,7 @@ class MaterializeActivities:
                 snapshot = _snapshot(plan, attempt, location, written, files)
                 await self.store.seal(location, files, _manifest(plan, snapshot))
         except BaseException as error:
-            # A failed attempt's files serve nobody, whatever ended it. Shielded, as a cancel may come twice.
+            # No snapshot has a failed attempt's files, so every error removes them. Shielded: a cancel may come twice.
             await asyncio.shield(self._discard(location))
             if isinstance(error, WorkerBusy):
                 await self._give_back(plan.run_id, attempt)
@@ -156,7 +157,7 @@ class MaterializeActivities:
         return snapshot.model_copy(update={"inputs": shortened(snapshot.inputs)})
 
     async def _give_back(self, run_id: UUID, attempt: int) -> None:
-        """Let an attempt that found no place count as none."""
+        """Release the number of an attempt for which there was no memory, so that it does not count as a try."""
         async with self.database.single() as tx:
             await runs.release_attempt(tx, run_id, attempt)
 
@@ -164,7 +165,7 @@ class MaterializeActivities:
     async def publish(self, snapshot: Snapshot) -> PublishResult:
         """Make the snapshot the view's current one and complete the run, in one transaction.
 
-        Raises RunSuperseded if it may not.
+        Raises RunSuperseded if the run may no longer publish.
         """
         async with self.database.begin() as tx:
             changed = await runs.publish(tx, snapshot)
@@ -176,16 +177,16 @@ class MaterializeActivities:
 
     @activity.defn(name=contract.CLOSE_RUN)
     async def close_run(self, closing: CloseRequest) -> CloseResult:
-        """End a run that published nothing, remove what it wrote, and return how it stands now.
+        """End a run that published nothing, remove its files, and return its status.
 
-        That may be Completed: the server can lose the answer of `publish` to a cancel that comes at the same moment,
-        but not the transaction.
+        The status may be Completed: a cancel at the same moment can lose the answer of `publish`, but the transaction
+        stays committed.
         """
         async with self.database.begin() as tx:
             project_id = await saved_queries.get_project_id(tx, closing.request.saved_query_id)
             if project_id is None:
-                return CloseResult(status=closing.status)  # there never was such a view to record the run with
-            run_id = (await runs.ensure_run(tx, closing.request, *_workflow())).id
+                return CloseResult(status=closing.status)  # no such view ever existed, so the run cannot be recorded
+            run_id = (await runs.ensure_run(tx, closing.request, *workflow_ids())).id
             await runs.close(tx, run_id, closing.status, closing.error, closing.error_code)
             context = await failure_streaks.load_run_context(tx, run_id)
         run = context.run
@@ -201,10 +202,11 @@ class MaterializeActivities:
         )
 
     async def _tell_readers(self, saved_query_id: UUID) -> None:
-        """Have the views that are not materialized follow the columns of what was published.
+        """Update the columns of views that are not materialized and read the published one.
 
-        Apart from its transaction, which holds the view's row: edits take the lock on the definitions before that. If
-        this worker dies in between, `publish` is done again, and with it this. The result is published in any case.
+        Not in the transaction of `publish`, which has locked the view's row: edits lock the definitions before the row,
+        so the two could deadlock. If this worker dies in between, Temporal repeats `publish`, and so this. The result
+        is published in any case.
         """
         following = ColumnPropagation(self.analyzer, [saved_query_id])
         try:
@@ -216,7 +218,7 @@ class MaterializeActivities:
             logger.warning("readers of view %s still show their old columns: %s", saved_query_id, error.message)
 
     async def _discard(self, location: str) -> None:
-        """Remove what an attempt wrote. Nobody can see it, so a store that fails keeps nothing else from going on."""
+        """Remove an attempt's files. They are not visible, so a failing store is only logged."""
         try:
             await self.store.discard(location)
         except StoreUnavailable as error:
@@ -224,7 +226,7 @@ class MaterializeActivities:
 
 
 def _told(error: BaseException, attempt: int) -> BaseException:
-    """What an attempt that ended with `error` tells Temporal: the error itself, or what follows from it by now."""
+    """The error that Temporal gets for an attempt that ended with `error`: the same, or one that says how to retry."""
     if isinstance(error, EngineCrashed) and attempt >= _CRASHES_ALLOWED:
         return QueryFailed(f"{error.message} It was tried {attempt} times.")
     if isinstance(error, asyncio.CancelledError) and activity.is_worker_shutdown():
@@ -243,14 +245,6 @@ def _told(error: BaseException, attempt: int) -> BaseException:
     return error
 
 
-def _workflow() -> tuple[str, UUID]:
-    """The workflow id and workflow run id that the current activity belongs to."""
-    info = activity.info()
-    if info.workflow_id is None or info.workflow_run_id is None:
-        raise RuntimeError("this activity is a step of a workflow")
-    return info.workflow_id, UUID(info.workflow_run_id)
-
-
 def _location(plan: RunPlan, attempt: int) -> str:
     return location_of(plan.project_id, plan.saved_query_id, plan.run_id, attempt)
 
@@ -258,7 +252,7 @@ def _location(plan: RunPlan, attempt: int) -> str:
 def _snapshot(
     plan: RunPlan, attempt: int, location: str, written: QueryResult, measured: tuple[SnapshotFile, ...]
 ) -> Snapshot:
-    """`measured` are the files of the result, and then those of rows that were left out of it."""
+    """The snapshot of an attempt. `measured` holds the files of the result, then those of rows that were left out."""
     result = len(written.files)
     return Snapshot(
         id=snapshot_id(plan.run_id, attempt),
@@ -279,7 +273,7 @@ def _snapshot(
 
 
 def _pins(plan: RunPlan, written: QueryResult) -> tuple[ResolvedInput, ...]:
-    """The inputs, and for each the files that were read, and how many of its rows were left out."""
+    """The resolved inputs, each with the files that were read and the number of its rows that were left out."""
     rejected = {one.table: one for one in written.rejected}
     return tuple(_with_rejected(pin, rejected.get(pin.name)) for pin in pinned(plan.resolved_inputs(), written.sources))
 

@@ -1,4 +1,4 @@
-"""Telling a webhook what happened, as the Standard Webhooks specification says."""
+"""Delivers webhook events as the Standard Webhooks specification says."""
 
 import asyncio
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MAN
 
 @dataclass(frozen=True)
 class WebhookActivities:
-    """Sends notices to `url`, signed with `secret` (`whsec_` and a key in base64)."""
+    """Sends webhook events to `url`, signed with `secret` (`whsec_` and a key in base64)."""
 
     http: httpx.AsyncClient
     url: str
@@ -27,9 +27,9 @@ class WebhookActivities:
 
     @activity.defn(name=contract.DELIVER_NOTICE)
     async def deliver_notice(self, notice: WebhookEvent) -> None:
-        """Send it once; any 2xx is a delivery.
+        """Send the event once; any 2xx status is a delivery.
 
-        Raises WebhookUnavailable if nobody answers within ten seconds or the answer asks to be tried again, and
+        Raises WebhookUnavailable if there is no answer within ten seconds or the answer asks for a retry. Raises
         WebhookRefused for any other answer, a redirect included. Neither names the URL, which may hold a token.
         """
         body = notice.model_dump_json()
@@ -41,7 +41,7 @@ class WebhookActivities:
             "webhook-signature": Webhook(self.secret).sign(str(notice.id), moment, body),
         }
         try:
-            # The client's own limits are for one read or write each, so a slow trickle would pass them.
+            # The client's own timeouts apply to each read or write alone, so a slow trickle would not exceed them.
             async with (
                 asyncio.timeout(_TIMEOUT_SECONDS),
                 self.http.stream("POST", self.url, content=body, headers=headers) as answer,

@@ -15,14 +15,14 @@ from orchestrator.model.base import Value
 from orchestrator.model.principal import ApiKey, Principal, Scope, User
 
 _SCOPES = frozenset(Scope)
-# How exact it is when a key was last used: a statement for each request would cost more than the knowledge is worth.
+# The resolution of `last_used_at`: an UPDATE for each request would cost more than the exact time is worth.
 _USE_RESOLUTION = timedelta(minutes=1)
 
 
 class KnownKey(Value):
-    """A key that was found by its token: whose it is, and whether it still works by PostgreSQL's clock.
+    """A key that was found by its token: its owner and scopes, and whether it still works by PostgreSQL's clock.
 
-    `use_is_due` says that its use has not been noted for as long as the resolution is.
+    `use_is_due`: its use was not recorded within the last minute.
     """
 
     principal: Principal
@@ -61,7 +61,7 @@ async def insert_key(
 
 
 async def find_key(tx: Transaction, token_hash: bytes) -> KnownKey | None:
-    """The key with that hash. The look-up is by hash, so its time says nothing of any token."""
+    """The key with that hash, or None. The look-up is by hash, so its duration reveals nothing of any token."""
     row = (await tx.execute(_known_key(), {"token_hash": token_hash})).one_or_none()
     if row is None:
         return None
@@ -82,12 +82,12 @@ async def find_key(tx: Transaction, token_hash: bytes) -> KnownKey | None:
 
 
 async def record_use(tx: Transaction, key_id: UUID) -> None:
-    """Note that the key is used now, unless that was noted a moment ago, or is being noted by another request."""
+    """Set `last_used_at` to now, unless it was set within the last minute or another request is setting it."""
     await tx.execute(_used(), {"key": key_id})
 
 
 async def list_keys(tx: Transaction) -> list[ApiKey]:
-    """Every key, the oldest first; those that are refused as well."""
+    """Every key, the oldest first, expired and revoked ones included."""
     columns = [t.users.c.email if name == "email" else t.api_keys.c[name] for name in ApiKey.model_fields]
     joined = select(*columns).join(t.users, t.users.c.id == t.api_keys.c.user_id)
     rows = await tx.execute(joined.order_by(t.api_keys.c.created_at, t.api_keys.c.id))
@@ -100,7 +100,7 @@ async def id_of_token(tx: Transaction, token_hash: bytes) -> UUID | None:
 
 
 async def revoke(tx: Transaction, ids: Collection[UUID]) -> None:
-    """Have these keys refused from now on. One that was revoked before keeps its moment."""
+    """Revoke these keys. One that was revoked before keeps its `revoked_at`."""
     keys = t.api_keys
     change = update(keys).where(keys.c.id.in_(ids), keys.c.revoked_at.is_(None))
     await tx.execute(change.values(revoked_at=func.clock_timestamp()))
@@ -130,6 +130,6 @@ def _known_key() -> Select[Any]:
 @cache
 def _used() -> Update:
     keys = t.api_keys
-    # The request that holds the row is noting the same thing: nothing waits for it.
+    # Another request that has locked the row records the same use, so this one does not wait for it.
     due = select(keys.c.id).where(keys.c.id == bindparam("key"), _use_is_due()).with_for_update(skip_locked=True)
     return update(keys).where(keys.c.id.in_(due.scalar_subquery())).values(last_used_at=func.now())

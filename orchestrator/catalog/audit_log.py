@@ -1,4 +1,4 @@
-"""The journal: appended to in the transaction of the change that it tells of."""
+"""The audit log: each entry is inserted in the transaction of the change that it describes."""
 
 from collections.abc import Sequence
 from uuid import UUID, uuid4
@@ -28,9 +28,9 @@ async def insert_entry(
     changes: Sequence[FieldChange] = (),
     entry_id: UUID | None = None,
 ) -> None:
-    """Note what was done to a view. `user_id` None is the system itself.
+    """Insert an entry about a change of a view. `user_id` None is the system itself.
 
-    Whoever may have to repeat itself gives the `entry_id`: one that is noted already is not noted again.
+    A caller that may be repeated gives the `entry_id`: an id that is stored already is not inserted again.
     """
     await tx.execute(
         insert(t.journal)
@@ -51,7 +51,7 @@ async def insert_entry(
 async def record(
     tx: Transaction, view: SavedQuery, verb: Verb, user: User | None, changes: Sequence[FieldChange] = ()
 ) -> None:
-    """Note in the journal what was done to a view; `user` None is the system."""
+    """Insert an entry about a change of a view; `user` None is the system itself."""
     await insert_entry(
         tx,
         project_id=view.project_id,
@@ -64,7 +64,7 @@ async def record(
 
 
 async def page(tx: Transaction, item_id: UUID, *, limit: int, offset: int) -> tuple[int, list[AuditEntry]]:
-    """How many entries there are about a view, and those of one page, newest first."""
+    """The number of entries about a view, and those of one page, newest first."""
     newest_first = (t.journal.c.created_at.desc(), t.journal.c.id)
     matches = [t.journal.c.item_id == item_id]
     chosen = await choose(tx, t.journal, matches, newest_first, large=["changes"], limit=limit, offset=offset)

@@ -14,19 +14,19 @@ from orchestrator.model.errors import CatalogUnavailable, UnsupportedType
 
 Transaction = AsyncConnection
 
-# A transaction is a few statements. One that takes as long as this waits for a server that has stopped answering.
+# A transaction is a few statements. If one takes longer than this, the server has stopped answering.
 _LONGEST_SECONDS = 20.0
-# A connection that has lain in the pool for longer may have died there. To ask it each time would double what a single
-# statement takes.
+# A connection that was idle in the pool for more seconds than this may be dead. A ping at every checkout would double
+# the time of a single statement.
 _PING_IDLE_AFTER = 1.0
-# The server gives up somewhat earlier, if it can. Times are read in UTC, whatever the database's own zone is.
+# The server's own timeouts are somewhat shorter. Times are read in UTC, also if the database has another time zone.
 _SESSION = "-c timezone=UTC -c statement_timeout=15s -c lock_timeout=10s"
 
-# SQLSTATE classes that say "not now" rather than "not so": connection trouble, resources, a server going down or
-# coming up, a transaction that lost to another one, and a lock that took too long.
+# SQLSTATE classes and codes after which the same statement may succeed: connection exceptions (08), insufficient
+# resources (53), a server that stops, starts or cancels (57), serialization failures, deadlocks, lock timeouts.
 _TRANSIENT_SQLSTATES = ("08", "53", "57", "40001", "40P01", "55P03")
 
-# What the server says of a character that its text cannot hold: untranslatable, or not of the encoding.
+# SQLSTATEs for a character that the server cannot store: untranslatable, or not of the encoding.
 _NO_TEXT = ("22P05", "22021")
 
 
@@ -42,7 +42,7 @@ class Database:
             pool_timeout=10,
             connect_args={"connect_timeout": 5, "options": _SESSION},
         )
-        # Of the same pool.
+        # It shares the pool.
         self._autocommit_engine = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         _ping_idle_connections(self._engine.sync_engine)
 
@@ -50,16 +50,16 @@ class Database:
     async def begin(self) -> AsyncIterator[Transaction]:
         """A transaction: committed at the end, rolled back on an exception.
 
-        Raises CatalogUnavailable if PostgreSQL is out of reach, also in the middle.
+        Raises CatalogUnavailable if PostgreSQL is out of reach, also in the middle of the transaction.
         """
         async with _translate_errors(), self._engine.begin() as tx:
             yield tx
 
     @asynccontextmanager
     async def single(self) -> AsyncIterator[Transaction]:
-        """A transaction of one statement, which spares the two trips to the server that begin and end a longer one.
+        """A transaction of one statement, in autocommit mode: it saves the round trips of BEGIN and COMMIT.
 
-        What more is sent would be a transaction of its own. Raises CatalogUnavailable.
+        A second statement would be a transaction of its own. Raises CatalogUnavailable.
         """
         async with _translate_errors(), self._autocommit_engine.connect() as tx:
             yield tx
@@ -70,7 +70,7 @@ class Database:
             await tx.execute(text("SELECT 1"))
 
     async def migration(self) -> str | None:
-        """The revision that the schema is at, or None for an empty database."""
+        """The Alembic revision of the schema, or None for an empty database."""
         async with self.begin() as tx:
             exists = await tx.scalar(text("SELECT to_regclass('alembic_version') IS NOT NULL"))
             return await tx.scalar(text("SELECT version_num FROM alembic_version")) if exists else None
@@ -82,7 +82,7 @@ class Database:
 
 @asynccontextmanager
 async def _translate_errors() -> AsyncIterator[None]:
-    """Raise CatalogUnavailable for whatever may work in a moment."""
+    """Raise CatalogUnavailable for errors that a retry may avoid, UnsupportedType for text that cannot be stored."""
     try:
         async with asyncio.timeout(_LONGEST_SECONDS):
             yield
@@ -101,15 +101,15 @@ async def _translate_errors() -> AsyncIterator[None]:
 
 
 def sqlalchemy_url(url: str) -> str:
-    """The same libpq URL, naming the driver as SQLAlchemy wants it."""
+    """The same libpq URL, with the driver named in it, as SQLAlchemy requires."""
     return "postgresql+psycopg://" + url.partition("://")[2]
 
 
 def _ping_idle_connections(engine: Engine) -> None:
-    """Have a connection that died while it lay in the pool replaced, instead of failing the next request.
+    """Ping connections that were idle in the pool, and replace dead ones, so that the next request does not fail.
 
-    One that died within the last moment does fail it, with CatalogUnavailable, and only once: all others are then
-    replaced as well, as they are if the ping fails in whatever way.
+    A connection that died within the last second does fail one request, with CatalogUnavailable. All other connections
+    are then replaced too. The same happens if a ping fails for any reason.
     """
 
     @event.listens_for(engine, "checkin")

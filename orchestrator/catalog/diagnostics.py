@@ -1,4 +1,4 @@
-"""What an examination of the installation asks of PostgreSQL."""
+"""The queries by which the doctor examines PostgreSQL and the current snapshots."""
 
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from orchestrator.model.snapshot import SnapshotFile
 
 
 class CurrentSnapshotFiles(Value):
-    """What readers of one view see: where its current snapshot lies, and its files, also those of rows left out."""
+    """The location and the files of one view's current snapshot, those of quarantined rows included."""
 
     view: str
     location: str
@@ -20,12 +20,12 @@ class CurrentSnapshotFiles(Value):
 
 
 async def server_version(tx: Transaction) -> str:
-    """PostgreSQL's release."""
+    """PostgreSQL's version."""
     return str(await tx.scalar(text("SHOW server_version")))
 
 
 async def clock(tx: Transaction) -> datetime:
-    """What time it is where PostgreSQL runs."""
+    """The time by PostgreSQL's clock."""
     told: datetime = (await tx.execute(select(func.clock_timestamp()))).scalar_one()
     return told
 

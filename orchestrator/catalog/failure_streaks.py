@@ -1,4 +1,4 @@
-"""How a run stands among the other runs of its view: what the failure policy decides on. Nothing of it is stored."""
+"""The input of the failure policy: a run that has ended and its view's runs before it. The counts are not stored."""
 
 from functools import cache
 from typing import Any
@@ -15,15 +15,15 @@ from orchestrator.model.run import Run, RunStatus, Trigger
 
 
 class RunContext(Value):
-    """A run that has ended, its view, and what went before.
+    """A run that has ended, its view, and the runs before it.
 
-    `is_wanted`: the view lives and is materialized. `previous`: how the last run before this one ended that completed
-    or failed (a cancelled or skipped one says nothing of the view); None if there is none since the view was last
-    reverted.
+    `is_materialized`: the view is live and materialized. `previous_status`: the status of the last earlier run that
+    completed or failed, since a cancelled or skipped one says nothing of the view. None if there is no such run since
+    the view was last reverted.
 
-    Both counts are of scheduled runs that failed, this one included, since the last that completed before this one.
-    `failures` forgets those that an edit of the query, a revert or a person who resumed the schedule has made past;
-    `unforgiven` does not.
+    Both counts are of scheduled runs that failed, this one included, since the last earlier run that completed.
+    `failures_since_reset` also starts again at an edit of the query, at a revert, and when a person resumed the
+    schedule; `failures_since_success` does not.
     """
 
     run: Run
@@ -36,17 +36,17 @@ class RunContext(Value):
 
 
 async def load_run_context(tx: Transaction, run_id: UUID) -> RunContext:
-    """How that run, which must exist, stands.
+    """The context of that run, which must exist.
 
-    It depends only on what was there when the run ended and on what a person did since, so asking again after a lost
-    answer gives the same.
+    It depends only on what was stored when the run ended and on what a person did since. So a repeated call after a
+    lost answer returns the same.
     """
     row = (await tx.execute(_select(), {"run": run_id})).one()
     return RunContext(run=Run.model_validate(row._mapping), **{name: row._mapping[name] for name in _BESIDE})
 
 
 async def reset_failure_streak(tx: Transaction, saved_query_id: UUID) -> None:
-    """Begin to count anew: a person wants the schedule to run."""
+    """Start a new failure streak, because a person has resumed the schedule."""
     change = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
     await tx.execute(change.values(resumed_at=func.clock_timestamp()))
 
@@ -56,9 +56,9 @@ _BESIDE = [name for name in RunContext.model_fields if name != "run"]
 
 @cache
 def _select() -> Select[Any]:
-    # Made once: putting it together takes longer than running it.
+    # Cached: building the statement takes longer than running it.
     completed = _last_completed()
-    forgiven = func.greatest(  # nulls are passed over
+    since_reset = func.greatest(  # GREATEST ignores nulls
         completed, t.revisions.c.created_at, t.saved_queries.c.reverted_at, t.saved_queries.c.resumed_at
     )
     return (
@@ -66,11 +66,13 @@ def _select() -> Select[Any]:
             *RUN_COLUMNS,
             t.saved_queries.c.project_id,
             t.saved_queries.c.name.label("view_name"),
-            (t.saved_queries.c.deleted_at.is_(None) & t.saved_queries.c.sync_frequency.is_not(None)).label("is_wanted"),
-            _previous().label("previous"),
-            _failed_since(forgiven).label("failures"),
+            (t.saved_queries.c.deleted_at.is_(None) & t.saved_queries.c.sync_frequency.is_not(None)).label(
+                "is_materialized"
+            ),
+            _previous().label("previous_status"),
+            _failed_since(since_reset).label("failures_since_reset"),
             _failed_since(func.coalesce(completed, literal("-infinity").cast(TIMESTAMP(timezone=True)))).label(
-                "unforgiven"
+                "failures_since_success"
             ),
         )
         .select_from(t.runs)
@@ -81,7 +83,7 @@ def _select() -> Select[Any]:
 
 
 def _last_completed() -> ScalarSelect[Any]:
-    """When the last run before this one that completed was begun; null if none did."""
+    """When the last run before this one that completed was started; null if none completed."""
     earlier = t.runs.alias("completed")
     return (
         select(func.max(earlier.c.started_at))
@@ -96,7 +98,7 @@ def _last_completed() -> ScalarSelect[Any]:
 
 
 def _previous() -> ScalarSelect[Any]:
-    """How the last run before this one that completed or failed did; runs of a view do not overlap."""
+    """The status of the last run before this one that completed or failed. Runs of a view do not overlap."""
     earlier = t.runs.alias("earlier")
     return (
         select(earlier.c.status)
@@ -114,7 +116,7 @@ def _previous() -> ScalarSelect[Any]:
 
 
 def _failed_since(moment: ColumnElement[Any]) -> ScalarSelect[Any]:
-    """How many scheduled runs, up to this one, were begun after that moment and failed."""
+    """The number of scheduled runs, up to this one, that were started after that moment and failed."""
     failed = t.runs.alias("failed")
     return (
         select(func.count())

@@ -1,4 +1,4 @@
-"""The graph of views, as far as one view's relatives go, in one statement."""
+"""The graph of the views above or below a view, read in one statement each."""
 
 from collections.abc import Collection
 from uuid import UUID
@@ -13,7 +13,7 @@ Graph = dict[Node, list[Node]]
 
 
 async def inputs_above(tx: Transaction, saved_query_id: UUID) -> Graph:
-    """What the view and everything above it read: views by id, source tables by name."""
+    """The inputs of the view and of every view above it, by reader: views by id, source tables by name."""
     start = select(t.saved_queries.c.id).where(t.saved_queries.c.id == saved_query_id)
     readers = start.cte("readers", recursive=True)
     above = select(t.inputs.c.input_view_id).join(readers, t.inputs.c.saved_query_id == readers.c.id)
@@ -30,7 +30,7 @@ async def inputs_above(tx: Transaction, saved_query_id: UUID) -> Graph:
 
 
 async def readers_below(tx: Transaction, saved_query_id: UUID) -> Graph:
-    """Which live views read the view, and which read those, and so on."""
+    """The live views that read the view, directly or through other live views, by the view that they read."""
     live = t.saved_queries.alias("live")
     start = select(t.saved_queries.c.id).where(t.saved_queries.c.id == saved_query_id)
     read = start.cte("read", recursive=True)
@@ -54,9 +54,9 @@ async def readers_below(tx: Transaction, saved_query_id: UUID) -> Graph:
 
 
 async def plain_readers(tx: Transaction, read: Collection[UUID]) -> dict[UUID, list[UUID]]:
-    """Which live views without a snapshot read the views or tables of these ids, and which read those, and so on.
+    """The live views without a snapshot that read these views or tables, directly or through one another.
 
-    What stands behind a view with a snapshot is not looked at: it serves that, whatever is below it.
+    The search ends at a view with a snapshot: it serves that, so a change of its inputs does not reach its readers.
     """
     plain = t.saved_queries.alias("plain")
     is_plain = plain.c.deleted_at.is_(None) & plain.c.current_snapshot_id.is_(None)

@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 def migrate(url: str) -> None:
-    """Bring the schema of the database at `url` to the newest revision. Two at once wait for each other."""
+    """Migrate the schema of the database at `url` to the newest revision. Concurrent calls wait for each other."""
     from alembic import command
 
     command.upgrade(alembic_config(url), "head")
 
 
 def head() -> str | None:
-    """The revision that this release wants."""
+    """The Alembic revision of the schema that this release needs."""
     from alembic.script import ScriptDirectory
 
     return ScriptDirectory.from_config(alembic_config()).get_current_head()
 
 
 def alembic_config(url: str | None = None) -> "Config":
-    """Alembic's configuration, without a file of its own."""
+    """Alembic's configuration, made without an ini file."""
     from alembic.config import Config
 
     config = Config()

@@ -16,7 +16,7 @@ from orchestrator.model.snapshot import Column
 
 
 class NameTarget(Value):
-    """What a name stands for. Exactly one of the ids is set; `columns` are those a reader of it sees."""
+    """The view or source table that has a name. Exactly one id is set; `columns` are those that a reader sees."""
 
     name: str
     saved_query_id: UUID | None
@@ -32,7 +32,7 @@ async def reserve_name(
     saved_query_id: UUID | None = None,
     source_table_id: UUID | None = None,
 ) -> None:
-    """Take a name for a view or table. Raises NameTaken, also if another transaction is just taking it."""
+    """Reserve a name for a view or table. Raises NameTaken, also if a concurrent transaction reserves it."""
     row = {"saved_query_id": saved_query_id, "source_table_id": source_table_id}
     try:
         async with tx.begin_nested():
@@ -44,7 +44,7 @@ async def reserve_name(
 async def release_name(
     tx: Transaction, *, saved_query_id: UUID | None = None, source_table_id: UUID | None = None
 ) -> None:
-    """Free the name of a view or table that was deleted or is about to get another one."""
+    """Free the name of a view or table that was deleted or is about to be renamed."""
     owner = (
         t.names.c.source_table_id == source_table_id
         if saved_query_id is None
@@ -60,7 +60,7 @@ async def view_of(tx: Transaction, project_id: int, name: str) -> UUID | None:
 
 
 async def columns_of(tx: Transaction, project_id: int, names: Iterable[str]) -> int:
-    """How many columns there are in all that the names stand for."""
+    """The number of columns that the views and tables of these names have in all."""
     columns = func.coalesce(t.saved_queries.c.columns, t.source_tables.c.columns)
     query = (
         select(func.sum(func.jsonb_array_length(columns)))
@@ -73,7 +73,7 @@ async def columns_of(tx: Transaction, project_id: int, names: Iterable[str]) -> 
 
 
 async def resolve(tx: Transaction, project_id: int, names: Iterable[str]) -> dict[str, NameTarget]:
-    """What each of the names stands for, by its key. Names that nobody has are missing from the answer."""
+    """The view or source table of each name, by the name's key. Unused names are missing from the answer."""
     query = (
         select(
             t.names.c.key,

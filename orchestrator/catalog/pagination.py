@@ -1,4 +1,4 @@
-"""Pages of lists, and how much of one is read: what a page shows is bounded by its size, not only by its length."""
+"""Pages of lists, which are limited by their size in bytes and not only by their number of rows."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from orchestrator.catalog.database import Transaction
 
-# The columns of 25,000 columns of views, or what a thousand views with twenty columns each have. More would keep the
-# process that reads it, and everybody who waits for that process, for longer than a moment.
+# Some 25,000 columns of views, such as those of a thousand views with twenty columns each. A larger page would block
+# the API process, and all requests that wait for it, for too long.
 PAGE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """How many there are in all, the ids of a page in order, and those of which the page has room for all."""
+    """The number of all matching rows, the ids of a page in order, and the ids of the rows that fit on it whole."""
 
     count: int
     ids: list[UUID]
@@ -46,8 +46,8 @@ async def choose(
 ) -> Chosen:
     """Choose the rows of a page of `table`, and measure their columns `large`.
 
-    The first row is always shown whole. What a large value is when it is read is found out only for values that take
-    little room in the table, since it costs time to unpack them.
+    The first row is always shown whole. Decompressing a large value takes time. So its text is measured only while the
+    compressed sizes of the page's rows add up to no more than PAGE_BYTES.
     """
     count = await tx.scalar(select(func.count()).select_from(table).where(*matches))
     sizes = [func.coalesce(func.pg_column_size(table.c[name]), 0) for name in large]
@@ -64,12 +64,12 @@ async def choose(
 
 
 def on_page(table: Table) -> ColumnElement[bool]:
-    """Whether a row is one of those chosen."""
+    """Whether a row is on the chosen page."""
     return table.c.id.in_(bindparam("page", expanding=True))
 
 
 def shown(table: Table, *large: str) -> list[ColumnElement[Any]]:
-    """All columns of `table`, with nothing in place of the large ones that there is no room for, and `is_abridged`."""
+    """All columns of `table`, and `is_abridged`. Rows that do not fit whole have empty values in the large ones."""
     is_whole = table.c.id.in_(bindparam("whole", expanding=True))
     others = [column for column in table.c if column.name not in large]
     cut = [case((is_whole, table.c[name]), else_=_nothing_of(table.c[name])).label(name) for name in large]

@@ -31,30 +31,30 @@ async def list_projects(tx: Transaction) -> list[Project]:
 
 
 async def get_limits(tx: Transaction, project_id: int) -> ProjectLimits:
-    """What the project's queries may use."""
+    """The limits of the project's queries."""
     limits = await tx.scalar(_limits(), {"project": project_id})
     return ProjectLimits.model_validate(limits or {})
 
 
 async def set_limits(tx: Transaction, project_id: int, limits: ProjectLimits) -> bool:
-    """Set what the project's queries may use. False if there is no such project."""
+    """Set the limits of the project's queries. False if there is no such project."""
     change = update(t.projects).where(t.projects.c.id == project_id)
     changed = await tx.execute(change.values(limits=limits.model_dump(exclude_none=True)).returning(t.projects.c.id))
     return changed.one_or_none() is not None
 
 
 async def lock_project(tx: Transaction, project_id: int) -> None:
-    """Let no other transaction change what the project's views and tables mean until this one ends.
+    """Lock the project: no other transaction changes the meaning of its views and tables until this one ends.
 
-    One lock for a project's whole graph: names, inputs and cycles are then checked against what will be committed,
-    and nobody has to reason about pairs of edits that are each valid alone. It does not hold up runs or readers.
+    One lock covers a project's whole graph, so names, inputs and cycles are checked against what will be committed.
+    Otherwise two edits that are each valid alone could be invalid together. Runs and readers do not wait for it.
     """
     row = select(t.projects.c.id).where(t.projects.c.id == project_id)
     await tx.execute(row.with_for_update(key_share=True))
 
 
 async def find_or_insert_user(tx: Transaction, email: str, first_name: str, last_name: str) -> User:
-    """The person of that address, stored if new."""
+    """The user with that email address, stored if new."""
     row = (await tx.execute(select(*USER_COLUMNS).where(t.users.c.email == email))).one_or_none()
     if row is None:
         uuid = uuid4()

@@ -1,4 +1,4 @@
-"""Which snapshots need not be retained: leases of running runs, and the removal of expired snapshots."""
+"""Retention of snapshots: the leases of running runs, and the removal of expired snapshots."""
 
 from collections.abc import Collection, Sequence
 from datetime import timedelta
@@ -15,10 +15,10 @@ from orchestrator.model.snapshot import Retention
 
 
 async def lease(tx: Transaction, run_id: UUID, snapshot_ids: Collection[UUID]) -> bool:
-    """Keep the files of these snapshots for as long as the run is Running. False if one is being removed just now."""
+    """Keep the files of these snapshots for as long as the run is Running. False if one was just removed."""
     if not snapshot_ids:
         return True
-    # The lock waits for a removal that is going on, and holds up one that comes later until the lease is there.
+    # The lock waits for a removal in progress, and makes a later one wait until the lease is committed.
     held = select(t.snapshots.c.id).where(t.snapshots.c.id.in_(snapshot_ids), t.snapshots.c.removed_at.is_(None))
     if len((await tx.execute(held.with_for_update(read=True))).all()) < len(set(snapshot_ids)):
         return False
@@ -28,10 +28,10 @@ async def lease(tx: Transaction, run_id: UUID, snapshot_ids: Collection[UUID]) -
 
 
 async def remove_expired(tx: Transaction, retention: Retention) -> list[UUID]:
-    """Take away from everybody what need not be kept any more; returns the ids. Files are deleted by the caller.
+    """Mark expired snapshots as removed, so that none can be read; returns their ids. The caller deletes the files.
 
-    The conditions on the row itself are asked once more when it is locked, so a rollback or a pin that comes at the
-    same moment either finds it gone or keeps it.
+    PostgreSQL checks the conditions on the row itself again once it is locked. So a concurrent rollback or pin either
+    finds the snapshot removed or keeps it.
     """
     change = update(t.snapshots).where(
         t.snapshots.c.id.in_(_expired(retention)), _grace_period_over(retention.grace), _may_be_removed()
@@ -41,14 +41,14 @@ async def remove_expired(tx: Transaction, retention: Retention) -> list[UUID]:
 
 
 async def expired(tx: Transaction, retention: Retention) -> list[UUID]:
-    """What `remove_expired` would take away now."""
+    """The ids of the snapshots that `remove_expired` would remove now."""
     return list(await tx.scalars(_expired(retention)))
 
 
 async def backfill_superseded_at(tx: Transaction) -> None:
-    """Note of every snapshot that is not current, and of which nobody noted it, that it is superseded now.
+    """Set `superseded_at` to now where it is missing from a snapshot that is not current.
 
-    Workers of a release that knew no versions leave such ones, while it is being replaced.
+    Workers of a release that knew no versions leave such snapshots, while that release is being replaced.
     """
     current = exists().where(t.saved_queries.c.current_snapshot_id == t.snapshots.c.id).correlate(t.snapshots)
     change = update(t.snapshots).where(t.snapshots.c.removed_at.is_(None), t.snapshots.c.superseded_at.is_(None))
@@ -56,13 +56,13 @@ async def backfill_superseded_at(tx: Transaction) -> None:
 
 
 async def delete_finished_leases(tx: Transaction) -> None:
-    """Remove the leases of runs that are over: they hold nothing any more."""
+    """Delete the leases of runs that have ended: they no longer keep any files."""
     over = select(t.runs.c.id).where(t.runs.c.status != RunStatus.RUNNING)
     await tx.execute(delete(t.leases).where(t.leases.c.run_id.in_(over)))
 
 
 async def retained_locations(tx: Transaction, locations: Sequence[str]) -> set[str]:
-    """Those of the locations whose files somebody may read."""
+    """Those of the locations whose files may still be read, since their snapshot is not removed."""
     query = select(t.snapshots.c.location).where(
         t.snapshots.c.location.in_(locations), t.snapshots.c.removed_at.is_(None)
     )
@@ -70,12 +70,12 @@ async def retained_locations(tx: Transaction, locations: Sequence[str]) -> set[s
 
 
 def _may_be_removed() -> ColumnElement[bool]:
-    """Whether nothing on the row itself stands against removing it."""
+    """Whether the row itself permits removal: not removed yet, and not pinned unless the view was reverted."""
     return t.snapshots.c.removed_at.is_(None) & (~t.snapshots.c.pinned | is_reverted())
 
 
 def _grace_period_over(grace: timedelta) -> ColumnElement[bool]:
-    """Whether it was replaced so long ago that nobody reads it any more who found it by the pointer."""
+    """Whether it was superseded so long ago that readers which found it as the current one have finished."""
     return t.snapshots.c.superseded_at < func.now() - grace
 
 
@@ -83,7 +83,7 @@ def _expired(retention: Retention) -> Select[tuple[UUID]]:
     rank = func.row_number().over(
         partition_by=t.snapshots.c.saved_query_id, order_by=(t.snapshots.c.published_at.desc(), t.snapshots.c.id)
     )
-    # Pinned ones are kept besides the number that is kept anyway.
+    # Pinned snapshots do not count towards the number that is kept.
     counted = (t.snapshots.c.removed_at.is_(None), ~t.snapshots.c.pinned)
     ranked = select(t.snapshots.c.id, rank.label("rank")).where(*counted).subquery("ranked")
     read = (

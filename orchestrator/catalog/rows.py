@@ -1,4 +1,4 @@
-"""Rows into model values, where more than one module needs the same one."""
+"""Conversions between rows and model values that several modules use."""
 
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ def label_columns(prefix: str, source: FromClause, names: Iterable[str]) -> list
 
 
 def parse_labelled(prefix: str, row: Row[Any], model: type[T]) -> T | None:
-    """The value whose columns were labelled by `prefixed`, or None where an outer join found none."""
+    """The value whose columns `label_columns` labelled, or None where an outer join found no row."""
     mapping = row._mapping
     if mapping.get(f"{prefix}_id") is None:
         return None

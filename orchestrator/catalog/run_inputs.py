@@ -1,4 +1,4 @@
-"""What a run is to read, gathered in one statement so that all of it is of one moment."""
+"""The inputs of a run, read in one statement so that all of them are of the same moment."""
 
 from collections.abc import Collection
 from functools import cache
@@ -14,12 +14,12 @@ from orchestrator.model.run import Relation, SnapshotRelation, SourceRelation, V
 
 
 async def relations(tx: Transaction, saved_query_id: UUID) -> tuple[Relation, ...]:
-    """What the view reads, directly and through views that are evaluated inside the run, in dependency order.
+    """The inputs of the view, direct and through views that are evaluated inside the run, in dependency order.
 
-    A view with a snapshot is read from it and not looked behind, whether or not its query has changed since: it serves
-    its last good result until a run of its own replaces it.
+    A view with a snapshot is read from that, and its own inputs are left out, even if its query has changed since. It
+    serves its last good result until a run of its own replaces that.
 
-    Raises InputMissing, naming it, if something that is read was deleted.
+    Raises InputMissing, naming the input, if one was deleted.
     """
     by_reader: dict[UUID, list[Row[Any]]] = {}
     for row in await tx.execute(_reachable(), {"view": saved_query_id}):
@@ -27,7 +27,7 @@ async def relations(tx: Transaction, saved_query_id: UUID) -> tuple[Relation, ..
     ordered: dict[UUID, Relation] = {}
 
     def visit(reader_id: UUID) -> None:
-        # Ends, because saving refuses cycles; recursion is as deep as views are stacked without a snapshot between.
+        # It ends because saving refuses cycles. It recurses as deep as the longest chain of views without snapshots.
         for row in by_reader.get(reader_id, ()):
             input_id = row.table_id or row.view_id
             if input_id not in ordered:
@@ -39,7 +39,7 @@ async def relations(tx: Transaction, saved_query_id: UUID) -> tuple[Relation, ..
 
 
 async def inlined(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[str, str]:
-    """The SQL of those of the views that have no snapshot, and of those that they read in turn, by name."""
+    """The SQL, by name, of those views that have no snapshot, and of those without one that they read in turn."""
     rows = await tx.execute(_inlined(), {"views": list(saved_query_ids)})
     return {row.name: row.query["query"] for row in rows}
 
@@ -66,9 +66,9 @@ def _inlined() -> Any:  # noqa: ANN401 - see below
 
 @cache
 def _reachable() -> Any:  # noqa: ANN401 - the statement's type is as long as the statement
-    """Every input of the view and of the views without a snapshot below it: one row for each reader and input.
+    """Every input of the view and of the views without a snapshot that it reads: a row for each reader and input.
 
-    Made once: putting it together takes longer than running it.
+    Cached: building the statement takes longer than running it.
     """
     views = t.saved_queries.alias("views")
     itself = select(t.saved_queries.c.id).where(t.saved_queries.c.id == bindparam("view"))

@@ -1,9 +1,10 @@
 """Runs: opened, claimed by an attempt, published or closed.
 
-Moments are those of the clock, not of the transaction: one that has waited for a lock would end a run before it began.
+Times are those of the clock, not of the transaction's start: a transaction that has waited for a lock would otherwise
+end a run before it began.
 
-The row of a run is written by whoever learns of it first, the API that started the workflow or the workflow's first
-activity: its id is derived, so both write the same row. Each function here may be repeated after a lost answer.
+The row of a run is written by the API that started the workflow or by the workflow's first activity, in either order.
+The run's id is derived, so both write the same row. Each function here may be repeated after a lost answer.
 """
 
 from collections.abc import Collection
@@ -28,7 +29,7 @@ _FINISHED_NOW = {"finished_at": func.clock_timestamp()}
 async def ensure_run(
     tx: Transaction, request: RunRequest, workflow_id: str, workflow_run_id: UUID, revision_id: UUID | None = None
 ) -> Run:
-    """The run that this workflow run carries, stored as Running if it is new. The view must exist.
+    """The run of this workflow run, stored as Running if it is new. The view must exist.
 
     `revision_id` is the revision of the query that the run uses, once that is decided.
     """
@@ -53,7 +54,7 @@ async def get(tx: Transaction, run_id: UUID) -> Run:
 
 
 async def status_of(tx: Transaction, run_id: UUID) -> RunStatus | None:
-    """How a run stands; None if it is not recorded yet."""
+    """The status of a run; None if it is not recorded yet."""
     status = await tx.scalar(select(t.runs.c.status).where(t.runs.c.id == run_id))
     return None if status is None else RunStatus(status)
 
@@ -67,8 +68,8 @@ async def recent(tx: Transaction, saved_query_id: UUID, limit: int) -> list[Run]
 async def cancel_stale_runs(tx: Transaction, saved_query_id: UUID, run_id: UUID) -> None:
     """End every other run of the view that the catalog still calls Running.
 
-    That `run_id` has begun proves that they are over, since the server admits one open workflow of an id: an operator
-    ended them, or the server lost them. Closed, none of them can publish any more.
+    Temporal admits one open workflow for an id, so the start of `run_id` proves that the others have ended: an operator
+    ended them, or the server lost them. Once closed, none of them can publish.
     """
     told = "The run was ended in Temporal before it could say how."
     await cancel_running(tx, saved_query_id, told, "ended_outside", except_run_id=run_id)
@@ -77,9 +78,9 @@ async def cancel_stale_runs(tx: Transaction, saved_query_id: UUID, run_id: UUID)
 async def cancel_running(
     tx: Transaction, saved_query_id: UUID, error: str, error_code: str, *, except_run_id: UUID | None = None
 ) -> list[Run]:
-    """End every run of the view that is in progress, but one; from now on none of them can publish.
+    """End every running run of the view except `except_run_id`; from now on none of them can publish.
 
-    Returns them: their workflows go on until they are cancelled.
+    Returns these runs: their workflows continue until they are cancelled.
     """
     change = update(t.runs).where(t.runs.c.saved_query_id == saved_query_id, t.runs.c.status == RunStatus.RUNNING)
     if except_run_id is not None:
@@ -95,7 +96,7 @@ async def list_running(tx: Transaction) -> list[Run]:
 
 
 async def finished_by_id(tx: Transaction, run_ids: Collection[UUID]) -> dict[UUID, bool]:
-    """Of each of the runs that the catalog knows, whether it is over."""
+    """Whether each of the runs has ended, by id. Runs that the catalog does not have are missing."""
     query = select(t.runs.c.id, t.runs.c.status != RunStatus.RUNNING).where(t.runs.c.id.in_(run_ids))
     return {row[0]: row[1] for row in await tx.execute(query)}
 
@@ -103,8 +104,8 @@ async def finished_by_id(tx: Transaction, run_ids: Collection[UUID]) -> dict[UUI
 async def claim_attempt(tx: Transaction, run_id: UUID) -> int:
     """Take the right to publish from every earlier attempt, and return the number of this one (1 is the first).
 
-    Counted here and not by Temporal, which begins anew when an operator resets an activity: no two that write have the
-    same number, and so the same place in the store. Raises RunSuperseded if the run is over.
+    Temporal's own count starts again when an operator resets an activity. With this count, no two attempts that write
+    have the same number, and so the same location in the store. Raises RunSuperseded if the run has ended.
     """
     attempt = await tx.scalar(_claim_stmt(), {"run": run_id})
     if attempt is None:
@@ -113,18 +114,18 @@ async def claim_attempt(tx: Transaction, run_id: UUID) -> int:
 
 
 async def release_attempt(tx: Transaction, run_id: UUID, attempt: int) -> None:
-    """Give the number of an attempt back, which began nothing and wrote nothing, unless another has come since."""
+    """Give back the number of an attempt that began and wrote nothing, unless a later attempt has claimed one."""
     change = update(t.runs).where(t.runs.c.id == run_id, t.runs.c.attempt == attempt)
     await tx.execute(change.where(t.runs.c.status == RunStatus.RUNNING).values(attempt=attempt - 1))
 
 
 async def publish(tx: Transaction, snapshot: Snapshot) -> bool:
-    """Make the snapshot its view's current one and complete its run; whether readers may see other columns than before.
+    """Make the snapshot its view's current one and complete its run; True if readers may see other columns.
 
-    One transaction, so that readers see both or neither. Doing it again changes nothing.
+    Both happen in one transaction, so that readers see both or neither. A repetition changes nothing.
 
-    Raises RunSuperseded if the run is over, if its attempt lost the right to publish, or if the view is no longer
-    materialized: whatever that attempt wrote stays invisible.
+    Raises RunSuperseded if the run has ended, if its attempt lost the right to publish, or if the view is no longer
+    materialized. The files of that attempt then stay invisible.
     """
     wanted = (await tx.execute(_lock_view_stmt(), {"view": snapshot.saved_query_id})).one()
     run = (await tx.execute(_lock_run_stmt(), {"run": snapshot.run_id})).one()
@@ -151,9 +152,9 @@ async def close(
     *,
     policy_due: bool = False,
 ) -> None:
-    """End a run that publishes nothing. The first closing wins: a run that is over stays as it is.
+    """End a run that publishes nothing. The first closing wins: a run that has ended stays as it is.
 
-    `policy_due` leaves what follows from its end to the reconciler: its workflow cannot see to that any more.
+    `policy_due` leaves the failure policy to the reconciler, because the run's workflow can no longer apply it.
     """
     change = update(t.runs).where(t.runs.c.id == run_id, t.runs.c.status == RunStatus.RUNNING)
     ended = {"status": status, "error": error, "error_code": error_code, "policy_due": policy_due}
@@ -161,22 +162,22 @@ async def close(
 
 
 async def list_policy_due(tx: Transaction) -> list[UUID]:
-    """The runs of which it is still to be done what follows from their end, the oldest first."""
+    """The ended runs to which the failure policy is still to be applied, the oldest first."""
     return list(await tx.scalars(select(t.runs.c.id).where(t.runs.c.policy_due).order_by(t.runs.c.started_at)))
 
 
 async def clear_policy_due(tx: Transaction, run_id: UUID) -> None:
-    """What follows from the end of the run is done."""
+    """Record that the failure policy has been applied to the run."""
     await tx.execute(update(t.runs).where(t.runs.c.id == run_id).values(policy_due=False))
 
 
-# Each of these is made once: putting it together takes longer than running it.
+# Each of these is cached: building the statement takes longer than running it.
 
 
 @cache
 def _upsert_stmt() -> ReturningInsert[Any]:
     new = insert(t.runs).values(started_at=func.clock_timestamp())
-    # Even where nothing is new, this locks the row that is there and gives it back.
+    # DO NOTHING would neither lock nor return an existing row.
     revision = func.coalesce(new.excluded.revision_id, t.runs.c.revision_id)
     known = new.on_conflict_do_update(index_elements=["id"], set_={"revision_id": revision})
     return known.returning(*RUN_COLUMNS)
@@ -203,7 +204,7 @@ def _lock_run_stmt() -> Select[Any]:
 
 @cache
 def _complete_stmt() -> Update:
-    """To be executed with the columns of the result."""
+    """Completes a run. The parameters also hold the columns of the result, which are set."""
     return update(t.runs).where(t.runs.c.id == bindparam("run")).values(status=RunStatus.COMPLETED, **_FINISHED_NOW)
 
 

@@ -40,15 +40,15 @@ async def is_live(tx: Transaction, project_id: int, saved_query_id: UUID) -> boo
 
 
 async def is_plain(tx: Transaction, saved_query_id: UUID) -> bool:
-    """Whether readers of the view see what its text gives, since it has no snapshot."""
+    """Whether the view has no snapshot, so that readers see the result of its query."""
     query = select(t.saved_queries.c.id).where(t.saved_queries.c.id == saved_query_id)
     return await tx.scalar(query.where(t.saved_queries.c.current_snapshot_id.is_(None))) is not None
 
 
 async def lock_for_run(tx: Transaction, saved_query_id: UUID) -> SavedQuery | None:
-    """The live view of that id, in whatever project: for runs, which know no more of it.
+    """The live view of that id, in any project, since a run has only the view's id.
 
-    Nobody can edit it until the transaction ends, so that what else is read of it belongs to the same revision.
+    No other transaction can edit it until this one ends, so that all that is read of it belongs to the same revision.
     """
     held = select(t.saved_queries.c.id).where(t.saved_queries.c.id == saved_query_id)
     await tx.execute(held.with_for_update(read=True))
@@ -80,22 +80,22 @@ async def get_project_id(tx: Transaction, saved_query_id: UUID) -> int | None:
 async def page(
     tx: Transaction, project_id: int, *, search: str | None, limit: int, offset: int
 ) -> tuple[int, list[SavedQuery]]:
-    """How many live views there are whose name contains `search`, and those of one page, newest first.
+    """The number of live views whose name contains `search`, and those of one page, newest first.
 
-    None of them has its query, and where the page would be too large, some lack their columns and description too.
+    None of them has its query. Where the page would be too large, some lack their columns and description too.
     """
     matches = [t.saved_queries.c.project_id == project_id, _LIVE]
     if search:
         matches.append(t.saved_queries.c.name.icontains(search, autoescape=True))
     newest_first = (t.saved_queries.c.created_at.desc(), t.saved_queries.c.id)
-    # Chosen first: what is shown beside a view is then looked up for those of the page only.
+    # The page is chosen first, so that the other tables are joined for its views only.
     page = await choose(tx, t.saved_queries, matches, newest_first, large=_LARGE, limit=limit, offset=offset)
     rows = await tx.execute(_listed(), page.shown)
     return page.count, [_saved_query(row) for row in page.in_order(rows)]
 
 
 async def insert_new(tx: Transaction, view: SavedQuery, inputs: Sequence[NameTarget]) -> None:
-    """Store a new view with its first revision and what it reads. Its name must have been claimed."""
+    """Store a new view with its first revision and its inputs. Its name must have been reserved."""
     created_by = view.created_by.id if view.created_by else None
     await tx.execute(
         insert(t.saved_queries).values(
@@ -121,7 +121,7 @@ async def add_revision(
     inputs: Sequence[NameTarget],
     by: int | None,
 ) -> None:
-    """Give a view, which must be locked, a new revision of its query."""
+    """Store a new revision of a view's query as its current one. The view must be locked."""
     revision = Revision(id=uuid4(), number=view.revision.number + 1, query=query, created_at=now())
     await _insert_revision(tx, view.id, revision, by)
     await _replace_inputs(tx, view.id, inputs)
@@ -130,7 +130,7 @@ async def add_revision(
 
 
 async def describe(tx: Transaction, saved_query_id: UUID, description: str | None) -> None:
-    """Set a view's free text."""
+    """Set a view's description."""
     change = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
     await tx.execute(change.values(description=description))
 
@@ -142,14 +142,14 @@ async def set_frequency(tx: Transaction, saved_query_id: UUID, frequency: SyncFr
 
 
 async def update_query_object(tx: Transaction, revision_id: UUID, query: dict[str, Any]) -> None:
-    """Keep another wording of the query object around the same SQL, such as another `kind`."""
+    """Replace a revision's query object by one with the same SQL, such as one with another `kind`."""
     await tx.execute(update(t.revisions).where(t.revisions.c.id == revision_id).values(query=query))
 
 
 async def path_between(tx: Transaction, start: Sequence[UUID], goal: UUID) -> list[str] | None:
-    """The names along a shortest way from a view in `start` up its inputs to the view `goal`, both ends included.
+    """The names on a shortest path from a view in `start` up its inputs to the view `goal`, both ends included.
 
-    None if there is no way. A change of a view's inputs that finds one from them to itself would close a cycle.
+    None if there is no path. If there is one from a view's new inputs to the view itself, they would close a cycle.
     """
     views, inputs = t.saved_queries, t.inputs
     reached = select(views.c.id).where(views.c.id.in_(start)).cte("reached", recursive=True)
@@ -171,7 +171,7 @@ async def path_between(tx: Transaction, start: Sequence[UUID], goal: UUID) -> li
 async def dependents(
     tx: Transaction, *, saved_query_id: UUID | None = None, source_table_id: UUID | None = None
 ) -> list[str]:
-    """The names of the live views that read a view or a source table, in order."""
+    """The names of the live views that read a view or a source table, sorted."""
     read = (
         t.inputs.c.input_table_id == source_table_id
         if saved_query_id is None
@@ -188,13 +188,13 @@ async def dependents(
 
 
 async def rename(tx: Transaction, saved_query_id: UUID, name: str) -> None:
-    """Give a view another name, which must have been claimed."""
+    """Give a view another name, which must have been reserved."""
     await tx.execute(update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id).values(name=name))
 
 
 async def revert(tx: Transaction, saved_query_id: UUID) -> None:
-    """Make it a view that is not materialized: nobody wants it refreshed, and no snapshot of it is visible."""
-    await saved_pauses.forget(tx, [saved_query_id])  # it was one of a schedule that goes now
+    """Undo a view's materialization: it has no frequency any more, and none of its snapshots is visible."""
+    await saved_pauses.forget(tx, [saved_query_id])  # its schedule is to be deleted
     await snapshots.clear_current(tx, saved_query_id)
     change = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
     moment = func.clock_timestamp()
@@ -202,7 +202,7 @@ async def revert(tx: Transaction, saved_query_id: UUID) -> None:
 
 
 async def mark_deleted(tx: Transaction, saved_query_id: UUID) -> None:
-    """Delete a view softly: its runs and its journal stay readable. Its name is freed by the caller."""
+    """Delete a view softly: its runs and its audit log stay readable. The caller frees its name."""
     await revert(tx, saved_query_id)
     change = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
     await tx.execute(change.values(deleted_at=func.now()))
@@ -263,16 +263,16 @@ def _select_desired() -> Select[Any]:
 
 @cache
 def _select() -> Select[Any]:
-    """A view with everything that the API shows of it, in one statement however many views are asked for.
+    """Views with everything that the API shows of them, in one statement for any number of views.
 
-    Made once: putting it together takes longer than running it.
+    Cached: building the statement takes longer than running it.
     """
     return _select_with(t.saved_queries.c, t.revisions.c.query)
 
 
 @cache
 def _listed() -> Select[Any]:
-    """The views of a page. A list shows no queries, which may be large, so none is read."""
+    """The views of a page, without their queries: these may be large, and a list does not show them."""
     return _select_with(shown(t.saved_queries, *_LARGE), cast({}, JSONB)).where(on_page(t.saved_queries))
 
 

@@ -1,7 +1,8 @@
-"""Snapshots: recorded when published, pointed to, listed as versions, leased by what reads them, and removed.
+"""Snapshots: stored when published, made current, listed as versions, and pinned.
 
-Which one readers see is `saved_queries.current_snapshot_id`, and only the `point_…` functions move it. A row
-outlives its files, since runs and later snapshots name it; `removed_at` says that its files may go.
+Readers see the one in `saved_queries.current_snapshot_id`, which only `set_current`, `restore_current` and
+`clear_current` change. A row outlives its files, since runs and later snapshots refer to it. Once `removed_at` is set,
+its files may be deleted.
 """
 
 from functools import cache
@@ -42,7 +43,7 @@ async def insert_new(tx: Transaction, snapshot: Snapshot) -> None:
 async def set_current(tx: Transaction, snapshot: Snapshot) -> tuple[Column, ...] | None:
     """Make a stored snapshot its view's current one. The view's row must be locked.
 
-    Returns the columns of the one that was, if there was one.
+    Returns the columns of the one that was current before, if there was one.
     """
     before = await _supersede_current(tx, snapshot.saved_query_id)
     shown = {
@@ -55,21 +56,21 @@ async def set_current(tx: Transaction, snapshot: Snapshot) -> tuple[Column, ...]
 
 
 async def restore_current(tx: Transaction, snapshot: Snapshot) -> tuple[Column, ...] | None:
-    """Make a snapshot that was superseded its view's current one again, as `point_to` does."""
+    """Make a superseded snapshot its view's current one again. Otherwise the same as `set_current`."""
     before = await set_current(tx, snapshot)
     await tx.execute(update(t.snapshots).where(t.snapshots.c.id == snapshot.id).values(superseded_at=None))
     return before
 
 
 async def clear_current(tx: Transaction, saved_query_id: UUID) -> None:
-    """Make none of a view's snapshots visible."""
+    """Leave a view without a current snapshot, so that readers see none."""
     await _supersede_current(tx, saved_query_id)
     view = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
     await tx.execute(view.values(current_snapshot_id=None))
 
 
 async def find(tx: Transaction, saved_query_id: UUID, snapshot_id: UUID) -> PublishedSnapshot | None:
-    """A version of a view that can still be read. Nobody can remove or pin it until the transaction ends."""
+    """A version of a view that can still be read. No other transaction removes or pins it until this one ends."""
     held = select(t.snapshots.c.id).where(t.snapshots.c.id == snapshot_id).with_for_update(key_share=True)
     await tx.execute(held)
     row = (await tx.execute(_versions(saved_query_id).where(t.snapshots.c.id == snapshot_id))).one_or_none()
@@ -79,7 +80,7 @@ async def find(tx: Transaction, saved_query_id: UUID, snapshot_id: UUID) -> Publ
 async def page(
     tx: Transaction, saved_query_id: UUID, *, limit: int, offset: int
 ) -> tuple[int, list[PublishedSnapshot]]:
-    """How many versions of a view can be read, and those of one page, newest first."""
+    """The number of versions of a view that can be read, and those of one page, newest first."""
     versions = _versions(saved_query_id)
     count = await tx.scalar(select(func.count()).select_from(versions.subquery()))
     newest_first = (t.snapshots.c.published_at.desc(), t.snapshots.c.id)
@@ -88,7 +89,7 @@ async def page(
 
 
 async def set_pinned(tx: Transaction, snapshot_id: UUID, *, pinned: bool) -> None:
-    """Keep a version whatever its age, or no longer."""
+    """Pin a version, which keeps it at any age, or unpin it."""
     await tx.execute(update(t.snapshots).where(t.snapshots.c.id == snapshot_id).values(pinned=pinned))
 
 
@@ -98,7 +99,7 @@ async def _supersede_current(tx: Transaction, saved_query_id: UUID) -> tuple[Col
 
 
 def is_reverted() -> ColumnElement[bool]:
-    """Whether the view's materialization was undone since: then nobody can see, pin or choose the snapshot any more."""
+    """Whether the view was reverted since: then no client can see, pin or choose the snapshot any more."""
     view = t.saved_queries
     undone = view.c.sync_frequency.is_(None) | (t.snapshots.c.published_at <= view.c.reverted_at)
     return exists().where(view.c.id == t.snapshots.c.saved_query_id, undone).correlate(t.snapshots)
@@ -122,7 +123,7 @@ def _version(row: Row[Any]) -> PublishedSnapshot:
     )
 
 
-# Each of these is made once: putting it together takes longer than running it.
+# Each of these is cached: building the statement takes longer than running it.
 
 
 @cache
@@ -134,7 +135,7 @@ def _superseded() -> ReturningUpdate[Any]:
 
 @cache
 def _pointed() -> Update:
-    # What the view reads may have changed since it was saved, and its columns with that.
+    # The columns of the view's inputs may have changed since it was saved, and its own with them.
     same_query = t.saved_queries.c.revision_id == bindparam("revision")
     columns = case((same_query, bindparam("snapshot_columns", type_=JSONB)), else_=t.saved_queries.c.columns)
     view = update(t.saved_queries).where(t.saved_queries.c.id == bindparam("view"))

@@ -1,4 +1,4 @@
-"""Source tables: their rows."""
+"""The rows of source tables."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -17,7 +17,7 @@ _LIVE = t.source_tables.c.deleted_at.is_(None)
 
 
 async def insert_new(tx: Transaction, table: SourceTable, credential: bytes | None) -> None:
-    """Store a new source table, its credential sealed. Its name is claimed by the caller."""
+    """Store a new source table with its encrypted credential. The caller reserves its name."""
     await tx.execute(
         insert(t.source_tables).values(
             id=table.id,
@@ -42,7 +42,7 @@ async def find(tx: Transaction, project_id: int, table_id: UUID) -> SourceTable 
 async def page(
     tx: Transaction, project_id: int, *, search: str | None, limit: int, offset: int
 ) -> tuple[int, list[SourceTable]]:
-    """How many live tables there are whose name contains `search`, and those of one page, newest first.
+    """The number of live tables whose name contains `search`, and those of one page, newest first.
 
     Where the page would be too large, some lack their columns.
     """
@@ -56,7 +56,7 @@ async def page(
 
 
 async def change(tx: Transaction, table: SourceTable) -> None:
-    """Store what may change of a source table."""
+    """Store the fields of a source table that may change."""
     await tx.execute(
         update(t.source_tables)
         .where(t.source_tables.c.id == table.id)
@@ -65,7 +65,7 @@ async def change(tx: Transaction, table: SourceTable) -> None:
 
 
 async def set_credential(tx: Transaction, table_id: UUID, credential: bytes | None) -> None:
-    """Store a sealed credential, or forget the one that is there."""
+    """Store an encrypted credential, or delete the stored one."""
     await tx.execute(update(t.source_tables).where(t.source_tables.c.id == table_id).values(credential=credential))
 
 
@@ -75,7 +75,7 @@ async def mark_deleted(tx: Transaction, table_id: UUID) -> None:
 
 
 def _contract(table: SourceTable) -> dict[str, Any]:
-    """What a run holds the files against, and how it reads them."""
+    """The contract: the columns that a run expects of the files, and the options with which it reads them."""
     return {
         "columns": to_jsonb(table.columns),
         "options": table.options.model_dump(mode="json"),

@@ -1,4 +1,4 @@
-"""What the catalog counts for whoever watches an installation as a whole."""
+"""Figures of a whole installation, for its metrics."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -12,12 +12,12 @@ from orchestrator.model.base import Value
 from orchestrator.model.run import RunStatus
 from orchestrator.model.saved_query import SyncFrequency
 
-# So many intervals without a result are more than one run that was late.
+# After a single interval without a result, the run may only be late.
 STALE_AFTER_INTERVALS = 2
 
 
 class ViewFreshness(Value):
-    """How old the data of a view is, in seconds: since it was published, or wanted if there has never been any."""
+    """The age of a view's data in seconds. Without any data, it counts from when the frequency was set."""
 
     project_id: int
     saved_query_id: UUID
@@ -26,12 +26,12 @@ class ViewFreshness(Value):
 
 
 class InstallationStats(Value):
-    """An installation in figures.
+    """The figures of an installation.
 
-    `views` and `wanted` count live views, and those of them that are materialized. `stale` are views that are to be
-    refreshed and whose data is older than two of their intervals. `oldest` are those that are the most overdue, the
-    worst first; `oldest_seconds` is the greatest age of any, overdue or not. `longest_running` is in seconds, 0 if
-    nothing runs.
+    `views` counts live views, `wanted` those of them that are materialized. The next three leave out views whose
+    frequency is `never`. `stale` counts views whose data is older than two of their intervals. `oldest_seconds` is the
+    greatest age of any view's data, overdue or not. `oldest` are the most overdue views, the most overdue first.
+    `running` counts running runs; `longest_running` is in seconds, 0 if there are none.
     """
 
     views: int
@@ -70,7 +70,7 @@ def _views() -> Select[int, int]:
 
 
 def _ages() -> Select[int, UUID, str, float, float]:
-    """Every view that is to be refreshed, the age of its data and its interval, both in seconds."""
+    """Every view that a schedule refreshes, with the age of its data and its interval, both in seconds."""
     view = t.saved_queries.c
     since = func.coalesce(t.snapshots.c.published_at, view.sync_frequency_set_at)
     intervals = {frequency.value: _seconds(frequency.interval) for frequency in SyncFrequency}
@@ -94,7 +94,7 @@ def _running() -> Select[int, float]:
 
 
 def _since(moment: ColumnElement[object]) -> ColumnElement[float]:
-    """The seconds since a moment, by PostgreSQL's clock; none are negative, whatever it was set by."""
+    """The seconds since a moment by PostgreSQL's clock; 0 if another clock set it to a later moment."""
     return func.greatest(cast(func.extract("epoch", func.clock_timestamp() - moment), Float), 0.0)
 
 

@@ -1,8 +1,7 @@
-"""The schema. A test holds it against the migrations, which alone change a database.
+"""The schema. A test compares it with the migrations, which alone change a database.
 
-Where truth lives decides what is *not* here: whether a schedule is paused, what runs now and when a view runs next is
-Temporal's to know, and a view's status is computed from its newest run. Of pauses a copy is kept, which is read only
-when Temporal has lost them.
+Some facts are *not* stored here. Temporal owns whether a schedule is paused, what runs now and when a view runs next.
+A view's status is computed from its newest run. `pauses` is a copy, which is read only when Temporal has lost them.
 """
 
 from sqlalchemy import (
@@ -78,7 +77,7 @@ api_keys = Table(
     Column("id", Uuid, primary_key=True),
     Column("user_id", ForeignKey("users.id"), nullable=False),
     Column("label", Text, nullable=False),
-    # SHA-256 of the token: it is 256 random bits, so there is nothing to guess and no need of a slow hash.
+    # SHA-256 of the token. A token is 256 random bits, so it cannot be guessed and needs no slow hash.
     Column("token_hash", LargeBinary, nullable=False, unique=True),
     Column("scopes", ARRAY(Text), nullable=False),
     Column("project_ids", ARRAY(Integer), comment="null: every project"),
@@ -89,8 +88,8 @@ api_keys = Table(
     _created_at(),
 )
 
-# Views and source tables share one namespace. A name is a row here while its owner lives, so one primary key is all
-# that keeps two creators of the same name apart.
+# Views and source tables share one namespace. A name has a row here until its owner is deleted, so that the primary key
+# alone prevents two concurrent creations of the same name.
 names = Table(
     "names",
     metadata,
@@ -128,7 +127,7 @@ saved_queries = Table(
     _project(),
     Column("name", Text, nullable=False),
     Column("description", Text),
-    # Both pointers are checked at commit: what they point to is written in the same transaction, after this row.
+    # Both foreign keys are checked at commit: the rows that they refer to are inserted after this one.
     Column(
         "revision_id",
         ForeignKey("revisions.id", deferrable=True, initially="DEFERRED", use_alter=True),
@@ -158,7 +157,7 @@ revisions = Table(
     UniqueConstraint("saved_query_id", "number"),
 )
 
-# What the current revision of a view reads, kept when it is saved: a run plans without parsing.
+# The inputs of a view's current revision, stored when it is saved, so that a run is planned without parsing.
 inputs = Table(
     "inputs",
     metadata,
@@ -201,7 +200,7 @@ runs = Table(
     Index("ix_runs_policy_due", "started_at", postgresql_where=text("policy_due")),
 )
 
-# What Temporal last said of its pauses, for schedules that have to be made again; see pauses.py.
+# The pauses that Temporal last reported, for schedules that have to be created again; see saved_pauses.py.
 pauses = Table(
     "pauses",
     metadata,
@@ -227,7 +226,7 @@ snapshots = Table(
     Column("inputs", JSONB, nullable=False, comment="what it was made from, exactly"),
     Column("engine_version", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
-    # PostgreSQL's own clock, unlike created_at, so that it can be held against the other moments that are kept here.
+    # By PostgreSQL's clock, unlike created_at, so that it can be compared with the other times in the database.
     Column("published_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("superseded_at", DateTime(timezone=True), comment="since when it is not the current one; null: it is"),
     Column("removed_at", DateTime(timezone=True), comment="since when its files may be deleted; nobody may choose it"),
@@ -235,7 +234,7 @@ snapshots = Table(
     Index("ix_snapshots_kept", "saved_query_id", "published_at", postgresql_where=text("removed_at IS NULL")),
 )
 
-# What a run reads: its snapshots' files stay for as long as the run is Running, so a lease needs no end of its own.
+# The snapshots that a run reads. Their files are kept while the run is Running, so a lease needs no end of its own.
 leases = Table(
     "leases",
     metadata,

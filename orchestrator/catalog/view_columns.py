@@ -1,4 +1,4 @@
-"""The columns of views that are not materialized, which follow those of what they read."""
+"""The columns of views that are not materialized, which depend on the columns of their inputs."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from orchestrator.model.snapshot import Column
 
 
 class Text(Value):
-    """A view as it is described: its statement, and the columns that it had so far."""
+    """A view whose columns are to be determined: its statement, and the columns stored so far."""
 
     id: UUID
     project_id: int
@@ -43,7 +43,7 @@ async def texts(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[UUID
 
 
 async def read_by(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[str, tuple[Column, ...]]:
-    """What any of the views reads, by name, with the columns that a reader sees."""
+    """The inputs of all of the views, by name, with the columns that a reader of each sees."""
     views, tables = t.saved_queries, t.source_tables
     query = (
         select(
@@ -66,9 +66,9 @@ async def read_by(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[st
 
 
 def shown_columns() -> ColumnElement[Any]:
-    """The columns that a reader of a view sees, where its snapshot is joined to it, if it has one.
+    """The columns that a reader of a view sees. The statement has to outer join its current snapshot.
 
-    A view whose query was edited serves its last result until its next run, and the columns of that.
+    A view whose query was edited serves its last result, with the columns of that, until its next run.
     """
     return case(
         (t.saved_queries.c.current_snapshot_id.is_not(None), t.snapshots.c.columns), else_=t.saved_queries.c.columns

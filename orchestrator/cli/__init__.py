@@ -1,1 +1,1 @@
-"""The command line: servers to start, projects and keys to make, and the API for people."""
+"""The command line: starts the servers, manages projects and keys, and calls the HTTP API."""

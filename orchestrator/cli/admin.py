@@ -1,4 +1,4 @@
-"""`matview project`: for the operator of the installation."""
+"""`matview project`: commands for the operator of the installation."""
 
 import json
 from typing import Annotated

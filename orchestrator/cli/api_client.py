@@ -1,4 +1,4 @@
-"""The HTTP API as commands use it: where it is, how it is asked, and how what it answers is shown."""
+"""The client of the HTTP API for commands: finds the server, sends requests, and prints answers as text."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +19,7 @@ P = ParamSpec("P")
 Json = dict[str, Any]
 
 _PAGE_SIZE = 1000
-# A cancel is answered when the query has stopped, which takes seconds; a server that is there connects at once.
+# The API answers a cancel once the query has stopped, which takes seconds. A reachable server connects at once.
 _TIMEOUT = httpx.Timeout(60, connect=5)
 
 _ApiUrl = Annotated[str | None, typer.Option("--api-url", envvar="MATVIEW_API_URL", help="Where the API is.")]
@@ -29,17 +29,17 @@ _AsJson = Annotated[bool, typer.Option("--json", help="Print the API's answer as
 
 
 class Unavailable(Failure):
-    """The API could not be reached, or said that it cannot serve right now."""
+    """The API could not be reached, or answered 503."""
 
 
 class Api:
-    """One project of one installation, as a context manager. Every call returns a success or raises Failure.
+    """A client of one project, as a context manager. Every call returns a successful response or raises Failure.
 
     Args:
-        url: Where the API is.
+        url: The URL of the API.
         key: The key to send.
         project: The project's id.
-        as_json: Whether the user asked for the API's own JSON.
+        as_json: Whether commands print the JSON of the API unchanged.
     """
 
     def __init__(self, url: str, key: str, project: int | str, *, as_json: bool = False) -> None:
@@ -55,7 +55,7 @@ class Api:
                 base_url=f"{self.url}/api/projects/{project}/",
                 headers={"Authorization": f"Bearer {key}"},
                 timeout=_TIMEOUT,
-                trust_env=not _is_this_machine(self.url),  # no proxy is asked for what runs beside us
+                trust_env=not _is_this_machine(self.url),  # a proxy cannot reach a loopback address of this machine
             )
         except httpx.InvalidURL as error:
             raise Failure(f"the API's address {url!r} is not valid: {error}", EXIT_USAGE) from None
@@ -69,23 +69,23 @@ class Api:
         self._client.close()
 
     def get(self, path: str, **params: str | int) -> httpx.Response:
-        """Ask for something below the project."""
+        """Send a GET request for a path below the project."""
         return self._send("GET", path, params=params)
 
     def post(self, path: str, body: Json | None = None) -> httpx.Response:
-        """Send something below the project."""
+        """Send a POST request to a path below the project."""
         return self._send("POST", path, json=body or {})
 
     def patch(self, path: str, body: Json) -> httpx.Response:
-        """Change something below the project."""
+        """Send a PATCH request to a path below the project."""
         return self._send("PATCH", path, json=body)
 
     def delete(self, path: str) -> httpx.Response:
-        """Delete something below the project."""
+        """Send a DELETE request for a path below the project."""
         return self._send("DELETE", path)
 
     def pages(self, path: str, **params: str | int) -> Iterator[httpx.Response]:
-        """Every page of a list."""
+        """All pages of a list, each requested when the caller needs it."""
         page = 0
         more = True
         while more:
@@ -95,7 +95,7 @@ class Api:
             yield response
 
     def items(self, path: str, **params: str | int) -> list[Json]:
-        """Everything that a list holds."""
+        """The items of all pages of a list."""
         return [item for page in self.pages(path, **params) for item in data(page)["results"]]
 
     def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
@@ -105,7 +105,7 @@ class Api:
             raise Unavailable(f"the API at {self.url} does not answer") from None
         except httpx.TransportError as error:
             raise Unavailable(f"the API at {self.url} cannot be reached ({error}); is it running?") from None
-        except UnicodeEncodeError:  # bytes that the terminal passed on as they were
+        except UnicodeEncodeError:  # an argument holds bytes that are not UTF-8
             raise Failure("what was given is not text in UTF-8", EXIT_USAGE) from None
         if response.is_success:
             return response
@@ -114,7 +114,7 @@ class Api:
 
 
 def with_api(command: Callable[Concatenate[Api, P], None]) -> Callable[..., None]:
-    """Let a command begin with an Api: gives it the options that say which, and `--json`."""
+    """Decorate a command whose first parameter is an Api: adds the options that choose it, and `--json`."""
 
     @wraps(command)
     def connected(
@@ -143,10 +143,10 @@ def with_api(command: Callable[Concatenate[Api, P], None]) -> Callable[..., None
 
 
 def connect(url: str | None, key: str | None, project: int | str | None, *, as_json: bool = False) -> Api:
-    """The API that was named, or else the one that `matview dev` runs in the current folder. Raises Failure."""
+    """A client of the given API, or else of the `matview dev` in this folder or one above. Raises Failure."""
     dev: Json = dict(stack_info(nearest_home()) or {})
     if url and url.rstrip("/") != dev.get("api_url"):
-        dev = {}  # a key goes only to the server that it belongs to
+        dev = {}  # the key of `matview dev` must not be sent to another server
     url, key, project = url or dev.get("api_url"), key or dev.get("api_key"), project or dev.get("project_id")
     if url and key and project:
         return Api(url, key.strip(), project, as_json=as_json)
@@ -159,7 +159,7 @@ def connect(url: str | None, key: str | None, project: int | str | None, *, as_j
 
 
 def data(response: httpx.Response) -> Json:
-    """The object that an answer holds. Raises Failure if whoever answered is not Matview."""
+    """The JSON object of a response. Raises Failure if there is none, as in another server's answer."""
     try:
         found = response.json()
     except ValueError:
@@ -170,7 +170,7 @@ def data(response: httpx.Response) -> Json:
 
 
 def echo_columns(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows below a header, aligned and never cut, so that they can be read by people and by `awk`."""
+    """Print rows below a header, aligned and never cut, so that people and `awk` can read them."""
     lines = [list(header), *([_cell(value) for value in row] for row in rows)]
     widths = [max(cell_len(line[i]) for line in lines) for i in range(len(header))]
     for line in lines:
@@ -179,12 +179,12 @@ def echo_columns(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 
 def moment(text: str | None) -> str:
-    """A time of the API without its fraction of a second."""
+    """A timestamp of the API without its fraction of a second; empty for None."""
     return text[:19] + "Z" if text else ""
 
 
 def _cell(value: object) -> str:
-    """One line, and something to see even where there is nothing."""
+    """The first line of a value as text; `-` if that is empty."""
     first, _, _ = str("" if value is None else value).partition("\n")
     return one_line(first) or "-"
 

@@ -1,4 +1,4 @@
-"""`matview …`: which commands there are."""
+"""The `matview` command: its subcommands and its exit status."""
 
 import atexit
 import os
@@ -27,11 +27,11 @@ app.add_typer(views.app, name="view")
 
 
 def run() -> NoReturn:
-    """Run the command line; a failure is one line on standard error and a status that is not 0.
+    """Run the command line; a failure is a message on standard error and an exit status other than 0.
 
-    It ends without the interpreter's own clean-up, in which Temporal's SDK has been seen to crash after the work was
-    done. What is registered to be done at exit is done: logs are written out, multiprocessing removes its folder for
-    temporary files. Children that run queries notice the end of this process by themselves.
+    The process ends with `os._exit`, without the interpreter's clean-up, in which Temporal's SDK has crashed after the
+    work was done. Functions registered with `atexit` still run: logs are flushed, and multiprocessing removes its
+    temporary folder. Child processes that run queries notice the end of this process by themselves.
     """
     set_up_streams()
     try:
@@ -40,7 +40,7 @@ def run() -> NoReturn:
     except Failure as failure:
         fail(str(failure))
         status = failure.status
-    atexit._run_exitfuncs()  # noqa: SLF001 - nothing public does it without the clean-up that crashes
+    atexit._run_exitfuncs()  # noqa: SLF001 - no public function runs these without the clean-up that crashes
     with suppress(OSError):
         sys.stderr.flush()
     os._exit(status)

@@ -1,4 +1,4 @@
-"""The developer's own project and key, made when an embedded stack starts for the first time."""
+"""Creates the developer's project and API key when `matview dev` starts for the first time."""
 
 from orchestrator.catalog.database import Database
 from orchestrator.devstack.home import DevInfo
@@ -29,7 +29,7 @@ async def bootstrap(database_url: str, previous: DevInfo | None) -> dict[str, st
 
 
 async def _project(access: AccessService, previous: DevInfo | None) -> Project:
-    """The project of the last start: a key that was revoked takes no views with it."""
+    """The project of the last start, so that its views stay when only the key was revoked; otherwise a new one."""
     try:
         if previous is not None:
             return await access.get_project(int(previous["project_id"]))

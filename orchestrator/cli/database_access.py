@@ -1,6 +1,6 @@
-"""How the commands of an installation's operator reach its database: they go there themselves, and not over the API.
+"""Database access for the operator's commands, which connect to PostgreSQL directly instead of calling the API.
 
-The database's libraries are imported when a command is called; see servers.py.
+The database's libraries are imported only when a command is called; see processes.py.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def with_access(home: Path | None, work: Callable[["AccessService"], Awaitable[T]]) -> T:
-    """What `work` returns, on the installation that is meant. Raises Failure for what it raises."""
+    """Run `work` on the database of the chosen installation, and return its result. Raises Failure for its errors."""
     from orchestrator.catalog.database import Database
     from orchestrator.services.access import AccessService
 
@@ -44,9 +44,9 @@ def with_access(home: Path | None, work: Callable[["AccessService"], Awaitable[T
 
 
 def storable(text: str) -> str:
-    """The text, which PostgreSQL can keep. Raises Failure for one that it cannot."""
+    """The text itself. Raises Failure if it has no UTF-8 encoding, since PostgreSQL could not store it."""
     try:
         text.encode()
-    except UnicodeEncodeError:  # bytes that the terminal passed on as they were
+    except UnicodeEncodeError:  # an argument holds bytes that are not UTF-8
         raise Failure("what was given is not text in UTF-8", EXIT_USAGE) from None
     return text

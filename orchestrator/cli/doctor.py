@@ -1,6 +1,6 @@
-"""`matview doctor`: what is wrong with an installation, and what to do about it."""
+"""`matview doctor`: finds what is wrong with an installation, and prints what to do about it."""
 
-# ruff: noqa: PLC0415 - a command imports what it runs when it is called; see servers.py
+# ruff: noqa: PLC0415 - a command imports what it runs when it is called; see processes.py
 
 import asyncio
 from typing import TYPE_CHECKING, Annotated
@@ -25,7 +25,7 @@ def doctor(
     home: HomeOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> None:
-    """Look at everything that an installation needs, and say what to do; the status is 1 if something does not work."""
+    """Check everything that an installation needs, and print what to do; the status is 1 if something does not work."""
     from orchestrator.doctor.run import misconfigured, run_doctor
 
     dev, origin = installation(home)

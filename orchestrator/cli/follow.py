@@ -1,4 +1,4 @@
-"""Following a run until it ends: which one it is, how far it is, how it went."""
+"""Follows a run until it ends: finds its id, and shows its progress and its result."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,16 +14,16 @@ from orchestrator.model.run import RunStatus, Trigger
 
 _POLL_SECONDS = 0.3
 _RUNS_LOOKED_AT = 20
-# How long a wait outlives the API: the run goes on without it, and it may only be starting anew.
+# How long to wait for an API that cannot be reached. It may be restarting, and the run goes on without it.
 _PATIENCE_SECONDS = 30
 _SECONDS_BETWEEN_LINES = 5
 
 
 def pick_started_run(before: Sequence[Json], after: Sequence[Json]) -> str | None:
-    """The id of the run that a call between two looks at a view's runs started or joined; None if there is none yet.
+    """The id of the run that an API call started or joined; None if it is not recorded yet.
 
-    A run that the call started is new and was asked for. One that it joined was running before, or was started by the
-    schedule in between.
+    `before` and `after` list the view's runs before and after the call. A run that the call started is new, with the
+    trigger `api` or `first`. One that it joined was running before, or the schedule started it in between.
     """
     known = {run["id"] for run in before}
     new = [run for run in reversed(after) if run["id"] not in known]
@@ -40,9 +40,10 @@ def recent_runs(api: Api, view: Json) -> list[Json]:
 
 
 def wait_for_started_run(api: Api, view: Json, before: Sequence[Json], *, expected: bool) -> str | None:
-    """The id of the run that a call made since `before` started or joined.
+    """The id of the run that an API call made after listing `before` started or joined; None if there is none.
 
-    If one is `expected`, waits for it: one that the schedule started a moment ago may not be recorded yet.
+    If a run is `expected`, waits for it: one that the schedule started a moment ago may not be recorded yet. Raises
+    Failure if none is recorded in time.
     """
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while (run_id := pick_started_run(before, _patient_runs(api, view))) is None and expected:
@@ -53,7 +54,7 @@ def wait_for_started_run(api: Api, view: Json, before: Sequence[Json], *, expect
 
 
 def follow_run(api: Api, view: Json, run_id: str) -> Json:
-    """The run of that id, once it has ended; shows its progress until then."""
+    """Wait until a run has ended, show its progress until then, and return it."""
     with _progress_display(view["name"], quiet=api.as_json) as show:
         while True:
             run = next((run for run in _patient_runs(api, view) if run["id"] == run_id), None)
@@ -61,13 +62,13 @@ def follow_run(api: Api, view: Json, run_id: str) -> Json:
                 raise Failure(f"{view['name']}: run {run_id} is no longer among the last {_RUNS_LOOKED_AT}")
             if run["status"] != RunStatus.RUNNING:
                 return run
-            if run["progress"] is not None:  # as it is before the query starts, and again while it is wound up
+            if run["progress"] is not None:  # None before the query starts and after it has ended
                 show(run["progress"])
             time.sleep(_POLL_SECONDS)
 
 
 def result_line(run: Json) -> str:
-    """What a completed run made, and how long it took."""
+    """The rows, size and duration of a completed run, as text."""
     return f"{run['rows']:,} rows, {decimal(run['bytes'])}, {seconds(run)} seconds"
 
 
@@ -77,7 +78,7 @@ def seconds(run: Json) -> str:
 
 
 def progress_text(progress: Json) -> str:
-    """How far a run is, in words."""
+    """The progress of a run, as text."""
     percent = "running" if progress["percent"] is None else f"{progress['percent']:.0f} %"
     return f"{percent}, {progress['elapsed_seconds']:.0f} s"
 
@@ -95,7 +96,7 @@ def _patient_runs(api: Api, view: Json) -> list[Json]:
 
 @contextmanager
 def _progress_display(name: str, *, quiet: bool) -> Iterator[Callable[[Json], None]]:
-    """What to call with each progress: draws a bar on a terminal, and prints a line now and then elsewhere."""
+    """Yield a function that shows progress: as a bar on a terminal, elsewhere as a line every few seconds."""
     if quiet:
         yield lambda _: None
     elif out.is_terminal:
@@ -109,7 +110,7 @@ def _progress_display(name: str, *, quiet: bool) -> Iterator[Callable[[Json], No
 
 def _draw(bar: Progress, task: TaskID, progress: Json) -> None:
     percent = progress["percent"]
-    # Without a total the bar only shows that something happens.
+    # Without a total, Rich draws a bar that only shows activity.
     bar.update(
         task,
         total=None if percent is None else 100,

@@ -1,4 +1,4 @@
-"""Which installation a command is about: the one that was named, that of the environment, or a `matview dev` here."""
+"""Finds the installation for a command: named by `--home`, set by the environment, or a `matview dev` nearby."""
 
 import os
 from pathlib import Path
@@ -23,10 +23,10 @@ HomeOption = Annotated[
 
 
 def nearest_home() -> Path:
-    """The folder of a stack: `.matview` of the current folder, or of the nearest one above that has one.
+    """The folder of a stack: `.matview` in the current folder, or in the nearest folder above that has one.
 
-    One above counts only if it is the user's own: who may write into `/tmp` would otherwise say to which server the
-    commands of everybody who works below it go.
+    One above counts only if it belongs to this user. Otherwise any user who may write to `/tmp` could redirect the
+    commands of all users who work below it.
     """
     if DEFAULT_HOME.is_dir():
         return DEFAULT_HOME
@@ -41,7 +41,7 @@ def nearest_home() -> Path:
 
 
 def stack_info(home: Path) -> DevInfo | None:
-    """What the stack of that folder says of itself; None if there is none. Raises Failure if it cannot be read."""
+    """The contents of a stack's `dev.json`; None if there is none. Raises Failure if it cannot be read."""
     try:
         return Home(home).read_info()
     except OSError as error:
@@ -49,9 +49,9 @@ def stack_info(home: Path) -> DevInfo | None:
 
 
 def installation(home: Path | None) -> tuple[dict[str, str], str]:
-    """The settings that the folder of a stack gives, and what to call where the settings come from.
+    """The settings that a stack's folder gives, and the name of their source for messages.
 
-    The environment comes before a stack that was not named.
+    The environment takes precedence over a stack that `--home` does not name.
     """
     if home is None and f"{PREFIX}DATABASE_URL" in os.environ:
         return {}, "the environment"

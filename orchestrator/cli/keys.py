@@ -1,4 +1,4 @@
-"""`matview key`: API keys, made, listed and taken back by the operator of the installation."""
+"""`matview key`: the operator of the installation creates, lists and revokes API keys."""
 
 import json
 import re
@@ -86,13 +86,13 @@ def revoke_key(
     every: Annotated[bool, typer.Option("--every", help="Each one of that label, if there are several.")] = False,
     home: HomeOption = None,
 ) -> None:
-    """Take a key back: from now on every request with it is refused, whichever process is asked."""
+    """Revoke a key: from now on every process refuses requests with it."""
     for one in with_access(home, lambda access: access.revoke_key(storable(key), every=every)):
         echo(f"revoked {one.id}{f' ({one.label})' if one.label else ''} of {one.email}")
 
 
 def moment_of(expires: str) -> datetime:
-    """The moment that a length from now or a date stands for. Raises Failure unless it is in the future."""
+    """Parse a duration from now, or a date, into a time. Raises Failure unless it is in the next hundred years."""
     text = expires.strip()
     length = _LENGTH.fullmatch(text)
     try:

@@ -1,4 +1,4 @@
-"""What commands print, and how they fail."""
+"""The output of commands on standard output and standard error, and their failures."""
 
 import io
 import os
@@ -14,12 +14,12 @@ from orchestrator.model import printable
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-# For what moves on a terminal; everything else is said.
+# For progress bars only; all other output goes through `echo`.
 out = Console(highlight=False, soft_wrap=True)
 
 
 class Failure(Exception):
-    """A command could not do what it was asked; `status` is the process's exit status."""
+    """A command failed; `status` is the exit status of the process."""
 
     def __init__(self, message: str, status: int = 1) -> None:
         super().__init__(message)
@@ -27,10 +27,10 @@ class Failure(Exception):
 
 
 class _Output(io.FileIO):
-    """Standard output, to which nothing more is written once that has failed.
+    """Standard output, to which nothing more is written after a write has failed.
 
-    Whoever reads it may stop at any time, as `head` does: a command does its work all the same, and its status says
-    how that went. Any other trouble, like a full disk, is a failure: what was asked for is not there.
+    The reader of a pipe may close it at any time, as `head` does. The command then still completes its work, and its
+    exit status says how that went. Any other error, such as a full disk, raises Failure, since output is missing.
     """
 
     _over = False
@@ -47,10 +47,10 @@ class _Output(io.FileIO):
 
 
 class _Errors(io.TextIOWrapper):
-    """Standard error, to which nothing is written that a terminal would obey.
+    """Standard error, with escaped control characters, so that no text can control the terminal.
 
-    Not only we write there: usage errors repeat what was typed, which may be a file's name that the shell put in, and
-    a traceback ends with the text of the exception.
+    Libraries write there too. Usage errors repeat the arguments, which may hold a file name that the shell inserted,
+    and a traceback ends with the text of the exception.
     """
 
     def write(self, text: str, /) -> int:
@@ -59,14 +59,15 @@ class _Errors(io.TextIOWrapper):
 
 
 def set_up_streams() -> None:
-    """Make standard output one that can take every character, and that can be closed or full without a traceback.
+    """Replace standard output and standard error.
 
-    And standard error one that no text from outside can steer a terminal through.
+    Standard output then accepts every character, and a closed pipe or a full disk causes no traceback. Through
+    standard error, no text from outside can control the terminal.
     """
     for number in range(3):
         try:
             os.fstat(number)
-        except OSError:  # it was closed: whatever is opened next, a socket even, would be given its number
+        except OSError:  # it is closed: the next file or socket to be opened would get its number
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     if sys.stdout is not None:
         raw, encoding = _Output(sys.stdout.fileno(), "wb", closefd=False), sys.stdout.encoding
@@ -84,15 +85,15 @@ def set_up_streams() -> None:
 
 
 def echo(text: str) -> None:
-    """Print a text of one line or more: nothing in it is markup, not even `:name:`, and a terminal obeys none of it."""
+    """Print text of one or more lines. It has no markup, not even `:name:`, and its control characters are escaped."""
     sys.stdout.write(printable.lines(text) + "\n")
     sys.stdout.flush()
 
 
 def echo_json(text: str) -> None:
-    """Print JSON for another program, its value unchanged and in UTF-8, as JSON is wherever it goes.
+    """Print JSON for another program, with its value unchanged, and in UTF-8 in every locale.
 
-    What a terminal would obey is escaped as JSON has it.
+    Characters that could control a terminal are written as JSON escapes.
     """
     sys.stdout.flush()
     sys.stdout.buffer.write(printable.json_text(text).encode() + b"\n")
@@ -100,23 +101,23 @@ def echo_json(text: str) -> None:
 
 
 def echo_best_effort(text: str) -> None:
-    """Print a line if that is possible: for what goes on in any case."""
+    """Print text, and ignore a failure to write it, for a process that goes on without its output."""
     with suppress(Failure):
         echo(text)
 
 
 def warn(text: str) -> None:
-    """Say something on standard error, if anything listens there: it is no part of what was asked for."""
+    """Print a message on standard error, and ignore a failure to write it, since it is no part of the result."""
     with suppress(OSError):
         sys.stderr.write(printable.lines(text) + "\n")
         sys.stderr.flush()
 
 
 def fail(message: str) -> None:
-    """Say what went wrong. Lines after the first are indented, so that no text can pretend to be a line of ours."""
+    """Print an error. Lines after the first are indented, so that no text can pass for another message."""
     warn(hanging("error: ", message))
 
 
 def hanging(label: str, text: str) -> str:
-    """The text behind a label, its further lines below its first."""
+    """The text after a label, with its further lines indented below the first."""
     return label + text.replace("\n", "\n" + " " * len(label))

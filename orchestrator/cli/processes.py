@@ -1,7 +1,7 @@
-"""`matview dev`, `api`, `worker` and `migrate`: the program's processes.
+"""`matview dev`, `api`, `worker`, `migrate` and `reconcile`: the program's processes.
 
-Each command imports what it runs when it is called: all of it together takes over a second, which somebody who only
-lists views, or a stack that starts four processes, would wait for.
+Each command imports its modules only when it is called. Importing all of them takes over a second. A command that only
+lists views would wait for that, and so would a stack that starts four processes.
 """
 
 import asyncio
@@ -84,7 +84,7 @@ def reconcile(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     home: HomeOption = None,
 ) -> None:
-    """Hold runs, schedules and files against what is wanted, and mend what does not agree; workers do so regularly."""
+    """Compare runs, schedules and files with the catalog, and repair the differences; workers do so regularly."""
     from orchestrator.container import open_container
     from orchestrator.model.errors import OrchestratorError
     from orchestrator.model.findings import ReconcileReport, ReconcileRequest

@@ -1,4 +1,4 @@
-"""The options of `matview table add` and `update` that say how files are read, and what they are called over HTTP."""
+"""The options of `matview table add` and `update` that say how files are read, with their names over HTTP."""
 
 import inspect
 import re
@@ -16,7 +16,7 @@ P = ParamSpec("P")
 
 
 class Separator(StrEnum):
-    """What stands before the fraction of a number."""
+    """The decimal separator of numbers in a file."""
 
     POINT = "."
     COMMA = ","
@@ -68,7 +68,7 @@ _OPTIONS: dict[str, Any] = {
 
 
 def with_reading(command: Callable[Concatenate[Api, Json, P], None]) -> Callable[..., None]:
-    """Let a command take, after its Api, the part of a request's body that these options stand for: those given."""
+    """Decorate a command whose second parameter is a request body: adds these options, and puts those given into it."""
 
     @wraps(command)
     def reading(api: Api, *args: Any, **given: Any) -> None:  # noqa: ANN401 - the command's own
@@ -85,7 +85,7 @@ def with_reading(command: Callable[Concatenate[Api, Json, P], None]) -> Callable
 
 
 def column_of(text: str) -> Json:
-    """The column that `name=type` states, split at the first `=` that is not in quotes. Raises BadParameter."""
+    """Parse `name=type`, split at the first `=` outside quotes, into a column. Raises BadParameter."""
     found = _COLUMN.fullmatch(text)
     if found is None or not found["type"].strip():
         raise typer.BadParameter(f"{text!r} is not COLUMN=TYPE, such as zip=VARCHAR", param_hint="--type")

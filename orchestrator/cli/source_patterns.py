@@ -1,4 +1,4 @@
-"""What a pattern says before the server sees it: its format, and whether it stands for the files that were meant."""
+"""Checks of a file pattern before it is sent: its format, and whether it matches the intended files."""
 
 import os
 from itertools import islice
@@ -17,7 +17,7 @@ _FORMATS = {
     ".ndjson": SourceFormat.JSON_EACH_ROW,
 }
 _COMPRESSED = (".gz", ".zst")
-# A folder is looked at for advice only.
+# The most entries of a folder that are read. They only serve for advice, so a huge folder need not be read whole.
 _LOOKED_AT = 10_000
 
 
@@ -38,7 +38,7 @@ def single(pattern: list[str]) -> str:
 
 
 def guess_format(pattern: str) -> SourceFormat:
-    """The format that the ending of a pattern stands for. Raises BadParameter if it stands for none."""
+    """The format of files with the ending of a pattern. Raises BadParameter for an unknown ending."""
     found = _format_of(pattern)
     if found is None:
         known = ", ".join(SourceFormat)
@@ -47,19 +47,19 @@ def guess_format(pattern: str) -> SourceFormat:
 
 
 def has_tabs(pattern: str) -> bool:
-    """Whether the ending of a pattern says that a tab stands between the columns."""
+    """Whether the ending of a pattern means that tabs separate the columns."""
     return _ending(pattern).startswith(".tsv")
 
 
 def absolute(pattern: str) -> str:
-    """The pattern as the server must see it: the current folder means nothing there."""
+    """The pattern as an absolute path, since the server has another current folder. A URL stays as it is."""
     return os.path.abspath(Path(pattern).expanduser()) if _is_local(pattern) else pattern  # noqa: PTH100 - takes .. away
 
 
 def warn_of_siblings(pattern: str) -> None:
-    """Say on standard error if files of the same ending lie beside the only one that is registered.
+    """Warn on standard error if files with the same ending lie beside the only registered file.
 
-    The shell gives `*.csv` as one file where there is only one of them so far: the table would be that file for ever.
+    The shell expands an unquoted `*.csv` to one file while there is only one. The table would never read later files.
     """
     path = Path(pattern).expanduser()
     if not _is_local(pattern) or "*" in pattern or "?" in pattern or not path.is_file():
@@ -92,12 +92,12 @@ def _format_of(pattern: str) -> SourceFormat | None:
     ending = _ending(pattern)
     plain = PurePath(f"x{ending}").suffixes
     found = _FORMATS.get(plain[0]) if plain else None
-    # Parquet is compressed inside.
+    # Parquet is compressed inside, so `.parquet.gz` is no format.
     return None if found is SourceFormat.PARQUET and len(plain) > 1 else found
 
 
 def _usual_ending(folder: str) -> str:
-    """The ending of the most files in a folder that can be read; that of Parquet if there are none."""
+    """The most frequent ending of the readable files in a folder; that of Parquet if there are none."""
     endings = [_ending(name) for name in _names_in(Path(folder).expanduser()) if _format_of(name)]
     return max(endings, key=endings.count, default=".parquet")
 

@@ -137,9 +137,9 @@ def delete_table(api: Api, table: Table) -> None:
 
 
 def _find(api: Api, name_or_id: str) -> str:
-    """The id of the table of that id or name. Upper and lower case are the same, as they are to the server."""
+    """The id of the table with this id or name. Upper and lower case are the same, as on the server."""
     try:
-        if "-" in name_or_id:  # which no name holds
+        if "-" in name_or_id:  # no name contains one
             return str(UUID(name_or_id))
     except ValueError:
         raise Failure(f"{name_or_id!r} is neither the name nor the id of a source table") from None
@@ -159,7 +159,7 @@ def _say_contract(api: Api, response: httpx.Response) -> None:
 
 
 def _say_types(columns: Sequence[Json]) -> None:
-    """The columns; which of their types were stated, if any was."""
+    """Print the columns, and if any type was stated, also which ones were."""
     if any(column.get("stated") for column in columns):
         rows = [(one["name"], one["duckdb_type"], "stated" if one["stated"] else "detected") for one in columns]
         echo_columns(("COLUMN", "TYPE", "FROM"), rows)
@@ -168,7 +168,7 @@ def _say_types(columns: Sequence[Json]) -> None:
 
 
 def _value(value: object) -> str | None:
-    """An option for people: a tab and nothing can be seen, and what means nothing for the format is left out."""
+    """An option as text: white space and an empty text are quoted, to be visible; None if the format has none."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return None if value is None else repr(value) if not value or str(value).isspace() else str(value)

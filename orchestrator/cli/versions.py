@@ -1,4 +1,4 @@
-"""`matview view versions`, `quarantine`, `pin`, `unpin` and `rollback`: results of a view that can still be read."""
+"""`matview view versions`, `quarantine`, `sources`, `rollback`, `pin` and `unpin`: a view's published snapshots."""
 
 from typing import Annotated
 
@@ -123,7 +123,7 @@ def roll_back(
 
 @with_api
 def pin(api: Api, view: View, version: PublishedSnapshot) -> None:
-    """Keep a version whatever its age."""
+    """Keep a version regardless of its age."""
     _pin(api, find(api, view), version, pinned=True)
 
 

@@ -169,7 +169,7 @@ def _statement(sql: str | None, file: str | None) -> str:
 
 
 def _text(name: str, read: Callable[[], bytes]) -> str:
-    """What `read` returns, as text. Raises Failure if that is not possible."""
+    """The bytes that `read` returns, decoded as UTF-8. Raises Failure if they cannot be read or decoded."""
     try:
         return io.TextIOWrapper(io.BytesIO(read()), encoding="utf-8").read()
     except (OSError, UnicodeDecodeError) as error:
@@ -178,9 +178,9 @@ def _text(name: str, read: Callable[[], bytes]) -> str:
 
 
 def find(api: Api, name_or_id: str) -> Json:
-    """The view of that id or name. Upper and lower case are the same, as they are to the server."""
+    """The view with this id or name. Upper and lower case are the same, as on the server."""
     try:
-        if "-" in name_or_id:  # which no name holds
+        if "-" in name_or_id:  # no name contains one
             return data(api.get(f"{PATH}{UUID(name_or_id)}/"))
     except ValueError:
         raise Failure(f"{name_or_id!r} is neither the name nor the id of a view") from None
@@ -222,7 +222,7 @@ def _started(view: Json, action: str, answer: Json) -> str:
 
 
 def _end(api: Api, view: Json, run: Json) -> None:
-    """Say how the run ended. Raises Failure unless it completed."""
+    """Print how the run ended. Raises Failure unless it completed."""
     if api.as_json:
         echo_json(json.dumps(run))
     match run["status"]:

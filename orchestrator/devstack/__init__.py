@@ -1,1 +1,1 @@
-"""PostgreSQL, Temporal and the program itself as children of one process: `matview dev`, and what tests stand on."""
+"""PostgreSQL, Temporal and the program as child processes of one process, for `matview dev` and for tests."""

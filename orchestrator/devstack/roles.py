@@ -1,4 +1,4 @@
-"""The parts of the program as children: what each is started with, and how it shows that it is ready."""
+"""The API and the worker as child processes: their commands, environments and checks for readiness."""
 
 import asyncio
 import sys
@@ -37,10 +37,10 @@ class Role:
     """A part of the program that runs as a process of its own.
 
     Attributes:
-        name: What messages, the log file and `dev.json` call it.
+        name: Its name in messages, in `dev.json` and of its log file.
         argv: The program and its arguments.
         env: Variables that only this role gets.
-        ready: Says, given the role's whole environment, whether it does its work by now.
+        ready: Returns, given the role's whole environment, whether the process is ready.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Role:
     ready: Callable[[Mapping[str, str]], Awaitable[bool]] = ready_file_exists
 
 
-# -P keeps the current folder, where anything may lie, from being searched for modules.
+# -P: Python must not import modules from the current folder, which may hold any files.
 _PROGRAM = (sys.executable, "-P", "-m", "orchestrator")
 MIGRATE = (*_PROGRAM, "migrate")
 ROLES = (Role("api", (*_PROGRAM, "api"), ready=http_ready), Role("worker", (*_PROGRAM, "worker")))
@@ -65,17 +65,17 @@ class RoleProcess(ManagedProcess):
         self._environment = {**environment, **role.env, "MATVIEW_READY_FILE": str(self._ready_file)}
 
     def command(self) -> Sequence[str]:
-        """What the role says."""
+        """The command of the role."""
         return self._role.argv
 
     def environment(self) -> Mapping[str, str]:
-        """That of the stack, and what the role adds."""
+        """The environment of the stack, with the variables of the role."""
         return self._environment
 
     async def prepare(self) -> None:
-        """Forgets that an earlier process was ready."""
+        """Removes the file that shows that an earlier process was ready."""
         self._ready_file.unlink(missing_ok=True)
 
     async def ready(self) -> bool:
-        """What the role says."""
+        """Whether the role's check says that the process is ready."""
         return await self._role.ready(self._environment)

@@ -1,4 +1,4 @@
-"""The whole stack as the children of one process: the servers, the program's roles, and somebody who watches them."""
+"""The whole stack as the children of one process: the servers, the program's roles, and their supervisor."""
 
 import asyncio
 import base64
@@ -23,13 +23,13 @@ from orchestrator.devstack.supervisor import Supervisor
 
 Bootstrap = Callable[[str, DevInfo | None], Awaitable[Mapping[str, str]]]
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# A developer's own settings for another server would be taken for ours. Those of PostgreSQL are gone by then.
+# The developer's variables for another Temporal server must not be used. Those of PostgreSQL are removed earlier.
 _FOREIGN = "TEMPORAL_"
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Where things listen on the loopback interface; 0 stands for any free port."""
+    """The ports on the loopback interface; 0 stands for any free port."""
 
     api: int = 0
     temporal: int = 0
@@ -40,12 +40,12 @@ class DevStack:
     """PostgreSQL, Temporal and the program, as an async context manager.
 
     Args:
-        home: Where everything is kept.
-        ports: Where things listen.
-        bootstrap: Called with the database's URL, and with the last contents of `dev.json` if there are any, once the
-            schema is up to date; makes sure that the developer has a project and a key, and returns `project_id` and
-            `api_key`.
-        say: Tells the developer what happens.
+        home: The folder of all data.
+        ports: The ports of the API, of Temporal and of its UI.
+        bootstrap: Creates the developer's project and key if they are missing, and returns `project_id` and `api_key`.
+            It is called once the schema is up to date, with the database's URL, and the last contents of `dev.json`
+            or None.
+        say: Prints a message for the developer.
         extra_source_roots: Folders that source tables may lie in, beside the current one.
         roles: The parts of the program, in the order in which they are stopped.
         migrate: The command that brings the schema up to date; None for none.
@@ -76,7 +76,7 @@ class DevStack:
         self._exits = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        """Starts everything; what was started is stopped again when something fails."""
+        """Starts everything; if a part does not start, stops those that did."""
         try:
             await self._start()
         except BaseException:
@@ -97,7 +97,7 @@ class DevStack:
             StackError: When something does not start, or cannot be kept running.
         """
         asked = asyncio.Event()
-        with _signals_call(asked.set):  # also while it starts, and again and again while it stops
+        with _signals_call(asked.set):  # also while it starts; while it stops, signals change nothing
             work, told = asyncio.create_task(self._live(on_ready)), asyncio.create_task(asked.wait())
             try:
                 await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
@@ -124,7 +124,7 @@ class DevStack:
         await self.start(name)
 
     def kill(self, name: str) -> None:
-        """Kills one child, which is then started again as after any death."""
+        """Kills one child. The supervisor then starts it again."""
         self._children[name].kill()
 
     async def _live(self, on_ready: Callable[[DevInfo], None]) -> None:
@@ -183,7 +183,7 @@ class DevStack:
             "MATVIEW_SOURCE_ROOTS": json.dumps([str(root.absolute()) for root in self._source_roots]),
             "MATVIEW_API_HOST": LOOPBACK,
             "MATVIEW_API_PORT": str(api_port),
-            "PYTHONUNBUFFERED": "1",  # a log that ends where the process did
+            "PYTHONUNBUFFERED": "1",  # or a killed process would lose the end of its log
         }
 
     def _refresh(self) -> None:
@@ -196,7 +196,7 @@ class DevStack:
 @contextmanager
 def _signals_call(callback: Callable[[], None]) -> Generator[None]:
     loop = asyncio.get_running_loop()
-    # One that this process was started to ignore, as by `nohup`, is none of its business.
+    # A signal that was ignored when this process started, as under `nohup`, stays ignored.
     numbers = [number for number in _STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     for number in numbers:
         loop.add_signal_handler(number, callback)
@@ -208,7 +208,7 @@ def _signals_call(callback: Callable[[], None]) -> Generator[None]:
 
 
 def _current_folder() -> list[Path]:
-    """The current folder, and what the shell calls it if that is another path: `$PWD` keeps symbolic links."""
+    """The current folder, and `$PWD` if that is another path to it, since the shell keeps symbolic links there."""
     folder, name = Path.cwd(), Path(os.environ.get("PWD", ""))
     with suppress(OSError):
         if name.is_absolute() and name != folder and name.samefile(folder):

@@ -1,4 +1,4 @@
-"""Keeps children running: one that ends without being asked to is started again, unless it cannot stay up."""
+"""Keeps child processes running: starts one again that ended unexpectedly, unless it fails too often."""
 
 import asyncio
 from collections import deque
@@ -15,10 +15,10 @@ _FIRST_PAUSE = 0.1
 
 
 class Supervisor:
-    """Watches children.
+    """Watches child processes, and starts them again when they end.
 
     Args:
-        say: Tells the developer what happened.
+        say: Prints a message for the developer.
         changed: Called when a child runs again under another process id.
     """
 
@@ -29,17 +29,17 @@ class Supervisor:
         self._defeat: asyncio.Queue[StackError] = asyncio.Queue()
 
     def watch(self, child: ManagedProcess) -> None:
-        """From now on the child is to be running."""
+        """From now on, starts the child again each time it ends."""
         self._watches[child.name] = asyncio.create_task(self._watch(child))
 
     async def unwatch(self, child: ManagedProcess) -> None:
-        """From now on the child may end."""
+        """From now on, the child may end."""
         if task := self._watches.pop(child.name, None):
             task.cancel()
             await asyncio.wait({task})
 
     async def unwatch_all(self) -> None:
-        """From now on all may end."""
+        """From now on, all children may end."""
         tasks = set(self._watches.values())
         self._watches.clear()
         for task in tasks:
@@ -48,11 +48,11 @@ class Supervisor:
             await asyncio.wait(tasks)
 
     async def wait_for_failure(self) -> StackError:
-        """Waits for a child that cannot be kept running, and returns what to say about it."""
+        """Waits for a child that cannot be kept running, and returns the error that says so."""
         return await self._defeat.get()
 
     async def _watch(self, child: ManagedProcess) -> None:
-        """Keeps a child running, or says why that is over: whatever goes wrong, nobody else would notice."""
+        """Keeps a child running. Reports every exception, since no other code awaits this task."""
         try:
             await self._keep(child)
         except StackError as error:
@@ -65,7 +65,7 @@ class Supervisor:
         failure = ""
         while True:
             end = failure or await child.wait()
-            await child.stop()  # ends what it left behind
+            await child.stop()  # ends the processes that it left behind
             deaths.append(monotonic())
             recent = sum(death > monotonic() - _WITHIN for death in deaths)
             if recent == _DEATHS:
@@ -76,7 +76,7 @@ class Supervisor:
             failure = await self._start_again(child, end)
 
     async def _start_again(self, child: ManagedProcess, end: str) -> str:
-        """Starts a child that has ended; returns what to call it when that fails, which counts as one more death."""
+        """Starts a child that has ended. Returns a text if that fails, as one more death; an empty one otherwise."""
         try:
             await child.start()
         except Exception as error:  # not only StackError: a folder may be gone, a disk full
@@ -90,6 +90,6 @@ class Supervisor:
         return ""
 
     def _tell(self, text: str) -> None:
-        # A stack does not end because nobody reads what it says. Some libraries end the process then.
+        # A closed output must not end the stack. Some libraries exit the process then.
         with suppress(Exception, SystemExit):
             self._say(text)

@@ -1,4 +1,4 @@
-"""The Temporal server from its wheel: one process with its own database file, and its web page."""
+"""The Temporal server from its wheel: one process with its own database file and its UI."""
 
 import asyncio
 import os
@@ -23,12 +23,12 @@ from orchestrator.temporal import contract
 NAMESPACE = "default"
 _RETENTION = timedelta(days=30)
 _DYNAMIC_CONFIG = (
-    # The server made for development reads its attributes anew for every list, which then takes ten times as long.
+    # The development server reads the search attributes again for every list, which then takes ten times as long.
     "system.forceSearchAttributesCacheRefreshOnRead=false",
-    # A cancel is pushed to the worker at once instead of waiting for the next heartbeat; it takes both.
+    # The server pushes a cancel to the worker at once, instead of at the next heartbeat. Both settings are needed.
     "system.enableCancelActivityWorkerCommand=true",
     "frontend.WorkerCommandsEnabled=true",
-    # A crowd of one project's runs does not hold up another's; exact only when the queue is in one piece.
+    # Many runs of one project do not delay another's. That is exact only if the task queue has one partition.
     "matching.enableFairness=true",
     "matching.numTaskqueueReadPartitions=1",
     "matching.numTaskqueueWritePartitions=1",
@@ -46,16 +46,16 @@ class Temporal(ManagedProcess):
 
     @property
     def address(self) -> str:
-        """Where clients connect."""
+        """The host and port for clients."""
         return f"{LOOPBACK}:{self._port}"
 
     @property
     def ui_url(self) -> str:
-        """Where its web page is; empty when it has none."""
+        """The URL of its UI; empty without one."""
         return f"http://{LOOPBACK}:{self._ui_port}" if self._ui_port else ""
 
     def command(self) -> Sequence[str]:
-        """The server, with a database that does not wait for the disk at every step."""
+        """The server, with a database that does not wait for the disk at every commit."""
         ui = ("--ui-port", str(self._ui_port), "--ui-disable-news-fetch") if self._ui_port else ("--headless",)
         return [
             *(str(_binary()), "server", "start-dev", "--ip", LOOPBACK, "--port", str(self._port), *ui),
@@ -67,19 +67,19 @@ class Temporal(ManagedProcess):
         ]
 
     def environment(self) -> dict[str, str]:
-        """Nothing of the developer's own, whose TEMPORAL_* variables are about other servers."""
+        """Only these, since the developer's TEMPORAL_* variables are for other servers."""
         return {"PATH": os.defpath, "HOME": str(self._folder)}
 
     def directory(self) -> Path:
-        """Where the database is, so that its name needs no path with characters that SQLite would read as options."""
+        """The folder of the database. In a path to it, SQLite could read some characters as options."""
         return self._folder
 
     async def prepare(self) -> None:
-        """Makes the folder of the database."""
+        """Creates the folder of the database."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
 
     async def ready(self) -> bool:
-        """Whether the server answers, and keeps the history of runs for long enough."""
+        """Whether the server answers. Sets the namespace's retention to 30 days if it is shorter."""
         try:
             _, writer = await asyncio.open_connection(LOOPBACK, self._port)
             writer.close()

@@ -1,1 +1,1 @@
-"""`matview doctor`: looks at everything that an installation stands on, and says what to do about what is wrong."""
+"""`matview doctor`: checks everything that an installation needs, and says what to do about each problem."""

@@ -1,4 +1,4 @@
-"""What a process stands on where it runs: its packages, memory, disks, and what the kernel offers."""
+"""The checks of the machine that a process runs on: its packages, memory, disks and kernel features."""
 
 import asyncio
 import os
@@ -19,10 +19,10 @@ _PACKAGE = "matview"
 _PINNED = "duckdb"
 _MIB = 2**20
 _LEAST_FREE_BYTES, _LEAST_FREE_SHARE = 2**30, 0.05
-# Beside what queries may use, a worker, its fork server and the page cache need something.
+# The most that queries may use together. The worker, its fork server and the page cache need the rest.
 _MOST_OF_MEMORY = 0.85
 _CGROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-# No project has this number, so whatever is found there is of an examination that was interrupted.
+# No project has the id 0, so files found there are left from an interrupted `matview doctor`.
 _PROBES = "0/doctor"
 _KERNEL_LAYERS = ("Landlock", "seccomp")
 
@@ -36,7 +36,7 @@ class HostChecks:
         self._layers = layers
 
     def checks(self) -> list[Check]:
-        """What there is to look at."""
+        """The checks to run."""
         folder = self._settings.data_dir
         works = f"make {folder} a folder that this user may write to, the same everywhere"
         says = "see the worker's log, and what the README says of isolation"
@@ -85,13 +85,13 @@ class HostChecks:
         if not await run_in_daemon_thread(folder.exists):
             return warn(f"{folder} is not there yet", "make it, or mount it; every worker must see the same one")
         began = time.perf_counter()
-        # In a loop of its own, whose threads nobody waits for in the end.
+        # In an event loop of its own: the process does not wait at its end for the threads of that loop.
         await run_in_daemon_thread(lambda: asyncio.run(self._probe()))
         took = 1000 * (time.perf_counter() - began)
         return ok(f"{folder}: a file was written, made durable, renamed, read and deleted in {took:.0f} ms")
 
     async def _probe(self) -> None:
-        """Do with a small file what is done with every result. Raises StoreUnavailable or OSError."""
+        """Write, seal, read and discard a small file, as with every result. Raises StoreUnavailable or OSError."""
         location, content = f"{_PROBES}/{uuid4().hex}", b"a probe of matview doctor"
         file = SnapshotFile(name="probe", rows=0, bytes=len(content))
         try:
@@ -132,11 +132,11 @@ class HostChecks:
 
 
 def _memory_mb() -> int:
-    """What this process may use, in MiB: that of the machine, or less where a container limits it."""
+    """The memory that this process may use, in MiB: that of the machine, or less if a container limits it."""
     known = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in _CGROUPS:
         try:
             known.append(int(path.read_text()))
-        except (OSError, ValueError):  # there is none, or it says "max"
+        except (OSError, ValueError):  # there is no such file, or it says "max"
             continue
     return min(known) // _MIB

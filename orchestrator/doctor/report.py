@@ -1,4 +1,4 @@
-"""What an examination tells, and how checks are done so that none of them hides another."""
+"""The report of `matview doctor`, and how its checks run so that none of them hides another."""
 
 import asyncio
 import threading
@@ -16,7 +16,7 @@ SECONDS = 5.0
 
 
 class Status(StrEnum):
-    """How something stands. `warn` works, or cannot be told; `fail` does not work."""
+    """The status of a check. `warn`: it works but needs attention, or is undetermined. `fail`: it does not work."""
 
     OK = "ok"
     WARN = "warn"
@@ -24,7 +24,7 @@ class Status(StrEnum):
 
 
 class ReportLine(Value):
-    """What one check found. `advice` says what to do; there is none where all is well or another check comes first."""
+    """The result of one check. `advice` says what to do; it is None if all is well or another check must pass first."""
 
     check: str
     verdict: Status
@@ -33,7 +33,7 @@ class ReportLine(Value):
 
 
 class Report(Value):
-    """Everything that was found, in the order in which it is told."""
+    """The results of all checks, in the order in which they are printed."""
 
     lines: tuple[ReportLine, ...]
 
@@ -49,7 +49,7 @@ class Report(Value):
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a look at something told, without the check's name."""
+    """The result of a check, without the check's name."""
 
     verdict: Status
     told: str
@@ -58,14 +58,14 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing to look at.
+    """One check.
 
     Attributes:
-        name: What it is called.
-        look: Looks, and may raise anything.
-        advice: What to do when it raises.
-        needs: The checks that must not have failed, or there is nothing to look at.
-        at_worst: How bad it is when it raises or takes too long.
+        name: Its name in the report.
+        look: Runs it. May raise any exception.
+        advice: The advice to give when it raises or takes too long.
+        needs: The names of the checks that it depends on. It is skipped if one of them failed.
+        severity_on_error: Its status when it raises or takes too long.
     """
 
     name: str
@@ -76,22 +76,22 @@ class Check:
 
 
 def ok(told: str) -> CheckResult:
-    """All is as it should be."""
+    """The result of a check without a problem."""
     return CheckResult(Status.OK, told)
 
 
 def warn(told: str, advice: str) -> CheckResult:
-    """It works, and somebody should look at it all the same."""
+    """The result of a check that works, but needs the operator's attention."""
     return CheckResult(Status.WARN, told, advice)
 
 
 def fail(told: str, advice: str) -> CheckResult:
-    """It does not work."""
+    """The result of a check that does not work."""
     return CheckResult(Status.FAIL, told, advice)
 
 
 async def run_checks(checks: Sequence[Check], seconds: float = SECONDS) -> Report:
-    """Do every check, those that need no other at the same time; each may take that long and no longer."""
+    """Run all checks, concurrently where none needs another. Each may take `seconds` at most."""
     done: dict[str, ReportLine] = {}
     waiting = list(checks)
     while waiting:
@@ -103,7 +103,10 @@ async def run_checks(checks: Sequence[Check], seconds: float = SECONDS) -> Repor
 
 
 async def run_in_daemon_thread(work: Callable[[], T]) -> T:
-    """What `work` returns, done in a thread that nobody waits for in the end: a dead file system may never answer."""
+    """Run `work` in a daemon thread, and return its result.
+
+    The process does not wait for that thread at its end, since a dead file system may never answer.
+    """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()
 
@@ -133,13 +136,13 @@ async def _line(check: Check, done: dict[str, ReportLine], seconds: float) -> Re
             found = await check.look()
     except TimeoutError:
         found = CheckResult(check.severity_on_error, f"no answer within {seconds:g} seconds", check.advice)
-    except Exception as error:  # whatever is wrong here, the others are told all the same
+    except Exception as error:  # an error here must not keep the other checks out of the report
         found = CheckResult(check.severity_on_error, _why(error), check.advice)
     return ReportLine(check=check.name, verdict=found.verdict, told=found.told, advice=found.advice)
 
 
 def _why(error: Exception) -> str:
-    """What is wrong, in one line: in the words of whatever refused, where the program's own are about the outcome."""
+    """The message of an error, in one line, followed by that of the database driver if it caused the error."""
     own = error.message if isinstance(error, OrchestratorError) else str(error) or type(error).__name__
     refusal = getattr(error.__cause__, "orig", None)
     told = own if refusal is None else f"{own} {refusal}"

@@ -1,4 +1,4 @@
-"""All checks of one installation, put together from its container."""
+"""Runs all checks of one installation, on the parts of its container."""
 
 from orchestrator.container import Container, open_container
 from orchestrator.doctor.host import HostChecks
@@ -9,13 +9,13 @@ from orchestrator.temporal.diagnostics import ServerInfo
 
 
 async def run_doctor(settings: Settings, origin: str) -> Report:
-    """Look at everything that these settings name; `origin` says where they come from. Nothing is changed."""
+    """Check everything that these settings name; `origin` says where they come from. Nothing is changed."""
     async with open_container(settings, lazy=True) as container:
         return await run_checks(_checks(container, origin))
 
 
 def misconfigured(problem: str) -> Report:
-    """What is to be said when there are no settings to look with."""
+    """The report for settings that cannot be loaded."""
     advice = "set it in the environment or in .env, as .env.example shows; or name the folder of `matview dev`: --home"
     return Report(lines=(ReportLine(check="settings", verdict=Status.FAIL, told=problem, advice=advice),))
 

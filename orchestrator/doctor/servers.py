@@ -1,4 +1,4 @@
-"""What a process stands on elsewhere: PostgreSQL, Temporal, the workers, and whether all of them agree."""
+"""The checks of PostgreSQL, Temporal and the workers, and of whether Temporal and the store match the catalog."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,9 +19,9 @@ from orchestrator.temporal.diagnostics import Poller, ServerInfo
 
 _LEAST_RETENTION = timedelta(days=7)
 _CLOCK_DOUBTFUL, _CLOCK_BROKEN = timedelta(seconds=1), timedelta(minutes=5)
-# A poll is answered after a minute at the latest, and a worker polls again at once.
+# The server answers a poll after a minute at the latest, and the worker then polls again at once.
 _POLLS_WITHIN = timedelta(seconds=75)
-# What every look of the reconciler finds in an installation that is well.
+# Findings that the reconciler also reports in a healthy installation.
 _ORDINARY = {
     FindingKind.VERSION_EXPIRED,
     FindingKind.FILES_ORPHANED,
@@ -39,7 +39,7 @@ class PostgresChecks:
         self._store = store
 
     def checks(self) -> list[Check]:
-        """What there is to look at."""
+        """The checks to run."""
         reach = f"start PostgreSQL, and check {PREFIX}DATABASE_URL: host, database, user and password"
         return [
             Check("database", self._answers, reach),
@@ -70,7 +70,7 @@ class PostgresChecks:
             began = now()
             theirs = await diagnostics.clock(tx)
             ended = now()
-        # The answer was given some time between the two: only what lies outside is a difference.
+        # PostgreSQL read its clock between the two, so only a time before or after both shows a difference.
         apart_by = max(began - theirs, theirs - ended, timedelta(0))
         told = f"PostgreSQL's clock and this machine's are {apart_by.total_seconds():.1f} seconds apart"
         advice = "let NTP or chrony set the clocks of all machines"
@@ -89,7 +89,7 @@ class PostgresChecks:
 
 
 class TemporalChecks:
-    """The checks of Temporal, of the workers, and of what they are to do."""
+    """The checks of Temporal, the workers and the reconciler."""
 
     def __init__(self, settings: Settings, server: ServerInfo, database: Database, reconciler: Reconciler) -> None:
         self._settings = settings
@@ -98,7 +98,7 @@ class TemporalChecks:
         self._reconciler = reconciler
 
     def checks(self) -> list[Check]:
-        """What there is to look at."""
+        """The checks to run."""
         reach = (
             f"start the server at {self._server.address}, or check {PREFIX}TEMPORAL_ADDRESS "
             "and Temporal's own TEMPORAL_* variables"
@@ -157,7 +157,8 @@ class TemporalChecks:
         missing = await self._server.missing_attributes()
         if not missing:
             return ok(f"the Temporal UI can be filtered by {', '.join(contract.SEARCH_ATTRIBUTES)}")
-        names = " ".join(f"--name {name} --type Keyword" for name in missing)  # a type for each, or it takes one only
+        # The command needs a type for each name, or it takes one name only.
+        names = " ".join(f"--name {name} --type Keyword" for name in missing)
         return warn(
             f"{', '.join(missing)} cannot be filtered by in the Temporal UI; if they were there once and were removed, "
             "schedules made meanwhile start nothing",
@@ -220,13 +221,13 @@ def _alive(pollers: Sequence[Poller]) -> list[Poller]:
 
 
 def _seconds_since(pollers: Iterable[Poller]) -> float | None:
-    """How long ago the last of them asked; less than nothing if Temporal's clock is ahead, None if there is none."""
+    """Seconds since the latest poll; negative if Temporal's clock is ahead, None if there are no pollers."""
     last = max((poller.last_access for poller in pollers), default=None)
     return None if last is None else (now() - last).total_seconds()
 
 
 def _is_whole(snapshot: CurrentSnapshotFiles, store: SnapshotStore) -> bool:
-    """Whether every file is there and as large as it was written."""
+    """Whether every file exists, with the size that it was written with."""
     for file in snapshot.files:
         try:
             size = Path(store.file_url(snapshot.location, file.name)).stat().st_size

@@ -1,1 +1,1 @@
-"""Compute: what runs a view's SQL. `base.py` is the promise, the other files keep it with DuckDB."""
+"""Engines, which run a view's SQL. `base.py` has their protocols; the other files implement these with DuckDB."""

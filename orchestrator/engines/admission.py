@@ -1,6 +1,6 @@
-"""Who may run now: a worker takes no more queries at a time than it has memory and places for.
+"""Admission control: a worker runs only as many queries at a time as it has memory and slots for.
 
-None of one project is taken at the cost of another's.
+No project can starve another.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ from orchestrator.model.errors import EngineCrashed, OutOfMemory, WorkerBusy
 
 MAX_WAIT_SECONDS = 600.0
 _TICK_SECONDS = 0.25
-# So long does a query wait in the last place that the worker has, if others of its project run. Then it goes back to
-# the queue in Temporal, from which one of another project may come.
+# A query waits at most this long in the worker's last slot while others of its project run. Then it goes back to the
+# task queue in Temporal, so that the worker can take a query of another project.
 _IN_THE_WAY_SECONDS = 1.0
 
 
@@ -28,14 +28,14 @@ class _Waiter:
 
 
 class Admission:
-    """Lets queries in while their memory limits add up to no more than `total_mb` MiB.
+    """Admits queries while their memory limits add up to no more than `total_mb` MiB.
 
-    Projects that run least come first. `queries` of one project may run at a time, and one more of a project that runs
-    none; `reserve_mb` MiB are free for that one: a project that runs something gets no more if less would be left.
-    Without `queries` there is no bound to their number.
+    Projects that run fewest queries come first. At most `queries` run at a time, and one more of a project that runs
+    none. `reserve_mb` MiB stay free for that one: a project that runs a query is admitted only if as much is left.
+    Without `queries`, neither limit applies.
 
-    Of one project, a small query never overtakes a large one: else a stream of small ones would keep the large one out
-    for ever. One of a project that runs nothing does, for half as long as the large one waits at most.
+    Within a project, a small query never overtakes a large one: otherwise a stream of small ones could block it without
+    end. A query of a project that runs nothing may overtake it, until it has waited half of `max_wait_seconds`.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class Admission:
 
     @asynccontextmanager
     async def admit(self, memory_mb: int, on_wait: Callable[[], None], *, project_id: int = 0) -> AsyncIterator[None]:
-        """Hold `memory_mb` MiB for as long as the context lasts. `on_wait` is called a few times a second until then.
+        """Hold `memory_mb` MiB while the context lasts. Until they are free, `on_wait` is called a few times a second.
 
-        Raises OutOfMemory if the worker will never have as much, WorkerBusy if it does not within the patience of this
-        object, or if it would wait for others of its project in the worker's last place, and EngineCrashed if it is
-        closed meanwhile. Cancelling works at once, and lets the next one in.
+        Raises OutOfMemory if that is more than the worker's total. Raises WorkerBusy after `max_wait_seconds`, or if
+        the query would wait for others of its project in the worker's last slot. Raises EngineCrashed if this object is
+        closed during the wait. Cancelling takes effect at once, and admits the next query.
         """
         if memory_mb > self._total_mb:
             raise OutOfMemory(
@@ -76,7 +76,7 @@ class Admission:
             self._leave(turn)
 
     def close(self) -> None:
-        """Send everybody away who waits."""
+        """Make each waiting query fail with EngineCrashed."""
         for turn in self._queue:
             if not turn.come.done():
                 turn.come.set_exception(EngineCrashed("The worker was stopped while the query waited for its turn."))
@@ -91,7 +91,7 @@ class Admission:
         turn.come.result()
 
     def _is_in_the_way(self, turn: _Waiter) -> bool:
-        """Whether a query of another project finds no place to wait in, since this one waits for its own project."""
+        """Whether this query takes the last slot from other projects while it waits for others of its own project."""
         if self._queries is None or len(self._queue) + self._running.total() <= self._queries:
             return False
         ahead = next(one for one in self._queue if one.project_id == turn.project_id)
@@ -113,7 +113,7 @@ class Admission:
             turn.come.set_result(None)
 
     def _next(self) -> _Waiter | None:
-        """Whom to let in now: the first of each project in turn, those of projects that run least first."""
+        """The query to admit now: the first of a project, where projects that run fewest queries come first."""
         heads: dict[int, _Waiter] = {}
         for turn in self._queue:
             if not turn.come.done():
@@ -131,7 +131,7 @@ class Admission:
         return None
 
     def _has_a_right(self, turn: _Waiter) -> bool:
-        """Whether the project may have one more, as far as that is for the sake of others."""
+        """Whether the project may run one more query without taking the share of other projects."""
         if self._queries is None:
             return True
         running = self._running.total()

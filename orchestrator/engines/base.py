@@ -1,4 +1,4 @@
-"""The protocols of an engine, one for each of its clients. Callers use these, never an engine's own classes."""
+"""The protocols of an engine, one for the API and one for the worker. Callers use these, not an engine's classes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -9,7 +9,7 @@ from orchestrator.model.snapshot import Column, InputFiles, SnapshotFile
 from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
 from orchestrator.model.write_target import WriteTarget
 
-# Whom requests are counted for that no project makes.
+# The project id of requests that belong to no project.
 NO_PROJECT = 0
 
 
@@ -22,9 +22,9 @@ class LeftOutRows(Value):
 
 
 class QueryResult(Value):
-    """What a query wrote: sizes as its writer counted them, columns as readers see them and as the files hold them.
+    """The result of a query: sizes as its writer counted them, columns as readers see them and as the files hold them.
 
-    `rejected` are the rows that it left out, which neither `files` nor `rows` nor `bytes` count. `sources` are the
+    `rejected` are the rows that the query left out; `files`, `rows` and `bytes` do not include them. `sources` are the
     files that it read, by the name of the source table.
     """
 
@@ -38,16 +38,15 @@ class QueryResult(Value):
 
     @property
     def quarantine(self) -> tuple[SnapshotFile, ...]:
-        """The files beside the result."""
+        """The files that hold the rows left out, beside those of the result."""
         return tuple(one.file for one in self.rejected if one.file)
 
 
 class QueryAnalyzer(Protocol):
     """Analyses SQL and source files, without running the SQL. The API uses this.
 
-    Every call is counted for a project, and no project is served at the cost of another: a call raises
-    TooManyRequests if too many calls of that project are in progress, and Transient if calls of other projects kept it
-    waiting for too long.
+    Every call counts for a project, so that no project can starve another. A call raises TooManyRequests if too many
+    calls of that project are in progress, and Transient if calls of other projects kept it waiting for too long.
     """
 
     async def references(self, sql: str, *, project_id: int) -> tuple[str, ...]:
@@ -58,9 +57,9 @@ class QueryAnalyzer(Protocol):
         """
 
     async def weigh(self, sql: str, views: Mapping[str, str], *, project_id: int) -> int:
-        """How often `sql` reads tables and views once the texts of `views` (name to SQL) replace their names.
+        """The number of times that `sql` reads tables and views once `views` (name to SQL) are inlined into it.
 
-        The views do not read one another in a cycle. Raises InvalidQuery as `references` does.
+        The views must not read one another in a cycle. Raises InvalidQuery as `references` does.
         """
 
     async def describe(
@@ -93,14 +92,14 @@ class QueryAnalyzer(Protocol):
         *,
         project_id: int,
     ) -> tuple[Column, ...]:
-        """The columns of the files that match: `stated` ones as they are stated, the types of the others detected.
+        """The columns of the files that match: those in `stated` as given there, the others with detected types.
 
-        Raises InvalidSource if there are no files, if they cannot be read, or do not fit what is stated.
+        Raises InvalidSource if no file matches, if the files cannot be read, or if they do not fit `stated`.
         """
 
 
 class QueryRunner(Protocol):
-    """Runs a plan's query, each in a process whose end affects no other query. The worker uses this."""
+    """Runs the queries of plans, each in a process of its own, whose end affects no other query. The worker uses this."""
 
     async def write(
         self,
@@ -109,14 +108,14 @@ class QueryRunner(Protocol):
         target: WriteTarget,
         on_progress: Callable[[Progress], None],
     ) -> QueryResult:
-        """Run the plan's query into Parquet files in `target`.
+        """Run the plan's query, and write its result as Parquet files into `target`.
 
         `file_url(location, file name)` gives the path or URL of an input snapshot's file. `on_progress` is called a few
-        times a second, also while the query waits for memory, which does not count as time of the query. Cancelling the
-        awaiting task kills the query. When this raises or returns, the query's process has ended; when it raises, the
-        files are removed.
+        times a second, also while the query waits for memory. That wait does not count as time of the query. Cancelling
+        the awaiting task kills the query. When this raises or returns, the query's process has ended; when it raises,
+        the files are removed.
 
         Raises QueryFailed, QueryRefused, QueryTimedOut, OutOfMemory, OutputTooLarge or InputMissing if the view or its
-        data is at fault, InputReplaced if a source file changed while it was read, EngineCrashed, StoreUnavailable or
-        WorkerBusy for any other reason.
+        data is at fault. Raises InputReplaced if a source file changed while it was read. Raises EngineCrashed,
+        StoreUnavailable or WorkerBusy for any other reason.
         """

@@ -1,4 +1,4 @@
-"""Whose turn it is: a few places that all projects share, so that none of them can take them all."""
+"""Fair scheduling: a few slots that all projects share, so that none of them can take them all."""
 
 import asyncio
 from collections import Counter, deque
@@ -9,12 +9,11 @@ from orchestrator.model.errors import TooManyRequests
 
 
 class FairSlots:
-    """Gives `size` places to projects, first to those that hold fewest; none has more than `share` of them at a time.
+    """Gives `size` slots to projects, first to those that hold fewest. Each holds at most `share` of them at a time.
 
-    Of several that hold as many, the one that was served longest ago comes first.
+    Among projects that hold equally many, the one that was served longest ago comes first.
 
-    So many requests of a project may wait as `queue` says. The next one is refused at once, which no other project
-    notices.
+    At most `queue` requests of a project may wait. The next one is refused at once, which affects no other project.
     """
 
     def __init__(self, *, size: int, share: int, queue: int) -> None:
@@ -23,7 +22,7 @@ class FairSlots:
         self._longest = queue
         self._held: Counter[int] = Counter()
         self._waiting: dict[int, deque[asyncio.Future[None]]] = {}
-        # When each project was served last, of those that hold or wait for something.
+        # The order in which projects were last served: only those that hold a slot or wait for one.
         self._served: dict[int, int] = {}
         self._count = 0
 
@@ -33,7 +32,7 @@ class FairSlots:
 
     @asynccontextmanager
     async def turn(self, project_id: int) -> AsyncIterator[None]:
-        """Hold a place for as long as the context lasts. Raises TooManyRequests; cancelling gives the place back."""
+        """Hold a slot while the context lasts. Raises TooManyRequests; cancelling gives the slot back."""
         await self._enter(project_id)
         try:
             yield
@@ -52,7 +51,7 @@ class FairSlots:
         except asyncio.CancelledError:
             if come.cancelled():
                 self._give_up(project_id, come)
-            else:  # it came at the same moment
+            else:  # the slot was given at the same moment
                 self._leave(project_id)
             raise
 
@@ -83,7 +82,7 @@ class FairSlots:
                 come.set_result(None)
 
     def _forget(self, project_id: int) -> None:
-        """Keep nothing of a project that neither holds nor waits for anything."""
+        """Drop the state of a project that neither holds a slot nor waits for one."""
         if not self._held[project_id] and not self._waiting.get(project_id):
             for kept in (self._held, self._waiting, self._served):
                 kept.pop(project_id, None)

@@ -1,1 +1,1 @@
-"""What the product is about, as plain values: standard library and pydantic, no input and no output."""
+"""The model: pure values, made with the standard library and pydantic, without input or output."""

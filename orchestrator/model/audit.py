@@ -1,4 +1,4 @@
-"""Who changed what. The API calls it a view's activity; in this code "activity" means Temporal's."""
+"""The audit log of views. The API calls it a view's activity; in this code "activity" means Temporal's."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -10,7 +10,7 @@ from orchestrator.model.principal import User
 
 
 class Verb(StrEnum):
-    """What was done to a view."""
+    """The kind of a change of a view."""
 
     CREATED = "created"
     UPDATED = "updated"
@@ -34,9 +34,9 @@ class FieldChange(Value):
 
 
 class AuditEntry(Value):
-    """What was done to a view, when and by whom. `user` None is the system itself; `name` is what it was called.
+    """A change of a view, when it was made and by whom. `user` None is the system; `name` is the view's name then.
 
-    One that `is_abridged` has lost its changes: the page has no room for them.
+    One that `is_abridged` has no changes: they do not fit on the page.
     """
 
     id: UUID

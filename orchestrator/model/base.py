@@ -1,4 +1,4 @@
-"""The base of every value in the model, and the clock they are stamped with."""
+"""The base class of every value in the model, and the clock for their times."""
 
 from datetime import UTC, datetime
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 class Value(BaseModel):
     """An immutable value.
 
-    Unknown fields are ignored, so that a workflow started by an older release can still be read by a newer one, and
+    Unknown fields are ignored, so that a newer release can read a workflow that an older one started. The same holds
     the other way round while both run.
     """
 

@@ -1,9 +1,9 @@
-"""Every error the program knows by name: one tree with two branches.
+"""The error classes of the program: one tree with two branches.
 
-`Terminal` says that trying again cannot help (the request or the data is at fault); `Transient` that it may (a server
-is away, a disk is full). The branch alone decides whether Temporal retries an activity and whether HTTP answers 4xx or
-503, so no caller keeps a list of its own. The first line of a leaf's docstring is its default message. `code` is on the
-wire: clients and Temporal's failure types carry it, so it stays when a class is renamed.
+`Terminal` says that trying again cannot help (the request or the data is at fault). `Transient` says that it may (a
+server is away, a disk is full). The branch alone decides whether Temporal retries an activity and whether HTTP answers
+4xx or 503, so no caller keeps a list of its own. The first line of a leaf's docstring is its default message. Clients
+and Temporal's failure types carry the `code`, so it stays when a class is renamed.
 """
 
 from typing import ClassVar
@@ -15,7 +15,7 @@ class OrchestratorError(Exception):
     code: ClassVar[str] = "error"
 
     def __init__(self, message: str | None = None, *, attr: str | None = None) -> None:
-        """`message` is for the person who asked; `attr` names the offending field of the request, if one is."""
+        """`message` is for the person who asked; `attr` names the field of the request that is wrong, if any."""
         doc = (type(self).__doc__ or "").strip().splitlines()
         self.message = message or (doc[0] if doc else type(self).__name__)
         self.attr = attr

@@ -1,4 +1,4 @@
-"""What the reconciler found, and what it did about it."""
+"""The findings of the reconciler, and the report of them."""
 
 from enum import StrEnum
 
@@ -26,7 +26,7 @@ class FindingKind(StrEnum):
 
 
 class Finding(Value):
-    """One difference. `subject` is its id, `message` what was done or, in a dry run, is to be done."""
+    """One difference. `subject` is the id of what differs, `message` says what was or, in a dry run, is to be done."""
 
     model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
 
@@ -42,7 +42,7 @@ class ReconcileRequest(Value):
 
 
 class ReconcileReport(Value):
-    """All differences. `findings` are the first ones, as many as a message may hold; `total` counts all."""
+    """The result of a reconciliation. `findings` are the first, as many as a message may hold; `total` counts all."""
 
     dry_run: bool
     findings: tuple[Finding, ...]

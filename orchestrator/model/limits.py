@@ -1,10 +1,10 @@
-"""What a query may use."""
+"""The limits of a query."""
 
 from orchestrator.model.base import Value
 
 
 class Limits(Value):
-    """What one query may use: memory, spilled data and written files in MiB, and DuckDB's threads."""
+    """The limits of one query: memory, spilled data and written files in MiB, and the number of DuckDB's threads."""
 
     memory_mb: int
     threads: int

@@ -1,6 +1,6 @@
-"""The graph of views: who reads whom.
+"""The graph of views: which view reads which views and source tables.
 
-A node is a view's id, or the name of a source table, which nothing is above.
+A node is a view's id, or the name of a source table, which reads nothing.
 """
 
 from collections import Counter, deque
@@ -13,7 +13,7 @@ Node = UUID | str
 def shortest_path(
     start: Iterable[UUID], goal: UUID, neighbours: Mapping[UUID, Iterable[UUID | None]]
 ) -> list[UUID] | None:
-    """A shortest way from one of `start` to `goal`, both ends included, or None if there is none."""
+    """A shortest path from one of `start` to `goal`, both ends included, or None if there is none."""
     previous: dict[UUID, UUID | None] = dict.fromkeys(start)
     waiting = deque(previous)
     while waiting:
@@ -37,7 +37,7 @@ def _rebuild_path(end: UUID, previous: Mapping[UUID, UUID | None]) -> list[UUID]
 
 
 def nodes_at_distance(start: Node, level: int, neighbours: Mapping[Node, Iterable[Node]]) -> set[Node]:
-    """All that a way of exactly `level` steps leads to; empty if that is beyond the last node."""
+    """All nodes that a path of exactly `level` steps leads to; empty if no path is that long."""
     reached: set[Node] = {start}
     for _ in range(level):
         reached = {node for here in reached for node in neighbours.get(here, ())}
@@ -47,7 +47,7 @@ def nodes_at_distance(start: Node, level: int, neighbours: Mapping[Node, Iterabl
 
 
 def reachable_from(start: Node, neighbours: Mapping[Node, Iterable[Node]]) -> set[Node]:
-    """All that any way leads to, without `start` itself."""
+    """All nodes that a path from `start` leads to, without `start` itself."""
     reached: set[Node] = set()
     waiting = [start]
     while waiting:
@@ -58,7 +58,7 @@ def reachable_from(start: Node, neighbours: Mapping[Node, Iterable[Node]]) -> se
 
 
 def inputs_first(some: Iterable[UUID], readers: Mapping[UUID, Iterable[UUID]]) -> list[UUID]:
-    """All that reads something, and `some` besides, in an order in which nothing stands before what it reads."""
+    """`some` and all nodes that read something, in an order in which each comes after what it reads."""
     waits = Counter(reader for reading in readers.values() for reader in reading)
     ready = deque(dict.fromkeys(node for node in (*some, *readers) if not waits[node]))
     ordered: list[UUID] = []

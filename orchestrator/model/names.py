@@ -8,7 +8,7 @@ from orchestrator.model.errors import InvalidName
 MAX_LENGTH = 128
 _FOLDED = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_.$]*")
-# The first two are PostHog's; the others are DuckDB's own, where a view of that namespace could never be found.
+# The first two are reserved by PostHog, the others by DuckDB, where a view of that namespace could never be found.
 _RESERVED = frozenset({"system", "information_schema", "main", "memory", "pg_catalog", "temp"})
 
 
@@ -31,14 +31,14 @@ def check_name(name: str, noun: str = "view") -> str:
 
 
 def name_key(name: str) -> str:
-    """What makes two names the same: DuckDB does not tell upper from lower case, so neither does a project."""
+    """The key by which a project compares names. Like DuckDB, it ignores the case of A to Z."""
     return fold(name)
 
 
 def fold(name: str) -> str:
-    """`name` as DuckDB compares it with others, wherever a statement or a file may name something.
+    """`name` in the form in which DuckDB compares names, whether of a statement or of a file.
 
-    DuckDB takes A to Z for a to z and nothing else: to it "ä" and "Ä" are two names. Python's `lower` would make one of
-    them, and one of "k" and the Kelvin sign, so that a statement could name one thing here and another one there.
+    DuckDB treats A to Z as a to z and nothing else: to it "ä" and "Ä" are two names. Python's `lower` would make one of
+    them, and one of "k" and the Kelvin sign. The same name could then mean one thing here and another in DuckDB.
     """
     return name.lower() if name.isascii() else name.translate(_FOLDED)

@@ -1,18 +1,18 @@
-"""Placeholders in the text of a statement, found in one pass over it by DuckDB's rules of what is text and what is not.
+"""Placeholders in the text of a statement, found in one pass by DuckDB's rules for strings, comments and names.
 
-Nothing here looks at a character more than a few times, whatever the text is: this runs before the statement is parsed,
-in the process that answers everybody.
+No character is examined more than a few times, in any text. The scan runs in the API process, before the statement is
+parsed, and a slow one would delay all other requests.
 """
 
 import re
 from dataclasses import dataclass
 
-_SPACES = r"\s\u200b-\u200d\u2060\ufeff"  # also those of Unicode that DuckDB takes for blanks
-# A name may hold dollar signs and everything beyond ASCII, but blanks.
+_SPACES = r"\s\u200b-\u200d\u2060\ufeff"  # also the Unicode characters that DuckDB takes for blanks
+# A name may hold dollar signs, and every character beyond ASCII except blanks.
 _NAME_START = rf"(?:[A-Za-z_]|(?![{_SPACES}])[\u0080-\U0010ffff])"
 _NAME = rf"{_NAME_START}(?>(?:[A-Za-z0-9_$]|(?![{_SPACES}])[\u0080-\U0010ffff])*)"
-# Each alternative keeps what it has matched, so that no text is matched twice: `++` and `*+` behind a set of
-# characters, an atomic group `(?>…)` around a choice. Python before 3.11.5 matches one choice too many for `(…|…)*+`.
+# No alternative backtracks, so that no text is matched twice: `++` and `*+` after a set of characters, an atomic group
+# `(?>…)` around a choice. Python before 3.11.5 matches one choice too many for `(…|…)*+`.
 _TOKEN = re.compile(
     rf"""
       (?P<blank> [{_SPACES}]++ | --[^\n\r]*+ )
@@ -27,20 +27,20 @@ _TOKEN = re.compile(
     flags=re.VERBOSE | re.DOTALL,
 )
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
-# A string goes on after a line break, and what has begun with an E keeps its escapes there.
+# A string may continue after a line break. One that began with an E keeps its escapes there.
 _CONTINUED = re.compile(
     r"(?>(?:[ \t\f\v]++|--[^\n\r]*+)*)[\n\r](?>(?:[ \t\f\v\n\r]++|--[^\n\r]*+[\n\r])*)'(?>(?:[^'\\]++|\\.|'')*)'?",
     flags=re.DOTALL,
 )
 _VARIABLE = re.compile(rf"[{_SPACES}]*+variables\.(\w{{1,128}})")
 _OPENING, _CLOSING = "{([", "})]"
-# DuckDB parses nothing that is nested as deep as this, so what stands there is for DuckDB to refuse.
+# DuckDB parses nothing that is nested as deep as this, so the search ends here and DuckDB refuses the statement.
 _DEEPEST = 10_000
 
 
 @dataclass(slots=True)
 class _Opened:
-    """A bracket that is not closed yet. `is_literal` once a colon stands directly between two braces."""
+    """A bracket that is not closed yet. `is_literal` is set once a colon was found directly inside it."""
 
     start: int
     is_brace: bool
@@ -50,9 +50,9 @@ class _Opened:
 
 
 def find_placeholder(sql: str) -> int | None:
-    """Where the first `{` stands that begins none of DuckDB's literals, or None if there is no such brace.
+    """The position of the first `{` that begins none of DuckDB's literals, or None if there is no such brace.
 
-    A struct or map literal always has a colon directly between its braces, but for `MAP {}`; a placeholder never does.
+    A struct or map literal always has a colon directly between its braces, except `MAP {}`; a placeholder never does.
     """
     if "{" not in sql:
         return None
@@ -82,7 +82,7 @@ def find_placeholder(sql: str) -> int | None:
 
 
 def variable_at(sql: str, brace: int) -> str | None:
-    """The name of the variable, if the brace at that place begins `{variables.name}`."""
+    """The name of the variable, if the brace at that position begins `{variables.name}`; otherwise None."""
     found = _VARIABLE.match(sql, brace + 1)
     return None if found is None else found.group(1)
 
@@ -93,7 +93,7 @@ def _earlier(first: int | None, closed: _Opened) -> int | None:
 
 
 def _token(sql: str, position: int) -> tuple[str, int]:
-    """The kind of the token that begins there, and where it ends. What is never closed ends with the text."""
+    """The kind of the token at `position`, and where it ends. One that is never closed ends with the text."""
     found = _TOKEN.match(sql, position)
     assert found is not None and found.lastgroup is not None  # noqa: S101, PT018 - the last alternative takes anything
     end = found.end()

@@ -1,4 +1,4 @@
-"""Who is asking, and what they may do."""
+"""API keys, their owners and scopes, and the projects in which they may be used."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +12,7 @@ from orchestrator.model.limits import Limits
 
 
 class Scope(StrEnum):
-    """What a key may do. A `:write` scope includes the `:read` scope of the same object."""
+    """A permission of a key. A `:write` scope includes the `:read` scope of the same object."""
 
     VIEW_READ = "warehouse_view:read"
     VIEW_WRITE = "warehouse_view:write"
@@ -33,7 +33,7 @@ class User(Value):
 
 
 class Principal(Value):
-    """The owner of the key that made a request. `project_ids` None means every project."""
+    """The key that made a request, and its owner. `project_ids` None means every project."""
 
     key_id: UUID
     user: User
@@ -53,9 +53,9 @@ class Principal(Value):
 
 
 class ApiKey(Value):
-    """A key as an operator sees it: everything but its token, which nothing keeps.
+    """A key as an operator sees it: everything but its token, which is never stored.
 
-    `hint` is how the token begins; None if that was not kept. `last_used_at` may be a minute late.
+    `hint` is how the token begins; None if that was not stored. `last_used_at` may be a minute out of date.
     """
 
     id: UUID
@@ -70,16 +70,16 @@ class ApiKey(Value):
     last_used_at: datetime | None
 
     def state(self, moment: datetime) -> str:
-        """Whether it works at that moment: `active`, `expired` or `revoked`."""
+        """The state of the key at that moment: `active`, `expired` or `revoked`."""
         if self.revoked_at is not None:
             return "revoked"
         return "expired" if self.expires_at is not None and self.expires_at <= moment else "active"
 
 
 class ProjectLimits(Value):
-    """What the queries of a project may use, where that differs from what the installation allows.
+    """The limits of a project's queries, where they differ from those of the installation.
 
-    Sizes in MiB; None: as the installation has it.
+    Sizes in MiB; None: the installation's limit.
     """
 
     memory_mb: int | None = Field(default=None, ge=64)
@@ -89,7 +89,7 @@ class ProjectLimits(Value):
     timeout_seconds: float | None = Field(default=None, gt=0)
 
     def over(self, limits: Limits) -> Limits:
-        """The installation's limits, with the project's own in their place."""
+        """The installation's limits, overridden by those that the project has."""
         own = self.model_dump(exclude={"timeout_seconds"}, exclude_none=True)
         return limits.model_copy(update=own)
 

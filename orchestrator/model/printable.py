@@ -1,14 +1,14 @@
-r"""Text from outside, made fit to stand in a log, on a terminal or on a page.
+r"""Untrusted text, escaped for a log, a terminal or a page.
 
-An error text, a file's name or a column's may hold anything: a line break that begins a line of its own in a log, an
-escape sequence that a terminal obeys, a sign that turns the direction of writing round. Each such character is shown as
-its escape (`\n`, `\x1b`, `\u202e`), so that a reader sees that it is there and nothing acts on it.
+An error message, a file name or a column name may hold any character: a line break that begins a new line in a log, an
+escape sequence that a terminal executes, a character that reverses the direction of writing. Each of these unsafe
+characters is shown as its escape (`\n`, `\x1b`, `\u202e`), so that a reader sees it and no program acts on it.
 """
 
 import re
 
-# Control characters; the signs that direct, join or hide text (Unicode's category Cf, but for the soft hyphen and the
-# joiners that Persian and emoji are written with); line and paragraph separators; halves of surrogate pairs.
+# Control characters; characters that direct, join or hide text (Unicode's category Cf, except the soft hyphen and the
+# joiners that Persian and emoji need); line and paragraph separators; halves of surrogate pairs.
 _UNSAFE = (
     "\x00-\x1f\x7f-\x9f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b\u200e\u200f\u2028-\u202e"
     "\u2060-\u2064\u2066-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U00013438"
@@ -16,19 +16,19 @@ _UNSAFE = (
 )
 _ANY = re.compile(f"[{_UNSAFE}]")
 _ANY_BUT_LINES = re.compile(f"(?![\n\t])[{_UNSAFE}]")
-# JSON keeps control characters out of its texts by itself, and needs line breaks and blanks between them.
+# JSON has no raw control characters in its strings, and may have line breaks, tabs and blanks between its tokens.
 _IN_JSON = re.compile(f"(?![\n\r\t ])[{_UNSAFE}]")
 _BACKTICKS = re.compile("`+")
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
 def one_line(text: str) -> str:
-    """The text with every character escaped that is not simply shown, line breaks and tabs included."""
+    """The text with every unsafe character escaped, line breaks and tabs included."""
     return text if text.isprintable() else _ANY.sub(_escaped, text)
 
 
 def lines(text: str) -> str:
-    """The same, but line breaks and tabs stay: for what is shown as several lines."""
+    """The text with every unsafe character escaped except line breaks and tabs, to be shown as several lines."""
     return text if text.isprintable() else _ANY_BUT_LINES.sub(_escaped, text)
 
 
@@ -41,7 +41,7 @@ def code(text: str) -> str:
 
 
 def json_text(text: str) -> str:
-    """JSON with the same value, in which every such character is escaped in JSON's own way."""
+    """JSON with the same value, in which every unsafe character is escaped in JSON's own way."""
     return text if text.isprintable() else _IN_JSON.sub(_escaped_in_json, text)
 
 

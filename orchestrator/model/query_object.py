@@ -1,4 +1,4 @@
-"""The `query` object of a saved query, checked as far as that can be done without a database."""
+"""The `query` object of a saved query, and the checks of it that need no database."""
 
 import json
 from typing import Any
@@ -7,9 +7,9 @@ from orchestrator.model.errors import InvalidQuery
 from orchestrator.model.placeholders import find_placeholder, variable_at
 
 KINDS = ("HogQLQuery", "SQLQuery")
-# How long the text of a statement may be, in UTF-8.
+# The longest text of a statement, in UTF-8.
 MAX_BYTES = 200_000
-# What else may stand beside the statement: clients keep notes of their own there.
+# The most JSON beside the statement, where clients keep notes of their own.
 MAX_EXTRA_BYTES = 20_000
 
 
@@ -34,7 +34,7 @@ def check_query(query: object) -> dict[str, Any]:
 
 
 def check_text(sql: str) -> None:
-    """Raise InvalidQuery for a text that no statement may be, before anything else looks at it."""
+    """Raise InvalidQuery for a text that is too long or holds a NUL character, before anything else reads it."""
     if len(sql) > MAX_BYTES or len(sql.encode(errors="surrogatepass")) > MAX_BYTES:
         raise InvalidQuery(f"Invalid query: the text is longer than {MAX_BYTES:,} bytes.", attr="query")
     if "\x00" in sql:

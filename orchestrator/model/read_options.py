@@ -1,4 +1,4 @@
-"""What a person may state of how the files of a source table are read, as far as that shows without the files."""
+"""The read options and columns that a client may state of a source table, checked without its files."""
 
 import re
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat,
 
 LONGEST_COLUMN_NAME = 1_000
 LONGEST_TYPE = 10_000
-# A run's plan holds them all, and so does every answer that shows the table.
+# All names and types together: a run's plan holds them, and so does every response that shows the table.
 LONGEST_CONTRACT = 500_000
 LONGEST_TEXT = 100
 
 _CSV = {SourceFormat.CSV: False, SourceFormat.CSV_WITH_NAMES: True}
 _ABOUT_CSV = ("delimiter", "quote", "null_text", "date_format", "decimal_separator", "encoding")
-# What DuckDB reads without an extension, and other spellings of it.
+# The encodings that DuckDB reads without an extension, with other spellings of them.
 _ENCODINGS = {
     **dict.fromkeys(("utf-8", "utf8"), "utf-8"),
     **dict.fromkeys(("utf-16", "utf16"), "utf-16"),
@@ -30,7 +30,7 @@ _LINE_BREAKS = "\r\n"
 
 
 def format_of(source_format: SourceFormat, header: bool | None) -> SourceFormat:
-    """The format once `header` has said whether CSV files have a header line. Raises Invalid if they are not CSV."""
+    """The format, where `header` says whether CSV files have a header line. Raises Invalid if they are not CSV."""
     if header is None:
         return source_format
     if source_format not in _CSV:
@@ -39,10 +39,10 @@ def format_of(source_format: SourceFormat, header: bool | None) -> SourceFormat:
 
 
 def options_of(source_format: SourceFormat, before: ReadOptions, sent: ReadOptions) -> ReadOptions:
-    """The options of a table that had those of `before`, once those that `sent` sets are changed.
+    """The options of a table: those of `before`, overridden by those that are set in `sent`.
 
-    What means nothing for the format is as usual: an option that is kept from another format is forgotten, and one that
-    is sent raises Invalid. So do options that are not valid, or contradict one another.
+    An option that does not apply to the format has its default: one of `before` is dropped, and another value in `sent`
+    raises Invalid. So do options that are not valid, or that contradict one another.
     """
     given = {name: getattr(sent, name) for name in ReadOptions.model_fields if name in sent.model_fields_set}
     for name, value in given.items():
@@ -59,7 +59,7 @@ def options_of(source_format: SourceFormat, before: ReadOptions, sent: ReadOptio
 
 
 def check_stated(columns: Sequence[Column]) -> None:
-    """Raise Invalid for columns that cannot be stated of any files. Only the engine knows all types."""
+    """Raise Invalid for columns that cannot be stated of any files. Types are left to the engine, which knows all."""
     if len(columns) > MOST_COLUMNS:
         raise _wrong_columns(f"No more than {MOST_COLUMNS:,} columns can be stated.")
     for column in columns:
@@ -75,19 +75,19 @@ def check_stated(columns: Sequence[Column]) -> None:
 
 
 def shown(table: SourceTable) -> dict[str, Any]:
-    """Every option of a table, and whether its files have a header line. None: it means nothing for its format."""
+    """Every option of a table, and whether its files have a header line. None: it does not apply to the format."""
     options = table.options.model_dump()
     known = {name: value if name in _always(table.format) else None for name, value in options.items()}
     return {**known, "header": _CSV.get(table.format)}
 
 
 def _always(source_format: SourceFormat) -> set[str]:
-    """The options that say something true of files of a format, `on_bad_row` of Parquet included: it is `fail`."""
+    """The options that have a value for files of a format, `on_bad_row` of Parquet included: it is `fail`."""
     return {name for name in ReadOptions.model_fields if name not in _ABOUT_CSV or source_format in _CSV}
 
 
 def _applies(name: str, source_format: SourceFormat) -> bool:
-    """Whether there is a choice to make for files of the format."""
+    """Whether a client may choose the option for files of the format."""
     if name == "on_bad_row":
         return source_format is not SourceFormat.PARQUET
     return name in _always(source_format)
@@ -119,7 +119,7 @@ def _check_date_format(text: str) -> None:
 
 
 def _check_together(options: ReadOptions, sent: Sequence[str]) -> None:
-    """Raise Invalid if one character stands for two things. The field that was sent is the one that is wrong."""
+    """Raise Invalid if one character has two meanings. The error names the field that was sent."""
     delimiter, quote = ("delimiter", options.delimiter), ("quote", options.quote)
     point = ("decimal_separator", options.decimal_separator)
     for (first, one), (second, other) in ((delimiter, quote), (delimiter, point), (quote, point)):

@@ -1,4 +1,4 @@
-"""A run of a view: what was asked, what is planned, how it ended.
+"""A run of a view: its request, its plan, its progress and its outcome.
 
 These shapes cross Temporal as JSON and stay in its history: add optional fields, never rename or remove one.
 """
@@ -17,7 +17,7 @@ from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
 
 
 class RunStatus(StrEnum):
-    """How a run stands. The only status that is stored; a view's is computed from its newest run."""
+    """The status of a run. No other status is stored; a view's is computed from its newest run."""
 
     RUNNING = "Running"
     COMPLETED = "Completed"
@@ -27,7 +27,7 @@ class RunStatus(StrEnum):
 
 
 class Trigger(StrEnum):
-    """Who started a run. Whatever starts the workflow without saying so is an operator in the Temporal UI."""
+    """Who started a run. A workflow started without a trigger was started by an operator in the Temporal UI."""
 
     SCHEDULE = "schedule"
     API = "api"
@@ -36,9 +36,9 @@ class Trigger(StrEnum):
 
 
 class RunRequest(Value):
-    """The argument of the run workflow: identity and intent, nothing that could grow stale.
+    """The argument of the run workflow: identity and intent, nothing that could become outdated.
 
-    Except `label`, the view in words: it is what people see first in the Temporal UI, and nothing else reads it.
+    The exception is `label`, the view in words: people see it first in the Temporal UI, and no code reads it.
     """
 
     saved_query_id: UUID
@@ -91,11 +91,11 @@ Relation = Annotated[SourceRelation | SnapshotRelation | ViewRelation, Field(dis
 class RunPlan(Value):
     """Everything that decides a run's result, pinned when it begins.
 
-    `relations` stand in dependency order: each may read only those before it. `timeout_seconds` bounds the query's
-    wall time. `limits` None means those of the worker: plans made by an older release have none. `api_url` is where the
-    view is found, for people who look at the run in Temporal. `queued_at` is when the run began, after the jitter of a
-    schedule, and so since when its query waits; a later attempt is given None, since it is tried again and did not
-    wait. Plans made by an older release have neither it nor a `trigger`.
+    `relations` are in dependency order: each may read only those before it. `timeout_seconds` bounds the query's
+    wall time. `limits` None means those of the worker: plans made by an older release have none. `api_url` is the
+    view's address, for people who see the run in the Temporal UI. `queued_at` is when the run began, after the jitter
+    of a schedule, and so since when its query waits. A later attempt has None there: it is a retry, not a wait. Plans
+    made by an older release have neither it nor a `trigger`.
     """
 
     run_id: UUID
@@ -122,11 +122,11 @@ class RunPlan(Value):
 
 
 class Progress(Value):
-    """What a running query last said of itself. `percent` is 0 to 100, or None where DuckDB cannot tell.
+    """The last report of a running query. `percent` is 0 to 100, or None where DuckDB does not know it.
 
-    `waiting` says that the query has not begun, since others use the memory that it needs. `bytes_written` is what lies
-    on the disk so far, `memory_bytes` what its process holds, None where that is not known. `trouble` is said between
-    two tries: what the one before ended with.
+    `waiting` says that the query has not begun, since others use the memory that it needs. `bytes_written` counts what
+    is on the disk so far, `memory_bytes` what its process uses, None where that is not known. `trouble` is set between
+    two attempts: the error with which the earlier one ended.
     """
 
     percent: float | None
@@ -147,7 +147,7 @@ class CloseRequest(Value):
 
 
 class RunOutcome(Value):
-    """What the run workflow, or a tick that mirrors it, returns."""
+    """The result of the run workflow, or of a tick that mirrors it."""
 
     status: RunStatus
     rows: int | None = None
@@ -159,8 +159,8 @@ class RunOutcome(Value):
 class Run(Value):
     """A run as the catalog keeps it; it outlives Temporal's own history.
 
-    `workflow_id` and `workflow_run_id` find it in the Temporal UI. `attempt` is the attempt of its query that holds the
-    right to publish (0: none began yet). Sizes in bytes; None until known.
+    `workflow_id` and `workflow_run_id` identify it in the Temporal UI. `attempt` is the attempt of its query that has
+    the right to publish (0: none began yet). Sizes in bytes; None until known.
     """
 
     id: UUID
@@ -187,9 +187,9 @@ class Run(Value):
 
 
 def run_id_of(workflow_run_id: UUID, saved_query_id: UUID) -> UUID:
-    """The id of a run, made from the workflow run that carries it.
+    """The id of a run, derived from the workflow run that executes it.
 
-    Derived, so that the API and the workflow can both record the run without asking each other, and so that telling
-    it twice is one row. The view is part of it because one workflow may come to carry the runs of several views.
+    So the API and the workflow can both record the run without asking each other, and recording it twice makes one
+    row. The view is part of it because one workflow may later execute the runs of several views.
     """
     return uuid5(workflow_run_id, str(saved_query_id))

@@ -49,7 +49,7 @@ DEFAULT_FREQUENCY = SyncFrequency.HOUR_24
 
 
 class ViewStatus(StrEnum):
-    """What the API shows as a view's status."""
+    """The status of a view, as the API shows it."""
 
     RUNNING = "Running"
     COMPLETED = "Completed"
@@ -73,7 +73,7 @@ class Revision(Value):
 
 
 class SnapshotSummary(Value):
-    """What the API shows of the current snapshot. Size in bytes."""
+    """The current snapshot of a view, as the API shows it. Size in bytes."""
 
     id: UUID
     rows: int
@@ -84,10 +84,13 @@ class SavedQuery(Value):
     """A view as the catalog keeps it, with its newest revision and runs beside it.
 
     `sync_frequency` None means that the view is not materialized; the view's schedule follows from it alone.
-    `sync_frequency_set_at` tells two settings of the same frequency apart.
-    `newest_run` is the last one begun, `newest_finished_run` the last one begun that has ended; neither looks behind
-    `reverted_at`, when the materialization was last undone, and a view that is not materialized has none. A view of a
-    list has an empty query, and one that `is_abridged` no columns and no description either: the page has no room.
+    `sync_frequency_set_at` distinguishes two settings of the same frequency.
+
+    `newest_run` is the last one begun, `newest_finished_run` the last one begun that has ended. Both ignore runs from
+    before `reverted_at`, when the materialization was last undone. A view that is not materialized has neither.
+
+    In a list, a view has an empty query. One that `is_abridged` has no columns and no description either, since they
+    do not fit on the page.
     """
 
     id: UUID
@@ -113,7 +116,7 @@ class SavedQuery(Value):
 
     @property
     def status(self) -> ViewStatus | None:
-        """Computed, never stored: two copies of it would drift."""
+        """The status of the view: computed, never stored, since a stored copy could differ from its runs."""
         return status_of(self.revision, self.newest_run, self.reverted_at)
 
     @property
@@ -128,7 +131,7 @@ class SavedQuery(Value):
 
 
 def status_of(revision: Revision, newest_run: Run | None, reverted_at: datetime | None) -> ViewStatus | None:
-    """The status of a view whose query is `revision` and whose last begun run is `newest_run`."""
+    """The status of a view with the current revision `revision` and the newest run `newest_run`."""
     if newest_run is None:
         edited = revision.number > 1 and (reverted_at is None or revision.created_at > reverted_at)
         return ViewStatus.MODIFIED if edited else None

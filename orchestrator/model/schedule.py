@@ -11,7 +11,7 @@ class DesiredSchedule(Value):
     """The schedule that a live, materialized view should have. `name` and `project_id` only label it for people.
 
     `paused_note` is the note of the pause that the view's schedule was last seen with. A schedule that is missing is
-    created with that pause; it means nothing to a schedule that exists.
+    created with that pause; a schedule that exists is not changed by it.
     """
 
     saved_query_id: UUID

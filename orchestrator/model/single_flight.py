@@ -1,4 +1,4 @@
-"""Work that many want of one thing at the same moment, done once for all of them."""
+"""Calls that many callers make for the same key at the same time, run once for all of them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
@@ -9,10 +9,10 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[K, T]):
-    """One call at a time for each key. Those who ask while it goes on share the next one.
+    """Runs one call at a time for each key. Callers that arrive while it runs share the next one.
 
-    So each is given the outcome of a call that began after it asked, and however many ask, no more than one is under
-    way and one waits. A call goes on if those who wait for it are cancelled: another may wait for it too.
+    So each caller gets the outcome of a call that began after it asked. With any number of callers, at most one call
+    runs and one waits. A call goes on if a caller is cancelled, since another may wait for it too.
     """
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class SingleFlight(Generic[K, T]):
         self._next: dict[K, asyncio.Task[T]] = {}
 
     async def call(self, key: K, work: Callable[[], Awaitable[T]]) -> T:
-        """What `work` returns or raises, or the `work` of another caller who asked for the same."""
+        """Return or raise the outcome of `work`, or of the `work` that another caller gave for the same key."""
         task = self._next.get(key)
         if task is None:
             task = asyncio.create_task(self._in_turn(key, self._running.get(key), work))
@@ -39,6 +39,6 @@ class SingleFlight(Generic[K, T]):
 
 
 def _looked_at(task: "asyncio.Task[T]") -> None:
-    """Take note of a failure: if every caller has given up, asyncio would complain that none did."""
+    """Retrieve a failure: if every caller was cancelled, asyncio would log that it was never retrieved."""
     if not task.cancelled():
         task.exception()

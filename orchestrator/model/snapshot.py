@@ -1,4 +1,4 @@
-"""What a run publishes: an immutable set of Parquet files, and the columns that they hold."""
+"""Snapshots: the immutable sets of Parquet files that runs publish, with their columns and inputs."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -6,15 +6,15 @@ from uuid import UUID, uuid5
 
 from orchestrator.model.base import Value
 
-# A table may have thousands of files: they would not fit into what Temporal carries, nor into a list of versions.
+# Characters of JSON. A table may have thousands of files, too many for Temporal's messages and for a list of versions.
 _ROOM_FOR_FILES = 16_000
 
 
 class Column(Value):
     """A column as DuckDB names it, in SELECT order.
 
-    `duckdb_type` is DuckDB's own spelling, such as `DECIMAL(18,3)` or `STRUCT(a INTEGER)[]`: what a reader of the
-    column sees. `stored_type` is what the files of a snapshot hold instead where Parquet has no equal for that (a
+    `duckdb_type` is the type that a reader sees, in DuckDB's spelling, such as `DECIMAL(18,3)` or
+    `STRUCT(a INTEGER)[]`. `stored_type` is the type in the files of a snapshot, where Parquet has no equal for that (a
     HUGEINT is stored as DECIMAL(38,0)); None where they hold the type itself, as in snapshots of earlier releases.
     """
 
@@ -24,15 +24,15 @@ class Column(Value):
 
 
 def seen(columns: Iterable[Column]) -> tuple[Column, ...]:
-    """The columns as a reader sees them, however files hold them."""
+    """The columns as a reader sees them, without the types in which files store them."""
     return tuple(column.model_copy(update={"stored_type": None}) for column in columns)
 
 
 class SnapshotFile(Value):
     """One Parquet file of a snapshot. `name` is relative to the snapshot's location; `bytes` is its size on disk.
 
-    `digest` is the hash of its content, `xxh128:` and 32 hexadecimal digits: it tells a damaged file, not a forged one.
-    None in snapshots that an older release wrote.
+    `digest` is the hash of its content, `xxh128:` and 32 hexadecimal digits. It detects a damaged file, not a forged
+    one. None in snapshots that an older release wrote.
     """
 
     name: str
@@ -44,8 +44,8 @@ class SnapshotFile(Value):
 class InputFile(Value):
     """A file of a source table as a run read it.
 
-    `path` is as the table's pattern spells it. `digest` is that of its bytes as they lay on the disk, as SnapshotFile
-    has it, or of what a Parquet file says of itself at its end, `xxh128-footer:` and 32 hexadecimal digits.
+    `path` is spelled as in the table's pattern. `digest` is the hash of its bytes on the disk, in the form that
+    SnapshotFile has, or the hash of a Parquet file's footer, `xxh128-footer:` and 32 hexadecimal digits.
     """
 
     path: str
@@ -55,9 +55,9 @@ class InputFile(Value):
 
 
 class InputFiles(Value):
-    """The files of a source table as a run read them: how many, their bytes in all, and the digest of the list.
+    """The files of a source table as a run read them: their number, total bytes, and the digest of the list.
 
-    The digest is that of all paths, sizes and digests in order. `files` may lack those for which there was no room.
+    The digest is that of all paths, sizes and digests in order. `files` may lack those that did not fit.
     """
 
     file_count: int
@@ -67,12 +67,12 @@ class InputFiles(Value):
 
 
 class ResolvedInput(Value):
-    """What one input of a run was, exactly. `snapshot_id` is set for a materialized view only.
+    """An input of a run, exactly as it was read. `snapshot_id` is set for a materialized view only.
 
-    `skipped_rows` of a source table did not fit its columns and were left out. If they were kept, `quarantine` is the
-    file that holds them, relative to the snapshot's location.
+    `skipped_rows` counts the rows of a source table that did not fit its columns and were left out. If they were kept,
+    `quarantine` is the file that holds them, relative to the snapshot's location.
 
-    For a source table, the rest is what InputFiles says. Pins that an older release made have none of it.
+    For a source table, the other fields are those of InputFiles. Inputs that an older release resolved have none.
     """
 
     name: str
@@ -90,7 +90,7 @@ class ResolvedInput(Value):
 class Snapshot(Value):
     """The sealed result of one attempt of one run, published or not.
 
-    `location` is the store's key of its folder. `columns` say both what the query gave and what the files hold.
+    `location` is the store's key of its folder. `columns` have both the types of the query and those in the files.
     `quarantine` are files beside the result, which hold rows of source tables that were left out of it; `rows` and
     `bytes` do not count them.
     """
@@ -112,10 +112,10 @@ class Snapshot(Value):
 
 
 class QuarantinedRow(Value):
-    """A row of a source table that did not fit its columns, as the file of such rows holds it.
+    """A row of a source table that did not fit its columns, as the quarantine file holds it.
 
-    `column` is the first one that it did not fit, `text` what stands there, `row` the whole row. None where the reader
-    of the files could not tell.
+    `column` is the first one that it did not fit, `text` its value there, `row` the whole row. None where the
+    engine, which read the files, did not know it.
     """
 
     file: str | None
@@ -127,7 +127,7 @@ class QuarantinedRow(Value):
 
 
 def pinned(pins: Iterable[ResolvedInput], sources: Mapping[str, InputFiles]) -> tuple[ResolvedInput, ...]:
-    """The pins, those of source tables with the files that were read. `sources` has these by the table's name."""
+    """The resolved inputs, with the files that were read of source tables. `sources` has these by table name."""
     return tuple(
         pin.model_copy(update={name: getattr(sources[pin.name], name) for name in InputFiles.model_fields})
         if pin.kind == "source" and pin.name in sources
@@ -137,7 +137,7 @@ def pinned(pins: Iterable[ResolvedInput], sources: Mapping[str, InputFiles]) -> 
 
 
 def shortened(pins: Iterable[ResolvedInput]) -> tuple[ResolvedInput, ...]:
-    """The pins with as many files as are shown together with a version; its manifest lists all of them."""
+    """The resolved inputs with as many files as are shown with a version; its manifest lists all of them."""
     room, short = _ROOM_FOR_FILES, []
     for pin in pins:
         files = []
@@ -151,9 +151,9 @@ def shortened(pins: Iterable[ResolvedInput]) -> tuple[ResolvedInput, ...]:
 
 
 class Manifest(Value):
-    """What lies beside a snapshot's files, so that they can be understood and checked without the catalog.
+    """The description beside a snapshot's files, by which they can be read and checked without the catalog.
 
-    `sql` is the statement of the revision that the snapshot was made by.
+    `sql` is the statement of the snapshot's revision.
     """
 
     format: int = 1
@@ -164,9 +164,9 @@ class Manifest(Value):
 
 
 class PublishedSnapshot(Value):
-    """A published snapshot that can still be read. `pinned` ones are kept whatever their age.
+    """A published snapshot that can still be read. `pinned` ones are kept at any age.
 
-    `superseded_at` says since when it is not the current one; None: it is.
+    `superseded_at` is since when it is not the current one; None while it is.
     """
 
     snapshot: Snapshot
@@ -178,8 +178,8 @@ class PublishedSnapshot(Value):
 class Retention(Value):
     """Which versions are kept: the newest `count` of a view, as long as they are younger than `age`.
 
-    The current one, pinned ones and those that a run reads always are. Whoever reads a version that has just been
-    replaced has `grace` to finish.
+    The current one, pinned ones and those that a run reads are always kept. A reader of a version that has just been
+    superseded has `grace` to finish.
     """
 
     count: int
@@ -188,10 +188,10 @@ class Retention(Value):
 
 
 def snapshot_id(run_id: UUID, attempt: int) -> UUID:
-    """The id of what attempt number `attempt` of a run produces. The same attempt told twice is one snapshot."""
+    """The id of the snapshot of attempt number `attempt` of a run. It is the same each time it is computed."""
     return uuid5(run_id, f"attempt-{attempt}")
 
 
 def location_of(project_id: int, saved_query_id: UUID, run_id: UUID, attempt: int) -> str:
-    """The store's key for what one attempt of a run writes: a relative path, never used twice."""
+    """The store's key for the files of one attempt of a run: a relative path, never used twice."""
     return f"{project_id}/{saved_query_id}/{run_id}-{attempt}"

@@ -20,7 +20,7 @@ class SourceFormat(StrEnum):
 
 
 class BadRow(StrEnum):
-    """What a run does with a row of a text file that does not fit the columns of its table.
+    """How a run treats a row of a text file that does not fit the columns of its table.
 
     `fail` ends the run, `skip` leaves the row out and counts it, `quarantine` also keeps it beside the result.
     """
@@ -54,7 +54,7 @@ AS_USUAL = ReadOptions()
 
 
 class Credential(Value):
-    """What opens the files of a source table that are kept elsewhere. Stored encrypted and never shown."""
+    """The credential for the remote files of a source table. Stored encrypted and never shown."""
 
     access_key: str
     access_secret: str
@@ -63,8 +63,8 @@ class Credential(Value):
 class SourceTable(Value):
     """A source table as the catalog keeps it.
 
-    `columns` were read from its files when they were last looked at. `stated` are those whose type a person has stated;
-    the types of the others were detected. One that `is_abridged` has no columns: the page that lists it has no room.
+    `columns` were read from its files when they were last inspected. `stated` are those whose type a person has stated;
+    the types of the others were detected. One that `is_abridged` has no columns: they do not fit on the page of a list.
     """
 
     id: UUID

@@ -1,10 +1,10 @@
-"""Where things are found over HTTP, for people who meet them in the Temporal UI."""
+"""Addresses of the API, shown to people in the Temporal UI."""
 
 from uuid import UUID
 
 
 class ApiUrls:
-    """Addresses of this installation's API, as others reach it."""
+    """Addresses of this installation's API, below its public URL."""
 
     def __init__(self, public_url: str) -> None:
         self._base = public_url.rstrip("/")

@@ -1,6 +1,6 @@
-"""What is told to a webhook: that a view fails, that it works again, that its schedule was paused.
+"""Webhook events: a view fails, a view works again, or its schedule was paused.
 
-These shapes cross Temporal and the wire as JSON: add fields, never rename or remove one.
+These shapes cross Temporal and HTTP as JSON: add fields, never rename or remove one.
 """
 
 from datetime import datetime
@@ -12,7 +12,7 @@ from orchestrator.model.run import RunOutcome, RunStatus, Trigger
 
 
 class WebhookEventType(StrEnum):
-    """What happened: the first failure after a success (or of all), the first success after a failure, a pause."""
+    """The kinds of events: the first failure after a success (or of all), the first success after one, a pause."""
 
     RUN_FAILED = "run.failed"
     RUN_RECOVERED = "run.recovered"
@@ -20,9 +20,9 @@ class WebhookEventType(StrEnum):
 
 
 class WebhookEventData(Value):
-    """Which run of which view it happened to.
+    """The run of an event, and its view.
 
-    `error` and `error_code` are None of a run that completed. `consecutive_failures` is set for a pause only: how many
+    `error` and `error_code` are None for a run that completed. `consecutive_failures` is set for a pause only: how many
     scheduled runs failed in a row.
     """
 
@@ -39,7 +39,7 @@ class WebhookEventData(Value):
 
 
 class WebhookEvent(Value):
-    """The body that a webhook is sent, as it is. `timestamp` is when it happened, not when it is told."""
+    """The body of the request to a webhook. `timestamp` is when the event happened, not when it is delivered."""
 
     type: WebhookEventType
     timestamp: datetime
@@ -47,17 +47,17 @@ class WebhookEvent(Value):
 
     @property
     def id(self) -> UUID:
-        """The same for the same event however often it is sent, so that a receiver can tell a repetition."""
+        """The id of the event. Each delivery of it has the same one, so that a receiver can recognize a repetition."""
         return uuid5(self.data.run_id, self.type)
 
 
 class PublishResult(Value):
-    """What publishing a snapshot gave rise to. Histories of older releases have nothing in its place."""
+    """The events that publishing a snapshot gave rise to. Histories of older releases have no such result."""
 
     notices: tuple[WebhookEvent, ...] = ()
 
 
 class CloseResult(RunOutcome):
-    """How a run stands that was closed, and what that gave rise to."""
+    """The outcome of a run that was closed, and the events that this gave rise to."""
 
     notices: tuple[WebhookEvent, ...] = ()

@@ -1,4 +1,4 @@
-"""Where a run writes its result, for engines and stores that do not know one another."""
+"""Where a run writes its result, for engines and stores, which do not import one another."""
 
 from pathlib import Path
 from typing import Self

@@ -1,8 +1,8 @@
-"""The failure policy: what the end of a run means for the view's schedule, and for whoever wants to be told.
+"""The failure policy: pauses a view's schedule after a failure streak, and makes the webhook events of a run's end.
 
-Whether a schedule is paused is Temporal's to know, and how often a view failed is counted from its runs; so there is
-nothing to keep here but a copy of the pause, for a Temporal server that loses it. A step may be repeated after a lost
-answer: it finds its own work done and says the same again.
+Temporal knows whether a schedule is paused, and failures are counted from the view's runs. So only a copy of the pause
+is stored, for a Temporal server that loses it. A step that is repeated after a lost answer finds its own work done and
+returns the same.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from orchestrator.model.webhook_event import WebhookEvent, WebhookEventData, Web
 from orchestrator.temporal.schedule_state import FAILURE_PAUSE_NOTE
 from orchestrator.temporal.schedules import Schedules
 
-# So many failed scheduled runs in a row are not bad luck.
+# So many failed scheduled runs in a row are no coincidence.
 FAILURES_TO_PAUSE = 5
 
 _LONGEST_ERROR = 300
@@ -26,16 +26,16 @@ _LONGEST_ERROR = 300
 
 @dataclass(frozen=True)
 class FailurePolicy:
-    """Pauses the schedules of views that fail again and again. `notifies` says whether a webhook is told."""
+    """Pauses the schedules of views that fail repeatedly. `notifies` says whether there is a webhook."""
 
     database: Database
     schedules: Schedules
     notifies: bool
 
     async def on_run_finished(self, context: RunContext) -> tuple[WebhookEvent, ...]:
-        """Draw the consequences of a run that has ended; returns what a webhook is to be told.
+        """Pause or unpause the schedule of a run that has ended; returns the events for the webhook.
 
-        To be called after the transaction that ended the run. Raises TemporalUnavailable.
+        Call this after the transaction that ended the run. Raises TemporalUnavailable.
         """
         events = _events_for(context)
         if context.run.status is RunStatus.COMPLETED and context.failures_since_success >= FAILURES_TO_PAUSE:
@@ -50,14 +50,14 @@ class FailurePolicy:
         return tuple(_event(event, context) for event in events)
 
     async def _pause(self, context: RunContext) -> bool:
-        """Whether the schedule is paused because of this very run. A pause that was there already stays as it is."""
+        """Pause the schedule; whether it is now paused because of this very run. An existing pause stays as it is."""
         if not await self.schedules.pause_for_failures(context.run.saved_query_id, _reason(context)):
             return False
         await self._record(context, Verb.SYNC_PAUSED, FAILURE_PAUSE_NOTE + _reason(context))
         return True
 
     async def _streak_was_reset(self, run_id: UUID) -> bool:
-        """Whether a person edited the query or resumed the schedule while it was being paused: they found no pause."""
+        """Whether a client edited the query or resumed the schedule just before the pause, and so could not lift it."""
         async with self.database.begin() as tx:
             return not _exceeds_threshold(await failure_streaks.load_run_context(tx, run_id))
 
@@ -84,12 +84,12 @@ class FailurePolicy:
 
 
 def _exceeds_threshold(context: RunContext) -> bool:
-    """Only the schedule's own failures count against it: whoever runs a view by hand sees how it ends."""
+    """Whether the failure streak is long enough. Manual runs do not count: the client that starts one sees its end."""
     return context.run.trigger is Trigger.SCHEDULE and context.failures_since_reset >= FAILURES_TO_PAUSE
 
 
 def _events_for(context: RunContext) -> list[WebhookEventType]:
-    """What is new: a view that fails for the second time is no news, nor is one that works again and again."""
+    """The events of a run's end: a failure after a failure is not an event, nor is a success after a success."""
     failed_before = context.previous_status is RunStatus.FAILED
     if context.run.status is RunStatus.FAILED and not failed_before:
         return [WebhookEventType.RUN_FAILED]

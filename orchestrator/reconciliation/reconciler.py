@@ -1,11 +1,13 @@
 """The reconciler: compares runs, schedules and files with the catalog, and repairs what differs.
 
 A process that dies between two steps leaves a difference that is found here, so no other code has to clean up after
-itself. The reconciler never changes a pause; it keeps a copy of each, with which a lost schedule is created again. What
-the catalog has never known (another installation's schedules or files, or those of views that were made after the
-backup that it was restored from) is reported and left alone. Every step may be repeated and may meet any concurrent
-change: Temporal's lists are only a hint, which may be late; repairs go through `ScheduleSync` and `RunSync`, which read
-again after acting, and only files of runs that have ended are deleted.
+itself. The reconciler never changes a pause; it keeps a copy of each, with which a lost schedule is created again.
+Schedules and files that the catalog has never known are reported and left alone: they belong to another installation,
+or to views made after the backup from which the catalog was restored.
+
+Every step may be repeated and may meet any concurrent change. Temporal's lists are only a hint, which may be late.
+Repairs go through `ScheduleSync` and `RunSync`, which read again after acting, and only files of runs that have ended
+are deleted.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Makes the catalog's runs what Temporal knows of them, and cancels runs of views that are not materialized."""
+"""Closes runs in the catalog that have ended in Temporal, and cancels runs of views that are not materialized."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

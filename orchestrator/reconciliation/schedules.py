@@ -1,4 +1,4 @@
-"""Makes the schedules in Temporal what the catalog desires: of one view after each change, of all at intervals."""
+"""Makes the schedules in Temporal match the catalog: one view's after each change, all of them at intervals."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Access: from a token to the person it stands for, and the making and taking back of projects and keys."""
+"""Authentication by token, and the management of projects and API keys."""
 
 import asyncio
 import hashlib
@@ -18,16 +18,16 @@ from orchestrator.model.principal import ApiKey, Principal, Project, ProjectLimi
 logger = logging.getLogger(__name__)
 
 _TOKEN_PREFIX = "mv_"  # noqa: S105 - what a token begins with, not a token
-# What is shown of a token, so that a person can tell keys apart: thirty of its 256 random bits.
+# The beginning of a token that is shown so that people can distinguish keys: thirty of its 256 random bits.
 _HINT_LENGTH = 8
-# A token that is shorter was chosen by hand: its beginning could give it away.
+# A shorter token was chosen by hand: its beginning could reveal it.
 _SHORTEST_HINTED = 40
-# Fewer characters of an id would too easily be another key's.
+# Fewer characters would too easily match the id of another key.
 _SHORTEST_ID = 4
 
 
 class IssuedKey(Value):
-    """A key as its owner sees it, once."""
+    """A new key with its token, which is shown only once."""
 
     id: UUID
     token: str
@@ -37,19 +37,19 @@ class IssuedKey(Value):
 
 
 class AccessService:
-    """Who may do what."""
+    """Authenticates clients, and manages projects and API keys."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        # Nothing removes a project, so one that was found once is there. Keys can be revoked: none is remembered.
+        # Projects are never removed, so those found once are cached. Keys can be revoked, so none is cached.
         self._found: set[int] = set()
         self._noting: dict[UUID, asyncio.Task[None]] = {}
 
     async def authenticate(self, token: str | None) -> Principal:
-        """The owner of a token. PostgreSQL is asked each time, so a key that is revoked is refused at once everywhere.
+        """The owner of a token. PostgreSQL is read each time, so every process refuses a revoked key at once.
 
-        Raises NotAuthenticated, in the same words for every token that never was one; for one that was, it says what
-        became of it.
+        Raises NotAuthenticated. The message is the same for every unknown token; for a known one it says whether the
+        key was revoked or has expired.
         """
         if not token:
             raise NotAuthenticated
@@ -63,7 +63,7 @@ class AccessService:
         return known.principal
 
     async def close(self) -> None:
-        """Wait for the notes that are being made; to be called before the database is closed."""
+        """Wait until pending uses of keys are recorded. Call this before the database is closed."""
         await asyncio.gather(*self._noting.values(), return_exceptions=True)
 
     async def get_project(self, project_id: int) -> Project:
@@ -81,7 +81,7 @@ class AccessService:
             self._found.add(project_id)
 
     async def create_project(self, name: str) -> Project:
-        """A new project."""
+        """Create a project."""
         async with self._database.begin() as tx:
             return await projects.insert_project(tx, name)
 
@@ -108,7 +108,7 @@ class AccessService:
         token: str | None = None,
         expires_at: datetime | None = None,
     ) -> IssuedKey:
-        """A new key for the person of that address. `token` is made at random unless given.
+        """Create a key for the user of that email address. `token` is made at random unless given.
 
         Raises NotFound if one of the projects does not exist.
         """
@@ -137,16 +137,16 @@ class AccessService:
         )
 
     async def list_keys(self) -> list[ApiKey]:
-        """Every key, the oldest first; those that are refused as well."""
+        """Every key, the oldest first, also revoked and expired ones."""
         async with self._database.begin() as tx:
             return await api_keys.list_keys(tx)
 
     async def revoke_key(self, named: str, *, every: bool = False) -> list[ApiKey]:
-        """Refuse a key from now on; returns those that are revoked now, one unless `every` was asked for.
+        """Revoke the key that matches `named` and return it; with `every`, all that match.
 
-        `named` is its id or how that begins, its label, how its token begins, or the token itself. Raises NotFound if
-        that is no key, and Invalid, with nothing revoked, if it is several and `every` is False. One that was revoked
-        before is revoked all the same.
+        `named` is a key's id or the beginning of it, its label, the beginning of its token, or the token itself. Raises
+        NotFound if no key matches, and Invalid, with nothing revoked, if several match and `every` is False. A key that
+        was revoked before matches too.
         """
         async with self._database.begin() as tx:
             found = await api_keys.list_keys(tx)
@@ -163,7 +163,7 @@ class AccessService:
             return [key for key in await api_keys.list_keys(tx) if key.id in ids_revoked]
 
     def _note_use(self, key_id: UUID) -> None:
-        """Note beside the request that the key was used: it neither waits for that nor fails with it."""
+        """Record the use of a key in the background: the request neither waits for that nor fails with it."""
         if key_id not in self._noting:
             task = asyncio.create_task(self._noted(key_id))
             self._noting[key_id] = task
@@ -173,7 +173,7 @@ class AccessService:
         try:
             async with self._database.single() as tx:
                 await api_keys.record_use(tx, key_id)
-        except Exception as error:  # a catalog that can only be read still says who may read
+        except Exception as error:  # a read-only catalog can still authenticate
             logger.warning("the use of key %s could not be noted: %s", key_id, error)
 
 

@@ -1,4 +1,4 @@
-"""The shelf: saving, finding, changing and deleting views. Nothing here runs a query or needs Temporal."""
+"""Saving, finding, changing and deleting views. Nothing here runs a query or needs Temporal."""
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
@@ -27,15 +27,16 @@ from orchestrator.services.view_columns import ColumnPropagation
 T = TypeVar("T")
 
 _TRIES = 5
-# A run carries the text of every view that is evaluated inside it, and Temporal refuses a plan that is longer.
+# A run's plan contains the text of every view that is evaluated inside it, and Temporal refuses a longer plan.
 _MOST_TEXT = 1_400_000
 _SHORT_TEXT = 5_000
 
 
 class ViewUpdate(Value):
-    """What somebody wants to change of a view: the fields that are set.
+    """The changes that a client requests of a view: the fields that are set.
 
-    `edited_history_id` is the revision that they believe to be current; `soft_update` changes the query without it.
+    `edited_history_id` is the revision that the client believes to be current; `soft_update` changes the query without
+    it.
     """
 
     name: str = ""
@@ -51,7 +52,7 @@ class ViewUpdate(Value):
 
 
 class _AnalyzedQuery(Value):
-    """A statement that has been held against the project as it was a moment ago."""
+    """A statement that was bound to the project's views and tables as they were a moment ago."""
 
     query: dict[str, Any]
     columns: tuple[Column, ...]
@@ -68,7 +69,7 @@ class DefinitionService:
     async def create_or_update(
         self, project_id: int, draft: ViewUpdate, user: User
     ) -> tuple[SavedQuery | None, SavedQuery]:
-        """Create a view, or update the live one of that name; returns it as it was, if it was, and as it is.
+        """Create a view, or update the live one of that name; returns it as it was (None if it is new) and as it is.
 
         All or nothing. Raises InvalidName, NameTaken, InvalidQuery, or EditConflict if the query of an existing view
         would change and `edited_history_id` is not its current revision.
@@ -94,10 +95,10 @@ class DefinitionService:
     async def update(
         self, project_id: int, saved_query_id: UUID, update: ViewUpdate, user: User
     ) -> tuple[SavedQuery, SavedQuery]:
-        """Change a view; returns it as it was and as it is. What is wanted of its schedule is only noted here.
+        """Change a view; returns it as it was and as it is. Its schedule is changed in the catalog only.
 
         All or nothing. Raises NotFound, InvalidName, NameTaken, InvalidQuery, EditConflict, Invalid for a frequency
-        that cannot be set, or InUse if other views know it by the name that it is to lose.
+        that cannot be set, or InUse if other views read it by the name that it would lose.
         """
         if update.is_set("name"):
             check_name(update.name)
@@ -121,9 +122,9 @@ class DefinitionService:
     async def set_frequency(
         self, project_id: int, saved_query_id: UUID, frequency: SyncFrequency | None, user: User
     ) -> tuple[SavedQuery, SavedQuery]:
-        """Note that a view is to be refreshed; returns it as it was and as it is.
+        """Set a view's frequency, in the catalog only; returns it as it was and as it is.
 
-        `frequency` None keeps what it has, or is 24 hours. Raises NotFound.
+        `frequency` None keeps the present one, or sets 24 hours if there is none. Raises NotFound.
         """
         async with self._database.begin() as tx:
             before = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
@@ -134,7 +135,7 @@ class DefinitionService:
             return before, _found(await saved_queries.find(tx, project_id, saved_query_id))
 
     async def restore_frequency(self, view: SavedQuery, before: SavedQuery) -> None:
-        """Take a wish back that could not be met, unless somebody has wanted something since."""
+        """Restore the frequency that a view had before, unless another client has set one since."""
         async with self._database.begin() as tx:
             await projects.lock_project(tx, view.project_id)
             current = await saved_queries.find(tx, view.project_id, view.id, lock=True)
@@ -150,7 +151,7 @@ class DefinitionService:
         await propagation.finish(self._database, view.project_id)
 
     async def revert(self, project_id: int, saved_query_id: UUID, user: User) -> list[Run]:
-        """Note that a view is not to be materialized any more; its result is invisible from now on. Repeatable.
+        """Undo a view's materialization in the catalog; its result is invisible from now on. Safe to repeat.
 
         Returns the runs that it ended: none of them can publish any more.
         """
@@ -208,7 +209,7 @@ class DefinitionService:
             return await audit_log.page(tx, saved_query_id, limit=limit, offset=offset)
 
     async def ancestors(self, project_id: int, saved_query_id: UUID, level: int | None) -> set[Node]:
-        """What a way of exactly `level` steps up the inputs of a view leads to; None: all that any way does."""
+        """The nodes at the end of a path of exactly `level` steps up a view's inputs; None: those of any path."""
         async with self._database.begin() as tx:
             _found(await saved_queries.find(tx, project_id, saved_query_id))
             graph = await lineage.inputs_above(tx, saved_query_id)
@@ -217,7 +218,7 @@ class DefinitionService:
         )
 
     async def descendants(self, project_id: int, saved_query_id: UUID, level: int | None) -> set[Node]:
-        """The mirror of `ancestors`: the views that read it, and so on."""
+        """Like `ancestors`, in the other direction: the views that read the view, and so on."""
         async with self._database.begin() as tx:
             _found(await saved_queries.find(tx, project_id, saved_query_id))
             graph = await lineage.readers_below(tx, saved_query_id)
@@ -239,7 +240,7 @@ class DefinitionService:
         return _AnalyzedQuery(query=query, columns=columns, inputs=inputs)
 
     async def _check_weight(self, project_id: int, sql: str, inlined: Mapping[str, str]) -> None:
-        """Raise InvalidQuery for a query that no run could plan, or carry, with the text of other views in it."""
+        """Raise InvalidQuery if the query, with the texts of other views in it, is too large for a run."""
         size = sum(len(text.encode()) for text in (sql, *inlined.values()))
         if size > _MOST_TEXT:
             raise InvalidQuery(
@@ -257,14 +258,14 @@ class DefinitionService:
             )
 
     async def _without_snapshot(self, tx: Transaction, view: SavedQuery) -> ColumnPropagation:
-        """Show what a view gives now that readers see its text instead of the snapshot that it had, if it had one."""
+        """Update the columns of a view that has lost its snapshot, if it had one: readers now evaluate its text."""
         had = view.current_snapshot is not None and await saved_queries.is_plain(tx, view.id)
         propagation = ColumnPropagation(self._engine, [view.id] if had else [], again=[view.id] if had else [])
         await propagation.step(tx)
         return propagation
 
     async def _is_stale(self, tx: Transaction, project_id: int, analyzed: _AnalyzedQuery) -> bool:
-        """Whether what a statement reads was changed since it was bound. Under the lock, that answer holds."""
+        """Whether an input of a statement was changed since it was bound. Under the lock, the answer stays true."""
         return await _resolve_inputs(tx, project_id, [named.name for named in analyzed.inputs]) != analyzed.inputs
 
     async def _insert(
@@ -291,7 +292,7 @@ class DefinitionService:
     async def _apply(
         self, tx: Transaction, view: SavedQuery, update: ViewUpdate, analyzed: _AnalyzedQuery | None, user: User
     ) -> ColumnPropagation:
-        """Change what the view says, and note every field that the edit changes, wherever it was changed."""
+        """Change query and description, and record every field that the edit changes, also name and frequency."""
         changes = _label_changes(view, update)
         propagation = ColumnPropagation(self._engine, [])
         if analyzed is not None and analyzed.query["query"] != view.revision.sql:
@@ -322,15 +323,15 @@ _REVERTED_MESSAGE = "The materialization of the view was undone while this run w
 
 
 async def _checked(query: object) -> dict[str, Any]:
-    """See check_query. A long text is looked through beside the event loop, so that others are answered meanwhile."""
+    """See check_query. A long text is checked in a thread, so that the event loop can serve other requests."""
     is_short = isinstance(query, dict) and len(str(query.get("query"))) < _SHORT_TEXT
     return check_query(query) if is_short else await asyncio.to_thread(check_query, query)
 
 
 async def _resolve_inputs(tx: Transaction, project_id: int, references: Sequence[str]) -> tuple[NameTarget, ...]:
-    """What the names in a statement stand for, each once.
+    """The views and tables that the names in a statement refer to, each once.
 
-    Raises InvalidQuery for a name that nobody has, or more than a view may read.
+    Raises InvalidQuery for an unknown name, or for more inputs than a view may read.
     """
     await _check_breadth(tx, project_id, references)
     known: Mapping[str, NameTarget] = await names.resolve(tx, project_id, references)
@@ -348,7 +349,7 @@ async def _resolve_inputs(tx: Transaction, project_id: int, references: Sequence
 async def _check_breadth(tx: Transaction, project_id: int, references: Sequence[str]) -> None:
     if len(references) > MOST_INPUTS:
         raise InvalidQuery(f"Invalid query: a view may read {MOST_INPUTS:,} views and tables.", attr="query")
-    if len(references) * MOST_COLUMNS <= MOST_INPUT_COLUMNS:  # however many each has
+    if len(references) * MOST_COLUMNS <= MOST_INPUT_COLUMNS:  # even if each has the most columns
         return
     columns = await names.columns_of(tx, project_id, references)
     if columns > MOST_INPUT_COLUMNS:
@@ -369,7 +370,7 @@ async def _rename(tx: Transaction, view: SavedQuery, update: ViewUpdate) -> None
 
 
 async def _apply_frequency(tx: Transaction, view: SavedQuery, update: ViewUpdate) -> None:
-    """Note the frequency. `never` means nothing to a view that has no schedule to pause."""
+    """Set the frequency. `never` changes nothing for a view that has no schedule to pause."""
     if not update.is_set("sync_frequency") or update.sync_frequency is view.sync_frequency:
         return
     if update.sync_frequency is None:
@@ -390,7 +391,7 @@ def _label_changes(view: SavedQuery, update: ViewUpdate) -> list[FieldChange]:
 
 
 def _require_current_revision(update: ViewUpdate, view: SavedQuery) -> None:
-    """Let a query change only if its author has seen the current one. How a UUID is spelled does not matter."""
+    """Raise EditConflict unless the client has seen the current query. The spelling of the UUID does not matter."""
     if update.soft_update:
         return
     try:
@@ -415,7 +416,7 @@ async def _refuse_if_read(tx: Transaction, view: SavedQuery, verb: str) -> None:
 
 
 async def _record_frequency(tx: Transaction, view: SavedQuery, after: SyncFrequency | None, user: User | None) -> None:
-    """Note that a view, which is shown as it was, is wanted more or less often; by what that means for it."""
+    """Record a change of frequency under the verb that describes it. `view` is as it was before."""
     change = FieldChange(field="sync_frequency", action="changed", before=view.sync_frequency, after=after)
     await record(tx, view, _frequency_action(view.sync_frequency, after), user, [change])
 

@@ -1,4 +1,4 @@
-"""Secrets at rest: sealed with a key that is not in the database."""
+"""Encryption of stored secrets, with a key that is not in the database."""
 
 from cryptography.fernet import Fernet
 
@@ -6,7 +6,7 @@ from orchestrator.model.errors import Invalid
 
 
 class Encryptor:
-    """Seals what must not be readable in the catalog. Without a key it refuses, rather than keeping it in the clear."""
+    """Encrypts secrets before the catalog stores them. Without a key it refuses to, so that none is stored readable."""
 
     def __init__(self, key: str | None) -> None:
         """`key` is 32 bytes in URL-safe base64, as Fernet takes them. Raises ValueError if it is not."""

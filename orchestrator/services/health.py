@@ -7,14 +7,14 @@ from orchestrator.temporal.run_workflows import RunWorkflows
 
 
 class HealthService:
-    """Asks the servers that everything depends on."""
+    """Checks the servers that everything depends on."""
 
     def __init__(self, database: Database, executions: RunWorkflows) -> None:
         self._database = database
         self._executions = executions
 
     async def check(self) -> None:
-        """Raise CatalogUnavailable or TemporalUnavailable, saying what is away or what to do."""
+        """Raise CatalogUnavailable or TemporalUnavailable, with a message that says which is away or how to act."""
         found, wanted = await self._database.migration(), migrate.head()
         if found != wanted:
             raise CatalogUnavailable(

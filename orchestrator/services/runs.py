@@ -62,7 +62,7 @@ class RunService:
         self._urls = urls
 
     async def run(self, project_id: int, saved_query_id: UUID, user: User, *, full_refresh: bool = False) -> ViewState:
-        """Start a run, paused schedule or not; a run in progress is joined. Raises NotMaterialized."""
+        """Start a run, also while the schedule is paused; a run in progress is joined. Raises NotMaterialized."""
         view = await self._definitions.get(project_id, saved_query_id)
         if not view.is_materialized:
             raise NotMaterialized

@@ -26,7 +26,7 @@ from orchestrator.stores.quarantine import read_quarantine
 from orchestrator.temporal.run_workflows import RunWorkflows
 from orchestrator.temporal.schedules import Schedules
 
-# Files are read in threads, of which everything else needs some too.
+# How many threads read files. More would leave too few for other work.
 _READERS = 2
 
 
@@ -68,7 +68,7 @@ class SnapshotService:
             return await _version(tx, saved_query_id, snapshot_id)
 
     async def pin(self, project_id: int, saved_query_id: UUID, snapshot_id: UUID, *, pinned: bool) -> PublishedSnapshot:
-        """Keep a version whatever its age, or no longer. Raises NotFound."""
+        """Pin a version, which keeps it regardless of its age, or unpin it. Raises NotFound."""
         async with self._database.begin() as tx:
             await _view(tx, project_id, saved_query_id)
             version = await _version(tx, saved_query_id, snapshot_id)
@@ -78,7 +78,7 @@ class SnapshotService:
     async def quarantine(
         self, project_id: int, saved_query_id: UUID, snapshot_id: UUID, table: str | None, *, limit: int, offset: int
     ) -> tuple[int, list[QuarantinedRow]]:
-        """How many rows of a source table a version's run kept apart, and some of them.
+        """The number of rows of a source table that a version's run quarantined, and one page of them.
 
         Raises NotFound if there are none or the version is no longer kept, and Invalid if `table` is None and several
         tables have such rows.
@@ -92,7 +92,7 @@ class SnapshotService:
     async def source_files(
         self, project_id: int, saved_query_id: UUID, snapshot_id: UUID, *, limit: int, offset: int
     ) -> tuple[int, list[tuple[str, InputFile]]]:
-        """How many source files a version was made from, and some of them, each with the name of its table.
+        """The number of source files that a version was made from, and one page of them, each with its table's name.
 
         Raises NotFound, or StoreUnavailable if there are too many for the catalog and the manifest cannot be read.
         """
@@ -148,7 +148,7 @@ class SnapshotService:
     async def _set_current(
         self, project_id: int, saved_query_id: UUID, snapshot_id: UUID, user: User, *, end_runs: bool
     ) -> tuple[SavedQuery, list[Run]]:
-        """Make a snapshot the current one, in one transaction; returns the view before it, and the runs that it ended.
+        """Make a snapshot the current one, in one transaction; returns the view as it was, and the runs that it ended.
 
         `end_runs` ends runs in progress in the same transaction, so that they cannot publish any more. Raises NotFound,
         also for a snapshot that has been removed, or NotMaterialized.
@@ -186,7 +186,7 @@ def _pause_note(version: PublishedSnapshot, user: User) -> str:
 
 
 def _quarantine_of(inputs: Sequence[ResolvedInput], table: str | None) -> str:
-    """The file that holds the rows that were kept apart."""
+    """The name of the file that holds the quarantined rows."""
     found = {pin.name: pin.quarantine for pin in inputs if pin.quarantine is not None}
     if table is not None:
         found = {name: file for name, file in found.items() if name_key(name) == name_key(table)}

@@ -18,19 +18,19 @@ from orchestrator.services.view_columns import ColumnPropagation
 
 T = TypeVar("T")
 
-# PostHog's limit, and the longest that a pattern may be.
+# The longest pattern, as in PostHog.
 _LONGEST_PATTERN = 500
-# An edit that finds the table changed since it read the files begins once more.
+# An edit starts again if another one changed the table while this one read the files.
 _EDIT_TRIES = 3
-# What decides which columns are found.
+# The fields that decide which columns are found.
 _DECIDING = ("format", "url_pattern", "options", "stated")
 
 
 class SourceTableUpdate(Value):
-    """What a person changes of a source table: the fields that are set, and of `options` those that are set.
+    """The changes that a client requests of a source table: the fields that are set, and of `options` those set.
 
-    `header` says of CSV files whether they have a header line, and so which of the two formats they are. `stated`
-    replaces all that was stated before.
+    `header` says whether CSV files have a header line, and so which of the two CSV formats applies. `stated` replaces
+    all columns that were stated before.
     """
 
     name: str = ""
@@ -53,8 +53,9 @@ class SourceTableService:
     async def add(self, project_id: int, draft: SourceTableUpdate, user: User) -> SourceTable:
         """Register files as a source table; its columns are read from them now.
 
-        Raises InvalidName, NameTaken, Invalid for options or columns that make no sense, or for a credential that
-        cannot be kept, or InvalidSource if no file matches, one cannot be read, may not be, or is not as was stated.
+        Raises InvalidName or NameTaken; Invalid for options or columns that make no sense, or for a credential that
+        cannot be stored; InvalidSource if no file matches, or one cannot be read, may not be read or does not fit the
+        stated columns.
         """
         blank = SourceTable(
             id=uuid4(),
@@ -77,8 +78,8 @@ class SourceTableService:
     async def edit(self, project_id: int, table_id: UUID, edit: SourceTableUpdate) -> SourceTable:
         """Change a source table. All or nothing.
 
-        Its columns are read again if that may give others: not if only its name or its credential changes. Raises
-        NotFound, what `add` raises, InUse if views know it by the name that it is to lose, or TableBusy.
+        Its columns are read again, unless only its name or its credential changes. Raises NotFound, what `add` raises,
+        InUse if views read it by the name that it would lose, or TableBusy.
         """
         return await self._edit(project_id, table_id, edit, reread=False)
 
@@ -99,7 +100,7 @@ class SourceTableService:
             return await source_tables.page(tx, project_id, search=search, limit=limit, offset=offset)
 
     async def delete(self, project_id: int, table_id: UUID) -> None:
-        """Forget a source table; its files are not touched.
+        """Delete a source table; its files are not touched.
 
         Raises NotFound, or InUse, naming the views that read it.
         """
@@ -119,7 +120,7 @@ class SourceTableService:
                 changed = await self._described(changed)
             async with self._database.begin() as tx:
                 await projects.lock_project(tx, project_id)
-                # Reading files takes a while: what others have saved since must not be written over.
+                # Reading files takes a while: a change that was saved in between must not be overwritten.
                 if _found(await source_tables.find(tx, project_id, table_id)) != table:
                     continue
                 await self._store(tx, table, changed)
@@ -156,7 +157,7 @@ class SourceTableService:
 
 
 def _changed(table: SourceTable, edit: SourceTableUpdate) -> SourceTable:
-    """The table with what the edit changes, but for its columns. Raises InvalidName or Invalid."""
+    """The table with the edit applied, except for its columns. Raises InvalidName or Invalid."""
     plain = edit.model_dump(include={"name", "format", "url_pattern"}, exclude_unset=True)
     changed = table.model_copy(update=plain)
     check_name(changed.name, noun="table")

@@ -1,13 +1,13 @@
-"""Views that are not materialized follow what they read: their columns change when those of an input do.
+"""Updates the columns of views that are not materialized when the columns of an input change.
 
-A run evaluates such a view from its text, over what is there then, so the columns that were recorded when it was saved
-say nothing once an input has others. The readers are described again in the transaction of the change, under the lock
-on the project's definitions: at every moment the recorded columns are those that a run would see, and to check a new
-view against them costs the same however many views stand below it. (To describe all of these from their texts at each
-save would need no such cascade, but a save on top of a deep stack would pay for it, and `columns` would still be old.)
+A run evaluates such a view from its text, so the columns recorded when it was saved are wrong once an input has others.
+The readers are described again in the transaction of the change, under the lock on the project's definitions. So the
+recorded columns are always those that a run would see. Checking a new view against them costs the same however many
+views lie below it. (Describing all of those from their texts at each save would need no such cascade. But a save on top
+of a deep stack would pay for it, and `columns` would still be old.)
 
-The work is bound to what changes: a view is described again only if one that it reads has other columns now. Nothing
-behind a view with a result is looked at, since that serves its result's columns until its own next run.
+A view is described again only if one of its inputs has other columns now. The cascade stops at a view with a result,
+which serves its result's columns until its own next run.
 """
 
 import logging
@@ -24,13 +24,14 @@ from orchestrator.model.snapshot import seen
 
 logger = logging.getLogger(__name__)
 
-# A transaction is cut off after 20 seconds. What is left by then is done in others, each under the lock.
+# A transaction is aborted after 20 seconds. Work that is left after this time continues in further transactions, each
+# under the lock.
 _SECONDS_A_TRANSACTION = 4.0
 _AT_ONCE = 50
 
 
 class ColumnPropagation:
-    """A change of what readers of some views or tables see, on its way through the views that are not materialized.
+    """Updates the columns of views that are not materialized and read, directly or not, some changed views or tables.
 
     `changed` are those that have other columns now; `again` are views that are to be described in any case.
     """
@@ -43,7 +44,7 @@ class ColumnPropagation:
         self._done: set[UUID] = set()
 
     async def step(self, tx: Transaction) -> None:
-        """Go on as far as a transaction may take, which must hold the lock on the project's definitions."""
+        """Continue for as long as a transaction may take. `tx` must hold the lock on the project's definitions."""
         if self.finished:
             return
         until = time.monotonic() + _SECONDS_A_TRANSACTION
@@ -65,14 +66,14 @@ class ColumnPropagation:
         self.finished = True
 
     async def finish(self, database: Database, project_id: int) -> None:
-        """Do what is left when the transaction of the change is committed, in transactions of its own."""
+        """Do the remaining work in further transactions. Call this once the transaction of the change has committed."""
         while not self.finished:
             async with database.begin() as tx:
                 await projects.lock_project(tx, project_id)
                 await self.step(tx)
 
     async def _describe(self, tx: Transaction, batch: Sequence[UUID]) -> None:
-        """Describe views, inputs first, over what they read. One that no longer binds keeps the columns that it had."""
+        """Describe views, inputs first, over their inputs. One that no longer binds keeps the columns that it had."""
         texts = await view_columns.texts(tx, batch)
         views = [texts[view] for view in batch if view in texts]
         tables = await view_columns.read_by(tx, batch)
@@ -80,7 +81,7 @@ class ColumnPropagation:
             asked = [(view.name, view.sql, view.columns) for view in views]
             found = await self._engine.describe_each(asked, tables, project_id=views[0].project_id) if asked else []
         except (EngineCrashed, InvalidQuery) as error:
-            # One of them takes more than may be taken: no reason to refuse a change of what it reads.
+            # One of the views exceeds a limit, which is no reason to refuse a change of its input.
             logger.warning("the columns of %d views are left as they were: %s", len(views), error.message)
             found = [None] * len(views)
         self._done |= set(batch)

@@ -1,4 +1,4 @@
-"""What a client may do to a view: create, change, delete, materialize, revert, resume.
+"""The operations of clients on views: create, change, delete, materialize, revert, resume.
 
 Each operation commits the desired state to PostgreSQL first and calls Temporal afterwards, never inside the
 transaction: the call may take seconds. If the process dies in between, the schedule is missing until the reconciler
@@ -101,7 +101,7 @@ class ViewService:
     ) -> ViewState:
         """Give a view its schedule and start a first run. Repeating it keeps the schedule and starts nothing.
 
-        `frequency` None keeps what the view has, or is 24 hours. Raises Invalid for `never`, TemporalUnavailable, with
+        `frequency` None keeps the present one, or sets 24 hours. Raises Invalid for `never`, TemporalUnavailable, with
         nothing changed, if the server cannot be reached.
         """
         if frequency is SyncFrequency.NEVER:
@@ -112,7 +112,7 @@ class ViewService:
         return await self.show(project_id, saved_query_id)
 
     async def revert(self, project_id: int, saved_query_id: UUID, user: User) -> ViewState:
-        """Undo materialization: no schedule, no result, no run in progress. The view still answers as a plain one."""
+        """Undo materialization: no schedule, no result, no run in progress. Readers then evaluate the view's text."""
         await self._require_temporal(project_id, saved_query_id)
         running = await self._runs.running_workflow_ids(saved_query_id)
         ended = await self._definitions.revert(project_id, saved_query_id, user)

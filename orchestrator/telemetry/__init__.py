@@ -1,4 +1,4 @@
-"""What a process tells of itself: logs, metrics and traces.
+"""Logs, metrics and traces of a process.
 
-None of it may cost a run: what cannot be counted, served or sent is left out, and said once in the log.
+Telemetry fails no run: if something cannot be counted, served or sent, it is left out and the log says so.
 """

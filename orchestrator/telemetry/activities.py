@@ -1,4 +1,4 @@
-"""Every activity of a worker: its lines in the log carry its ids, and what the reconciler finds is counted."""
+"""Instruments every activity of a worker: its log lines carry ids, and the reconciler's findings are counted."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from orchestrator.telemetry.runs import RunCounter
 
 
 class TelemetryInterceptor(Interceptor):
-    """Gives the log of every activity its ids, and tells `counter`, if there is one, what the reconciler found."""
+    """Adds ids to the log lines of every activity; `counter`, if there is one, counts the reconciler's reports."""
 
     def __init__(self, counter: RunCounter | None = None) -> None:
         self._counter = counter

@@ -1,4 +1,4 @@
-"""Every query of a worker, counted and traced."""
+"""Counts and traces every query of a worker."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ _MIB = 1 << 20
 
 
 class QueryMetrics:
-    """Counts queries as they come and go. `limits` hold for those whose plan has none of its own."""
+    """Counts queries that wait, run and end. `limits` hold for those whose plan has none of its own."""
 
     def __init__(self, metrics: WorkerMetrics, limits: Limits) -> None:
         self._metrics = metrics
@@ -27,7 +27,7 @@ class QueryMetrics:
 
     @contextmanager
     def track(self, plan: RunPlan) -> Iterator[Callable[[Progress], None]]:
-        """Count one attempt, which lasts as long as the context; it yields what is to be told of its progress."""
+        """Count one attempt, which lasts as long as the context; yields the callback for its progress."""
         query = _Query(self._metrics, (plan.limits or self._limits).memory_mb * _MIB)
         outcome = "completed"
         try:
@@ -43,7 +43,7 @@ class QueryMetrics:
 
 
 class _Query:
-    """One attempt: it runs from the beginning, unless it says that it waits."""
+    """One attempt. It counts as running from the beginning, until its progress says that it waits."""
 
     def __init__(self, metrics: WorkerMetrics, memory: int) -> None:
         self._metrics = metrics
@@ -54,7 +54,7 @@ class _Query:
         self._enter()
 
     def update(self, progress: Progress) -> None:
-        """Note whether it waits or runs."""
+        """Record whether the attempt waits or runs."""
         if progress.waiting == self._waits:
             return
         self._leave()
@@ -64,7 +64,7 @@ class _Query:
         self.admitted_at = None if self._waits else now()
 
     def end(self, outcome: str) -> None:
-        """Note that it is over."""
+        """Record that the attempt has ended."""
         self._leave()
         self._metrics.queries.labels(outcome).inc()
         if not self._waits:
@@ -92,7 +92,7 @@ def _outcome(error: BaseException) -> str:
 
 
 class InstrumentedQueryRunner:
-    """An engine whose queries are traced, and counted if there is a `meter`."""
+    """A query runner whose queries are traced, and counted if there is a `meter`."""
 
     def __init__(self, engine: QueryRunner, meter: QueryMetrics | None = None) -> None:
         self._engine = engine
@@ -105,7 +105,7 @@ class InstrumentedQueryRunner:
         target: WriteTarget,
         on_progress: Callable[[Progress], None],
     ) -> QueryResult:
-        """Run the query in a span, which never contains the statement, which may quote data."""
+        """Run the query in a span. The span never contains the statement, which may quote data."""
         ids: tracing.Attributes = {
             "matview.project": plan.project_id,
             "matview.view": str(plan.saved_query_id),

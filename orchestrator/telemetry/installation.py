@@ -1,6 +1,6 @@
-"""What an installation as a whole looks like, asked for when Prometheus asks, and not more often than it helps.
+"""Metrics of a whole installation, read from PostgreSQL and Temporal at a scrape and cached for some seconds.
 
-Served by the API alone: every worker would tell the same.
+Only the API serves them: every worker would report the same.
 """
 
 import asyncio
@@ -25,23 +25,23 @@ from orchestrator.temporal.counts import ScheduleCounts, count_schedules
 
 logger = logging.getLogger(__name__)
 
-# Figures of the catalog are not asked for again sooner, however many ask.
+# PostgreSQL and Temporal are queried no more often than this, however many scrapes there are.
 CACHE_SECONDS = 15.0
-# What Prometheus waits for is ten seconds unless it is told otherwise.
+# Less than Prometheus's own scrape timeout, which is ten seconds by default.
 _LONGEST_SECONDS = 5.0
-# Shorter: a Temporal that is silent must not look like a catalog that is down.
+# Shorter than that: a Temporal server that does not answer must not make the catalog look down.
 _TEMPORAL_SECONDS = 2.0
 
 
 class InstallationState(Value):
-    """What is known now; None for what cannot be asked at the moment."""
+    """The state of an installation. A part is None if its server did not answer."""
 
     figures: InstallationStats | None
     schedules: ScheduleCounts | None
 
 
 def make_probe(database: Database, client: Client, limit: int) -> Callable[[], Awaitable[InstallationState]]:
-    """What asks PostgreSQL and Temporal; at most `limit` views are named."""
+    """A function that queries PostgreSQL and Temporal; its result names at most `limit` views."""
 
     async def ask_catalog() -> InstallationStats | None:
         try:
@@ -70,7 +70,7 @@ def make_probe(database: Database, client: Client, limit: int) -> Callable[[], A
 
 
 class InstallationCollector(Collector):
-    """Gauges made from what `ask` tells, which runs in the event loop of whoever makes this object."""
+    """Gauges made from the result of `ask`, which runs in the event loop that this object was created in."""
 
     def __init__(self, ask: Callable[[], Awaitable[InstallationState]], cache_seconds: float = CACHE_SECONDS) -> None:
         self._ask = ask
@@ -81,7 +81,7 @@ class InstallationCollector(Collector):
         self._known = InstallationState(figures=None, schedules=None)
 
     def collect(self) -> Iterator[Metric]:
-        """In a thread of the server that serves the metrics."""
+        """The gauges. The metrics server calls this in a thread of its own."""
         known = self._current()
         up = "Whether the catalog could be asked: 1 or 0"
         yield GaugeMetricFamily("matview_catalog_up", up, value=float(known.figures is not None))
@@ -94,7 +94,7 @@ class InstallationCollector(Collector):
             yield GaugeMetricFamily("matview_schedules_paused", paused, value=known.schedules.paused)
 
     def _current(self) -> InstallationState:
-        # Whoever comes while it is being asked waits for that answer: until the first, nothing is known at all.
+        # A scrape that comes during another one waits for its result: before the first, there is none to serve.
         with self._asking:
             if self._asked_at is None or time.monotonic() - self._asked_at >= self._cache_seconds:
                 self._asked_at = time.monotonic()

@@ -1,19 +1,19 @@
-"""What a worker counts, in one place: dashboards and alerts know these names, so they stay as they are."""
+"""The Prometheus metrics of a worker. Dashboards and alerts use these names, so they must not change."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from orchestrator.model.findings import FindingKind
 from orchestrator.model.run import RunStatus, Trigger
 
-# From what is over at once to what takes a night; in seconds.
+# Histogram buckets in seconds, for queries that end at once and for those that take a night.
 SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600)
 
 
 class WorkerMetrics:
     """The instruments of a worker, registered in `registry`.
 
-    Runs are counted by the worker that ends them. One that nobody could end, as after an operator's terminate, is
-    found by the reconciler, and is among its findings instead.
+    A run is counted by the worker that ends it. A run that no worker could end, as after an operator's terminate, is
+    closed by the reconciler and counted among its findings instead.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -78,7 +78,7 @@ class WorkerMetrics:
         self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
-        """Let the first of each kind be seen as a rise from 0: what appears as 1 has not risen."""
+        """Start the series of each label at 0: Prometheus sees no increase in a series that appears with 1."""
         for trigger in Trigger:
             self.queue_seconds.labels(trigger.value)
             for status in (RunStatus.COMPLETED, RunStatus.CANCELLED):

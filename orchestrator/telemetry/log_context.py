@@ -1,4 +1,4 @@
-"""What the work at hand is about: the ids that each line of the log carries."""
+"""The ids that each log line carries, such as those of its view and run."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,22 +12,22 @@ from orchestrator.temporal import contract
 _NOTHING: Mapping[str, str] = {}
 _about: ContextVar[Mapping[str, str]] = ContextVar("about", default=_NOTHING)
 
-# Temporal knows views by their ids alone. A view never changes its project, so what was seen once stays right.
+# Temporal knows only a view's id. A view never changes its project, so a cached one stays right.
 _project_of: dict[UUID, int] = {}
 _MOST_PROJECTS = 10_000
 
 
 def bind_log_fields(fields: Mapping[str, str]) -> None:
-    """Have every line that is logged from now on in this task carry these fields.
+    """Add these fields to every line that this task logs from now on.
 
-    For a task that does nothing else: unlike with `about`, they also stand on what is logged of its failure.
+    For a task that does nothing else: unlike with `bound_log_fields`, the lines about its failure carry them too.
     """
     _about.set({**_about.get(), **fields})
 
 
 @contextmanager
 def bound_log_fields(fields: Mapping[str, str]) -> Iterator[None]:
-    """Have every line that is logged meanwhile carry these fields too, in this task and in those that it starts."""
+    """Add these fields to every line logged within the context, by this task and by those that it starts."""
     token = _about.set({**_about.get(), **fields})
     try:
         yield
@@ -36,20 +36,20 @@ def bound_log_fields(fields: Mapping[str, str]) -> Iterator[None]:
 
 
 def remember_project(saved_query_id: UUID, project_id: int) -> None:
-    """Let lines on a view name its project, also where only the view is known."""
+    """Remember the project of a view, so that log lines name it where only the view is known."""
     if len(_project_of) >= _MOST_PROJECTS:
         _project_of.clear()
     _project_of[saved_query_id] = project_id
 
 
 def log_fields(record: LogRecord) -> dict[str, str]:
-    """The ids that a line carries: those of the work at hand, and those that Temporal's SDK attached to the record."""
+    """The ids that a line carries: those that were bound, and those that Temporal's SDK attached to the record."""
     attached = getattr(record, "temporal_activity", None) or getattr(record, "temporal_workflow", None) or {}
     return {**ids_from_sdk(attached), **_about.get()}
 
 
 def ids_from_sdk(step: Mapping[str, object]) -> dict[str, str]:
-    """The ids in what Temporal's SDK tells of a workflow or an activity, and those that follow from them."""
+    """The ids in the SDK's info on a workflow or an activity, and those that follow from them."""
     workflow_id, workflow_run_id = step.get("workflow_id"), step.get("workflow_run_id") or step.get("run_id")
     named = {
         "workflow": workflow_id,

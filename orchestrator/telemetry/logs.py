@@ -1,4 +1,4 @@
-"""Logs: one line an event on standard error, with what it is about, and without what is secret."""
+"""Logging to standard error: one line an event, with the ids that it is about and without secrets."""
 
 import json
 import logging
@@ -17,12 +17,12 @@ Format = Literal["text", "json"]
 
 _TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _REDACTED = "***"
-# A word as short as this may stand anywhere, and says nothing about a password when it is left.
+# Shorter secrets are not masked: so short a word occurs in other texts too, and so reveals no password.
 _SHORTEST_SECRET = 6
-# What a secret is called, as the end of a longer name too, and how a value with spaces is written behind it.
+# The names of secrets, which may also end a longer name, and the quotes around a value that contains spaces.
 _NAMES = "password|passwd|api_key"
 _QUOTED = r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\""
-# Secrets whose values need not be known: the password of a URL, and what our own keys and secrets look like.
+# Secrets that are found by their shape: passwords in URLs and after names, API keys and webhook secrets.
 _PATTERNS = [
     (re.compile(r"(://[^/\s:@]*:)[^\s@/]+@"), rf"\1{_REDACTED}@"),
     (re.compile(rf"(?i)({_NAMES})=(?:{_QUOTED}|[^\s&'\"]+)"), rf"\1={_REDACTED}"),
@@ -36,7 +36,7 @@ Redactor = Callable[[str], str]
 
 
 def set_up_logging(level: str, form: Format = "text", secrets: Iterable[str] = ()) -> None:
-    """Log at `level` and above, also what nobody catches; `secrets` are hidden wherever they would stand."""
+    """Log at `level` and above, uncaught exceptions too; `secrets` are masked wherever they occur."""
     handler = logging.StreamHandler(sys.stderr)
     mask = make_redactor(secrets)
     handler.setFormatter(JsonFormatter(mask) if form == "json" else TextFormatter(mask))
@@ -48,7 +48,7 @@ def set_up_logging(level: str, form: Format = "text", secrets: Iterable[str] = (
 
 
 def make_redactor(secrets: Iterable[str]) -> Redactor:
-    """What hides these secrets in a text, and everything that has the shape of one."""
+    """A function that masks these secrets in a text, and everything that has the shape of a secret."""
     # The longest first: one may be part of another.
     values = sorted({value for value in secrets if len(value) >= _SHORTEST_SECRET}, key=len, reverse=True)
 
@@ -76,22 +76,22 @@ class TextFormatter(logging.Formatter):
         return one_line(self._mask(f"{line} [{ids}]" if ids else line))
 
     def format(self, record: logging.LogRecord) -> str:
-        """The whole record, secrets hidden: also those in the text of an exception.
+        """The whole record with secrets masked, also those in the text of an exception.
 
-        What follows the first line is indented: no text in it can pretend to be the line of another event.
+        Lines after the first are indented, so that no text in them passes for the line of another event.
         """
         return lines(self._mask(super().format(record))).replace("\n", "\n    ")
 
 
 class JsonFormatter(logging.Formatter):
-    """A line for programs: one JSON object, flat, whose values are all text."""
+    """A line for programs: one flat JSON object whose values are all strings."""
 
     def __init__(self, mask: Redactor) -> None:
         super().__init__()
         self._mask = mask
 
     def format(self, record: logging.LogRecord) -> str:
-        """The whole record as one line, secrets hidden."""
+        """The whole record as one line, with secrets masked."""
         moment = datetime.fromtimestamp(record.created, UTC)
         line = {
             "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),

@@ -1,4 +1,4 @@
-"""Where Prometheus finds the metrics of a process: on a port of their own, which users of the API do not reach."""
+"""Serves the Prometheus metrics of a process on a port of their own, which clients of the API do not reach."""
 
 import asyncio
 import logging
@@ -15,19 +15,19 @@ from orchestrator.telemetry.runtime import use_runtime
 logger = logging.getLogger(__name__)
 
 _SDK_SECONDS = 2.0
-# Whatever proxy the environment names for requests to others: it would be asked for an address of its own.
+# Ignores a proxy that the environment names: the proxy would connect to the loopback address of its own host.
 _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def new_registry(*, metrics: bool) -> CollectorRegistry | None:
-    """A registry with the metrics of the process itself and those of Temporal's SDK; None if there are to be none.
+    """A registry with the metrics of the process itself and those of Temporal's SDK; None without `metrics`.
 
-    To be called before the first client connects, also without metrics: it has the SDK log where we do.
+    Call it before the first client connects, also without metrics: it sends the SDK's log lines to Python's logging.
     """
     url = use_runtime(metrics=metrics)
     if not metrics:
         return None
-    # When a counter was made is of no use here, and doubles their number.
+    # The creation time of each counter is of no use here, and would double the number of series.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -38,9 +38,9 @@ def new_registry(*, metrics: bool) -> CollectorRegistry | None:
 
 @asynccontextmanager
 async def serve_metrics(registry: CollectorRegistry | None, host: str, port: int | None) -> AsyncIterator[None]:
-    """Serve what is registered meanwhile, in a thread of its own; nothing without a registry or a port.
+    """Serve the registry in a thread for as long as the context lasts; do nothing without a registry or a port.
 
-    A port that is taken is said in the log, and nothing else is kept from its work.
+    A port that is taken is only logged: the process works without it.
     """
     if registry is None or port is None:
         yield
@@ -61,13 +61,13 @@ async def serve_metrics(registry: CollectorRegistry | None, host: str, port: int
 
 
 class SdkMetricsCollector(Collector):
-    """What Temporal's SDK serves at `url`, as it is at the moment."""
+    """The current metrics that Temporal's SDK serves at `url`."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
     def collect(self) -> Iterator[Metric]:
-        """Ask it. It has none until a client has done something."""
+        """Read the metrics. There are none until a client has made a call."""
         try:
             with _DIRECTLY.open(self._url, timeout=_SDK_SECONDS) as answer:
                 text = answer.read().decode()

@@ -1,4 +1,4 @@
-"""Traces by OpenTelemetry. Loaded only where they are asked for: see tracing.py."""
+"""Traces by OpenTelemetry. `tracing.py` imports this module, and only if traces are configured."""
 
 import logging
 import os
@@ -22,17 +22,17 @@ from orchestrator.temporal import contract
 
 logger = logging.getLogger(__name__)
 
-# Who looks into the file waits for a run to appear in it; a collector is sent more at a time.
+# A person who reads the file waits for a run to appear in it; a collector gets larger batches.
 _FILE_DELAY_MS = 500
-# Supervisors ask these every few seconds.
+# Supervisors request these every few seconds.
 _NOT_TRACED = "livez,readyz"
-# A running query says every few seconds how far it is, for hours; that is no step of a run.
-_TOO_MANY = {f"SignalWorkflow:{contract.PROGRESS}", f"HandleSignal:{contract.PROGRESS}"}
+# A running query reports its progress every few seconds for hours; such a report is no step of a run.
+_TOO_MANY = {f"{kind}:{contract.PROGRESS}" for kind in ("StartWorkflowUpdate", "ValidateUpdate", "HandleUpdate")}
 _EXCEPTION_TYPE = "exception.type"
 
 
 def start(service: str, file: Path | None, *, exports: bool) -> "OpenTelemetryTracing":
-    """Give the process its tracer provider: one whose spans do not repeat when a workflow is replayed."""
+    """Set the process's tracer provider, one whose spans are not repeated when a workflow is replayed."""
     named = {} if os.environ.get("OTEL_SERVICE_NAME") else {SERVICE_NAME: service}
     provider = create_tracer_provider(resource=Resource.create(named))
     if file is not None:
@@ -49,7 +49,7 @@ class OpenTelemetryTracing:
     """See Tracing."""
 
     def plugins(self) -> Sequence[OpenTelemetryPlugin]:
-        """See Tracing. The plugin's spans last as long as what they stand for, unlike those of the SDK's older one."""
+        """See Tracing. Its spans last as long as the steps that they represent, unlike those of the SDK's older one."""
         return [OpenTelemetryPlugin(add_temporal_spans=True)]
 
     def watch(self, app: FastAPI) -> None:
@@ -64,7 +64,7 @@ class OpenTelemetryTracing:
 
 
 class RedactingExporter(SpanExporter):
-    """Passes spans on without the text of errors, which quotes the statement that failed, and so perhaps data."""
+    """Passes spans on without the texts of errors, which quote the statement that failed, and so perhaps data."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
@@ -90,7 +90,7 @@ class FileExporter(SpanExporter):
         self._lock = threading.Lock()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Append in one go, so that lines of several processes do not mix."""
+        """Append in one write, so that the lines of several processes do not mix."""
         lines = "".join(f"{span.to_json(indent=None)}\n" for span in _redact(spans))
         try:
             with self._lock, self._path.open("ab", buffering=0) as file:

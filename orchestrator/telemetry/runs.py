@@ -1,4 +1,4 @@
-"""Counting runs: what is counted is what the catalog says of them."""
+"""Counts runs, as the catalog records them, and the reconciler's findings."""
 
 import time
 from collections import OrderedDict
@@ -8,19 +8,19 @@ from orchestrator.model.findings import ReconcileReport
 from orchestrator.model.run import Run, RunStatus
 from orchestrator.telemetry.instruments import WorkerMetrics
 
-# A step that is repeated after a lost answer ends the same run again: so many runs back that is noticed.
+# An activity that is repeated after a lost answer ends its run again. So many runs are remembered to count each once.
 _REMEMBERED = 10_000
 
 
 class RunCounter:
-    """Counts runs as they end, each once, and what the reconciler finds."""
+    """Counts each run once, when it ends, and the findings of the reconciler."""
 
     def __init__(self, metrics: WorkerMetrics) -> None:
         self._metrics = metrics
         self._counted: OrderedDict[UUID, None] = OrderedDict()
 
     def ended(self, run: Run) -> None:
-        """Count a run that is over, unless it was counted."""
+        """Count a run that has ended, unless it was counted before."""
         if run.id in self._counted:
             return
         self._counted[run.id] = None
@@ -29,7 +29,7 @@ class RunCounter:
         self._count(run)
 
     def reconciled(self, report: ReconcileReport) -> None:
-        """Count what a look of the reconciler found; one that changes nothing is none."""
+        """Count the findings of a reconciliation, unless it was a dry run."""
         if report.dry_run:
             return
         for finding in report.findings:

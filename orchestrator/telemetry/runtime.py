@@ -1,4 +1,4 @@
-"""Temporal's SDK: its own log lines go where ours go, and its own metrics where ours are served."""
+"""Configures Temporal's SDK: its log lines go to Python's logging, its metrics to a port that this program reads."""
 
 import functools
 import logging
@@ -22,19 +22,19 @@ _TRIES = 5
 
 @functools.cache
 def use_runtime(*, metrics: bool) -> str | None:
-    """Have every client of this process use one runtime of ours; to be called before the first one connects.
+    """Make one runtime the default of every client in this process; call it before the first one connects.
 
-    Returns the URL at which the SDK serves its own metrics, on a free port of the loopback interface, if it is to
-    have any.
+    Returns the URL at which the SDK serves its own metrics, on a free port of the loopback interface, or None if it
+    serves none.
     """
-    # The ids stand in each line as fields; the SDK would append them to the message as a dictionary.
+    # Each line carries the ids as fields; the SDK would also append them to the message as a dictionary.
     activity.logger.activity_info_on_message = False
     workflow.logger.workflow_info_on_message = False
     for _ in range(_TRIES if metrics else 0):
         address = f"{_LOOPBACK}:{_free_port()}"
         try:
             _use(PrometheusConfig(address, counters_total_suffix=True, unit_suffix=True, durations_as_seconds=True))
-        except ValueError as error:  # somebody else took the port meanwhile
+        except ValueError as error:  # another process took the port in between
             logger.debug("Temporal's SDK cannot serve its metrics at %s: %s", address, error)
         else:
             return f"http://{address}/metrics"

@@ -1,7 +1,7 @@
-"""Traces, from the request to the query: off unless they are asked for, and loaded only then.
+"""Traces from the HTTP request to the query. Unless they are configured, they are off and nothing is loaded for them.
 
-They are asked for by OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_TRACES_EXPORTER` and the like)
-or by a file that spans are appended to.
+OpenTelemetry's own variables configure them (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_TRACES_EXPORTER` and the like), or a
+file that spans are appended to.
 """
 
 import importlib
@@ -27,10 +27,10 @@ _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT
 
 
 class Tracing(Protocol):
-    """What traces, once it is loaded."""
+    """The tracing of a process, which `otel.py` implements."""
 
     def plugins(self) -> "Sequence[SimplePlugin]":
-        """What a client of Temporal needs so that its workflows and activities are traced."""
+        """The plugins with which a Temporal client traces its workflows and activities."""
 
     def watch(self, app: "FastAPI") -> None:
         """Begin a trace with every request to `app`."""
@@ -43,16 +43,16 @@ _tracing: Tracing | None = None
 
 
 def set_up_tracing(service: str, file: Path | None) -> None:
-    """Trace from now on, as the environment says, and into `file` if one is given; nothing if neither asks for it.
+    """Start tracing as the environment says, and into `file` if one is given; without either, do nothing.
 
-    `service` is what the process is called in traces, unless the environment names it. To be called before anything
+    `service` is the name of the process in traces, unless the environment names it. Call this before any client
     connects to Temporal.
     """
     global _tracing  # noqa: PLW0603 - a process traces or does not, as with OpenTelemetry's own provider
     if _tracing is not None or not (file is not None or _exporter_is_wanted()):
         return
     try:
-        # By name: what it imports takes memory that nobody should pay for who does not trace.
+        # Imported only here: its imports take memory, which a process without tracing should not need.
         loaded = importlib.import_module("orchestrator.telemetry.otel")
     except ImportError as error:
         logger.warning("no traces: %s is missing, which the extra 'traces' of this program brings", error.name)
@@ -61,19 +61,19 @@ def set_up_tracing(service: str, file: Path | None) -> None:
 
 
 def plugins() -> "Sequence[SimplePlugin]":
-    """What a client of Temporal needs so that its workflows and activities are traced; nothing if none are."""
+    """The plugins with which a Temporal client traces its workflows and activities; empty without tracing."""
     return () if _tracing is None else _tracing.plugins()
 
 
 def watch(app: "FastAPI") -> None:
-    """Begin a trace with every request to `app`, if anything is traced."""
+    """Begin a trace with every request to `app`; without tracing, do nothing."""
     if _tracing is not None:
         _tracing.watch(app)
 
 
 @contextmanager
 def span(name: str, attributes: Attributes) -> Iterator[Note]:
-    """A span for as long as the context lasts; it yields what adds attributes to it. Nothing if nothing is traced."""
+    """A span for as long as the context lasts; yields a function that adds attributes. No effect without tracing."""
     if _tracing is None:
         yield lambda _: None
         return
@@ -82,7 +82,7 @@ def span(name: str, attributes: Attributes) -> Iterator[Note]:
 
 
 def _exporter_is_wanted() -> bool:
-    """Whether OpenTelemetry's own variables ask for traces."""
+    """Whether OpenTelemetry's own variables configure an exporter."""
     if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return False
     exporter = os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower()

@@ -1,4 +1,4 @@
-"""The telemetry of a worker, put together here so that the worker module does not know its parts."""
+"""Assembles the telemetry of a worker, so that the worker module does not know its parts."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,7 +17,7 @@ _MIB = 1 << 20
 
 
 class InstrumentedWorker(NamedTuple):
-    """The engine for a worker's activities, what they call at the end of a run, and the interceptor around them."""
+    """The query runner of a worker's activities, their callback at the end of a run, and their interceptor."""
 
     engine: QueryRunner
     on_run_finished: Callable[[Run], None]
@@ -25,9 +25,9 @@ class InstrumentedWorker(NamedTuple):
 
 
 class WorkerTelemetry:
-    """Counts in `registry`, or nothing without one; what is logged carries its ids either way.
+    """Counts in `registry`, or nothing without one; log lines carry their ids either way.
 
-    `memory_mb` is what the queries of the worker may use together, in MiB.
+    `memory_mb` is the memory that all queries of the worker may use together, in MiB.
     """
 
     def __init__(self, registry: CollectorRegistry | None, *, memory_mb: int) -> None:

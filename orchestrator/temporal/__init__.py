@@ -1,1 +1,1 @@
-"""The Temporal server: its client, schedules and executions, and the names that both sides of it agree on."""
+"""The adapter for the Temporal server: client, schedules and runs, and the names that Temporal stores."""

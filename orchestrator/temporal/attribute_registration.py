@@ -1,4 +1,4 @@
-"""The search attributes of a namespace: what the Temporal UI can be filtered by."""
+"""Registers the search attributes by which people filter in the Temporal UI."""
 
 import logging
 
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 async def missing_attributes(client: Client) -> list[str]:
-    """Which of our search attributes the namespace lacks, or has as another type. Raises TemporalUnavailable."""
+    """The required search attributes that the namespace lacks or has as another type. Raises TemporalUnavailable."""
     with translate_rpc_errors():
         listed = await client.operator_service.list_search_attributes(
             ListSearchAttributesRequest(namespace=client.namespace), timeout=RPC_TIMEOUT
@@ -24,9 +24,10 @@ async def missing_attributes(client: Client) -> list[str]:
 
 
 async def register_attributes(client: Client) -> list[str]:
-    """Register what is missing; returns what could not be. Safe to repeat. Raises TemporalUnavailable.
+    """Register the missing attributes; returns those that could not be registered. Safe to repeat.
 
-    Nothing depends on it, so a namespace where it is not allowed, or that has no room for more, is only told of.
+    Nothing depends on them. If the namespace forbids it or has as many as it may, this is only logged. Raises
+    TemporalUnavailable.
     """
     missing = await missing_attributes(client)
     if not missing:

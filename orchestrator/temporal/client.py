@@ -11,11 +11,11 @@ from temporalio.service import RetryConfig, RPCError, RPCStatusCode
 from orchestrator.model.errors import TemporalBusy, TemporalUnavailable
 from orchestrator.temporal.failure_converter import CONVERTER
 
-# How long one call may take, the SDK's own retries included: an HTTP request waits for it.
+# How long one call may take, the SDK's own retries included. An HTTP request waits for it.
 RPC_TIMEOUT = timedelta(seconds=5)
 
-# Somebody waits for an answer of the API: a server that refuses connections is asked again for about a second, and not
-# for ten, the SDK's own default. A worker keeps that: it has work to lose, and nobody waits.
+# A client waits for the API's answer, so a refused connection is retried for about a second and not for the SDK's
+# default of ten. Workers keep that default: no client waits for them, and they have work to lose.
 _RETRIES = RetryConfig(max_interval_millis=500, max_elapsed_time_millis=1500, max_retries=4)
 
 
@@ -24,9 +24,9 @@ async def connect(
 ) -> Client:
     """A client for the server at `address`.
 
-    Whatever is None comes from Temporal's own `TEMPORAL_*` environment variables and profile file (address, namespace,
-    API key, TLS), and last from Temporal's defaults. A `lazy` client dials at its first call, so that an API can start
-    before the server does. Workers of the client are given its `plugins` too.
+    An argument that is None is read from Temporal's `TEMPORAL_*` environment variables and profile file, which also
+    give the API key and TLS; failing that, Temporal's default holds. A `lazy` client connects at its first call, so
+    that an API can start before the server does. Workers of the client use its `plugins` too.
     """
     profile = ClientConfig.load_client_connect_config()
     profile["target_host"] = address or profile.get("target_host") or "localhost:7233"
@@ -40,9 +40,9 @@ async def connect(
 
 @contextmanager
 def translate_rpc_errors() -> Iterator[None]:
-    """Turn every way in which the server cannot serve us into TemporalUnavailable, or TemporalBusy if that is why.
+    """Turn every error of a server that cannot serve into TemporalUnavailable, or TemporalBusy if it is overloaded.
 
-    What is left is an answer: that there is no such schedule or execution, or that there is one already.
+    The errors that are left are answers: that a schedule or execution does not exist, or exists already.
     """
     try:
         yield
@@ -58,13 +58,13 @@ def translate_rpc_errors() -> Iterator[None]:
 
 
 def is_not_found(error: RPCError) -> bool:
-    """Whether the server knows no such schedule or execution; to be asked inside `translate_rpc_errors` only."""
+    """Whether the server knows no such schedule or execution. Only for errors that `translate_rpc_errors` let pass."""
     return error.status is RPCStatusCode.NOT_FOUND or _was_deleted_before_first_action(error)
 
 
 def _is_domain_error(error: RPCError) -> bool:
     if error.status is RPCStatusCode.NOT_FOUND:
-        # A namespace that does not exist is a mistake of ours, and says nothing about what was looked for in it.
+        # A missing namespace is a wrong setting. It does not mean that the schedule or execution is gone.
         return not _names_namespace(error)
     return error.status in {
         RPCStatusCode.ALREADY_EXISTS,
@@ -73,9 +73,9 @@ def _is_domain_error(error: RPCError) -> bool:
 
 
 def _was_deleted_before_first_action(error: RPCError) -> bool:
-    """Whether it is about a schedule that was deleted before the server had done anything with it.
+    """Whether the error is about a schedule that was deleted before the server had done anything with it.
 
-    A schedule is a workflow of the server's own, and shows that in this one case.
+    The server implements a schedule as a workflow, and only this error shows it.
     """
     return error.message.startswith("Workflow execution closed before")
 
@@ -85,14 +85,14 @@ def _names_namespace(error: RPCError) -> bool:
 
 
 def _trouble(error: RPCError) -> TemporalUnavailable:
-    """A server that has too much to do is not one that is away: an operator would look for the wrong fault."""
+    """TemporalBusy for an overloaded server: TemporalUnavailable would send an operator after the wrong fault."""
     if error.status is RPCStatusCode.RESOURCE_EXHAUSTED:
         return TemporalBusy()
     return TemporalUnavailable(_why(error))
 
 
 def _why(error: RPCError) -> str | None:
-    """What to do about it, where that is known."""
+    """The cause, where it is known, for the operator to act on."""
     if error.status is RPCStatusCode.DEADLINE_EXCEEDED:
         return "Temporal did not answer in time. Try again in a moment."
     if error.status is RPCStatusCode.NOT_FOUND:

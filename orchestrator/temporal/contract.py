@@ -1,15 +1,15 @@
-"""The names that live in Temporal's own storage: a wire format, not an implementation detail.
+"""The names that Temporal stores: a wire format, not an implementation detail.
 
-A schedule that points at a workflow type nobody registers fires silently for ever, and a workflow id of another shape
-would let two runs of one view overlap. So they stand here once; a test holds the classes against them.
+If no worker registered a schedule's workflow type, the schedule would fire without a run and without an error. A
+workflow id of another shape would let two runs of one view overlap. A test compares the classes with these names.
 """
 
 from uuid import UUID
 
 TASK_QUEUE = "matview"
-# Apart, or queries that take hours could hold every place that an activity may have.
+# A queue of its own: queries that take hours could otherwise occupy every activity slot.
 RECONCILER_QUEUE = "matview-upkeep"
-# A webhook that hangs must not hold a place in which a query could run.
+# A queue of its own: a webhook that hangs must not occupy an activity slot in which a query could run.
 NOTICE_QUEUE = "matview-notices"
 
 MATERIALIZE = "MaterializeSavedQuery"
@@ -23,37 +23,37 @@ PUBLISH = "publish"
 CLOSE_RUN = "close_run"
 RECONCILE_ALL = "reconcile"
 
-# The type of a run's failure that nobody foresaw; every other type is given to an error that says what is wrong.
+# The failure type of a run that failed for an unforeseen reason. Errors of every other type say what is wrong.
 UNEXPECTED_ERROR = "lost"
 
-# The update by which a running query tells its workflow how far it is.
+# The update by which the activity reports a query's progress to the run's workflow.
 PROGRESS = "progress"
 
-# What the Temporal UI can be filtered by; all of type Keyword. They are for people: everything works without them, as
-# in a namespace where nobody may register any.
+# Search attributes for filters in the Temporal UI, all of type Keyword. Only people use them: everything works without
+# them, as in a namespace that forbids their registration.
 PROJECT_ATTRIBUTE = "MatviewProject"
 VIEW_ATTRIBUTE = "MatviewView"
 STATUS_ATTRIBUTE = "MatviewStatus"
 TRIGGER_ATTRIBUTE = "MatviewTrigger"
 SEARCH_ATTRIBUTES = (PROJECT_ATTRIBUTE, VIEW_ATTRIBUTE, STATUS_ATTRIBUTE, TRIGGER_ATTRIBUTE)
 
-# The reconciler's schedule, and the workflow that a worker starts when it starts.
+# The id of the reconciler's schedule, and of the reconciler's workflow that each worker starts at its own start.
 RECONCILE_ID = "matview/reconcile"
 DELIVER_NOTICE = "deliver_notice"
 
 
 def run_workflow_id(saved_query_id: UUID) -> str:
-    """The workflow id of every run of a view: the server admits one open workflow of an id, hence one run a view."""
+    """The workflow id of every run of a view. The server admits one open workflow of an id, hence one run of a view."""
     return f"materialize/{saved_query_id}"
 
 
 def schedule_id(saved_query_id: UUID) -> str:
-    """The schedule of a view. Made from its id, so that asking twice can never make two."""
+    """The id of a view's schedule. It follows from the view's id, so a repeated creation cannot make a second one."""
     return f"materialize/{saved_query_id}"
 
 
 def parse_view_id(workflow_or_schedule_id: str) -> UUID | None:
-    """The view whose run or schedule has this id; None if it is somebody else's."""
+    """The id of the view whose run or schedule has this id; None if the id is not of that form."""
     prefix, _, rest = workflow_or_schedule_id.partition("/")
     try:
         view = UUID(rest)
@@ -63,13 +63,13 @@ def parse_view_id(workflow_or_schedule_id: str) -> UUID | None:
 
 
 def tick_workflow_id(saved_query_id: UUID, project_id: int, name: str) -> str:
-    """What a schedule starts. The server appends the time of the tick, which is why a run is not started directly.
+    """The workflow id of a view's ticks. The server appends the time of each, so a schedule cannot start a run itself.
 
-    Nothing depends on this id, so it can say which view it is about.
+    Nothing depends on this id, so it can name the view.
     """
     return f"tick/project-{project_id}/{name}/{saved_query_id}"
 
 
 def notice_workflow_id(run_id: UUID, event: str) -> str:
-    """The delivery of what is told of a run. Made from both, so that nothing is told twice."""
+    """The workflow id of a webhook delivery. It follows from run and event, so that no event is delivered twice."""
     return f"notify/{run_id}/{event}"

@@ -1,4 +1,4 @@
-"""How many schedules the Temporal server has of ours."""
+"""Counts the schedules of views in the Temporal server."""
 
 from temporalio.api.workflowservice.v1 import CountSchedulesRequest
 from temporalio.client import Client
@@ -6,19 +6,19 @@ from temporalio.client import Client
 from orchestrator.model.base import Value
 from orchestrator.temporal.client import RPC_TIMEOUT, translate_rpc_errors
 
-# What contract.schedule_id begins with.
+# The prefix of every id that contract.schedule_id makes.
 _OURS = "ScheduleId STARTS_WITH 'materialize/'"
 
 
 class ScheduleCounts(Value):
-    """The schedules of views, and how many of them are paused. The server counts them, perhaps a moment late."""
+    """The number of views' schedules, and how many of them are paused. The server's counts may be a moment late."""
 
     present: int
     paused: int
 
 
 async def count_schedules(client: Client) -> ScheduleCounts:
-    """Ask the server. Raises TemporalUnavailable."""
+    """Have the server count the schedules. Raises TemporalUnavailable."""
     return ScheduleCounts(
         present=await _count(client, _OURS), paused=await _count(client, f"{_OURS} AND TemporalSchedulePaused = true")
     )

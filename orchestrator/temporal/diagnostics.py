@@ -1,4 +1,4 @@
-"""The server itself: its version, its namespace, and who polls it. For whoever examines an installation."""
+"""Diagnostics of the Temporal server: its version, its namespace and its pollers, for an operator."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -22,12 +22,12 @@ from orchestrator.temporal.client import RPC_TIMEOUT, is_not_found, translate_rp
 _TYPES = {"workflow": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, "activity": TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY}
 _GONE = (WorkerStatus.WORKER_STATUS_SHUTTING_DOWN, WorkerStatus.WORKER_STATUS_SHUTDOWN)
 _NEVER = datetime.min.replace(tzinfo=UTC)
-# What a server answers that is older than the question, or that was told not to answer it.
+# The errors of a server that is too old for a call, or that is configured to refuse it.
 _NOT_OFFERED = (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED)
 
 
 class Namespace(Value):
-    """A namespace. `pushes_commands` says whether the server takes cancels to workers at once, as far as it tells."""
+    """A namespace. `pushes_commands` says whether the server reports that it pushes cancels to workers at once."""
 
     name: str
     retention: timedelta
@@ -35,9 +35,10 @@ class Namespace(Value):
 
 
 class Poller(Value):
-    """A process that asked a task queue for work, and when it last did, by the server's clock.
+    """A process that polled a task queue, and the time of its last poll by the server's clock.
 
-    The server remembers it for five minutes, whatever became of it. `stopped` says that it took its leave.
+    The server lists a poller for five minutes, also after its process has ended. `stopped` says that it reported its
+    shutdown.
     """
 
     identity: str
@@ -46,7 +47,7 @@ class Poller(Value):
 
 
 class ReconcilerSchedule(Value):
-    """How the reconciler's own schedule stands. `note` says why it is paused, if it is."""
+    """The state of the reconciler's own schedule. While it is paused, `note` gives the reason."""
 
     paused: bool
     note: str | None
@@ -54,19 +55,19 @@ class ReconcilerSchedule(Value):
 
 
 class ServerInfo:
-    """One Temporal server, seen from one of its namespaces."""
+    """A Temporal server, as seen from one of its namespaces."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     @property
     def address(self) -> str:
-        """The host and port that are connected to."""
+        """The host and port of the connection."""
         return self._client.service_client.config.target_host
 
     @property
     def namespace_name(self) -> str:
-        """The namespace that everything is asked in."""
+        """The namespace that every call names."""
         return self._client.namespace
 
     async def version(self) -> str:
@@ -87,11 +88,11 @@ class ServerInfo:
         )
 
     async def missing_attributes(self) -> list[str]:
-        """Which of our search attributes the namespace lacks, or has as another type. Raises TemporalUnavailable."""
+        """The required search attributes that it lacks or has as another type. Raises TemporalUnavailable."""
         return await missing_attributes(self._client)
 
     async def pollers(self, queue: str, kind: str) -> list[Poller]:
-        """Who asked for the `workflow` or `activity` tasks of a queue, whoever was last to ask first."""
+        """The pollers of a queue's `workflow` or `activity` tasks, latest poll first. Raises TemporalUnavailable."""
         request = DescribeTaskQueueRequest(
             namespace=self._client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=_TYPES[kind]
         )
@@ -105,7 +106,7 @@ class ServerInfo:
         return sorted(found, key=lambda poller: poller.last_access, reverse=True)
 
     async def reconciler_schedule(self) -> ReconcilerSchedule | None:
-        """How the reconciler's own schedule stands; None if there is none."""
+        """The state of the reconciler's own schedule; None if it has none."""
         try:
             with translate_rpc_errors():
                 handle = self._client.get_schedule_handle(contract.RECONCILE_ID)

@@ -1,4 +1,4 @@
-"""Our errors in Temporal's words, in one place."""
+"""Translates the errors of activities into Temporal's ApplicationError."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from orchestrator.model.printable import lines
 
 
 class ErrorInterceptor(Interceptor):
-    """Gives every OrchestratorError that leaves an activity its code as failure type, and its branch as retryability.
+    """Turns an OrchestratorError that an activity raises into an ApplicationError whose type is its code.
 
-    Raised bare, an error of ours would be retried whatever it says.
+    A Terminal error becomes non-retryable. Untranslated, Temporal would retry it.
     """
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
@@ -25,7 +25,7 @@ class _Translator(ActivityInboundInterceptor):
         try:
             return await super().execute_activity(input)
         except OrchestratorError as error:
-            # Halves of surrogate pairs, as in the name of a file that is not UTF-8, cannot be sent at all.
+            # Temporal cannot send halves of surrogate pairs, as in the name of a file that is not UTF-8.
             raise ApplicationError(
                 lines(error.message), type=error.code, non_retryable=isinstance(error, Terminal)
             ) from error

@@ -1,4 +1,4 @@
-"""How a failure is written into Temporal's history."""
+"""Converts exceptions into the failures in Temporal's history."""
 
 from temporalio.api.failure.v1 import Failure
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -10,16 +10,17 @@ from orchestrator.temporal import contract
 
 
 class PlainFailureConverter(DefaultFailureConverter):
-    """Writes a foreseen error as its message alone.
+    """Writes an expected error as its message alone.
 
-    It says what is wrong to whoever can mend it; where in our code it was noticed would only hide that in the UI. An
-    error that nobody foresaw keeps its stack trace.
+    The message says what is wrong; a stack trace of this program would only hide it in the UI. An unexpected error
+    keeps its stack trace.
     """
 
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
         """See FailureConverter."""
         super().to_failure(exception, payload_converter, failure)
-        # The text is an author's, and is printed in many places: our log, the UI, Temporal's own command line.
+        # The text may quote a query or data, and logs, the UI and Temporal's command line print it: no control
+        # character in it may take effect there.
         failure.message, failure.stack_trace = lines(failure.message), lines(failure.stack_trace)
         if not isinstance(exception, ApplicationError) or exception.failure is not None:
             return

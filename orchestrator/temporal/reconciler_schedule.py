@@ -27,7 +27,7 @@ _NOTE = "Holds runs, schedules and files against what is wanted, and mends what 
 
 
 async def ensure_reconciler_schedule(client: Client, every: timedelta) -> None:
-    """Make sure that there is a schedule for the reconciler, of this interval; a pause of it is left alone."""
+    """Create the reconciler's schedule, or set the interval of the existing one, whose pause is kept."""
     action = ScheduleActionStartWorkflow(
         contract.RECONCILE,
         ReconcileRequest(),
@@ -36,7 +36,7 @@ async def ensure_reconciler_schedule(client: Client, every: timedelta) -> None:
         static_summary="Reconcile runs, schedules and files",
     )
     spec = ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)])
-    # What was missed while the server was away is made up for once, by the next tick.
+    # A short window: the next tick does the work of all ticks that the server missed while it was away.
     policy = SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=timedelta(seconds=10))
     schedule = Schedule(action=action, spec=spec, policy=policy, state=ScheduleState(note=_NOTE))
     try:
@@ -47,7 +47,7 @@ async def ensure_reconciler_schedule(client: Client, every: timedelta) -> None:
 
 
 async def start_reconciler(client: Client) -> None:
-    """Start the reconciler, unless one that was started like this is at work."""
+    """Start the reconciler's workflow, unless one that was started this way is running."""
     with translate_rpc_errors():
         await client.start_workflow(
             contract.RECONCILE,
@@ -61,7 +61,7 @@ async def start_reconciler(client: Client) -> None:
 
 
 async def _set_interval(client: Client, every: timedelta) -> None:
-    """Change the interval, unless an operator has given the schedule times of another kind."""
+    """Set the interval, unless an operator has given the schedule no interval or several."""
     handle = client.get_schedule_handle(contract.RECONCILE_ID)
     desired = Duration()
     desired.FromTimedelta(every)

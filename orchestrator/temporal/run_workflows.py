@@ -1,4 +1,4 @@
-"""Runs as the Temporal server knows them: started, described, cancelled."""
+"""Starts, describes and cancels the workflows of runs."""
 
 import asyncio
 from collections.abc import Iterable
@@ -35,7 +35,7 @@ from orchestrator.temporal.search_attributes import ViewRef, is_unknown_attribut
 
 
 class StartResult(Value):
-    """The run that a start led to. `joined` says that it was running already."""
+    """The run that a start led to. `already_running` says that it was in progress before."""
 
     workflow_id: str
     workflow_run_id: UUID
@@ -43,14 +43,14 @@ class StartResult(Value):
 
 
 class QueryProgress(NamedTuple):
-    """How far a run's query is, and why it is or was tried again."""
+    """The last progress of a run's query. `trouble` is the error that ended its previous try, if it is retried."""
 
     progress: Progress | None
     trouble: str | None
 
 
 class WorkflowOutcome(Value):
-    """How a run ended, in the server's words."""
+    """How a run's workflow ended, as the server reports it."""
 
     status: RunStatus
     error: str | None = None
@@ -58,7 +58,7 @@ class WorkflowOutcome(Value):
 
 
 class RunWorkflows:
-    """The runs of one namespace."""
+    """The workflows of runs in one namespace."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -66,7 +66,7 @@ class RunWorkflows:
     async def start(self, request: RunRequest, view: ViewRef, details: str) -> StartResult:
         """Start a run of the view, or find the one that is in progress: the server decides which, atomically.
 
-        `details` is Markdown for people: what the run is for and who asked for it.
+        `details` is Markdown for people: the purpose of the run and who requested it.
         """
         workflow_id = contract.run_workflow_id(request.saved_query_id)
         try:
@@ -100,7 +100,7 @@ class RunWorkflows:
             )
 
     async def start_webhook_deliveries(self, notices: Iterable[WebhookEvent]) -> None:
-        """Start the delivery of each notice of a run whose own workflow could not. Twice is once."""
+        """Start the delivery of webhook events that a run's own workflow could not start. Safe to repeat."""
         for notice in notices:
             try:
                 with translate_rpc_errors():
@@ -117,21 +117,21 @@ class RunWorkflows:
                 continue
 
     async def find_running(self, saved_query_id: UUID) -> UUID | None:
-        """The workflow run id of the view's run in progress."""
+        """The workflow run id of the view's run in progress, or None."""
         description = await self._describe(saved_query_id, None)
         if description is None or description.status is not WorkflowExecutionStatus.RUNNING:
             return None
         return UUID(description.run_id)
 
     async def list_running(self) -> dict[UUID, UUID]:
-        """The workflow run id of each view's run in progress, as the server lists it: that may be a moment late."""
+        """The workflow run id of each view's run in progress. The server's list may be a moment late."""
         query = f"WorkflowType = '{contract.MATERIALIZE}' AND ExecutionStatus = 'Running'"
         with translate_rpc_errors():
             listed = [(contract.parse_view_id(e.id), e.run_id) async for e in self._client.list_workflows(query)]
         return {view: UUID(run_id) for view, run_id in listed if view is not None}
 
     async def query_progress(self, saved_query_id: UUID, workflow_run_id: UUID) -> QueryProgress:
-        """What the run's query last said of itself, and what its last try ended with, if it did."""
+        """The last progress of the run's query, and the error that ended its previous try, if it is retried."""
         description = await self._describe(saved_query_id, workflow_run_id)
         pending = description.raw_description.pending_activities if description is not None else ()
         for one in pending:
@@ -148,8 +148,8 @@ class RunWorkflows:
     async def find_outcome(self, saved_query_id: UUID, workflow_run_id: UUID) -> WorkflowOutcome | None:
         """How a run ended, or None while it is open.
 
-        Also for a run that ended without being able to say so itself: terminated by an operator, timed out, or older
-        than the server remembers.
+        Also for a run whose workflow could not record its end: terminated by an operator, timed out, or removed after
+        the namespace's retention.
         """
         description = await self._describe(saved_query_id, workflow_run_id)
         if description is None:
@@ -163,7 +163,7 @@ class RunWorkflows:
         return await self._closed(self._handle(saved_query_id, workflow_run_id))
 
     async def cancel(self, saved_query_id: UUID, workflow_run_id: UUID) -> None:
-        """Ask the run to stop. Nothing happens if it has already ended."""
+        """Request the cancellation of the run. Nothing happens if it has already ended."""
         try:
             with translate_rpc_errors():
                 await self._handle(saved_query_id, workflow_run_id).cancel(rpc_timeout=RPC_TIMEOUT)
@@ -172,7 +172,7 @@ class RunWorkflows:
                 raise
 
     async def cancel_ticks(self, ticks: Iterable[tuple[str, str]]) -> None:
-        """Ask ticks, given by workflow id and run id, to stop, and with them the runs that they have started."""
+        """Request the cancellation of ticks, given by workflow id and run id, and so of the runs that they started."""
         for workflow_id, run_id in ticks:
             try:
                 with translate_rpc_errors():
@@ -184,7 +184,7 @@ class RunWorkflows:
     async def wait_until_closed(
         self, saved_query_id: UUID, workflow_run_id: UUID, at_most: timedelta
     ) -> WorkflowOutcome | None:
-        """How the run ended, waiting for it; None if it is still open after that time."""
+        """Wait for the run's end and return how it ended; None if it is still open after `at_most`."""
         try:
             async with asyncio.timeout(at_most.total_seconds()):
                 return await self._closed(self._handle(saved_query_id, workflow_run_id))
@@ -192,7 +192,7 @@ class RunWorkflows:
             return None
 
     async def ping(self) -> None:
-        """Raise TemporalUnavailable unless the server answers for our namespace."""
+        """Raise TemporalUnavailable unless the server answers for the configured namespace."""
         with translate_rpc_errors():
             await self._client.workflow_service.describe_namespace(
                 DescribeNamespaceRequest(namespace=self._client.namespace), timeout=RPC_TIMEOUT

@@ -1,4 +1,4 @@
-"""A view's desired schedule as the messages that Temporal takes."""
+"""Converts a view's desired schedule into Temporal's schedule messages."""
 
 import hashlib
 from datetime import timedelta
@@ -60,12 +60,12 @@ def _first_state(desired: DesiredSchedule) -> ScheduleState:
 
 
 def view_ref(desired: DesiredSchedule) -> ViewRef:
-    """The view in words."""
+    """The view's project and name."""
     return ViewRef(project_id=desired.project_id, name=desired.name)
 
 
 def tick_id(desired: DesiredSchedule) -> str:
-    """The beginning of the workflow id of each tick."""
+    """The workflow id of each tick, to which the server appends the time."""
     return contract.tick_workflow_id(desired.saved_query_id, desired.project_id, desired.name)
 
 
@@ -75,12 +75,12 @@ def tick_request(desired: DesiredSchedule) -> RunRequest:
 
 
 def tick_summary(desired: DesiredSchedule) -> str:
-    """What stands beside each tick."""
+    """The summary of each tick in the Temporal UI."""
     return f"Scheduled refresh of {view_ref(desired)}, every {desired.interval}"
 
 
 def schedule_spec_message(desired: DesiredSchedule) -> SpecProto:
-    """When it starts a run, as the server's own message, which an existing schedule is changed with."""
+    """The interval, offset and jitter as the protobuf message with which an existing schedule is changed."""
     interval = IntervalSpec()
     interval.interval.FromTimedelta(desired.interval)
     interval.phase.FromTimedelta(_offset(desired))
@@ -90,24 +90,24 @@ def schedule_spec_message(desired: DesiredSchedule) -> SpecProto:
 
 
 def _offset(desired: DesiredSchedule) -> timedelta:
-    """Where in the interval this view's tick lies: spread evenly by its id, or all would start at midnight."""
+    """The offset of a view's ticks in the interval, spread evenly by its id, or all views would start at midnight."""
     digest = hashlib.sha256(desired.saved_query_id.bytes).digest()
     return timedelta(seconds=int.from_bytes(digest[:8], "big") % int(desired.interval.total_seconds()))
 
 
 def _jitter(interval: timedelta) -> timedelta:
-    """How far a tick may be late at random: a sixtieth of the interval (a minute for an hour), at most 15 minutes.
+    """The longest random delay of a tick: a sixtieth of the interval (a minute for an hour), at most 15 minutes.
 
-    The offset spreads views; this spreads one view's ticks against others that happen to lie beside it.
+    The offset spreads the views. The jitter separates the ticks of views whose offsets happen to be close.
     """
     return min(interval / 60, _LONGEST_JITTER)
 
 
 def catchup_window(interval: timedelta) -> timedelta:
-    """How late a tick may still be made up for after the server was away: one interval.
+    """How late the server may still start a tick that it missed while it was away: one interval.
 
-    So a view that missed ticks is refreshed once when the server is back, at once and not only at the next tick, and
-    never several times in a row for the same data. (The SDK's own default is a year.)
+    So a view that missed ticks is refreshed once, as soon as the server is back, and never several times in a row for
+    the same data. (The SDK's default is a year.)
     """
     return interval
 
@@ -118,5 +118,5 @@ def schedule_note(desired: DesiredSchedule) -> str:
 
 
 def is_schedule_note(note: str | None) -> bool:
-    """Whether a note is that of a schedule that is not paused, of any view."""
+    """Whether `schedule_note` made the note, for any view."""
     return note is not None and note.startswith(_NOTE)

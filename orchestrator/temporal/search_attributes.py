@@ -1,4 +1,4 @@
-"""What people see of a view in the Temporal UI, beside ids: attributes to filter by, summaries, notes."""
+"""The search attributes and the priority that runs, ticks and schedules of a view have in Temporal."""
 
 from temporalio.common import Priority, SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
@@ -9,12 +9,12 @@ from orchestrator.temporal import contract
 
 _PROJECT, _VIEW, _STATUS, _TRIGGER = map(SearchAttributeKey.for_keyword, contract.SEARCH_ATTRIBUTES)
 
-# What ticks have in the place of a status, which is that of their run.
+# The value of a tick's status attribute. Only its run has a status.
 TICK = "Tick"
 
 
 class ViewRef(Value):
-    """A view in words."""
+    """A view by its project and name, for people."""
 
     project_id: int
     name: str
@@ -24,7 +24,7 @@ class ViewRef(Value):
 
 
 def run_attributes(view: ViewRef, trigger: Trigger) -> TypedSearchAttributes:
-    """The attributes of a run as it starts."""
+    """The attributes of a run at its start."""
     pairs = [SearchAttributePair(_TRIGGER, trigger), SearchAttributePair(_STATUS, RunStatus.RUNNING)]
     return TypedSearchAttributes([*view_attributes(view), *pairs])
 
@@ -32,7 +32,7 @@ def run_attributes(view: ViewRef, trigger: Trigger) -> TypedSearchAttributes:
 def tick_attributes(view: ViewRef) -> TypedSearchAttributes:
     """The attributes of a tick: all that its run will have, so that a namespace which lacks one refuses the schedule.
 
-    A tick could not go on, and would not end, if it were only its run that was refused.
+    If the server refused only the tick's run, the tick could neither continue nor end.
     """
     pairs = [SearchAttributePair(_TRIGGER, Trigger.SCHEDULE), SearchAttributePair(_STATUS, TICK)]
     return TypedSearchAttributes([*view_attributes(view), *pairs])
@@ -45,10 +45,10 @@ def view_attributes(view: ViewRef) -> TypedSearchAttributes:
 
 
 def priority(view: ViewRef) -> Priority:
-    """Each project gets its turn: where the server is told to be fair, a crowd of one's runs delays no other's."""
+    """A fairness key for each project: if the server applies fairness, many runs of one project delay no other's."""
     return Priority(fairness_key=str(view.project_id))
 
 
 def is_unknown_attribute(error: RPCError) -> bool:
-    """Whether the server refuses something because the search attributes are not registered in the namespace."""
+    """Whether the server refuses a call because the search attributes are not registered in the namespace."""
     return error.status is RPCStatusCode.INVALID_ARGUMENT and "search attribute" in error.message.lower()

@@ -1,1 +1,1 @@
-"""What happens in which order, and nothing else: deterministic code that Temporal replays."""
+"""The workflows: the order of the steps and nothing else, in deterministic code that Temporal replays."""

@@ -1,4 +1,4 @@
-"""The delivery of one notice, which takes as long as the webhook is away, up to a day, and delays no run."""
+"""The delivery of one webhook event. It is retried while the webhook is away, up to a day, and delays no run."""
 
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ with workflow.unsafe.imports_passed_through():
     from orchestrator.model.webhook_event import WebhookEvent
     from orchestrator.temporal import contract
 
-# News of a view is of no use after that.
+# An event is of no use after that.
 _SCHEDULE_TO_CLOSE_TIMEOUT = timedelta(days=1)
 # Somewhat longer than the activity itself waits for an answer.
 _START_TO_CLOSE_TIMEOUT = timedelta(seconds=20)
@@ -19,11 +19,11 @@ _RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=t
 
 @workflow.defn(name=contract.DELIVER_NOTICE_WORKFLOW, failure_exception_types=[Exception])
 class DeliverNotice:
-    """Sends a notice until it is taken or refused."""
+    """Sends a webhook event until the webhook accepts or refuses it."""
 
     @workflow.run
     async def run(self, notice: WebhookEvent) -> None:
-        """Return when it was delivered; fail when it was refused, or could not be delivered for a day."""
+        """Return when the event was delivered; fail if it was refused, or could not be delivered for a day."""
         await workflow.execute_activity_method(
             WebhookActivities.deliver_notice,
             notice,

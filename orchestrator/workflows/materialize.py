@@ -34,53 +34,55 @@ class _Options(TypedDict):
     retry_policy: RetryPolicy
 
 
-# A few statements each. They are tried for so long because a catalog that is away for a while should delay a run, not
-# cost it its result.
+# A few SQL statements each. They are retried for an hour: a catalog that is away for a while should delay a run, not
+# lose its result.
 CATALOG_STEP_OPTIONS = _Options(
     schedule_to_close_timeout=timedelta(hours=1),
     start_to_close_timeout=timedelta(seconds=20),
     retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=30)),
 )
-# For what is no fault of the query. The activity itself gives up after eight tries, which are two minutes of waiting in
-# all; here those count too that only waited for a place. This many are days of it.
+# For failures that are not the query's fault. The activity itself gives up after eight tries, with two minutes of
+# pauses in all. Here, tries that found no memory count too: this many of them last for days.
 QUERY_RETRIES = RetryPolicy(
     initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1), maximum_attempts=10_000
 )
-# A worker that died is noticed after this; a living one tells of itself twice a second.
+# The death of a worker is noticed after this; a living one sends a heartbeat twice a second.
 HEARTBEAT_TIMEOUT = timedelta(seconds=5)
-# The engine ends a query at its limit and says so; Temporal's own limit is for an engine that does not. Before that, a
-# query may wait for ten minutes until the worker has memory for it.
+# The engine ends a query at its time limit and says so; Temporal's later timeout is for an engine that does not. The
+# margin includes ten minutes for which a query may wait until the worker has memory for it.
 START_TO_CLOSE_MARGIN = timedelta(minutes=15)
 
 _STATUS = SearchAttributeKey.for_keyword(contract.STATUS_ATTRIBUTE)
 
 
-# Without failure_exception_types an unforeseen exception here would leave the run Running for ever.
+# Without failure_exception_types Temporal would retry the workflow task after an unexpected exception, endlessly, and
+# the run would stay Running.
 @workflow.defn(name=contract.MATERIALIZE, failure_exception_types=[Exception])
 class MaterializeSavedQuery:
-    """One run. Its workflow id is the view's, so the server itself keeps two from overlapping."""
+    """One run. All runs of a view have the same workflow id, so the server itself keeps two from overlapping."""
 
     @workflow.init
     def __init__(self, request: RunRequest) -> None:
-        """Nothing has begun."""
+        """A run that has no plan yet."""
         self._request = request
         self._plan: RunPlan | None = None
         self._writing = False
 
     @workflow.update(name=contract.PROGRESS)
     def progress(self, progress: Progress) -> None:
-        """Take note of how far the query is, for people who look at the run.
+        """Show the query's progress on the run's page in the Temporal UI.
 
-        An update, of which the server lets ten at a time through to a run, and two thousand in all. Signals it collects
-        by the thousand: handling ten thousand in one step took longer than a step may, so the run could not go on. A
-        run handles none now, and one that is sent by hand, or by the activity of an older release, only lies there.
+        An update and not a signal: the server passes ten updates at a time to a run, and two thousand in all. It
+        collects signals by the thousand, and handling ten thousand in one workflow task took longer than a task may, so
+        the run could not continue. A run handles no signals now: one from an operator or from an older release's
+        activity has no effect.
         """
         if self._writing:
             self._set_page(running(progress))
 
     @workflow.run
     async def run(self, request: RunRequest) -> RunOutcome:
-        """Run to the end; a cancel that comes once publication has begun comes too late and changes nothing."""
+        """Run to the end. A cancel that comes once publication has begun changes nothing."""
         try:
             self._set_page("Pins its inputs")
             self._plan = await _begin(request)
@@ -89,7 +91,7 @@ class MaterializeSavedQuery:
             published = await uninterruptible(_publish(snapshot))
         except (Exception, asyncio.CancelledError) as error:
             return await self._end(error)
-        # What an older release published, a replay finds without a word on it.
+        # In the history of a run by an older release, `publish` returned nothing.
         await uninterruptible(_tell(published.notices if published else ()))
         self._set_final_page(RunStatus.COMPLETED, f"{snapshot.rows:,} rows, snapshot {snapshot.id}")
         return RunOutcome(status=RunStatus.COMPLETED, rows=snapshot.rows, bytes=snapshot.bytes, snapshot_id=snapshot.id)
@@ -103,7 +105,7 @@ class MaterializeSavedQuery:
             self._writing = False
 
     async def _end(self, error: BaseException) -> RunOutcome:
-        """Close a run that did not publish, and say how it ended: by returning, or by raising."""
+        """Close a run that did not publish, then return its outcome or raise its failure."""
         closing = _close_request(self._request, error)
         closed = await uninterruptible(_close(closing))
         await uninterruptible(_tell(closed.notices))
@@ -117,7 +119,7 @@ class MaterializeSavedQuery:
 
     def _set_final_page(self, status: RunStatus, told: str | None) -> None:
         self._set_page(status, told)
-        # Only where the run was started with them: in a namespace that does not know them, nothing would go on.
+        # Only if the run was started with it: in a namespace without the attribute, the run could not continue.
         if workflow.info().typed_search_attributes.get(_STATUS) is not None:
             workflow.upsert_search_attributes([_STATUS.value_set(status)])
 
@@ -139,7 +141,7 @@ async def _write(plan: RunPlan) -> Snapshot:
         start_to_close_timeout=timedelta(seconds=plan.timeout_seconds) + START_TO_CLOSE_MARGIN,
         heartbeat_timeout=HEARTBEAT_TIMEOUT,
         retry_policy=QUERY_RETRIES,
-        # A cancelled run is over when its query is, not when it has been asked to stop.
+        # A cancelled run ends when its query has ended, not when the cancel was requested.
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=f"Query of {plan.name}",
     )
@@ -158,7 +160,7 @@ async def _close(closing: CloseRequest) -> CloseResult:
 
 
 async def _tell(notices: Iterable[WebhookEvent]) -> None:
-    """Start the delivery of each notice, which lives on by itself: the run does not wait for a webhook."""
+    """Start the delivery of each webhook event as a workflow of its own: the run does not wait for a webhook."""
     for notice in notices:
         with suppress(WorkflowAlreadyStartedError):
             await workflow.start_child_workflow(
@@ -172,7 +174,7 @@ async def _tell(notices: Iterable[WebhookEvent]) -> None:
 
 
 async def uninterruptible(step: Coroutine[Any, Any, T]) -> T:
-    """Await a step to its end even if the run is cancelled meanwhile; Temporal cancels a workflow at most once."""
+    """Await a step to its end even if the run is cancelled in between. Temporal cancels a workflow at most once."""
     task = asyncio.create_task(step)
     try:
         return await asyncio.shield(task)
@@ -181,8 +183,8 @@ async def uninterruptible(step: Coroutine[Any, Any, T]) -> T:
 
 
 def _close_request(request: RunRequest, error: BaseException) -> CloseRequest:
-    """What a run that ended with `error` is recorded as."""
-    # A worker that dies while it is being cancelled reports a time-out; what was asked for is still a cancel.
+    """The record of a run that ended with `error`."""
+    # If a worker dies during a cancel, the error is a timeout; the run is cancelled all the same.
     task = asyncio.current_task()
     if is_cancelled_exception(error) or (task is not None and task.cancelling()):
         return CloseRequest(request=request, status=RunStatus.CANCELLED)

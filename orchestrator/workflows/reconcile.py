@@ -10,20 +10,20 @@ with workflow.unsafe.imports_passed_through():
     from orchestrator.model.findings import ReconcileReport, ReconcileRequest
     from orchestrator.temporal import contract
 
-# A server that is away for longer is left to the next tick.
+# If a server is away for longer, the next tick tries again.
 RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30), maximum_attempts=5)
 START_TO_CLOSE_TIMEOUT = timedelta(minutes=30)
-# A worker that dies meanwhile must not keep the next one from looking.
+# If a worker dies during the activity, another one must soon be able to repeat it.
 HEARTBEAT_TIMEOUT = timedelta(seconds=30)
 
 
 @workflow.defn(name=contract.RECONCILE, failure_exception_types=[Exception])
 class Reconcile:
-    """One look at everything."""
+    """One reconciliation of runs, schedules and files."""
 
     @workflow.run
     async def run(self, request: ReconcileRequest) -> ReconcileReport:
-        """Return what was found."""
+        """Reconcile, and return the findings."""
         return await workflow.execute_activity_method(
             ReconcileActivities.reconcile,
             request,

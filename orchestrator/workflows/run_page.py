@@ -1,4 +1,4 @@
-"""What the page of a run in the Temporal UI says of it, in Markdown."""
+"""The Markdown on the page of a run in the Temporal UI."""
 
 from textwrap import wrap
 from urllib.parse import quote
@@ -20,9 +20,9 @@ _STARTED_BY = {
 
 
 def render(request: RunRequest, plan: RunPlan | None, standing: str, *, told: str | None, namespace: str) -> str:
-    """How a run stands, what it reads and who started it. `plan` is None until its inputs are pinned.
+    """The state of a run, its inputs and its trigger. `plan` is None until its inputs are resolved.
 
-    `told` is what went wrong, or what came of it.
+    `told` is the error, or the result.
     """
     due = f", due {request.scheduled_for:%Y-%m-%d %H:%M:%S} UTC" if request.scheduled_for else ""
     page = [f"**{standing}**", "", *_as_it_is(_wrapped((told or "")[:_LONGEST_TEXT])), ""]
@@ -38,23 +38,23 @@ def render(request: RunRequest, plan: RunPlan | None, standing: str, *, told: st
 
 
 def _wrapped(text: str) -> str:
-    """The page does not wrap what stands in a block."""
+    """The text in short lines: the page does not wrap the lines of a block."""
     return "\n".join(part for line in _cut(text).split("\n") for part in wrap(line, _COLUMNS) or [""])
 
 
 def _as_it_is(text: str) -> list[str]:
-    """A text of an author's, as a block that nothing in it can end or be read as Markdown: indented, not fenced."""
+    """The text as an indented code block: unlike a fenced one, no text can end it or be read as Markdown in it."""
     return [f"    {line}" for line in _cut(text).split("\n")] if text else []
 
 
 def _cut(text: str) -> str:
-    """As much of it as a page shows, with nothing in it that a terminal or a browser would obey."""
+    """As much of the text as a page shows, without characters that a terminal or a browser would act on."""
     shown = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}\n..."
     return lines(shown.replace("\r\n", "\n"))
 
 
 def running(progress: Progress | None) -> str:
-    """How far the query is."""
+    """The progress of the query in words."""
     if progress is None:
         return "The query runs"
     if progress.trouble is not None:

@@ -1,7 +1,7 @@
-"""What a schedule starts: it starts the run under the view's own workflow id, waits, and tells how it ended.
+"""The workflow that a schedule starts. It starts the run under the view's workflow id and returns its outcome.
 
-A schedule cannot start the run itself, because the server appends the time of the tick to the workflow id, and then
-nothing would keep a scheduled run and one from the API apart.
+A schedule cannot start the run itself, because the server appends the time of the tick to the workflow id. A scheduled
+run and one from the API would then have different ids and could overlap.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class ScheduledTick:
 
     @workflow.run
     async def run(self, request: RunRequest) -> RunOutcome:
-        """Return the run's outcome; fail if it failed. A run in progress makes this tick a skipped one."""
+        """Return the run's outcome; fail if it failed. If a run of the view is in progress, the tick is skipped."""
         attributes = workflow.info().typed_search_attributes
         scheduled_for = attributes.get(_SCHEDULED_FOR)
         try:
@@ -37,20 +37,20 @@ class ScheduledTick:
                 search_attributes=_labels(attributes),
                 static_summary=f"Run of {request.label}" if request.label else None,
                 static_details=f"Started by its schedule, in the tick `{workflow.info().workflow_id}`.",
-                # Whoever cancels or terminates the tick means the run.
+                # An operator or a client that cancels or terminates the tick means the run.
                 parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
             )
         except WorkflowAlreadyStartedError:
             return RunOutcome(status=RunStatus.SKIPPED, detail="A run of this view was in progress.")
         except ChildWorkflowError as error:
-            # Somebody stopped the run, which is not a failure of the schedule.
+            # The run itself was cancelled or terminated, which is not a failure of the schedule.
             if isinstance(error.cause, CancelledError | TerminatedError) and not _is_cancelled():
                 return RunOutcome(status=RunStatus.CANCELLED, detail=error.cause.message)
             raise
 
 
 def _labels(attributes: TypedSearchAttributes) -> TypedSearchAttributes | None:
-    """What the run can be found by: what the tick itself has, if it has all of it."""
+    """The search attributes of the run: those of the tick, or None unless the tick has all of them."""
     name, project = attributes.get(_VIEW), attributes.get(_PROJECT)
     if name is None or project is None or attributes.get(_STATUS) is None or attributes.get(_TRIGGER) is None:
         return None
@@ -65,6 +65,6 @@ def _labels(attributes: TypedSearchAttributes) -> TypedSearchAttributes | None:
 
 
 def _is_cancelled() -> bool:
-    """Whether this tick itself was asked to stop."""
+    """Whether this tick itself was cancelled."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

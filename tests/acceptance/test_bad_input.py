@@ -1,4 +1,4 @@
-"""Bad input: each with a clear error, and nothing lost or changed."""
+"""The API refuses bad input with a clear error, and nothing is lost or changed."""
 
 from pathlib import Path
 from uuid import uuid4

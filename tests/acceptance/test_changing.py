@@ -1,4 +1,4 @@
-"""Changing and deleting views, undoing materialization, and what the journal tells of it."""
+"""Changing and deleting views, reverting materialization, and the entries of these in the activity log."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What one project may take of what all projects share: its part, and the others notice nothing."""
+"""A project uses no more than its share of what all projects share, and does not slow the others down."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from orchestrator.model.errors import TooManyRequests
 from tests.support.tenants import Tenant, a_tenant
 
 VIEWS = "/warehouse_saved_queries/"
-# Nested comments that are not closed: DuckDB begins anew at each of them.
+# Nested comments that are not closed: DuckDB starts again at each of them.
 SLOW_TO_PARSE = "SELECT 1 AS a" + "/*" * 60_000
 SLOW_TO_BIND = f"SELECT {' + '.join(['1'] * 700)} AS a"
 
@@ -54,7 +54,7 @@ async def test_views_that_each_read_the_one_before_twice_are_refused_when_there_
     assert "Materialize some of the views" in refused["detail"]
     await tenant.act(view["id"], "materialize")
     assert (await tenant.ended(view["id"]))["status"] == "Completed"
-    # Read from its result, it counts once.
+    # A view that is read from its result counts once.
     await tenant.call("POST", VIEWS, body, expect=201)
 
 

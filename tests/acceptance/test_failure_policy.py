@@ -1,4 +1,4 @@
-"""A schedule whose runs fail again and again is paused, and by what that pause is lifted."""
+"""The failure policy pauses a schedule whose runs fail repeatedly, and several actions lift that pause."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""What breaks around a run: workers, servers, the whole machine; on a stack beside the one that other tests use."""
+"""Faults of workers, servers and the whole machine around a run, on a stack beside the one that other tests use."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,14 +27,14 @@ async def breakable(session_folder: Path, sources: Path) -> AsyncIterator[DevSta
 
 @pytest.fixture
 async def own_stack(breakable: DevStack) -> AsyncIterator[DevStack]:
-    """A stack that the test may break; whatever it stopped and did not start again is started for the next one."""
+    """A stack that the test may break. Parts that the test left stopped are started again for the next one."""
     yield breakable
     for name in ("postgres", "temporal", "api", "worker"):
         if name not in breakable.info["pids"]:
             await breakable.start(name)
 
 
-# A few seconds of work for any machine, so that there is a middle to be killed in.
+# A few seconds of work on any machine, so that a worker can be killed while it runs.
 LONG = "SELECT a.n % 97 AS k, sum(sqrt(a.n * b.n)) AS s FROM range(40000) a(n), range(6000) b(n) GROUP BY 1"
 
 
@@ -154,7 +154,7 @@ async def test_an_edit_while_temporal_is_away_is_saved_and_the_next_success_lift
         assert edited["query"] == change["query"]
 
         await own_stack.start("temporal")
-        # The schedule comes back as it was: the edit could not be told.
+        # The schedule is still paused: Temporal was away when the edit would have lifted the pause.
         assert await until(flaky.is_paused, "Temporal to be back")
         assert (await flaky.run())["status"] == "Completed"
         assert not await flaky.is_paused()

@@ -1,4 +1,4 @@
-"""Keys from the outside: listed, revoked, expired, seen in use; with the real commands, beside a running stack."""
+"""API keys that are listed, revoked, expired and used, with the real commands beside a running stack."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ VIEWS = "/warehouse_saved_queries/"
 
 
 async def matview(stack: DevStack, *arguments: str, cwd: Path | None = None, status: int = 0) -> tuple[str, str]:
-    """What a command prints, beside a stack and without a word on it in the environment."""
+    """The output and errors of a command. It finds the stack by `--home` or `cwd`, not by its environment."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MATVIEW_")}
     home = [] if cwd else ["--home", str(stack.servers.home.path)]
     process = await asyncio.create_subprocess_exec(
@@ -67,7 +67,7 @@ async def test_a_revoked_key_is_refused_at_once_by_every_api_process(
     label = f"label-{uuid4()}"
     token = await a_new_key(stack, tenant, "--label", label)
     async with an_api(stack, tmp_path) as url, holding(tenant, token) as one, holding(tenant, token, url) as other:
-        for http in (one, other, one, other):  # each process has seen the key, and could remember it
+        for http in (one, other, one, other):  # each process has seen the key, and could have cached it
             assert (await http.get(VIEWS)).status_code == 200
         out, _ = await matview(stack, "key", "revoke", label)
         assert label in out
@@ -101,7 +101,7 @@ async def test_a_key_is_revoked_by_anything_that_a_person_knows_of_it(stack: Dev
     assert out == f"revoked {key['id']} ({label}) of k@example.com\n"
     async with holding(tenant, token) as http:
         assert (await http.get(VIEWS)).status_code == 401
-    await matview(stack, "key", "revoke", names[by])  # again is as well
+    await matview(stack, "key", "revoke", names[by])  # revoking it again succeeds too
 
 
 async def test_what_two_keys_are_called_revokes_neither_unless_both_are_meant(stack: DevStack, tenant: Tenant) -> None:

@@ -1,10 +1,12 @@
-"""What a query may use, as the installation or its project has it; nobody else pays for one that takes more."""
+"""The limits of a query, set for the installation or its project; a query that exceeds them harms no other."""
 
 import asyncio
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
@@ -60,9 +62,10 @@ async def test_a_result_that_is_larger_than_its_project_may_have_is_not_publishe
         assert tenant.staged() == tenant.files(view) == []
 
 
+@pytest.mark.timeout(600)  # what gives way to others takes as long as they and this machine let it
 async def test_memory_bombs_of_one_project_leave_the_refreshes_of_another_alone(stack: DevStack) -> None:
     async with a_tenant(stack) as bomber, a_tenant(stack) as bystander:
-        await limit(bomber, memory_mb=64)  # a bomb takes as long as it takes to fill what it may have
+        await limit(bomber, memory_mb=64)  # the less memory a bomb may use, the sooner it fails
         view = await bystander.materialized("steady", "SELECT sum(i) AS s FROM range(1000) t(i)")
         bombs = [await bomber.create_view(f"bomb_{n}", sql) for n, sql in enumerate(BOMBS)]
 
@@ -75,7 +78,7 @@ async def test_memory_bombs_of_one_project_leave_the_refreshes_of_another_alone(
 
         ending = asyncio.create_task(bomb())
         runs = 1
-        # The bombs give way to it, and so last; the API tells of a view's last hundred runs.
+        # The bombs give way to these runs, and so take long. The API lists only a view's last hundred runs.
         while runs < 5 or (runs < 90 and not ending.done()):
             await bystander.act(view["id"], "run")
             runs += 1

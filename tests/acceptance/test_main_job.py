@@ -1,4 +1,4 @@
-"""The main job, as a user sees it: over HTTP, on real servers."""
+"""Materializing views and reading their results over HTTP, on real servers."""
 
 import asyncio
 import itertools

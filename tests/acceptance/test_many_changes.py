@@ -1,4 +1,4 @@
-"""Many changes of one view at the same moment: they queue, and a server that has much to do is not called away."""
+"""Many changes of one view at the same moment: they queue, and a busy Temporal is not reported as unreachable."""
 
 import asyncio
 from datetime import timedelta
@@ -23,7 +23,7 @@ MANY = 100
 
 
 async def change(tenant: Tenant, view: Json, number: int) -> httpx.Response:
-    """One change of a view's state, of every kind in turn."""
+    """Make one change of a view's state; `number` chooses its kind in turn."""
     path = f"{VIEWS}{view['id']}/"
     match number % 5:
         case 0 | 1:
@@ -63,7 +63,7 @@ async def test_changes_through_several_processes_succeed_or_say_that_there_is_to
 
 
 async def test_a_hundred_looks_of_as_many_processes_at_one_schedule_are_all_answered(stack: DevStack) -> None:
-    """The server answers one at a time and lets one more wait; the others it sends away."""
+    """The Temporal server answers one request at a time and lets one more wait; it refuses the others."""
     temporal = await connect(stack.info["temporal_address"], stack.info["temporal_namespace"])
     desired = DesiredSchedule(saved_query_id=uuid4(), project_id=0, name="v", frequency=SyncFrequency.DAY_30)
     await Schedules(temporal).ensure(desired)
@@ -76,7 +76,7 @@ async def test_a_hundred_looks_of_as_many_processes_at_one_schedule_are_all_answ
 
 
 async def agrees(stack: DevStack, tenant: Tenant, view: Json) -> None:
-    """The schedule is what the view says, whichever change was the last."""
+    """Assert that the schedule has the frequency that the view shows, regardless of which change was last."""
     shown = await tenant.view(view["id"])
     described = await schedule_of(await temporal_of(stack), view["id"])
     assert described is not None

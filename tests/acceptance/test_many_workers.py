@@ -1,4 +1,4 @@
-"""Several workers on one queue and one store: each run is done once, by any of them, also when one is killed."""
+"""Several workers on one task queue and one store: each run is done once, by any of them, even if one is killed."""
 
 import asyncio
 from collections import Counter
@@ -20,7 +20,7 @@ from tests.support.tenants import Json, Tenant, a_tenant, until
 
 WORKERS = ("worker-1", "worker-2", "worker-3")
 VIEWS = 30
-# To be met in the middle.
+# Long enough that its worker can be killed while it runs.
 SLOW = "SELECT {n} AS number, sum(sqrt(i)) AS s FROM range(600000000) t(i)"
 QUICK = "SELECT {n} AS number, sum(sqrt(i)) AS s FROM range(3000000) t(i)"
 
@@ -40,7 +40,7 @@ def run_of(temporal: Client, view: Json) -> WorkflowHandle[object, object]:
 
 
 async def worker_at(temporal: Client, view: Json) -> str | None:
-    """The identity of the worker that runs the view's query, once that has said something of itself."""
+    """The identity of the worker that runs the view's query, once its activity has sent a heartbeat."""
     try:
         described = await run_of(temporal, view).describe()
     except RPCError:  # it has not been started yet
@@ -52,7 +52,7 @@ async def worker_at(temporal: Client, view: Json) -> str | None:
 
 
 async def workers_of(temporal: Client, view: Json) -> set[str]:
-    """The identities of the workers that did the view's last run, as its history tells."""
+    """The identities of the workers that did the view's last run, from its history in Temporal."""
     history = await run_of(temporal, view).fetch_history()
     started = [event.activity_task_started_event_attributes for event in history.events]
     return {one.identity for one in started if one.identity}
@@ -65,13 +65,13 @@ async def test_thirty_views_at_once_are_each_run_once_by_three_workers_one_of_wh
         statements = [(SLOW if n == 0 else QUICK).format(n=n) for n in range(VIEWS)]
         views = [await tenant.create_view(f"v_{n}", sql) for n, sql in enumerate(statements)]
         asked = asyncio.gather(*(tenant.act(view["id"], "materialize") for view in views))
-        # Meanwhile, since on a busy machine the slow query may be over before all have been asked for.
+        # Before `asked` is awaited: on a busy machine the slow query may end before all runs have been requested.
         killed = await until(lambda: worker_at(temporal, views[0]), "the slow query to run")
         (name,) = [name for name in WORKERS if killed == f"{crowd.info['pids'][name]}@{killed.partition('@')[2]}"]
         crowd.kill(name)
         await asked
 
-        runs = [await tenant.ended(view["id"]) for view in reversed(views)]  # the slow one has to begin anew
+        runs = [await tenant.ended(view["id"]) for view in reversed(views)]  # the slow one has to start again
         assert {run["status"] for run in runs} == {"Completed"}, runs
         assert [len(await tenant.history(view["id"])) for view in views] == [1] * VIEWS
         await each_is_there_once(tenant, views)
@@ -85,7 +85,7 @@ async def test_thirty_views_at_once_are_each_run_once_by_three_workers_one_of_wh
 
 
 async def each_is_there_once(tenant: Tenant, views: list[Json]) -> None:
-    """History, versions, files and the pointer tell of one result of each view, and it is the right one."""
+    """Assert that history, versions, files and the pointer show one result of each view, and the right one."""
     for number, view in enumerate(views):
         (version,) = (await tenant.call("GET", f"/warehouse_saved_queries/{view['id']}/snapshots/"))["results"]
         (run,) = await tenant.history(view["id"])
@@ -98,7 +98,7 @@ async def each_is_there_once(tenant: Tenant, views: list[Json]) -> None:
 
 
 async def attempts(tenant: Tenant, view: Json) -> int:
-    """How many attempts the only run of a view took."""
+    """The number of attempts of a view's only run."""
     async with await psycopg.AsyncConnection.connect(tenant.database_url) as connection:
         found = await connection.execute("SELECT attempt FROM runs WHERE saved_query_id = %s", [view["id"]])
         (row,) = await found.fetchall()

@@ -1,4 +1,4 @@
-"""What Prometheus and a trace show of runs that really happened, on a stack of this file's own."""
+"""The metrics and traces of real runs, on a stack that only these tests use."""
 
 import asyncio
 import json
@@ -127,7 +127,7 @@ async def test_the_installation_is_told_by_the_api_alone(watched: Watched, tenan
         ages = found["matview_view_data_age_seconds"].samples
         return found if view["id"] in {age.labels["view"] for age in ages} else None
 
-    found = await until(told, "the view's age")  # once what was told before has grown old
+    found = await until(told, "the view's age")  # once the cached figures have expired
     single = {name: family.samples[0].value for name, family in found.items() if len(family.samples) == 1}
     assert single["matview_catalog_up"] == 1
     assert single["matview_schedules_wanted"] == single["matview_schedules_present"] >= 1
@@ -274,6 +274,6 @@ async def test_every_metric_of_the_dashboard_and_the_alerts_is_one_that_is_serve
 
 
 def _names_of(family: Metric) -> set[str]:
-    """What a family's samples are called, also if it has none yet."""
+    """The names of a family's samples, also if it has none yet."""
     suffixes = {"counter": ["_total"], "histogram": ["", "_bucket", "_sum", "_count"]}.get(family.type, [""])
     return {family.name + suffix for suffix in suffixes}

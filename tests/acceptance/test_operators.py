@@ -1,4 +1,4 @@
-"""What an operator sees and does in the Temporal UI, through the same calls that it makes."""
+"""The work of an operator in the Temporal UI, done with the API calls that the UI makes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -36,7 +36,7 @@ def handle_of(temporal: Client, run: Json) -> WorkflowHandle[object, object]:
 
 
 async def page_of(temporal: Client, run: Json) -> str:
-    """What the page of a run says at its top, beside what the server knows by itself."""
+    """The summary, details and current details that a run's workflow gives to its page in the UI."""
     handle = handle_of(temporal, run)
     description = await handle.describe()
     metadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
@@ -56,7 +56,7 @@ async def listed(temporal: Client, query: str, count: int) -> list[str]:
 
 
 async def failures_of(temporal: Client, run: Json) -> list[str]:
-    """Every failure in the history of a run, whole."""
+    """Every event with a failure in the history of a run, in full."""
     history = await handle_of(temporal, run).fetch_history()
     return [str(event) for event in history.events if "failure" in str(event)]
 
@@ -112,7 +112,7 @@ async def test_a_run_in_progress_says_how_far_it_is(tenant: Tenant, temporal: Cl
 
 
 async def test_signals_that_are_sent_by_hand_hold_up_no_run(tenant: Tenant, temporal: Client) -> None:
-    """The server collects ten thousand of them; ten thousand calls of a handler are longer than a step may take."""
+    """The server buffers ten thousand signals; so many calls of a handler take longer than a workflow task may."""
     view = await tenant.create_view("v", "SELECT sum(hash(i)) AS n FROM range(6000000000) t(i)")
     await tenant.act(view["id"], "materialize")
     run = await tenant.running(view["id"])
@@ -180,7 +180,7 @@ async def test_a_run_that_an_operator_cancels_reads_as_cancelled(tenant: Tenant,
 
 
 async def reset(temporal: Client, run: Json, event: int) -> str:
-    """What the UI's reset does: a new execution of the same id that goes on behind an event of the old one."""
+    """Reset a run as the UI does. Returns the run id of the new execution, which goes on after `event` of the old."""
     answer = await temporal.workflow_service.reset_workflow_execution(
         ResetWorkflowExecutionRequest(
             namespace=temporal.namespace,
@@ -217,7 +217,7 @@ async def test_a_run_that_an_operator_resets_leaves_history_true(
     again = [run for run in history if run["workflow_run_id"] == anew]
     if place == 0:
         assert [run["status"] for run in again] == [before["status"]]
-    # Nothing stands in the way of the next run.
+    # The reset does not block the next run.
     await tenant.act(view["id"], "run")
     assert (await tenant.ended(view["id"], len(history) + 1))["status"] == before["status"]
 
@@ -264,7 +264,7 @@ async def test_a_schedule_that_kept_an_old_name_is_given_the_new_one_by_the_reco
 
 
 async def knows_attributes(temporal: Client) -> bool:
-    """Whether the server takes our attributes now: what was registered or removed is noticed within a minute."""
+    """Whether the server accepts the program's search attributes now; it notices a change within a minute."""
     try:
         return [e async for e in temporal.list_workflows("MatviewView = 'x'")] == []
     except RPCError:
@@ -273,7 +273,7 @@ async def knows_attributes(temporal: Client) -> bool:
 
 @pytest.fixture
 async def bare(session_folder: Path) -> AsyncIterator[DevStack]:
-    """A stack whose namespace has lost our search attributes, as one where nobody may register any."""
+    """A stack whose namespace lacks the program's search attributes, as one where it may not register any."""
     async with dev_stack(session_folder / f"bare-{uuid4().hex[:6]}") as stack:
         temporal = await Client.connect(stack.info["temporal_address"])
         await temporal.operator_service.remove_search_attributes(

@@ -1,4 +1,4 @@
-"""What a result was made from: whole files only, each of which is told by its path, size, time and digest."""
+"""A result is made from whole source files only, and records the path, size, time and digest of each."""
 
 import gzip
 import os
@@ -70,7 +70,7 @@ async def test_a_padded_file_ends_the_run_at_its_first_try_and_is_named(tenant: 
     assert run["error"] == (
         f'Reading "gzp": {path} is damaged: behind the end of its gzip data are bytes that do not belong there.'
     )
-    # One that is tried again waits for two minutes in all.
+    # Retries would wait for two minutes in all.
     assert run["duration_seconds"] < 60
 
 
@@ -80,7 +80,7 @@ def told(path: Path) -> Json:
 
 
 def without_time(file: Json, path: Path) -> Json:
-    """The file as it is told, when its time is right."""
+    """The fields of a listed file without its time, which is checked here."""
     rest = {key: value for key, value in file.items() if key not in {"modified_at", "table"}}
     assert abs(datetime.fromisoformat(file["modified_at"]).timestamp() - path.stat().st_mtime) < 0.001
     return rest
@@ -110,7 +110,7 @@ async def test_a_version_and_its_manifest_say_which_files_it_was_made_from(tenan
     (of_manifest,) = Manifest.model_validate_json(manifest).snapshot.inputs
     assert [file.model_dump(exclude={"modified_at"}) for file in of_manifest.files] == list(map(told, paths))
 
-    # The same files once more are told to be the same.
+    # The digest does not depend on the times of the files.
     os.utime(paths[0])
     await run_again(tenant, view, 2)
     assert (await newest_version(tenant, view))["inputs"][0]["digest"] == pin["digest"]

@@ -1,4 +1,4 @@
-"""Rows that a run left out and kept: who made the view can read them, for as long as the version is kept."""
+"""Rows that a run left out and quarantined: a key that may read the view can read them while the version is kept."""
 
 import json
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ async def database(stack: DevStack) -> AsyncIterator[Database]:
 
 
 async def published(database: Database, tenant: Tenant, view: Json, **rejected: int | None) -> Snapshot:
-    """A version whose run left rows of these tables out; None: they were skipped, three of them, and not kept."""
+    """Publish a version whose run left out rows of these tables. With None, three were skipped and not kept."""
     store, view_id = LocalStore(tenant.data_dir), UUID(view["id"])
     async with database.begin() as tx:
         run = await runs.ensure_run(tx, RunRequest(saved_query_id=view_id), "w", uuid4())

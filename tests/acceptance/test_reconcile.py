@@ -1,4 +1,4 @@
-"""The reconciler: what was changed behind the program's back, or was left half done, is found and mended."""
+"""The reconciler finds and repairs what was changed outside the program or was left half done."""
 
 import asyncio
 import os
@@ -58,7 +58,7 @@ async def database(stack: DevStack) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def reconcile(stack: DevStack, temporal: Client, database: Database) -> Reconcile:
-    """Looks at everything once; returns what it found."""
+    """A function that reconciles everything once, and returns the kind and subject of each finding."""
 
     async def look(*, dry_run: bool = False, retention: Retention = KEEP_ALL) -> set[tuple[FindingKind, str]]:
         store = LocalStore(Path(stack.info["data_dir"]))
@@ -88,7 +88,7 @@ async def a_schedule(temporal: Client, view_id: str) -> None:
 
 
 async def listed(temporal: Client, view_id: str) -> bool:
-    """Whether the server's list, which is a moment late, has the schedule by now."""
+    """Wait until the server's list, which lags a moment, has the schedule."""
     schedules = Schedules(temporal)
 
     async def ask() -> bool:
@@ -119,11 +119,11 @@ async def test_a_schedule_that_is_missing_is_created_as_the_view_wants_it(
 
 
 async def lose_schedule(temporal: Client, view: Json, reconcile: Reconcile) -> ScheduleState:
-    """What the schedule of a view is like that was made again after Temporal had lost it."""
+    """Delete a view's schedule in Temporal. Returns its state once the reconciler has created it again."""
     await temporal.get_schedule_handle(contract.schedule_id(UUID(view["id"]))).delete()
 
     async def made_again() -> bool:
-        await reconcile()  # the list may not have noticed at first
+        await reconcile()  # the server's list may still have the schedule at first
         return await schedule_of(temporal, view["id"]) is not None
 
     await until(made_again, "the schedule")
@@ -133,7 +133,7 @@ async def lose_schedule(temporal: Client, view: Json, reconcile: Reconcile) -> S
 
 
 async def copied(database: Database, view: Json, reconcile: Reconcile, note: str | None) -> None:
-    """Look until the catalog has a copy of that pause, or none: what the server lists is a moment late."""
+    """Reconcile until the catalog has a copy of that pause, or none: the server's list lags a moment."""
 
     async def ask() -> bool:
         await reconcile()
@@ -161,7 +161,7 @@ async def test_a_copy_of_a_pause_never_pauses_a_schedule_that_is_there(
     tenant: Tenant, temporal: Client, database: Database, reconcile: Reconcile
 ) -> None:
     view = await tenant.materialized("v", "SELECT 1 AS n")
-    async with database.begin() as tx:  # as it stands when an operator has just lifted a pause
+    async with database.begin() as tx:  # as it is when an operator has just lifted a pause
         await saved_pauses.keep(tx, UUID(view["id"]), "an old reason")
     await tenant.call("PATCH", f"/warehouse_saved_queries/{view['id']}/", {"name": "w"})
     await tenant.act(view["id"], "materialize", {"sync_frequency": "6hour"})

@@ -1,4 +1,4 @@
-"""A restore drill: the database from a dump, the store from a copy, and a Temporal server that knows nothing."""
+"""A restore drill: the database from a dump, the store from a copy, and an empty Temporal server."""
 
 import asyncio
 import shutil
@@ -32,7 +32,7 @@ PAUSED = "paused by an operator"
 
 @dataclass(frozen=True)
 class Before:
-    """What there was when the backup was made."""
+    """The state of the installation when the backup was made."""
 
     daily: Json
     hourly: Json
@@ -63,7 +63,7 @@ async def rerun(tenant: Tenant, view: Json, sql: str, runs: int) -> None:
 
 
 async def lived_in(stack: DevStack, tenant: Tenant, sources: Path, backup: Path) -> Before:
-    """An installation that is used, and of which a backup is made while it is."""
+    """Use an installation, and back it up while it is in use. Returns the state in the backup."""
     await tenant.add_table("numbers", write_parquet(sources / "restore" / "numbers.parquet", n=[1, 2, 3]))
     daily = await tenant.materialized("daily", "SELECT n, 1 AS version FROM numbers")
     (first,) = await versions(tenant, daily)
@@ -89,7 +89,7 @@ async def lived_in(stack: DevStack, tenant: Tenant, sources: Path, backup: Path)
 
 
 async def reconciled(stack: DevStack, tenant: Tenant, paused: Json) -> None:
-    """Have the pause copied into the catalog; what the server lists is a moment late."""
+    """Reconcile until the catalog has a copy of the pause; the server's list lags a moment."""
     command = [sys.executable, "-P", "-m", "orchestrator", "reconcile", "--home", str(stack.servers.home.path)]
     database = Database(tenant.database_url, pool_size=1)
 
@@ -105,7 +105,7 @@ async def reconciled(stack: DevStack, tenant: Tenant, paused: Json) -> None:
 
 
 def copy(data: Path, backup: Path) -> None:
-    """Add to the copy whatever it lacks, as `rsync --archive` does."""
+    """Add the files that the copy lacks, as `rsync --archive` does."""
     shutil.copytree(data / "snapshots", backup / "snapshots", dirs_exist_ok=True)
 
 
@@ -117,7 +117,7 @@ async def call(program: str, *arguments: str | Path) -> None:
 
 @asynccontextmanager
 async def restored(home: Path, backup: Path, sources: Path) -> AsyncIterator[DevStack]:
-    """The same installation in another place, from nothing but the backup."""
+    """The same installation in another folder, from the backup alone."""
     home.mkdir(mode=0o700)
     shutil.copy2(backup / "credentials.password", home)
     async with Servers(home) as servers:
@@ -129,7 +129,7 @@ async def restored(home: Path, backup: Path, sources: Path) -> AsyncIterator[Dev
 
 @asynccontextmanager
 async def moved(stack: DevStack, tenant: Tenant) -> AsyncIterator[Tenant]:
-    """The tenant, with the same project and the same key, where the installation is now."""
+    """The tenant in the restored installation, with the same project and the same key."""
     base_url = f"{stack.info['api_url']}/api/projects/{tenant.project_id}"
     headers = {"Authorization": f"Bearer {tenant.token}"}
     async with httpx.AsyncClient(base_url=base_url, headers=headers, timeout=PATIENCE) as http:
@@ -177,7 +177,7 @@ async def schedules_are_back(stack: DevStack, before: Before) -> None:
 
 
 async def what_was_known_is_known(now: Tenant, before: Before) -> None:
-    """Views, runs, versions, pins and the journal are as they were, and each file is what its digest says."""
+    """Views, runs, versions, pins and the activity log are as they were, and each file matches its digest."""
     assert await now.history(before.daily["id"]) == before.history
     assert await versions(now, before.daily) == before.versions
     assert await journal(now, before.daily) == before.journal
@@ -192,7 +192,7 @@ async def what_was_known_is_known(now: Tenant, before: Before) -> None:
 
 
 async def what_ran_is_over(now: Tenant, before: Before) -> None:
-    """A run that was under way is told to be lost, and does not block the next."""
+    """A run that was in progress is recorded as lost, and does not block the next."""
     run = await now.ended(before.unended["id"])
     assert run["status"] == "Failed"
     assert "lost" in run["error"]
@@ -209,7 +209,7 @@ async def nothing_is_wrong(stack: DevStack) -> None:
 
 
 async def work_goes_on(now: Tenant, before: Before) -> None:
-    """Views run, those that read others too, and earlier versions can be gone back to."""
+    """Views run, also those that read others, and a view can be rolled back to an earlier version."""
     await rerun(now, before.daily, "SELECT n, 4 AS version FROM numbers", 3)
     await now.act(before.reader["id"], "run")
     await now.ended(before.reader["id"], 2)

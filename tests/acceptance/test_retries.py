@@ -1,4 +1,4 @@
-"""What is tried again inside a run, and what is not: the class of its error decides, and nothing else."""
+"""Retries inside a run: the class of an error alone decides whether a step is tried again."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from tests.support.tenants import ENDLESS, Tenant, a_tenant, until, write_parque
 
 @pytest.fixture
 async def limited(stack: DevStack) -> AsyncIterator[Tenant]:
-    """A project whose queries may use little, so that each limit is reached in a moment."""
+    """A project with low limits, so that a query reaches each of them in a moment."""
     async with a_tenant(stack) as tenant:
         database = Database(tenant.database_url, pool_size=1)
         limits = ProjectLimits(memory_mb=64, output_mb=1, timeout_seconds=5)
@@ -29,7 +29,7 @@ async def limited(stack: DevStack) -> AsyncIterator[Tenant]:
 
 
 async def attempts(tenant: Tenant, run_id: str) -> int:
-    """How often the query of a run was begun."""
+    """The number of attempts of a run's query."""
     async with await psycopg.AsyncConnection.connect(tenant.database_url) as connection:
         found = await (await connection.execute("SELECT attempt FROM runs WHERE id = %s", [run_id])).fetchone()
     assert found is not None
@@ -44,7 +44,7 @@ async def code_of(tenant: Tenant, run_id: str) -> str:
 
 
 async def slip_in(tenant: Tenant, view_id: str, sql: str) -> None:
-    """Make the query of a view what no release would have accepted, as an older one may have."""
+    """Store a query that this release refuses to save, as an older release may have saved it."""
     async with await psycopg.AsyncConnection.connect(tenant.database_url) as connection:
         query = json.dumps({"kind": "HogQLQuery", "query": sql})
         await connection.execute("UPDATE revisions SET query = %s WHERE saved_query_id = %s", [query, view_id])
@@ -146,7 +146,7 @@ def descendants(pid: int) -> set[int]:
 
 
 def busy(pids: set[int]) -> set[int]:
-    """Those that have used a processor for more than a moment, and have not ended."""
+    """Those that have used more than half a second of processor time, and have not ended."""
     return {pid for pid in pids if _ticks(pid) > os.sysconf("SC_CLK_TCK") // 2}
 
 

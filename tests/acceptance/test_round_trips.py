@@ -1,6 +1,6 @@
-"""What a run costs beside its query, counted: trips to PostgreSQL, and steps in Temporal. Nobody gets their time back.
+"""The cost of a run beside its query, counted in trips to PostgreSQL and in events in Temporal's history.
 
-The numbers are what it takes now. Whoever needs more has to say so here.
+The numbers are the current ones. A change that needs more must raise them here.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ RUNS = 5
 
 @contextmanager
 def counted() -> Iterator[Counter[str]]:
-    """What this process sends to PostgreSQL meanwhile: statements, and what begins and ends transactions of several."""
+    """Counts what this process sends to PostgreSQL: statements, and BEGIN and COMMIT of transactions of several."""
     sent: Counter[str] = Counter()
 
     def note(_: object, __: object, statement: str, *___: object) -> None:
@@ -55,18 +55,18 @@ async def hollow(session_folder: Path) -> AsyncIterator[DevStack]:
 
 
 def settings_of(stack: DevStack, monkeypatch: pytest.MonkeyPatch, ready: Path) -> Settings:
-    """Those of a stack's own processes, for what runs in this one."""
+    """The settings of a stack's own processes, for a worker or an API in this process."""
     for name, value in stack.servers.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MATVIEW_DATA_DIR", str(stack.servers.home.data))
     monkeypatch.setenv("MATVIEW_READY_FILE", str(ready))
-    monkeypatch.setenv("MATVIEW_RECONCILE_SECONDS", "86400")  # it is not to come by meanwhile
+    monkeypatch.setenv("MATVIEW_RECONCILE_SECONDS", "86400")  # so that the reconciler does not run during the test
     return load_settings()
 
 
 @asynccontextmanager
 async def a_worker(settings: Settings) -> AsyncIterator[None]:
-    """A worker in this process, whose reconciler has come to rest."""
+    """A worker in this process, once it is ready and no workflow is running."""
     stop = asyncio.Event()
     working = asyncio.create_task(run_worker(settings, stop))
     temporal = await Client.connect(settings.temporal_address or "")
@@ -108,7 +108,7 @@ async def test_asking_for_a_run_makes_no_more_trips_to_postgresql_than_it_did(
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers) as http,
     ):
-        assert (await http.post(path)).status_code == 200  # what a first connection asks is no part of it
+        assert (await http.post(path)).status_code == 200  # the statements of a first connection do not count
         await tenant.ended(view["id"], 2)
         with counted() as sent:
             assert (await http.post(path)).status_code == 200

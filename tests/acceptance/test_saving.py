@@ -131,7 +131,7 @@ async def test_a_graph_of_very_many_ways_is_checked_for_cycles_at_once(tenant: T
     for layer in range(24):
         for side in range(2):
             view = await tenant.create_view(f"l{layer}_{side}", above[side])
-            if layer % 8 == 7:  # Else there were too many ways for one query to be run with all of them inside it.
+            if layer % 8 == 7:  # Otherwise one query with all these views inlined would read too much.
                 await tenant.act(view["id"], "materialize")
                 await tenant.ended(view["id"])
         above = [f"SELECT a.n FROM l{layer}_0 a JOIN l{layer}_1 b USING (n)"] * 2

@@ -1,4 +1,4 @@
-"""The schedule itself: what it starts, and that nothing else has to."""
+"""A view's schedule in Temporal: the ticks that it starts, and the runs that the ticks start."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""One project's crowd of requests, and another project that notices nothing of it."""
+"""Many concurrent requests of one project do not affect another project."""
 
 import asyncio
 from collections import Counter
@@ -10,7 +10,7 @@ from orchestrator.devstack.stack import DevStack
 from tests.support.tenants import PATIENCE, Tenant, a_tenant, until
 
 VIEWS = "/warehouse_saved_queries/"
-CROWD = 230  # more than may wait, and fewer than one address may have connections
+CROWD = 230  # requests: more than may wait, and fewer than one address may have connections
 
 
 async def test_a_project_whose_requests_all_wait_leaves_every_other_project_served(

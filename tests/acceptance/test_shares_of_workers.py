@@ -1,4 +1,4 @@
-"""One project's long runs hold its own places of a worker, and not the one of the next project."""
+"""The long runs of one project take its own slots of a worker, and not the one of the next project."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -45,7 +45,7 @@ async def test_a_crowd_of_endless_runs_does_not_keep_another_project_out(small: 
         assert [[run["status"] for run in history] for history in histories] == [["Running"]] * CROWD
         running = [history for history in histories if history[0]["progress"]]
         assert len(running) < CROWD
-        # A run that only waits is no less cancelled than one that runs.
+        # A run that waits for a slot can be cancelled as one that has begun.
         for view_id in crowd:
             await one.act(view_id, "cancel")
         for view_id in crowd:

@@ -1,4 +1,4 @@
-"""Source tables with a contract: what a person states is kept, shown, and held by every door."""
+"""The contract of a source table: the API stores, shows and enforces what a client states."""
 
 import asyncio
 from pathlib import Path
@@ -111,7 +111,7 @@ async def test_a_contract_that_makes_no_sense_is_refused_and_changes_nothing(
     body = {"name": "u", "format": "CSVWithNames", "url_pattern": str(path), **sent}
     for method, where in (("POST", TABLES), ("PATCH", f"{TABLES}{table['id']}/"), ("PUT", f"{TABLES}{table['id']}/")):
         refused = await tenant.error(method, where, body, status=400)
-        # A NUL is refused before any field is looked at.
+        # The API refuses a NUL before it validates any field.
         assert (refused["type"], refused["attr"]) == ("validation_error" if attr else "invalid_request", attr)
         assert len(refused["detail"]) < 2_000
     assert (await tenant.call("GET", TABLES))["results"] == [table]

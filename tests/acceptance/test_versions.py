@@ -1,4 +1,4 @@
-"""Versions: every run that succeeds is one, and any that is kept can be read or gone back to."""
+"""Every successful run publishes a version, and any version that is kept can be read or rolled back to."""
 
 import asyncio
 import json

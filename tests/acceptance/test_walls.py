@@ -1,4 +1,4 @@
-"""What a hostile or careless project can do: nothing to others, and nothing that is not its own."""
+"""A hostile or careless project can do nothing to others, and reach nothing that is not its own."""
 
 import asyncio
 import os

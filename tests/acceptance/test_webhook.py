@@ -1,4 +1,4 @@
-"""What a webhook is told, that it is told once, and that a run never waits for it."""
+"""The webhook receives each event once, and a run never waits for the delivery."""
 
 import asyncio
 import re
@@ -33,9 +33,9 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="module")
 async def notifying(session_folder: Path, sources: Path, receiver: Receiver) -> AsyncIterator[DevStack]:
-    """A stack that has a webhook, and one place for a query."""
+    """A stack that has a webhook, and runs one query at a time."""
     async with AsyncExitStack() as exits:
-        with pytest.MonkeyPatch.context() as patch:  # no longer than it needs: other stacks have no webhook
+        with pytest.MonkeyPatch.context() as patch:  # only while this stack starts: other stacks have no webhook
             patch.setenv("MATVIEW_WEBHOOK_URL", receiver.url)
             patch.setenv("MATVIEW_WEBHOOK_SECRET", SECRET)
             patch.setenv("MATVIEW_MAX_CONCURRENT_QUERIES", "1")
@@ -55,7 +55,7 @@ async def operator(notifying: DevStack) -> Operator:
 
 
 async def taken(receiver: Receiver, view_id: str, count: int) -> list[str]:
-    """The types of what was taken, once there are that many of them."""
+    """The types of the events that the receiver accepted, once there are `count` of them."""
 
     async def ask() -> list[str] | None:
         found = receiver.taken(view_id)
@@ -103,7 +103,7 @@ async def test_the_first_failure_and_the_recovery_are_told_once_each_and_signed(
 async def test_a_run_that_was_lost_sends_one_notice_whichever_process_notices(
     notifying: DevStack, receiver: Receiver, operator: Operator
 ) -> None:
-    """Its workflow is gone and can send nothing; here the API notices, and a worker's reconciler sends the notice."""
+    """The deleted workflow can send nothing: the API closes the run, and a worker's reconciler sends the event."""
     async with a_tenant(notifying) as tenant:
         view = await tenant.create_view("v", ENDLESS)
         await tenant.act(view["id"], "materialize")
@@ -196,7 +196,7 @@ async def test_a_webhook_that_hangs_does_not_take_the_place_of_a_query(flaky: Fl
 
 
 def delivery_of(temporal: Client, run: Json) -> WorkflowHandle[Any, Any]:
-    """The workflow that tells of a run that has failed."""
+    """The workflow that delivers the event of a failed run."""
     return temporal.get_workflow_handle(contract.notice_workflow_id(run["id"], "run.failed"))
 
 

@@ -1,4 +1,4 @@
-"""Rows that an engine left out, as the snapshot of the run tells of them."""
+"""Rows that an engine left out, as the snapshot of the run records them."""
 
 from uuid import UUID, uuid4
 

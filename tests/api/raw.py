@@ -1,4 +1,4 @@
-"""Requests as bytes, for what no client library would send."""
+"""Requests as raw bytes, which no client library would send."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from tests.support.tenants import PATIENCE
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back on one connection until the server closed it."""
+    """The bytes that the server sent on one connection."""
 
     raw: bytes
 
@@ -31,11 +31,11 @@ class Answer:
 
     @property
     def answers(self) -> int:
-        """How many requests the server took it for."""
+        """The number of responses: as many requests as the server read in the bytes."""
         return len(re.findall(rb"HTTP/1\.1 [1-5]\d\d ", self.raw))
 
     def is_refusal(self, status: int) -> bool:
-        """One answer in the shape of every error, with the id of its request."""
+        """Whether it is one response in the shape of every error, with the id of its request."""
         shape = set(self.body) == {"type", "code", "detail", "attr"}
         return self.answers == 1 and self.status == status and shape and b"x-request-id: " in self.head
 
@@ -47,7 +47,7 @@ async def connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def ask_raw(url: str, *pieces: bytes) -> Answer:
-    """Send the pieces, and take all that comes until the server closes the connection."""
+    """Send the pieces, and read until the server closes the connection."""
     reader, writer = await connect(url)
     try:
         with suppress(ConnectionError):

@@ -18,7 +18,7 @@ BOUNDS = Bounds(in_all=100, of_one=100)
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Reads the body, waits while it says `wait`, and tells what it was asked."""
+    """Read the body, wait half a second if it is `wait`, and answer with a description of the request."""
     if scope["type"] != "http":
         return
     body = b""
@@ -41,7 +41,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 @asynccontextmanager
 async def echo_server(*, trusted: tuple[str, ...] = (), **bounds: Any) -> AsyncIterator[str]:
-    """Its URL."""
+    """Run the server, and yield its URL."""
     networks = tuple(ip_network(one) for one in trusted)
     config = uvicorn.Config(
         echo,

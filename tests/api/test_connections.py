@@ -1,4 +1,4 @@
-"""Which connections there may be, and which give way."""
+"""The bounds on connections, and which connection gives way to a new one."""
 
 from ipaddress import ip_network
 

@@ -1,4 +1,4 @@
-"""The turns of projects, in every order in which they come and go."""
+"""The bound on the requests of one project at a time, for requests that come, wait and go in any order."""
 
 import asyncio
 import random

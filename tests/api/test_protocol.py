@@ -1,4 +1,4 @@
-"""Connections: what is read of them, how long they may take, and how many there may be."""
+"""Connections: which requests on them are accepted, how long they may take, and how many there may be."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -149,7 +149,7 @@ async def test_a_head_that_does_not_come_in_time_is_refused() -> None:
         reader, writer = await connect(url)
         writer.write(GET % 1)
         assert (await one_answer(reader)).status == 200
-        writer.write(b"GET")  # neither does the second one of a connection
+        writer.write(b"GET")  # the head of a connection's second request comes too late as well
         assert Answer(await reader.read()).is_refusal(408)
         writer.close()
 

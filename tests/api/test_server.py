@@ -1,4 +1,4 @@
-"""What the server is made of, from the settings."""
+"""The API server as the settings configure it."""
 
 import resource
 import subprocess

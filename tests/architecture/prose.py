@@ -51,8 +51,10 @@ def _docstrings(path: Path, source: str) -> Iterator[Passage]:
     for node in ast.walk(ast.parse(source)):
         for value in ast.iter_child_nodes(node):
             # Also the string below a field, which documents it.
-            if isinstance(value, ast.Expr) and isinstance(value.value, ast.Constant) and isinstance(value.value.value, str):
-                yield Passage(path, value.lineno, value.value.value)
+            if isinstance(value, ast.Expr) and isinstance(value.value, ast.Constant):
+                text = value.value.value
+                if isinstance(text, str):
+                    yield Passage(path, value.lineno, text)
 
 
 def _comments(path: Path, source: str) -> Iterator[Passage]:

@@ -1,4 +1,4 @@
-"""What the measurement of peers consists of, as far as no peer has to be installed for it."""
+"""The parts of the measurement of peers that need no installed peer."""
 
 import asyncio
 import itertools
@@ -52,7 +52,7 @@ def test_the_dag_has_layers_whose_views_read_two_of_the_layer_above() -> None:
 
 
 def test_the_big_view_says_what_it_means_to_every_parser() -> None:
-    """SQLMesh makes something else of it without the parentheses."""
+    """Without the parentheses, SQLMesh changes the meaning of the expression."""
     assert "((i * 7919) % 100003) / 7.0" in big(QUICK).views[0].sql
 
 
@@ -69,7 +69,7 @@ def test_the_sql_of_every_project_makes_what_plain_duckdb_makes(kind: str, tmp_p
 
 
 class Tables(sqlmesh.SQLMesh):
-    """The SQL of a project's models, done by hand in the order of the views."""
+    """A contender that runs the SQL of a project's models itself, in the order of the views."""
 
     def __init__(self, workload: Workload, folder: Path, statement: Callable[[View], str]) -> None:
         super().__init__(workload, folder, BINARIES)
@@ -168,7 +168,7 @@ async def test_a_peer_that_fails_does_not_stop_the_others_and_is_told(kind: str,
 
 
 class Forgetful(Plain):
-    """Somebody who leaves a row out of everything."""
+    """A contender that leaves one row out of each result."""
 
     async def refresh(self) -> float:
         for view in self.workload.views:

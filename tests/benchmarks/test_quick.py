@@ -1,4 +1,4 @@
-"""Every measurement runs through and writes figures. What they say depends on the machine, and is not looked at."""
+"""Every measurement completes and writes figures. Their values depend on the machine, and are not checked."""
 
 import json
 import math
@@ -11,7 +11,7 @@ import pytest
 from benchmarks.__main__ import KINDS
 
 ROOT = Path(__file__).parents[2]
-# One word of what each has to have measured, beside the product itself: mostly what it is compared with.
+# Part of the name of a figure that each must have beside the product's own: mostly that of its comparison.
 COMPARED = {
     "big": "plain DuckDB",
     "small": "processor time a view, worker",
@@ -34,7 +34,7 @@ def test_every_measurement_is_tried() -> None:
     assert set(COMPARED) == set(KINDS)
 
 
-@pytest.mark.timeout(300)  # a stack of its own for each: seconds, but many on a busy machine
+@pytest.mark.timeout(300)  # each starts its own stack, which takes many seconds on a busy machine
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_quick_measurement_writes_figures(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "figures.json"

@@ -1,4 +1,4 @@
-"""The migrations and the tables, which must say the same."""
+"""The migrations must make exactly the tables that `orchestrator/catalog/tables.py` defines."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Publication, asked for at moments that a run meets only by chance."""
+"""Publication at moments that a real run meets only by chance."""
 
 from collections.abc import AsyncIterator
 from uuid import UUID, uuid4

@@ -1,4 +1,4 @@
-"""How the contract of a source table is stored, and how a run is given it."""
+"""How the contract of a source table is stored, and how it gets into the plan of a run."""
 
 import asyncio
 from collections.abc import AsyncIterator

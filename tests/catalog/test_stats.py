@@ -1,4 +1,4 @@
-"""The figures of the catalog, on a real one."""
+"""The statistics of an installation, from a real catalog."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -12,12 +12,12 @@ from tests.support.tenants import ENDLESS, Tenant
 
 
 class Undone(Exception):
-    """Ends a transaction that is to leave nothing behind."""
+    """Raised to roll a transaction back."""
 
 
 @asynccontextmanager
 async def catalog_of(tenant: Tenant) -> AsyncIterator[Transaction]:
-    """A transaction that leaves nothing behind, in which no other project has any views."""
+    """A transaction that is rolled back, in which no other project has any views."""
     database = Database(tenant.database_url, pool_size=1)
     others = text("UPDATE saved_queries SET deleted_at = now() WHERE project_id <> :own")
     try:
@@ -31,7 +31,7 @@ async def catalog_of(tenant: Tenant) -> AsyncIterator[Transaction]:
 
 
 async def age(tx: Transaction, view: str, seconds: int) -> None:
-    """Let the data of a view be that old."""
+    """Make the data of a view `seconds` old."""
     moment = {"view": view, "seconds": seconds}
     await tx.execute(
         text(

@@ -1,4 +1,4 @@
-"""The last defence against text that PostgreSQL cannot hold: an error of ours, whatever wanted to store it."""
+"""The last defence against text that PostgreSQL cannot store: every statement with it raises UnsupportedType."""
 
 from collections.abc import AsyncIterator
 

@@ -15,7 +15,7 @@ PARTS = ("child", "worker", "api", "temporal", "postgres")
 def test_readers_see_nothing_wrong_while_everything_is_killed(session_folder: Path) -> None:
     home, found = session_folder / "chaos", session_folder / "chaos.json"
     command = [sys.executable, "-m", "chaos", "--minutes", "0.8", "--seed", "1", "--pace", "5"]
-    # Without what a test should not do to a machine: mounting, and writing gigabytes.
+    # A test should neither mount file systems nor write gigabytes.
     command += ["--no-bulk", "--no-small-disk", "--home", str(home), "--json", str(found)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=540, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -27,7 +27,7 @@ def api() -> Iterator[CannedApi]:
 
 @pytest.fixture
 def matview(api: CannedApi) -> Matview:
-    """The command line, told of the canned API."""
+    """The command line, configured for the canned API."""
 
     def call(*arguments: str, stdin: str | None = None, env: dict[str, str] | None = None) -> Result:
         return CliRunner().invoke(app, arguments, input=stdin, env=api.env if env is None else env)

@@ -1,4 +1,4 @@
-"""An API that says what a test wants it to say, over real HTTP."""
+"""A stand-in for the API that gives canned answers over real HTTP."""
 
 import json
 import threading
@@ -15,7 +15,7 @@ HISTORY = f"{OF_VIEW}run_history/"
 
 
 class CannedApi:
-    """Answers each path with what it was told, in turn; the last answer is given again and again."""
+    """Answers the requests to a path with its canned answers in turn, and repeats the last one."""
 
     def __init__(self) -> None:
         self._answers: dict[tuple[str, str], deque[tuple[int, bytes]]] = defaultdict(deque)
@@ -37,7 +37,7 @@ class CannedApi:
                 api.answer(self)
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
@@ -54,7 +54,7 @@ class CannedApi:
         self._thread.join()
 
     def will_say(self, method: str, path: str, *bodies: object, status: int = 200) -> None:
-        """Answer with these; a body that is bytes is sent as it is."""
+        """Add canned answers for a path; a body that is bytes is sent as it is."""
         for body in bodies:
             raw = body if isinstance(body, bytes) else json.dumps(body).encode()
             self._answers[method, f"/api/projects/7/{path}"].append((status, raw))

@@ -1,4 +1,4 @@
-"""`matview doctor`: each thing that can be wrong is named with what to do, and hides nothing else."""
+"""`matview doctor` reports each fault with advice, and no fault hides another."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ from orchestrator.temporal import contract
 from tests.cli.conftest import Matview
 from tests.support.tenants import a_tenant, dev_stack, until
 
-# These tell of the machine that the tests run on.
+# The results of these depend on the machine that the tests run on.
 OF_THE_MACHINE = {"memory", "isolation", "space"}
 WHERE = ("database_url", "data_dir", "temporal_address", "temporal_namespace")
 
@@ -49,7 +49,7 @@ async def own(session_folder: Path) -> AsyncIterator[DevStack]:
 
 
 async def look(stack: DevStack, **given: str) -> dict[str, ReportLine]:
-    """What is found there, with other settings where some are given."""
+    """The lines of the report on a stack, by check; `given` replaces some of its settings."""
     where = {name: str(stack.info[name]) for name in WHERE}  # type: ignore[literal-required]
     report = await run_doctor(load_settings(**{**where, **given}), "a test")
     return {line.check: line for line in report.lines}

@@ -1,4 +1,4 @@
-"""Text from outside on a terminal: it is shown, and the terminal obeys none of it."""
+"""Text from outside is shown on a terminal without control characters that the terminal would obey."""
 
 import json
 import os

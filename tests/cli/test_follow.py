@@ -23,17 +23,17 @@ MINE = run(2, "Running")
         ([], [], None),
         ([OLD], [OLD], None),
         ([OLD], [MINE, OLD], MINE),
-        # It is over before anyone could look.
+        # The run ended before the command could list it.
         ([OLD], [run(2, "Failed"), OLD], MINE),
-        # What was running is joined, even if it has ended by now.
+        # The call joins the run that was in progress, even if that has ended by now.
         ([MINE, OLD], [MINE, OLD], MINE),
         ([MINE, OLD], [run(2, "Completed"), OLD], MINE),
         ([MINE, OLD], [run(3, "Running", trigger="schedule"), run(2, "Completed"), OLD], MINE),
-        # What was running ended just before the call, which then started another.
+        # The run in progress ended just before the call, which then started another.
         ([OLD | {"status": "Running"}], [MINE, OLD], MINE),
-        # The schedule was quicker, and its run was joined.
+        # The schedule started a run first, and the call joined it.
         ([OLD], [run(2, "Running", trigger="schedule"), OLD], MINE),
-        # It is over, and the schedule or somebody else has started the next.
+        # The run is over, and the schedule or another client has started the next.
         ([OLD], [run(3, "Running", trigger="schedule"), run(2, "Completed"), OLD], MINE),
         ([OLD], [run(3, "Running"), run(2, "Completed"), OLD], MINE),
         ([], [run(2, "Completed", trigger="first")], MINE),
@@ -62,7 +62,7 @@ def test_a_run_is_followed_until_it_completes(matview: Matview, started: CannedA
 
 
 def test_the_end_of_an_older_run_is_not_taken_for_it(matview: Matview, started: CannedApi) -> None:
-    """The run shows only at the third look; until then the newest one is complete, but another."""
+    """The run is listed only in the third answer; until then the newest one is an older, completed run."""
     started.will_say("GET", HISTORY, history(OLD), history(OLD), history(run(2, "Failed"), OLD))
     error = matview("view", "run", "sales", "--wait").exception
     assert isinstance(error, Failure)

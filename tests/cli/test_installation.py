@@ -1,4 +1,4 @@
-"""Which API a command asks, as whom, and what it says when that fails."""
+"""Which API and key a command uses, and its error when a request fails."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""When a key is to expire, as a person may write it."""
+"""The forms in which an operator may write when a key expires."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""The commands of the README, typed as they stand there."""
+"""The commands of the README, run exactly as they are written."""
 
 import asyncio
 import re
@@ -18,7 +18,7 @@ def blocks(title: str) -> str:
 
 
 def typed(commands: str, folder: Path) -> str:
-    """What they print; none of them fails."""
+    """The output of the commands. Asserts that none of them fails."""
     shell = ["bash", "-euo", "pipefail", "-c", commands]
     ended = subprocess.run(shell, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -1,4 +1,4 @@
-"""What the real process makes of odd terminals: encodings without umlauts, closed and full outputs, bytes for text."""
+"""The real process with odd streams: encodings without umlauts, closed and full outputs, bytes for text."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ def shell(api: CannedApi, command: str, **env: str) -> subprocess.CompletedProce
 def test_what_the_terminal_cannot_show_is_spelled_out_and_json_is_always_utf_8(
     api: CannedApi, env: dict[str, str]
 ) -> None:
-    api.will_say("GET", VIEWS, raw := '{"next": null, "text": "für später"}'.encode())  # to the second question
+    api.will_say("GET", VIEWS, raw := '{"next": null, "text": "für später"}'.encode())  # for the second request
     env["PYTHONCOERCECLOCALE"] = "0"
     lines = shell(api, "matview view list", **env)
     assert (lines.returncode, b"f\\xfcr sp\\xe4ter" in lines.stdout) == (0, True)

@@ -1,4 +1,4 @@
-"""`matview view`, but for waiting."""
+"""`matview view`, except `--wait`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The client is installed once; what was said with it is written down for people to read."""
+"""Installs PostHog's client once, and records its calls in a transcript for people to read."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from tests.support.tenants import Tenant
 
 @pytest.fixture(scope="session")
 def transcript(installed: Path) -> Path:
-    """An empty file: one for each process that runs tests, always the same ones."""
+    """An empty transcript; each process that runs tests has its own, of the same name in every session."""
     assert installed.exists()
     path = CACHE / f"transcript-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}.txt"
     path.write_text("")

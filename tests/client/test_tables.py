@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.client.support import Client, unwrapped
 from tests.support.tenants import Tenant, write_parquet
 
-# The client insists on a credential, also where none is needed.
+# The client requires a credential, also where none is needed.
 CREDENTIAL = {"access_key": "the-key", "access_secret": "the-secret"}
 
 

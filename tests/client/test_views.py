@@ -1,4 +1,4 @@
-"""The view tools of PostHog's own client, each judged by what it did here."""
+"""The view tools of PostHog's own client, each checked by its effect in the API."""
 
 import asyncio
 from dataclasses import replace
@@ -107,7 +107,7 @@ async def test_a_run_is_started_and_seen_in_the_history(client: Client, tenant: 
 
 async def test_a_view_is_unmaterialized(client: Client, tenant: Tenant) -> None:
     view = await tenant.materialized("v", "SELECT 1 AS n", "1hour")
-    await client.call("view-unmaterialize", id=view["id"], name="v", query=TWO)  # it cannot do without name and query
+    await client.call("view-unmaterialize", id=view["id"], name="v", query=TWO)  # the tool requires name and query
     now = await tenant.view(view["id"])
     assert [now[name] for name in ("is_materialized", "sync_frequency", "status", "last_run_at")] == [
         False,

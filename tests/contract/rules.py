@@ -1,4 +1,4 @@
-"""What the tests of the API's rules share: every endpoint that the contract names, and who may call it."""
+"""Shared by the tests of the API's rules: every endpoint that the contract names, and the scope that it needs."""
 
 import re
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ JSON = {"Content-Type": "application/json"}
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A path below a project, in which `{id}` stands for the view or the table that is asked about."""
+    """A path below a project, in which `{id}` is the id of the view or the table."""
 
     method: str
     path: str
@@ -64,7 +64,7 @@ ENDPOINTS = [
     Endpoint("DELETE", f"{TABLES}{{id}}/", Scope.TABLE_WRITE),
     Endpoint("POST", f"{TABLES}{{id}}/refresh_schema/", Scope.TABLE_WRITE),
 ]
-# Edits need an object, if only an empty one; the others say what is missing.
+# Edits need an object, which may be empty; the other endpoints name the field that is missing.
 EMPTY: dict[str, Json] = {"PATCH": {}, "PUT": {}}
 
 # Actions whose bodies are any JSON object, or none.
@@ -72,7 +72,7 @@ ACTIONS = ["ancestors", "descendants", "cancel", "materialize", "revert_material
 
 
 async def ask(tenant: Tenant, endpoint: Endpoint, an_id: object = None, query: str = "") -> httpx.Response:
-    """What an endpoint answers to the smallest request that it may be sent about something, known or not."""
+    """The answer of an endpoint to the smallest request about an object; by default, one that does not exist."""
     path = endpoint.of(an_id or uuid4()) + query
     return await tenant.http.request(endpoint.method, path, json=EMPTY.get(endpoint.method))
 

@@ -1,4 +1,4 @@
-"""What the tests of the API's document share."""
+"""Helpers that the tests of the API's OpenAPI document share."""
 
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -67,7 +67,7 @@ def operations_of(document: Json) -> list[Operation]:
 
 
 def objects_in(node: object, where: str = "") -> Iterator[tuple[str, Json]]:
-    """Every JSON object inside a document, and where it stands."""
+    """Every JSON object inside a document, with its path."""
     if isinstance(node, dict):
         yield where, node
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
@@ -77,7 +77,7 @@ def objects_in(node: object, where: str = "") -> Iterator[tuple[str, Json]]:
 
 @asynccontextmanager
 async def a_key(stack: DevStack, project_id: int, *keyed: int, scopes: tuple[Scope, ...] = ()) -> AsyncIterator[Tenant]:
-    """Somebody who asks about a project, with a new key that may be used in the projects `keyed` only."""
+    """A client of a project, with a new key that may be used in the projects `keyed` only."""
     database = Database(stack.info["database_url"], pool_size=1)
     try:
         key = await AccessService(database).create_key(
@@ -103,7 +103,7 @@ async def temporal_of(stack: DevStack) -> Client:
 
 
 async def schedule_of(temporal: Client, view_id: str) -> ScheduleDescription | None:
-    """What Temporal itself says of a view's schedule; None if there is none."""
+    """Temporal's own description of a view's schedule; None if there is none."""
     try:
         return await temporal.get_schedule_handle(contract.schedule_id(UUID(view_id))).describe()
     except RPCError as error:

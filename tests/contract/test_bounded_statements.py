@@ -1,4 +1,4 @@
-"""What a list costs does not depend on how many views it shows: counted in SQL statements and calls to Temporal."""
+"""The SQL statements and calls to Temporal that a list needs do not depend on how many views it shows."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -20,14 +20,14 @@ from tests.contract.support import VIEWS
 from tests.support.tenants import Tenant
 
 MANY = 300
-# Whose key it is, how many there are, and the page.
+# For the key, the count and the page.
 MOST_FOR_A_LIST = 6
 MOST_FOR_ONE = 8
 
 
 @contextmanager
 def _statements() -> Iterator[list[str]]:
-    """The SQL statements that this process sends meanwhile."""
+    """The SQL statements that this process sends within the context."""
     sent: list[str] = []
 
     def note(_: object, __: object, statement: str, *___: object) -> None:
@@ -58,7 +58,7 @@ async def _an_api(tenant: Tenant, temporal_address: str) -> AsyncIterator[httpx.
 
 
 async def _make_views(tenant: Tenant, first: int, count: int) -> UUID:
-    """Views as busy ones are: materialized, with a run, each reading the one before; returns the last one's id."""
+    """Make materialized views with a run each, of which each reads the one before. Returns the last one's id."""
     database = Database(tenant.database_url, pool_size=1)
     try:
         for number in range(first, first + count):
@@ -92,7 +92,7 @@ def _view(project_id: int, name: str) -> SavedQuery:
 
 
 async def _cost(http: httpx.AsyncClient, path: str) -> int:
-    await http.get(path)  # what a first connection asks is no part of it
+    await http.get(path)  # the statements of a first connection do not count
     with _statements() as sent:
         answer = await http.get(path)
     assert answer.status_code == 200, answer.text
@@ -134,7 +134,7 @@ async def test_a_view_costs_the_same_statements_however_many_there_are(tenant: T
     async with _an_api(tenant, stack.info["temporal_address"]) as http:
         paths = [f"{VIEWS}{first}/{end}" for end in ("", "run_history/", "activity/", "dependencies/")]
         for path in paths:
-            await http.get(path)  # settles the run that Temporal knows nothing of
+            await http.get(path)  # closes the run, which Temporal does not know
         few = [await _cost(http, path) for path in paths]
         last = await _make_views(tenant, 1, MANY - 1)
         assert [await _cost(http, path) for path in paths] == few

@@ -1,4 +1,4 @@
-"""What an open port is sent that no client of the API would send, on the real servers."""
+"""Requests to an open port that no client of the API would send, on the real servers."""
 
 import asyncio
 import resource
@@ -231,7 +231,7 @@ async def test_links_to_other_pages_begin_with_the_public_url(tenant: Tenant) ->
 
 
 async def test_temporals_own_variables_say_how_its_server_is_reached_over_tls() -> None:
-    """What docs/deploying.md says of them."""
+    """The variables are those of docs/deploying.md."""
     given = {
         "TEMPORAL_TLS": "true",
         "TEMPORAL_TLS_SERVER_CA_CERT_PATH": "/ca.pem",

@@ -1,4 +1,4 @@
-"""Nobody sees, changes or learns anything of another's project: asked of every operation in the document."""
+"""A client can see, change or learn nothing of another project, with any operation in the OpenAPI document."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -23,20 +23,20 @@ from tests.contract.support import (
 from tests.support.tenants import Json, Tenant, a_tenant, write_parquet
 
 ID_PARAMETERS = {"saved_query_id", "table_id", "snapshot_id"}
-# Bodies that would do harm if they were heard.
+# Bodies that would do harm if the API accepted them.
 HARM: dict[str, Json] = {
     "VIEW": {"name": "stolen", "query": {"query": "SELECT 666 AS n"}, "soft_update": True, "sync_frequency": "15min"},
     "TABLE": {"name": "stolen", "format": "Parquet", "url_pattern": "/nowhere/*.parquet"},
 }
 
 
-# Headers that no two answers share.
+# Headers whose values differ in every answer.
 _OF_THE_MOMENT = {"date", "x-request-id"}
 
 
 @dataclass
 class Victim:
-    """A project in which there is something of everything."""
+    """A project with a materialized view, a view that reads it, a paused view and a source table."""
 
     tenant: Tenant
     temporal: Client
@@ -46,7 +46,7 @@ class Victim:
     table: Json
 
     async def state(self) -> Json:
-        """Everything that the API and Temporal tell of it, to be compared."""
+        """The whole state of the project in the API and in Temporal, for comparison."""
         ids = [self.view["id"], self.reader["id"], self.paused["id"]]
         schedules = [await schedule_of(self.temporal, view_id) for view_id in ids]
         return {
@@ -80,7 +80,7 @@ async def victim(stack: DevStack, sources: Path) -> AsyncIterator[Victim]:
 
 @pytest.fixture
 async def stranger(stack: DevStack, victim: Victim) -> AsyncIterator[Tenant]:
-    """Somebody with every scope in a project of their own."""
+    """A client with every scope in another project."""
     async with a_tenant(stack) as found:
         assert found.project_id != victim.tenant.project_id
         yield found
@@ -116,7 +116,7 @@ async def _ask(
 
 
 def _told(answer: httpx.Response) -> tuple[int, bytes, list[tuple[str, str]]]:
-    """All that an answer tells, but for the time of day."""
+    """The status, body and headers of an answer, without its time and its request id."""
     return answer.status_code, answer.content, sorted(h for h in answer.headers.items() if h[0] not in _OF_THE_MOMENT)
 
 

@@ -1,4 +1,4 @@
-"""The document of the API: what it promises of every answer holds, and it leaves nothing undescribed.
+"""The API's OpenAPI document: every answer conforms to it, and it describes everything.
 
 `MATVIEW_GENERATED_REQUESTS` is about how many requests are made from it.
 """
@@ -47,7 +47,7 @@ AnyOperation: TypeAlias = schemathesis.APIOperation[Any, Any, Any, Any]
 
 DEFAULT_REQUESTS = 400
 REQUESTS = number_from_environment("MATVIEW_GENERATED_REQUESTS", DEFAULT_REQUESTS)
-# Nothing runs for long enough here to be cancelled, but by chance, and no source has a row that is not as it should be.
+# No run here lasts long enough to be cancelled, except by chance, and no source has a bad row.
 UNREACHED = {
     "POST /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/cancel/",
     "GET /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/snapshots/{snapshot_id}/quarantine/",
@@ -64,7 +64,7 @@ NAMES = ["victim", "other", "a.b", "events", "System.x", "1", "v" * 129]
 
 
 class Things:
-    """A materialized view and a table that always exist: what a request deleted is made again."""
+    """A materialized view and a table that always exist: they are made again once a request has deleted them."""
 
     def __init__(self, tenant: Tenant, pattern: Path) -> None:
         self._http = httpx.Client(base_url=tenant.http.base_url, headers=tenant.http.headers, timeout=PATIENCE)
@@ -77,7 +77,7 @@ class Things:
         self._http.close()
 
     def ids(self) -> dict[str, object]:
-        """What to put into the parameters of a path."""
+        """The values for the parameters of a path."""
         view = self._view()
         return {
             "project_id": self._project_id,
@@ -87,7 +87,7 @@ class Things:
         }
 
     def sensible(self, body: Any, number: int) -> Any:
-        """The body with values that get further than random ones: every other time all that are needed to succeed."""
+        """The body with values that are more often valid than random ones. For an odd `number`, it is a valid body."""
         if not isinstance(body, dict):
             return body
         valid: Json = {
@@ -119,7 +119,7 @@ class Things:
         return found
 
     def _snapshot(self, view: str) -> str:
-        """The version that readers see; none that there is, once the materialization was undone."""
+        """The current snapshot of a view, or an id that does not exist if the view was reverted."""
         shown = self._http.get(f"{VIEWS}{view}/").raise_for_status().json()
         return str(shown["current_snapshot_id"] or uuid4())
 
@@ -156,12 +156,12 @@ def _ask(operation: AnyOperation, mode: schemathesis.GenerationMode, ask: Callab
         suppress_health_check=list(HealthCheck),
     )
     cases = operation.as_strategy(generation_mode=mode)
-    # There is nothing to be wrong in a request that has no parameters.
+    # A request without parameters cannot be invalid.
     with suppress(Unsatisfiable):
         run(given(case=cases, real=st.sampled_from([True, True, True, False]))(ask))()
 
 
-_SHARES = 32 * 2  # as many operations as there are, with requests that are meant to be valid and others
+_SHARES = 32 * 2  # the operations that there are, each with valid and with invalid requests
 
 
 @pytest.mark.timeout(180 + REQUESTS)
@@ -220,7 +220,7 @@ def test_every_operation_documents_the_errors_that_it_can_answer(document: Json)
 
 
 def _errors_of(operation: Operation) -> set[str]:
-    """The statuses of errors that anybody can bring about, and that of a server that is away."""
+    """The statuses of errors that any client can cause, and that of a server that is out of reach."""
     if not operation.needs_key:
         return {"503"} if operation.path == "/readyz" else set()
     in_project = {"403", "404"} if "project_id" in operation.path_parameters else set()

@@ -1,6 +1,6 @@
-"""Many at once, and two at the same moment: whoever wins, nothing is left over and nothing is left half done.
+"""Concurrent requests, many or two at the same moment: in any order, they leave nothing over and nothing half done.
 
-`MATVIEW_RACE_ROUNDS` is how often each pair is let loose on one another.
+`MATVIEW_RACE_ROUNDS` is how often each pair of requests is raced.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ ROUNDS = number_from_environment("MATVIEW_RACE_ROUNDS", 15)
 MANY = 50
 A_WHILE = pytest.mark.timeout(180 + 10 * ROUNDS)
 
-# Takes a moment, so that a run can be met at any point of its life.
+# Takes a moment, so that another request can meet the run at any point.
 BRIEF = "SELECT count(*) AS n FROM range(3000) a, range(3000) b"
 
 
@@ -81,7 +81,7 @@ async def test_fifty_who_materialize_one_view_make_one_schedule_and_one_run(tena
 
 
 async def _race(tenant: Tenant, view: Json, *actions: tuple[str, str]) -> list[httpx.Response]:
-    """The answers to requests made at the same moment; none of them is a failure of the server's own."""
+    """The answers to requests made at the same moment. Asserts that none of them is a server error."""
     path = f"{VIEWS}{view['id']}/"
     requests = (tenant.http.request(method, path + action) for method, action in actions)
     answers = list(await asyncio.gather(*requests))

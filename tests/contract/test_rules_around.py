@@ -1,4 +1,4 @@
-"""The rules of what stands around views: source tables, identity, the document, health and keys."""
+"""The rules of all other endpoints and commands: source tables, identity, OpenAPI document, health and keys."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ TAKEN = "A table or view with this name already exists. Choose a different name.
 
 @pytest.fixture
 async def nobody(stack: DevStack) -> AsyncIterator[httpx.AsyncClient]:
-    """Somebody without a key."""
+    """A client without a key."""
     async with httpx.AsyncClient(base_url=stack.info["api_url"], timeout=PATIENCE) as http:
         yield http
 
@@ -222,7 +222,7 @@ async def test_livez_and_readyz_need_no_key_and_mind_none(nobody: httpx.AsyncCli
 
 
 async def matview(stack: DevStack, *arguments: str) -> tuple[int, str]:
-    """How the command ends, and what it prints."""
+    """The exit status of a command, and its output."""
     env = {"MATVIEW_DATABASE_URL": stack.info["database_url"], "MATVIEW_DATA_DIR": stack.info["data_dir"]}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "orchestrator", *arguments),

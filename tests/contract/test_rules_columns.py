@@ -1,8 +1,8 @@
-"""The rules of a view's columns: what each of DuckDB's types is called, and in which order they stand."""
+"""The rules of a view's columns: the name of each of DuckDB's types, and the order of the columns."""
 
 from tests.support.tenants import Tenant
 
-# An expression, PostHog's word for its type, and DuckDB's own: what the next view sees, however the files hold it.
+# An expression, PostHog's name for its type, and DuckDB's own, which the next view sees however the files store it.
 TYPES = [
     *[(f"1::{name}", "integer", name) for name in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT")],
     *[

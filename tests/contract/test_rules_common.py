@@ -201,7 +201,7 @@ async def test_an_unforeseen_error_is_500_and_shows_nothing_of_the_inside(tenant
             await tx.execute(columns, {"columns": '[{"nobody": "wrote this"}]', "id": view["id"]})
         answer = await tenant.http.get(f"{VIEWS}{view['id']}/")
     finally:
-        async with database.begin() as tx:  # others read all views
+        async with database.begin() as tx:  # other tests read all views
             await tx.execute(columns, {"columns": "[]", "id": view["id"]})
         await database.close()
     assert answer.status_code == 500

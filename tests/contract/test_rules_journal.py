@@ -1,4 +1,4 @@
-"""The rules of the activity: who did what to a view, also to a deleted one."""
+"""The rules of the activity log: who did what to a view, also to a deleted one."""
 
 from uuid import UUID
 
@@ -91,7 +91,7 @@ async def test_the_activity_of_a_deleted_view_stays_and_ends_with_its_deletion(t
 async def test_runs_cancels_and_reverts_are_told_by_verbs_of_their_own(tenant: Tenant) -> None:
     view = await tenant.create_view("v", ENDLESS)
     await tenant.act(view["id"], "materialize")
-    await tenant.act(view["id"], "run")  # joins the first one, so there is nothing to tell
+    await tenant.act(view["id"], "run")  # joins the first run, and so makes no entry
     await tenant.act(view["id"], "cancel")
     await tenant.act(view["id"], "run")
     await tenant.act(view["id"], "cancel")

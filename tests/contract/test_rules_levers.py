@@ -1,4 +1,4 @@
-"""The rules of the levers: materialize, revert, run, cancel, run history and resume."""
+"""The rules of the actions: materialize, revert, run, cancel, run history and resume."""
 
 import json
 from uuid import UUID, uuid4
@@ -17,7 +17,7 @@ from tests.support.tenants import ENDLESS, Json, Tenant, until
 
 ONE = "SELECT 1 AS n"
 NOT_RUNNING = "Cannot cancel a query that is not running"
-# What the page of the API lists as the body of every action; there it means nothing.
+# The page of the API lists these fields in the body of every action, where they have no effect.
 PAGE: Json = {
     "deleted": True,
     "name": "other",

@@ -1,4 +1,4 @@
-"""The rules of the saved query object: each field, what it takes and what it says."""
+"""The rules of the saved query object: the values that each field accepts and shows."""
 
 import httpx
 import pytest
@@ -89,7 +89,7 @@ async def test_any_other_name_is_refused_in_the_words_of_the_contract(tenant: Te
 async def test_a_name_that_no_query_could_reach_is_refused_though_the_contract_allows_it(
     tenant: Tenant, name: str
 ) -> None:
-    """DuckDB takes these namespaces for its own, and cannot spell the other names."""
+    """DuckDB reserves these namespaces, and has no syntax for the other names."""
     assert (await refused(tenant, name=name))["attr"] == "name"
 
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @asynccontextmanager
 async def an_api(stack: DevStack, folder: Path, **instead: str) -> AsyncIterator[str]:
-    """Another API process on the stack's servers, or on `instead` of one of them; yields its URL."""
+    """Another API process on the stack's servers; `instead` replaces some of its settings. Yields its URL."""
     (port,) = choose_ports({"--api-port": 0})
     own = {
         "MATVIEW_DATABASE_URL": stack.info["database_url"],
@@ -57,7 +57,7 @@ async def _lives(http: httpx.AsyncClient) -> bool:
 
 @asynccontextmanager
 async def asking(tenant: Tenant, url: str) -> AsyncIterator[Tenant]:
-    """The same tenant, who asks another API."""
+    """The same tenant as a client of another API process."""
     base_url = f"{url}/api/projects/{tenant.project_id}"
     async with httpx.AsyncClient(base_url=base_url, headers=tenant.http.headers, timeout=PATIENCE) as http:
         yield replace(tenant, http=http)
@@ -116,7 +116,7 @@ async def test_without_temporal_what_needs_it_is_503_and_nothing_is_half_done(
 
 
 async def _state(stack: DevStack, tenant: Tenant, plain: Json, kept: Json) -> Json:
-    """Everything that a lever could have moved."""
+    """All that one of the actions could have changed."""
     temporal = await temporal_of(stack)
     schedule = await schedule_of(temporal, kept["id"])
     assert schedule is not None

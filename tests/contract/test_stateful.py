@@ -1,6 +1,6 @@
-"""A long walk of things that people do to views, held against a model that has room for them on a page.
+"""A long random walk of requests about views, compared with a short model after each step.
 
-`MATVIEW_WALK_STEPS` is how many things are done, `MATVIEW_WALK_SEED` which; the seed of a walk is printed.
+`MATVIEW_WALK_STEPS` is the number of steps, and `MATVIEW_WALK_SEED` chooses them; the seed of a walk is printed.
 """
 
 import random
@@ -26,7 +26,7 @@ RUN_STATUSES = {"Completed", "Failed", "Running", "Cancelled", "Skipped"}
 
 @dataclass
 class Known:
-    """What the model knows of a live view."""
+    """The model's state of a live view."""
 
     id: str
     name: str
@@ -38,7 +38,7 @@ class Known:
 
 
 class Walk:
-    """The model, and the steps that change it and the product alike."""
+    """The model, and the steps that change both it and the product."""
 
     def __init__(self, tenant: Tenant, temporal: Client, seed: int) -> None:
         self._tenant = tenant
@@ -50,7 +50,7 @@ class Walk:
         self.trace: list[str] = []
 
     async def step(self) -> None:
-        """Do something, and see that everything is as the model says."""
+        """Do one random step, and assert that everything is as the model says."""
         steps: list[tuple[Callable[[Known], Awaitable[None]], int]] = [
             (self._edit, 3),
             (self._edit_with_an_old_token, 1),
@@ -208,7 +208,7 @@ class Walk:
         return f"SELECT {self._fresh} AS n"
 
     def _some_query(self) -> tuple[str, str | None]:
-        """A statement of its own, with the id of the view that it reads, if it reads one."""
+        """A new statement, with the id of the view that it reads, if it reads one."""
         if not self._views or self._random.random() < 0.5:
             return self._new_sql(), None
         read = self._random.choice(list(self._views.values()))

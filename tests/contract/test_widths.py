@@ -1,4 +1,4 @@
-"""How many columns there may be, and how large what a list or the activity shows may become."""
+"""The bounds on the number of columns, and on the size of a list or of the activity log."""
 
 import asyncio
 from pathlib import Path
@@ -62,7 +62,7 @@ async def test_a_table_has_4096_columns_at_the_most(tenant: Tenant, sources: Pat
 
 
 async def _copies(tenant: Tenant, view: Json, count: int) -> None:
-    """Many views as wide as one that was saved, without saving each."""
+    """Copy a saved view `count` times in the catalog, without saving each copy over the API."""
     database = Database(tenant.database_url, pool_size=1)
     try:
         async with database.begin() as tx:

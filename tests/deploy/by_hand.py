@@ -35,7 +35,7 @@ WORKERS = 2
 
 
 async def start_postgres(machine: Machine) -> None:
-    """As the entry point of the image does it: a cluster, the scripts, and then the server."""
+    """Make a cluster, start the server and run the scripts, as the entry point of the image does."""
     cluster, sockets, word = machine.path("cluster"), machine.path("socket"), machine.path("password")
     word.write_text(PASSWORD)
     cluster.mkdir()
@@ -69,7 +69,7 @@ async def start_postgres(machine: Machine) -> None:
 
 
 async def try_temporals_role(machine: Machine) -> None:
-    """That it may do in its databases what the server's schema does there, and may not look into the catalog."""
+    """Assert that Temporal's role can make the server's schema in its databases, and cannot reach the catalog's."""
     server = machine.variables("temporal")
 
     async def connect(database: str) -> psycopg.AsyncConnection:
@@ -90,7 +90,7 @@ async def try_temporals_role(machine: Machine) -> None:
 
 
 async def start_temporal(machine: Machine) -> None:
-    """The server made for development, with the flags of the file, and then the namespace."""
+    """Start Temporal's development server with the flags of the file, and then make the namespace."""
     ports = ("--port", str(machine.ports["temporal"]), "--ui-port", str(machine.ports["temporal-ui"]))
     flags = raw(ROOT / "deploy/temporal/dynamic-config.yml")
     config = [f"{name}={json.dumps(value['value'])}" for name, (value,) in flags.items()]
@@ -117,10 +117,10 @@ async def start_matview(machine: Machine) -> None:
 
 
 async def use_it(machine: Machine) -> None:
-    """What docs/deploying.md tells a first user to do."""
+    """Do the steps that docs/deploying.md has for a first user."""
     project = (await machine.run("api", "matview", "project", "create", "analytics")).strip()
     said = await machine.run("api", "matview", "key", "create", "--email", "a@example.com")
-    key = said.split()[0]  # which is all that goes to the standard output
+    key = said.split()[0]  # only the key goes to standard output
     source = machine.path("sources") / "events.csv"
     source.write_text("day,kind\n2026-01-01,click\n2026-01-01,view\n2026-01-02,click\n")
     base = f"http://{LOOPBACK}:{machine.ports['api']}/api/projects/{project}"
@@ -149,14 +149,14 @@ async def _ended(http: httpx.AsyncClient, view: str) -> Json:
 
 
 async def play(folder: Path, program: Path) -> None:
-    """Everything, in the order of the file. Raises AssertionError or StackError where it does not do what it should."""
+    """Do everything in the order of the file. Raises AssertionError or StackError if a step fails."""
     machine = Machine(folder, program)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(machine.end)
         for step in (start_postgres, start_temporal, start_matview, use_it):
             began = time.monotonic()
             await step(machine)
-            print(f"{step.__name__}: {time.monotonic() - began:.1f} s")  # noqa: T201 - for whoever runs this by hand
+            print(f"{step.__name__}: {time.monotonic() - began:.1f} s")  # noqa: T201 - for people who run this by hand
         for number in range(1, WORKERS + 1):
             assert "queries are kept apart by" in log_of(machine, f"worker{number}")
         for instance in [name for name in machine.running if name.startswith(("worker", "api"))]:
@@ -184,7 +184,7 @@ async def install(folder: Path) -> Path:
 
 
 async def main() -> None:
-    """What the command line asks for."""
+    """Run by the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wheel", action="store_true", help="install the program as the Dockerfile does")
     asked = parser.parse_args()

@@ -1,4 +1,4 @@
-"""This machine, in the place of one that runs containers."""
+"""Runs the services of docker-compose.yml on this machine, without containers."""
 
 import asyncio
 import os
@@ -18,14 +18,14 @@ from orchestrator.devstack.processes import kill_group, run_once, spawn
 from tests.deploy.support import ROOT, environment, services, what_must_be_given
 
 PATIENCE = 60.0
-# Characters that mean something in a URL, a shell, SQL and a connection string.
+# Has the characters that are special in a URL, a shell, SQL and a connection string.
 PASSWORD = "p@ss/w:rd %2f'\"\\ #?&"  # noqa: S105 - of a server that lives for a test
 _CONFINED = ("--no-new-privs", "--inh-caps=-all", "--bounding-set=-all")
 
 
 @dataclass
 class Machine:
-    """Where things are here that are elsewhere in a container."""
+    """The folders, ports and processes that take the place of the containers' own."""
 
     folder: Path
     bin: Path
@@ -49,7 +49,7 @@ class Machine:
         return self.folder / name
 
     def here(self, text: str, instance: str) -> str:
-        """A word of the file, with the places of this machine in it."""
+        """A word of the file, with the addresses and folders of this machine in it."""
         for host in ("postgres:5432", "temporal:7233"):
             text = text.replace(host, f"{LOOPBACK}:{self.ports[host.partition(':')[0]]}")
         text = re.sub(r"127\.0\.0\.1:8000\b", f"{LOOPBACK}:{self.ports['api']}", text)
@@ -67,13 +67,13 @@ class Machine:
         return path | {key: changed.get(key, value) for key, value in given.items()}
 
     def privileges(self, name: str) -> Sequence[str]:
-        """The user of the container, who may do nothing besides; only root can become that."""
+        """Options that run a process as the container's user, without capabilities. Without root, there are none."""
         if os.geteuid() != 0:
             return ()
         return as_user(self.services[name]["user"])
 
     async def run(self, name: str, *argv: str) -> str:
-        """A container that does something once. Returns what it said; raises StackError if it failed."""
+        """Run a command of a container that runs once. Returns its output; raises StackError if it failed."""
         log = Log(self.path("log") / f"{name}-{time.monotonic_ns()}.log")
         env = self.variables(name)
         await run_once(name, argv, log, env, privileges=self.privileges(name), directory=Path("/"))
@@ -107,7 +107,7 @@ class Machine:
         return await asyncio.wait_for(process.wait(), within)
 
     async def end(self) -> None:
-        """End whatever still runs."""
+        """Kill all processes that still run."""
         for process in self.running.values():
             kill_group(process)
             await process.wait()
@@ -127,7 +127,7 @@ def as_user(user: str) -> Sequence[str]:
 
 
 def _runs_as(user: str, python: Path) -> bool:
-    """Whether that user reaches all of a Python: one below root's own folder is closed to others."""
+    """Whether the user can read all of that Python: one below root's own folder is closed to others."""
     say = [str(python), "-I", "-c", "import sysconfig; print(sysconfig.get_path('stdlib'))"]
     argv = ["setpriv", *as_user(user), "--", *say] if os.geteuid() == 0 else say
     said = [subprocess.run(one, capture_output=True, text=True, check=False).stdout for one in (argv, say)]
@@ -135,7 +135,7 @@ def _runs_as(user: str, python: Path) -> bool:
 
 
 def _reads(user: str | None) -> bool:
-    """Whether that user can read the scripts that are mounted into containers, and so is let into the clone."""
+    """Whether the user can enter the clone, and so read the scripts that are mounted into containers."""
     if user is None or os.geteuid() != 0:
         return True
     argv = ["setpriv", *as_user(user), "--", "cat", str(ROOT / "deploy/temporal/namespace.sh")]

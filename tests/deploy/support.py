@@ -1,4 +1,4 @@
-"""The files of a deployment, read as the programs read them that they are for."""
+"""Reads the files of a deployment as Docker Compose and the other programs read them."""
 
 import re
 from collections.abc import Mapping
@@ -18,9 +18,9 @@ _VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
 
 
 def what_must_be_given() -> dict[str, str]:
-    """The variables that the example leaves to whoever deploys, with something in them."""
+    """The variables that the example leaves empty for the operator, with a value for each."""
     names = re.findall(r"^(\w+)=$", EXAMPLE.read_text(), flags=re.MULTILINE)
-    # One value that is a password, a key and a path that no test looks at, all at once.
+    # One value that is valid as a password, as a key and as a path, which no test reads.
     return dict.fromkeys(names, f"/{'A' * 42}=")
 
 
@@ -30,7 +30,7 @@ def raw(path: Path) -> Json:
 
 
 def services(path: Path = COMPOSE, variables: Mapping[str, str] | None = None) -> Json:
-    """The services, with variables replaced. Raises KeyError, of a variable that Compose would refuse to do without."""
+    """The services, with variables replaced. Raises KeyError for a variable that Compose requires."""
     given = what_must_be_given() if variables is None else variables
     found: Json = _filled(raw(path)["services"], given)
     return found
@@ -45,7 +45,7 @@ def defaults(path: Path) -> dict[str, str]:
 
 
 def handed_on(path: Path) -> set[str]:
-    """The variables of containers that are what the shell or .env says, if they say something."""
+    """The variables of containers that get their values from the shell or .env, if set there."""
     return {
         name
         for service in raw(path)["services"].values()
@@ -55,12 +55,12 @@ def handed_on(path: Path) -> set[str]:
 
 
 def environment(service: Json) -> dict[str, str]:
-    """What a container gets, when .env holds what it must and no more."""
+    """The environment of a container when .env has only the required variables."""
     return {name: value for name, value in service.get("environment", {}).items() if value is not None}
 
 
 def mounts(service: Json) -> dict[str, tuple[str, bool]]:
-    """For each place in the container: what is mounted there, and whether it can be written to."""
+    """For each path in the container: the source that is mounted there, and whether it is writable."""
     found = {}
     for volume in service.get("volumes", []):
         if isinstance(volume, str):

@@ -11,7 +11,7 @@ from tests.deploy.by_hand import play
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that the users of the containers can enter; pytest's own is its user's."""
+    """A folder that the users of the containers can enter; pytest's own folder is closed to them."""
     made = Path(tempfile.mkdtemp(prefix="mv-hand-"))
     made.chmod(0o755)
     yield made

@@ -1,4 +1,4 @@
-"""Nothing here runs a container. So every word of docker-compose.yml that the code has a say in is held against it."""
+"""No test runs a container. So these compare docker-compose.yml with the code wherever the two must agree."""
 
 import ast
 import re
@@ -137,7 +137,7 @@ def test_every_setting_is_made_or_handed_on_to_some_container() -> None:
 def test_what_a_workers_queries_may_take_fits_into_its_container() -> None:
     worker = environment(SERVICES["worker"])
     queries = int(worker["MATVIEW_MAX_CONCURRENT_QUERIES"]) + 1
-    # A query's process beside what DuckDB is allowed, and the worker with the server that its children are forked from.
+    # 200 MiB for a query's process beside DuckDB's limit; 300 for the worker and the server that forks its children.
     needed = int(worker["MATVIEW_WORKER_MEMORY_MB"]) + queries * 200 + 300
     assert int(worker["MATVIEW_QUERY_MEMORY_MB"]) * queries <= int(worker["MATVIEW_WORKER_MEMORY_MB"])
     assert needed <= megabytes(SERVICES["worker"]["deploy"]["resources"]["limits"]["memory"])

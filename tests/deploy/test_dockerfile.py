@@ -1,4 +1,4 @@
-"""What the Dockerfile says is so in this repository."""
+"""The Dockerfile agrees with the files of this repository."""
 
 import re
 import shlex

@@ -22,7 +22,7 @@ def home() -> Generator[Path]:
 
 @pytest.fixture(scope="session")
 async def template() -> AsyncGenerator[Path]:
-    """A folder with a cluster in it: to make one takes longer than many a test."""
+    """A folder with a PostgreSQL cluster, made once: making one takes longer than many tests."""
     home = Home(Path(tempfile.mkdtemp(prefix="mv-")))
     home.claim()
     await Postgres(home).prepare()
@@ -33,13 +33,13 @@ async def template() -> AsyncGenerator[Path]:
 
 @pytest.fixture
 def begun_home(home: Path, template: Path) -> Path:
-    """The folder of a stack that is not started for the first time."""
+    """The folder of a stack that has been started before."""
     return begin(home, template)
 
 
 @pytest.fixture
 def quick_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Temporal takes a second to say goodbye, which matters to few."""
+    """Kill Temporal instead of stopping it: a clean stop takes a second, and few tests need it."""
     monkeypatch.setattr(Temporal, "stop_signal", signal.SIGKILL)
 
 

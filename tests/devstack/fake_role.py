@@ -1,4 +1,4 @@
-"""A stand-in for a part of the program: notes in its data folder what happens to it, and does nothing else."""
+"""A stand-in for a role of the program: it records its starts and stops in the data folder, and nothing else."""
 
 import os
 import signal

@@ -16,7 +16,7 @@ def say(message: str) -> None:
     sys.stdout.flush()
 
 
-Temporal.stop_signal = signal.SIGKILL  # it takes a second to say goodbye
+Temporal.stop_signal = signal.SIGKILL  # a clean stop takes a second
 stack = DevStack(Path(sys.argv[1]), bootstrap=bootstrap, say=say, roles=ROLES, migrate=None)
 try:
     asyncio.run(stack.run_until_stopped(lambda _info: say("ready")))

@@ -1,4 +1,4 @@
-"""What the tests of the stack share."""
+"""Helpers that the tests of the development stack share."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ ROLES = (fake_role("api"), fake_role("worker"))
 
 
 def begin(home: Path, template: Path) -> Path:
-    """Copies a folder of a stack with the owners of the files, which may be two."""
+    """Copy the folder of a stack with the owners of its files, which may be two."""
     subprocess.run(["cp", "-a", template, home], check=True)
     return home
 
@@ -35,7 +35,7 @@ async def bootstrap(_database_url: str, previous: DevInfo | None) -> Mapping[str
 
 
 class Said:
-    """What the stack told the developer."""
+    """The messages of the stack to the developer."""
 
     def __init__(self) -> None:
         self._lines: asyncio.Queue[str] = asyncio.Queue()
@@ -82,7 +82,7 @@ def events(home: Path) -> list[str]:
 
 
 def alive_below(home: Path) -> dict[int, str]:
-    """Every process that works in the folder or was told of it, but for this one."""
+    """Every process but this one that works in the folder, or has it in its arguments or environment."""
     found = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -96,7 +96,7 @@ def alive_below(home: Path) -> dict[int, str]:
 
 
 async def order_of_ends(pids: Mapping[str, int]) -> list[str]:
-    """Watches processes end."""
+    """The names of the stack's processes, in the order in which they end."""
     left, ended = ["api", "worker", "temporal", "postgres"], []
     while left:
         ended += [name for name in left if not is_alive(pids[name])]
@@ -128,9 +128,10 @@ class Supervisor:
 async def supervisor(
     home: Path, prefix: Sequence[str] = (), *, leaves_alone: bool = False, packages: Path | None = None
 ) -> AsyncGenerator[Supervisor]:
-    """Starts one, and kills it in the end if it is still there: its children go with it, unless they are another's.
+    """Start a stack in its own process, and kill that in the end if it still runs. Its children must end with it.
 
-    What is installed in the folder `packages` takes the place of what is installed here.
+    With `leaves_alone`, the processes below `home` may belong to another stack, and are not waited for. Packages in
+    the folder `packages` come before those that are installed here.
     """
     process = await asyncio.create_subprocess_exec(
         *(*prefix, sys.executable, "-m", "tests.devstack.run_stack", str(home)),

@@ -49,7 +49,7 @@ async def test_each_server_can_be_away_for_a_while_and_returns_to_the_same_place
     home = begun_home
     foreign = ("PORT", "DATA", "HOST", "HOSTADDR", "SERVICE", "OPTIONS", "TARGETSESSIONATTRS", "CHANNELBINDING")
     for name in (*(f"PG{name}" for name in foreign), "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"):
-        monkeypatch.setenv(name, "5999")  # what the developer uses elsewhere makes no difference
+        monkeypatch.setenv(name, "5999")  # the developer's own settings have no effect
     async with Servers(home) as servers:
         before = (servers.database_url, servers.temporal_address, servers.temporal_ui_url)
         await servers.stop_postgres()

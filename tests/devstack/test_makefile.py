@@ -1,4 +1,4 @@
-"""`make setup` where Python cannot make an environment, or could not once."""
+"""`make setup` where Python cannot make a virtual environment, or failed to make one before."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 
 from tests.devstack.support import HERE
 
-# As on a Debian without python3-venv: the folder is begun, and then given up.
+# As on a Debian without python3-venv: Python makes a part of the folder, and then fails.
 HALF = """#!/bin/sh
 test "$1" = -c && exit 0
 mkdir -p .venv/bin; printf '#!/bin/sh\\nexit 1\\n' > .venv/bin/python; chmod +x .venv/bin/python; exit 1

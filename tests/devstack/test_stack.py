@@ -31,7 +31,7 @@ from tests.devstack.support import (
     read_info,
 )
 
-# Writes what it was told; as a one-off before the roles start.
+# Writes its environment into the data folder; it runs once, before the roles start.
 NOTE_ENVIRONMENT = (
     "import json, os, pathlib; pathlib.Path(os.environ['MATVIEW_DATA_DIR'], 'environment.json')"
     ".write_text(json.dumps(dict(os.environ)))"

@@ -1,4 +1,4 @@
-"""How a child is kept running, with stand-ins for the program and no servers."""
+"""How the supervisor keeps a child running, with stand-ins for the program and no servers."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What happens when the process that runs the stack is sent signals, and who may run it."""
+"""Signals to the process that runs the stack, and the users that may run it."""
 
 import asyncio
 import os
@@ -44,7 +44,7 @@ async def test_no_child_outlives_a_killed_supervisor_and_the_next_start_recovers
         await ask(read_info(home)["database_url"], "CREATE TABLE kept AS SELECT 42 AS answer")
         first.process.kill()
         await first.process.wait()
-        # The next start does not wait until the children are gone: it has to.
+        # This does not wait until the children have ended: the next start has to.
         async with supervisor(home) as second:
             assert await second.line() == "ready"
             assert await ask(read_info(home)["database_url"], "SELECT answer FROM kept") == 42
@@ -59,7 +59,7 @@ async def test_a_start_recovers_when_everything_was_killed_at_once(begun_home: P
             os.kill(pid, signal.SIGKILL)
         await until_nothing_is_alive_below(home)
         assert (home / "postgres" / "postmaster.pid").exists()
-        # What a reused process id looks like to the server: the file names somebody who is alive.
+        # The file names a process that is alive, as it would if its process id had been reused.
         lines = (home / "postgres" / "postmaster.pid").read_text().split("\n")
         (home / "postgres" / "postmaster.pid").write_text("\n".join([str(os.getpid()), *lines[1:]]))
     async with supervisor(home) as second:
@@ -136,7 +136,7 @@ async def test_root_can_run_it_when_it_is_installed_in_a_folder_that_only_root_m
 async def test_an_ordinary_user_can_run_it(home: Path) -> None:
     nobody = pwd.getpwnam("nobody")
     os.chown(home.parent, nobody.pw_uid, nobody.pw_gid)
-    # It may read what root may: the interpreter, or all of the clone, may be installed below a folder of root's.
+    # The user may read what root may, as the interpreter or the whole clone may lie below a folder of root's.
     async with supervisor(home, prefix=("setpriv", *as_reader(nobody.pw_uid, nobody.pw_gid))) as running:
         assert await running.line() == "ready"
         info = read_info(home)

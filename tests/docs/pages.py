@@ -1,4 +1,4 @@
-"""The pages of the documentation, as far as a test has to read them."""
+"""The pages of the documentation, and the parts of them that tests read."""
 
 import re
 from collections.abc import Iterator
@@ -12,24 +12,24 @@ _SPAN = re.compile(r"`[^`\n]+`")
 
 
 def named(page: Path) -> str:
-    """What a failing test calls a page."""
+    """The name of a page in the output of a test."""
     return str(page.relative_to(ROOT))
 
 
 def prose(page: Path) -> str:
-    """A page without its blocks of code; what stands between backticks in a line is left."""
+    """A page without its blocks of code; code within a line is kept."""
     return _FENCED.sub("", page.read_text())
 
 
 def links(page: Path) -> Iterator[str]:
-    """Where its links and pictures lead to, if that is in the repository."""
+    """The targets of its links and pictures that are in the repository."""
     for target in re.findall(r"\]\(([^)\s]+)\)", _SPAN.sub("``", prose(page))):
         if not re.match(r"[a-z]+:", target):
             yield target
 
 
 def anchors(page: Path) -> set[str]:
-    """What its headings can be linked to as: lower case, hyphens for spaces, no other marks."""
+    """The anchors of its headings: lower case, hyphens for spaces, no other punctuation."""
     found: dict[str, int] = {}
     for title in re.findall(r"^#+ (.+)$", prose(page), flags=re.MULTILINE):
         slug = re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-")
@@ -38,7 +38,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def code(page: Path) -> str:
-    """All that stands between backticks, in a line or as a block; a command in several lines is one line."""
+    """All code of a page, within lines or in blocks; a command over several lines becomes one line."""
     text = page.read_text()
     blocks = [block.group() for block in _FENCED.finditer(text)]
     spans = [span.group().strip("`") for span in _SPAN.finditer(_FENCED.sub("", text))]

@@ -1,4 +1,4 @@
-"""The guide's table of what is detected: each of its rows is a test."""
+"""Each row of the guide's table of detected types is a test."""
 
 import re
 from collections.abc import Sequence

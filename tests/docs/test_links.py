@@ -1,4 +1,4 @@
-"""Whatever the documentation names is there: pages, headings, pictures, settings, targets of make, commands."""
+"""All that the documentation names exists: pages, headings, pictures, settings, targets of make, commands."""
 
 import re
 from collections.abc import Iterator
@@ -65,7 +65,7 @@ def test_every_command_that_is_named_exists_and_has_the_options_that_it_is_given
 
 
 def variables_of(command: Any) -> Iterator[str]:
-    """The environment variables that options of a command, or of those below it, are taken from."""
+    """The environment variables that set options of a command or of its subcommands."""
     for parameter in command.params:
         if isinstance(parameter.envvar, str):
             yield parameter.envvar
@@ -74,6 +74,6 @@ def variables_of(command: Any) -> Iterator[str]:
 
 
 def variables_of_the_tests() -> set[str]:
-    """What the tests of the contract and the fuzzers read of the environment, to try more than they usually do."""
+    """The environment variables by which the tests of the contract and the fuzzers try more than usual."""
     texts = [path.read_text() for folder in ("contract", "fuzz") for path in (ROOT / "tests" / folder).glob("*.py")]
     return {name for text in texts for name in re.findall(rf"number_from_environment\(\"({PREFIX}\w+)\"", text)}

@@ -1,4 +1,4 @@
-"""The page of settings is written by the code, so it can only be out of date by an oversight."""
+"""The page of settings, which `make docs` writes from the code, is up to date."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The commands of the guide for users, typed as they stand there."""
+"""The commands of the guide for users, run exactly as they are written."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ def blocks(title: str) -> str:
 
 
 async def typed(commands: str, folder: Path, environment: dict[str, str]) -> str:
-    """What they print; none of them fails."""
+    """The output of the commands. Asserts that none of them fails."""
     ended = await asyncio.to_thread(
         subprocess.run,
         ["bash", "-euo", "pipefail", "-c", commands],

@@ -1,4 +1,4 @@
-"""One real engine for the folder, and short ways to run a query with it."""
+"""One real engine for the tests of the folder, and helpers that run a query with it."""
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -19,7 +19,7 @@ from orchestrator.model.write_target import WriteTarget
 
 ID = UUID("018f0000-0000-7000-8000-000000000001")
 
-# Set before the first process is started, so that each could have it.
+# Set before the first child process starts, so that each could inherit it.
 CANARY_OF_THE_ENVIRONMENT = os.environ.setdefault("CANARY_OF_THE_ENVIRONMENT", f"CANARY-{uuid4().hex}")
 LIMITS = Limits(memory_mb=500, threads=2, temp_disk_mb=4000, output_mb=2000)
 
@@ -79,7 +79,7 @@ def snapshot(name: str, location: Path, written: QueryResult) -> SnapshotRelatio
 
 
 class Result:
-    """What a query wrote, and the folder it wrote to."""
+    """The result of a query, and the folder that it wrote to."""
 
     def __init__(self, written: QueryResult, folder: Path) -> None:
         self.written = written

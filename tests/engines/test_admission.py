@@ -19,7 +19,7 @@ def silent() -> None:
 
 
 class Guest:
-    """Somebody who asks for memory, and keeps it until told to leave."""
+    """A query that asks for memory, and holds it until `leave` is called."""
 
     def __init__(
         self, admission: Admission, memory_mb: int, on_wait: Callable[[], None] = silent, project: int = 0
@@ -158,7 +158,7 @@ async def test_a_project_runs_all_queries_but_one(queries: int) -> None:
     assert not third.is_in
     await ours[0].leave()
     await settled()
-    # A project that runs nothing comes first; of several, who has waited longest.
+    # A project that runs nothing comes first; of several, the one that has waited longest.
     assert (third.is_in, ours[-1].is_in) == ((False, True) if queries == 1 else (True, False))
     for guest in (*ours[1:-1], other, *((ours[-1], third) if queries == 1 else (third, ours[-1]))):
         await guest.leave()
@@ -210,7 +210,7 @@ async def test_who_waits_for_its_own_project_in_the_last_place_makes_way() -> No
     with pytest.raises(WorkerBusy):
         await ours[2].task
     assert held(ours) == [True, True, False]
-    # Where there is a place left to wait in, it waits.
+    # It keeps waiting if the worker has another place left.
     await ours[1].leave()
     crowded = Admission(100, queries=3)
     first, second = Guest(crowded, 100, project=1), Guest(crowded, 100, project=1)
@@ -221,7 +221,7 @@ async def test_who_waits_for_its_own_project_in_the_last_place_makes_way() -> No
 
 
 class Query:
-    """A query that was handed to an engine, and what was told of it."""
+    """A query that was handed to an engine, and the progress that the engine reported."""
 
     def __init__(self, engine: DuckDBEngine, target: Path, sql: str, memory_mb: int, seconds: float = 60) -> None:
         target.mkdir()
@@ -247,7 +247,7 @@ async def test_a_query_waits_for_the_memory_of_others_and_says_so(tmp_path: Path
     try:
         running = Query(engine, tmp_path / "a", ENDLESS, 500)
         await until(lambda: running.told)
-        # Its time does not begin before it does.
+        # The query's time limit begins when the query does, not before.
         waiting = Query(engine, tmp_path / "b", "SELECT 1 AS a", 200, seconds=5)
         await until(lambda: len(waiting.told) > 2)
         assert all(progress.waiting and progress.percent is None for progress in waiting.told)

@@ -7,7 +7,7 @@ from orchestrator.model.errors import TooManyRequests
 
 
 class Guest:
-    """A request that holds its place until it is asked to leave."""
+    """A request that holds its place until `leave` is called."""
 
     def __init__(self, turns: FairSlots, project: int, log: list[int] | None = None) -> None:
         self._turns, self._project, self._log = turns, project, log

@@ -1,4 +1,4 @@
-"""How long the tests that make their own inputs go on: `MATVIEW_FUZZ_EXAMPLES` is about how many each of them makes."""
+"""Settings of the tests that generate inputs: `MATVIEW_FUZZ_EXAMPLES` is about how many each of them generates."""
 
 import os
 
@@ -8,7 +8,7 @@ _EXAMPLES = "MATVIEW_FUZZ_EXAMPLES"
 
 
 def bounded(usual: int) -> settings:
-    """So many examples in the suite, always the same ones; as many as were asked for otherwise, and new ones."""
+    """The `usual` number of examples, always the same ones; or the number in the environment, and new ones."""
     asked = os.environ.get(_EXAMPLES)
     return settings(
         max_examples=int(asked) if asked else usual,
@@ -20,5 +20,5 @@ def bounded(usual: int) -> settings:
 
 
 def long_enough(usual: int) -> float:
-    """The seconds that a test may take that makes so many examples."""
+    """The seconds that a test with so many examples may take."""
     return 180 + int(os.environ.get(_EXAMPLES, usual)) * 0.5

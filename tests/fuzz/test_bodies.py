@@ -1,4 +1,4 @@
-"""Bodies of requests: whatever bytes come, they are read or refused, and soon."""
+"""Bodies of requests: any bytes are read or refused, and soon."""
 
 import json
 import time

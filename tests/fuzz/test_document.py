@@ -1,7 +1,6 @@
 """Requests made from the API's document, with a key that may do everything in a project and with keys that may not.
 
-Whatever is sent, no answer is an error of the server, none is outside of the document, and a key of another project
-changes nothing here.
+No request gets a server error or an answer outside of the document, and a key of another project changes nothing here.
 """
 
 import asyncio
@@ -30,7 +29,7 @@ from tests.fuzz.support import bounded, long_enough
 from tests.support.tenants import Json, Tenant
 
 EXAMPLES = 124
-_SHARES = 31 * 2  # as many operations as there are, with requests that are meant to be valid and others
+_SHARES = 31 * 2  # the operations that there are, each with valid and with invalid requests
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -43,7 +42,7 @@ AnyOperation: TypeAlias = schemathesis.APIOperation[Any, Any, Any, Any]
 
 
 class Asker:
-    """Sends what schemathesis makes, and remembers what was wrong with the answers."""
+    """Sends the requests that schemathesis generates, and records the answers that are wrong."""
 
     def __init__(self, stack: DevStack, token: str, known: Json) -> None:
         self._url = stack.info["api_url"]
@@ -54,7 +53,7 @@ class Asker:
         self.let_in: set[str] = set()
 
     def ask(self, case: AnyCase) -> None:
-        """Every other request is about what there is, the others about what was made up."""
+        """Send a request. Every other one is about objects that exist, the others about generated ids."""
         if self.answers.total() % 2:
             case.path_parameters |= {key: self._known[key] for key in case.path_parameters if key in self._known}
         answer = case.call(base_url=self._url, headers=self._headers)
@@ -73,7 +72,7 @@ class Asker:
         """Make the requests of one operation."""
         base = bounded(EXAMPLES)
         few = settings(base, max_examples=max(1, base.max_examples // _SHARES), phases=[Phase.generate])
-        with suppress(Unsatisfiable):  # there is nothing to be wrong in a request that has no parameters
+        with suppress(Unsatisfiable):  # a request without parameters cannot be invalid
             few(given(case=operation.as_strategy(generation_mode=mode))(self.ask))()
 
 

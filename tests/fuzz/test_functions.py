@@ -1,6 +1,6 @@
-"""What each of DuckDB's functions gives is kept, in value and in type, or refused when it is saved.
+"""The result of each of DuckDB's functions keeps its value and type, or the view is refused when it is saved.
 
-`MATVIEW_FUZZ_PAIRS` says how many of the two thousand ways to call one of them are tried, `MATVIEW_FUZZ_SEED` which.
+`MATVIEW_FUZZ_PAIRS` says how many of the two thousand signatures are tried, and `MATVIEW_FUZZ_SEED` which.
 """
 
 import re
@@ -45,7 +45,7 @@ ARGUMENTS = [
     ),
     *("4::UBIGINT", "4::USMALLINT", "4::UINTEGER", "4::SMALLINT", "4::BIGINT", "1.5::FLOAT", "[true]", "[5::HUGEINT]"),
 ]
-# These depend on time, on chance or on the session, or take a second for nothing.
+# These depend on time, on chance or on the session, or only wait.
 _PASSED_OVER = (
     "random",
     "uuid",
@@ -100,7 +100,7 @@ def _always_the_same(connection: duckdb.DuckDBPyConnection, call: str) -> bool:
 
 
 async def taken(engine: DuckDBEngine, connection: duckdb.DuckDBPyConnection, tried: list[str]) -> list[str]:
-    """Those of the calls that a view may give: all but those of a type that is refused."""
+    """The calls whose result a view may have: all but those of a type that is refused."""
     found: list[str] = []
     for start in range(0, len(tried), _AT_ONCE):
         batch = tried[start : start + _AT_ONCE]

@@ -1,4 +1,4 @@
-"""The bytes of source files: what is read is what stands there, or the file is refused, and it takes no long time."""
+"""Random source files: each value is read as it is written, or the file is refused, and neither takes long."""
 
 import csv
 import io
@@ -27,7 +27,7 @@ from orchestrator.model.source_table import AS_USUAL
 from tests.fuzz.support import bounded, long_enough
 
 EXAMPLES = 100
-# A file of a few kilobytes: what takes as long as this takes far too long.
+# Far longer than a file of a few kilobytes may take.
 SECONDS = 20.0
 
 NUMBERS = st.one_of(
@@ -84,7 +84,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
 def read(
     connection: duckdb.DuckDBPyConnection, path: Path, form: str
 ) -> tuple[list[tuple[str, str]], list[Any]] | None:
-    """The columns and rows of a file, each value as text; None if it is refused, which is said in words."""
+    """The columns and rows of a file, each value as text; None if it is refused with an error that can be explained."""
     file = [SourceFile(str(path), str(path))]
     contract = Contract(form, (), frozenset(), AS_USUAL.model_dump(mode="json"))
     began = time.monotonic()
@@ -97,7 +97,7 @@ def read(
         raise
     except (UnreadableFile, duckdb.Error) as error:
         if MISFIT in str(error):
-            raise  # what was detected in a file fits it
+            raise  # a type that was detected in a file must fit it
         explained(connection, str(error), {"t": Source(contract, file)})
         return None
     finally:
@@ -105,7 +105,7 @@ def read(
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, contract: Contract, file: list[SourceFile]) -> list[Any]:
-    """The rows as the rules read them, which is what a file that is plain gives too."""
+    """The rows as the rules read them. Asserts that DuckDB's own reader gives the same for a plain file."""
     texts = ", ".join(f"CAST(#{number + 1} AS VARCHAR)" for number in range(len(contract.columns)))
     select = source_select(connection, contract, file)
     rows = connection.execute(f"SELECT {texts} FROM ({select})").fetchall()
@@ -144,7 +144,7 @@ def test_a_csv_value_is_read_as_it_stands_there(
 
 
 def same(kind: str, value: str, stands: str) -> bool:
-    """Whether a value means what stands in the file, of which nothing may be lost."""
+    """Whether a value means the same as the text in the file, and has lost nothing of it."""
     if kind in {"VARCHAR", "BIGINT", "HUGEINT", "BOOLEAN", "DATE"}:
         return value == stands
     if kind == "DOUBLE" or kind.startswith("DECIMAL"):

@@ -1,4 +1,4 @@
-"""The text of statements: whatever DuckDB parses is no placeholder, and no text takes long to look through."""
+"""The text of statements: nothing that DuckDB parses is taken for a placeholder, and no text takes long to scan."""
 
 import time
 from contextlib import suppress
@@ -14,7 +14,7 @@ from tests.fuzz.support import bounded, long_enough
 
 EXAMPLES = 600
 
-# What begins, ends or hides something; and expressions, so that enough of what is made of them parses.
+# Tokens that begin, end or hide something, and expressions, so that enough of the combinations parse.
 PIECES = [
     *("{", "}", "(", ")", "[", "]", ":", "::", ":=", ",", "'", "''", '"', '""', "E'", "e'", "\\'", "\\\\", "\\", "N'"),
     *(

@@ -1,4 +1,4 @@
-"""Random views over random views give what they give in plain DuckDB, in value and in type, materialized or not.
+"""Random views over random views have the values and types that they have in plain DuckDB, materialized or not.
 
 `MATVIEW_FUZZ_PAIRS` says how many pairs of a view and one that reads it are tried, `MATVIEW_FUZZ_SEED` which.
 """
@@ -59,9 +59,9 @@ async def related(engine: DuckDBEngine, folder: Path, chain: Chain, random: Rand
 
 
 def observed(names: Sequence[str]) -> str:
-    """All that can be seen of columns: their types, their values as text, and their values once more as a hash.
+    """SQL for all that can be seen of columns: their types, their values as text, and the hashes of their values.
 
-    Not the hash of a struct: DuckDB gives one to `list_zip` that depends on how its lists lie in memory.
+    Structs have no hash here: for `list_zip`, DuckDB's hash depends on how the lists lie in memory.
     """
     return ", ".join(
         f'typeof("{name}") AS t{n}, "{name}"::VARCHAR AS v{n},'
@@ -71,7 +71,7 @@ def observed(names: Sequence[str]) -> str:
 
 
 def comparable(rows: Sequence[object]) -> list[str]:
-    """The rows in one order. A zero has no sign: DuckDB's Parquet files may lose it (docs/using.md)."""
+    """The rows in a fixed order. The sign of a zero is removed: DuckDB's Parquet files may lose it (docs/using.md)."""
     return sorted(NEGATIVE_ZERO.sub("0.0", str(row)) for row in rows)
 
 

@@ -9,7 +9,7 @@ import duckdb
 
 from tests.engines.duckdb.values import FLAT, in_utc
 
-# Values that most functions take, beside those at the ends of their types.
+# Values that most functions take, beside the extreme values of their types.
 ORDINARY = [
     *(f"{n}::{kind}" for n in (0, 1, 30) for kind in ("TINYINT", "INTEGER", "BIGINT", "HUGEINT", "UHUGEINT", "BIGNUM")),
     *(f"{n}::{kind}" for n in (2, 7) for kind in ("UTINYINT", "UBIGINT", "FLOAT", "DOUBLE", "DECIMAL(9,2)", "VARCHAR")),
@@ -41,8 +41,8 @@ ORDINARY = [
     *("MAP {'k': 1}", "MAP {'k': 2::UHUGEINT}", "MAP {1: 'a'::ENUM('a', 'x')}", "[{'f': [row(1::HUGEINT)]}]"),
     *("'POINT (1 2)'::GEOMETRY", "'LINESTRING (0 0, 1 1)'::GEOMETRY"),
 ]
-# What is done with columns of any type; what DuckDB does not take is left out. `{a}` and `{b}` are columns. No result
-# depends on the order of rows, on time or on chance, and none adds floats up, whose sum depends on their order.
+# Expressions over columns `{a}` and `{b}` of any type; those that DuckDB does not take are left out. No result depends
+# on the order of rows, on time or on chance. None adds floats up, as their sum depends on their order.
 EXPRESSIONS = [
     *["{a}"] * 12,
     *("{a} + 1", "{a} - {b}", "{a} * 2", "-{a}", "{a} / 4", "{a} // 4", "{a} % 7", "{a} & 3", "{a} | {b}", "~{a}"),
@@ -105,7 +105,7 @@ CONDITIONS = [
     "true",
     "{a} = {a}",
 ]
-# Whether a template binds with columns of two types: it is asked ten thousand times.
+# Whether a template binds with columns of two types. Cached, since it is needed ten thousand times.
 _BINDS: dict[tuple[str, str, str], bool] = {}
 _MOST_ROWS = 300
 _TRIES = 60
@@ -127,8 +127,8 @@ class Chain:
         return [(row[0], row[1]) for row in self.connection.execute(f'DESCRIBE "{name}"').fetchall()]
 
     def is_written_by_duckdb(self, name: str, path: Path) -> bool:
-        """Whether plain DuckDB writes the view's result to Parquet: of some deeply nested values it cannot."""
-        with in_utc() as connection:  # of its own, as it is of no use after such an error
+        """Whether plain DuckDB can write the view's result to Parquet: it cannot for some deeply nested values."""
+        with in_utc() as connection:  # a separate connection, as it cannot be used after such an error
             for view, sql in self.views.items():
                 connection.execute(f'CREATE VIEW "{view}" AS {sql}')
             try:
@@ -156,11 +156,11 @@ class Chain:
         return f"SELECT * FROM (VALUES {rows}) t({names})"
 
     def _over(self) -> str:
-        """A view over one that is there, or over two of them, that can be run."""
+        """A view over one or two of the existing views, which can be run."""
         makers = [self._projection, self._projection, self._aggregation, self._join, self._set_operation]
         for _ in range(_TRIES):
             sql = self.random.choice(makers)(self.random.choice(list(self.views)))
-            # Whether a value is made before a filter removes its row is DuckDB's choice, and it may be an error.
+            # DuckDB may compute a value before a filter removes its row, and that may raise an error.
             unfiltered = sql.replace(self._filter, "", 1)
             if sql and self._runs(sql) and self._runs(unfiltered) and self._is_a_view(sql):
                 return sql
@@ -228,31 +228,31 @@ class Chain:
         return True
 
     def _runs(self, sql: str) -> bool:
-        """Whether plain DuckDB gives rows for it, and not too many."""
+        """Whether plain DuckDB returns rows for it, and not too many."""
         try:
             return len(self.connection.execute(f"SELECT COLUMNS(*)::VARCHAR FROM ({sql})").fetchall()) <= _MOST_ROWS
         except duckdb.Error:
             return False
 
     def _is_a_view(self, sql: str) -> bool:
-        """Whether Matview takes it, and in the types that DuckDB has for it."""
+        """Whether Matview accepts it, with the types that DuckDB has for it."""
         try:
             kinds = [str(kind) for kind in self.connection.sql(sql).types]
             untyped = is_untyped(self.connection, sql)
-        except duckdb.Error:  # of what it is put into: DuckDB binds some things by themselves only
+        except duckdb.Error:  # an error of the query around it: DuckDB binds some statements only by themselves
             return False
         refused = any(word in kind for kind in kinds for word in ("UNION", "VARIANT", "TYPE"))
         return not refused and not untyped and self._holds_json(sql, kinds)
 
     def _holds_json(self, sql: str, kinds: Iterable[str]) -> bool:
-        """Whether what DuckDB calls JSON in it is JSON, and can be stored. Some numbers and geometries are not."""
+        """Whether its JSON values are valid, and can be stored. Those that DuckDB makes of some numbers are not."""
         texts = (f"#{n}::{kind.replace('JSON', 'VARCHAR')}::{kind}" for n, kind in enumerate(kinds, start=1))
         checks = ", ".join(text for text in texts if text.endswith("JSON") or "JSON[" in text or "JSON)" in text)
         return not checks or self._runs(f"SELECT {checks} FROM ({sql})")
 
 
 def is_untyped(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
-    """Whether there is a bare NULL in it, the one value whose type Matview fixes: it has none in plain DuckDB."""
+    """Whether it has a bare NULL, the one value that has no type in plain DuckDB, and gets one from Matview."""
     typeof = f"SELECT typeof(COLUMNS(q.*)) FROM (SELECT 1) LEFT JOIN ({sql}) q ON true LIMIT 1"
     return '"NULL"' in str(connection.execute(typeof).fetchall())
 

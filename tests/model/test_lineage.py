@@ -1,4 +1,4 @@
-"""The order in which views are described: what is read stands before what reads it."""
+"""The order in which views are described: each comes after the views that it reads."""
 
 from itertools import pairwise
 from random import Random

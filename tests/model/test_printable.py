@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.model.printable import code, json_text, lines, one_line
 
-KEPT = {"\u00ad", "\u200c", "\u200d"}  # a soft hyphen, and what Persian and emoji are joined with
+KEPT = {"\u00ad", "\u200c", "\u200d"}  # a soft hyphen, and the joiners that Persian and emoji need
 ODD = [
     character
     for character in map(chr, range(sys.maxunicode + 1))

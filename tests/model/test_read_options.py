@@ -1,4 +1,4 @@
-"""What may be stated of how files are read: refused if it makes no sense, naming the field."""
+"""Stated read options: those that make no sense are refused, with the name of the field."""
 
 from pathlib import Path
 

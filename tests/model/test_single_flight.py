@@ -1,4 +1,4 @@
-"""Work that many want at the same moment."""
+"""Work that many callers request at the same moment."""
 
 import asyncio
 

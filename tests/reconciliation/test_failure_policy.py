@@ -1,4 +1,4 @@
-"""The failure policy as a worker calls it, who may have to call it again after a lost answer."""
+"""The failure policy as a worker calls it; the worker may have to call it again after a lost answer."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ class Worker:
             return await failure_streaks.load_run_context(tx, UUID(run_id))
 
     async def fail(self, view_id: str) -> RunContext:
-        """A scheduled run that was recorded as failed, and whose worker died before it did more about it."""
+        """Record a scheduled run as failed, as if its worker had died before it applied the policy."""
         request = RunRequest(saved_query_id=UUID(view_id), trigger=Trigger.SCHEDULE)
         async with self.policy.database.begin() as tx:
             run = await runs.ensure_run(tx, request, "died", uuid4())
@@ -46,7 +46,7 @@ class Worker:
 
 @pytest.fixture
 async def worker(stack: DevStack) -> AsyncIterator[Worker]:
-    """A worker that has a webhook. The one of the stack has none, and has applied the policy before."""
+    """A worker that has a webhook. The stack's own worker has none, and has applied the policy before."""
     client = await connect(stack.info["temporal_address"], stack.info["temporal_namespace"])
     database = Database(stack.info["database_url"], pool_size=1)
     yield Worker(FailurePolicy(database, Schedules(client), notifies=True))

@@ -1,4 +1,4 @@
-"""What a folder of files goes through while it is written: it is flushed bit by bit."""
+"""The store flushes the files of a folder to disk while they are written."""
 
 import asyncio
 import errno
@@ -27,7 +27,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def flushed(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
-    """How often a file was flushed, by the size that it had."""
+    """The number of flushes, by the size of the file."""
     found: Counter[int] = Counter()
     sync = os.fsync
 
@@ -88,7 +88,7 @@ async def test_what_could_not_be_flushed_is_told_when_all_is_written(
 
 @pytest.fixture
 def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """A disk on which every flush waits until the test is over; set once the first does."""
+    """Makes every flush wait until the test is over. The event is set once the first flush waits."""
     stuck, over = threading.Event(), threading.Event()
 
     def hang(_: int) -> None:

@@ -1,4 +1,4 @@
-"""What every snapshot store promises; each store is one parameter."""
+"""The contract of every snapshot store; each store is one parameter."""
 
 from collections.abc import Callable
 from pathlib import Path

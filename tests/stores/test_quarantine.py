@@ -1,4 +1,4 @@
-"""Rows that a run kept apart: their file lies beside the result, and pages of it are read."""
+"""Rows that a run quarantined: their file lies beside the result, and is read a page at a time."""
 
 from pathlib import Path
 

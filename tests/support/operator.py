@@ -1,4 +1,4 @@
-"""What tests do to a schedule in Temporal itself, as its operator would."""
+"""Calls that tests make to a schedule in Temporal itself, as an operator would."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from tests.support.tenants import Json, Tenant, until, write_parquet
 
 @dataclass(frozen=True)
 class Operator:
-    """Somebody with access to Temporal."""
+    """An operator with access to Temporal."""
 
     temporal: Client
 
@@ -44,7 +44,7 @@ class Operator:
 
 @dataclass(frozen=True)
 class Flaky:
-    """A view that fails while its input is away."""
+    """A view that fails while its input is missing."""
 
     tenant: Tenant
     path: Path
@@ -57,7 +57,7 @@ class Flaky:
         write_parquet(self.path, a=[1])
 
     async def run(self) -> Json:
-        """Run it by hand, and return how that ended, once all that follows from it is done."""
+        """Run it over the API. Returns the run, once its workflow has ended."""
         runs = len(await self.tenant.history(self.view_id))
         await self.tenant.act(self.view_id, "run")
         return await self.tenant.closed(await self.tenant.ended(self.view_id, runs + 1))
@@ -70,14 +70,14 @@ class Flaky:
         return paused
 
     async def verbs(self) -> Counter[tuple[str, bool]]:
-        """How often the journal tells of what, and whether the system did it."""
+        """The number of entries in the activity log, by verb and by whether the system made them."""
         path = f"/warehouse_saved_queries/{self.view_id}/activity/?limit=100"
         entries = (await self.tenant.call("GET", path))["results"]
         return Counter((entry["activity"], bool(entry["user"].get("is_system"))) for entry in entries)
 
 
 async def a_flaky_view(tenant: Tenant, sources: Path, name: str = "v") -> Flaky:
-    """A materialized view whose first run completed and whose next ones fail, until it is mended."""
+    """A materialized view whose first run completed and whose next ones fail, until its input is restored."""
     path = sources / str(tenant.project_id) / f"{name}.parquet"
     write_parquet(path, a=[1])
     await tenant.add_table(f"{name}_input", path)

@@ -1,4 +1,4 @@
-"""What tests on real servers share."""
+"""Helpers that tests on real servers share."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,7 +24,7 @@ Json = dict[str, Any]
 # Generous: a wait ends when what it waits for happens, and only a test that has failed takes as long as this.
 PATIENCE = 60.0
 
-# Runs for as long as a test needs, whatever the machine: it ends when it is stopped.
+# Runs until it is stopped, on any machine.
 ENDLESS = "SELECT count(*) AS n FROM range(10000000000) a, range(10000000000) b"
 
 
@@ -105,14 +105,14 @@ class Tenant:
         return await until(ask, f"{runs} ended run(s)", patience)
 
     async def closed(self, run: Json) -> Json:
-        """The run, once its workflow is over: a run is told to have ended a moment before all follows from it."""
+        """The run, once its workflow is over: the API shows the run as ended a moment before the workflow is done."""
         temporal = await Client.connect(self.temporal_address)
         with suppress(WorkflowFailureError):
             await temporal.get_workflow_handle(run["workflow_id"], run_id=run["workflow_run_id"]).result()
         return run
 
     async def running(self, view_id: str) -> Json:
-        """The run in progress, once its query has said something of itself."""
+        """The run in progress, once its query has reported progress."""
 
         async def ask() -> Json | None:
             history = await self.history(view_id)
@@ -125,13 +125,13 @@ class Tenant:
         return sorted((self.data_dir / "snapshots" / str(self.project_id) / view["id"]).glob("*/*.parquet"))
 
     def staged(self) -> list[Path]:
-        """Whatever of the project lies in the store and is not sealed."""
+        """The files of the project in the store that are not sealed."""
         return [path for path in (self.data_dir / "staging" / str(self.project_id)).rglob("*") if path.is_file()]
 
     async def recorded(self, view: Json) -> list[str]:
-        """How the catalog itself says that a view's runs stand, oldest first; also of a deleted one.
+        """The statuses of a view's runs in the catalog, oldest first; also of a deleted view.
 
-        The API does not show those, and looks whether a run is over before it shows it.
+        The API does not show those, and checks whether a run is over before it shows it.
         """
         database = Database(self.database_url, pool_size=1)
         try:
@@ -185,7 +185,7 @@ def write_parquet(path: Path, **columns: list[Any]) -> Path:
 
 
 def quarantined(count: int) -> list[Json]:
-    """Rows as a run keeps them apart: line n holds the text `text n`."""
+    """Rows as a run quarantines them: line n holds the text `text n`."""
     return [
         {
             "file": "/data/a.csv",
@@ -200,7 +200,7 @@ def quarantined(count: int) -> list[Json]:
 
 
 def write_quarantine(path: Path, rows: list[Json], row_group_size: int = 10_000) -> Path:
-    """A file of rows that a run kept apart, as the engine writes it."""
+    """Write a file of quarantined rows, as the engine does."""
     names = ("file", "line", "column", "text", "reason", "row")
     schema = pa.schema([(name, pa.int64() if name == "line" else pa.string()) for name in names])
     path.parent.mkdir(parents=True, exist_ok=True)

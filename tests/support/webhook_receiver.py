@@ -1,4 +1,4 @@
-"""The other end of a webhook: a server of the test's own, which notes what it is sent and answers as it is told."""
+"""The receiver of a webhook: a server that records its requests, and answers with the statuses that a test sets."""
 
 import base64
 import hashlib
@@ -69,11 +69,11 @@ class Receiver:
         self._answers = list(statuses)
 
     def about(self, view_id: str) -> Sequence[Delivery]:
-        """What came about a view, in order."""
+        """The requests about a view, in order."""
         return [one for one in self._deliveries if one.json["data"]["view_id"] == view_id]
 
     def taken(self, view_id: str) -> list[str]:
-        """The types of what came about a view and was answered with success."""
+        """The types of the events about a view that were answered with success."""
         return [one.json["type"] for one in self.about(view_id) if one.answered == 204]
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:

@@ -1,4 +1,4 @@
-"""A stack whose processes tell everything of themselves that they can."""
+"""A stack whose processes serve metrics, write traces and log JSON."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""What is counted of a run, and how often."""
+"""The metrics of a run, and that a run is counted once."""
 
 from prometheus_client import CollectorRegistry
 
@@ -9,7 +9,7 @@ from tests.support.factories import a_run
 
 
 def counted(*ended: Run) -> CollectorRegistry:
-    """The metrics after runs have been told to have ended, one after the other."""
+    """The metrics after these runs have been counted as ended, one after the other."""
     registry = CollectorRegistry()
     counter = RunCounter(WorkerMetrics(registry))
     for one in ended:

@@ -1,4 +1,4 @@
-"""The gauges of an installation: what one server does not tell says nothing about the other."""
+"""The gauges of an installation: a server that does not answer does not hide the figures of the other."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ FIGURES = InstallationStats(views=3, wanted=2, stale=0, oldest_seconds=0, oldest
 
 
 async def scraped(metrics: InstallationCollector) -> dict[str, float]:
-    """What one scrape is told, without the figures of single views."""
+    """The values of one scrape, without the figures of single views."""
     families = await asyncio.to_thread(lambda: list(metrics.collect()))
     return {sample.name: sample.value for family in families for sample in family.samples if not sample.labels}
 

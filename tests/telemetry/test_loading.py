@@ -1,4 +1,4 @@
-"""What is not asked for is not loaded, and what cannot be served stops nothing."""
+"""Telemetry that is not enabled is not loaded, and metrics that cannot be served stop no process."""
 
 import os
 import socket
@@ -45,7 +45,7 @@ def loaded(file: str, folder: Path, **variables: str) -> str:
 def test_traces_are_loaded_only_where_they_are_asked_for(
     variables: dict[str, str], traces: bool, tmp_path: Path
 ) -> None:
-    # Nobody listens there: a short time-out, as the exporter tries to the last.
+    # No server listens there. The time-out is short, as the exporter retries until it expires.
     told = loaded("None", tmp_path, OTEL_EXPORTER_OTLP_TIMEOUT="1", **variables)
     assert told == f"{traces} {traces}"
 
@@ -61,10 +61,10 @@ def test_a_file_is_enough_for_traces_and_says_which_service_it_was(tmp_path: Pat
 def test_a_port_that_is_taken_is_said_and_stops_nothing(tmp_path: Path) -> None:
     code = """
 import asyncio, logging, sys
-from orchestrator.telemetry.metrics_server import new_registry, serving
+from orchestrator.telemetry.metrics_server import new_registry, serve_metrics
 logging.basicConfig(level="INFO")
 async def main():
-    async with serving(new_registry(metrics=True), "127.0.0.1", int(sys.argv[1])):
+    async with serve_metrics(new_registry(metrics=True), "127.0.0.1", int(sys.argv[1])):
         print("works")
 asyncio.run(main())
 """
@@ -85,7 +85,7 @@ logging.basicConfig(level="INFO")
 print(len(list(new_registry(metrics=True).collect())) > 0)
 """
     own = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
-    with socket.socket() as nobody:  # bound, and so nobody else's, but nothing listens
+    with socket.socket() as nobody:  # bound, so that no other process takes the port, but not listening
         nobody.bind(("127.0.0.1", 0))
         proxy = f"http://127.0.0.1:{nobody.getsockname()[1]}"
         ended = subprocess.run(

@@ -19,7 +19,7 @@ WEBHOOK = "https://hooks.example/T0KEN/very-secret"
 SET_UP = f"""
 import logging, threading
 from orchestrator.settings import Settings
-from orchestrator.telemetry.log_context import about
+from orchestrator.telemetry.log_context import bound_log_fields
 from orchestrator.telemetry.logs import set_up_logging
 settings = Settings(
     database_url={URL!r}, data_dir="/data", webhook_url={WEBHOOK!r}, webhook_secret="whsec_" + "A" * 44,
@@ -48,7 +48,7 @@ LINES = [
     f"log.info('posting to %s', {WEBHOOK!r})",
     f"log.info('key %s', {TOKEN!r})",
     "log.info('Authorization: Bearer abcdef')",
-    f"with about({{'request': {URL!r}}}): log.info('asked')",
+    f"with bound_log_fields({{'request': {URL!r}}}): log.info('asked')",
 ]
 CAUSE = f"""
 try:
@@ -113,7 +113,7 @@ def test_what_is_called_a_password_is_hidden_though_nobody_told_its_value(text: 
 
 
 def test_json_is_one_object_a_line_also_for_what_nobody_catches(tmp_path: Path) -> None:
-    code = "with about({'view': 'v', 'run': 'r'}): log.info('a \"quoted\"\\nline')\nimport warnings\n"
+    code = "with bound_log_fields({'view': 'v', 'run': 'r'}): log.info('a \"quoted\"\\nline')\nimport warnings\n"
     code += "warnings.warn('old')\nthreading.Thread(target=lambda: 1 / 0).start()\nraise ValueError('late')"
     ended = logged(code, "json", tmp_path)
     first, *others = [json.loads(line) for line in ended.stderr.splitlines()]
@@ -125,7 +125,7 @@ def test_json_is_one_object_a_line_also_for_what_nobody_catches(tmp_path: Path) 
 
 
 def test_text_is_as_it_was_with_the_ids_behind_it(tmp_path: Path) -> None:
-    code = "log.info('plain')\nwith about({'view': 'v', 'run': 'r'}): log.info('about a run')"
+    code = "log.info('plain')\nwith bound_log_fields({'view': 'v', 'run': 'r'}): log.info('about a run')"
     plain, ids = logged(code, "text", tmp_path).stderr.splitlines()
     assert plain.endswith(" INFO    orchestrator.test: plain")
     assert ids.endswith(" INFO    orchestrator.test: about a run [view=v run=r]")
@@ -163,7 +163,7 @@ log.error(hostile)
 log.error("failed: %s", hostile)
 logging.getLogger("temporalio.activity").warning("Completing activity as failed", extra={{
     "temporal_activity": {{"workflow_id": hostile, "activity_type": hostile}}}})
-with about({{'request': hostile}}): log.error('about it')
+with bound_log_fields({{'request': hostile}}): log.error('about it')
 log.error("with a stack", stack_info=True)
 import warnings
 warnings.warn(hostile)

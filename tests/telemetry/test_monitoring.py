@@ -1,4 +1,4 @@
-"""The dashboard and the alerts as files. That their metrics exist is asked of a real stack, in the acceptance tests."""
+"""The dashboard and the alerts as files. The acceptance tests check on a real stack that their metrics exist."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ def rules() -> list[dict[str, Any]]:
 
 
 def anchors() -> set[str]:
-    """What a heading of the runbook is linked as."""
+    """The anchors of the runbook's headings."""
     headings = re.findall(r"^#+ (.+)$", RUNBOOK.read_text(), flags=re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
@@ -77,7 +77,7 @@ def ended(status: RunStatus, code: str | None) -> Run:
 
 
 def samples(registry: CollectorRegistry) -> dict[str, float]:
-    """What a worker serves of its runs, by name and labels as Prometheus writes them."""
+    """The metrics that a worker serves of its runs, by name and labels as Prometheus writes them."""
     found = [sample for family in registry.collect() for sample in family.samples]
     return {
         sample.name + "{" + ",".join(f'{name}="{value}"' for name, value in sample.labels.items()) + "}": sample.value

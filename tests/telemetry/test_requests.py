@@ -1,4 +1,4 @@
-"""A request that nobody foresaw the failure of, in an application of its own."""
+"""A request that fails with an unforeseen error, in an application of its own."""
 
 import json
 import logging

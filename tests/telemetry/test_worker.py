@@ -1,4 +1,4 @@
-"""What a worker measures beside its runs."""
+"""The metrics of a worker beside those of its runs."""
 
 from datetime import datetime, timedelta
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""What the Temporal server tells of the workers that ask it for work."""
+"""The workers that the Temporal server lists as the pollers of a task queue."""
 
 from uuid import uuid4
 

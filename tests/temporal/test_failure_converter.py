@@ -1,4 +1,4 @@
-"""What of an error is written into Temporal's history, where operators read it."""
+"""The parts of an error that are written into Temporal's history, where operators read them."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""A schedule that somebody deletes at the same moment is one that is not there, or cannot be told of just now."""
+"""Calls to a schedule that is deleted at the same moment find no schedule, or raise TemporalUnavailable."""
 
 import asyncio
 from uuid import uuid4
@@ -29,5 +29,5 @@ async def test_whatever_is_done_to_a_schedule_while_it_is_deleted_is_no_unforese
             schedules.running_ticks(view),
             return_exceptions=True,
         )
-        # The server does not answer at times when it is asked of one that is just being deleted.
+        # The server sometimes does not answer a call to a schedule that is being deleted.
         assert [end for end in ends if isinstance(end, Exception) and not isinstance(end, TemporalUnavailable)] == []

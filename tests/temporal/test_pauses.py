@@ -1,4 +1,4 @@
-"""Who may pause and unpause a schedule, and that telling it twice is telling it once."""
+"""Who may pause and unpause a schedule, and that a repeated call has the effect of one."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Record the histories that `test_replay.py` replays and that are not there yet, from real runs on their own stacks."""
+"""Record the histories that `test_replay.py` replays and that do not exist yet, from real runs on their own stacks."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ HISTORIES = Path(__file__).parent / "histories"
 
 
 async def main() -> None:
-    """Run every kind of run once and save what Temporal kept of it."""
+    """Run every kind of run once, and save its history from Temporal."""
     folder = Path(tempfile.mkdtemp(prefix="mv-record-"))
     HISTORIES.mkdir(exist_ok=True)
     try:
@@ -48,7 +48,7 @@ class Recorder:
         self._client = client
 
     async def record(self, kill_worker: Callable[[], None]) -> None:
-        """All of them."""
+        """Record the histories of all runs and ticks without a webhook."""
         good = await self._tenant.materialized("good", "SELECT 1 AS n")
         await self._save("run-completed", contract.run_workflow_id(UUID(good["id"])))
         await self._tick("tick-completed", good["id"], runs=2)
@@ -67,7 +67,7 @@ class Recorder:
         await self._save("run-retried", contract.run_workflow_id(UUID(retried["id"])))
 
     async def record_notices(self, receiver: Receiver) -> None:
-        """Those of runs that a webhook is told of, and of the telling."""
+        """Record the histories of runs that send a webhook event, and of the deliveries."""
         tenant, view_id = self._tenant, (await self._tenant.create_view("v", "SELECT error('always') AS n"))["id"]
         await tenant.act(view_id, "materialize")
         await self._told(view_id, 1, "run-failed-told", "run.failed", "notice-delivered")
@@ -85,7 +85,7 @@ class Recorder:
         await self._tenant.call("PATCH", f"/warehouse_saved_queries/{view_id}/", change)
 
     async def _told(self, view_id: str, runs: int, name: str | None, event: str, notice: str) -> None:
-        """Save how the newest run ended, and how it was told."""
+        """Save the history of the newest run, and that of the delivery of its event."""
         run = await self._tenant.ended(view_id, runs)
         for history, workflow_id in (
             (name, contract.run_workflow_id(UUID(view_id))),
@@ -122,7 +122,7 @@ class Recorder:
         await self._tick("tick-cancelled", view_id, runs=4, meanwhile=cancel_tick)
 
     async def _cancelled_too_late(self, view_id: str) -> None:
-        """A cancel that comes while the result is being published, which somebody's lock makes slow."""
+        """Record a cancel that comes while the result is being published, which a lock of this process makes slow."""
         tenant, workflow_id = self._tenant, contract.run_workflow_id(UUID(view_id))
         files = len(tenant.files({"id": view_id}))
 
@@ -139,7 +139,7 @@ class Recorder:
         await self._save("run-cancelled-too-late", workflow_id)
 
     async def _not_begun(self) -> None:
-        """A run of a view that nobody wants refreshed, started by hand."""
+        """Record a run of a view that is not materialized, started by hand."""
         view_id = UUID((await self._tenant.create_view("plain", "SELECT 1 AS n"))["id"])
         handle = await self._client.start_workflow(
             contract.MATERIALIZE,
@@ -177,7 +177,7 @@ class Recorder:
 
         await until(over, "the tick to end")
         await self._save(name, tick)
-        await asyncio.sleep(1)  # two ticks of one second would share a workflow id
+        await asyncio.sleep(1)  # two ticks within one second would share a workflow id
 
     async def _ticks(self, view_id: str) -> list[str]:
         query = f"WorkflowType = '{contract.SCHEDULED_TICK}' AND TemporalScheduledById = 'materialize/{view_id}'"
@@ -187,7 +187,7 @@ class Recorder:
         return max(await self._ticks(view_id))
 
     async def _save(self, name: str, workflow_id: str) -> None:
-        """Save a history that is new. One that is there was made by the code of its day and has to stay so."""
+        """Save a history that does not exist yet. An existing one was recorded by older code, and must not change."""
         path = HISTORIES / f"{name}.json"
         if path.exists():
             return
@@ -197,7 +197,7 @@ class Recorder:
 
 
 def without_traces(recorded: object) -> object:
-    """The same history without what only tells of the machine that it was recorded on."""
+    """The same history without the fields that only describe the machine that it was recorded on."""
     if isinstance(recorded, list):
         return [without_traces(item) for item in recorded]
     if isinstance(recorded, dict):

@@ -6,7 +6,7 @@ from temporalio.workflow import SandboxImportNotificationPolicy
 
 
 def workflow_runner() -> WorkflowRunner:
-    """A runner that also refuses a module of ours which a workflow imports without saying that it is passed through."""
+    """A runner that also raises if a workflow imports a module that it does not declare as passed through."""
     policy = (
         SandboxImportNotificationPolicy.WARN_ON_DYNAMIC_IMPORT
         | SandboxImportNotificationPolicy.RAISE_ON_UNINTENTIONAL_PASSTHROUGH

@@ -1,4 +1,4 @@
-"""The page of a run in the Temporal UI: what an author wrote is shown there, and is no Markdown of the page's own."""
+"""The page of a run in the Temporal UI: the text of an author is shown there, and is never read as Markdown."""
 
 import re
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: one transaction, under a lock of its own."""
+"""Alembic's environment: all migrations run in one transaction, under an advisory lock."""
 
 from alembic import context
 from sqlalchemy import create_engine, text

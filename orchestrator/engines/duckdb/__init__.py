@@ -1,1 +1,1 @@
-"""DuckDB as an engine. This folder is the parent's side and never imports duckdb; child processes load those below."""
+"""The DuckDB engine. These modules are the parent's side and never import duckdb; child processes load the folders."""

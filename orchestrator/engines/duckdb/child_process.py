@@ -1,9 +1,9 @@
-"""The parent's side of a child process: starting it, talking to it, and making sure that it is gone.
+"""The parent's side of a child process: starting it, exchanging messages with it, and making sure that it has ended.
 
-A child is stopped by hanging up: its main thread, which only listens, ends the process at once, whatever the query in
-the other thread is doing. DuckDB's own interrupt is slower and unsure: some of its calls do not look for it for
-minutes. A child that does not even listen (it is stopped, or starved) is killed after a moment. Either way the kernel
-takes everything back, and the parent reports the end only when the process has been reaped.
+The parent stops a child by closing its socket. The child's main thread only listens, so it ends the process at once,
+even while a query runs in the other thread. DuckDB's own interrupt is slower and unreliable: some of its calls do not
+check for it for minutes. A child that does not even listen (it is stopped, or starved) is killed after GRACE_SECONDS.
+In both cases the kernel frees all resources, and the parent reports the end only when the process has been reaped.
 """
 
 import asyncio
@@ -20,30 +20,31 @@ from orchestrator.aio import uninterruptible
 from orchestrator.engines.duckdb.child.entry import serve
 
 GRACE_SECONDS = 0.3
-# At this niceness a process weighs a thirtieth of another one. At 10, a ninth, runs of others took 2.3 times as long.
+# At this niceness a process has a thirtieth of the usual CPU weight. At 10, which is a ninth, runs of other projects
+# took 2.3 times as long.
 LOW_PRIORITY = 15
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-# Far more than the longest description of columns. What a child says is not trusted: an author's query runs in it.
+# Far more than the longest description of columns. A child's messages are not trusted, since a client's SQL runs in it.
 _LONGEST_MESSAGE = 32 << 20
-# In this order: what is loaded after the first finds no secret in the environment.
-_PRELOADED = [f"orchestrator.engines.{name}" for name in ("bare", "child", "entry", "ahead")]
+# In this order: the first empties the environment, so that the others find no secret in it.
+_PRELOADED = [f"orchestrator.engines.duckdb.child.{name}" for name in ("environment", "main", "entry", "preload")]
 _CONTEXT = multiprocessing.get_context("forkserver")
-# multiprocessing keeps one list of its children, and reading an exit status twice loses it.
+# multiprocessing keeps one list of children for all threads, and reading an exit status twice loses it.
 _LOCK = threading.Lock()
 
 
 class ProcessLimits(NamedTuple):
-    """What the operating system lets a child have: bytes of address space, and of each file that it writes."""
+    """The operating system's limits for a child, in bytes: its address space, and each file that it writes."""
 
     address_space: int
     file_size: int
 
 
 class ChildProcess:
-    """A process that does one request at a time. `end` must be called, whatever happens, as often as you like."""
+    """A child process that serves one request at a time. The caller must always call `end`, and may call it again."""
 
     def __init__(self, limits: ProcessLimits) -> None:
-        """Nothing is started yet."""
+        """Create the socket pair. The process is not started yet; see `start`."""
         self._ours, self._theirs = socket.socketpair()
         self._ours.setblocking(False)
         self._process = _CONTEXT.Process(target=serve, args=(self._theirs, *limits), daemon=True)
@@ -55,7 +56,7 @@ class ChildProcess:
 
     @classmethod
     async def start(cls, limits: ProcessLimits) -> Self:
-        """A child that runs. If this is cancelled, none is left behind."""
+        """Start a child and return it. If this is cancelled, no process is left behind."""
         child = cls(limits)
         try:
             await uninterruptible(asyncio.to_thread(child._launch))
@@ -70,7 +71,7 @@ class ChildProcess:
         return self._pid
 
     def memory_bytes(self) -> int | None:
-        """What the process holds of the machine's memory now; None where the system does not say."""
+        """The resident memory of the process now; None where the system does not report it."""
         try:
             resident = Path(f"/proc/{self._pid}/statm").read_text(encoding="ascii").split()[1]
         except (OSError, IndexError):
@@ -78,13 +79,13 @@ class ChildProcess:
         return int(resident) * _PAGE_BYTES
 
     async def ask(self, message: Any) -> dict[str, Any] | None:  # noqa: ANN401 - anything that JSON can hold
-        """Send a message and return the first one that comes back, or None if the child is gone."""
+        """Send a message and return the first one that comes back, or None as `receive` does."""
         with contextlib.suppress(OSError):
             await asyncio.get_running_loop().sock_sendall(self._ours, json.dumps(message).encode() + b"\n")
         return await self.receive()
 
     async def receive(self) -> dict[str, Any] | None:
-        """The next message, or None if the child is gone, or says what it never would."""
+        """The next message, or None if the child has ended, or if its message is too long or no JSON object."""
         loop = asyncio.get_running_loop()
         while b"\n" not in self._buffer:
             try:
@@ -102,9 +103,10 @@ class ChildProcess:
         return message if isinstance(message, dict) else None
 
     async def end(self) -> int | None:
-        """Hang up, which ends the child, kill it if it has not ended soon, and return its exit status once reaped.
+        """End the child by closing its socket, and return its exit status once it has been reaped.
 
-        The status is negative for a signal, None if the process never ran. Cancelling waits for the end all the same.
+        The child is killed if it has not ended within GRACE_SECONDS. The status is negative for a signal, None if the
+        process never ran. If this is cancelled, it still waits for the end.
         """
         if self._ending is None:
             self._ending = asyncio.ensure_future(self._end())
@@ -125,7 +127,7 @@ class ChildProcess:
             self._theirs.close()
 
     async def _gone(self, within: float | None) -> bool:
-        """Whether the process ends within so many seconds. Its sentinel is readable from then on."""
+        """Whether the process ends within this many seconds. Its sentinel becomes readable when it ends."""
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
         sentinel = self._process.sentinel
@@ -139,16 +141,16 @@ class ChildProcess:
         return True
 
     def give_way(self) -> None:
-        """Lower the priority of the process for good: only a privileged process may raise its own again."""
+        """Lower the priority of the process permanently: only a privileged process may raise its own again."""
         if self._pid is None or self._ending is not None:
             return
         self.gives_way = True
         process = Path(f"/proc/{self._pid}")
-        with contextlib.suppress(OSError):  # it has just ended, or the system has no such folder
-            # Linux has a priority for each thread. One that is started later has that of the thread that starts it.
+        with contextlib.suppress(OSError):  # it has just ended, or the system has no /proc
+            # Linux has a priority for each thread. A thread that is started later inherits that of its creator.
             for thread in (process / "task").iterdir():
                 os.setpriority(os.PRIO_PROCESS, int(thread.name), LOW_PRIORITY)
-            # Where sessions share the processor, the priorities of threads count within a session only.
+            # Where Linux divides CPU time by session (autogroup), priorities of threads count only within a session.
             (process / "autogroup").write_text(str(LOW_PRIORITY), encoding="ascii")
 
     def _launch(self) -> None:

@@ -1,7 +1,7 @@
-"""What is known of the digests of Parquet files, so that one that has not changed is not read for it once more.
+"""A cache of the digests of Parquet files, so that an unchanged file is not read again to compute its digest.
 
-Of a Parquet file a query often reads a small part. So a run digests some of those that it does not know, and the next
-runs of all views over the same table know them. Kept by a worker until it ends.
+A query often reads only a small part of a Parquet file. So a run computes only some of the unknown digests, and the
+next runs of all views over the same table reuse them. A worker keeps the cache until it ends.
 """
 
 from collections import OrderedDict
@@ -12,22 +12,22 @@ _MOST = 100_000
 
 
 class DigestCache:
-    """The digests of each table's files, by what identifies a file that has not changed.
+    """The digests of each source table's files, by a key that identifies an unchanged file.
 
-    They are told by processes that run a project's queries, so those of one table say nothing about another one.
+    They come from child processes that run a client's SQL, so those of one table are not trusted for another.
     """
 
     def __init__(self, most: int = _MOST) -> None:
-        """`most` are kept; those of tables that were not read for the longest time go first."""
+        """Keep at most `most` digests. Those of the tables that were read longest ago are dropped first."""
         self._most = most
         self._of_tables: OrderedDict[UUID, dict[str, str]] = OrderedDict()
 
     def of_table(self, table_id: UUID) -> Mapping[str, str]:
-        """What is known of a table's files."""
+        """The known digests of a table's files."""
         return self._of_tables.get(table_id, {})
 
     def learn(self, table_id: UUID, known: Mapping[str, str]) -> None:
-        """These are all of a table that are worth knowing from now on."""
+        """Replace the digests of a table by `known`, which are all that are still useful."""
         self._of_tables.pop(table_id, None)
         if known:
             self._of_tables[table_id] = dict(known)

@@ -1,4 +1,4 @@
-"""Whether a run fits on the disk, and whose fault it is if it does not."""
+"""Checks whether a run fits on the disk, and whether the run itself filled a full disk."""
 
 import contextlib
 import os
@@ -7,17 +7,20 @@ from pathlib import Path
 from orchestrator.model.errors import DiskFull, OutputTooLarge
 
 _MIB = 1 << 20
-# A disk on which less is free when a run begins was filled by others, and may be emptied by them.
+# If less is free when a run begins, others filled the disk, and may free space again.
 _ROOM_TO_SPEAK_OF = 64 * _MIB
-# What is left for others: PostgreSQL or Temporal may keep their files on the same disk.
+# This much is left free: PostgreSQL or Temporal may keep their files on the same disk.
 _LEFT_FOR_OTHERS = 512 * _MIB
 _SHARE_OF_DISK = 0.05
-# A run that took this much of what was free would need all of it again.
+# A run that took this share of the free space would take all of it again if it were tried again.
 _ALMOST_ALL = 0.9
 
 
 class DiskSpace:
-    """The room that a run has on the disk of its `target`, as it was when it began. `scratch` may lie there too."""
+    """The free space on the disk of a run's `target` when the run began, and how much of it the run has taken.
+
+    `scratch`, into which the query spills, may be on the same disk.
+    """
 
     def __init__(self, target: str, scratch: str) -> None:
         self._spills = scratch if _disk_of(scratch) == _disk_of(target) else None
@@ -36,7 +39,7 @@ class DiskSpace:
         return result
 
     def judge(self, error: DiskFull) -> DiskFull | OutputTooLarge:
-        """What a full disk means: it may pass, unless the run filled it, which it would do again."""
+        """The error for a full disk: `error`, which may pass, or OutputTooLarge if the run would fill the disk again."""
         with contextlib.suppress(OutputTooLarge):
             self.measure()
         return self._too_large() if self._takes_all() else error
@@ -52,11 +55,11 @@ class DiskSpace:
 
 
 def size_of(folder: str) -> int:
-    """The bytes of the files in a folder and in its folders."""
+    """The total bytes of the files in a folder and in its subfolders."""
     size = 0
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
-            # DuckDB writes some files under another name first.
+            # DuckDB writes some files under another name first, so that an entry may vanish.
             with contextlib.suppress(FileNotFoundError):
                 is_folder = entry.is_dir(follow_symlinks=False)
                 size += size_of(entry.path) if is_folder else entry.stat(follow_symlinks=False).st_size
@@ -71,7 +74,7 @@ def _disk_of(folder: str) -> int | None:
 
 
 def _space(folder: str) -> tuple[int, int]:
-    """The bytes that are free on the disk of a folder, and those that it has."""
+    """The free bytes and the total bytes of the disk of a folder."""
     try:
         found = os.statvfs(folder)
     except OSError:

@@ -1,4 +1,4 @@
-"""DuckDB as an engine. DuckDB itself is never loaded here: it runs in child processes."""
+"""The DuckDB engine. DuckDB itself is never loaded here: it runs in child processes."""
 
 import asyncio
 import contextlib
@@ -46,29 +46,30 @@ from orchestrator.model.write_target import WriteTarget
 logger = logging.getLogger(__name__)
 
 ANALYSIS_SECONDS = 10.0
-# Parsing takes milliseconds. A text that takes longer than this is made to.
+# Parsing takes milliseconds. A text that takes longer than this was written to be slow.
 _PARSING_SECONDS = 5.0
-# One more than a project may hold at a time: describing binds a query or reads files, which may take long.
+# Processes for each kind of request, one more than a project may hold at a time: describing binds a query or reads
+# files, which may take long.
 _PARSERS = 2
 _DESCRIBERS = 3
 _READERS = 3
-# What only looks at a query or at files needs no more, whatever a query may have when it runs: a statement can ask for
-# any amount while it is bound. In MiB, for DuckDB and for the whole process beyond its stack.
+# Limits of processes that only analyse a query or files, independent of the limits of a run: a statement can request
+# any amount of memory while it is bound. In MiB, for DuckDB and for the whole process beyond its stack.
 _DESCRIBER_MEMORY, _DESCRIBER_SPACE = 256, 512
-# DuckDB reserves up to 50 MiB of addresses, most of which it does not use, for each JSON file that it looks at.
+# DuckDB reserves up to 50 MiB of address space for each JSON file that it analyses, and does not use most of it.
 _READER_MEMORY, _READER_SPACE = 512, 6144
 _READER_THREADS = 4
 _MIB = 1 << 20
 
 
 class DuckDBEngine:
-    """Runs each query in a process of its own, and everything that only looks at SQL in a few processes that stay.
+    """Runs each query in a process of its own, and analyses SQL and source files in pools of a few processes.
 
     `source_roots` are the folders below which source tables may read files, except the files and folders `private`.
     `limits` hold for each query whose plan has none of its own, `worker_memory_mb` for all that run at a time, in MiB.
-    `max_queries` of one project run at a time, and one more of another.
-    `temp_dir` is where queries spill what does not fit into memory; it is made if it does not exist. A query's process
-    may take twice its memory limit and 1 GiB of address space, since DuckDB does not count all that it uses.
+    At most `max_queries` run at a time, and one more of a project that runs none.
+    `temp_dir` is where queries spill data that does not fit into memory; it is created if it does not exist. A query's
+    process may take twice its memory limit plus 1 GiB of address space, since DuckDB does not count all that it uses.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class DuckDBEngine:
         self._temp_dir = temp_dir.absolute()
         self._admission = Admission(worker_memory_mb, queries=max_queries, reserve_mb=limits.memory_mb)
         fences = ProcessLimits(address_space=_DESCRIBER_SPACE * _MIB, file_size=0)
-        # Apart, since parsing takes milliseconds: it never waits for what is being described.
+        # A pool of its own: parsing takes milliseconds, and must not wait for queries that are being described.
         self._parser_pool = ProcessPool(size=_PARSERS, fences=fences, seconds=min(_PARSING_SECONDS, analysis_seconds))
         self._binder_pool = ProcessPool(size=_DESCRIBERS, fences=fences, seconds=analysis_seconds)
         fences = ProcessLimits(address_space=_READER_SPACE * _MIB, file_size=0)
@@ -100,15 +101,15 @@ class DuckDBEngine:
         self._digests = DigestCache()
 
     async def start(self) -> None:
-        """Start the server that every process of this engine is forked from, and say what keeps a query apart.
+        """Start the fork server of this engine's processes, and log the layers that isolate a query.
 
-        Also removes what a worker that was killed left in `temp_dir`.
+        Also removes the folders that killed workers left in `temp_dir`.
         """
         await asyncio.to_thread(remove_abandoned, self._temp_dir)
         logger.info("queries are kept apart by: %s", ", ".join(await self.layers()))
 
     async def close(self) -> None:
-        """End every process that this engine started. Queries that run, or wait to, fail with EngineCrashed."""
+        """End every process that this engine started. Running and waiting queries fail with EngineCrashed."""
         self._admission.close()
         for child in [*self._query_processes]:
             await child.end()
@@ -117,7 +118,7 @@ class DuckDBEngine:
         await self._source_pool.close()
 
     async def layers(self) -> list[str]:
-        """What keeps a query from everything that it does not need, as far as this machine has it."""
+        """The layers that isolate a query, as far as this machine supports them."""
         too_slow = EngineCrashed("The process that reads queries does not start.")
         told: list[str] = await self._analyse(self._source_pool, NO_PROJECT, {"job": "layers"}, too_slow)
         return told
@@ -270,7 +271,7 @@ class DuckDBEngine:
             "memory_mb": min(memory, self._limits.memory_mb),
             "threads": min(threads, self._limits.threads),
         }
-        # Nothing that is only looked at may spill to disk.
+        # An analysis must not spill to disk.
         fenced = {**request, "limits": limits, "temp_directory": ""}
         return parse_result(*await analysts.ask(project_id, fenced, too_slow))
 
@@ -281,10 +282,10 @@ def _too_complex(analysts: ProcessPool) -> InvalidQuery:
 
 
 def _process_limits(limits: Limits) -> ProcessLimits:
-    """What the operating system lets a process with these limits have.
+    """The operating system's limits for a process that runs a query with these limits.
 
-    A file may be the result or what is spilled; the room above is for the last block that is written before DuckDB or
-    the parent notices.
+    A file may belong to the result or be spilled data. The 64 MiB beyond the larger limit are for the last block, which
+    is written before DuckDB or the parent notices.
     """
     return ProcessLimits(
         address_space=(2 * limits.memory_mb + 1024) * _MIB,

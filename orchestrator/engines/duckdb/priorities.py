@@ -1,8 +1,8 @@
-"""Which processes give way: those that have worked for a while, if another project has work beside them.
+"""Lowers the priority of processes that have worked for a while, if another project has work at the same time.
 
 Two endless queries on two processors made every run of another project take ten times as long. With a low priority they
-take what the others leave. The work of a project that is alone keeps the usual priority: otherwise it would only starve
-beside other programs of the machine. Work for no project, as at a start, does not count as another project's.
+use only the CPU time that others leave. The work of a project that is alone keeps the usual priority: otherwise other
+programs of the machine would starve it. Work for no project, as at a start, does not count as another project's.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ class _Work(NamedTuple):
 
 
 class Priorities:
-    """The processes that work now. A project counts for `memory_seconds` after its work ended."""
+    """The processes that work now. A project still counts as working for `memory_seconds` after its work ended."""
 
     def __init__(self, *, memory_seconds: float) -> None:
         self._memory_seconds = memory_seconds
@@ -31,7 +31,7 @@ class Priorities:
 
     @contextmanager
     def running(self, child: ChildProcess, project_id: int) -> Iterator[None]:
-        """Count a process as one that works for the project as long as the context lasts."""
+        """Count a process as working for the project while the context lasts."""
         loop = asyncio.get_running_loop()
         self._running[child] = _Work(project_id, loop.time())
         self._share()

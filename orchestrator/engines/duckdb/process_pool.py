@@ -1,4 +1,4 @@
-"""The processes that look at SQL and at source files without running anything, and serve one by one."""
+"""A pool of processes that analyse SQL and source files without running a query, one request at a time each."""
 
 import asyncio
 import contextlib
@@ -13,17 +13,17 @@ from orchestrator.model.errors import AnalyzerBusy, EngineCrashed, OrchestratorE
 Answer = tuple[dict[str, Any] | None, int | None]
 
 
-# A project that asks for more at a time is asked to come again: each request holds its text in memory.
+# If more requests of a project wait, the next one raises TooManyRequests: each request holds its text in memory.
 _LONGEST_QUEUE = 128
-# A process that holds more after it has answered is replaced, since what DuckDB once took it seldom gives back.
+# A process that holds more memory after its answer is replaced, since DuckDB seldom gives memory back.
 _MOST_KEPT = 128 << 20
 
 
 class ProcessPool:
-    """Up to `size` processes within `fences`, started when they are needed. A project has all but one at most.
+    """Up to `size` processes with the limits `fences`, started on demand. A project uses all but one of them at most.
 
-    They stay for the next request, unless `stays` is False: then each serves one, and is left the files of that one.
-    `seconds` bounds what a request takes, and as many its wait for a free process.
+    Each serves request after request, unless `reuse` is False: then it serves one, and can open the files of that one.
+    A request may take `seconds`, and may wait as long again for a free process.
     """
 
     def __init__(self, *, size: int, fences: ProcessLimits, seconds: float, reuse: bool = True) -> None:
@@ -37,10 +37,10 @@ class ProcessPool:
         self._closed = False
 
     async def ask(self, project_id: int, request: dict[str, Any], too_slow: OrchestratorError) -> Answer:
-        """The answer to a request, or None and the exit status of the process that died of it.
+        """The answer to a request; None and the exit status of the process if the process died of the request.
 
-        Raises `too_slow` if the request takes too long by itself, TooManyRequests if others of its project were in its
-        way, and AnalyzerBusy if those of other projects were.
+        Raises `too_slow` if the request itself takes too long. If it waits too long for a process, raises
+        TooManyRequests if its own project uses its share of them, and AnalyzerBusy otherwise.
         """
         async with AsyncExitStack() as place:
             await self._wait(project_id, place)
@@ -76,7 +76,7 @@ class ProcessPool:
     async def _ask(self, project_id: int, request: dict[str, Any]) -> Answer:
         if self._idle:
             answer, status = await self._exchange(self._idle.pop(), project_id, request)
-            # A process that waited may have died of something else long ago, which is no fault of this request.
+            # An idle process may have died earlier of another cause, so the request is tried again in a new one.
             if answer is not None or self._closed:
                 return answer, status
         child = await ChildProcess.start(self._fences)
@@ -89,7 +89,7 @@ class ProcessPool:
             with self._priorities.running(child, project_id):
                 answer = await child.ask(request)
         finally:
-            # Without an answer, or with a broken DuckDB, the next request would be answered wrongly.
+            # After a missing answer, or with a broken DuckDB, this process would answer the next request wrongly.
             if answer is None or answer.get("error") == EngineCrashed.code or self._closed or not self._stays:
                 status = await child.end()
                 self._forget(child)

@@ -1,4 +1,4 @@
-"""What the parent and its child processes tell each other, from and to the model's shapes."""
+"""The messages between the parent and its child processes, converted from and to the model's shapes."""
 
 import signal
 import stat
@@ -29,7 +29,7 @@ from orchestrator.model.errors import (
 from orchestrator.model.run import Progress, Relation
 from orchestrator.model.snapshot import Column, InputFile, InputFiles, SnapshotFile
 
-# Where a query puts the rows that it left out, below the folder of its result.
+# The subfolder of a result's folder that holds the rows that the query left out.
 _QUARANTINE = "quarantine"
 _ERRORS: dict[str, type[OrchestratorError]] = {
     error.code: error
@@ -51,7 +51,7 @@ _ERRORS: dict[str, type[OrchestratorError]] = {
 
 
 def parse_result(answer: dict[str, Any] | None, status: int | None) -> Any:  # noqa: ANN401 - JSON
-    """The result in an answer, or its error raised. No answer means that the process died; `status` says of what."""
+    """Return the result in an answer, or raise its error. No answer means that the process died with `status`."""
     if answer is None:
         raise EngineCrashed(
             f"The process that ran the query ended unexpectedly (exit status {status}{_cause(status)})."
@@ -64,7 +64,7 @@ def parse_result(answer: dict[str, Any] | None, status: int | None) -> Any:  # n
 
 
 def parse_progress(answer: dict[str, Any], elapsed_seconds: float, written: int, memory: int | None) -> Progress:
-    """What a running query says of itself, and what is seen of it: bytes that it has written, and that it holds."""
+    """The progress that a query reports, with the bytes written and the memory held, which the parent measures."""
     with _reject_malformed():
         return Progress(
             percent=answer["percent"], elapsed_seconds=elapsed_seconds, bytes_written=written, memory_bytes=memory
@@ -73,7 +73,10 @@ def parse_progress(answer: dict[str, Any], elapsed_seconds: float, written: int,
 
 @contextmanager
 def _reject_malformed() -> Iterator[None]:
-    """A child that was taken over by its query may say anything; nobody but its run may suffer from that."""
+    """Raise EngineCrashed if reading an answer fails.
+
+    A child that its query has taken over may send anything, and only its own run may fail for that.
+    """
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError):
@@ -81,7 +84,7 @@ def _reject_malformed() -> Iterator[None]:
 
 
 def _cause(status: int | None) -> str:
-    """What an exit status means, in words."""
+    """The meaning of an exit status in words, to append to a message."""
     if status == -signal.SIGKILL:
         return ": it was killed, perhaps because the machine ran out of memory"
     if status is not None and status < 0:
@@ -90,7 +93,7 @@ def _cause(status: int | None) -> str:
 
 
 def encode_relation(relation: Relation, file_url: Callable[[str, str], str], digests: DigestCache) -> dict[str, Any]:
-    """What the child needs to know of an input."""
+    """The description of an input for the child process."""
     known: dict[str, Any] = {"kind": relation.kind, "name": relation.name}
     if relation.kind == "source":
         columns = encode_columns(relation.columns)
@@ -122,7 +125,7 @@ def decode_columns(pairs: Sequence[tuple[str, str]]) -> tuple[Column, ...]:
 
 
 def parse_written(result: Any, folder: Path) -> QueryResult:  # noqa: ANN401 - JSON
-    """What a query wrote, by its own account, of which the names and the sizes of the files must be true."""
+    """The result that a query reports. Raises EngineCrashed unless the names and sizes of the files are true."""
     with _reject_malformed():
         files = tuple(SnapshotFile(name=name, rows=rows, bytes=size) for name, rows, size in result["files"])
         lying = dict(_regular_files(folder))
@@ -142,7 +145,7 @@ def parse_written(result: Any, folder: Path) -> QueryResult:  # noqa: ANN401 - J
 
 
 def learn(digests: DigestCache, relations: Sequence[Mapping[str, Any]], result: Any) -> None:  # noqa: ANN401 - JSON
-    """Keep what a query over these relations, as the child was given them, found out about its source files."""
+    """Store the digests that a query reports of its source files. `relations` are those that its child was sent."""
     with _reject_malformed():
         for relation in relations:
             if relation["kind"] == "source":
@@ -153,7 +156,7 @@ def learn(digests: DigestCache, relations: Sequence[Mapping[str, Any]], result: 
 def _input_files(
     file_count: int, size: int, digest: str, files: Sequence[tuple[str, int, int, str | None]], _known: object
 ) -> InputFiles:
-    """What Told in `source_reading` says. Times in nanoseconds may lie beyond every calendar."""
+    """The fields of a FileReport as InputFiles. A time in nanoseconds may be out of range for a datetime."""
     return InputFiles(
         file_count=file_count,
         bytes=size,
@@ -184,7 +187,7 @@ def _stored_columns_of(told: Sequence[tuple[str, str, str]]) -> tuple[Column, ..
 
 
 def _regular_files(folder: Path, beside: str = _QUARANTINE) -> Iterator[tuple[str, int]]:
-    """The names and sizes of what lies in the folder, and in the folder `beside` in it."""
+    """The names and sizes of the entries of the folder and of its subfolder `beside`; -1 for what is no regular file."""
     for path in folder.iterdir():
         status = path.lstat()
         if path.name == beside and stat.S_ISDIR(status.st_mode):

@@ -1,4 +1,4 @@
-"""Folders for what queries spill: one for each, removed with it, also if the worker is killed before it can."""
+"""Folders for data that queries spill, one for each. A later worker removes those that a killed worker left."""
 
 import fcntl
 import os
@@ -10,22 +10,22 @@ from uuid import uuid4
 class Scratch:
     """A new folder below `root`, locked for as long as this process lives.
 
-    The lock is what tells a folder in use from one that a killed worker left, whichever machine that was on.
+    A folder in use is locked; one that a killed worker left is not, even if that worker ran on another machine.
     """
 
     def __init__(self, root: Path) -> None:
-        """Make it, and `root` if need be. Raises OSError."""
+        """Create the folder, and `root` if it does not exist. Raises OSError."""
         root.mkdir(parents=True, exist_ok=True)
         self.path, self._lock = _make(root)
 
     def remove(self) -> None:
-        """Remove it, whatever is in it."""
+        """Remove the folder with all that is in it."""
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
 
 
 def remove_abandoned(root: Path) -> None:
-    """Remove every folder below `root` that no process holds."""
+    """Remove every folder below `root` that no process has locked."""
     for folder in root.glob("run-*"):
         lock = _locked(folder)
         if lock is not None:
@@ -38,7 +38,7 @@ def _make(root: Path) -> tuple[Path, int]:
         folder = root / f"run-{uuid4().hex}"
         folder.mkdir()
         lock = _locked(folder)
-        # A sweeper may have taken a folder that was not locked yet.
+        # Another process may have removed the folder as abandoned, before it was locked here.
         if lock is not None and folder.exists():
             return folder, lock
 

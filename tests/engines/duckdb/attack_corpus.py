@@ -1,6 +1,6 @@
-"""What an author may try. In each, {secret} and the like stand for paths: see World in test_attacks.py."""
+"""Attacks that an author may try. World in test_attacks.py replaces {secret} and the like with paths."""
 
-# Refused by the rules, whatever else would have stopped them.
+# The rules refuse these, even where another layer would stop them too.
 REFUSED = {
     # Functions that read files.
     "read_text": "SELECT * FROM read_text('{secret}')",
@@ -78,7 +78,7 @@ REFUSED = {
     ),
     "serialized plan": "SELECT json_serialize_plan('SELECT * FROM own')",
     "table macro": "SELECT * FROM histogram('{secret}', content)",
-    # What the server knows.
+    # Information about the server.
     "settings": "SELECT * FROM duckdb_settings()",
     "setting": "SELECT current_setting('temp_directory') AS a",
     "setting in an error": "SELECT error(current_setting('temp_directory'))",
@@ -143,7 +143,7 @@ REFUSED = {
     "ten megabytes": "SELECT " + "1 + " * 2_500_000 + "1 AS a",
 }
 
-# The rules know nothing against these: tables of these names could exist. They do not, or they do no harm.
+# The rules accept these, as tables of these names could exist. The names are unknown, or do no harm.
 NAMES = {
     "file in single quotes": "SELECT * FROM '{secret}'",
     "file in double quotes": 'SELECT * FROM "{secret}"',
@@ -174,7 +174,7 @@ NAMES = {
     "no characters at all": "SELECT '\u200b\u202e\ufeff' AS \"\u200b\"",
 }
 
-# Each may fail, run into a limit or give an answer; nothing else may suffer.
+# Each may fail, reach a limit or give an answer; nothing else may be affected.
 BOMBS = {
     "memory by a list": "SELECT list(i) AS a FROM range(2000000000) r(i)",
     "memory by windows": "SELECT list(i) OVER () AS a FROM range(200000) r(i)",

@@ -1,4 +1,4 @@
-"""Files packed by gzip and zstd, whole and not, in the ways that occur."""
+"""Files that gzip and zstd compressed, whole and broken, in the forms that occur."""
 
 import gzip
 import struct
@@ -12,7 +12,7 @@ _HALF = len(TEXT) // 2
 
 
 def member(text: bytes, flags: int = 0, more: bytes = b"") -> bytes:
-    """A member of gzip with these flags, and what they announce, in its header."""
+    """A gzip member whose header has these flags and the fields that they announce."""
     packer = zlib.compressobj(6, zlib.DEFLATED, -15)
     packed = packer.compress(text) + packer.flush()
     head = b"\x1f\x8b\x08" + bytes([flags]) + bytes(6) + more
@@ -25,7 +25,7 @@ def frame(text: bytes, *, checksum: bool = True) -> bytes:
 
 
 def flipped(packed: bytes, at: int) -> bytes:
-    """The same with a changed byte."""
+    """The same bytes with one of them changed."""
     changed = bytearray(packed)
     changed[at] ^= 0x55
     return bytes(changed)
@@ -110,5 +110,5 @@ BROKEN = {
 
 
 def compression_of(name: str) -> str:
-    """What the end of a name stands for."""
+    """The compression of a file, from the end of its name."""
     return "gzip" if name.endswith(".gz") else "zstd"

@@ -1,7 +1,7 @@
-"""An author who means harm. Each attack is tried at every door: the rules, the description, the run, past the rules.
+"""Attacks by an author. Each is tried in four ways: the rules, the description, the run, and a run without the rules.
 
-"Harmless" means: no file that is not the author's, no secret of the environment and no other project's data ever comes
-out, in a result, a message or a name; no file changes or appears anywhere but in the run's own folder; and the next
+An attack is harmless if three things hold. No result, message or name contains a file that is not the author's, a
+secret of the environment or another project's data. No file changes or appears outside the run's own folder. The next
 query is answered.
 """
 
@@ -76,7 +76,7 @@ class World:
         return sql
 
     def seen(self) -> dict[str, object]:
-        """Everything that lies about, but for the folders of runs."""
+        """All files and folders that an attack could have changed, except the folders of runs."""
         places = [self.folder, Path.cwd(), Path.home() / ".duckdb"]
         found: dict[str, object] = {}
         for path in (p for place in places for p in ([*place.rglob("*")] if place == self.folder else listed(place))):
@@ -107,7 +107,7 @@ def target(world: World) -> Path:
 
 
 class Doors:
-    """Tries a statement at each door, and remembers all that came out of any."""
+    """Tries a statement in each way, and records all answers and error messages."""
 
     def __init__(self, world: World, target: Path, sql: str, seconds: float = 20) -> None:
         self.engine, self.target = world.engine, target
@@ -128,7 +128,7 @@ class Doors:
         )
 
     async def write_past_the_rules(self) -> OrchestratorError | None:
-        """The run's own child_process, without the look at the statement that comes before it."""
+        """Run the statement in a child process that does not check it first."""
         for path in self.target.iterdir():
             path.unlink()
         with pytest.MonkeyPatch.context() as patch:
@@ -136,7 +136,7 @@ class Doors:
             return await self.write()
 
     async def _listen(self, door: Awaitable[Any]) -> OrchestratorError | None:
-        """The error that came, if one did. Anything but an error with a name is a failure of the test."""
+        """The error that was raised, if any. An exception other than OrchestratorError fails the test."""
         try:
             answer = await door
         except OrchestratorError as error:

@@ -19,13 +19,13 @@ from orchestrator.model.write_target import WriteTarget
 from tests.engines.conftest import file_url, make_engine, make_plan
 
 ENDLESS = "SELECT sum(random()) AS s FROM range(1000000000000)"
-# One call of a scalar function, in which DuckDB does not look for an interrupt.
+# One call of a scalar function, during which DuckDB does not check for an interrupt.
 DEAF = "SELECT length(regexp_replace(repeat('abcdefghij', 30000000 + i::INT), 'a(.)', 'b', 'g')) FROM range(1) r(i)"
 
 
 @pytest.fixture
 async def mine(tmp_path: Path) -> AsyncIterator[DuckDBEngine]:
-    """An engine whose processes nobody else uses."""
+    """An engine whose child processes no other test uses."""
     engine = make_engine(tmp_path / "scratch", analysis_seconds=5, memory_mb=1000, threads=1)
     yield engine
     await engine.close()
@@ -214,23 +214,26 @@ async def test_nothing_is_left_open(mine: DuckDBEngine, tmp_path: Path) -> None:
     files, threads = open_files(), threading.active_count()
     await asyncio.gather(*(one(n) for n in range(1, 9)))
     assert len(open_files() - files) == 0
-    assert threading.active_count() <= threads + 8  # the loop's own pool, which it keeps
+    assert threading.active_count() <= threads + 8  # the event loop keeps its own pool
 
 
 PARENT = """
 import asyncio, sys
 from pathlib import Path
-from tests.engines.conftest import locate, make_engine, make_plan
+from tests.engines.conftest import file_url, make_engine, make_plan
+from orchestrator.model.write_target import WriteTarget
 
 async def main(folder: Path) -> None:
     engine = make_engine(folder / "scratch", memory_mb=1000, threads=1)
     await engine.references("SELECT 1")
     (folder / "target").mkdir()
-    writing = asyncio.create_task(engine.write(make_plan(sys.argv[2]), locate, folder / "target", lambda _: None))
-    while not engine._writers:
+    target = WriteTarget.local(folder / "target")
+    writing = asyncio.create_task(engine.write(make_plan(sys.argv[2]), file_url, target, lambda _: None))
+    while not engine._query_processes:
         await asyncio.sleep(0.05)
     await asyncio.sleep(0.5)
-    print(*(child.pid for child in engine._parser.children), *(child.pid for child in engine._writers), flush=True)
+    children = [*engine._parser_pool.children, *engine._query_processes]
+    print(*(child.pid for child in children), flush=True)
     await writing
 
 asyncio.run(main(Path(sys.argv[1])))
@@ -262,7 +265,7 @@ def test_the_parent_never_loads_duckdb() -> None:
 def test_a_child_loads_neither_pydantic_nor_temporal_nor_asyncio() -> None:
     code = (
         "import sys, orchestrator.engines.duckdb.child.main, orchestrator.engines.duckdb.child.entry; "
-        "orchestrator.engines.duckdb.child.main.JOBS['references']({'sql': 'SELECT 1'}).work(print); "
+        "orchestrator.engines.duckdb.child.main.HANDLERS['references']({'sql': 'SELECT 1'}).work(print); "
         "sys.exit(bool({'pydantic', 'temporalio', 'asyncio', 'pyarrow', 'pandas', 'numpy'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,4 +1,4 @@
-"""A disk that is full: whose doing it is decides whether a run is tried again. On a small disk of the test's own."""
+"""A full disk, small and of the test's own: a run is tried again only if it did not fill the disk itself."""
 
 import os
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from orchestrator.model.write_target import WriteTarget
 from tests.engines.conftest import file_url, make_engine, make_plan
 
 DISK_MB = 48
-# 64 hexadecimal digits a row, which do not get smaller by compression: some 35 bytes each.
+# 64 hexadecimal digits a row, which compression cannot make smaller than some 35 bytes.
 SQL = "SELECT sha256(i::VARCHAR) AS a FROM range({}) r(i)"
 TOO_MUCH, LITTLE = 20_000_000, 100_000
 

@@ -1,4 +1,4 @@
-"""What an error of DuckDB says to an author, whatever stands in it."""
+"""The message that an author gets for an error of DuckDB, for an error text of any form."""
 
 import time
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""What goes wrong with one run costs that run alone: it says what happened, leaves no file, and no other notices."""
+"""A fault of one run affects that run alone: the run reports what happened, and leaves no file."""
 
 import asyncio
 import os
@@ -66,7 +66,7 @@ class Running:
         raise AssertionError("no process has the result open")
 
     async def failure(self) -> OrchestratorError:
-        """How it ended. The other one is not the worse for it, and nothing is left of this one."""
+        """The error that ended the query. Asserts that it left no file, and that the other query completes."""
         with pytest.raises(OrchestratorError) as raised:
             await self.task
         assert list(self.target.iterdir()) == []

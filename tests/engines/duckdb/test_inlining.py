@@ -1,4 +1,4 @@
-"""Views that are evaluated inside a run, and how much a query becomes by them."""
+"""Views that are inlined into a run's query, and how large the query becomes by that."""
 
 from collections.abc import Callable
 

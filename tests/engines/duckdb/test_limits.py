@@ -1,4 +1,4 @@
-"""What a query may use, and what it is told when that is not enough."""
+"""The limits of a query, and its error message when it exceeds one."""
 
 import asyncio
 from pathlib import Path
@@ -11,7 +11,7 @@ from orchestrator.model.write_target import WriteTarget
 from tests.engines.conftest import LIMITS, file_url, make_engine, make_plan
 from tests.engines.duckdb.test_child_process import ENDLESS, pid_of_writer
 
-# 64 hexadecimal digits a row, which do not get smaller by compression.
+# 64 hexadecimal digits a row, which compress to half their size at best.
 WIDE = "SELECT sha256(i::VARCHAR) AS a FROM range({}) r(i)"
 SPILLS = "SELECT random() AS a, md5(i::VARCHAR) AS b FROM range(5000000) r(i) ORDER BY 1, 2"
 
@@ -44,7 +44,7 @@ async def test_a_plan_has_its_own_limit_of_memory(engine: DuckDBEngine, tmp_path
 async def test_a_result_that_grows_too_large_is_ended_while_it_is_written(
     engine: DuckDBEngine, tmp_path: Path, order: str
 ) -> None:
-    # Written to its end it would be 12 GB.
+    # The whole result would be 12 GB.
     rows = 200_000_000 if not order else 3_000_000
     with pytest.raises(OutputTooLarge, match=r"larger than it may be \(20 MiB\)"):
         await attempt(engine, tmp_path / "a", WIDE.format(rows) + order, output_mb=20)

@@ -1,4 +1,4 @@
-"""The processes that look at SQL: how they share the work, and what happens when one dies."""
+"""The child processes that parse and bind SQL: how they share the work, and what happens when one dies."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from tests.engines.conftest import make_engine
 
 @pytest.fixture
 async def mine(tmp_path: Path) -> AsyncIterator[DuckDBEngine]:
-    """An engine whose processes nobody else uses."""
+    """An engine whose child processes no other test uses."""
     engine = make_engine(tmp_path, analysis_seconds=5, memory_mb=1000, threads=1)
     yield engine
     await engine.close()
@@ -42,7 +42,7 @@ async def next_process(engine: DuckDBEngine, *, after: int | None) -> int:
 
 
 async def stop_all_describers(engine: DuckDBEngine) -> list[asyncio.Task[object]]:
-    """Requests that are being served by processes that never answer."""
+    """Stop the processes that bind statements, each with a request in progress. Returns the requests."""
     projects = (1, 1, 2)
     await asyncio.gather(*(engine.describe("SELECT 1 AS a", {}, project_id=project) for project in projects))
     assert len(engine._binder_pool.children) == 3
@@ -143,7 +143,7 @@ async def test_closing_ends_what_is_being_analysed(mine: DuckDBEngine) -> None:
     assert mine._binder_pool.children == []
 
 
-# Nested comments that are not closed: DuckDB begins anew at each of them, so that 48 kB take it ten seconds.
+# Nested comments that are not closed: DuckDB starts again at each of them, so that 48 kB take it ten seconds.
 BOMB = "/*" * 60_000
 
 

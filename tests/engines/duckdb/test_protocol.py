@@ -1,4 +1,4 @@
-"""What a process says that an author's query has taken over is believed as far as it can be seen, and no further."""
+"""The parent believes a child process, which an author's query may have taken over, only as far as it can verify."""
 
 import asyncio
 import json

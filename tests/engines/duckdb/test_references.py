@@ -71,7 +71,7 @@ READS = [
     ("SELECT * FROM schön.tür", ("schön.tür",)),
     ("WITH p AS (PIVOT t ON y IN (1) USING sum(x)) SELECT * FROM p JOIN u USING (k)", ("t", "u")),
     ("PIVOT (FROM t, LATERAL range(t.a) r(i)) ON y IN (1) USING sum((SELECT max(z) FROM u))", ("t", "u")),
-    # DuckDB takes A to Z for a to z and nothing else: these are other names, which the CTE does not hide.
+    # DuckDB folds only A to Z: a CTE does not hide a name that differs from its own in the case of another letter.
     ('WITH "duc\u212adb_views" AS (SELECT 1) SELECT sql FROM duckdb_views', ("duckdb_views",)),
     ('WITH "ä" AS (SELECT 1) SELECT * FROM "Ä"', ("Ä",)),
     ('WITH "ä" AS (SELECT 1) SELECT * FROM "ä"', ()),
@@ -79,7 +79,7 @@ READS = [
     ('WITH RECURSIVE "K" AS (SELECT 1 a UNION ALL SELECT a FROM "\u212a") FROM k', ("\u212a",)),
     ('WITH RECURSIVE "\u212a" AS (SELECT 1 a UNION ALL FROM recurring.k) FROM "\u212a"', ("recurring.k",)),
     ('SELECT * FROM "ä", "Ä", a, A', ("ä", "Ä", "a")),
-    # Only the second half of a recursive CTE has its rows so far under `recurring`; elsewhere that is a namespace.
+    # Only the second half of a recursive CTE sees its rows so far as `recurring`; elsewhere that is a namespace.
     ("WITH x AS (SELECT 1) SELECT * FROM recurring.x", ("recurring.x",)),
     ("WITH RECURSIVE x AS (SELECT 1 a UNION ALL SELECT a + 1 FROM x WHERE a < 3) FROM recurring.x", ("recurring.x",)),
     ("WITH RECURSIVE x(a, b) USING KEY (a) AS (FROM recurring.x UNION FROM x) FROM x", ("recurring.x",)),

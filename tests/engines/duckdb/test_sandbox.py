@@ -1,4 +1,4 @@
-"""The fence of the operating system, without DuckDB's own lock in front of it."""
+"""The sandbox of the operating system, without DuckDB's own lock."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ def outcome(work):
 
 
 def confined(work: str, folder: Path, first: str = "", readable: Sequence[SourceFile] = ()) -> Any:
-    """What `work` prints as JSON in a process that may read `readable` (or in.parquet), and change `folder`/out."""
+    """The JSON that `work` prints in a process that may read `readable` (or in.parquet), and change `folder`/out."""
     files = [*readable] or [SourceFile(str(folder / "in.parquet"), str(folder / "in.parquet"))]
     given = {"folder": str(folder), "readable": files, "writable": [str(folder / "out")]}
     code = CONFINED.format(work=work, first=first)
@@ -197,15 +197,13 @@ def test_threads_and_signals_to_itself_are_not_refused(folder: Path) -> None:
 WITHOUT_LANDLOCK = """
 import ctypes, errno, os
 from orchestrator.engines.duckdb.sandbox import seccomp
-from orchestrator.model.write_target import WriteTarget
-from orchestrator.model.write_target import WriteTarget
 steps = [
-    seccomp._Step(seccomp._LOAD, seccomp._NUMBER),
-    seccomp._Step(seccomp._EQUAL, 444, hit="unknown"),
-    seccomp._Step(seccomp._RETURN, seccomp._ALLOW),
-    seccomp._Step(seccomp._RETURN, seccomp._ERRNO | errno.ENOSYS),
+    seccomp._Instruction(seccomp._LOAD, seccomp._NUMBER),
+    seccomp._Instruction(seccomp._EQUAL, 444, jump_true="unknown"),
+    seccomp._Instruction(seccomp._RETURN, seccomp._ALLOW),
+    seccomp._Instruction(seccomp._RETURN, seccomp._ERRNO | errno.ENOSYS),
 ]
-seccomp._install(b"".join(seccomp._packed(step, place, {"unknown": 3}) for place, step in enumerate(steps)))
+seccomp._install(b"".join(seccomp._encode(step, place, {"unknown": 3}) for place, step in enumerate(steps)))
 """
 
 

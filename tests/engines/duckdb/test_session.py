@@ -45,7 +45,7 @@ async def test_every_query_has_the_settings_of_its_own_run(run: Run, monkeypatch
 def test_the_first_session_of_a_process_is_like_the_others(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spills: bool
 ) -> None:
-    monkeypatch.setattr(session, "_ahead", [])
+    monkeypatch.setattr(session, "_preopened", [])
     session.preopen_database()
     spill = str(tmp_path) if spills else ""
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""What one view gives, the next one sees as if both were one query: the same value of the same type."""
+"""A view sees the values and types of another view as if both were one query."""
 
 import duckdb
 import pytest
@@ -9,7 +9,7 @@ from orchestrator.model.snapshot import Column
 from tests.engines.conftest import Run, snapshot, view
 from tests.engines.duckdb.values import FLAT, LARGEST, SMALLEST, in_utc
 
-# Each puts a value into another one. A value that is NULL cannot be a key.
+# Each nests a value in another one. The CASE is there because NULL cannot be a key of a MAP.
 NESTINGS = [
     "[{0}, NULL]",
     "{{'f': {0}, 'g': [{{'h': {0}}}]}}",
@@ -31,14 +31,14 @@ def selected(expressions: list[str]) -> str:
 
 
 def in_plain_duckdb(inner: str, outer: str) -> list[tuple[object, ...]]:
-    """What `outer` gives where `inner_view` is a view of DuckDB's own."""
+    """The rows of `outer` in plain DuckDB, where `inner_view` is a view."""
     with in_utc() as connection:
         connection.execute(f"CREATE VIEW inner_view AS {inner}")
         return connection.execute(outer).fetchall()
 
 
 async def agrees(run: Run, engine: DuckDBEngine, expressions: list[str]) -> None:
-    """Whether every expression is for the next view what it is in one query, stored, inlined and described."""
+    """Assert that the next view sees each expression as one query does, whether stored, inlined or described."""
     inner = selected(expressions)
     stored = await run(inner)
     assert await engine.describe(inner, {}) == tuple(

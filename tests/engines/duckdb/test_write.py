@@ -80,7 +80,7 @@ FAILING = [
     ("SELECT * FROM nope", "Catalog Error: Table with name nope does not exist!"),
     ("SELECT 'x'::INTEGER", "Conversion Error: Could not convert string 'x' to INT32"),
     ("SELECT error('boo') AS e FROM range(9) r(i)", "Invalid Input Error: boo"),
-    # A SELECT * grows with what it reads, long after it was saved.
+    # A SELECT * gets the columns that its input gets after the view was saved.
     (f"SELECT {', '.join(['*'] * 4097)} FROM t", "there are 4,097 columns; 4,096 are the most."),
     ("SELECT (9223372036854775807 + x) AS y FROM t", "Out of Range Error: Overflow in addition of INT64"),
 ]
@@ -115,7 +115,7 @@ async def test_a_failing_inlined_view_is_named(run: Run) -> None:
 )
 async def test_a_run_refuses_by_itself_what_should_never_have_been_saved(run: Run, tmp_path: Path, sql: str) -> None:
     (tmp_path / "secret.csv").write_text("a\n1\n")
-    # The name of a file is one of a table that the plan does not have.
+    # A file's name is read as the name of a table, which the plan does not have.
     with pytest.raises(QueryFailed if "FROM '" in sql else QueryRefused) as raised:
         await run(sql.format(folder=tmp_path))
     assert "root:" not in raised.value.message

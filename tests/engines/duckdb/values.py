@@ -1,4 +1,4 @@
-"""Values of every type that a snapshot can hold, and a DuckDB that stands where those of the engine do."""
+"""Values of every type that a snapshot can hold, and a DuckDB connection with the time zone of the engine's."""
 
 import duckdb
 
@@ -7,7 +7,7 @@ LARGEST = "170141183460469231731687303715884105727"
 SMALLEST = "-170141183460469231731687303715884105728"
 LARGEST_UNSIGNED = "340282366920938463463374607431768211455"
 
-# Values at the ends of every type that DuckDB has and a snapshot can hold, by what the files hold of them.
+# The extreme values of every type of DuckDB's that a snapshot can hold, by the type that the files store.
 VALUES = {
     "BOOLEAN": ["true", "NULL::BOOLEAN"],
     "TINYINT": ["(-128)::TINYINT"],

@@ -1,4 +1,4 @@
-"""Text files read by contract: detected types lose nothing, stated ones take what reads so, and a run holds to both."""
+"""Text files read by contract: detected types lose nothing, stated types take what reads as them, runs enforce both."""
 
 import json
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class Table:
         self.columns: tuple[Column, ...] = ()
 
     async def add(self, stated: Mapping[str, str] | None = None, **options: Any) -> list[tuple[str, str]]:
-        """Register the files; the columns that they have now."""
+        """Register the files. Returns the columns that they have now."""
         self._options = ReadOptions(**options)
         self._stated = tuple(Column(name=name, duckdb_type=kind) for name, kind in (stated or {}).items())
         self.columns = await self._engine.describe_source(self._pattern, self._kind, self._options, self._stated)
@@ -78,7 +78,7 @@ def tables(engine: DuckDBEngine, run: Run, data: Path) -> Tables:
 
 
 GOOD = {"n": "1", "d": "1.5", "day": "2024-01-01", "ts": "2024-01-01 10:00:00", "flag": "true", "t": "10:00:00"}
-# What DuckDB would take for a value of the type, in silence.
+# Texts that DuckDB would silently cast to the type.
 LOOSE = [
     *(("n", text) for text in ("1.5", "1e2", "0x1F", "1_000", "007", " 7", "7 ", "+7", "-0", "12345678901234567890")),
     *(
@@ -300,7 +300,7 @@ async def test_files_with_other_columns_are_united_by_name_if_that_is_asked_for(
     assert sorted(await table.add(union_by_name=True)) == [("a", "BIGINT"), ("b", "VARCHAR"), ("c", "BIGINT")]
     assert await table.rows("a, b, c") == [(1, "x", None), (2, None, 7)]
     write("3", [{"a": 3, "d": 1}])
-    assert (await table.rows("a, b, c"))[2] == (3, None, None)  # taken in when the schema is refreshed
+    assert (await table.rows("a, b, c"))[2] == (3, None, None)  # new columns are added when the schema is refreshed
     assert ("d", "BIGINT") in await table.add(union_by_name=True)
 
 
@@ -439,7 +439,7 @@ async def test_rows_that_do_not_fit_are_left_out_if_that_is_stated_and_counted(
     result = await table.read()
     assert sorted(result.rows()) == [(1, 1), (1, 1), (6, 6)]
     assert [(one.table, one.rows, one.file) for one in result.written.rejected] == [("t", 5, None)]
-    # Also where the query looks at no column that has a row that does not fit.
+    # Also where the query reads no column with a value that does not fit.
     assert (await table.read("SELECT count(*) FROM t")).rows() == [(3,)]
 
 

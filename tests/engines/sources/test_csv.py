@@ -1,4 +1,4 @@
-"""CSV files are read by fixed rules: nothing but types is ever told from what a file holds."""
+"""CSV files are read by fixed rules: only types are detected from the content of a file."""
 
 import gzip
 from pathlib import Path
@@ -11,7 +11,7 @@ from orchestrator.model.errors import InvalidSource, QueryFailed
 from tests.engines.conftest import Run, source
 from tests.engines.sources.test_discovery import CSV, NAMED, pairs
 
-MANY = 60_000  # rows: more than DuckDB looks at to find out the dialect
+MANY = 60_000  # rows: more than DuckDB samples to detect the dialect
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
@@ -90,7 +90,7 @@ TYPES = [
     (["2020-01-02", "2020-01-02 03:04:05"], "TIMESTAMP"),
     (["2020-01-02T03:04:05.123456"], "TIMESTAMP"),
     (["2020-01-02T03:04:05Z", "2020-01-02 03:04:05+00", "2020-01-02 03:04:05.1+00:00"], "TIMESTAMP WITH TIME ZONE"),
-    # Another zone would be lost, and a text without one beside it would be given one.
+    # Another zone would be lost, and a text without a zone beside it would get one.
     (["2020-01-02 03:04:05+02:00"], "VARCHAR"),
     (["2020-01-02 03:04:05Z", "2020-01-02 03:04:05"], "VARCHAR"),
     (["2020-01-02 03:04:05.123456789"], "VARCHAR"),
@@ -98,7 +98,7 @@ TYPES = [
     (["12:30:00+03"], "VARCHAR"),
     (["2020-1-2"], "VARCHAR"),
     (["A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11"], "VARCHAR"),
-    # Dates whose order of day and month is anybody's guess, or that are not ISO's.
+    # Dates whose order of day and month is ambiguous, or that are not in ISO format.
     (["13/01/2020"], "VARCHAR"),
     (["01-13-2020"], "VARCHAR"),
     (["20-01-02"], "VARCHAR"),

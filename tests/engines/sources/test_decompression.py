@@ -1,4 +1,4 @@
-"""What is packed is unpacked to its end, however it comes, and what is not whole is not taken for whole."""
+"""A compressed file is read to its end, in pieces of any size, and one that is not whole is refused."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""What a result says of the source files that it was made from: path, size, time and digest."""
+"""The source files that a result records: their path, size, time and digest."""
 
 import os
 from collections.abc import Mapping
@@ -100,7 +100,7 @@ def test_of_very_much_parquet_the_footers_are_digested_until_the_files_are_known
         now = told(known)
         assert [digest for _, _, _, digest in now.files] == digests
         known = now.known
-    # One that was written since is digested as it is now.
+    # A file that was written since then is digested again.
     write_parquet(paths[1], "SELECT 7 AS id")
     assert [digest for _, _, _, digest in told(known).files] == [whole[0], expected(paths[1])[3], whole[2]]
 
@@ -111,7 +111,7 @@ async def test_a_run_knows_the_digests_of_the_last_one(engine: DuckDBEngine, run
     await run("SELECT * FROM p", [table])
     ((key, digest),) = engine._digests.of_table(table.id).items()
     assert digest == expected(data / "x.parquet")[3]
-    # So it is not read for it again: what is known is what is told.
+    # The next run reports the digest that the engine knows, and so does not read the file to digest it again.
     engine._digests.learn(table.id, {key: "xxh128:known"})
     (file,) = (await run("SELECT * FROM p", [table])).written.sources["p"].files
     assert file.digest == "xxh128:known"

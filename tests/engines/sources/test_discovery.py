@@ -43,7 +43,7 @@ async def test_csv_files_with_names_are_described_and_read(engine: DuckDBEngine,
     (data / "1.csv").write_text("a,b,c\n1,x,2020-01-01\n")
     columns = await engine.describe_source(f"{data}/*.csv", NAMED)
     assert pairs(columns) == [("a", "BIGINT"), ("b", "VARCHAR"), ("c", "DATE")]
-    # Another order, one column more, no rows at all: the names decide.
+    # Another order, one column more, no rows at all: columns are matched by name.
     (data / "2.csv").write_text("C,b,a,d\n2020-01-02,y,2,9\n")
     (data / "3.csv").write_text("")
     result = await run("SELECT * FROM t ORDER BY a", [source("t", NAMED, f"{data}/*.csv", columns)])

@@ -1,4 +1,4 @@
-"""Parquet files that are no longer, or never were, what was recorded of their table."""
+"""Parquet files that no longer have, or never had, the columns that were recorded for their table."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ NORMAL = "SELECT {}::BIGINT AS a, 'x' AS b"
 
 
 def write_many(folder: Path, count: int, *, odd: int, select: str) -> Path:
-    """So many files, of which the one numbered `odd` holds `select`; that one."""
+    """Write `count` files, of which number `odd` holds `select`. Returns that one."""
     with duckdb.connect() as connection:
         for n in range(count):
             sql = select if n == odd else NORMAL.format(n)

@@ -1,4 +1,4 @@
-"""JSON lines: keys and dates that DuckDB would guess about."""
+"""JSON lines: keys and dates that DuckDB alone would guess."""
 
 import gzip
 import json
@@ -47,7 +47,7 @@ DATES = [
     ("20-01-02", "VARCHAR"),
     ("20-01-02 03:04:05", "VARCHAR"),
     ("12-31-2020 01:02:03 PM", "VARCHAR"),
-    # DuckDB would take the zone into account once, and forget it at the next reading.
+    # DuckDB would apply the zone at one reading, and ignore it at the next.
     ("2020-01-02T03:04:05+02:00", "VARCHAR"),
 ]
 

@@ -1,4 +1,4 @@
-"""Large CSV files that DuckDB may read by itself: only those in which every value fits, however they are cut up."""
+"""Large CSV files that DuckDB's own reader may read: only those in which every value fits, however they are split."""
 
 from collections.abc import Iterator
 from pathlib import Path

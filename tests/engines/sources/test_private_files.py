@@ -1,4 +1,4 @@
-"""What no source table may read, whatever folders the operator allows."""
+"""Files that no source table may read, in any folder that the operator allows."""
 
 import shutil
 from pathlib import Path

@@ -26,7 +26,7 @@ from tests.engines.sources.test_discovery import CSV, JSON, NAMED, PARQUET, pair
 
 COLUMNS = [Column(name="id", duckdb_type="BIGINT"), Column(name="n", duckdb_type="BIGINT")]
 TOTALS = "SELECT count(*)::BIGINT AS count, sum(n)::BIGINT AS sum FROM t"
-# Registration finds a packed file that it cannot begin to read in its own way.
+# Registration has its own message for a compressed file whose beginning it cannot read.
 AT_ONCE = ("is damaged", "is cut off", "is empty", "has a ")
 
 
@@ -64,7 +64,7 @@ async def test_one_cut_file_among_many_is_named_whatever_the_format(
     text = lines_of_json(TEXT) if form is JSON else TEXT.removeprefix(b"" if form is NAMED else b"id,n\n")
     for n in range(20):
         (data / f"{n:02}.gz").write_bytes(gzip.compress(text[: text.index(b"\n", 5000) + 1]))
-    # Cut behind a whole line, so that no reader of the text can notice.
+    # Only the trailer of gzip is cut, behind a whole line, so that no reader of the text can notice.
     packer = gzip.GzipFile(data / "13.gz", "wb")
     packer.write(text)
     packer.close()
@@ -182,7 +182,7 @@ SLOW = "SELECT max(sha256(sha256(sha256(n::VARCHAR)))) AS s, count(*) AS c FROM 
 
 
 def overwrite(path: Path) -> None:
-    """Other bytes, as many as before, in the same file."""
+    """Change bytes of the file, but not its size."""
     with path.open("r+b") as stream:
         stream.seek(path.stat().st_size - 2)
         stream.write(b"7")
@@ -229,7 +229,7 @@ async def test_a_file_that_changes_while_it_is_read_gives_no_result(
         await engine.write(plan, file_url, WriteTarget.local(target), change_once)
     assert raised.value.message == f'A file of "t" was changed or replaced while it was read: {path}.'
     assert list(target.iterdir()) == []
-    # Tried again, as a run does, it is read as it is now.
+    # A retry, as a run makes one, reads the file as it is now.
     assert (await engine.write(plan, file_url, WriteTarget.local(target), lambda _: None)).rows == 1
 
 

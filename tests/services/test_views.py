@@ -1,0 +1,136 @@
+"""Views, schedules and runs as the API calls them, without HTTP between."""
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+
+from orchestrator.container import Container
+from orchestrator.model.errors import Invalid, NotFound, NotMaterialized, NotRunning, TemporalUnavailable
+from orchestrator.model.run import RunStatus, Trigger
+from orchestrator.model.saved_query import SavedQuery, SyncFrequency, ViewStatus
+from orchestrator.services.definitions import ViewUpdate
+from orchestrator.services.views import ViewService
+from orchestrator.temporal.client import connect
+from orchestrator.temporal.schedules import Schedules
+from tests.services.conftest import Project
+from tests.support.tenants import until
+
+ENDLESS = "SELECT count(*) AS n FROM range(1000000000000) t(i) WHERE i % 7 = 3 AND i % 11 = 5"
+
+
+async def create(container: Container, project: Project, name: str, sql: str = "SELECT 1 AS n") -> SavedQuery:
+    draft = ViewUpdate(name=name, query={"kind": "HogQLQuery", "query": sql})
+    state, is_new = await container.services.views.create_or_update(project.id, draft, project.user)
+    assert is_new
+    return state.view
+
+
+async def ended(container: Container, project: Project, view: SavedQuery, runs: int = 1) -> RunStatus:
+    """How the newest run ended, once that many have."""
+
+    async def ask() -> RunStatus | None:
+        history = await container.services.runs.history(project.id, view.id, 10)
+        over = len(history) >= runs and all(state.run.status is not RunStatus.RUNNING for state in history)
+        return history[0].run.status if over else None
+
+    return await until(ask, f"{runs} ended run(s)")
+
+
+async def test_a_view_is_materialized_once_and_each_further_call_starts_nothing(
+    container: Container, project: Project
+) -> None:
+    views = container.services.views
+    view = await create(container, project, "v")
+    first = await views.materialize(project.id, view.id, None, project.user)
+    assert first.schedule is not None
+    assert first.schedule.interval == SyncFrequency.HOUR_24.interval
+    assert await ended(container, project, view) is RunStatus.COMPLETED
+    again = await views.materialize(project.id, view.id, SyncFrequency.HOUR_1, project.user)
+    assert again.schedule is not None
+    assert again.schedule.interval == SyncFrequency.HOUR_1.interval
+    assert len(await container.services.runs.history(project.id, view.id, 10)) == 1
+
+
+async def test_two_runs_at_once_are_one_run(container: Container, project: Project) -> None:
+    runs = container.services.runs
+    view = await create(container, project, "v", ENDLESS)
+    await container.services.views.materialize(project.id, view.id, None, project.user)
+    current = await container.services.definitions.get(project.id, view.id)
+    started = await asyncio.gather(*(runs.start(current, Trigger.API, project.user) for _ in range(5)))
+    assert started == [False] * 5, "the first run of materializing is in progress"
+    assert len(await runs.history(project.id, view.id, 10)) == 1
+    state = await runs.cancel(project.id, view.id, project.user)
+    assert state.view.status is ViewStatus.CANCELLED
+    with pytest.raises(NotRunning):
+        await runs.cancel(project.id, view.id, project.user)
+
+
+async def test_a_revert_leaves_no_schedule_no_result_and_nothing_to_run(container: Container, project: Project) -> None:
+    view = await create(container, project, "v")
+    await container.services.views.materialize(project.id, view.id, None, project.user)
+    assert await ended(container, project, view) is RunStatus.COMPLETED
+    state = await container.services.views.revert(project.id, view.id, project.user)
+    assert (state.schedule, state.view.current_snapshot, state.view.is_materialized) == (None, None, False)
+    assert await container.schedules.find(view.id) is None
+    with pytest.raises(NotMaterialized):
+        await container.services.runs.run(project.id, view.id, project.user)
+
+
+async def test_without_temporal_nothing_is_changed(container: Container, project: Project) -> None:
+    view = await create(container, project, "v")
+    away = Schedules(await connect("127.0.0.1:9", None, lazy=True))
+    services = container.services
+    views = ViewService(
+        database=container.database,
+        definitions=services.definitions,
+        states=services.views._states,
+        runs=services.runs,
+        schedules=away,
+        sync=services.views._sync,
+    )
+    with pytest.raises(TemporalUnavailable):
+        await views.materialize(project.id, view.id, None, project.user)
+    frequency = ViewUpdate(sync_frequency=SyncFrequency.HOUR_1)
+    with pytest.raises(TemporalUnavailable):
+        await views.update(project.id, view.id, frequency, project.user)
+    after = await services.definitions.get(project.id, view.id)
+    assert (after.sync_frequency, after.sync_frequency_set_at) == (None, view.sync_frequency_set_at)
+
+
+async def test_a_frequency_that_could_not_be_applied_is_restored_unless_it_has_changed_since(
+    container: Container, project: Project
+) -> None:
+    definitions = container.services.definitions
+    view = await create(container, project, "v")
+    before, after = await definitions.set_frequency(project.id, view.id, SyncFrequency.HOUR_1, project.user)
+    await definitions.restore_frequency(after, before)
+    assert (await definitions.get(project.id, view.id)).sync_frequency is None
+
+    before, after = await definitions.set_frequency(project.id, view.id, SyncFrequency.HOUR_1, project.user)
+    await definitions.set_frequency(project.id, view.id, SyncFrequency.HOUR_6, project.user)
+    await definitions.restore_frequency(after, before)
+    assert (await definitions.get(project.id, view.id)).sync_frequency is SyncFrequency.HOUR_6
+
+
+async def test_a_view_is_of_its_project_only(container: Container, project: Project) -> None:
+    view = await create(container, project, "v")
+    for foreign in (project.id + 1_000_000, 0):
+        with pytest.raises(NotFound):
+            await container.services.views.show(foreign, view.id)
+        with pytest.raises(NotFound):
+            await container.services.runs.history(foreign, view.id, 5)
+    with pytest.raises(NotFound):
+        await container.services.views.show(project.id, uuid4())
+
+
+async def test_resuming_needs_an_id_and_passes_over_what_is_not_paused(container: Container, project: Project) -> None:
+    views = container.services.views
+    view = await create(container, project, "v")
+    with pytest.raises(Invalid):
+        await views.resume(project.id, [], project.user)
+    assert await views.resume(project.id, [view.id, uuid4()], project.user) == []
+    await views.materialize(project.id, view.id, None, project.user)
+    assert await container.schedules.pause(view.id, "for now")
+    assert await views.resume(project.id, [view.id], project.user) == [view.id]
+    assert await views.resume(project.id, [view.id], project.user) == []
