@@ -201,8 +201,8 @@ class Refusals:
         now = self._clock()
         if self._told_at is None or now - self._told_at >= _LOG_SECONDS:
             self._told_at = now
-            told = "; ".join(f"{count} times: {reason}" for reason, count in self._counts.most_common())
-            logger.warning("connections that were ended: %s", told)
+            message = "; ".join(f"{count} times: {reason}" for reason, count in self._counts.most_common())
+            logger.warning("connections that were ended: %s", message)
             self._counts.clear()
 
 

@@ -100,7 +100,7 @@ async def ancestors(saved_query_id: ViewId, context: ViewReader, body: Level | N
     """Show what a view reads: its inputs, or what lies exactly so many steps behind them."""
     steps = (body or Level()).steps
     return Ancestors(
-        ancestors=nodes_out(await context.services.definitions.ancestors(context.project_id, saved_query_id, steps))
+        ancestors=nodes_out(await context.services.lineage.ancestors(context.project_id, saved_query_id, steps))
     )
 
 
@@ -108,15 +108,15 @@ async def ancestors(saved_query_id: ViewId, context: ViewReader, body: Level | N
 async def descendants(saved_query_id: ViewId, context: ViewReader, body: Level | None = None) -> Descendants:
     """Show what reads a view: its readers, or what lies exactly so many steps behind them."""
     steps = (body or Level()).steps
-    found = await context.services.definitions.descendants(context.project_id, saved_query_id, steps)
+    found = await context.services.lineage.descendants(context.project_id, saved_query_id, steps)
     return Descendants(descendants=nodes_out(found))
 
 
 @router.get("/{saved_query_id}/dependencies/")
 async def dependencies(saved_query_id: ViewId, context: ViewReader) -> Dependencies:
     """Count what a view reads, and what reads it."""
-    above = await context.services.definitions.ancestors(context.project_id, saved_query_id, 1)
-    below = await context.services.definitions.descendants(context.project_id, saved_query_id, 1)
+    above = await context.services.lineage.ancestors(context.project_id, saved_query_id, 1)
+    below = await context.services.lineage.descendants(context.project_id, saved_query_id, 1)
     return Dependencies(upstream_count=len(above), downstream_count=len(below))
 
 

@@ -92,5 +92,5 @@ class Api:
                 "answer", f"{what}: {answer.status} {answer.body}, which is no error of ours", view
             )
         elif answer.status != _UNAVAILABLE and answer.body["code"] not in refusals:
-            told = f"{what}: {answer.status} {answer.body['code']}: {answer.body['detail']}"
-            self._history.record_violation("answer", told, view)
+            message = f"{what}: {answer.status} {answer.body['code']}: {answer.body['detail']}"
+            self._history.record_violation("answer", message, view)

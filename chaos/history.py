@@ -48,7 +48,7 @@ class Violation:
 
     after_seconds: float
     kind: str
-    told: str
+    message: str
     view: str | None
     log: tuple[str, ...]
 
@@ -109,7 +109,7 @@ class History:
         """The ids of all views that were ever created."""
         return [*self._ids]
 
-    def record_violation(self, kind: str, told: str, view: View | None = None) -> None:
+    def record_violation(self, kind: str, message: str, view: View | None = None) -> None:
         """Record a violation. All are counted, but only the first five of one kind on one view are kept."""
         if kind in self._tolerated:
             self.counts[f"tolerated/{kind}"] += 1
@@ -120,7 +120,7 @@ class History:
         if self._reported[key] > _SAME_VIOLATION_AT_MOST:
             return
         log = sorted([*self.events, *(view.log if view else ())])
-        self.violations.append(Violation(round(self.elapsed, 2), kind, told, key[1], tuple(log)))
+        self.violations.append(Violation(round(self.elapsed, 2), kind, message, key[1], tuple(log)))
 
 
 def population(*, bulk: bool) -> list[View]:

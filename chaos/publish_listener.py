@@ -80,8 +80,8 @@ class PublishListener:
             "SELECT current_snapshot_id FROM saved_queries WHERE id = %s", [view_id]
         ).fetchone()
         if not whole and current is not None and str(current[0]) == snapshot_id:
-            history, told = self._chaos.history, f"{location} became visible before its files were there"
-            self._soon(lambda: history.record_violation("publication", told, history.by_id(view_id)))
+            history, message = self._chaos.history, f"{location} became visible before its files were there"
+            self._soon(lambda: history.record_violation("publication", message, history.by_id(view_id)))
 
     def _is_whole(self, connection: psycopg.Connection, snapshot_id: str, folder: Path) -> bool:
         row = connection.execute("SELECT files FROM snapshots WHERE id = %s", [snapshot_id]).fetchone()

@@ -48,8 +48,8 @@ async def read(chaos: Harness, catalog: Catalog, view: View, *, by_api: bool) ->
     except Vanished as error:
         took = time.monotonic() - began
         if took < GRACE_SECONDS:
-            told = f"a file of {result.id} was gone {took:.2f} s after it was found to be current: {error}"
-            chaos.history.record_violation("read", told, view)
+            message = f"a file of {result.id} was gone {took:.2f} s after it was found to be current: {error}"
+            chaos.history.record_violation("read", message, view)
         else:
             chaos.history.counts[f"reads/{way}, too slow"] += 1
         return None
@@ -73,21 +73,23 @@ async def _by_catalog(chaos: Harness, catalog: Catalog, view: View) -> Result | 
     if pointer is None:
         return None
     if pointer.run_status != "Completed" or pointer.run_snapshot_id != str(pointer.snapshot["id"]):
-        told = f"{pointer.snapshot['id']} is visible, and its run is {pointer.run_status} ({pointer.run_snapshot_id})"
-        chaos.history.record_violation("pointer", told, view)
+        message = (
+            f"{pointer.snapshot['id']} is visible, and its run is {pointer.run_status} ({pointer.run_snapshot_id})"
+        )
+        chaos.history.record_violation("pointer", message, view)
     return result_of(pointer.snapshot)
 
 
-def result_of(told: Mapping[str, Any]) -> Result:
+def result_of(row: Mapping[str, Any]) -> Result:
     """Convert a snapshot from a row of the catalog or an answer of the API."""
     return Result(
-        id=str(told["id"]),
-        run_id=str(told["run_id"]),
-        saved_query_id=str(told["saved_query_id"]),
-        location=told["location"],
-        rows=told["rows"],
-        files=told["files"],
-        inputs=told["inputs"],
+        id=str(row["id"]),
+        run_id=str(row["run_id"]),
+        saved_query_id=str(row["saved_query_id"]),
+        location=row["location"],
+        rows=row["rows"],
+        files=row["files"],
+        inputs=row["inputs"],
     )
 
 

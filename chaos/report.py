@@ -30,12 +30,12 @@ def show(history: History) -> None:
         group, _, rest = name.partition("/")
         table.add_row(group if rest else name, rest.replace("/", ": "), f"{count:,}")
     _wide.print(table)
-    told = set()
+    printed = set()
     for violation in history.violations:
         say(f"\nVIOLATION after {violation.after_seconds} s ({violation.kind}) {violation.view or ''}", "bold red")
-        say(violation.told)
-        if violation.view not in told:  # the log of a view is printed once
-            told.add(violation.view)
+        say(violation.message)
+        if violation.view not in printed:  # the log of a view is printed once
+            printed.add(violation.view)
             for line in violation.log:
                 say(f"    {line}")
     total = sum(_of(history, "violations"))

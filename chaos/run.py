@@ -149,8 +149,8 @@ async def _report_counts(history: History, seconds: float) -> None:
         done = sum(count for name, count in history.counts.items() if name.startswith("operations/"))
         read = sum(count for name, count in history.counts.items() if name.endswith(", good"))
         kills = sum(count for name, count in history.counts.items() if name.startswith("kills/"))
-        told = f"{done} operations, {kills} kills, {read} reads, {len(history.violations)} violations"
-        say(f"{history.elapsed:6.0f} s  {told}")
+        message = f"{done} operations, {kills} kills, {read} reads, {len(history.violations)} violations"
+        say(f"{history.elapsed:6.0f} s  {message}")
 
 
 async def _during(others: list[Coroutine[object, object, None]], work: Coroutine[object, object, None]) -> None:

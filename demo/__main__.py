@@ -1,4 +1,4 @@
-"""`python -m demo`: a whole installation on this machine, real data in it, and proof that its results are right."""
+"""`python -m demo`: starts an installation on this machine, runs views on real data, and checks the results."""
 
 import argparse
 import asyncio
@@ -22,7 +22,7 @@ _SHOWN_ROWS = 5
 
 
 def main() -> int:
-    """Run the demonstration; the status of the process."""
+    """Run the demonstration, and return the exit status of the process."""
     parser = argparse.ArgumentParser(prog="python -m demo", description="Shows Matview on a year of flights.")
     parser.add_argument("--exit", action="store_true", help="end after the check instead of staying up")
     parser.add_argument("--home", type=Path, default=Path(".demo"), help="where everything is kept")
@@ -67,7 +67,7 @@ async def _demonstrate(home: Path, *, stay: bool) -> int:
 
 def _stack(home: Path) -> DevStack:
     return DevStack(
-        home / "stack",  # apart from the data: no source table may read what lies in the folder of a stack
+        home / "stack",  # apart from the data: no source table may read below the folder of a stack
         Ports(api=_port(8000), temporal=_port(7233), ui=_port(8233)),
         bootstrap=bootstrap,
         say=say,
@@ -76,7 +76,7 @@ def _stack(home: Path) -> DevStack:
 
 
 def _port(usual: int) -> int:
-    """The usual port if nothing listens there, otherwise 0, which stands for any that is free."""
+    """The usual port if nothing listens there, otherwise 0, which stands for any free port."""
     try:
         return choose_ports({"--port": usual})[0]
     except StackError:
@@ -95,7 +95,7 @@ async def _work(ready: asyncio.Future[DevInfo], folder: Path, home: Path, began:
 
 
 async def _check(folder: Path, results: dict[str, Result]) -> bool:
-    """Hold the results against plain DuckDB's; whether one of them is wrong."""
+    """Compare the results with plain DuckDB's, and return whether one of them is wrong."""
     folders = {name: result.folder for name, result in results.items()}
     troubles = await asyncio.to_thread(check.differences, folder, folders)
     wrong = {name: trouble for name, trouble in troubles.items() if trouble}
@@ -148,7 +148,7 @@ In another terminal:
 
 
 async def _stop(task: asyncio.Task[int] | asyncio.Task[None]) -> None:
-    """End a task whose outcome is known by now, or does not matter any more."""
+    """Cancel a task whose result is already known, or no longer matters."""
     task.cancel()
     with suppress(asyncio.CancelledError, DemoError, Failure, StackError):
         await task

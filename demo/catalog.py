@@ -8,8 +8,8 @@
 
     * is not materialized: the runs of the views that read it evaluate it.
 
-Averages are taken of integers and decimals only, whose sums are exact in any order; so two computations of a view
-agree to the last digit however many threads each has, and nothing needs a tolerance.
+Averages are taken of integers and decimals only, whose sums are exact in any order. So two computations of a view
+agree to the last digit with any number of threads, and the comparison needs no tolerance.
 """
 
 from dataclasses import dataclass

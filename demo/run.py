@@ -1,4 +1,4 @@
-"""What a user would do, over HTTP: register the files, save the views, materialize and run them."""
+"""The HTTP client of the demonstration: registers the files, saves the views, materializes and runs them."""
 
 import asyncio
 from collections.abc import Collection, Mapping
@@ -24,17 +24,17 @@ _POLL_SECONDS = 0.15
 
 @dataclass(frozen=True)
 class Result:
-    """What the run of a view published: the API's account of the run, and the folder of its files."""
+    """The published result of a view: its run, as the API returns it, and the folder of its files."""
 
     run: Json
     folder: Path
 
 
 async def build(info: DevInfo, data: Path) -> dict[str, Result]:
-    """Bring every view up to date. What an earlier start made is used again.
+    """Bring every view up to date. Tables and views of an earlier start are used again.
 
     Args:
-        info: Where the stack is.
+        info: The addresses and the API key of the stack.
         data: The folder of the source files.
 
     Returns:
@@ -45,7 +45,7 @@ async def build(info: DevInfo, data: Path) -> dict[str, Result]:
     """
     async with _client(info) as client:
         await _add_tables(client, data)
-        # One after the other: a view can only be saved when those that it reads are.
+        # One after the other: a view can be saved only after those that it reads.
         views = {view.name: await _save(client, view) for view in VIEWS}
         runs = await _run_all(client, views)
     snapshots = Path(info["data_dir"]) / "snapshots" / info["project_id"]
@@ -57,7 +57,7 @@ def _client(info: DevInfo) -> httpx.AsyncClient:
         base_url=f"{info['api_url']}/api/projects/{info['project_id']}/",
         headers={"Authorization": f"Bearer {info['api_key']}"},
         timeout=60,
-        trust_env=False,  # the API runs on this machine, where no proxy leads
+        trust_env=False,  # the API runs on this machine, which no proxy can reach
     )
 
 
@@ -105,7 +105,7 @@ async def _run_all(client: httpx.AsyncClient, views: Mapping[str, Json]) -> dict
 
 
 async def _run(client: httpx.AsyncClient, view: Json, board: Board) -> Json:
-    """Run a view, or materialize it, which runs it too; returns the run once it has completed."""
+    """Run a view, or materialize it, which runs it too. Returns the run once it has completed."""
     path = f"{_VIEWS}{view['id']}/"
     before = await _runs(client, path)
     board.show(view["name"], "starting")
@@ -152,7 +152,7 @@ async def _cancel(tasks: Collection[asyncio.Task[Json]]) -> None:
 
 
 def _folder(of_view: Path, run_id: str) -> Path:
-    """Where the run's files lie. Its folder is named by the run and the attempt; the last attempt is the one."""
+    """The folder of the run's files. A folder is named by run and attempt, and the last attempt published its own."""
     found = sorted(of_view.glob(f"{run_id}-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     if not found:
         raise DemoError(f"no files of run {run_id} lie in {of_view}")

@@ -18,6 +18,7 @@ from orchestrator.services.access import AccessService
 from orchestrator.services.definitions import DefinitionService
 from orchestrator.services.encryption import Encryptor
 from orchestrator.services.health import HealthService
+from orchestrator.services.lineage import LineageService
 from orchestrator.services.runs import RunService
 from orchestrator.services.services import Services
 from orchestrator.services.snapshots import SnapshotService
@@ -123,5 +124,6 @@ def _assemble(settings: Settings, database: Database, temporal: Client, engine: 
             ),
             source_tables=SourceTableService(database, engine, Encryptor(settings.secret_key)),
             health=HealthService(database, workflows),
+            lineage=LineageService(database),
         ),
     )

@@ -76,8 +76,8 @@ async def check_schedules(chaos: Harness, catalog: Catalog) -> None:
         name = f"materialize/{view['id']}"
         wanted = None if view["deleted_at"] is not None else view["sync_frequency"]
         if (wanted is not None) != (name in listed):
-            told = f"{name} is wanted: {wanted}; and it exists: {name in listed}"
-            chaos.history.record_violation("schedule", told, chaos.history.by_id(str(view["id"])))
+            message = f"{name} is wanted: {wanted}; and it exists: {name in listed}"
+            chaos.history.record_violation("schedule", message, chaos.history.by_id(str(view["id"])))
         elif wanted is not None:
             await _check_schedule(chaos, name, SyncFrequency(wanted))
 

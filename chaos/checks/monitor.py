@@ -101,8 +101,8 @@ class Monitor:
         self._since = {what: self._since.get(what, now) for what in seen}
         for what, since in self._since.items():
             if now - since > _SETTLING:
-                told = f"{what[0]} for {now - since:.0f} s: {what[2:]}"
-                self._history.record_violation("settling", told, self._history.by_id(what[1]))
+                message = f"{what[0]} for {now - since:.0f} s: {what[2:]}"
+                self._history.record_violation("settling", message, self._history.by_id(what[1]))
                 self._since[what] = now
 
     async def _check_pointers(self) -> None:

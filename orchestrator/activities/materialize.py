@@ -148,9 +148,9 @@ class MaterializeActivities:
             await asyncio.shield(self._discard(location))
             if isinstance(error, WorkerBusy):
                 await self._give_back(plan.run_id, attempt)
-            told = _told(error, attempt)
-            if told is not error:
-                raise told from error
+            reported = _error_to_report(error, attempt)
+            if reported is not error:
+                raise reported from error
             if isinstance(error, Transient):
                 await report_trouble(error)
             raise
@@ -225,7 +225,7 @@ class MaterializeActivities:
             logger.warning("left behind in the store: %s (%s)", location, error.message)
 
 
-def _told(error: BaseException, attempt: int) -> BaseException:
+def _error_to_report(error: BaseException, attempt: int) -> BaseException:
     """The error that Temporal gets for an attempt that ended with `error`: the same, or one that says how to retry."""
     if isinstance(error, EngineCrashed) and attempt >= _CRASHES_ALLOWED:
         return QueryFailed(f"{error.message} It was tried {attempt} times.")

@@ -128,8 +128,8 @@ def _ping_idle_connections(engine: Engine) -> None:
 
 def _is_text_that_cannot_be_kept(error: exc.DBAPIError) -> bool:
     """Whether a value holds a NUL character or half of a surrogate pair, which the driver or the server refuses."""
-    told = str(error.orig).lower()
-    is_text = "nul (0x00)" in told or "surrogate" in told or getattr(error.orig, "sqlstate", None) in _NO_TEXT
+    text = str(error.orig).lower()
+    is_text = "nul (0x00)" in text or "surrogate" in text or getattr(error.orig, "sqlstate", None) in _NO_TEXT
     return is_text and isinstance(error.orig, psycopg.DataError)
 
 

@@ -26,8 +26,8 @@ async def server_version(tx: Transaction) -> str:
 
 async def clock(tx: Transaction) -> datetime:
     """The time by PostgreSQL's clock."""
-    told: datetime = (await tx.execute(select(func.clock_timestamp()))).scalar_one()
-    return told
+    moment: datetime = (await tx.execute(select(func.clock_timestamp()))).scalar_one()
+    return moment
 
 
 async def list_current_snapshots(tx: Transaction) -> list[CurrentSnapshotFiles]:

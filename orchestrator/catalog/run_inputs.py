@@ -2,10 +2,11 @@
 
 from collections.abc import Collection
 from functools import cache
+from graphlib import TopologicalSorter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, bindparam, select
+from sqlalchemy import CTE, Row, Select, bindparam, select
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
@@ -21,21 +22,15 @@ async def relations(tx: Transaction, saved_query_id: UUID) -> tuple[Relation, ..
 
     Raises InputMissing, naming the input, if one was deleted.
     """
-    by_reader: dict[UUID, list[Row[Any]]] = {}
+    inputs: dict[UUID, Row[Any]] = {}
+    graph: dict[UUID, list[UUID]] = {}
     for row in await tx.execute(_reachable(), {"view": saved_query_id}):
-        by_reader.setdefault(row.reader_id, []).append(row)
-    ordered: dict[UUID, Relation] = {}
-
-    def visit(reader_id: UUID) -> None:
-        # It ends because saving refuses cycles. It recurses as deep as the longest chain of views without snapshots.
-        for row in by_reader.get(reader_id, ()):
-            input_id = row.table_id or row.view_id
-            if input_id not in ordered:
-                visit(input_id)
-                ordered[input_id] = _relation(row)
-
-    visit(saved_query_id)
-    return tuple(ordered.values())
+        input_id = row.table_id or row.view_id
+        inputs[input_id] = row
+        graph.setdefault(row.reader_id, []).append(input_id)
+    # Saving refuses cycles, so there is such an order.
+    ordered = TopologicalSorter(graph).static_order()
+    return tuple(_relation(inputs[input_id]) for input_id in ordered if input_id in inputs)
 
 
 async def inlined(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[str, str]:
@@ -44,19 +39,23 @@ async def inlined(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[st
     return {row.name: row.query["query"] for row in rows}
 
 
-@cache
-def _inlined() -> Any:  # noqa: ANN401 - see below
-    views = t.saved_queries.alias("views")
-    plain = t.saved_queries.c.current_snapshot_id.is_(None)
-    asked = select(t.saved_queries.c.id).where(t.saved_queries.c.id.in_(bindparam("views", expanding=True)), plain)
-    readers = asked.cte("readers", recursive=True)
-    further = (
+def _with_plain_inputs(views: Select[tuple[UUID]]) -> CTE:
+    """The ids of these views, and of the views without a snapshot that they read, directly or through one another."""
+    readers = views.cte("readers", recursive=True)
+    inputs = t.saved_queries.alias("plain_inputs")
+    return readers.union(
         select(t.inputs.c.input_view_id)
         .join(readers, t.inputs.c.saved_query_id == readers.c.id)
-        .join(views, views.c.id == t.inputs.c.input_view_id)
-        .where(views.c.current_snapshot_id.is_(None))
+        .join(inputs, inputs.c.id == t.inputs.c.input_view_id)
+        .where(inputs.c.current_snapshot_id.is_(None))
     )
-    readers = readers.union(further)
+
+
+@cache
+def _inlined() -> Any:  # noqa: ANN401 - see below
+    plain = t.saved_queries.c.current_snapshot_id.is_(None)
+    asked = select(t.saved_queries.c.id).where(t.saved_queries.c.id.in_(bindparam("views", expanding=True)), plain)
+    readers = _with_plain_inputs(asked)
     return (
         select(t.saved_queries.c.name, t.revisions.c.query)
         .join(readers, readers.c.id == t.saved_queries.c.id)
@@ -72,14 +71,7 @@ def _reachable() -> Any:  # noqa: ANN401 - the statement's type is as long as th
     """
     views = t.saved_queries.alias("views")
     itself = select(t.saved_queries.c.id).where(t.saved_queries.c.id == bindparam("view"))
-    readers = itself.cte("readers", recursive=True)
-    further = (
-        select(t.inputs.c.input_view_id)
-        .join(readers, t.inputs.c.saved_query_id == readers.c.id)
-        .join(views, views.c.id == t.inputs.c.input_view_id)
-        .where(views.c.current_snapshot_id.is_(None))
-    )
-    readers = readers.union(further)
+    readers = _with_plain_inputs(itself)
     return (
         select(
             readers.c.id.label("reader_id"),

@@ -71,8 +71,8 @@ async def cancel_stale_runs(tx: Transaction, saved_query_id: UUID, run_id: UUID)
     Temporal admits one open workflow for an id, so the start of `run_id` proves that the others have ended: an operator
     ended them, or the server lost them. Once closed, none of them can publish.
     """
-    told = "The run was ended in Temporal before it could say how."
-    await cancel_running(tx, saved_query_id, told, "ended_outside", except_run_id=run_id)
+    message = "The run was ended in Temporal before it could say how."
+    await cancel_running(tx, saved_query_id, message, "ended_outside", except_run_id=run_id)
 
 
 async def cancel_running(

@@ -48,7 +48,7 @@ def _show(report: "Report") -> None:
 
     width = max(len(line.check) for line in report.lines)
     for line in report.lines:
-        echo(one_line(f"{line.verdict:<5} {line.check:<{width}}  {line.told}"))
+        echo(one_line(f"{line.verdict:<5} {line.check:<{width}}  {line.message}"))
         if line.advice is not None:
             echo(one_line(f"{'':<5} {'':<{width}}  -> {line.advice}"))
     echo(", ".join(f"{report.count(verdict)} {verdict}" for verdict in Status))

@@ -98,11 +98,11 @@ class DevStack:
         """
         asked = asyncio.Event()
         with _signals_call(asked.set):  # also while it starts; while it stops, signals change nothing
-            work, told = asyncio.create_task(self._live(on_ready)), asyncio.create_task(asked.wait())
+            work, stopping = asyncio.create_task(self._live(on_ready)), asyncio.create_task(asked.wait())
             try:
-                await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                told.cancel()
+                stopping.cancel()
                 work.cancel()
                 await uninterruptible(_settle(work))
 

@@ -52,33 +52,33 @@ class HostChecks:
 
     async def _versions(self) -> CheckResult:
         found = {name: metadata.version(name) for name in (_PACKAGE, _PINNED, "temporalio")}
-        told = ", ".join([f"Python {platform.python_version()}", *(f"{name} {found[name]}" for name in found)])
-        wanted = next((w for w in metadata.requires(_PACKAGE) or () if w.startswith(f"{_PINNED}==")), None)
-        if wanted is not None and wanted.partition("==")[2] != found[_PINNED]:
-            return fail(told, f"this release is made for {wanted}: install it from its lock file")
-        return ok(told)
+        message = ", ".join([f"Python {platform.python_version()}", *(f"{name} {found[name]}" for name in found)])
+        desired = next((w for w in metadata.requires(_PACKAGE) or () if w.startswith(f"{_PINNED}==")), None)
+        if desired is not None and desired.partition("==")[2] != found[_PINNED]:
+            return fail(message, f"this release is made for {desired}: install it from its lock file")
+        return ok(message)
 
     async def _memory(self) -> CheckResult:
         settings, has = self._settings, _memory_mb()
-        told = (
+        message = (
             f"queries may use {settings.worker_memory_mb:,} of {has:,} MiB together, {settings.query_memory_mb:,} each"
         )
         if settings.worker_memory_mb > has * _MOST_OF_MEMORY:
             most = int(has * _MOST_OF_MEMORY)
-            return warn(told, f"set {PREFIX}WORKER_MEMORY_MB to {most} at most, less if several workers run here")
+            return warn(message, f"set {PREFIX}WORKER_MEMORY_MB to {most} at most, less if several workers run here")
         if settings.query_memory_mb * settings.max_concurrent_queries > settings.worker_memory_mb:
             at_once = settings.worker_memory_mb // settings.query_memory_mb
-            return ok(f"{told}: {at_once} at a time, of {settings.max_concurrent_queries} that could be")
-        return ok(told)
+            return ok(f"{message}: {at_once} at a time, of {settings.max_concurrent_queries} that could be")
+        return ok(message)
 
     async def _isolation(self) -> CheckResult:
         layers = await self._layers()
-        told = ", ".join(layers)
+        message = ", ".join(layers)
         missing = [name for name in _KERNEL_LAYERS if not any(layer.startswith(name) for layer in layers)]
         if missing:
             advice = f"run workers where the kernel offers {' and '.join(missing)}, or only views of people you trust"
-            return warn(told, advice)
-        return ok(told)
+            return warn(message, advice)
+        return ok(message)
 
     async def _store_works(self) -> CheckResult:
         folder = self._settings.data_dir
@@ -106,12 +106,12 @@ class HostChecks:
         folder = next(path for path in (self._settings.data_dir, *self._settings.data_dir.parents) if path.is_dir())
         usage = await run_in_daemon_thread(lambda: shutil.disk_usage(folder))
         share = usage.free / usage.total if usage.total else 0
-        told = f"{usage.free // _MIB:,} MiB are free, {share:.0%} of the disk that holds {folder}"
+        message = f"{usage.free // _MIB:,} MiB are free, {share:.0%} of the disk that holds {folder}"
         if usage.free < _LEAST_FREE_BYTES or share < _LEAST_FREE_SHARE:
             return warn(
-                told, f"make room, or keep fewer versions ({PREFIX}SNAPSHOTS_KEPT, {PREFIX}SNAPSHOTS_KEPT_DAYS)"
+                message, f"make room, or keep fewer versions ({PREFIX}SNAPSHOTS_KEPT, {PREFIX}SNAPSHOTS_KEPT_DAYS)"
             )
-        return ok(told)
+        return ok(message)
 
     async def _scratch(self) -> CheckResult:
         folder = self._settings.data_dir / "tmp"

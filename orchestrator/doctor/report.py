@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
+from pydantic import ConfigDict, Field
+
 from orchestrator.model.base import Value
 from orchestrator.model.errors import OrchestratorError
 
@@ -26,9 +28,12 @@ class Status(StrEnum):
 class ReportLine(Value):
     """The result of one check. `advice` says what to do; it is None if all is well or another check must pass first."""
 
+    # `--json` has called the message so from the beginning.
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
+
     check: str
     verdict: Status
-    told: str
+    message: str = Field(alias="told")
     advice: str | None = None
 
 
@@ -52,7 +57,7 @@ class CheckResult:
     """The result of a check, without the check's name."""
 
     verdict: Status
-    told: str
+    message: str
     advice: str | None = None
 
 
@@ -75,19 +80,19 @@ class Check:
     severity_on_error: Status = Status.FAIL
 
 
-def ok(told: str) -> CheckResult:
+def ok(message: str) -> CheckResult:
     """The result of a check without a problem."""
-    return CheckResult(Status.OK, told)
+    return CheckResult(Status.OK, message)
 
 
-def warn(told: str, advice: str) -> CheckResult:
+def warn(message: str, advice: str) -> CheckResult:
     """The result of a check that works, but needs the operator's attention."""
-    return CheckResult(Status.WARN, told, advice)
+    return CheckResult(Status.WARN, message, advice)
 
 
-def fail(told: str, advice: str) -> CheckResult:
+def fail(message: str, advice: str) -> CheckResult:
     """The result of a check that does not work."""
-    return CheckResult(Status.FAIL, told, advice)
+    return CheckResult(Status.FAIL, message, advice)
 
 
 async def run_checks(checks: Sequence[Check], seconds: float = SECONDS) -> Report:
@@ -129,8 +134,8 @@ async def run_in_daemon_thread(work: Callable[[], T]) -> T:
 async def _line(check: Check, done: dict[str, ReportLine], seconds: float) -> ReportLine:
     hindered = [need for need in check.needs if done[need].verdict is Status.FAIL]
     if hindered:
-        told = f"not looked at: it needs {' and '.join(hindered)}"
-        return ReportLine(check=check.name, verdict=Status.WARN, told=told)
+        message = f"not looked at: it needs {' and '.join(hindered)}"
+        return ReportLine(check=check.name, verdict=Status.WARN, message=message)
     try:
         async with asyncio.timeout(seconds):
             found = await check.look()
@@ -138,12 +143,12 @@ async def _line(check: Check, done: dict[str, ReportLine], seconds: float) -> Re
         found = CheckResult(check.severity_on_error, f"no answer within {seconds:g} seconds", check.advice)
     except Exception as error:  # an error here must not keep the other checks out of the report
         found = CheckResult(check.severity_on_error, _why(error), check.advice)
-    return ReportLine(check=check.name, verdict=found.verdict, told=found.told, advice=found.advice)
+    return ReportLine(check=check.name, verdict=found.verdict, message=found.message, advice=found.advice)
 
 
 def _why(error: Exception) -> str:
     """The message of an error, in one line, followed by that of the database driver if it caused the error."""
     own = error.message if isinstance(error, OrchestratorError) else str(error) or type(error).__name__
     refusal = getattr(error.__cause__, "orig", None)
-    told = own if refusal is None else f"{own} {refusal}"
-    return " ".join(told.split())
+    message = own if refusal is None else f"{own} {refusal}"
+    return " ".join(message.split())

@@ -17,7 +17,7 @@ async def run_doctor(settings: Settings, origin: str) -> Report:
 def misconfigured(problem: str) -> Report:
     """The report for settings that cannot be loaded."""
     advice = "set it in the environment or in .env, as .env.example shows; or name the folder of `matview dev`: --home"
-    return Report(lines=(ReportLine(check="settings", verdict=Status.FAIL, told=problem, advice=advice),))
+    return Report(lines=(ReportLine(check="settings", verdict=Status.FAIL, message=problem, advice=advice),))
 
 
 def _checks(container: Container, origin: str) -> list[Check]:

@@ -60,9 +60,9 @@ class PostgresChecks:
         return ok(f"PostgreSQL {version} answers")
 
     async def _migrations(self) -> CheckResult:
-        found, wanted = await self._database.migration(), migrate.head()
-        if found != wanted:
-            return fail(f"the schema is at {found or 'none'}, this release needs {wanted}", "run `matview migrate`")
+        found, desired = await self._database.migration(), migrate.head()
+        if found != desired:
+            return fail(f"the schema is at {found or 'none'}, this release needs {desired}", "run `matview migrate`")
         return ok(f"the schema is at {found}, as this release needs it")
 
     async def _clock(self) -> CheckResult:
@@ -72,19 +72,19 @@ class PostgresChecks:
             ended = now()
         # PostgreSQL read its clock between the two, so only a time before or after both shows a difference.
         apart_by = max(began - theirs, theirs - ended, timedelta(0))
-        told = f"PostgreSQL's clock and this machine's are {apart_by.total_seconds():.1f} seconds apart"
+        message = f"PostgreSQL's clock and this machine's are {apart_by.total_seconds():.1f} seconds apart"
         advice = "let NTP or chrony set the clocks of all machines"
         if apart_by >= _CLOCK_BROKEN:
-            return fail(told, advice)
-        return warn(told, advice) if apart_by >= _CLOCK_DOUBTFUL else ok(told)
+            return fail(message, advice)
+        return warn(message, advice) if apart_by >= _CLOCK_DOUBTFUL else ok(message)
 
     async def _results(self) -> CheckResult:
         async with self._database.begin() as tx:
             current = await diagnostics.list_current_snapshots(tx)
         missing = await run_in_daemon_thread(lambda: [one.view for one in current if not _is_whole(one, self._store)])
         if missing:
-            told = f"of {len(current)} results that readers see, {len(missing)} lack files: {_some(missing)}"
-            return fail(told, "mount the right store, restore its files from a backup, or run these views again")
+            message = f"of {len(current)} results that readers see, {len(missing)} lack files: {_some(missing)}"
+            return fail(message, "mount the right store, restore its files from a backup, or run these views again")
         return ok(f"results that readers see: {len(current)}, and every file of them is there")
 
 
@@ -131,14 +131,14 @@ class TemporalChecks:
 
     async def _namespace(self) -> CheckResult:
         namespace = await self._server.namespace()
-        told = f"{namespace.name} keeps the history of what has ended for {_days(namespace.retention)}"
+        message = f"{namespace.name} keeps the history of what has ended for {_days(namespace.retention)}"
         if namespace.retention < _LEAST_RETENTION:
             advice = (
                 "keep it for a week or more, or operators do not find last week's failures: "
                 f"`temporal operator namespace update -n {namespace.name} --retention 30d`"
             )
-            return warn(told, advice)
-        return ok(told)
+            return warn(message, advice)
+        return ok(message)
 
     async def _cancels(self) -> CheckResult:
         namespace = await self._server.namespace()
@@ -167,14 +167,14 @@ class TemporalChecks:
         )
 
     async def _workers(self) -> CheckResult:
-        wanted = [
+        desired = [
             (contract.TASK_QUEUE, "workflow"),
             (contract.TASK_QUEUE, "activity"),
             (contract.RECONCILER_QUEUE, "activity"),
         ]
         if self._settings.webhook_url is not None:
-            wanted.append((contract.NOTICE_QUEUE, "activity"))
-        polled = {f"{queue} ({kind})": await self._server.pollers(queue, kind) for queue, kind in wanted}
+            desired.append((contract.NOTICE_QUEUE, "activity"))
+        polled = {f"{queue} ({kind})": await self._server.pollers(queue, kind) for queue, kind in desired}
         idle = [name for name, pollers in polled.items() if not _alive(pollers)]
         if idle:
             last = _seconds_since(poller for name in idle for poller in polled[name])
@@ -183,11 +183,11 @@ class TemporalChecks:
             return fail(f"nobody asks for the tasks of {', '.join(idle)}{seen}", advice)
         workers = [poller for pollers in polled.values() for poller in _alive(pollers)]
         names, last = sorted({poller.identity for poller in workers}), _seconds_since(workers) or 0
-        told = f"{len(names)} ({_some(names)}), last seen {max(last, 0):.0f} seconds ago"
+        message = f"{len(names)} ({_some(names)}), last seen {max(last, 0):.0f} seconds ago"
         if last < -_CLOCK_DOUBTFUL.total_seconds():
-            told = f"{told}; Temporal's clock is {-last:.1f} seconds ahead of this machine's"
-            return warn(told, "let NTP or chrony set the clocks of all machines")
-        return ok(told)
+            message = f"{message}; Temporal's clock is {-last:.1f} seconds ahead of this machine's"
+            return warn(message, "let NTP or chrony set the clocks of all machines")
+        return ok(message)
 
     async def _reconciler_schedule(self) -> CheckResult:
         schedule = await self._server.reconciler_schedule()
@@ -197,22 +197,22 @@ class TemporalChecks:
                 "start a worker, which makes it",
             )
         if schedule.paused:
-            told = f"its schedule is paused ({schedule.note or 'nobody says why'})"
-            return warn(told, f"unpause {contract.RECONCILE_ID} when whatever it was paused for is over")
+            message = f"its schedule is paused ({schedule.note or 'nobody says why'})"
+            return warn(message, f"unpause {contract.RECONCILE_ID} when whatever it was paused for is over")
         last = schedule.last_run_at
         return ok(f"its schedule last ran at {last:%Y-%m-%d %H:%M:%S} UTC" if last else "its schedule is yet to run")
 
     async def _agreement(self) -> CheckResult:
         async with self._database.begin() as tx:
-            wanted = len(await saved_queries.list_desired_schedules(tx))
+            desired = len(await saved_queries.list_desired_schedules(tx))
         report = await self._reconciler.reconcile(ReconcileRequest(dry_run=True), apply_policy=False)
         kinds = Counter(finding.kind for finding in report.findings)
         found = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in sorted(kinds.items())) or "nothing"
-        told = f"schedules wanted: {wanted}; to be mended or named: {found}"
+        message = f"schedules wanted: {desired}; to be mended or named: {found}"
         if kinds.keys() - _ORDINARY:
             every = f"{self._settings.reconcile_seconds:g} seconds"
-            return warn(told, f"the next look of the reconciler mends it, every {every}; or run `matview reconcile`")
-        return ok(told)
+            return warn(message, f"the next look of the reconciler mends it, every {every}; or run `matview reconcile`")
+        return ok(message)
 
 
 def _alive(pollers: Sequence[Poller]) -> list[Poller]:

@@ -35,7 +35,8 @@ class Admission:
     Without `queries`, neither limit applies.
 
     Within a project, a small query never overtakes a large one: otherwise a stream of small ones could block it without
-    end. A query of a project that runs nothing may overtake it, until it has waited half of `max_wait_seconds`.
+    end. A query of a project that runs nothing may overtake it, until the large one has waited half of
+    `max_wait_seconds`.
     """
 
     def __init__(

@@ -99,7 +99,7 @@ class QueryAnalyzer(Protocol):
 
 
 class QueryRunner(Protocol):
-    """Runs the queries of plans, each in a process of its own, whose end affects no other query. The worker uses this."""
+    """Runs queries of plans, each in a process of its own, whose end affects no other query. The worker uses this."""
 
     async def write(
         self,

@@ -1,35 +1,27 @@
 """Saving, finding, changing and deleting views. Nothing here runs a query or needs Temporal."""
 
-import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-from orchestrator.catalog import audit_log, lineage, names, projects, run_inputs, runs, saved_queries
+from orchestrator.catalog import audit_log, names, projects, runs, saved_queries
 from orchestrator.catalog.audit_log import record
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.names import NameTarget
 from orchestrator.engines.base import QueryAnalyzer
 from orchestrator.model.audit import AuditEntry, FieldChange, Verb
 from orchestrator.model.base import Value, now
-from orchestrator.model.column_limits import MOST_COLUMNS, MOST_INPUT_COLUMNS, MOST_INPUTS
 from orchestrator.model.errors import EditConflict, InputsChanging, InUse, Invalid, InvalidQuery, NotFound
-from orchestrator.model.lineage import Node, nodes_at_distance, reachable_from
 from orchestrator.model.names import check_name, name_key
 from orchestrator.model.principal import User
-from orchestrator.model.query_object import check_query
-from orchestrator.model.read_limits import MOST_READINGS
 from orchestrator.model.run import Run
 from orchestrator.model.saved_query import DEFAULT_FREQUENCY, Revision, SavedQuery, SyncFrequency
-from orchestrator.model.snapshot import Column
+from orchestrator.services.query_analysis import AnalyzedQuery, QueryAnalysis, checked, is_stale
 from orchestrator.services.view_columns import ColumnPropagation
 
 T = TypeVar("T")
 
 _TRIES = 5
-# A run's plan contains the text of every view that is evaluated inside it, and Temporal refuses a longer plan.
-_MOST_TEXT = 1_400_000
-_SHORT_TEXT = 5_000
 
 
 class ViewUpdate(Value):
@@ -51,20 +43,13 @@ class ViewUpdate(Value):
         return field in self.model_fields_set
 
 
-class _AnalyzedQuery(Value):
-    """A statement that was bound to the project's views and tables as they were a moment ago."""
-
-    query: dict[str, Any]
-    columns: tuple[Column, ...]
-    inputs: tuple[NameTarget, ...]
-
-
 class DefinitionService:
     """The views of every project."""
 
     def __init__(self, database: Database, engine: QueryAnalyzer) -> None:
         self._database = database
         self._engine = engine
+        self._analysis = QueryAnalysis(database, engine)
 
     async def create_or_update(
         self, project_id: int, draft: ViewUpdate, user: User
@@ -75,12 +60,12 @@ class DefinitionService:
         would change and `edited_history_id` is not its current revision.
         """
         check_name(draft.name)
-        query = await _checked(draft.query)
+        query = await checked(draft.query)
         for _ in range(_TRIES):
-            analyzed = await self._analyze(project_id, query)
+            analyzed = await self._analysis.analyze(project_id, query)
             async with self._database.begin() as tx:
                 await projects.lock_project(tx, project_id)
-                if await self._is_stale(tx, project_id, analyzed):
+                if await is_stale(tx, project_id, analyzed):
                     continue
                 view_id = await names.view_of(tx, project_id, draft.name)
                 if view_id is None:
@@ -102,13 +87,13 @@ class DefinitionService:
         """
         if update.is_set("name"):
             check_name(update.name)
-        query = await _checked(update.query) if update.is_set("query") else None
+        query = await checked(update.query) if update.is_set("query") else None
         await self.get(project_id, saved_query_id)
         for _ in range(_TRIES):
-            analyzed = None if query is None else await self._analyze(project_id, query)
+            analyzed = None if query is None else await self._analysis.analyze(project_id, query)
             async with self._database.begin() as tx:
                 await projects.lock_project(tx, project_id)
-                if analyzed is not None and await self._is_stale(tx, project_id, analyzed):
+                if analyzed is not None and await is_stale(tx, project_id, analyzed):
                     continue
                 before = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
                 await _rename(tx, before, update)
@@ -179,8 +164,8 @@ class DefinitionService:
             await names.release_name(tx, saved_query_id=view.id)
             await saved_queries.mark_deleted(tx, view.id)
             await record(tx, view, Verb.DELETED, user)
-            told = "The view was deleted while this run was in progress."
-            return view, await runs.cancel_running(tx, view.id, told, "deleted")
+            message = "The view was deleted while this run was in progress."
+            return view, await runs.cancel_running(tx, view.id, message, "deleted")
 
     async def get(self, project_id: int, saved_query_id: UUID) -> SavedQuery:
         """A live view. Raises NotFound."""
@@ -208,55 +193,6 @@ class DefinitionService:
                 raise NotFound
             return await audit_log.page(tx, saved_query_id, limit=limit, offset=offset)
 
-    async def ancestors(self, project_id: int, saved_query_id: UUID, level: int | None) -> set[Node]:
-        """The nodes at the end of a path of exactly `level` steps up a view's inputs; None: those of any path."""
-        async with self._database.begin() as tx:
-            _found(await saved_queries.find(tx, project_id, saved_query_id))
-            graph = await lineage.inputs_above(tx, saved_query_id)
-        return (
-            reachable_from(saved_query_id, graph) if level is None else nodes_at_distance(saved_query_id, level, graph)
-        )
-
-    async def descendants(self, project_id: int, saved_query_id: UUID, level: int | None) -> set[Node]:
-        """Like `ancestors`, in the other direction: the views that read the view, and so on."""
-        async with self._database.begin() as tx:
-            _found(await saved_queries.find(tx, project_id, saved_query_id))
-            graph = await lineage.readers_below(tx, saved_query_id)
-        return (
-            reachable_from(saved_query_id, graph) if level is None else nodes_at_distance(saved_query_id, level, graph)
-        )
-
-    async def _analyze(self, project_id: int, query: dict[str, Any]) -> _AnalyzedQuery:
-        sql = query["query"]
-        references = await self._engine.references(sql, project_id=project_id)
-        async with self._database.begin() as tx:
-            inputs = await _resolve_inputs(tx, project_id, references)
-            views = [named.saved_query_id for named in inputs if named.saved_query_id is not None]
-            inlined = await run_inputs.inlined(tx, views) if views else {}
-        if inlined:
-            await self._check_weight(project_id, sql, inlined)
-        tables = {named.name: named.columns for named in inputs}
-        columns = await self._engine.describe(sql, tables, project_id=project_id)
-        return _AnalyzedQuery(query=query, columns=columns, inputs=inputs)
-
-    async def _check_weight(self, project_id: int, sql: str, inlined: Mapping[str, str]) -> None:
-        """Raise InvalidQuery if the query, with the texts of other views in it, is too large for a run."""
-        size = sum(len(text.encode()) for text in (sql, *inlined.values()))
-        if size > _MOST_TEXT:
-            raise InvalidQuery(
-                f"Invalid query: with every view that has no result of its own evaluated inside it, it is {size:,} "
-                f"bytes long; {_MOST_TEXT:,} are the most. Materialize some of the views that it reads.",
-                attr="query",
-            )
-        weight = await self._engine.weigh(sql, inlined, project_id=project_id)
-        if weight > MOST_READINGS:
-            raise InvalidQuery(
-                f"Invalid query: with every view that has no result of its own evaluated inside it, it reads tables "
-                f"and views {weight:,} times; {MOST_READINGS:,} are the most. Materialize some of the views that it "
-                "reads.",
-                attr="query",
-            )
-
     async def _without_snapshot(self, tx: Transaction, view: SavedQuery) -> ColumnPropagation:
         """Update the columns of a view that has lost its snapshot, if it had one: readers now evaluate its text."""
         had = view.current_snapshot is not None and await saved_queries.is_plain(tx, view.id)
@@ -264,12 +200,8 @@ class DefinitionService:
         await propagation.step(tx)
         return propagation
 
-    async def _is_stale(self, tx: Transaction, project_id: int, analyzed: _AnalyzedQuery) -> bool:
-        """Whether an input of a statement was changed since it was bound. Under the lock, the answer stays true."""
-        return await _resolve_inputs(tx, project_id, [named.name for named in analyzed.inputs]) != analyzed.inputs
-
     async def _insert(
-        self, tx: Transaction, project_id: int, draft: ViewUpdate, analyzed: _AnalyzedQuery, user: User
+        self, tx: Transaction, project_id: int, draft: ViewUpdate, analyzed: AnalyzedQuery, user: User
     ) -> SavedQuery:
         moment = now()
         view = SavedQuery(
@@ -290,7 +222,7 @@ class DefinitionService:
         return _found(await saved_queries.find(tx, project_id, view.id))
 
     async def _apply(
-        self, tx: Transaction, view: SavedQuery, update: ViewUpdate, analyzed: _AnalyzedQuery | None, user: User
+        self, tx: Transaction, view: SavedQuery, update: ViewUpdate, analyzed: AnalyzedQuery | None, user: User
     ) -> ColumnPropagation:
         """Change query and description, and record every field that the edit changes, also name and frequency."""
         changes = _label_changes(view, update)
@@ -320,43 +252,6 @@ class DefinitionService:
 
 
 _REVERTED_MESSAGE = "The materialization of the view was undone while this run was in progress."
-
-
-async def _checked(query: object) -> dict[str, Any]:
-    """See check_query. A long text is checked in a thread, so that the event loop can serve other requests."""
-    is_short = isinstance(query, dict) and len(str(query.get("query"))) < _SHORT_TEXT
-    return check_query(query) if is_short else await asyncio.to_thread(check_query, query)
-
-
-async def _resolve_inputs(tx: Transaction, project_id: int, references: Sequence[str]) -> tuple[NameTarget, ...]:
-    """The views and tables that the names in a statement refer to, each once.
-
-    Raises InvalidQuery for an unknown name, or for more inputs than a view may read.
-    """
-    await _check_breadth(tx, project_id, references)
-    known: Mapping[str, NameTarget] = await names.resolve(tx, project_id, references)
-    found: dict[str, NameTarget] = {}
-    for reference in references:
-        key = name_key(reference)
-        if key not in known:
-            raise InvalidQuery(
-                f"Invalid query: Catalog Error: Table with name {reference} does not exist!", attr="query"
-            )
-        found[key] = known[key]
-    return tuple(found.values())
-
-
-async def _check_breadth(tx: Transaction, project_id: int, references: Sequence[str]) -> None:
-    if len(references) > MOST_INPUTS:
-        raise InvalidQuery(f"Invalid query: a view may read {MOST_INPUTS:,} views and tables.", attr="query")
-    if len(references) * MOST_COLUMNS <= MOST_INPUT_COLUMNS:  # even if each has the most columns
-        return
-    columns = await names.columns_of(tx, project_id, references)
-    if columns > MOST_INPUT_COLUMNS:
-        raise InvalidQuery(
-            f"Invalid query: what the view reads has {columns:,} columns; {MOST_INPUT_COLUMNS:,} are the most.",
-            attr="query",
-        )
 
 
 async def _rename(tx: Transaction, view: SavedQuery, update: ViewUpdate) -> None:

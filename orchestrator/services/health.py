@@ -15,9 +15,9 @@ class HealthService:
 
     async def check(self) -> None:
         """Raise CatalogUnavailable or TemporalUnavailable, with a message that says which is away or how to act."""
-        found, wanted = await self._database.migration(), migrate.head()
-        if found != wanted:
+        found, expected = await self._database.migration(), migrate.head()
+        if found != expected:
             raise CatalogUnavailable(
-                f"The database is at schema {found or 'none'}, this release needs {wanted}: run 'matview migrate'."
+                f"The database is at schema {found or 'none'}, this release needs {expected}: run 'matview migrate'."
             )
         await self._executions.ping()

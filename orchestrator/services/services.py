@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from orchestrator.services.access import AccessService
 from orchestrator.services.definitions import DefinitionService
 from orchestrator.services.health import HealthService
+from orchestrator.services.lineage import LineageService
 from orchestrator.services.runs import RunService
 from orchestrator.services.snapshots import SnapshotService
 from orchestrator.services.source_tables import SourceTableService
@@ -22,3 +23,4 @@ class Services:
     snapshots: SnapshotService
     source_tables: SourceTableService
     health: HealthService
+    lineage: LineageService

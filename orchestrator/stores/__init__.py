@@ -1,1 +1,1 @@
-"""Parquet: where snapshots live. `base.py` is the promise, the other files keep it."""
+"""Snapshot stores, which keep Parquet files. `base.py` is the protocol, the other files implement it."""

@@ -1,4 +1,4 @@
-"""Making files durable while they are written, so that less is left to wait for at the end."""
+"""Flushes files to the disk while they are written, so that sealing them takes less time."""
 
 import asyncio
 import os
@@ -7,38 +7,38 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-# A file is flushed whenever it has grown by so much, which few results do.
+# A file is flushed each time it has grown by so much. Few results are that large.
 _GROWN_BYTES = 64 << 20
 _PAUSE_SECONDS = 0.5
 
 
 class BackgroundFsync:
-    """The files of one folder. It only makes the end come sooner: whoever seals them flushes all of them again."""
+    """Flushes the files of one folder. It only saves time: the store flushes all of them again when it seals them."""
 
     def __init__(self, folder: Path, flusher: ThreadPoolExecutor) -> None:
-        """`flusher` has threads for nothing else: what waits for the disk must not hold up whoever needs a thread."""
+        """`flusher` has threads only for this, so that waiting for the disk does not block other work in threads."""
         self._folder = folder
         self._flusher = flusher
-        self._sizes: dict[int, int] = {}  # at which each file was flushed the last time, by its inode
+        self._sizes: dict[int, int] = {}  # the size of each file at its last flush, by its inode
         self._last: Future[None] | None = None
 
     async def run(self) -> None:
-        """Flush what has grown, again and again, until this is cancelled or something cannot be flushed."""
+        """Flush files that have grown, again and again, until this is cancelled or a flush fails."""
         while True:
             await asyncio.sleep(_PAUSE_SECONDS)
             if self._last is None or (self._last.done() and not self._last.exception()):
                 self._last = self._flusher.submit(self._flush)
 
     def abort(self) -> None:
-        """Wait for nothing: nobody wants the files any more."""
+        """Cancel a flush that has not begun, and wait for none: the files are no longer needed."""
         if self._last:
             self._last.cancel()
 
     async def end(self) -> None:
-        """Wait for a flush that goes on. Raises OSError if one has failed.
+        """Wait for a flush that is running. Raises OSError if one has failed.
 
-        That is never to be passed over: the system tells of a block that it could not write only once, and a later
-        flush of the same file would find nothing wrong.
+        The caller must not ignore the error: the kernel reports only once that it could not write a block, and a later
+        flush of the same file would succeed.
         """
         if self._last and not self._last.cancel():
             await asyncio.wrap_future(self._last)
@@ -55,7 +55,7 @@ class BackgroundFsync:
                 os.close(descriptor)
 
     def _grown(self) -> Iterator[str]:
-        # Whatever cannot be looked at now will be when it is sealed.
+        # A file whose size cannot be read now is flushed when it is sealed.
         with suppress(OSError), os.scandir(self._folder) as entries:
             for entry in entries:
                 size = entry.stat(follow_symlinks=False).st_size

@@ -1,4 +1,4 @@
-"""What a snapshot store promises. Callers hold this protocol, never a store's own classes."""
+"""The protocol of a snapshot store. Callers use only this protocol, never a store's own classes."""
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -13,37 +13,38 @@ MANIFEST = "manifest.json"
 class SnapshotStore(Protocol):
     """Keeps immutable folders of Parquet files, each under a location: a relative path that is used once.
 
-    The names of files are relative to the location's folder and may lie in folders of it, as `quarantine/0.parquet`.
+    File names are relative to the location's folder, and may include a folder of it, as in `quarantine/0.parquet`.
 
-    A location goes through one door: staged, written to, measured, sealed. Nothing reads a staged folder, and nothing
-    changes a sealed one; it is only ever deleted. Whether a sealed folder is *visible* is not the store's to say: that
-    is one pointer in the catalog. Every method raises StoreUnavailable if the disk or the service fails, and may be
-    repeated.
+    Each location is staged, written to, measured and sealed, in this order. Nothing reads a staged folder. A sealed
+    folder never changes; it can only be deleted. The store does not know whether a sealed folder is *visible*: one
+    pointer in the catalog decides that. Every method raises StoreUnavailable if the disk or the service fails, and may
+    be repeated.
     """
 
     async def stage(self, location: str) -> WriteTarget:
-        """A new, empty folder to write into. Files of an earlier attempt there are removed."""
+        """A new, empty folder to write into. Files that an earlier call left there are removed."""
 
     def background_fsync(self, location: str) -> AbstractAsyncContextManager[None]:
-        """Make what is written to a staged folder durable bit by bit meanwhile, so that sealing waits for less.
+        """Flush the files of a staged folder while they are written, so that sealing takes less time.
 
-        Ends at once if what is inside fails. Otherwise it raises StoreUnavailable if something could not be flushed.
+        If the body of the context fails, the context ends at once. Otherwise it raises StoreUnavailable if a flush
+        failed.
         """
 
     async def measure(self, location: str, files: Sequence[SnapshotFile]) -> tuple[SnapshotFile, ...]:
-        """The staged files with their digests, held against what their writer said of them.
+        """The staged files with their digests, after a comparison with `files`, the list of their writer.
 
-        Raises StoreUnavailable if a file is missing, not as it was written, or one too many.
+        Raises StoreUnavailable if a file is missing, not as it was written, or not in the list.
         """
 
     async def seal(self, location: str, files: Sequence[SnapshotFile], manifest: bytes) -> None:
         """Put the manifest beside the measured files, make all of it durable, and move it to its final place."""
 
     async def discard(self, location: str) -> None:
-        """Remove all that there is at a location, staged or sealed. Nothing there is not an error."""
+        """Remove all files of a location, staged or sealed. It is no error if there are none."""
 
     async def list_locations(self) -> list[str]:
-        """Every location at which there is something, staged or sealed."""
+        """Every location that has a folder, staged or sealed."""
 
     async def manifest(self, location: str) -> bytes:
         """The manifest of a sealed folder."""

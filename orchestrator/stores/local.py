@@ -21,14 +21,14 @@ from orchestrator.stores.base import MANIFEST
 
 T = TypeVar("T")
 
-# How deep a location's folder lies: project, view, run and attempt.
+# The folders of a location: the project, the view, and the run with its attempt.
 _LOCATIONS = "*/*/*"
 
 
 class LocalStore:
-    """Folders below `root`: `staging/` for what is being written, `snapshots/` for what is sealed.
+    """Keeps folders below `root`: in `staging/` those being written, in `snapshots/` the sealed ones.
 
-    Both lie on one file system, so that sealing ends in a rename: a folder is in its final place whole or not at all.
+    Both are on one file system, so that sealing ends in a rename: a folder appears in its final place complete.
     """
 
     def __init__(self, root: Path) -> None:
@@ -45,7 +45,7 @@ class LocalStore:
             _remove(target)
             target.mkdir(parents=True)
             self._sealed.mkdir(exist_ok=True)
-            for folder in (self._root, self._sealed):  # the second one goes along into a backup
+            for folder in (self._root, self._sealed):  # a backup copies only the second one
                 _mark_private(folder)
             return target
 
@@ -72,7 +72,7 @@ class LocalStore:
 
         def measured() -> tuple[SnapshotFile, ...]:
             _check(staged, files)
-            # Written a moment ago, they are read from memory.
+            # They were just written, so they are read from the page cache.
             return tuple(file.model_copy(update={"digest": digest_of(staged / file.name)}) for file in files)
 
         return await _in_thread(measured)
@@ -83,7 +83,7 @@ class LocalStore:
 
         def move() -> None:
             if sealed.exists() and not staged.exists():
-                return  # told twice
+                return  # sealed by an earlier call
             (staged / MANIFEST).write_bytes(manifest)
             paths = [staged / file.name for file in files]
             folders = {folder for path in paths for folder in _ancestors(path.parent, staged)}
@@ -91,7 +91,7 @@ class LocalStore:
                 _fsync(path)
             sealed.parent.mkdir(parents=True, exist_ok=True)
             staged.rename(sealed)
-            # Each folder on the way may be new: without its own fsync, a power cut could forget the names in it.
+            # Each folder above may be new: without its own fsync, a power cut could lose the names in it.
             for folder in _ancestors(sealed.parent, self._sealed.parent):
                 _fsync(folder)
 
@@ -125,7 +125,7 @@ class LocalStore:
 
 
 def digest_of(path: Path) -> str:
-    """The digest of a file's content, as SnapshotFile has it. Raises OSError."""
+    """The digest of a file's content, in the form that SnapshotFile has. Raises OSError."""
     with path.open("rb") as stream:
         return f"xxh128:{hashlib.file_digest(stream, xxhash.xxh3_128).hexdigest()}"
 
@@ -138,8 +138,8 @@ def _resolve(root: Path, location: str) -> Path:
 
 
 def _check(folder: Path, files: Sequence[SnapshotFile]) -> None:
-    """Hold what lies on the disk against what the writer said: a lost or cut file must not be published."""
-    found = set(_names_below(folder)) - {MANIFEST}  # of an earlier try to seal it
+    """Compare the files on the disk with the writer's list: a lost or truncated file must not be published."""
+    found = set(_names_below(folder)) - {MANIFEST}  # left by an earlier call of seal
     if found != {file.name for file in files}:
         raise StoreUnavailable("The files on the disk are not the ones that were written.")
     for file in files:
@@ -148,7 +148,7 @@ def _check(folder: Path, files: Sequence[SnapshotFile]) -> None:
 
 
 def _names_below(folder: Path, prefix: str = "") -> Iterator[str]:
-    """The name of everything in a folder and the folders in it. A link is never followed: it is no file of ours."""
+    """The names of all files and links below a folder. Links are not followed, since a snapshot has none."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
@@ -179,7 +179,7 @@ def _ancestors(folder: Path, top: Path) -> Iterator[Path]:
 
 
 def _remove(folder: Path) -> None:
-    # Two may remove it at once, and each then misses what the other one took.
+    # Two callers may remove it at once. Each then fails at a file that the other has already removed.
     while folder.exists():
         try:
             shutil.rmtree(folder)

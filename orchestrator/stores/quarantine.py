@@ -1,9 +1,9 @@
-"""Reading the rows that a run kept apart, a page at a time: from a Parquet file that lies beside its result."""
+"""Reads the quarantined rows of a run, a page at a time, from a Parquet file beside its result."""
 
 from orchestrator.model.errors import FileDamaged, NotFound, StoreUnavailable
 from orchestrator.model.snapshot import QuarantinedRow
 
-# Longer texts are cut: a page of a thousand rows is an answer that an API can give.
+# Longer texts are cut, so that a page of a thousand rows fits into an answer of the API.
 LONGEST_TEXT = 2_000
 _BATCH_ROWS = 1_024
 _BUFFER_BYTES = 1 << 20
@@ -11,9 +11,9 @@ _COLUMNS = [*QuarantinedRow.model_fields]
 
 
 def read_quarantine(path: str, *, limit: int, offset: int) -> tuple[int, list[QuarantinedRow]]:
-    """How many rows the file holds, and `limit` of them from `offset` on. It blocks: call it in a thread.
+    """The number of rows in the file, and `limit` of them from `offset` on. It blocks: call it in a thread.
 
-    Raises NotFound if the file is gone, FileDamaged, or StoreUnavailable if the disk fails.
+    Raises NotFound if the file no longer exists, FileDamaged, or StoreUnavailable if the disk fails.
     """
     import pyarrow as pa  # noqa: PLC0415 - takes long to import, and few versions have such a file
 
@@ -24,7 +24,7 @@ def read_quarantine(path: str, *, limit: int, offset: int) -> tuple[int, list[Qu
     except (pa.ArrowException, KeyError, ValueError) as error:
         raise FileDamaged from error
     except OSError as error:
-        if error.errno is None:  # what pyarrow raises for a file that it does not understand
+        if error.errno is None:  # pyarrow raises this for a file that it cannot parse
             raise FileDamaged from error
         raise StoreUnavailable(f"The snapshot store failed: {error.strerror or error}") from error
 
@@ -47,7 +47,7 @@ def _page(path: str, limit: int, offset: int) -> tuple[int, list[QuarantinedRow]
 
 
 def _groups(sizes: list[int], offset: int) -> tuple[list[int], int]:
-    """The row groups from the one that holds row `offset` on, and how many rows of that one stand before it."""
+    """The row groups from the one that holds row `offset` on, and the number of rows before that row in it."""
     first = 0
     while first < len(sizes) and sizes[first] <= offset:
         offset -= sizes[first]

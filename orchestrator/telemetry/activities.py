@@ -46,6 +46,6 @@ def _ids(args: Sequence[Any]) -> dict[str, str]:
             remember_project(plan.saved_query_id, plan.project_id)
         case [WebhookEvent() as notice]:
             data = notice.data
-            told = {"project": str(data.project_id), "view": str(data.view_id), "run": str(data.run_id)}
-            return ids_from_sdk(vars(info)) | told
+            ids = {"project": str(data.project_id), "view": str(data.view_id), "run": str(data.run_id)}
+            return ids_from_sdk(vars(info)) | ids
     return ids_from_sdk(vars(info))

@@ -73,18 +73,18 @@ class ServerInfo:
     async def version(self) -> str:
         """The server's release. Raises TemporalUnavailable."""
         with translate_rpc_errors():
-            told = await self._client.workflow_service.get_system_info(GetSystemInfoRequest(), timeout=RPC_TIMEOUT)
-        return told.server_version
+            response = await self._client.workflow_service.get_system_info(GetSystemInfoRequest(), timeout=RPC_TIMEOUT)
+        return response.server_version
 
     async def namespace(self) -> Namespace:
         """The namespace. Raises TemporalUnavailable, also if the server does not have it."""
         request = DescribeNamespaceRequest(namespace=self._client.namespace)
         with translate_rpc_errors():
-            told = await self._client.workflow_service.describe_namespace(request, timeout=RPC_TIMEOUT)
+            response = await self._client.workflow_service.describe_namespace(request, timeout=RPC_TIMEOUT)
         return Namespace(
-            name=told.namespace_info.name,
-            retention=told.config.workflow_execution_retention_ttl.ToTimedelta(),
-            pushes_commands=told.namespace_info.capabilities.worker_commands,
+            name=response.namespace_info.name,
+            retention=response.config.workflow_execution_retention_ttl.ToTimedelta(),
+            pushes_commands=response.namespace_info.capabilities.worker_commands,
         )
 
     async def missing_attributes(self) -> list[str]:
@@ -97,11 +97,11 @@ class ServerInfo:
             namespace=self._client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=_TYPES[kind]
         )
         with translate_rpc_errors():
-            told = await self._client.workflow_service.describe_task_queue(request, timeout=RPC_TIMEOUT)
+            response = await self._client.workflow_service.describe_task_queue(request, timeout=RPC_TIMEOUT)
         stopped = await self._stopped()
         found = [
             Poller(identity=p.identity, last_access=seen, stopped=seen <= stopped.get(p.identity, _NEVER))
-            for p, seen in ((p, _moment(p.last_access_time)) for p in told.pollers)
+            for p, seen in ((p, _moment(p.last_access_time)) for p in response.pollers)
         ]
         return sorted(found, key=lambda poller: poller.last_access, reverse=True)
 
@@ -129,13 +129,13 @@ class ServerInfo:
         """
         request = ListWorkersRequest(namespace=self._client.namespace)
         try:
-            told = await self._client.workflow_service.list_workers(request, timeout=RPC_TIMEOUT)
+            response = await self._client.workflow_service.list_workers(request, timeout=RPC_TIMEOUT)
         except RPCError as error:
             if error.status in _NOT_OFFERED:
                 return {}
             with translate_rpc_errors():
                 raise
-        beats = [info.worker_heartbeat for info in told.workers_info]
+        beats = [info.worker_heartbeat for info in response.workers_info]
         gone = sorted((_moment(b.heartbeat_time), b.worker_identity) for b in beats if b.status in _GONE)
         return {identity: moment for moment, identity in gone}
 

@@ -117,14 +117,14 @@ class MaterializeSavedQuery:
         failure = ApplicationError(closing.error or "The run failed.", type=closing.error_code, non_retryable=True)
         raise failure from error
 
-    def _set_final_page(self, status: RunStatus, told: str | None) -> None:
-        self._set_page(status, told)
+    def _set_final_page(self, status: RunStatus, message: str | None) -> None:
+        self._set_page(status, message)
         # Only if the run was started with it: in a namespace without the attribute, the run could not continue.
         if workflow.info().typed_search_attributes.get(_STATUS) is not None:
             workflow.upsert_search_attributes([_STATUS.value_set(status)])
 
-    def _set_page(self, standing: str, told: str | None = None) -> None:
-        text = render(self._request, self._plan, standing, told=told, namespace=workflow.info().namespace)
+    def _set_page(self, headline: str, message: str | None = None) -> None:
+        text = render(self._request, self._plan, headline, message=message, namespace=workflow.info().namespace)
         workflow.set_current_details(text)
 
 

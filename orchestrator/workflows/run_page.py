@@ -19,13 +19,13 @@ _STARTED_BY = {
 }
 
 
-def render(request: RunRequest, plan: RunPlan | None, standing: str, *, told: str | None, namespace: str) -> str:
+def render(request: RunRequest, plan: RunPlan | None, headline: str, *, message: str | None, namespace: str) -> str:
     """The state of a run, its inputs and its trigger. `plan` is None until its inputs are resolved.
 
     `told` is the error, or the result.
     """
     due = f", due {request.scheduled_for:%Y-%m-%d %H:%M:%S} UTC" if request.scheduled_for else ""
-    page = [f"**{standing}**", "", *_as_it_is(_wrapped((told or "")[:_LONGEST_TEXT])), ""]
+    page = [f"**{headline}**", "", *_as_it_is(_wrapped((message or "")[:_LONGEST_TEXT])), ""]
     page.append(f"Started by {_STARTED_BY[request.trigger]}{due}.")
     if plan is None:
         return "\n".join(page)

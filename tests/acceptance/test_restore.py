@@ -204,7 +204,7 @@ async def nothing_is_wrong(stack: DevStack) -> None:
     where = {name: str(stack.info[name]) for name in names}  # type: ignore[literal-required]
     report = await run_doctor(load_settings(**where), "the drill")
     assert [line for line in report.lines if line.verdict is Status.FAIL] == []
-    (agreement,) = [line.told for line in report.lines if line.check == "agreement"]
+    (agreement,) = [line.message for line in report.lines if line.check == "agreement"]
     assert "1 unknown files" in agreement
 
 

@@ -1,4 +1,4 @@
-"""What is stored in Temporal must be found again by the next release."""
+"""Names in Temporal's storage must be known to the next release."""
 
 from collections.abc import Callable
 from uuid import UUID

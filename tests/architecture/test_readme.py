@@ -1,4 +1,4 @@
-"""What the README says is so."""
+"""Every promise of the README is held by a test that exists."""
 
 import re
 from pathlib import Path

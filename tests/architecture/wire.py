@@ -67,7 +67,7 @@ def _modules(package: Any) -> list[Any]:
 
 
 def _subclasses(base: type) -> Iterator[Any]:
-    """The classes of the program that are made from one, whatever else has been imported."""
+    """The classes of the program that are made from one, independent of other imports."""
     for found in pkgutil.walk_packages(orchestrator.__path__, "orchestrator."):
         # The first runs the program; of the others, some empty the environment, and none has such classes.
         if not found.name.startswith(("orchestrator.__main__", "orchestrator.engines.")):

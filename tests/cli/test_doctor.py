@@ -74,8 +74,8 @@ def doctor(folder: Path, *arguments: str, **variables: str) -> subprocess.Comple
 async def test_where_all_is_well_it_says_so(own: DevStack) -> None:
     found = await look(own)
     assert not_well(found) == set(), found
-    assert "Temporal 1." in found["temporal"].told
-    assert found["workers"].told.startswith("1 (")
+    assert "Temporal 1." in found["temporal"].message
+    assert found["workers"].message.startswith("1 (")
     assert all(line.advice is None for name, line in found.items() if name not in OF_THE_MACHINE)
 
 
@@ -83,9 +83,9 @@ async def test_in_the_folder_of_a_stack_nothing_needs_to_be_set(
     own: DevStack, session_folder: Path, empty_folder: Path
 ) -> None:
     (empty_folder / ".matview").symlink_to(session_folder / "doctor")
-    told = await asyncio.to_thread(doctor, empty_folder)
-    assert told.returncode == 0, told.stdout + told.stderr
-    lines = told.stdout.splitlines()
+    message = await asyncio.to_thread(doctor, empty_folder)
+    assert message.returncode == 0, message.stdout + message.stderr
+    lines = message.stdout.splitlines()
     assert lines[0] == "ok    settings           from .matview/dev.json"
     assert any(own.info["temporal_address"] in line for line in lines)
     assert lines[-1].endswith("0 fail")
@@ -100,16 +100,16 @@ async def test_the_environment_comes_before_the_folder_and_another_folder_before
         "MATVIEW_DATA_DIR": own.info["data_dir"],
         "MATVIEW_TEMPORAL_ADDRESS": own.info["temporal_address"],
     }
-    told = await asyncio.to_thread(lambda: doctor(empty_folder, "--json", **elsewhere))
-    assert told.returncode == 1
-    lines = {line["check"]: line for line in json.loads(told.stdout)["lines"]}
+    message = await asyncio.to_thread(lambda: doctor(empty_folder, "--json", **elsewhere))
+    assert message.returncode == 1
+    lines = {line["check"]: line for line in json.loads(message.stdout)["lines"]}
     assert lines["settings"]["told"] == "from the environment"
     assert lines["database"]["verdict"] == "fail"
     assert lines["temporal"]["verdict"] == "ok"
-    assert "hunter2" not in told.stdout + told.stderr
+    assert "hunter2" not in message.stdout + message.stderr
     home = str(session_folder / "doctor")
-    told = await asyncio.to_thread(lambda: doctor(empty_folder, "--home", home, **elsewhere))
-    assert told.returncode == 0, told.stdout + told.stderr
+    message = await asyncio.to_thread(lambda: doctor(empty_folder, "--home", home, **elsewhere))
+    assert message.returncode == 0, message.stdout + message.stderr
 
 
 def test_a_setting_that_is_missing_is_named(matview: Matview, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,15 +134,15 @@ async def test_a_database_that_is_away_hides_nothing_else(own: DevStack) -> None
     assert found["database"].advice
     needing = {"migrations", "clock", "results", "agreement"}
     assert not_well(found) == {"database"} | needing
-    assert all(found[name].told == "not looked at: it needs database" for name in needing)
+    assert all(found[name].message == "not looked at: it needs database" for name in needing)
 
 
 async def test_a_password_that_is_wrong_is_told_as_that_and_not_shown(own: DevStack) -> None:
     right = own.info["database_url"]
     password = right.partition("matview:")[2].partition("@")[0]
     found = await look(own, database_url=right.replace(password, "hunter2"))
-    assert "password authentication failed" in found["database"].told
-    assert not any(secret in line.told for line in found.values() for secret in ("hunter2", password))
+    assert "password authentication failed" in found["database"].message
+    assert not any(secret in line.message for line in found.values() for secret in ("hunter2", password))
 
 
 async def test_a_temporal_server_that_is_away_hides_nothing_else(own: DevStack) -> None:
@@ -175,8 +175,8 @@ async def test_a_namespace_that_forgets_soon_and_has_no_worker_is_told(own: DevS
 
     found = await until(known, "the namespace to be known")
     assert found["namespace"].verdict is Status.WARN
-    assert "3 days" in found["namespace"].told
-    assert "MatviewView" in found["search attributes"].told
+    assert "3 days" in found["namespace"].message
+    assert "MatviewView" in found["search attributes"].message
     assert failed(found) == {"workers", "reconciler"}
 
 
@@ -187,7 +187,7 @@ async def test_migrations_that_are_behind_are_told(own: DevStack) -> None:
         await connection.execute(f"CREATE DATABASE {name}")
     other = url.replace("@/matview?", f"@/{name}?")
     found = await look(own, database_url=other)
-    assert "the schema is at none" in found["migrations"].told
+    assert "the schema is at none" in found["migrations"].message
     await asyncio.to_thread(migrate, other)
     await asyncio.to_thread(command.downgrade, alembic_config(other), "-1")
     found = await look(own, database_url=other)
@@ -233,7 +233,7 @@ async def test_a_schedule_that_is_missing_is_counted_and_left_to_the_reconciler(
         await temporal.get_schedule_handle(contract.schedule_id(UUID(view["id"]))).delete()
         found = await look(own)
         assert not_well(found) == {"agreement"}
-        assert "1 schedule missing" in found["agreement"].told
+        assert "1 schedule missing" in found["agreement"].message
         await tenant.act(view["id"], "revert_materialization")
 
 
@@ -243,11 +243,11 @@ async def test_a_result_whose_file_is_missing_or_cut_is_named(own: DevStack) -> 
         (file,) = tenant.files(view)
         content = file.read_bytes()
         file.write_bytes(content[:-1])
-        assert "sales" in (await look(own))["results"].told
+        assert "sales" in (await look(own))["results"].message
         file.unlink()
         found = await look(own)
         assert failed(found) == {"results"}
-        assert "1 lack files: sales" in found["results"].told
+        assert "1 lack files: sales" in found["results"].message
         file.write_bytes(content)
 
 
@@ -256,7 +256,7 @@ async def test_a_reconciler_that_is_paused_or_gone_is_told(own: DevStack) -> Non
     await handle.pause(note="a backup is being made")
     found = await look(own)
     assert found["reconciler"].verdict is Status.WARN
-    assert "a backup is being made" in found["reconciler"].told
+    assert "a backup is being made" in found["reconciler"].message
     await handle.delete()
     assert failed(await look(own)) == {"reconciler"}
     await own.restart("worker")
@@ -284,8 +284,8 @@ async def test_a_check_that_hangs_or_raises_fails_alone() -> None:
     ]
     report: Report = await run_checks(checks, seconds=0.2)
     stuck.set()
-    told = [(line.verdict.value, line.told, line.advice) for line in report.lines]
-    assert told == [
+    message = [(line.verdict.value, line.message, line.advice) for line in report.lines]
+    assert message == [
         ("fail", "no answer within 0.2 seconds", "mount it"),
         ("fail", "a mistake", "report it"),
         ("ok", "fine", None),

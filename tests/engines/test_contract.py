@@ -1,4 +1,4 @@
-"""What every engine must do for its two clients; each engine is one parameter. Only SQL that any engine has is used."""
+"""The contract of every engine with its two clients; each engine is one parameter. The SQL is portable."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

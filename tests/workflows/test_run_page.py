@@ -18,14 +18,14 @@ HOSTILE = [
 ]
 
 
-def page(told: str, sql: str, pattern: str) -> str:
+def page(message: str, sql: str, pattern: str) -> str:
     view = uuid4()
     source = SourceRelation(name="t", id=uuid4(), format=SourceFormat.PARQUET, url_pattern=pattern, columns=())
     plan = RunPlan(
         run_id=uuid4(), project_id=1, saved_query_id=view, revision_id=uuid4(), name="v", sql=sql,
         relations=(source,), timeout_seconds=1, api_url="http://matview.example/v",
     )  # fmt: skip
-    return render(RunRequest(saved_query_id=view), plan, "Failed", told=told, namespace="default")
+    return render(RunRequest(saved_query_id=view), plan, "Failed", message=message, namespace="default")
 
 
 def test_what_an_author_wrote_is_only_ever_code() -> None:

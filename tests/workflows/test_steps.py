@@ -98,7 +98,7 @@ class Steps:
 
     @activity.defn(name=contract.CLOSE_RUN)
     async def close_run(self, closing: CloseRequest) -> CloseResult:
-        """As the program's does: a run that was published stays so, whatever its workflow remembers of that."""
+        """As the program's does: a run that was published stays so, also if its workflow has lost the answer."""
         self.closed.append(closing)
         return CloseResult(status=RunStatus.COMPLETED if self.published else closing.status)
 

@@ -39,7 +39,7 @@ class DiskSpace:
         return result
 
     def judge(self, error: DiskFull) -> DiskFull | OutputTooLarge:
-        """The error for a full disk: `error`, which may pass, or OutputTooLarge if the run would fill the disk again."""
+        """The error for a full disk: `error`, which may pass, or OutputTooLarge if the run would fill it again."""
         with contextlib.suppress(OutputTooLarge):
             self.measure()
         return self._too_large() if self._takes_all() else error

@@ -90,12 +90,16 @@ class DuckDBEngine:
         self._limits = limits
         self._temp_dir = temp_dir.absolute()
         self._admission = Admission(worker_memory_mb, queries=max_queries, reserve_mb=limits.memory_mb)
-        fences = ProcessLimits(address_space=_DESCRIBER_SPACE * _MIB, file_size=0)
+        process_limits = ProcessLimits(address_space=_DESCRIBER_SPACE * _MIB, file_size=0)
         # A pool of its own: parsing takes milliseconds, and must not wait for queries that are being described.
-        self._parser_pool = ProcessPool(size=_PARSERS, fences=fences, seconds=min(_PARSING_SECONDS, analysis_seconds))
-        self._binder_pool = ProcessPool(size=_DESCRIBERS, fences=fences, seconds=analysis_seconds)
-        fences = ProcessLimits(address_space=_READER_SPACE * _MIB, file_size=0)
-        self._source_pool = ProcessPool(size=_READERS, fences=fences, seconds=analysis_seconds, reuse=False)
+        self._parser_pool = ProcessPool(
+            size=_PARSERS, process_limits=process_limits, seconds=min(_PARSING_SECONDS, analysis_seconds)
+        )
+        self._binder_pool = ProcessPool(size=_DESCRIBERS, process_limits=process_limits, seconds=analysis_seconds)
+        process_limits = ProcessLimits(address_space=_READER_SPACE * _MIB, file_size=0)
+        self._source_pool = ProcessPool(
+            size=_READERS, process_limits=process_limits, seconds=analysis_seconds, reuse=False
+        )
         self._query_processes: set[ChildProcess] = set()
         self._priorities = Priorities(memory_seconds=0)
         self._digests = DigestCache()
@@ -120,8 +124,8 @@ class DuckDBEngine:
     async def layers(self) -> list[str]:
         """The layers that isolate a query, as far as this machine supports them."""
         too_slow = EngineCrashed("The process that reads queries does not start.")
-        told: list[str] = await self._analyse(self._source_pool, NO_PROJECT, {"job": "layers"}, too_slow)
-        return told
+        layers: list[str] = await self._analyse(self._source_pool, NO_PROJECT, {"job": "layers"}, too_slow)
+        return layers
 
     async def references(self, sql: str, *, project_id: int = NO_PROJECT) -> tuple[str, ...]:
         """See QueryAnalyzer."""
@@ -240,7 +244,7 @@ class DuckDBEngine:
         self, request: dict[str, Any], limits: Limits, project_id: int, on_progress: Callable[[Progress], None]
     ) -> QueryResult:
         began = time.monotonic()
-        room = await asyncio.to_thread(DiskSpace, request["target"], request["temp_directory"])
+        disk = await asyncio.to_thread(DiskSpace, request["target"], request["temp_directory"])
         child = await ChildProcess.start(_process_limits(limits))
         self._query_processes.add(child)
         status: int | None = None
@@ -248,10 +252,10 @@ class DuckDBEngine:
             with self._priorities.running(child, project_id):
                 answer = await child.ask(request)
                 while answer and "percent" in answer:
-                    written = await _check_size(room, limits.output_mb)
+                    written = await _check_size(disk, limits.output_mb)
                     on_progress(parse_progress(answer, time.monotonic() - began, written, child.memory_bytes()))
                     answer = await child.receive()
-            await _check_size(room, limits.output_mb)
+            await _check_size(disk, limits.output_mb)
         finally:
             self._query_processes.discard(child)
             status = await child.end()
@@ -259,25 +263,25 @@ class DuckDBEngine:
             result = parse_result(answer, status)
             done = await asyncio.to_thread(parse_written, result, Path(request["target"]))
         except DiskFull as error:
-            raise await asyncio.to_thread(room.judge, error) from None
+            raise await asyncio.to_thread(disk.judge, error) from None
         learn(self._digests, request["relations"], result)
         return done
 
     async def _analyse(
-        self, analysts: ProcessPool, project_id: int, request: dict[str, Any], too_slow: OrchestratorError
+        self, pool: ProcessPool, project_id: int, request: dict[str, Any], too_slow: OrchestratorError
     ) -> Any:  # noqa: ANN401 - JSON
-        memory, threads = (_READER_MEMORY, _READER_THREADS) if analysts is self._source_pool else (_DESCRIBER_MEMORY, 1)
+        memory, threads = (_READER_MEMORY, _READER_THREADS) if pool is self._source_pool else (_DESCRIBER_MEMORY, 1)
         limits = {
             "memory_mb": min(memory, self._limits.memory_mb),
             "threads": min(threads, self._limits.threads),
         }
         # An analysis must not spill to disk.
         fenced = {**request, "limits": limits, "temp_directory": ""}
-        return parse_result(*await analysts.ask(project_id, fenced, too_slow))
+        return parse_result(*await pool.ask(project_id, fenced, too_slow))
 
 
-def _too_complex(analysts: ProcessPool) -> InvalidQuery:
-    limit = _seconds(analysts.seconds)
+def _too_complex(pool: ProcessPool) -> InvalidQuery:
+    limit = _seconds(pool.seconds)
     return InvalidQuery(f"Invalid query: it is too complex to analyse within {limit}.", attr="query")
 
 
@@ -293,9 +297,9 @@ def _process_limits(limits: Limits) -> ProcessLimits:
     )
 
 
-async def _check_size(room: DiskSpace, output_mb: int) -> int:
+async def _check_size(disk: DiskSpace, output_mb: int) -> int:
     """The bytes of the result. Raises OutputTooLarge if they are more than `output_mb` MiB, or fill the disk."""
-    size = await asyncio.to_thread(room.measure)
+    size = await asyncio.to_thread(disk.measure)
     if size > output_mb * _MIB:
         raise OutputTooLarge(f"The result is larger than it may be ({output_mb:,} MiB).")
     return size

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from orchestrator.engines.base import NO_PROJECT
 from orchestrator.engines.duckdb.child_process import ChildProcess
 
-MAX_WAIT_SECONDS = 0.5
+GIVES_WAY_AFTER_SECONDS = 0.5
 
 
 class _Work(NamedTuple):
@@ -35,7 +35,7 @@ class Priorities:
         loop = asyncio.get_running_loop()
         self._running[child] = _Work(project_id, loop.time())
         self._share()
-        timer = loop.call_later(MAX_WAIT_SECONDS, self._share)
+        timer = loop.call_later(GIVES_WAY_AFTER_SECONDS, self._share)
         try:
             yield
         finally:
@@ -50,5 +50,5 @@ class Priorities:
         if len(projects - {NO_PROJECT}) < 2:  # noqa: PLR2004 - one and another
             return
         for child, work in self._running.items():
-            if work.began <= now - MAX_WAIT_SECONDS:
+            if work.began <= now - GIVES_WAY_AFTER_SECONDS:
                 child.give_way()

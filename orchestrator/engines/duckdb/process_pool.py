@@ -20,18 +20,18 @@ _MOST_KEPT = 128 << 20
 
 
 class ProcessPool:
-    """Up to `size` processes with the limits `fences`, started on demand. A project uses all but one of them at most.
+    """Up to `size` processes with the limits `process_limits`, started on demand. A project has at most all but one.
 
     Each serves request after request, unless `reuse` is False: then it serves one, and can open the files of that one.
     A request may take `seconds`, and may wait as long again for a free process.
     """
 
-    def __init__(self, *, size: int, fences: ProcessLimits, seconds: float, reuse: bool = True) -> None:
+    def __init__(self, *, size: int, process_limits: ProcessLimits, seconds: float, reuse: bool = True) -> None:
         self.seconds = seconds
         self.children: list[ChildProcess] = []
         self._idle: list[ChildProcess] = []
-        self._fences = fences
-        self._stays = reuse
+        self._process_limits = process_limits
+        self._reuse = reuse
         self._slots = FairSlots(size=size, share=max(1, size - 1), queue=_LONGEST_QUEUE)
         self._priorities = Priorities(memory_seconds=seconds)
         self._closed = False
@@ -79,7 +79,7 @@ class ProcessPool:
             # An idle process may have died earlier of another cause, so the request is tried again in a new one.
             if answer is not None or self._closed:
                 return answer, status
-        child = await ChildProcess.start(self._fences)
+        child = await ChildProcess.start(self._process_limits)
         self.children.append(child)
         return await self._exchange(child, project_id, request)
 
@@ -90,7 +90,7 @@ class ProcessPool:
                 answer = await child.ask(request)
         finally:
             # After a missing answer, or with a broken DuckDB, this process would answer the next request wrongly.
-            if answer is None or answer.get("error") == EngineCrashed.code or self._closed or not self._stays:
+            if answer is None or answer.get("error") == EngineCrashed.code or self._closed or not self._reuse:
                 status = await child.end()
                 self._forget(child)
             elif child.gives_way or (child.memory_bytes() or 0) > _MOST_KEPT:

@@ -140,7 +140,7 @@ def parse_written(result: Any, folder: Path) -> QueryResult:  # noqa: ANN401 - J
             columns=_stored_columns_of(result["columns"]),
             engine_version=result["engine_version"],
             rejected=rejected,
-            sources={name: _input_files(*told) for name, told in result["sources"].items()},
+            sources={name: _input_files(*report) for name, report in result["sources"].items()},
         )
 
 
@@ -179,15 +179,15 @@ def _rejected_of(table: str, rows: int, name: str, lying: Mapping[str, int]) -> 
     return LeftOutRows(table=table, rows=rows, file=file)
 
 
-def _stored_columns_of(told: Sequence[tuple[str, str, str]]) -> tuple[Column, ...]:
+def _stored_columns_of(report: Sequence[tuple[str, str, str]]) -> tuple[Column, ...]:
     return tuple(
         Column(name=name, duckdb_type=kind, stored_type=None if stored == kind else stored)
-        for name, kind, stored in told
+        for name, kind, stored in report
     )
 
 
 def _regular_files(folder: Path, beside: str = _QUARANTINE) -> Iterator[tuple[str, int]]:
-    """The names and sizes of the entries of the folder and of its subfolder `beside`; -1 for what is no regular file."""
+    """The names and sizes of the entries of a folder and of its subfolder `beside`; -1 for what is no regular file."""
     for path in folder.iterdir():
         status = path.lstat()
         if path.name == beside and stat.S_ISDIR(status.st_mode):

@@ -1,4 +1,5 @@
 import asyncio
+import importlib.util
 import os
 import signal
 import subprocess
@@ -11,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.engines.base import QueryResult
-from orchestrator.engines.duckdb.child_process import LOW_PRIORITY
+from orchestrator.engines.duckdb.child_process import _PRELOADED, LOW_PRIORITY
 from orchestrator.engines.duckdb.engine import DuckDBEngine
-from orchestrator.engines.duckdb.priorities import MAX_WAIT_SECONDS
+from orchestrator.engines.duckdb.priorities import GIVES_WAY_AFTER_SECONDS
 from orchestrator.model.errors import EngineCrashed, QueryTimedOut
 from orchestrator.model.write_target import WriteTarget
 from tests.engines.conftest import file_url, make_engine, make_plan
@@ -109,7 +110,7 @@ async def test_a_query_that_takes_long_gives_way_to_another_projects(mine: DuckD
     task = start(mine, tmp_path, ENDLESS)
     pid = await pid_of_writer(mine)
     usual = os.getpriority(os.PRIO_PROCESS, 0)
-    await asyncio.sleep(MAX_WAIT_SECONDS)
+    await asyncio.sleep(GIVES_WAY_AFTER_SECONDS)
     assert os.getsid(pid) == pid, "its priority would count against the worker's"
     assert priorities(pid) == {usual}, "no other project is there"
     for project_id in (1, 2):
@@ -127,7 +128,7 @@ async def test_what_is_done_for_no_project_takes_no_priority_away(mine: DuckDBEn
     (child,) = mine._binder_pool.children
     os.kill(child.pid or 0, signal.SIGSTOP)
     task = asyncio.create_task(mine.describe("SELECT 1 AS a", {}, project_id=1))
-    await asyncio.sleep(MAX_WAIT_SECONDS + 0.2)
+    await asyncio.sleep(GIVES_WAY_AFTER_SECONDS + 0.2)
     os.kill(child.pid or 0, signal.SIGCONT)
     await task
     assert not child.gives_way
@@ -139,7 +140,7 @@ async def test_an_analysis_that_takes_long_gives_way_and_its_process_is_not_used
     assert slow.pid
     os.kill(slow.pid, signal.SIGSTOP)
     task = asyncio.create_task(mine.describe("SELECT 1 AS a", {}, project_id=1))
-    await asyncio.sleep(MAX_WAIT_SECONDS + 0.2)
+    await asyncio.sleep(GIVES_WAY_AFTER_SECONDS + 0.2)
     assert not slow.gives_way, "no other project is there"
     await mine.describe("SELECT 1 AS a", {}, project_id=2)
     assert slow.gives_way
@@ -269,3 +270,8 @@ def test_a_child_loads_neither_pydantic_nor_temporal_nor_asyncio() -> None:
         "sys.exit(bool({'pydantic', 'temporalio', 'asyncio', 'pyarrow', 'pandas', 'numpy'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_module_that_the_fork_server_preloads_is_there() -> None:
+    """The fork server passes over a module that it does not find, and children would keep their parent's secrets."""
+    assert [name for name in _PRELOADED if importlib.util.find_spec(name) is None] == []

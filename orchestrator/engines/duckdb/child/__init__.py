@@ -1,1 +1,1 @@
-"""The child process: its start, its loop of requests, and what it does for each."""
+"""The child process: its start, its request loop, and the handler of each kind of request."""

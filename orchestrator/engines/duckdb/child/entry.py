@@ -1,4 +1,4 @@
-"""Where a child process begins. Apart, so that the parent can name it without loading DuckDB."""
+"""The entry point of a child process, in a module that the parent can import without loading DuckDB."""
 
 import contextlib
 import os
@@ -6,8 +6,8 @@ import socket
 
 
 def serve(sock: socket.socket, address_space: int, file_size: int) -> None:
-    """Run the child until its parent lets it go."""
-    # Linux may share the processor among sessions (autogroup, sched(7)): in its own, a child can be the one that waits.
+    """Run the child process until its parent closes the socket."""
+    # Linux may divide CPU time by session (autogroup, sched(7)): in a session of its own, a child can be given less.
     with contextlib.suppress(OSError):
         os.setsid()
     from orchestrator.engines.duckdb.child.main import main  # noqa: PLC0415 - DuckDB is loaded by children only

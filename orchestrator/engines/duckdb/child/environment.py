@@ -1,6 +1,6 @@
-"""Leaves the environment behind: the server that children are forked from imports this before anything else.
+"""Empties the environment: the server that children are forked from imports this before anything else.
 
-The worker's environment holds its secrets, such as the URL of the database. A child needs nothing of it.
+The worker's environment holds its secrets, such as the URL of the database. A child needs none of it.
 """
 
 import contextlib
@@ -8,12 +8,12 @@ import ctypes
 import os
 from pathlib import Path
 
-# Where the fields stand in /proc/self/stat, counted from the one behind the name of the program.
+# The positions of these fields in /proc/self/stat, counted from the field after the name of the program.
 _ENV_START, _ENV_END = 47, 48
 
 
 def clear_environment() -> None:
-    """Empty the environment, also where the kernel shows it as /proc/self/environ. Twice is once."""
+    """Empty the environment, also where the kernel shows it as /proc/self/environ. A second call changes nothing."""
     os.environ.clear()
     with contextlib.suppress(OSError):
         fields = Path("/proc/self/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""What DuckDB's exceptions mean to the program, and their messages without the noise."""
+"""Converts DuckDB's exceptions to errors of the program, and shortens their messages."""
 
 import errno
 import glob
@@ -20,13 +20,13 @@ from orchestrator.model.errors import (
 )
 
 _MAX_LENGTH = 2000
-# An author's query may raise a text of any length, and a line of a file may stand in it. No more of it is looked at.
+# A query may raise a message of any length, and DuckDB may quote a line of a file in it. Only this much is processed.
 _LOOKED_AT = 16_000
-# Each of these begins at the beginning of a line and takes no line break but its own, so that a text of nothing but
-# line breaks is read once, and not once from each of them.
-# DuckDB quotes the text it ran, which is ours around the author's: its line numbers would mislead.
+# Each of these patterns starts at the start of a line and matches no line break but its own. Otherwise a text of only
+# line breaks would be scanned once from each of them.
+# DuckDB quotes the statement that it ran, which wraps the client's query: its line numbers would mislead.
 _QUOTE = re.compile(r"^[ \t]*LINE \d+: ", re.MULTILINE)
-# Advice about settings that an author cannot change.
+# Advice about settings that a client cannot change.
 _ADVICE = re.compile(r"\n(?:[ \t]*\n|The search space used was|Possible solutions)")
 _CSV_FILE = re.compile(r"^[ \t]*file = (\S.{0,1000})", re.MULTILINE)
 
@@ -36,7 +36,7 @@ def clean_message(error: duckdb.Error) -> str:
     whole = str(error)
     message = _before(_QUOTE, whole[:_LOOKED_AT]).strip()
     if "CSV" in message or isinstance(error, duckdb.OutOfMemoryException):
-        file = _CSV_FILE.search(whole)  # It stands behind the line that is quoted, which may be long.
+        file = _CSV_FILE.search(whole)  # It follows the quoted line, which may be long.
         message = _before(_ADVICE, message)[:_MAX_LENGTH] + (f" (file {file[1]})" if file else "")
     return message[:_MAX_LENGTH]
 
@@ -47,10 +47,10 @@ def _before(pattern: re.Pattern[str], text: str) -> str:
 
 
 def failure(error: Exception, limits: Mapping[str, int]) -> OrchestratorError:
-    """The program's error for what a query raised that had these limits.
+    """The program's error for an exception that a query with these limits raised.
 
-    DuckDB's InvalidInputException covers both the author's mistakes and damaged data: neither gets better by itself,
-    so it is a failed query like any other.
+    DuckDB's InvalidInputException covers both mistakes in the query and damaged data. Trying again helps neither, so it
+    is a failed query like any other.
     """
     if isinstance(error, OrchestratorError):
         return error
@@ -84,7 +84,7 @@ def _disk_failed(message: str, limits: Mapping[str, int]) -> OrchestratorError:
 
 
 def redact_paths(message: str, labels: Mapping[str, str]) -> str:
-    """`message` with each path of `labels` replaced by its label: where files lie is nobody's business."""
+    """`message` with each path of `labels` replaced by its label, so that clients do not see the path."""
     for path in sorted(labels, key=len, reverse=True):
         message = message.replace(glob.escape(path), labels[path]).replace(path, labels[path])
     return message

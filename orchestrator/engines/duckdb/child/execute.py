@@ -1,4 +1,4 @@
-"""A run, inside the child process: from a plan's inputs to Parquet files."""
+"""Executes a run in the child process: opens a plan's inputs, runs its query and writes Parquet files."""
 
 import os
 import re
@@ -50,18 +50,18 @@ _ORDER = re.compile(r"\border\b", re.IGNORECASE)
 
 
 class Task(NamedTuple):
-    """Work that is ready to be done, and the only paths that it needs: `readable` files, `writable` folders.
+    """Work that is ready to run, and the only paths that it needs: files to read and folders to write.
 
-    Whatever comes from an author is parsed and run in `work` only, when everything else is out of reach.
+    A client's SQL is parsed and run only in `work`, when the sandbox denies all other paths.
     """
 
     work: Callable[[Watch], Any]
-    clean_message: tuple[SourceFile, ...] = ()
+    readable: tuple[SourceFile, ...] = ()
     writable: tuple[str, ...] = ()
 
 
 def write(request: Request) -> Task:
-    """Run a plan's query into Parquet files in the folder `target`; what it wrote."""
+    """The task that runs a plan's query, writes Parquet files into the folder `target`, and returns what it wrote."""
     labels: dict[str, str] = {}
     for path, label in ((request["target"], "the result"), (request["temp_directory"], "temporary storage")):
         labels |= {path: label, os.path.realpath(path): label}
@@ -70,7 +70,7 @@ def write(request: Request) -> Task:
         _find_inputs(request, inputs, labels)
     return Task(
         partial(_run, request, inputs, labels),
-        clean_message=tuple(file for files in inputs.values() for file in files),
+        readable=tuple(file for files in inputs.values() for file in files),
         writable=(os.path.realpath(request["target"]), os.path.realpath(request["temp_directory"])),
     )
 
@@ -89,28 +89,28 @@ def _run(request: Request, inputs: Inputs, labels: Mapping[str, str], watch: Wat
 
 @contextmanager
 def _translate_errors(request: Request, inputs: Inputs, labels: Mapping[str, str]) -> Iterator[None]:
-    """Turn whatever is raised into the error of a run that says what is wrong and where, but no path of the store."""
+    """Convert any exception to the error of a run that says what is wrong and where, without paths of the store."""
     try:
         yield
     except Exception as error:
         lost = _find_missing_input(inputs) if isinstance(error, (duckdb.Error, OSError)) else None
-        told = lost or _to_domain_error(error, request["limits"])
-        raise type(told)(redact_paths(told.message, labels)) from None
+        domain_error = lost or _to_domain_error(error, request["limits"])
+        raise type(domain_error)(redact_paths(domain_error.message, labels)) from None
 
 
 def _to_domain_error(error: Exception, limits: Mapping[str, int]) -> OrchestratorError:
-    told = failure(error, limits)
+    domain_error = failure(error, limits)
     if isinstance(error, (UnsupportedType, UnreadableFile)):
-        told = QueryFailed(str(error))
-    if isinstance(told, Invalid):
-        # The statement was accepted once, when it was saved; what was accepted then may be refused by a newer release.
-        told = QueryRefused(told.message)
+        domain_error = QueryFailed(str(error))
+    if isinstance(domain_error, Invalid):
+        # The API accepted the statement when it was saved, but a newer release may refuse it.
+        domain_error = QueryRefused(domain_error.message)
     notes = getattr(error, "__notes__", [])
-    return type(told)(" ".join([*notes, told.message]))
+    return type(domain_error)(" ".join([*notes, domain_error.message]))
 
 
 def _find_inputs(request: Request, inputs: Inputs, labels: dict[str, str]) -> None:
-    """Put the files that each source and each snapshot consists of now into `inputs`, and their names into `labels`."""
+    """Put the current files of each source table and snapshot into `inputs`, and labels of the paths into `labels`."""
     for relation in request["relations"]:
         name = relation["name"]
         if relation["kind"] == "source":
@@ -147,7 +147,8 @@ def _write(request: Request, inputs: Inputs, watch: Watch) -> dict[str, Any]:
     text = single_select(connection, request["sql"])
     _read_plain_files_quickly(connection, names, text, request, inputs)
     metadata = ", ".join(f"{key}: {literal(value)}" for key, value in request["parquet_metadata"].items())
-    # Writing several files, DuckDB shuffles blocks of rows even below an ORDER BY. Whatever may have one is one file.
+    # DuckDB shuffles blocks of rows when it writes several files, even with an ORDER BY. So a query that may have one
+    # is written to one file.
     path, options = (f"{target}/data_0.parquet", _COPY) if _ORDER.search(text) else (target, f"{_COPY}, {_SPLIT}")
     into = f"TO {literal(path)} ({options}, KV_METADATA {{{metadata}}}"
     try:
@@ -163,10 +164,10 @@ def _write(request: Request, inputs: Inputs, watch: Watch) -> dict[str, Any]:
 def _copy(
     connection: duckdb.DuckDBPyConnection, sql: str, into: str, target: str, *, collated: bool
 ) -> tuple[Columns, dict[str, int]]:
-    """Write what `sql` gives; its columns (name, logical type) and the rows of each file, by name.
+    """Write the result of `sql`; returns its columns (name, logical type) and the number of rows of each file, by name.
 
-    `into` is the rest of a COPY that takes further options behind a comma.
-    A HUGEINT of more than 38 digits is seen only when it is met. The query is then run once more, and stores text.
+    `into` is the rest of a COPY, to which further options can be appended after a comma.
+    A HUGEINT of more than 38 digits is detected only when it occurs. The query is then run once more, and stores text.
     """
     chosen = cast_for_parquet(connection, sql, collated=collated)
     try:
@@ -182,7 +183,7 @@ def _copy(
 
 
 def _rejected(connection: duckdb.DuckDBPyConnection, request: Request, inputs: Inputs) -> list[tuple[str, int, str]]:
-    """The name, the number of rows left out and the file with them ("" for none) of each table that has such rows."""
+    """For each table with rows left out: its name, their number, and the file that holds them ("" for none)."""
     found: list[tuple[str, int, str]] = []
     for name, source in _sources(request, inputs).items():
         if source.contract.fails:
@@ -201,7 +202,7 @@ def _sources(request: Request, inputs: Inputs) -> dict[str, Source]:
 
 
 def _check(connection: duckdb.DuckDBPyConnection, request: Request) -> None:
-    """Hold the plan against the rules for views, which may be stricter than when it was made."""
+    """Check the plan against the rules for views, which may be stricter now than when it was made."""
     known = {fold(relation["name"]) for relation in request["relations"]}
     views = {
         view["name"]: _readings(connection, view["sql"], known, f'In the view "{view["name"]}": ')
@@ -225,7 +226,7 @@ def _readings(connection: duckdb.DuckDBPyConnection, sql: str, known: set[str], 
         raise QueryRefused(f"{where}Invalid query: it is too complex to analyse.") from None
     unknown = next((name for name in names if fold(name) not in known), None)
     if unknown is not None:
-        # DuckDB has tables of its own, that tell about the server, and takes the names of files for tables.
+        # DuckDB has tables of its own, which reveal facts about the server, and it reads a file's name as a table.
         raise QueryFailed(f"{where}Catalog Error: Table with name {unknown} does not exist!")
     return names
 
@@ -266,9 +267,9 @@ def _written(
     columns: Columns,
     limits: Mapping[str, int],
 ) -> dict[str, Any]:
-    """What the files in `target` are. `counts` has the rows that were written to each, by file name.
+    """Describe the files in `target`. `counts` has the number of rows that were written to each, by file name.
 
-    Raises OutputTooLarge, and StoreUnavailable if a file does not hold what was written to it.
+    Raises OutputTooLarge. Raises StoreUnavailable if a file does not hold the rows that were written to it.
     """
     paths = [str(path) for path in sorted(Path(target).glob("*.parquet"), key=lambda p: (len(p.name), p.name))]
     footers = f"SELECT file_name, num_rows FROM parquet_file_metadata({listed(paths)})"  # noqa: S608 - quoted by `listed`

@@ -1,6 +1,6 @@
-"""What the child process does for each kind of request. Requests and results are plain JSON values.
+"""The handlers of the child process, one for each kind of request. Requests and results are plain JSON values.
 
-Each job first makes ready what needs the file system, in our own code alone, and gives the rest as a task.
+Each handler first does what needs the whole file system, without running any SQL, and returns the rest as a Task.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from orchestrator.engines.duckdb.types.inference import UnknownType, source_colu
 from orchestrator.model.column_limits import too_wide
 from orchestrator.model.errors import InvalidQuery, InvalidSource
 
-# A file of a gigabyte or two is unpacked in this time. Every run unpacks all of them to the end.
+# A file of a gigabyte or two is decompressed in this time. Each run decompresses all files to the end.
 _WHOLE_SECONDS = 3.0
 _PARSER_LIMITS = {"threads": 1, "memory_mb": 256}
 
@@ -43,7 +43,7 @@ def find_references(request: Request) -> Task:
 
 
 def weigh_query(request: Request) -> Task:
-    """How often `sql` reads something, itself and through `views`."""
+    """The number of times that `sql` reads a table or a view, directly and through `views`."""
     return Task(partial(_weigh, request))
 
 
@@ -53,7 +53,7 @@ def _weigh(request: Request, _watch: Watch) -> int:
 
 
 def list_sandbox_layers(_request: Request) -> Task:
-    """What this process is kept in."""
+    """The sandbox layers of this process."""
     return Task(lambda _: confine.layers())
 
 
@@ -77,7 +77,7 @@ def _describe(request: Request, _watch: Watch) -> list[tuple[str, str]]:
 
 
 def describe_each(request: Request) -> Task:
-    """The columns of each of `views` (name, statement, columns so far), over empty tables and the views before it."""
+    """The columns of each of `views` (name, statement, previous columns), over empty tables and the views before it."""
     return Task(partial(_describe_each, request))
 
 
@@ -107,7 +107,7 @@ def describe_source(request: Request) -> Task:
     found = find_source_files(request["url_pattern"], request["source_roots"], request["private"])
     if not found:
         raise InvalidSource(f"No file matches {request['url_pattern']}.", attr="url_pattern")
-    return Task(partial(_describe_source, request, found), clean_message=tuple(found))
+    return Task(partial(_describe_source, request, found), readable=tuple(found))
 
 
 def _describe_source(request: Request, found: list[SourceFile], _watch: Watch) -> list[tuple[str, str]]:

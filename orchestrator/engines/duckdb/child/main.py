@@ -1,8 +1,8 @@
-"""The process that DuckDB runs in: it answers requests from a socket until its parent is gone.
+"""The process that DuckDB runs in: it answers requests from a socket until its parent closes the socket or ends.
 
-The main thread only listens, so that it notices at once when the parent closes the socket or dies, whatever the query
-in the other thread is doing: the process then ends, and the query with it. DuckDB's own interrupt would not do, since
-some of its calls do not look for it for minutes. A message is a line of JSON; an answer has "ok", "error" or "percent".
+The main thread only listens, so that it notices this at once, even while a query runs in the other thread. It then ends
+the process, and the query with it. DuckDB's own interrupt would not suffice, since some of its calls do not check for
+it for minutes. A message is a line of JSON; an answer has "ok", "error" or "percent".
 """
 
 import contextlib
@@ -30,14 +30,14 @@ from orchestrator.engines.duckdb.sandbox.confine import confine
 from orchestrator.model.errors import EngineCrashed, InvalidQuery, InvalidSource, OrchestratorError, QueryFailed
 
 _TICK_SECONDS = 0.25
-# Temporal takes no more than 2 MB of what a run wrote, and no description of columns that people read is as long.
+# Temporal accepts at most 2 MB as the result of an activity, and no description of columns that people read is as long.
 _LONGEST_ANSWER = 1_500_000
 _LONGEST_ERROR = 4_000
-# Room for deeply nested statements: DuckDB accepts a thousand levels, and each takes several frames to walk.
+# For deeply nested statements: DuckDB accepts a thousand levels, and each takes several frames to walk.
 _STACK_BYTES = 256 << 20
 _RECURSION_LIMIT = 50_000
 _PR_SET_PDEATHSIG = 1
-# Loaded before the fork, so that no child pays for it.
+# Loaded before the fork, so that no child spends time on it.
 _LIBC = ctypes.CDLL(None)
 
 
@@ -48,21 +48,21 @@ def main(sock: socket.socket, address_space: int, file_size: int) -> None:
     """
     _guard_process(address_space, file_size)
     _RequestLoop(sock).listen()
-    # Not a normal exit: the worker's query may ignore everything but the end of its process.
+    # Not a normal exit: the query in the other thread may ignore everything but the end of its process.
     os._exit(0)
 
 
 def _guard_process(address_space: int, file_size: int) -> None:
     clear_environment()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     if sys.platform == "linux":
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         with contextlib.suppress(OSError):
-            # If the machine runs out of memory, a query has to go before the server does.
+            # If the machine runs out of memory, the kernel should kill a query before a server.
             Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
-    # DuckDB's own limit does not cover every operator; beyond this one an allocation fails inside it.
+    # DuckDB's own memory limit does not cover every operator. Beyond this limit, an allocation inside DuckDB fails.
     _limit(resource.RLIMIT_AS, address_space + _STACK_BYTES)
-    # Python ignores the signal that would come, so that writing beyond it is an error like any other.
+    # Python ignores SIGXFSZ, so that a write beyond this limit fails with EFBIG instead of ending the process.
     _limit(resource.RLIMIT_FSIZE, file_size)
     _limit(resource.RLIMIT_CORE, 0)
     sys.setrecursionlimit(_RECURSION_LIMIT)
@@ -70,7 +70,7 @@ def _guard_process(address_space: int, file_size: int) -> None:
 
 
 def _limit(what: int, value: int) -> None:
-    """Set a limit for good, or leave the one that the machine set if it is narrower."""
+    """Set a limit permanently, or keep the machine's limit if that is lower."""
     hard = resource.getrlimit(what)[1]
     lowest = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(what, (lowest, lowest))
@@ -83,15 +83,15 @@ class _RequestLoop:
         self._tasks: queue.SimpleQueue[tuple[str, Task]] = queue.SimpleQueue()
         self._working = False
         self._connection: duckdb.DuckDBPyConnection | None = None
-        # Never closed: that would free the database piece by piece, and the process ends right after its query.
+        # Never closed: closing would free the database piece by piece, and the process ends right after its query.
         self._kept: duckdb.DuckDBPyConnection | None = None
 
     def listen(self) -> None:
-        """Take messages, and tell the progress of a running query, until the parent closes the socket."""
+        """Receive messages, and send the progress of a running query, until the parent closes the socket."""
         buffer = bytearray()
         while True:
-            clean_message, _, _ = select.select([self._sock], [], [], _TICK_SECONDS)
-            if not clean_message:
+            readable, _, _ = select.select([self._sock], [], [], _TICK_SECONDS)
+            if not readable:
                 self._send_progress()
                 continue
             chunk = self._sock.recv(1 << 16)
@@ -104,7 +104,7 @@ class _RequestLoop:
                     self._take(json.loads(line))
 
     def _take(self, request: dict[str, Any]) -> None:
-        """Make a request ready, and hand it to the thread that does them one by one."""
+        """Prepare a request, and queue it for the thread that runs requests one by one."""
         answer = _answer(partial(self._prepare, request))
         if "ok" not in answer:
             self._send(answer)
@@ -112,9 +112,9 @@ class _RequestLoop:
     def _prepare(self, request: dict[str, Any]) -> None:
         task = HANDLERS[request["job"]](request)
         if not self._working:
-            # Nothing of an author's was looked at so far, and no other thread runs that would stay outside.
+            # No client's SQL was parsed so far, and there is no other thread, which the sandbox would not cover.
             try:
-                confine(task.clean_message, task.writable)
+                confine(task.readable, task.writable)
             except OSError as error:
                 raise EngineCrashed(f"The process could not be confined: {error.strerror}.") from error
             threading.Thread(target=self._work, daemon=True).start()
@@ -153,7 +153,7 @@ def _line(message: dict[str, Any]) -> bytes:
 
 
 def _refuse(job: str) -> None:
-    """Say that an answer is too long as what it is: a fault of the query or of the files, which stays."""
+    """Raise the error for an answer that is too long: a permanent fault of the query or of the files."""
     if job == "describe_source":
         raise InvalidSource("The names and types of the columns in these files are too long.", attr="url_pattern")
     told = "The names and types of its columns are too long."
@@ -169,5 +169,5 @@ def _answer(work: Callable[[], Any]) -> dict[str, Any]:
         told = InvalidQuery("Invalid query: it is too complex to analyse.", attr="query")
     except Exception as error:
         told = EngineCrashed(f"The process that reads queries failed: {type(error).__name__}.")
-    # A name in a file, or a text in a query, that is quoted here may be of any length.
+    # The message may quote a name in a file, or a text in a query, of any length.
     return {"error": told.code, "message": told.message[:_LONGEST_ERROR], "attr": told.attr}

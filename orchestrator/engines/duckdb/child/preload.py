@@ -1,4 +1,4 @@
-"""Done once for all children: the server that they are forked from imports this last."""
+"""Prepares once for all children: the server that they are forked from imports this last."""
 
 import contextlib
 import gc
@@ -7,7 +7,7 @@ import duckdb
 
 from orchestrator.engines.duckdb.child.session import preopen_database
 
-with contextlib.suppress(duckdb.Error, MemoryError):  # each child opens its own then, and says what is wrong
+with contextlib.suppress(duckdb.Error, MemoryError):  # each child then opens its own, and reports the error
     preopen_database()
-# Looking for garbage writes to every object, and what is written to has to be copied for the child that does.
+# A garbage collection writes to every object. In a child, the kernel would have to copy each page that it writes to.
 gc.freeze()

@@ -1,4 +1,4 @@
-"""A DuckDB connection that can reach exactly what it was given, and the tables that a query finds in it."""
+"""A DuckDB connection that can reach only the given files and folder, and the tables that a query finds in it."""
 
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
 
@@ -21,12 +21,13 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "preserve_insertion_order": "false",
     # The syntax tree of a cast to a nested type with an ENUM in it has no form in older versions.
     "storage_compatibility_version": "latest",
-    # Until the session has its own number: a database of one thread has none beside the one that asks.
+    # Until the session sets its own number: a database of one thread starts none beside the calling one.
     "threads": "1",
 }
-# Not used yet: the first session takes it. See preopen_database.
+# Databases that no session uses yet: the first session takes one. See preopen_database.
 _preopened: list[duckdb.DuckDBPyConnection] = []
-# Sees only names of its own, so that no table of a project can be meant by it.
+# The schema of the relations under their full names. Only names in it are visible in it, so that no name that the
+# program uses there can refer to a table of a project by mistake.
 _DEFAULT = "memory.main"
 _MAX_PARTS = 3
 
@@ -34,9 +35,8 @@ _MAX_PARTS = 3
 def preopen_database() -> None:
     """Open a database for the first session of each process that is forked from this one.
 
-    To open one takes longer than most queries do. It has no thread of its own until a session asks for some, so that
-    it is whole on the other side of a fork. The one that DuckDB opens for itself when it is loaded does have threads,
-    and is closed.
+    Opening a database takes longer than most queries. This one has no thread of its own until a session sets a number,
+    so that it works after a fork. DuckDB's default database, opened when duckdb is loaded, has threads and is closed.
     """
     duckdb.default_connection().close()
     _preopened.append(duckdb.connect(":memory:", config=_CONFIG))
@@ -45,17 +45,17 @@ def preopen_database() -> None:
 def _opened() -> duckdb.DuckDBPyConnection:
     if not _preopened:
         return duckdb.connect(":memory:", config=_CONFIG)
-    # Another connection to it: a connection draws its random numbers from a seed that it has from the beginning, and
-    # that would be the same in every process.
+    # A new connection to the database: a connection gets the seed of its random numbers when it is opened, so that one
+    # opened before the fork would give the same numbers in every process.
     return _preopened.pop().cursor()
 
 
 def open_session(
     limits: Mapping[str, int], *, spill: str = "", files: Iterable[str] = (), folder: str | None = None
 ) -> duckdb.DuckDBPyConnection:
-    """A locked in-memory connection that can read `files` and write below `folder`, and touch nothing else.
+    """A locked in-memory connection that can read `files`, write below `folder`, and reach nothing else.
 
-    `limits` are those of the model. What does not fit into memory is spilled to the folder `spill`, or not at all.
+    `limits` are those of the model. Data that does not fit into memory is spilled to the folder `spill`, if given.
     """
     connection = _opened()
     paths = [*files, *([folder] if folder else [])]
@@ -67,7 +67,7 @@ def open_session(
         *([f"max_temp_directory_size = '{limits['temp_disk_mb']}MiB'"] if spill else []),
         "enable_progress_bar = true",
         "enable_progress_bar_print = false",
-        # A cast from text to TIMESTAMPTZ must not depend on where the server stands.
+        # A cast from text to TIMESTAMPTZ must not depend on the time zone of the server.
         "TimeZone = 'UTC'",
         f"allowed_paths = {_literal_and_escaped(paths)}",
         f"allowed_directories = {_literal_and_escaped(folders)}",
@@ -75,18 +75,18 @@ def open_session(
         "enable_external_access = false",
         "lock_configuration = true",
     ]
-    # At once: each by itself takes a quarter of a millisecond.
+    # In one call: each SET by itself takes a quarter of a millisecond.
     connection.execute("; ".join(f"SET {setting}" for setting in settings))
     return connection
 
 
 class RelationBinder:
-    """Creates relations such that `a.b.c`, in whatever way a query writes it, finds the one of that name.
+    """Creates relations such that a query finds the relation `a.b.c`, however the query quotes that name.
 
-    DuckDB reads `a.b.c` as catalog, schema, table, and `"a.b".c` as something else. A relation stands under its full
-    name in the default schema, and an alias of it wherever else one of the `texts` may look: for two and three parts
-    in an attached empty database that has the name of the first part. `collated` says that the texts, or what a
-    relation stands for, may use a collation.
+    DuckDB reads `a.b.c` as catalog, schema and table, but `"a.b".c` as two names. So a relation has its full name in
+    the default schema, and an alias for each other way in which one of the `texts` may write it. Aliases of two and
+    three parts are in an attached empty database that has the name of the first part. `collated` says that the texts,
+    or the query of a relation, may use a collation.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, texts: Iterable[str]) -> None:
@@ -96,7 +96,7 @@ class RelationBinder:
         self.collated = "collate" in self._text
 
     def create(self, name: str, select: str) -> None:
-        """Make `name` stand for `select`, which is bound here, in the default schema, where its own names are found."""
+        """Create `name` as a view of `select`. It is bound here, in the default schema, which has the names in it."""
         base = f"{_DEFAULT}.{quoted(name)}"
         self.collated = self.collated or "collate" in select.lower()
         self.replace(name, select)
@@ -108,21 +108,21 @@ class RelationBinder:
             self._connection.execute(f"CREATE VIEW {alias} AS SELECT * FROM {base}")
 
     def replace(self, name: str, select: str) -> None:
-        """Make a name that exists stand for another `select` with the same columns."""
+        """Replace the `select` of an existing name by another one with the same columns."""
         self._connection.execute(f"CREATE OR REPLACE VIEW {_DEFAULT}.{quoted(name)} AS {select}")
 
     def create_query(self, name: str, select: str) -> None:
-        """Make `name` stand for a query's result, in the types that a reader of its snapshot would see."""
+        """Create `name` as a view of a query, with the types that a reader of its snapshot would see."""
         self.create(name, logical(self._connection, select, collated=self.collated).select)
 
     def create_empty(self, name: str, columns: Sequence[tuple[str, str]]) -> None:
-        """Make `name` stand for no rows of these columns (name and DuckDB type)."""
+        """Create `name` as a view of no rows with these columns (name and DuckDB type)."""
         self.create(name, empty_select(columns))
 
     def _qualified_spellings(self, name: str) -> Iterator[tuple[str, ...]]:
         """The ways to group the parts of a name into two or three that could occur in the texts.
 
-        A group of several parts can only be written in quotes, so most are ruled out by a look at the text.
+        A group of several parts can only be written in quotes, so a search of the texts rules out most groupings.
         """
         parts = name.split(".")
         for count in range(2, min(len(parts), _MAX_PARTS) + 1):
@@ -144,7 +144,7 @@ class RelationBinder:
 
 
 def _literal_and_escaped(paths: Iterable[str]) -> str:
-    """The paths as an SQL list, to the letter and as the pattern of it: DuckDB looks for both when it reads."""
+    """The paths as an SQL list, each literally and escaped as a pattern: DuckDB checks for both when it reads."""
     return f"[{', '.join(map(literal, dict.fromkeys(p for path in paths for p in (path, glob.escape(path)))))}]"
 
 

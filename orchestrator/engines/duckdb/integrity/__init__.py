@@ -1,1 +1,1 @@
-"""Whether source files are whole, and stay the same while a query reads them."""
+"""Checks that source files are whole, and do not change while a query reads them."""

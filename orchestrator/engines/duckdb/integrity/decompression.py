@@ -1,7 +1,7 @@
-"""Unpacking gzip and zstd to the end, and saying what is wrong with what is not whole.
+"""Decompresses gzip and zstd to the end, and raises an error that says why data is not whole.
 
-By isal and libzstd, which hold the checksums against what they unpack. DuckDB 1.5.5 does not look at those of gzip, and
-takes what there is of a file that was cut off for all of it.
+isal and libzstd verify the checksums. DuckDB 1.5.5 does not verify those of gzip, and reads a truncated file as if it
+were complete.
 """
 
 import re
@@ -11,33 +11,33 @@ from typing import NamedTuple, Protocol, cast
 from backports.zstd import ZstdDecompressor, ZstdError
 from isal import igzip_lib
 
-# Its types say that this is an exception, and not the class of one.
+# Its type stubs declare an exception here, although it is the class of one.
 _ISAL_ERROR = cast("type[Exception]", igzip_lib.error)
-# As much as stays in the cache of a processor.
+# Small enough to stay in the cache of a processor.
 _UNPACKED_BYTES = 256 << 10
-# What is left behind the end of a member is copied, and a file may have millions: each begins with a small bite.
+# Input behind the end of a member is copied, and a file may have millions of members: each begins with a small piece.
 _FIRST_BITE = 4 << 10
 _GZIP_MAGIC = b"\x1f\x8b\x08"
 _GZIP_FLAGS_AT, _GZIP_FIXED_BYTES = 3, 10
 _GZIP_EXTRA, _GZIP_NAME = 1 << 2, 1 << 3
-# DuckDB gives up its whole database over a longer header.
+# A longer header makes DuckDB invalidate its whole database.
 _GZIP_LONGEST_HEADER = 32_000
 _USUAL_HEADER = 128
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-# Frames that are to be passed over begin with a byte from 0x50 to 0x5f, and this.
+# Skippable frames begin with a byte from 0x50 to 0x5f, and these bytes.
 _ZSTD_SKIPPED = b"\x2a\x4d\x18"
 _ZSTD_SKIPPED_FIRST = 0x5
 _NUMBER = re.compile(r"^Error -?\d+ ")
 
 
 class Broken(Exception):
-    """What is packed is not whole. The text is the end of a sentence that begins with the name of the file."""
+    """A file is damaged or not of the expected kind. The message continues a sentence that begins with its name."""
 
 
 def unpacked(chunks: Iterable[bytes], compression: str) -> Iterator[bytes]:
-    """What is packed in the chunks, bit by bit; `compression` is `gzip` or `zstd`.
+    """The decompressed content of the chunks, piece by piece; `compression` is `gzip` or `zstd`.
 
-    All of it was unpacked, and is whole as far as checksums can tell, when the iterator ends. Raises Broken.
+    When the iterator ends, all of it was decompressed and no checksum has failed. Raises Broken.
     """
     unpacking = _Unpacking(_PACKINGS[compression])
     for chunk in chunks:
@@ -46,28 +46,29 @@ def unpacked(chunks: Iterable[bytes], compression: str) -> Iterator[bytes]:
 
 
 class _Member(Protocol):
-    """Unpacks a part of a file that stands for itself: a member of gzip, a frame of zstd."""
+    """The decompressor of one independent part of a file: a member of gzip, or a frame of zstd."""
 
     @property
     def eof(self) -> bool:
-        """Whether its end was reached."""
+        """Whether it has reached the end of its part."""
 
     @property
     def needs_input(self) -> bool:
-        """Whether there is nothing more to be had from what it was given."""
+        """Whether it has returned all bytes that its input so far gives."""
 
     @property
     def unused_data(self) -> bytes:
-        """What it was given beyond its end."""
+        """The input behind the end of its part."""
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        """The next bytes, `max_length` at most."""
+        """The next decompressed bytes, `max_length` at most."""
 
 
 class _Packing(NamedTuple):
-    """A kind of compression. `head` is given what a member begins with and returns how much of it is its header.
+    """A compression format: its name, its decompressor, and a function for the beginning of a member.
 
-    None: not before there are more bytes. It raises _NoMember for what is none, and Broken for what is not read.
+    `head` gets the first bytes of a member and returns how many of them to skip as its header. It returns None if it
+    needs more bytes. It raises _NoMember if they begin no member, and Broken if the header is not supported.
     """
 
     name: str
@@ -85,11 +86,11 @@ class _Unpacking:
         self._member: _Member | None = None
         self._count = 0
         self._bite = _FIRST_BITE
-        # The beginning of a member, too short so far to make out.
+        # The beginning of a member, still too short to parse.
         self._rest = b""
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Unpack the next bytes of the file. Raises Broken."""
+        """Decompress the next bytes of the file. Raises Broken."""
         chunk, self._rest, at = self._rest + chunk, b"", 0
         while at < len(chunk):
             if self._member is None:
@@ -107,7 +108,7 @@ class _Unpacking:
                 self._member = None
 
     def end(self) -> None:
-        """The file has ended. Raises Broken if it should not have."""
+        """Note the end of the file. Raises Broken if the file is empty or cut off."""
         name = self._packing.name
         if self._rest or self._member is not None:
             raise Broken(f"is cut off: it ends in the middle of its {name} data.")
@@ -139,7 +140,7 @@ class _Unpacking:
 
 
 def _gzip_head(start: bytes) -> int | None:
-    """See _Packing. isal reads headers too, but not every one that comes in two pieces."""
+    """See _Packing. isal parses headers too, but not every one that comes in two pieces."""
     if not start.startswith(_GZIP_MAGIC[: len(start)]):
         raise _NoMember
     if len(start) < _GZIP_FIXED_BYTES:
@@ -162,7 +163,7 @@ def _gzip_head(start: bytes) -> int | None:
 
 
 def _zstd_head(start: bytes) -> int | None:
-    """See _Packing. The header of a frame is part of what is unpacked."""
+    """See _Packing. The decompressor reads the header of a frame itself, so nothing is skipped."""
     skipped = start[0] >> 4 == _ZSTD_SKIPPED_FIRST and _ZSTD_SKIPPED.startswith(start[1:4])
     if not skipped and not _ZSTD_MAGIC.startswith(start[:4]):
         raise _NoMember

@@ -1,7 +1,7 @@
-"""The source files of a query, while it reads them: all are whole, and none changes.
+"""Checks that the source files of a query are whole, and do not change while the query reads them.
 
-Each is read to its end by threads of ours beside DuckDB's, which costs a query little that waits for a file to be
-unpacked anyway. What DuckDB gave is an answer only once they are done and have found nothing.
+Threads of this module read each file to its end, beside DuckDB's threads. That costs little if the query waits for the
+decompression of a file anyway. DuckDB's result is valid only once these threads have ended without an error.
 """
 
 import errno
@@ -25,15 +25,16 @@ from orchestrator.engines.duckdb.sources.parquet import read_parquet
 from orchestrator.model.errors import InputReplaced
 
 _STACK_BYTES = 1 << 20
-# A file whose time lies so little back may change once more without another time: the kernel's clock has ticks.
+# A file modified less than this ago may change again and keep its modification time: the kernel's clock has ticks.
 _TICK_SECONDS = 0.02
 _PATIENCE = 3
-# Of Parquet a query often reads a small part, so that reading all of it would take longer than the query.
+# The most bytes of Parquet files that are read to the end. A query often reads a small part of a Parquet file, and
+# reading all of it would take longer than the query.
 _PARQUET_BYTES = 256 << 20
-# Of the lists of files, which the parent has to read: those of fifty thousand files or so.
+# The most characters of all lists of files, which the parent process has to parse: some fifty thousand files.
 _TOLD_CHARACTERS = 8 << 20
 _SECONDS_TO_BLAME = 10.0
-# What the system says went wrong: DuckDB quotes it, and says nothing of the kind when it chokes on bytes.
+# Error texts of the operating system. DuckDB quotes one if a system call fails, and none if it cannot decode bytes.
 _OF_THE_SYSTEM = tuple(os.strerror(code) for code in errno.errorcode)
 _OF_THE_DISK = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _OF_THE_QUERY = (
@@ -43,12 +44,12 @@ _OF_THE_QUERY = (
     duckdb.ParserException,
     duckdb.PermissionException,
 )
-# Of these classes are DuckDB's errors both of the disk and of what its decoders do not like.
+# DuckDB raises these classes both for errors of the disk and for bytes that it cannot decode.
 _UNSURE = (duckdb.Error, duckdb.IOException)
 
 
 class TableFiles(NamedTuple):
-    """The files of a source table, and the digests of some Parquet files that are known already: see Told."""
+    """The files of a source table. `known` has digests of Parquet files from earlier runs, as FileReport has them."""
 
     table: str
     format: str
@@ -57,10 +58,10 @@ class TableFiles(NamedTuple):
 
 
 class FileReport(NamedTuple):
-    """What a table consisted of: how many files and bytes, the digest of the list of them, and the list.
+    """The files of which a table consisted: their number, their bytes, the digest of their list, and the list.
 
-    A file is told by its path, bytes, time in nanoseconds and digest. The list holds the first ones, as many as fit.
-    `known` has the digests of whole Parquet files by what identifies each as long as it does not change.
+    `files` has the path, bytes, modification time in nanoseconds and digest of the first files, as many as fit. `known`
+    has the digests of Parquet files that were read to the end, by a key that identifies each file until it changes.
     """
 
     file_count: int
@@ -71,7 +72,7 @@ class FileReport(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What says whether a file was changed: which one it is, its size and its time."""
+    """The state of a file, by which a change is detected: its device and inode, size and modification time."""
 
     device: int
     inode: int
@@ -87,16 +88,16 @@ class _Check(NamedTuple):
 
 
 class Reading:
-    """Checks the files of all `tables` while its context lasts, in so many threads.
+    """Checks the files of all `tables` in `threads` threads, until its context ends.
 
-    Its end turns an error of DuckDB into what is wrong with a file, if something is.
+    If DuckDB fails in the context and a file is the cause, the context raises an error about the file instead.
     """
 
     def __init__(self, tables: Sequence[TableFiles], threads: int) -> None:
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._stopped = False
         self._over = threading.Event()
-        # What is wrong with the first file with which something is, and what the file was before.
+        # The first error of a check, with its table and file, and the state of the file before the check.
         self._wrong: tuple[Exception, str, SourceFile, Seen | None] | None = None
         self._pool = ThreadPoolExecutor(max_workers=threads)
         with _small_stacks():
@@ -117,13 +118,14 @@ class Reading:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     def watch(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """End what this connection does as soon as a file is found that is not whole."""
+        """Interrupt this connection as soon as a check fails."""
         self._connection = connection
 
     def finish(self) -> dict[str, FileReport]:
-        """Wait for all files, and return what each table consisted of.
+        """Wait for all checks, and return the report of each table.
 
-        Raises Unreadable for one that is not whole, InputReplaced for one that was changed since the beginning.
+        Raises UnreadableFile for a file that is not whole, and InputReplaced for one that changed after the checks
+        began.
         """
         self._wait(self._checks)
         for check in self._checks:
@@ -132,7 +134,7 @@ class Reading:
         return _told(self._checks)
 
     def finish_within(self, seconds: float) -> None:
-        """Wait for the files that are read to their end in so many seconds. Raises Unreadable for one of those."""
+        """Wait for the checks, but no longer than `seconds`. Raises UnreadableFile if one has failed by then."""
         until = time.monotonic() + seconds
         with suppress(TimeoutError):
             self._wait(self._checks, lambda: max(0.0, until - time.monotonic()))
@@ -158,23 +160,23 @@ class Reading:
         except Exception as error:
             error.add_note(f'Reading "{sources.table}":')
             self._wrong = self._wrong or (error, sources.table, file, seen)
-            # Others may be handed in still: they end at once.
+            # The constructor may still submit others: they end at once.
             self._stopped = True
             with _small_stacks():
                 threading.Thread(target=self._interrupt, daemon=True).start()
             raise
 
     def _interrupt(self) -> None:
-        """End what DuckDB does, and what it begins then: an interrupt that comes between two statements is lost."""
+        """Interrupt DuckDB until the context ends, since an interrupt between two statements is lost."""
         while not self._over.wait(_TICK_SECONDS):
             if self._connection:
                 with suppress(duckdb.Error):  # it was closed
                     self._connection.interrupt()
 
     def _wait(self, checks: Sequence[_Check], patience: Callable[[], float | None] = lambda: None) -> None:
-        """Wait for these files. Raises what is wrong with the first one found, which need not be one of them.
+        """Wait for these checks. Raises the first error found, which may be about a file of another check.
 
-        Raises TimeoutError as soon as one of them takes longer than `patience` allows then.
+        Raises TimeoutError as soon as one of them takes longer than the seconds that `patience` then returns.
         """
         for check in checks:
             check.digest.exception(patience())
@@ -186,7 +188,7 @@ class Reading:
             raise _changed(table, file) if _seen(file) not in {seen, None} else error
 
     def _explain(self, error: Exception) -> None:
-        """Raise what is wrong with a file, if that may be why this was raised."""
+        """Raise the error about a file that may be the cause of `error`, if there is one."""
         text = str(error)
         named = [check for check in self._checks if check.file.real in text]
         checks = named or self._checks
@@ -198,7 +200,7 @@ class Reading:
             self._blame(named, text)
 
     def _blame(self, named: Sequence[_Check], text: str) -> None:
-        """Raise that DuckDB chokes on the bytes of a file, and of which one, unless it read nothing of the kind."""
+        """Raise UnreadableFile for the file that DuckDB cannot decode, unless no file can be the cause."""
         read = named or [check for check in self._checks if is_packed(check.file, check.sources.format)]
         read = read or [check for check in self._checks if check.sources.format == PARQUET]
         if not read:
@@ -211,12 +213,12 @@ class Reading:
         ) from None
 
     def _choked_on(self, checks: Sequence[_Check]) -> _Check | None:
-        """The first of these files that DuckDB cannot read by itself, as far as there is time to look."""
+        """The first of these Parquet files that DuckDB fails to read alone; None if none is found in time."""
         until = time.monotonic() + _SECONDS_TO_BLAME
         for check in checks:
             if check.sources.format != PARQUET or self._connection is None or time.monotonic() > until:
                 return None
-            # Of a count, DuckDB knows the answer without looking at a value.
+            # A count would prove nothing: DuckDB knows it without reading a value.
             columns = f"SELECT max(hash(COLUMNS(*))) FROM ({read_parquet([check.file.real])})"  # noqa: S608 - quoted there
             try:
                 self._connection.cursor().execute(columns)
@@ -227,7 +229,7 @@ class Reading:
 
 @contextmanager
 def _small_stacks() -> Iterator[None]:
-    """Start threads with no more stack than they need: the others of the process are made for deep recursions."""
+    """Start threads with small stacks. The stacks of other threads of the process are large, for deep recursions."""
     before = threading.stack_size(_STACK_BYTES)
     try:
         yield
@@ -236,12 +238,12 @@ def _small_stacks() -> Iterator[None]:
 
 
 def _may_be_of_a_file(error: Exception) -> bool:
-    """Whether what a file holds may be the reason: not if the statement or a limit is."""
+    """Whether the content of a file may be the cause of an error, and not the statement or a limit."""
     return not isinstance(error, _OF_THE_QUERY) and not any(words in str(error) for words in _OF_THE_DISK)
 
 
 def _seen(file: SourceFile) -> Seen | None:
-    """What the file is now; None if there is none."""
+    """The current state of the file; None if its status cannot be read."""
     try:
         status = os.stat(file.real)  # noqa: PTH116 - of thousands
     except OSError:
@@ -250,7 +252,10 @@ def _seen(file: SourceFile) -> Seen | None:
 
 
 def _settled(table: str, file: SourceFile) -> Seen | None:
-    """What the file is now, when any change that is still to come will give it another time."""
+    """The current state of the file, after a wait so that any later change gives it another modification time.
+
+    Raises InputReplaced if it is no longer the file that was found.
+    """
     seen = _seen(file)
     for _ in range(_PATIENCE):
         if seen is None or not 0 <= time.time_ns() - seen.modified_ns < _TICK_SECONDS * 1e9:
@@ -277,8 +282,8 @@ def _changed(table: str, file: SourceFile) -> InputReplaced:
 
 
 def _told(checks: Sequence[_Check]) -> dict[str, FileReport]:
-    """What each table consisted of: files, bytes, a digest of the list, and the list as far as it fits."""
-    room, told = _TOLD_CHARACTERS, {}
+    """The report of each table. All lists of files together have a limit of characters."""
+    room, reports = _TOLD_CHARACTERS, {}
     for table, of_table in groupby(checks, key=lambda check: check.sources.table):
         files, count, size, digest = [], 0, 0, xxhash.xxh3_128()
         known: dict[str, str] = {}
@@ -291,12 +296,12 @@ def _told(checks: Sequence[_Check]) -> dict[str, FileReport]:
                 files.append(one)
             if check.seen and check.sources.format == PARQUET and str(file_digest).startswith("xxh128:"):
                 known[_key(check.seen)] = str(file_digest)
-        told[table] = FileReport(count, size, f"xxh128:{digest.hexdigest()}", files, known)
-    return told
+        reports[table] = FileReport(count, size, f"xxh128:{digest.hexdigest()}", files, known)
+    return reports
 
 
 def _file(check: _Check) -> tuple[str, int, int, str | None]:
-    # Whatever bytes a name has: everything else takes Unicode only.
+    # A file name may be any bytes, but all users of a report take Unicode only.
     path = os.fsencode(check.file.shown).decode("utf-8", "backslashreplace")
     seen = check.seen
     return path, seen.size if seen else 0, seen.modified_ns if seen else 0, check.digest.result()

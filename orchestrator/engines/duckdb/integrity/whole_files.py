@@ -1,4 +1,4 @@
-"""Whether a source file is whole, and the digest of its bytes, in one pass."""
+"""Checks that a source file is whole, and computes the digest of its bytes, in one pass."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -15,11 +15,11 @@ from orchestrator.engines.duckdb.sources.text import compression
 
 PARQUET = "Parquet"
 _PACKED = {"gzip", "zstd"}
-# As much as stays in the cache of a processor.
+# Small enough to stay in the cache of a processor.
 _CHUNK_BYTES = 128 << 10
 _PARQUET_MAGIC = b"PAR1"
 _PARQUET_TAIL = 8
-# What files begin with that are no text.
+# The first bytes of files that are no text, and the ends of error messages.
 _NO_TEXT = {
     b"\x1f\x8b": "is packed by gzip, and its name does not end in .gz.",
     b"\x28\xb5\x2f\xfd": "is packed by zstd, and its name does not end in .zst.",
@@ -32,19 +32,20 @@ _LONGEST_MAGIC = max(map(len, _NO_TEXT))
 
 
 class Stopped(Exception):
-    """The answer is of no use any more."""
+    """The check was stopped, because its result is no longer needed."""
 
 
 def is_packed(file: SourceFile, source_format: str) -> bool:
-    """Whether DuckDB has to unpack the file before it can read it."""
+    """Whether DuckDB has to decompress the whole file to read it."""
     return source_format != PARQUET and compression(file) in _PACKED
 
 
 def check_whole(file: SourceFile, source_format: str, stop: Callable[[], bool] = lambda: False) -> str:
     """Read a source file to its end and return its digest: `xxh128:` and 32 hexadecimal digits.
 
-    Raises Unreadable, which names the file, if it is packed and not whole, or begins as no text does; OSError; Stopped
-    soon after `stop` is true. What is in a Parquet file is not looked at: its reader notices when it was cut off.
+    Raises UnreadableFile, which names the file, if it is compressed and not whole, or does not begin like text. Raises
+    OSError, and Stopped soon after `stop` returns true. The content of a Parquet file is not checked: DuckDB notices
+    when one was cut off.
     """
     digest = xxhash.xxh3_128()
     with _naming(file), Path(file.real).open("rb", buffering=0) as stream:
@@ -60,7 +61,7 @@ def check_whole(file: SourceFile, source_format: str, stop: Callable[[], bool] =
 
 
 def check_text(files: Iterable[SourceFile], source_format: str) -> None:
-    """Raise Unreadable for a file that is not packed by its name, and begins as no text does."""
+    """Raise UnreadableFile for a text file whose name says no compression, and that does not begin like text."""
     for file in files:
         if source_format != PARQUET and not is_packed(file, source_format):
             with _naming(file), Path(file.real).open("rb", buffering=0) as stream:
@@ -68,9 +69,9 @@ def check_text(files: Iterable[SourceFile], source_format: str) -> None:
 
 
 def digest_of_footer(file: SourceFile) -> str | None:
-    """The digest of what a Parquet file says of itself: the places, sizes and bounds of all that it holds.
+    """The digest of a Parquet file's footer, which holds the offsets, sizes and bounds of all its data.
 
-    `xxh128-footer:` and 32 hexadecimal digits; None if it has no footer. Raises OSError.
+    It is `xxh128-footer:` and 32 hexadecimal digits; None if the file has no footer. Raises OSError.
     """
     with Path(file.real).open("rb", buffering=0) as stream:
         size = stream.seek(0, os.SEEK_END)
@@ -85,7 +86,7 @@ def digest_of_footer(file: SourceFile) -> str | None:
 
 @contextmanager
 def _naming(file: SourceFile) -> Iterator[None]:
-    """Put the name of the file before what is wrong with it."""
+    """Turn Broken into UnreadableFile, with the file's real path before the message."""
     try:
         yield
     except Broken as error:

@@ -1,1 +1,1 @@
-"""What the operating system keeps from a process that runs a view's SQL."""
+"""Restrictions of the operating system on a process that runs a view's SQL."""

@@ -1,7 +1,7 @@
-"""What the operating system keeps from a process that runs an author's SQL: everything that it does not need.
+"""Denies a process that runs a client's SQL everything that it does not need, by means of the operating system.
 
-DuckDB's own lock is the first fence, and DuckDB says itself that it is no security boundary. This is the second: it
-holds when the first one fails, and costs about a millisecond. Kernels that do not know a layer go without it.
+DuckDB's own lock is the first layer, and DuckDB itself says that it is no security boundary. These layers hold if the
+lock fails, and cost about a millisecond. On a kernel that does not support a layer, that layer is left out.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ _CHANGE = (
     | landlock.REMOVE_FILE
     | landlock.REMOVE_DIR
 )
-# Nobody's secrets: what libc, Python and DuckDB look up while they run.
+# Paths that libc, Python and DuckDB read while they run. They hold no secrets.
 _SYSTEM = (
     "/dev/null",
     "/dev/urandom",
@@ -39,30 +39,30 @@ _SYSTEM = (
     "/usr/lib64",
     "/usr/share/zoneinfo",
 )
-# Where modules are loaded from that are not loaded yet: those of Python, and installed ones. Found out before the fork.
+# The folders of Python's and of installed modules, some of which are loaded later. Determined before the fork.
 _PYTHON = tuple({os.path.realpath(sysconfig.get_path(n)) for n in ("stdlib", "platstdlib", "purelib", "platlib")})
-# Files of other users may be readable for root alone, and a worker that is root has been reading them.
+# Files of other users may be readable by root alone, and a worker that runs as root must still be able to read them.
 _KEPT_CAPABILITIES = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
 _CAPABILITY_VERSION = 0x20080522
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-# Those of this process, once it is confined.
+# The layers of this process. `confine` adds those that it applies.
 _layers = ["DuckDB's lock", "resource limits", "an empty environment"]
 
 
 def layers() -> list[str]:
-    """What this process is kept in, in words for an operator."""
+    """The names of the layers that confine this process, for an operator."""
     return [*_layers]
 
 
 def confine(readable: Iterable[SourceFile], writable: Iterable[str]) -> None:
-    """Leave this process the files `readable`, the folders `writable`, and nothing else. It cannot be undone.
+    """Allow this process the files `readable`, the folders `writable`, and nothing else. It cannot be undone.
 
-    A path of `readable` that does not lead to the file any more that was looked at is not left to it.
+    A path of `readable` is not allowed if it no longer leads to the file that was found there.
 
-    Must be called while there is one thread only: it holds for those that are started later, not for others. Raises
+    Must be called while there is only one thread: it holds for threads that are started later, not for others. Raises
     OSError if the kernel has a layer and refuses it.
     """
     if sys.platform != "linux":
@@ -89,7 +89,7 @@ def _allowed(readable: Iterable[SourceFile], writable: Iterable[str]) -> Iterato
 
 
 def _listed_folders(path: str) -> set[str]:
-    """The folders that DuckDB lists to find `path`: it takes a name with brackets for a pattern."""
+    """The folders that DuckDB lists to find `path`: it reads a name with brackets as a pattern."""
     if glob.escape(path) == path:
         return set()
     parts = path.split("/")
@@ -97,11 +97,11 @@ def _listed_folders(path: str) -> set[str]:
 
 
 def _drop_capabilities() -> bool:
-    """Give up what root may do beyond reading and writing files. Without it, whoever is not root has none anyway."""
+    """Drop the capabilities of root except reading and writing files. A process of another user has none anyway."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
     held = (ctypes.c_uint32 * 6)()
     if not hasattr(_LIBC, "capset") or _LIBC.capget(header, held):
         return False
-    # Effective, permitted and inheritable, the lower half of the bits and then the upper one.
+    # The effective, permitted and inheritable sets: first the lower 32 bits of each, then the upper ones.
     left = (ctypes.c_uint32 * 6)(held[0] & _KEPT_CAPABILITIES, held[1] & _KEPT_CAPABILITIES, 0, 0, 0, 0)
     return bool(_LIBC.capset(header, left) == 0)

@@ -1,9 +1,9 @@
-"""Landlock, by which a Linux process gives up what it may reach: its three system calls, and what is needed of them.
+"""Landlock, by which a Linux process restricts its own access: the three system calls, as far as they are needed.
 
-There are packages for this, and none of them is kept well enough to stand on: they have one author and a few months of
+There are packages for this, but none is maintained well enough to depend on: they have one author and a few months of
 releases, or development releases only. The kernel's interface is stable, and small.
 
-See https://docs.kernel.org/userspace-api/landlock.html. A *right* is a bit of the kernel's numbering.
+See https://docs.kernel.org/userspace-api/landlock.html. A *right* is a bit in the kernel's masks of access rights.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ _PR_SET_NO_NEW_PRIVS = 38
 
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, REMOVE_DIR, REMOVE_FILE = (1 << n for n in range(6))
 MAKE_DIR, MAKE_REG, TRUNCATE = 1 << 7, 1 << 8, 1 << 14
-# How many rights to files the versions of the interface know: rights that are not known cannot be taken.
+# The number of file rights that each version of the interface knows. It cannot restrict a right that it does not know.
 _FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
-# From this version on, it can also take TCP, and signals and abstract sockets to processes outside.
+# The versions from which it can also restrict TCP, and signals and abstract sockets to processes outside.
 _KNOWS_TCP, _KNOWS_SCOPES = 4, 6
 _ALL_TCP = _ALL_SCOPES = 0b11
-# What can be allowed for a file; the rest is about what is in a folder.
+# The rights that can be allowed for a file; the others concern the entries of a folder.
 _OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -36,7 +36,7 @@ _LIBC.syscall.restype = ctypes.c_long
 
 
 def version() -> int:
-    """The version of the interface that this kernel has; 0 if it has none, or does not let us use it."""
+    """The version of the interface in this kernel; 0 if it has none, or does not permit its use."""
     try:
         return _call(_CREATE_RULESET, None, 0, _VERSION)
     except OSError as error:
@@ -46,7 +46,7 @@ def version() -> int:
 
 
 class Allowed(NamedTuple):
-    """Rights to a path and to what lies beneath it.
+    """Rights to a path and to everything beneath it.
 
     `file`, if given, is the device and the inode that the path must lead to: another file there gets no rights.
     """
@@ -59,9 +59,10 @@ class Allowed(NamedTuple):
 def restrict(allowed: Iterable[Allowed]) -> int:
     """Give up every right to files, except those that are `allowed`.
 
-    Also TCP, signals and abstract sockets to the outside, as far as the kernel knows of it. It holds for this thread
-    and for those that it starts, and can never be undone. Paths that do not exist are passed over. Returns the version
-    of the interface, 0 if there is none and nothing was given up. Raises OSError if the kernel refuses.
+    Also gives up TCP, and signals and abstract sockets to processes outside, as far as the kernel supports that. It
+    holds for this thread and for those that it starts, and can never be undone. Paths that do not exist are skipped.
+    Returns the version of the interface, 0 if there is none and nothing was given up. Raises OSError if the kernel
+    refuses.
     """
     known = version()
     if not known:
@@ -69,7 +70,7 @@ def restrict(allowed: Iterable[Allowed]) -> int:
     files = (1 << _FILE_RIGHTS[min(known, max(_FILE_RIGHTS))]) - 1
     tcp = _ALL_TCP if known >= _KNOWS_TCP else 0
     scopes = _ALL_SCOPES if known >= _KNOWS_SCOPES else 0
-    # An older kernel takes a longer structure than it knows, as long as the rest is 0.
+    # An older kernel accepts a longer structure than it knows, as long as the rest is 0.
     taken = struct.pack("=QQQ", files, tcp, scopes)
     ruleset = _call(_CREATE_RULESET, taken, len(taken), 0)
     try:
@@ -83,7 +84,7 @@ def restrict(allowed: Iterable[Allowed]) -> int:
 
 
 def never_gain_privileges() -> None:
-    """Give up what a program could gain by being another user's: the kernel wants that first."""
+    """Set no_new_privs: a setuid program gains no rights here. The kernel requires this before a restriction."""
     _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, *(ctypes.c_ulong(n) for n in (1, 0, 0, 0)))
 
 
@@ -101,7 +102,7 @@ def _allow(ruleset: int, allowed: Allowed, known: int) -> None:
 
 
 def _call(number: int, *arguments: int | bytes | None) -> int:
-    # Each is a whole register to the kernel, and half of one to ctypes unless it is told.
+    # The kernel reads each as a whole register, but by default ctypes passes an int as half of one.
     words = [ctypes.c_long(a) if isinstance(a, int) else a for a in (number, *arguments)]
     result: int = _LIBC.syscall(*words)
     if result < 0:

@@ -1,10 +1,10 @@
 """A filter of system calls for a process that only has to compute, read and write files, and start threads.
 
 It refuses what Landlock leaves open: sockets of every kind, starting programs and processes, tracing other processes,
-and changing the owner of a file. It lists what is refused, not what is allowed, since a new version of DuckDB, Python
-or libc may use any harmless call. A refused call fails with EPERM. There is a filter for x86-64 and 64-bit ARM, and
-none on other machines. It is a module of this project for Landlock's reasons: of the packages, one is abandoned and
-needs a system library, and one is new.
+and changing the owner of a file. It lists the refused calls, not the allowed ones, since a new version of DuckDB,
+Python or libc may use any harmless call. A refused call fails with EPERM. There is a filter for x86-64 and 64-bit ARM,
+and none for other machines. No package is used, as for Landlock: of the packages, one is abandoned and needs a system
+library, and one is new.
 """
 
 import ctypes
@@ -22,7 +22,7 @@ _CLONE_THREAD = 0x10000
 # Classic BPF: load a word of the call's data, compare it, return.
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
-# x86-64 has all calls twice: those of its 32-bit pointers begin here. On ARM no number is as large.
+# x86-64 has all calls twice: the numbers of the x32 ABI (32-bit pointers) begin here. On ARM no number is as large.
 _X32 = 0x40000000
 _STEP_BYTES = 8
 
@@ -63,7 +63,7 @@ _REFUSED: dict[str, tuple[int, int | None]] = {
     "chroot": (161, 51),
     "pivot_root": (155, 41),
     "open_by_handle_at": (304, 265),
-    # Landlock keeps from files what is in them, and not what is said about them.
+    # Landlock protects the content of files, but not their metadata.
     "chmod": (90, None),
     "fchmod": (91, 52),
     "fchmodat": (268, 53),
@@ -91,14 +91,14 @@ _REFUSED: dict[str, tuple[int, int | None]] = {
     "reboot": (169, 142),
 }
 _CLONE, _CLONE3, _TGKILL = (56, 220), (435, 435), (234, 131)
-# Which column of the table, and how the kernel names the architecture in the data of a call.
+# The column of the table, and the kernel's number of the architecture in the data of a call.
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class _Instruction(NamedTuple):
-    """An instruction. `hit` and `miss` are the labels of where a comparison goes on; None is the next step."""
+    """An instruction. A comparison continues at the label `jump_true` or `jump_false`; None is the next step."""
 
     code: int
     value: int
@@ -111,9 +111,9 @@ class _Program(ctypes.Structure):
 
 
 def restrict() -> bool:
-    """Refuse the calls from now on, in this thread and in those that it starts, and give up gaining privileges.
+    """Refuse the calls from now on, in this thread and in those that it starts, and set no_new_privs.
 
-    Returns whether the kernel does so.
+    Returns whether the filter is in force.
     """
     machine = _MACHINES.get(platform.machine())
     if machine is None:
@@ -135,7 +135,7 @@ def _assemble(column: int, architecture: int, pid: int) -> bytes:
         _Instruction(_LOAD, _NUMBER),
         _Instruction(_AT_LEAST, _X32, jump_true="refuse"),
         *(_Instruction(_EQUAL, number, jump_true="refuse") for number in numbers if number is not None),
-        # Its arguments cannot be looked at; told that it is unknown, libc uses the older call.
+        # A filter cannot read the arguments of clone3. If that fails with ENOSYS, libc uses the older clone.
         _Instruction(_EQUAL, _CLONE3[column], jump_true="unknown"),
         _Instruction(_EQUAL, _CLONE[column], jump_true="thread?"),
         _Instruction(_EQUAL, _TGKILL[column], jump_true="itself?", jump_false="allow"),

@@ -1,7 +1,7 @@
-"""Where the values stand that do not fit: file, line, column and text, for a message or for the quarantine.
+"""Locates values that do not fit: their file, line, column and text, for a message or for the quarantine.
 
-A query that met such a value only knows that there is one. The files are then read again, one by one and in order, up
-to the first row that does not fit. The rules are the same SQL; only the number of the line is found out here.
+The error of a query names no file and no line. So the child process reads the files again, one by one and in order, up
+to the first row that does not fit. The rules are the same SQL; this module only adds the line number.
 """
 
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
@@ -29,7 +29,7 @@ _NOT_PARSED = "state machine reached an invalid state"
 
 
 class Source(NamedTuple):
-    """A source table of a query: what it promises, and its files."""
+    """A source table of a query: its contract, and its files."""
 
     contract: Contract
     files: Sequence[SourceFile]
@@ -38,7 +38,7 @@ class Source(NamedTuple):
 def explained(
     connection: duckdb.DuckDBPyConnection, message: str, sources: Mapping[str, Source]
 ) -> UnreadableFile | None:
-    """The error that says where the value stands that `message` is about; None if it is about something else."""
+    """The error that locates the bad value or the mixed line ends behind `message`; None for any other cause."""
     if _NOT_PARSED in message:
         return _line_ends(message, sources)
     _, found, said = message.partition(MISFIT)
@@ -86,7 +86,8 @@ def line_numbers(
 ) -> Iterator[int | None]:
     """The lines, from 1, in which these rows of a file begin; None where a row has no line.
 
-    `rows` ascend from 1, and what begins in one of the lines `unread` is not counted as a row.
+    Rows of Parquet and of a JSON array have none. `rows` are numbers that ascend from 1. A record that begins in one of
+    the lines `unread` is not counted as a row.
     """
     if contract.format == "Parquet" or (contract.format == "JSONEachRow" and is_array(file)):
         yield from (None for _ in rows)
@@ -110,7 +111,7 @@ def _json_lines(file: SourceFile) -> Iterator[int]:
 def _csv_lines(contract: Contract, file: SourceFile) -> Iterator[int]:
     """The line in which each row begins.
 
-    An empty line is no row, except where there is one column: DuckDB takes it for an empty field.
+    An empty line is no row, except in a file of one column, where DuckDB reads it as an empty field.
     """
     with records(file, contract.options) as found:
         ended, is_header, width = 0, contract.format == "CSVWithNames", 0

@@ -1,4 +1,4 @@
-"""What is known of a source table when its files are read: format, columns, which types were stated, how to read."""
+"""The contract of a source table: the format, columns, stated types and options with which its files are read."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,11 +13,11 @@ MAX_NAME_LENGTH = 1_000
 
 
 class UnreadableFile(ValueError):
-    """A file cannot be read as what it should be. The text names it, by its real path."""
+    """A file cannot be read by its contract. The message names it, if it is known, by its real path."""
 
 
 def check_names(path: str, columns: Columns) -> None:
-    """Raise Unreadable if a file has more columns than a table may have, or a name that cannot be kept."""
+    """Raise UnreadableFile if a file has more columns than a table may have, or a name that cannot be stored."""
     for name, kind in columns:
         if "\0" in name or "\0" in kind:
             raise UnreadableFile(f"{path} has a column whose name holds a zero byte.")
@@ -31,9 +31,9 @@ def check_names(path: str, columns: Columns) -> None:
 
 
 class Contract(NamedTuple):
-    """A source table as its reader sees it.
+    """The columns of a source table, and how its files are read.
 
-    `columns` are names and DuckDB types, `stated` the folded names of those whose type a person stated, and `options`
+    `columns` are names and DuckDB types, `stated` the folded names of those whose type a client stated, and `options`
     the fields of ReadOptions.
     """
 
@@ -44,20 +44,20 @@ class Contract(NamedTuple):
 
     @classmethod
     def of(cls, request: Mapping[str, Any], columns: Columns) -> "Contract":
-        """The contract in a request of the parent, over these columns."""
+        """The contract in a request of the parent process, with these columns."""
         stated = frozenset(fold(name) for name, *_ in request["stated"])
         return cls(request["format"], columns, stated, request["options"])
 
     @property
     def dialect(self) -> Dialect:
-        """How numbers and dates are written."""
+        """How the files write numbers and dates."""
         return Dialect(self.options["decimal_separator"], self.options["date_format"])
 
     @property
     def fails(self) -> bool:
-        """Whether a row that does not fit ends the run, rather than being left out."""
+        """Whether a row that does not fit fails the run. Otherwise the row is left out."""
         return bool(self.options["on_bad_row"] == "fail")
 
     def is_stated(self, name: str) -> bool:
-        """Whether a person stated the type of the column."""
+        """Whether a client stated the type of the column."""
         return fold(name) in self.stated

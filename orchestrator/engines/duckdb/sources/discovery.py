@@ -1,8 +1,8 @@
-"""Finding the files of a source table: local files below the folders that the operator allows, and nothing else.
+"""Finds the files of a source table: only local files below the folders that the operator allows.
 
-A file is opened once, and everything that is asked about it is asked of what was opened: its path without symbolic
-links, and whether it is a plain file. `device` and `inode` of the result say which file that was. The sandbox allows
-the query's process to open exactly that file, so a path that is exchanged for a link afterwards leads nowhere.
+A file is opened once. Its path without symbolic links, its kind, and its `device` and `inode` are all read from the
+open descriptor. The sandbox allows the child process to open exactly that file. So replacing the path with a symbolic
+link afterwards gives access to no other file.
 """
 
 import os
@@ -20,9 +20,9 @@ from orchestrator.model.private_folders import MARKER
 
 MAX_PATTERN_LENGTH = 500
 MAX_FILES = 10_000
-# Not data: windows into the machine, its settings, and where containers and services are handed their secrets.
+# No data lies here: these are interfaces of the kernel, settings, and secrets of containers and services.
 _NEVER = ("/proc", "/sys", "/dev", "/etc", "/run/secrets", "/run/credentials", "/run/user")
-# Where the kernel tells what an open file is called: on Linux. Elsewhere there is no sandbox that would need it either.
+# Only Linux gives the path of an open descriptor. Elsewhere there is no sandbox that would need it.
 _BY_DESCRIPTOR = sys.platform == "linux"
 
 
@@ -30,9 +30,10 @@ _MAGIC = re.compile(r"[*?\[]")
 
 
 class SourceFile(NamedTuple):
-    """A matching file: its path as the pattern spells it and without symbolic links, and which file that was.
+    """A file that matches a pattern.
 
-    `device` and `inode` are the kernel's numbers of the file that was looked at; 0 and 0 stand for any file.
+    `shown` is its path as the pattern spells it, and `real` its path without symbolic links. `device` and `inode` are
+    the kernel's numbers of the file that was opened; 0 and 0 stand for any file.
     """
 
     shown: str
@@ -46,9 +47,11 @@ def find_source_files(
 ) -> list[SourceFile]:
     """The files that match, sorted by path.
 
-    `url_pattern` is an absolute path or a file:// URL, in which `*` and `?` match within one segment of the path, and
-    not the leading dot of a hidden file. Raises InvalidSource if it is anything else, lies outside `roots`, or matches
-    what is not a plain file inside `roots`, is hidden there, or lies in one of `private` or in another private folder.
+    `url_pattern` is an absolute path or a file:// URL. In it, `*` and `?` match within one segment of the path, but not
+    the leading dot of a hidden file.
+
+    Raises InvalidSource for any other pattern, and for one outside `roots`. Also raises it if a match is hidden, is not
+    a plain file inside `roots`, or lies in one of `private` or in another private folder.
     """
     parts = _segments(url_pattern)
     if not roots:
@@ -89,7 +92,7 @@ def _segments(url_pattern: str) -> list[str]:
 
 
 class _Allowed:
-    """Which real paths may be read: those below `roots` that are neither hidden there nor private."""
+    """Decides which real paths may be read: those below `roots` that are neither hidden there nor private."""
 
     def __init__(self, roots: Sequence[str | Path], private: Sequence[str | Path]) -> None:
         self._roots = [Path(os.path.realpath(root)) for root in roots]
@@ -113,7 +116,11 @@ class _Allowed:
 
 
 def _start_of(segments: list[str], roots: Sequence[str | Path], allowed: _Allowed) -> Path | None:
-    """The folder to look for the files in: a root as the pattern spells it, or a folder that is really in one."""
+    """The folder in which the search begins; None if the pattern lies outside the roots.
+
+    It is a root with which the pattern begins. Otherwise it is the folder before the first wildcard, if its real path
+    lies below a root.
+    """
     for root in (Path(os.path.abspath(r)) for r in roots):  # noqa: PTH100 - a root may itself be a symbolic link
         depth = len(root.parts) - 1
         if len(segments) > depth and tuple(segments[:depth]) == root.parts[1:]:
@@ -146,8 +153,8 @@ def _wildcard(folder: Path, segment: str) -> list[Path]:
 def _fits(name: str, pattern: str) -> bool:
     """Whether `name` fits `pattern`: `*` stands for any characters, `?` for one.
 
-    It only ever returns to the last `*`, so it takes the product of the two lengths at most. A regular expression
-    would return to each of them: twelve `*` before a letter that is missing took minutes.
+    It backtracks only to the last `*`, so it takes at most as many steps as the product of both lengths. A regular
+    expression would backtrack to each `*`: twelve of them before a letter that is missing took minutes.
     """
     at, expected, star, resume = 0, 0, -1, 0
     while at < len(name):
@@ -177,7 +184,7 @@ def _checked(path: Path, allowed: _Allowed) -> SourceFile:
 
 
 def _looked_at(path: Path) -> tuple[str, os.stat_result]:
-    """The path without symbolic links, and what lies there: both of one opened file. Raises OSError."""
+    """The path without symbolic links and the status, on Linux both of one open descriptor. Raises OSError."""
     if not _BY_DESCRIPTOR:
         return os.path.realpath(path), path.stat()
     while True:
@@ -186,10 +193,10 @@ def _looked_at(path: Path) -> tuple[str, os.stat_result]:
             status, real = os.fstat(descriptor), os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - as written
         finally:
             os.close(descriptor)
-        if status.st_nlink:  # else it was replaced at this moment, and the kernel cannot name it any more
+        if status.st_nlink:  # else it was just deleted or replaced, and its path is no longer known
             return real, status
 
 
 def _can_be_escaped(path: str) -> bool:
-    """Whether an escaped pattern can match this path: in a pattern, DuckDB takes a backslash for a slash."""
+    """Whether an escaped pattern can match this path: in a pattern, DuckDB reads a backslash as a slash."""
     return "\\" not in path or not _MAGIC.search(path)

@@ -1,7 +1,7 @@
-"""Parquet source files: each says itself what its columns are, and all have to say the same.
+"""Parquet source files: the columns come from their footers, which must agree.
 
-DuckDB takes the types of the first file and casts those of the others to them, in silence: 1.5 in a later file became 2
-in a BIGINT. So the footers are compared before anything is read.
+DuckDB takes the types of the first file and silently casts the values of the others to them: 1.5 in a later file became
+2 in a BIGINT. So the footers are compared before any data is read.
 """
 
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
@@ -18,34 +18,37 @@ from orchestrator.engines.duckdb.sources.hive import folder_keys, folder_options
 from orchestrator.engines.duckdb.sql.parquet_casts import literal, quoted
 from orchestrator.model.names import fold
 
-# Folder names never become columns, and files are never matched up by guessing.
+# Folder names do not become columns, and files with different columns are not combined.
 PLAIN = "hive_partitioning = false, union_by_name = false"
-# Everything in a footer that a type depends on. What the root is called and whether a value may be NULL is not.
+# All fields of a footer on which columns and types depend. The root's name and nullability do not matter.
 _SHAPE = (
     "column_id, if(column_id = 0, '', name), type, type_length, repetition_type = 'REPEATED', num_children,"
     " converted_type, scale, precision, logical_type, duckdb_type"
 )
-# Types that also depend on what else stands in a footer.
+# Types that also depend on other parts of a footer. Files with them are described one by one.
 _UNSURE = ("BLOB", "GEOMETRY")
 
 
 def listed(paths: Iterable[str]) -> str:
-    """The files as an SQL list that means exactly them."""
+    """The files as an SQL list of patterns, escaped so that they match exactly these files."""
     return f"[{', '.join(literal(glob.escape(path)) for path in paths)}]"
 
 
 def read_parquet(paths: Iterable[str]) -> str:
-    """A SELECT of all that the files hold. They must have the same columns."""
+    """A SELECT of all columns and rows of the files, which must have the same columns."""
     return f"SELECT * FROM read_parquet({listed(paths)}, {PLAIN})"
 
 
 def parquet_groups(
     connection: duckdb.DuckDBPyConnection, contract: Contract, files: Sequence[SourceFile]
 ) -> Iterator[tuple[list[SourceFile], str, list[str], list[str | None]]]:
-    """The files by the types that they have for the columns of the contract: with a relation, columns and types of it.
+    """The files in groups that have the same types for the columns of the contract.
 
-    Raises Unreadable, which names the file and the column, if one of the files lacks a column or has it in another
-    type; duckdb.Error if a footer cannot be read. One look at each footer, none at the data.
+    Each group comes with a relation over its files, and the operand and type of each column in it. The type is None for
+    a column that the files lack. Each footer is read once, and no data.
+
+    Raises UnreadableFile, which names the file and the column, if a file lacks a column or has it in another type, and
+    the contract does not allow that. Raises duckdb.Error if a footer cannot be read.
     """
     alike: dict[tuple[str | None, ...], list[SourceFile]] = {}
     folders = {fold(key): key for key in folder_keys(contract, files)}
@@ -66,7 +69,7 @@ def parquet_groups(
 
 
 def _held(contract: Contract, file: SourceFile, kinds: Mapping[str, str], name: str, recorded: str) -> str | None:
-    """The type that a file has for a column; None if it lacks one that it may lack."""
+    """The type that a file has for a column; None if it lacks the column and may do so. Raises UnreadableFile."""
     kind = kinds.get(fold(name))
     if kind is None and contract.options["union_by_name"]:
         return None
@@ -82,8 +85,8 @@ def parquet_columns(
 ) -> list[tuple[str, str]]:
     """The columns of the first file, which all others must have too; with `union_by_name` those of all files.
 
-    A type that the contract states may be another one than a file has. Raises Unreadable, which names both files and
-    the column, if the types of two files differ; duckdb.Error if one cannot be read.
+    A type that the contract states may differ from the type in a file. Raises UnreadableFile, which names both files
+    and the column, if the types of two files differ. Raises duckdb.Error if a file cannot be read.
     """
     union, wanted = contract.options["union_by_name"], {fold(name): kind for name, kind in contract.columns}
     shapes = _shapes(connection, files)
@@ -104,7 +107,7 @@ def parquet_columns(
 def _shapes(
     connection: duckdb.DuckDBPyConnection, files: Sequence[SourceFile]
 ) -> list[tuple[list[SourceFile], Columns]]:
-    """The files whose footers are alike, with their columns, in the order of the first file of each kind."""
+    """The files in groups with the same footer schema, with their columns, ordered by the first file of each group."""
     by_path = {file.real: file for file in files}
     shapes = f"SELECT file_name, list(({_SHAPE}) ORDER BY column_id) AS shape FROM parquet_schema({{}}) GROUP BY ALL"
     alike = f"SELECT list(file_name) FROM ({shapes.format(listed(by_path))}) GROUP BY shape"
@@ -122,5 +125,5 @@ def _described(connection: duckdb.DuckDBPyConnection, file: SourceFile) -> Colum
 
 
 def _by_name(columns: Columns) -> Mapping[str, str]:
-    """The types by name, as DuckDB finds columns: in every spelling of A to Z."""
+    """The types by folded name, since DuckDB ignores the case of A to Z in names of columns."""
     return {fold(name): kind for name, kind in columns}

@@ -1,7 +1,7 @@
-"""The rows of text files that a run leaves out because they do not fit: counted, and kept if that is stated.
+"""Counts the rows of text files that a run leaves out because they do not fit, and quarantines them on request.
 
-The query itself passes over such rows. Afterwards the files of the table are read once more, one by one, by the same
-rules, for the rows that it passed over. That costs a second reading, for tables only whose rows may be left out.
+The query itself skips such rows. Afterwards the child process reads the files of the table again, one by one and by the
+same rules, to find the rows that the query skipped. Only tables whose rows may be left out cost this second reading.
 """
 
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
@@ -21,15 +21,15 @@ from orchestrator.engines.duckdb.sql.parquet_casts import literal
 _TABLE = "rows_left_out"
 _STORED = "reject_errors"
 _BATCH = 5_000
-# The API shows no more of a text, and a page of rows has to be of a bounded size.
+# The API shows no more of a text, and the size of a page of rows must be bounded.
 _LONGEST = 2_000
 _COLUMNS = '"file" VARCHAR, line BIGINT, "column" VARCHAR, "text" VARCHAR, reason VARCHAR, "row" VARCHAR'
-# Small groups, so that a page of a long list is read without the rest of it.
+# Small row groups, so that the API can read a page of a long list without the rest of it.
 _FORMAT = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 8192"
 
 
 def rows_left_out(connection: duckdb.DuckDBPyConnection, source: Source, kept: Path | None) -> int:
-    """How many rows of a source table do not fit. They are written to the file `kept`, if one is given."""
+    """The number of rows of a source table that do not fit. They are written to the file `kept`, if one is given."""
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {_TABLE}({_COLUMNS}, number BIGINT)")
     for file in source.files:
         for group in groups(connection, source.contract, [file]):
@@ -45,13 +45,13 @@ def rows_left_out(connection: duckdb.DuckDBPyConnection, source: Source, kept: P
 
 
 def _collect(connection: duckdb.DuckDBPyConnection, contract: Contract, group: Group) -> None:
-    """Put the rows of one file that do not fit into the table."""
+    """Insert the rows of one file that do not fit into the temporary table."""
     is_csv = contract.format != "JSONEachRow"
     (file,) = group.files
     parts = cells(connection, contract, group)
     storing = "store_rejects = true, rejects_limit = 0"
     relation = group.relation.removesuffix(")") + f", {storing})" if is_csv else group.relation
-    # A field without a value is NULL, and would vanish between its delimiters.
+    # A field without a value is NULL, which concat_ws would leave out together with a delimiter.
     texts = ", ".join(f"coalesce(r{number}, '')" for number in range(len(parts)))
     whole = f"concat_ws({literal(contract.options['delimiter'])}, {texts})" if is_csv else "CAST(line AS VARCHAR)"
     rows = raw_select(contract, group._replace(relation=relation), parts, NUMBER, *([] if is_csv else ["line"]))
@@ -69,7 +69,7 @@ def _collect(connection: duckdb.DuckDBPyConnection, contract: Contract, group: G
 
 
 def _first(contract: Contract, parts: Sequence[Cell]) -> str:
-    """SQL: the first column that does not fit, its text, and what is wrong with it."""
+    """SQL: the first column that does not fit, its text, and the reason."""
     pairs = [*zip(contract.columns, parts, strict=True)]
     names = " ".join(f"WHEN {part.misfits} THEN {literal(name)}" for (name, _), part in pairs)
     texts = " ".join(f"WHEN {part.misfits} THEN left(CAST({part.text} AS VARCHAR), {_LONGEST})" for _, part in pairs)
@@ -82,7 +82,7 @@ def _first(contract: Contract, parts: Sequence[Cell]) -> str:
 
 
 def _number_lines(connection: duckdb.DuckDBPyConnection, contract: Contract, file: SourceFile) -> None:
-    """Find out in which lines the rows of a file stand that have only a number by now."""
+    """Set the line of those rows of a file that have only a row number so far."""
     of_file = f'"file" = {literal(file.shown)}'
     lines = connection.execute(f"SELECT line FROM {_TABLE} WHERE {of_file} AND line IS NOT NULL").fetchall()
     unread = frozenset(line for (line,) in lines)

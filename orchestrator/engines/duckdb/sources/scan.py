@@ -1,8 +1,8 @@
-"""How text files are read: as text, by fixed rules, and each value held against the type of its column.
+"""Composes the SELECTs that read source files by fixed rules and check each value against its column's type.
 
-A file's meaning never depends on a look at it. What a column's values may be is `source_rules`; here the SELECTs are
-put together. The columns of a CSV file with a header line are found by name, wherever they stand in each file; those of
-one without by position; those of JSON by their keys.
+Text files are read as text, and DuckDB detects nothing in them. The rules for values are in `types/rules.py`. The
+columns of a CSV file with a header line are found by name, in any order. Without a header line they are found by
+position, and in JSON by their keys.
 """
 
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
@@ -32,7 +32,7 @@ from orchestrator.engines.duckdb.types.plain_csv import is_formed
 from orchestrator.engines.duckdb.types.rules import Dialect, cast, fits
 from orchestrator.model.names import fold
 
-# What begins the message of a value that does not fit; the column and the text follow, apart by SEPARATOR.
+# The beginning of the error for a value that does not fit. Column, type and text follow, separated by SEPARATOR.
 MISFIT = "A value does not fit the type of its column: "
 SEPARATOR = "\x1f"
 BROKEN = "row_is_broken"
@@ -40,9 +40,10 @@ NUMBER = "row_number() OVER () AS row_number"
 
 
 class Group(NamedTuple):
-    """Files that one function call reads. `relation` stands behind FROM, `operands` are the raw columns in it.
+    """Files that one call of a DuckDB function reads.
 
-    `kinds` are the types of a Parquet file's columns, None for one that it lacks; or those of a plain CSV file's.
+    `relation` is the SQL behind FROM, and `operands` are the raw columns in it. `kinds` are the types of the columns in
+    Parquet files (None for one that they lack) or in plain CSV files. For other files it is empty.
     """
 
     files: Sequence[SourceFile]
@@ -54,7 +55,8 @@ class Group(NamedTuple):
 class Cell(NamedTuple):
     """The SQL of one column over the raw relation: its text, its value where it fits, and whether the text fits.
 
-    `fits` is NULL for no, and may be so where there is no text.
+    `prepared` is the column v0, v1, … that `value` and `fits` use, or empty. `fits` may be NULL, which means no unless
+    the text itself is NULL.
     """
 
     text: str
@@ -76,10 +78,10 @@ def source_select(
     files: Sequence[SourceFile],
     plain: Collection[str] = (),
 ) -> str:
-    """A SELECT over the files that gives the columns of the contract. Files without data hold no rows.
+    """A SELECT of the contract's columns over the files. Files without data have no rows.
 
-    A value that does not fit ends the query, with a message that begins with MISFIT, or its row is left out, as the
-    contract says. `plain` are the real paths of files in which all values are known to fit. Raises Unreadable.
+    A value that does not fit fails the query, with MISFIT in the error, or its row is left out: the contract decides.
+    `plain` are the real paths of files in which all values are known to fit. Raises UnreadableFile.
     """
     selects = [_select(connection, contract, group) for group in groups(connection, contract, files, plain)]
     return " UNION ALL ".join(selects) or empty_select(contract.columns)
@@ -91,7 +93,7 @@ def groups(
     files: Sequence[SourceFile],
     plain: Collection[str] = (),
 ) -> Iterator[Group]:
-    """The files by what they have in common. Raises Unreadable if one lacks a column that it must have."""
+    """The files in groups for one call each. Raises UnreadableFile if a file lacks a column that it must have."""
     if contract.format == "Parquet":
         yield from (Group(*found) for found in parquet_groups(connection, contract, files))
         return
@@ -103,7 +105,7 @@ def groups(
 
 
 def cells(connection: duckdb.DuckDBPyConnection, contract: Contract, group: Group) -> list[Cell]:
-    """The SQL of each column over a relation that has its text as r0, r1, … and what was prepared as v0, v1, …."""
+    """The SQL of each column over a relation with the raw columns r0, r1, … and the prepared ones v0, v1, …."""
     folders = {fold(key) for key in folder_keys(contract, group.files)}
     kinds = types_of(connection, [kind for _, kind in contract.columns])
     found = []
@@ -122,7 +124,7 @@ def cells(connection: duckdb.DuckDBPyConnection, contract: Contract, group: Grou
 def raw_select(contract: Contract, group: Group, parts: Sequence[Cell], *more: str) -> str:
     """A SELECT of the raw columns r0, r1, … and of the prepared ones v0, v1, …; `more` is put in front.
 
-    BROKEN is a column of it where rows may be left out: whether DuckDB could not read the row at all.
+    If rows may be left out, it also has the column BROKEN: whether DuckDB could not read the row at all.
     """
     raw = [f"{operand} AS r{number}" for number, operand in enumerate(group.operands)]
     broken = f"{'j IS NULL' if _is_json(contract) else 'false'} AS {BROKEN}"
@@ -146,14 +148,14 @@ def _or_error(name: str, kind: str, part: Cell) -> str:
         return f"{part.value} AS {quoted(name)}"
     said = literal(f"{MISFIT}{name}{SEPARATOR}{kind}{SEPARATOR}")
     failed = f"error({said} || left(CAST({part.text} AS VARCHAR), 200))"
-    # As a bare condition: DuckDB then leaves out the parts of it that decide nothing. Below a NOT it evaluates them
-    # all, for every value, which takes three times as long.
+    # Not below a NOT: there DuckDB evaluates all parts of the condition for every value, which takes three times as
+    # long. Of a bare condition it skips the parts that cannot change the result.
     value = f"CASE WHEN {part.fits} THEN {part.value} WHEN {part.text} IS NULL THEN NULL ELSE {failed} END"
     return f"{value} AS {quoted(name)}"
 
 
 def _parquet_cell(contract: Contract, group: Group, number: int, kind: str) -> Cell:
-    """A value in the file's own type, or in a stated one into which it can be cast and back without a change."""
+    """A value in the file's own type, or in a stated one. A cast to that and back must not change the value."""
     raw, value, held = f"r{number}", f"v{number}", group.kinds[number]
     if held in {kind, None}:
         return Cell(raw, "", raw if held else f"CAST(NULL AS {kind})", "true")
@@ -176,7 +178,7 @@ def _text_cell(contract: Contract, number: int, name: str, of: DuckDBPyType) -> 
 
 
 def _parts_fit(text: str, kind: DuckDBPyType, dialect: Dialect) -> str:
-    """SQL: whether the text is a list or an object whose parts all fit: DuckDB would make NULL of one that does not."""
+    """SQL: whether the text is a list or an object whose parts all fit. DuckDB would turn others into NULL."""
     texts = with_leaves(kind, ["VARCHAR"] * len([*leaves(kind)]))
     whole = f"TRY_CAST({text} AS {texts})"
     return f"({whole} IS NOT NULL AND TRY_CAST({text} AS {kind}) IS NOT NULL AND {_part_fits(whole, kind, dialect, 0)})"
@@ -205,7 +207,7 @@ def _is_json(contract: Contract) -> bool:
 
 
 class _Likeness(NamedTuple):
-    """What files must have in common so that one call of DuckDB's reads them."""
+    """The properties that files must share so that one call of a DuckDB function reads them."""
 
     compression: str
     folders: tuple[str, ...]

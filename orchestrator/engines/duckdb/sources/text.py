@@ -1,4 +1,4 @@
-"""The text of CSV and JSON files, as far as it has to be looked at before DuckDB reads it."""
+"""Reads CSV and JSON files in Python, for what DuckDB does not say of them, such as headers and line numbers."""
 
 import codecs
 import csv
@@ -18,15 +18,15 @@ from orchestrator.model.names import fold
 _SEPARATORS = {b";": "semicolons", b"\t": "tabs", b"|": "bars"}
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 _NOT = "uncompressed"
-# What Python calls the encodings that DuckDB knows: a byte order mark is no part of the text.
+# Python's names for encodings, where they differ from DuckDB's. This one drops a byte order mark.
 _CODECS = {"utf-8": "utf-8-sig"}
 _DIGITS = bytes(ord("0") if chr(byte) in "0123456789." else ord(" ") for byte in range(256))
-# A header of thousands of long names, or a field that holds a document: as much as DuckDB takes for one line.
+# As much as DuckDB takes for one line: a header may have thousands of long names, and a field may be a document.
 csv.field_size_limit(2_000_000)
 
 
 class Records(Protocol):
-    """What Python's `csv.reader` is."""
+    """The interface of Python's `csv.reader` objects."""
 
     line_num: int
 
@@ -34,7 +34,7 @@ class Records(Protocol):
 
 
 def compression(file: SourceFile) -> str:
-    """How the file is compressed, as DuckDB calls it. A link counts for the name that it has and for its target's."""
+    """DuckDB's word for the compression that a file's name says. For a link, its own name and its target's count."""
     for suffix, name in _COMPRESSIONS.items():
         if file.shown.lower().endswith(suffix) or file.real.lower().endswith(suffix):
             return name
@@ -42,12 +42,12 @@ def compression(file: SourceFile) -> str:
 
 
 def with_data(files: Iterable[SourceFile]) -> list[SourceFile]:
-    """The files that are not empty. An empty one, or a byte order mark alone, holds no rows and no header line."""
+    """The files that are not empty. An empty one, or a byte order mark alone, has no rows and no header line."""
     return [file for file in files if not _is_empty(file)]
 
 
 def header(file: SourceFile, options: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names in the header line of a CSV file, made complete and unique in the way that DuckDB does it."""
+    """The names in the header line of a CSV file. Empty and repeated ones are replaced as DuckDB does it."""
     record = first_record(file, options, skip_empty=False)
     seen: dict[str, int] = {}
     names = []
@@ -62,13 +62,13 @@ def header(file: SourceFile, options: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def default_names(count: int) -> tuple[str, ...]:
-    """What DuckDB calls so many columns that have no names: all numbers are of the same length."""
+    """DuckDB's names for `count` columns without names. Their numbers are padded with zeros to the same length."""
     digits = len(str(count - 1))
     return tuple(f"column{n:0{digits}}" for n in range(count))
 
 
 def first_record(file: SourceFile, options: Mapping[str, Any], *, skip_empty: bool = True) -> list[str]:
-    """The fields in the first line of a CSV file. Raises Unreadable."""
+    """The fields of the first record of a CSV file. Raises UnreadableFile."""
     with records(file, options) as found:
         record = next((r for r in found if r or not skip_empty), [])
     if not record:
@@ -78,7 +78,7 @@ def first_record(file: SourceFile, options: Mapping[str, Any], *, skip_empty: bo
 
 @contextmanager
 def records(file: SourceFile, options: Mapping[str, Any]) -> Iterator[Records]:
-    """The records of a CSV file as lists of fields, with the number of the line that each one ends in."""
+    """The records of a CSV file as lists of fields. `line_num` is the line in which the latest one ends."""
     quote = options["quote"]
     with _opened(file) as stream:
         text = io.TextIOWrapper(stream, _CODECS.get(options["encoding"], options["encoding"]), newline="")
@@ -103,7 +103,7 @@ def is_array(file: SourceFile) -> bool:
 
 
 def has_long_numbers(file: SourceFile, length: int) -> bool:
-    """Whether a run of `length` digits and points stands somewhere in a file; true for one that is compressed."""
+    """Whether a file has `length` digits and points in a row somewhere. True for every compressed file."""
     if compression(file) != _NOT:
         return True
     wanted, rest = b"0" * length, b""
@@ -128,7 +128,7 @@ def mixed_line_ends(file: SourceFile) -> bool:
 
 
 def detect_separator(file: SourceFile) -> str | None:
-    """What a CSV file seems to have in the place of commas, to judge by its first line."""
+    """The name of the separator that a CSV file seems to have instead of commas, by its first line; None for none."""
     with _opened(file) as stream:
         line = stream.read(1 << 16).partition(b"\n")[0]
     if b"," in line or b'"' in line:
@@ -143,19 +143,19 @@ def _is_empty(file: SourceFile) -> bool:
         with _opened(file) as stream:
             return stream.read(len(codecs.BOM_UTF8) + 1) in {b"", codecs.BOM_UTF8, codecs.BOM_UTF16}
     except (OSError, UnreadableFile):
-        return False  # damaged: what reads it next says so better
+        return False  # damaged: the next reader raises a better error
 
 
 @contextmanager
 def _opened(file: SourceFile) -> Iterator[IO[bytes]]:
-    """The file's bytes, unpacked. Raises Unreadable for what is found to be wrong with them."""
+    """The file's bytes, decompressed. Raises UnreadableFile if they are damaged or not in the encoding."""
     try:
         with _stream(file) as stream:
             yield stream
     except (UnicodeError, csv.Error, EOFError, zlib.error) as error:
         raise UnreadableFile(f"{file.real} is damaged, or not a text in its encoding: {error}.") from None
     except OSError as error:
-        if error.errno is not None:  # else it is about the bytes
+        if error.errno is not None:  # without a number, the error is about the bytes
             raise
         raise UnreadableFile(f"{file.real} is damaged: {error}.") from None
 

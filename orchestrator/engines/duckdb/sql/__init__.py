@@ -1,1 +1,1 @@
-"""A view's SQL: which statements and functions it may consist of, what it reads, which columns it gives."""
+"""A view's SQL: the statements and functions that it may use, the relations that it reads, and its columns."""

@@ -1,34 +1,34 @@
-"""Which functions a view may use."""
+"""The functions that a view may use."""
 
 from orchestrator.engines.duckdb.sql.statement import invalid
 from orchestrator.model.names import fold
 
-# Everything else reads files, settings or the catalog, or names a table where no tree shows it.
+# All other table functions read files, settings or the catalog, or a table that the syntax tree does not show.
 _TABLE_FUNCTIONS = frozenset(
     {"generate_series", "json_each", "json_tree", "range", "repeat", "repeat_row", "unnest"},
 )
-# Of all functions that give a value in DuckDB 1.5.5 (duckdb_functions() lists some 800) those that tell about the
-# server or the session, explain or run SQL that they get as a text, write, or do nothing but wait.
+# Of all functions that return a value in DuckDB 1.5.5 (duckdb_functions() lists some 800), those that reveal facts
+# about the server or the session, that explain or run SQL given as text, that write, or that only wait.
 _REFUSED_FUNCTIONS = frozenset(
     {
-        # The statement that is run, in which the snapshot's folder stands, and what else the session knows.
+        # The running statement, which contains the path of the snapshot's folder, and other state of the session.
         "current_query",
         "current_setting",
         "getvariable",
         "which_secret",
-        # SQL and plans as text: the paths of the inputs stand in them.
+        # SQL and plans as text, which contain the paths of the inputs.
         "json_deserialize_sql",
         "json_execute_serialized_sql",
         "json_serialize_plan",
-        # Macros around the catalog's own table functions.
+        # Macros that call table functions of the catalog.
         "format_type",
         "get_block_size",
         "pg_get_constraintdef",
         "pg_get_viewdef",
         # The log of the server.
         "write_log",
-        # These give nothing, and hold a place in which another query could run, or be looked at, for as long as they
-        # are asked to.
+        # These return nothing. For any time that they are given, they occupy a slot in which another query could run
+        # or be analysed.
         "pg_sleep",
         "sleep_ms",
     }
@@ -44,6 +44,6 @@ def check_table_function(name: str) -> None:
 
 
 def check_function(name: str) -> None:
-    """Raise InvalidQuery unless a view may use the function, wherever a value may stand."""
+    """Raise InvalidQuery unless a view may use the function in an expression."""
     if fold(name) in _REFUSED_FUNCTIONS:
         raise invalid(f"the function {name}() is not allowed in a view.")

@@ -1,4 +1,4 @@
-"""How much a query becomes once the views without a snapshot that it reads stand in it as text."""
+"""Counts the reads of a query once the views without a snapshot that it reads are inlined into it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -6,9 +6,9 @@ from orchestrator.model.names import fold
 
 
 def weigh(names: Iterable[str], views: Mapping[str, Sequence[str]]) -> int:
-    """How often a text that reads `names`, each as often as it is named, reads something, itself and through `views`.
+    """The number of reads of a query that reads `names` (repeats count), directly and through `views`.
 
-    `views` says the same of each view that is evaluated inside it. They do not read one another in a circle.
+    `views` has the names that each inlined view reads. The views must not read one another in a cycle.
     """
     reads = {fold(view): read for view, read in views.items()}
     known: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""The columns that a query gives, of which each must be of a type that a snapshot can hold."""
+"""The columns of a query's result, each of which must have a type that a snapshot can hold."""
 
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
 
@@ -17,22 +17,22 @@ _STORABLE = frozenset(
     ]
 )
 _LARGEST_EXAMPLE = 10_000
-# No name of a view: it has a space.
+# A view cannot have this name, since it contains a space.
 _PROBE = "a probe"
 
 
 class UnsupportedType(ValueError):
-    """A column has a type that no snapshot can hold, or there are too many columns. The text says which."""
+    """A column has a type that no snapshot can hold, or there are too many columns. The message says which."""
 
 
 def columns_of_query(connection: duckdb.DuckDBPyConnection, sql: str, *, collated: bool) -> list[tuple[str, Kind]]:
-    """The columns of `sql`, and their types. `collated` says that there may be collations to look for.
+    """The columns of `sql`, and their types. If `collated`, they may have collations, which are then looked up.
 
     Raises UnsupportedType, or duckdb.Error if `sql` does not bind.
     """
     relation = connection.sql(f"SELECT * FROM (\n{sql}\n) AS q")
     columns = [(name, kind_of(str(kind))) for name, kind in zip(relation.columns, relation.types, strict=True)]
-    # A query can name one type many times: without a bound, 200,000 bytes of SQL would have gigabytes of types.
+    # A query can name one type many times: without a limit, 200,000 bytes of SQL would have gigabytes of types.
     excess = too_wide([(name, kind.text) for name, kind in columns])
     if excess:
         raise UnsupportedType(excess)
@@ -45,14 +45,14 @@ def columns_of_query(connection: duckdb.DuckDBPyConnection, sql: str, *, collate
 def _with_collations(
     connection: duckdb.DuckDBPyConnection, sql: str, columns: list[tuple[str, Kind]]
 ) -> list[tuple[str, Kind]]:
-    """The columns with their collations, which DuckDB shows nowhere but in the definition of a table."""
+    """The columns with their collations, which DuckDB shows only in the definition of a table."""
     names = ", ".join(f"c{n}" for n in range(len(columns)))
     table = f"memory.main.{quoted(_PROBE)}"
     connection.execute(f"CREATE TABLE {table} AS SELECT * FROM (\n{sql}\n) AS q({names}) WITH NO DATA")
     found = connection.execute(f"SELECT sql FROM duckdb_tables() WHERE table_name = {literal(_PROBE)}").fetchone()
     connection.execute(f"DROP TABLE {table}")
-    told = str(found[0] if found else "").partition("(")[2].rpartition(")")[0]
-    kinds = kind_of(f"STRUCT({told})").children
+    types = str(found[0] if found else "").partition("(")[2].rpartition(")")[0]
+    kinds = kind_of(f"STRUCT({types})").children
     return [
         (name, probed if probed.name == "VARCHAR COLLATE" else kind)
         for (name, kind), probed in zip(columns, kinds, strict=True)
@@ -81,7 +81,7 @@ def _check(connection: duckdb.DuckDBPyConnection, column: str, kind: Kind) -> No
 
 
 def _has_known_system(connection: duckdb.DuckDBPyConnection, kind: Kind) -> bool:
-    """Whether Parquet can hold a GEOMETRY's coordinate system: one that DuckDB knows by itself, or that is PROJJSON."""
+    """Whether Parquet can hold a GEOMETRY's coordinate system: one built into DuckDB, or one in PROJJSON."""
     if kind.text in {"GEOMETRY", "GEOMETRY('OGC:CRS84')", "GEOMETRY('OGC:CRS83')"}:
         return True
     try:

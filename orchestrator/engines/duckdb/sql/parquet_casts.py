@@ -1,7 +1,7 @@
-"""How each of DuckDB's types is kept in Parquet, and read again as what it was.
+"""Casts that store each of DuckDB's types in Parquet and read it back as the same type.
 
-A column has two types. The *logical* one is what the query gives: it is recorded, shown, and what the next view sees,
-whether this one is materialized or not. The *stored* one is what the files hold, where Parquet has no equal for it.
+A column has two types. The *logical* one is the type in the query: it is recorded and shown, and the next view sees it,
+whether this one is materialized or not. The *stored* one is the type in the files, where Parquet has no equivalent.
 """
 
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 DECIMAL = "DECIMAL(38,0)"
-# What DuckDB says of a number that is no such DECIMAL.
+# DuckDB's error message contains this if a number does not fit into that DECIMAL.
 TOO_WIDE = f"to {DECIMAL}"
 _PARQUET_TYPES = {
     "HUGEINT": DECIMAL,
@@ -43,8 +43,8 @@ _PARQUET_TYPES = {
     "TIMESTAMP_MS": "TIMESTAMP",
     "VARCHAR COLLATE": "VARCHAR",
 }
-# The text that DuckDB gives of some values is not read again as the same: an offset of `+00:00:01` becomes `+00:01`,
-# and 2,147,483,648 hours or more are no INTERVAL. And a TIMESTAMP_S that is infinite cannot be cast to TIMESTAMP.
+# DuckDB does not read its own text of some values back as the same value: an offset of `+00:00:01` becomes `+00:01`,
+# and 2,147,483,648 hours or more are no INTERVAL. An infinite TIMESTAMP_S cannot be cast to TIMESTAMP.
 _WRITTEN_BY_HAND = {
     "TIME WITH TIME ZONE": (
         "CASE WHEN date_part('timezone', {0}) % 60 = 0 THEN CAST({0} AS VARCHAR) ELSE printf('%s%s%02d:%02d:%02d',"
@@ -65,7 +65,7 @@ _WRITTEN_BY_HAND = {
 
 
 class _Forms(NamedTuple):
-    """What a HUGEINT and a JSON are stored as in this query."""
+    """The types in which a query stores HUGEINT and JSON."""
 
     huge: str
     json: str = "JSON"
@@ -81,8 +81,8 @@ class Logical(NamedTuple):
 class Storable(NamedTuple):
     """A SELECT for COPY, and the name and the logical type of each of its columns.
 
-    `may_be_wide` says that a HUGEINT of more than 38 digits would fail it, which is then to be stored as text.
-    `version` is the version of Parquet's encodings, V1 or V2, with which it is to be written.
+    If `may_be_wide`, the COPY fails on a HUGEINT of more than 38 digits; the caller must then store text.
+    `version` is the version of Parquet's encodings to write with, V1 or V2.
     """
 
     select: str
@@ -92,12 +92,12 @@ class Storable(NamedTuple):
 
 
 def logical(connection: duckdb.DuckDBPyConnection, sql: str, *, collated: bool = False) -> Logical:
-    """A SELECT that gives what `sql` gives to the next view, materialized or not: the same values and types.
+    """A SELECT that gives the next view the values and types of `sql`, the same whether `sql` is materialized or not.
 
-    Two things only depend on more than the query, and are fixed here. A bare NULL, which has no type inside a query and
-    would be INTEGER in a file, is INTEGER. Columns of the same name get the suffix `_1`, `_2`, as in a file.
+    Two details would otherwise depend on that, and are fixed here. A bare NULL has no type inside a query and would be
+    INTEGER in a file, so it is INTEGER. Columns of the same name get the suffix `_1`, `_2`, as in a file.
 
-    `collated` says that something in `sql`, or in what it reads, may have a collation: seeing it takes one more look.
+    `collated` says that something in `sql`, or in its inputs, may have a collation. To see it takes extra statements.
 
     Raises UnsupportedType, or duckdb.Error if `sql` does not bind.
     """
@@ -115,19 +115,19 @@ def logical(connection: duckdb.DuckDBPyConnection, sql: str, *, collated: bool =
 def cast_for_parquet(
     connection: duckdb.DuckDBPyConnection, sql: str, *, collated: bool = False, wide: bool = False
 ) -> Storable:
-    """A SELECT that gives what `sql` gives, in types that come back from Parquet exactly as they went in.
+    """A SELECT of the values of `sql`, in types that are read back from Parquet exactly as they were written.
 
-    Left alone, DuckDB would store a HUGEINT as DOUBLE (wrong digits), cut an INTERVAL to milliseconds and fold it at 49
-    days, move a TIME WITH TIME ZONE to UTC, and change some other types in silence. So, at any depth:
+    By default, DuckDB would store a HUGEINT as DOUBLE (wrong digits), cut an INTERVAL to milliseconds and wrap it at 49
+    days, move a TIME WITH TIME ZONE to UTC, and change some other types without an error. So, at any depth:
 
-    * HUGEINT becomes DECIMAL(38,0), and text in all columns if `wide`: one of them has a value of 39 digits.
+    * HUGEINT becomes DECIMAL(38,0), or text in all columns if `wide`: then one of them has a value of 39 digits.
     * UHUGEINT, BIGNUM, BIT, ENUM, INTERVAL, TIME WITH TIME ZONE and TIME_NS become text. A UHUGEINT is nearly always a
-      hash of 39 digits, and its column is not to be text in one run and a number in the next.
+      hash of 39 digits, and its column must not be text in one run and a number in the next.
     * TIMESTAMP_S and TIMESTAMP_MS become TIMESTAMP, a fixed-size array becomes a list, a struct without field names
-      gets the names v1, v2, ..., and a GEOMETRY without a coordinate system gets Parquet's default one. Below another
+      gets the names v1, v2, ..., and a GEOMETRY without a coordinate system gets Parquet's default one. Inside another
       type, where Parquet would lose it, a GEOMETRY becomes its well-known binary.
 
-    `decoded` is the way back. Raises UnsupportedType, or duckdb.Error if `sql` does not bind.
+    `decoded` reverses this. Raises UnsupportedType, or duckdb.Error if `sql` does not bind.
     """
     forms = _Forms(huge="VARCHAR" if wide else DECIMAL)
     kinds = columns_of_query(connection, sql, collated=collated)
@@ -137,15 +137,15 @@ def cast_for_parquet(
     ]
     names = {part.name for _, kind in kinds for part in parts(kind)}
     select = f"SELECT {', '.join(columns)} FROM (\n{sql}\n) AS q"
-    # DuckDB 1.5 fails to write three rows of ['x'] in the second version: "not enough space in buffer".
+    # With V2, DuckDB 1.5 fails to write three rows of ['x']: "not enough space in buffer".
     version = "V1" if names & {"LIST", "ARRAY", "MAP"} else "V2"
     return Storable(select, [(name, kind.text) for name, kind in kinds], not wide and "HUGEINT" in names, version)
 
 
 def decoded(files: str, columns: Sequence[tuple[str, str, str | None]]) -> str:
-    """A SELECT of the `columns` (name, logical and stored type) from `files`, a SELECT of all that they hold.
+    """A SELECT of the `columns` (name, logical and stored type) from `files`, a SELECT of all that the files hold.
 
-    A column without a stored type is stored as what it is, as all are in snapshots of earlier releases.
+    A column without a stored type is stored in its logical type, as all are in snapshots of earlier releases.
     """
     if not any(stored or kind.startswith("GEOMETRY") for _, kind, stored in columns):
         return files
@@ -154,19 +154,19 @@ def decoded(files: str, columns: Sequence[tuple[str, str, str | None]]) -> str:
 
 
 def typed_null(duckdb_type: str) -> str:
-    """A NULL of that type, also of one that a cast cannot name."""
+    """A NULL of that type, even if a cast cannot name the type."""
     kind = kind_of(duckdb_type)
     return f"CAST(NULL AS {duckdb_type})" if is_nameable(kind) else f"CASE WHEN false THEN {_example(kind)} END"
 
 
 def _encoded(value: str, kind: Kind, forms: _Forms, *, depth: int) -> str:
-    """The stored form of `value`. A cast does it at once where DuckDB's own casts lose nothing."""
+    """The stored form of `value`: a single cast, where DuckDB's own casts lose nothing."""
     if _needs_hand(kind, depth):
         return _by_hand(value, kind, forms, depth)
     if any(part.name == "JSON" for part in parts(kind)):
-        # DuckDB takes some numbers and geometries for JSON that are none, and refuses the file when it is read.
+        # DuckDB accepts some numbers and geometries as JSON that are no JSON, and then refuses to read the file.
         value = f"CAST({value} AS {_stored(kind, _Forms(forms.huge, json='VARCHAR'), depth)})"
-    # Also where nothing seems to change: a NULL that is INTEGER here would have no type yet inside a view.
+    # Cast even to the same type: a NULL that is INTEGER here would have no type yet inside a view.
     return f"CAST({value} AS {_stored(kind, forms, depth)})"
 
 
@@ -183,7 +183,7 @@ def _by_hand(value: str, kind: Kind, forms: _Forms, depth: int) -> str:
 
 
 def _rebuilt(value: str, kind: Kind, depth: int, change: Callable[[str, Kind, int], str]) -> str:
-    """`value`, put together again from its changed parts. A fixed-size array becomes a list."""
+    """`value`, reassembled from its changed parts. A fixed-size array becomes a list."""
     element = f"e{depth}"
     if kind.name == "STRUCT":
         changed = (
@@ -222,7 +222,7 @@ def _names(kind: Kind) -> list[str]:
 
 def _read(value: str, kind: Kind, stored: str | None) -> str:
     if kind.name == "GEOMETRY" and stored in {None, kind.text}:
-        # DuckDB 1.5.5 takes a join down to the file as a filter, and finds no geometry there that is equal to another.
+        # DuckDB 1.5.5 pushes a join down to the scan of the file as a filter, which finds no two geometries equal.
         return f"CASE WHEN {value} IS NOT NULL THEN {value} END"
     if stored is None:
         return value
@@ -230,7 +230,7 @@ def _read(value: str, kind: Kind, stored: str | None) -> str:
 
 
 def _with_geometries(value: str, kind: Kind, depth: int) -> str:
-    """`value` with every well-known binary in it read. All else in it is still as it is stored."""
+    """`value` with every well-known binary in it converted to a GEOMETRY. All else keeps its stored form."""
     if kind.name == "GEOMETRY":
         return f"ST_GeomFromWKB({value})"
     if any(part.name == "GEOMETRY" for part in parts(kind)):
@@ -247,7 +247,7 @@ def _cast(value: str, kind: Kind) -> str:
 
 
 def _example(kind: Kind) -> str:
-    """An expression of that type, of which only the type is ever looked at."""
+    """An expression of that type. Only its type is used, never its value."""
     if is_nameable(kind):
         return f"CAST(NULL AS {kind.text})"
     inner = ", ".join(_example(child) for child in kind.children)

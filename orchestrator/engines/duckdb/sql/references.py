@@ -1,4 +1,4 @@
-"""Which tables and views a query reads, from its syntax tree; nothing is bound, no file is opened."""
+"""Finds the tables and views that a query reads in its syntax tree, without binding it or opening files."""
 
 import json
 from collections.abc import Iterable
@@ -18,21 +18,21 @@ _Ctes = frozenset[tuple[str, str]]
 def references(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
     """The names that `sql` reads: parts joined by dots, spelled as in `sql`, in order of appearance, each once.
 
-    Names that are spelled differently only in case are one. A file name in quotes is a name like any other. Raises
+    Names that differ only in case count as one. A file name in quotes is a name like any other. Raises
     InvalidQuery unless `sql` is one SELECT that uses only what a view may use.
     """
     return unique(readings(connection, sql))
 
 
 def readings(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
-    """What `references` gives, each as often as it is read."""
+    """The names that `references` returns, but each as often as it is read."""
     found: list[tuple[int, str]] = []
     _walk(_tree(connection, single_select(connection, sql)), frozenset(), found)
     return [name for _, name in sorted(found, key=lambda item: item[0])]
 
 
 def unique(names: Iterable[str]) -> list[str]:
-    """The names, each as it is spelled first."""
+    """The names without repeats, each in its first spelling."""
     first: dict[str, str] = {}
     for name in names:
         first.setdefault(fold(name), name)
@@ -52,10 +52,10 @@ def _tree(connection: duckdb.DuckDBPyConnection, select: str) -> Any:  # noqa: A
 
 
 def _walk(node: Any, hidden: _Ctes, found: list[tuple[int, str]]) -> None:  # noqa: ANN401 - JSON
-    """Collect the tables below `node`. `hidden` are the CTEs in sight as (schema, name), folded.
+    """Collect the tables below `node`. `hidden` are the CTEs in scope as (schema, name), folded.
 
-    It descends into everything, so that no place where a query may stand needs to be known, and looks at few fields,
-    so that both shapes of the tree that DuckDB's versions give are read.
+    It descends into every node, so that it needs no list of the places where a query may occur. It reads few fields, so
+    that it works for both forms of the tree that DuckDB's versions produce.
     """
     if isinstance(node, list):
         for item in node:
@@ -65,15 +65,15 @@ def _walk(node: Any, hidden: _Ctes, found: list[tuple[int, str]]) -> None:  # no
         _look(node, hidden, found)
         recursive = fold(str(node["cte_name"])) if node.get("type") == "RECURSIVE_CTE_NODE" else None
         for key, child in node.items():
-            # The first half of a recursive CTE does not see itself: there the name means a table.
-            # `recurring.x` is how the second one reads all rows so far.
+            # The first half of a recursive CTE does not see the CTE: there the name means a table.
+            # The second half reads all rows so far as `recurring.x`.
             inner = hidden | {("", recursive), ("recurring", recursive)} if recursive and key == "right" else hidden
             if key != "cte_map":
                 _walk(child, inner, found)
 
 
 def _ctes(node: dict[str, Any], hidden: _Ctes, found: list[tuple[int, str]]) -> _Ctes:
-    """Walk the CTEs of a query: each sees those before it, and the rest of the query sees them all."""
+    """Walk the CTEs of a query, each of which sees those before it. Returns all that the rest of the query sees."""
     for entry in (node.get("cte_map") or {}).get("map", ()):
         _walk(entry["value"], hidden, found)
         hidden |= {("", fold(entry["key"]))}

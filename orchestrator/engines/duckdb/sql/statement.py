@@ -1,4 +1,4 @@
-"""What counts as a view's query: the text of exactly one SELECT."""
+"""Checks that the text of a view's query is exactly one SELECT."""
 
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
 
@@ -10,15 +10,15 @@ from orchestrator.model.query_object import check_text
 
 
 def invalid(reason: str) -> InvalidQuery:
-    """The error for a query that a view may not have."""
+    """The error for a query that a view must not have."""
     return InvalidQuery(f"Invalid query: {reason}", attr="query")
 
 
 def single_select(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
-    """Return the one SELECT that `sql` is, without its semicolon, or raise InvalidQuery. Nothing is bound or run.
+    """Return the single SELECT in `sql` without its semicolon, or raise InvalidQuery. Nothing is bound or run.
 
-    `connection` must be locked: DuckDB opens a file to parse some statements. The text has to be one statement by
-    itself *and* inside parentheses: either test alone can be got around by a text that closes the parenthesis.
+    `connection` must be locked: DuckDB opens a file to parse some statements. The text must be one statement both by
+    itself and inside parentheses: a text that closes the parenthesis could pass either check alone.
     """
     _check_text(sql)
     statements = _statements(connection, sql)
@@ -32,7 +32,7 @@ def single_select(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     if asked[0].named_parameters:
         raise invalid("a view has no parameters; write the values themselves.")
     if len(statements) > 1:
-        # It would be run to find its columns, they would change from run to run, and it has no syntax tree to check.
+        # DuckDB would run it to find its columns, which would change from run to run. It has no syntax tree to check.
         raise invalid("this PIVOT takes its columns from the data. List the values: PIVOT ... ON column IN (...).")
     text = _without_semicolon(sql)
     try:
@@ -60,7 +60,7 @@ def _statements(connection: duckdb.DuckDBPyConnection, sql: str) -> list[duckdb.
 
 
 def _prepares_pivot(statement: duckdb.Statement) -> bool:
-    """Whether DuckDB, not the author, put this CREATE TYPE before a PIVOT: only then it has no text."""
+    """Whether DuckDB, not the client, put this CREATE TYPE before a PIVOT: only then it has no text."""
     return statement.type == duckdb.StatementType.CREATE and not statement.query
 
 

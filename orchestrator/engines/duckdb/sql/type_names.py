@@ -1,7 +1,7 @@
-"""DuckDB's spelling of a type, taken apart.
+"""Parses DuckDB's spelling of a type into its parts.
 
-DuckDB itself cannot read all that it writes: the type of `row(1, 2)` is `STRUCT(INTEGER, INTEGER)`, which no cast may
-name. What a snapshot holds and what a reader of it sees are derived from the parts, at any depth.
+DuckDB itself cannot read every type that it writes: the type of `row(1, 2)` is `STRUCT(INTEGER, INTEGER)`, which no
+cast may name. The types that a snapshot stores and that its readers see are derived from the parts, at any depth.
 """
 
 import re
@@ -10,16 +10,18 @@ from typing import NamedTuple
 
 _SUFFIX = re.compile(r"\[(\d*)\]$")
 _COLLATED = re.compile(r"^VARCHAR COLLATE [\w.]+$", re.IGNORECASE)
-# A field has a name unless the whole of it is a type. Of the types of several words none begins like a field.
+# A field of a struct is a name and a type, or only a type. The types excluded here have several words, so that their
+# first word would be taken for a name.
 _FIELD = re.compile(r'^("(?:[^"]|"")*"|(?!TIME WITH |TIMESTAMP WITH |VARCHAR COLLATE )[^\s"(\[]+) +(.+)$', re.DOTALL)
 _PIECES = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|.""", re.DOTALL)
 
 
 class Kind(NamedTuple):
-    """A type. `name` is `LIST`, `ARRAY`, `MAP`, `STRUCT`, `UNION`, or what DuckDB calls any other.
+    """A type. `name` is `LIST`, `ARRAY`, `MAP`, `STRUCT`, `UNION`, or DuckDB's name of any other type.
 
-    `text` is the whole of it. `children` are the element of a list or an array, the key and the value of a map, or the
-    fields of a struct, whose `fields` are their names; an empty name is none. `size` is an array's.
+    `text` is its full spelling. `children` are the types of the element of a list or an array, of the key and the value
+    of a map, or of the fields of a struct or union. `fields` are the names of these fields, empty for a field without a
+    name. `size` is the size of an array.
     """
 
     name: str
@@ -30,17 +32,17 @@ class Kind(NamedTuple):
 
 
 def quoted(identifier: str) -> str:
-    """`identifier` as SQL."""
+    """`identifier` as a quoted SQL identifier."""
     return '"' + identifier.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
-    """`text` as an SQL string."""
+    """`text` as an SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def kind_of(text: str) -> Kind:
-    """The type that DuckDB spells like that."""
+    """The type that DuckDB spells as `text`."""
     text = text.strip()
     suffix = _SUFFIX.search(text)
     if suffix:
@@ -60,21 +62,21 @@ def kind_of(text: str) -> Kind:
 
 
 def parts(kind: Kind) -> Iterator[Kind]:
-    """The type and all that it is made of."""
+    """The type and, recursively, all types in it."""
     yield kind
     for child in kind.children:
         yield from parts(child)
 
 
 def is_nameable(kind: Kind) -> bool:
-    """Whether a cast may name the type: whether there is no struct without names of fields in it."""
+    """Whether a cast may name the type: it contains no collation, and no struct whose fields have no names."""
     if kind.name == "VARCHAR COLLATE" or (kind.name == "STRUCT" and not all(kind.fields)):
         return False
     return all(map(is_nameable, kind.children))
 
 
 def example_size(kind: Kind) -> int:
-    """How many values an expression of the type has that does not name it."""
+    """The number of values in an expression of the type that does not name the type."""
     if is_nameable(kind):
         return 1
     return max(sum(map(example_size, kind.children)) * (kind.size or 1), 1)
@@ -89,7 +91,7 @@ def _field(text: str) -> tuple[str, Kind]:
 
 
 def _split(text: str) -> Iterator[str]:
-    """What stands between the commas that are in no quotes and no parentheses."""
+    """The texts between the commas that are outside quotes and parentheses."""
     depth, part = 0, ""
     for piece in _PIECES.findall(text):
         depth += (piece == "(") - (piece == ")")

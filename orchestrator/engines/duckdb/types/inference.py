@@ -1,7 +1,8 @@
-"""Which columns source files have: their names are read, the types that nobody stated are detected.
+"""Finds the columns of source files: reads their names, and detects the types that no client stated.
 
-Detection looks at the first SAMPLE_ROWS rows, and never loses anything: see `source_rules`. A run holds every value
-against the same rules, so a column whose later values are others fails the run and never changes its type.
+Detection samples the first SAMPLE_ROWS rows. It chooses only types that keep every text exactly: see `types/rules.py`.
+A run checks every value against the same rules. So a later value that does not fit never changes a column's type: the
+run fails, or leaves the row out.
 """
 
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
@@ -35,13 +36,13 @@ from orchestrator.engines.duckdb.types.rules import (
 )
 from orchestrator.model.names import fold
 
-# Ten times DuckDB's own number, so that a type rarely proves wrong later, and still read in a second or two.
+# Ten times DuckDB's default, so that a type rarely proves wrong later. Reading them takes a second or two.
 SAMPLE_ROWS = 204_800
-# How many values are looked at, however many columns there are.
+# The most values in a sample. A file of many columns has fewer rows in it.
 _SAMPLE_VALUES = 10_000_000
-# So many at a time, since each takes 32 KiB in every step of a query, whatever the number of rows.
+# The columns of one query. Each takes 32 KiB in every step of a query, for any number of rows.
 _COLUMNS_AT_A_TIME = 250
-# What a text can be, each a bit of a number.
+# The classes of texts. Each is one bit, so that bit_or gives all classes in a column.
 _BOOLEAN, _BIGINT, _HUGEINT, _DOUBLE, _DECIMAL, _TIME, _DATE, _TIMESTAMP, _TIMESTAMPTZ, _TEXT = (
     1 << n for n in range(10)
 )
@@ -50,9 +51,9 @@ _BOOLEAN, _BIGINT, _HUGEINT, _DOUBLE, _DECIMAL, _TIME, _DATE, _TIMESTAMP, _TIMES
 def source_columns(
     connection: duckdb.DuckDBPyConnection, contract: Contract, files: Sequence[SourceFile]
 ) -> list[tuple[str, str]]:
-    """The name and the DuckDB type of each column; the contract's columns are those that a person stated.
+    """The name and the DuckDB type of each column; the contract's columns are those that a client stated.
 
-    Raises Unreadable or duckdb.Error.
+    Raises UnreadableFile or duckdb.Error.
     """
     contract = contract._replace(columns=_spelled(connection, contract.columns))
     if contract.format == "Parquet":
@@ -69,7 +70,7 @@ def source_columns(
 
 
 def _spelled(connection: duckdb.DuckDBPyConnection, columns: Columns) -> Columns:
-    """The stated types as DuckDB spells them: a run compares them by their names."""
+    """The stated types in DuckDB's spelling, since a run compares types by name. Raises UnknownType."""
     spelled = []
     for name, kind in columns:
         try:
@@ -81,11 +82,11 @@ def _spelled(connection: duckdb.DuckDBPyConnection, columns: Columns) -> Columns
 
 
 class UnknownType(UnreadableFile):
-    """A stated type is none."""
+    """DuckDB does not know a stated type, or a file lacks the column with a stated type."""
 
 
 def _with_stated(contract: Contract, found: Columns, files: Sequence[SourceFile]) -> list[tuple[str, str]]:
-    """The columns that were found, with the stated types in place of theirs."""
+    """The detected columns with stated types in place of detected ones, and the stated ones that may be absent."""
     wanted = {fold(name): kind for name, kind in contract.columns}
     columns = [(name, wanted.pop(fold(name), kind)) for name, kind in found]
     absent = [(name, kind) for name, kind in contract.columns if fold(name) in wanted]
@@ -97,7 +98,7 @@ def _with_stated(contract: Contract, found: Columns, files: Sequence[SourceFile]
 def _check_stated(
     connection: duckdb.DuckDBPyConnection, contract: Contract, stated: Columns, files: Sequence[SourceFile]
 ) -> None:
-    """Hold the stated types against the sample. Raises duckdb.Error, with a message that begins with MISFIT."""
+    """Check the sample against the stated types. Raises duckdb.Error, with MISFIT in its message."""
     counts = ", ".join(f"count({quoted(name)})" for name, _ in stated)
     sample = f"SELECT * FROM ({source_select(connection, contract, files)}) LIMIT {SAMPLE_ROWS}"
     connection.execute(f"SELECT {counts} FROM ({sample})")
@@ -128,7 +129,7 @@ def _csv_columns(
 def _names(contract: Contract, files: Sequence[SourceFile], record: Sequence[str]) -> Sequence[str]:
     if contract.format == "CSV":
         usual, stated = default_names(len(record)), [name for name, _ in contract.columns]
-        # A person who states as many columns as there are, and none by its usual name, gives them names.
+        # If a client states as many columns as there are, and none by a default name, it names the columns.
         return stated if len(stated) == len(usual) and not {*map(fold, stated)} & {*usual} else usual
     names = {fold(name): name for name in header(files[0], contract.options)}
     for file in files[1:] if contract.options["union_by_name"] else ():
@@ -140,7 +141,7 @@ def _names(contract: Contract, files: Sequence[SourceFile], record: Sequence[str
 def _of_folders(
     connection: duckdb.DuckDBPyConnection, contract: Contract, files: Sequence[SourceFile]
 ) -> list[tuple[str, str]]:
-    """The columns that stand in the names of folders. Raises Unreadable unless all files lie in folders of one kind."""
+    """The columns of the Hive partitions. Raises UnreadableFile if the files differ in their partition keys."""
     keys = folder_keys(contract, files)
     other = next((file for file in files if folder_keys(contract, [file]) != keys), None)
     if other is not None:
@@ -159,7 +160,7 @@ def _of_folders(
 def _detected(
     connection: duckdb.DuckDBPyConnection, contract: Contract, texts: str, names: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """The narrowest type of each column of the SELECT `texts` in which none of its values loses anything."""
+    """For each column of the SELECT `texts`, the narrowest type that keeps all its values exactly."""
     listed = ", ".join(f"CAST({quoted(name)} AS VARCHAR)" for name in names)
     # One expression for all columns: DuckDB takes 2 ms to prepare one, and a file may have thousands of columns.
     values = f"SELECT unnest([{listed}]) AS value, unnest(range({len(names)})) AS position FROM ({texts})"
@@ -205,7 +206,7 @@ _EXPONENT = _TEXT << 1
 def _type_of(classes: int, scale: int, whole: int) -> str:
     """The type that holds all values of these classes.
 
-    `scale` and `whole` are the most digits that a number has behind and before its point.
+    `scale` and `whole` are the most digits that a number has after and before its point.
     """
     exponent, classes = classes & _EXPONENT, classes & ~_EXPONENT
     single = {
@@ -224,7 +225,10 @@ def _type_of(classes: int, scale: int, whole: int) -> str:
 
 
 def _dated(connection: duckdb.DuckDBPyConnection, contract: Contract, kind: str) -> str:
-    """DATE for a format without a time of day, which DuckDB tells by parsing what it has written."""
+    """`kind`, except for a dated type with a date format: DATE if the format has no time of day, else TIMESTAMP.
+
+    To find out, DuckDB writes a moment in that format and parses it again.
+    """
     pattern = contract.options["date_format"]
     if pattern is None or not is_dated(kind):
         return kind

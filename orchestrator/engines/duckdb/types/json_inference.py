@@ -1,6 +1,6 @@
-"""Which columns JSON files have: DuckDB finds the keys and a first type for each, which is then held to the rules.
+"""Finds the columns of JSON files: DuckDB gives the keys and a first type for each, which the rules then refine.
 
-DuckDB's own detection loses things in silence: the case of a UUID, digits of long numbers, the zone of a time.
+DuckDB's own detection silently loses the case of a UUID, digits of long numbers, and the zone of a time.
 """
 
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
@@ -24,7 +24,7 @@ from orchestrator.model.names import fold
 
 SAMPLE_ROWS = 204_800
 _DECIMALS = [f"DECIMAL(38,{scale})" for scale in (2, 4, 6, 9, 12, 18, 24, 30)]
-# What a value may be instead of what DuckDB says, from the narrowest on. The last one always fits.
+# The types to try in place of DuckDB's, from the narrowest on. The last one always fits.
 _CANDIDATES = {
     "BOOLEAN": ["BOOLEAN", "JSON"],
     "BIGINT": ["BIGINT", "HUGEINT", "DOUBLE", *_DECIMALS, "JSON"],
@@ -42,7 +42,7 @@ _SAME = {"UBIGINT": "BIGINT", "HUGEINT": "BIGINT", "TIMESTAMP WITH TIME ZONE": "
 def json_columns(
     connection: duckdb.DuckDBPyConnection, contract: Contract, files: Sequence[SourceFile]
 ) -> list[tuple[str, str]]:
-    """The keys of the rows and the types of their values. Raises Unreadable or duckdb.Error."""
+    """The keys of the rows and the types of their values. Raises UnreadableFile or duckdb.Error."""
     calls = _calls(files)
     try:
         columns = described(connection, " UNION ALL BY NAME ".join(f"SELECT * FROM read_json({one})" for one in calls))
@@ -65,7 +65,7 @@ def json_columns(
 
 
 def _calls(files: Sequence[SourceFile]) -> list[str]:
-    """The arguments of read_json for the files, one call for those alike."""
+    """The arguments of read_json, one call for all files with the same compression and form."""
     alike: dict[tuple[str, bool], list[str]] = {}
     for file in files:
         alike.setdefault((compression(file), is_array(file)), []).append(file.real)
@@ -77,7 +77,7 @@ def _calls(files: Sequence[SourceFile]) -> list[str]:
 
 
 def _refined(connection: duckdb.DuckDBPyConnection, contract: Contract, column: str, kind: DuckDBPyType) -> str:
-    """The type, each part of it as narrow as all values of the sample allow."""
+    """The type with each part of it as narrow as all values of the sample allow."""
     found = [*leaves(kind)]
     if not found:  # an object without keys
         return "JSON"
@@ -106,7 +106,7 @@ def _base(kind: DuckDBPyType) -> str:
 
 
 def _check_keys(connection: duckdb.DuckDBPyConnection, calls: Sequence[str], names: Sequence[str]) -> None:
-    """Raise Unreadable if DuckDB gave a suffix to a key, since it found the same one in another case before."""
+    """Raise UnreadableFile if DuckDB added a suffix to a key because it had found the key in another case."""
     known = {fold(name) for name in names}
     for name in names:
         base, _, number = name.rpartition("_")

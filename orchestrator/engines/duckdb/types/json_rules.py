@@ -1,10 +1,10 @@
-"""When a JSON value is a value of a type, also inside of objects and arrays: the rules of `source_rules` for JSON.
+"""The rules of `types/rules.py` for JSON: which JSON values fit a type, also inside objects and arrays.
 
-Files are read into columns of JSON. A column's type is taken apart here, and for each part there is SQL that says
-whether the JSON fits it, and SQL that makes the value. A number is taken by its text, so that `2.6` is no BIGINT.
+Files are read into columns of JSON. A column's type is taken apart here. For each part there is SQL that says whether
+the JSON fits it, and SQL that makes the value. A number is checked by its text, so that `2.6` is no BIGINT.
 
-DuckDB keeps a number with a fraction as a DOUBLE when it parses JSON, and so loses digits before any rule could look.
-Where a file has such a number, its line is rewritten first: the number becomes a string that begins with MARK.
+When DuckDB parses JSON, it keeps a number with a fraction as a DOUBLE, and so loses digits before any rule can check
+them. A line with a long number is therefore rewritten first: the number becomes a string that begins with MARK.
 """
 
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
@@ -21,16 +21,16 @@ from orchestrator.engines.duckdb.types.rules import Dialect, cast, fits, is_numb
 MARK = "\x01"
 _MARKED = '"\\u0001'
 _ESCAPED_MARK = "\\\\u0001"
-# So many characters of digits and points that a DOUBLE may not give all of them back.
+# A number of at least so many digits and points may lose digits in a DOUBLE.
 LONG_NUMBER = 17
-# A string, or such a number outside of strings.
+# A string, or such a long number outside strings.
 _STRING_OR_LONG = r'("(?:[^"\\]|\\.)*")|(-?\d[\d.]{15,}(?:[eE][-+]?\d+)?)'
 NO_OBJECT = "A row is no JSON object."
 KEY_TWICE = "A JSON object has the same key twice."
 
 
 class JsonRules:
-    """The SQL of one column: its type is taken apart once. `stated` and `dialect` are those of `fits`."""
+    """Composes the SQL of one column. `stated` and `dialect` are the arguments of `fits` in `types/rules.py`."""
 
     def __init__(self, kind: DuckDBPyType, *, stated: bool, dialect: Dialect) -> None:
         self._kind = kind
@@ -100,11 +100,11 @@ class JsonRules:
 def exact_lines(objects: str, structure: str, more: Sequence[str], *, fails: bool) -> str:
     """A SELECT of one struct `j` of JSON columns for each row of `objects` (a call of read_json_objects).
 
-    `structure` is that of `json_transform`, `more` are columns of `objects` to go along. Numbers that a DOUBLE may not
-    give back are kept by their text. A row that is no object, or has a key twice, ends the query if it `fails`, and has
-    NULL for `j` otherwise.
+    `structure` is the argument of `json_transform`, and `more` are columns of `objects` that are selected too. Numbers
+    that may lose digits in a DOUBLE keep their text. A row that is no object, or has a key twice, fails the query if
+    `fails` is true. Otherwise its `j` is NULL.
     """
-    # MARK stands in no JSON as it is. Behind a string there are two of it, and around a number there is one each.
+    # JSON has no unescaped MARK. The first step puts two behind each string, and one before and behind each number.
     around = f"regexp_replace(CAST(json AS VARCHAR), {literal(_STRING_OR_LONG)}, '\\1{MARK}\\2{MARK}', 'g')"
     numbers = f"replace({around}, '{MARK}{MARK}', '')"
     exact = f"regexp_replace({numbers}, '{MARK}([^{MARK}]*){MARK}', '\"{_ESCAPED_MARK}\\1\"', 'g')"
@@ -121,7 +121,7 @@ def exact_lines(objects: str, structure: str, more: Sequence[str], *, fails: boo
 
 
 def _text(json: str) -> str:
-    """What a string says, and what any other value looks like."""
+    """SQL: the content of a JSON string, or the JSON text of any other value."""
     return f"CASE WHEN starts_with({json}, '\"') THEN ltrim({json} ->> '$', chr(1)) ELSE CAST({json} AS VARCHAR) END"
 
 

@@ -1,4 +1,4 @@
-"""Types with parts: objects, lists and maps of other types."""
+"""Nested types: structs, lists, arrays and maps of other types."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,7 +9,7 @@ from orchestrator.engines.duckdb.sql.parquet_casts import quoted
 
 
 def types_of(connection: duckdb.DuckDBPyConnection, kinds: Sequence[str]) -> list[DuckDBPyType]:
-    """The types of these names. Raises duckdb.Error if one is none."""
+    """The types with these names. Raises duckdb.Error if DuckDB does not know one."""
     return connection.sql(f"SELECT {', '.join(f'CAST(NULL AS {kind})' for kind in kinds)}").types if kinds else []
 
 
@@ -21,7 +21,7 @@ def parts(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
 
 
 def leaves(kind: DuckDBPyType) -> Iterator[DuckDBPyType]:
-    """The parts without parts, from left to right. The key of a map is none: it is always a text."""
+    """The innermost types, from left to right. The key of a map is left out, since it is always VARCHAR."""
     own = parts(kind)[1:] if kind.id == "map" else parts(kind)
     if not own and kind.id != "struct":
         yield kind
@@ -30,7 +30,7 @@ def leaves(kind: DuckDBPyType) -> Iterator[DuckDBPyType]:
 
 
 def with_leaves(kind: DuckDBPyType, names: Sequence[str]) -> str:
-    """The name of the type with other leaves."""
+    """The name of the type with its leaves replaced by `names`."""
     left = iter(names)
 
     def named(part: DuckDBPyType) -> str:

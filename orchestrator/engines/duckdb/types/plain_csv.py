@@ -1,9 +1,9 @@
-"""Which large CSV files are plain: so plain that DuckDB's own reader takes every value for what it is.
+"""Finds large CSV files that are plain, which means that DuckDB's own reader reads every value correctly.
 
-To read a column as text and hold each value against its type costs 60 to 120 ns a value; for a table of numbers that is
-three quarters of what DuckDB takes to read the file. One regular expression over all bytes of the file, which says what
-each column may hold, costs 2.7 ns a byte. A file that it matches is read in the types of its columns, any other as
-text. The expression allows less than `source_rules` does and never more, so it decides nothing but how long it takes.
+Reading a column as text and checking each value against its type costs 60 to 120 ns a value. For a table of numbers
+that is three quarters of the time in which DuckDB reads the file. One regular expression over all bytes of the file,
+with a form for each column, costs 2.7 ns a byte. A file that it matches is read in the types of its columns, any other
+as text. The expression allows less than `types/rules.py` and never more, so it changes only how long a query takes.
 """
 
 import json
@@ -26,20 +26,20 @@ from orchestrator.model.names import fold
 
 Table = tuple[Contract, Sequence[SourceFile]]
 
-# To load the library takes a third of a second, in which DuckDB reads some forty megabytes.
+# Loading pyarrow takes a third of a second, in which DuckDB reads some forty megabytes.
 WORTH_BYTES = 128 << 20
 _CHUNK_BYTES = 4 << 20
 _LONGEST_LINE = 1 << 20
-# What the library's automaton can hold, and how long it takes for a chunk at most: usually a hundredth of a second.
-# Beyond that it falls back to a method that takes fifty times as long.
+# The longest expression for the library's automaton, and its longest time for a chunk, usually a hundredth of a second.
+# Beyond these limits it falls back to a method that takes fifty times as long.
 _LONGEST_PATTERN = 20_000
 _LONGEST_SECONDS = 0.25
-# Nanoseconds for a byte of the file, and for a value that the rules look at.
+# Nanoseconds for a byte that the expression matches, and for a value that the rules check.
 _BYTE_COST = 2.7
 _VALUE_COST = {"BOOLEAN": 20, "DATE": 65, "DOUBLE": 120, "TIME": 120, "TIMESTAMP": 120}
 _INTEGER_COST, _DECIMAL_COST = 60, 120
 
-# None of them can stand in a number or a date.
+# No number or date contains one of them.
 _DELIMITERS = (",", ";", "\t", "|")
 _AS_USUAL = {
     "quote": '"',
@@ -49,7 +49,7 @@ _AS_USUAL = {
     "encoding": "utf-8",
     "on_bad_row": "fail",
 }
-# How many digits a number may have so that each number of so many digits fits.
+# The most digits with which every number fits into the type.
 _SIGNED = {"TINYINT": 2, "SMALLINT": 4, "INTEGER": 9, "BIGINT": 18, "HUGEINT": 38}
 _UNSIGNED = {"UTINYINT": 2, "USMALLINT": 4, "UINTEGER": 9, "UBIGINT": 19, "UHUGEINT": 38}
 _DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
@@ -60,7 +60,7 @@ _TIME = r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?"
 _FORMS = {
     "BOOLEAN": "true|false",
     "DATE": _DATE,
-    # Fifteen digits, which every DOUBLE gives back.
+    # At most fifteen digits, which a DOUBLE always gives back.
     "DOUBLE": r"-?(?:0|[1-9]\d{0,8})(?:\.\d{1,6})?",
     "TIME": _TIME,
     "TIMESTAMP": rf"{_DATE}(?:[ T]{_TIME})?",
@@ -68,16 +68,16 @@ _FORMS = {
 
 
 def is_formed(kind: str) -> bool:
-    """Whether a column of the type is read in it where a file is plain. Columns of other types are read as text."""
+    """Whether a column of this type is read in it from a plain file. Columns of other types are read as text."""
     return _form(kind) is not None
 
 
 def plain_files(
     connection: duckdb.DuckDBPyConnection, query: str, tables: Iterable[Table], threads: int
 ) -> frozenset[str]:
-    """The real paths of the files that are plain, of those for which it is quicker to find out than to do without.
+    """The real paths of the plain files among those for which the check takes less time than it saves.
 
-    The tables must exist on the connection: what the query reads of each decides that.
+    That depends on the columns that the query reads, so the tables must exist on the connection.
     """
     worth = [(contract, [*filter(_is_large, files)]) for contract, files in tables if _may_be_plain(contract)]
     if not any(files for _, files in worth):
@@ -94,7 +94,7 @@ def plain_files(
 
 
 def _may_be_plain(contract: Contract) -> bool:
-    """Whether the files are written as usual, and none of their rows is to be left out."""
+    """Whether the read options are the usual ones, and a row that does not fit fails the run."""
     options = contract.options
     return (
         contract.format in {"CSV", "CSVWithNames"}
@@ -108,7 +108,7 @@ def _is_large(file: SourceFile) -> bool:
 
 
 def _columns_read(connection: duckdb.DuckDBPyConnection, query: str) -> set[str]:
-    """The folded names of all columns that DuckDB reads of CSV files for the query; none if its plan is too deep."""
+    """The folded names of all columns that the query reads from CSV files; none if DuckDB's plan is too deep."""
     ((_, plan),) = connection.execute(f"EXPLAIN (FORMAT json) {query}").fetchall()
     try:
         nodes = json.loads(plan)
@@ -139,7 +139,7 @@ def _cost(kind: str) -> float:
 
 
 class _Pattern(NamedTuple):
-    """What a file's header line and each of its records look like, as regular expressions over bytes."""
+    """The regular expressions over bytes for a file's header line and for each of its records."""
 
     header: str
     record: str
@@ -147,7 +147,7 @@ class _Pattern(NamedTuple):
 
 
 def _pattern(contract: Contract, file: SourceFile, cost: float) -> _Pattern | None:
-    """None where the expression would be too long, or cost more than it saves."""
+    """The pattern of a plain file; None if it would be too long, or cost more than it saves."""
     with open(file.real, "rb") as stream:  # noqa: PTH123 - a string
         sample = stream.read(_LONGEST_LINE)
     lines = sample.count(b"\n")
@@ -168,7 +168,7 @@ def _pattern(contract: Contract, file: SourceFile, cost: float) -> _Pattern | No
 
 
 def _form(kind: str) -> str | None:
-    """The expression of a type's values; None for a type that is always read as text."""
+    """The regular expression for a type's values; None for a type that is always read as text."""
     decimal = _DECIMAL.fullmatch(kind)
     if decimal:
         width, scale = map(int, decimal.groups())
@@ -181,10 +181,10 @@ def _form(kind: str) -> str | None:
 
 
 def _matches(file: SourceFile, pattern: _Pattern, threads: int) -> bool:
-    """Whether all of the file matches. A piece of it begins with a record if all pieces before it match."""
+    """Whether the whole file matches, piece by piece. A piece begins with a record if all pieces before it match."""
     try:
         search = _searcher()
-    except (ImportError, MemoryError):  # the process may take too little memory
+    except (ImportError, MemoryError):  # the memory limit of the process may be too low
         return False
     failed = threading.Event()
 
@@ -199,18 +199,19 @@ def _matches(file: SourceFile, pattern: _Pattern, threads: int) -> bool:
             failed.set()
         return not failed.is_set()
 
-    # Errors: too little memory, no further thread, or an expression that is too much for the library.
+    # Without memory, or with an expression that is too large for the library, the file is read as text.
     pieces = range(0, os.stat(file.real).st_size, _CHUNK_BYTES)  # noqa: PTH116 - a string
     with (
         ThreadPoolExecutor(threads) as pool,
-        suppress(MemoryError, ValueError),
-    ):  # of the library: it is too much for it
+        # ValueError: pyarrow refuses the expression. RuntimeError: Python cannot start a thread.
+        suppress(MemoryError, ValueError, RuntimeError),
+    ):
         return all(pool.map(matches, pieces))
     return False
 
 
 def _piece(file: SourceFile, offset: int, line_end: bytes) -> bytes | None:
-    """The lines that end in the chunk at this offset and behind it in the first line; None if a line is too long."""
+    """The lines that begin in the chunk at this offset; None if a line is too long."""
     before = min(offset, 1)
     with open(file.real, "rb", buffering=0) as stream:  # noqa: PTH123 - a string
         stream.seek(offset - before)
@@ -225,8 +226,8 @@ def _piece(file: SourceFile, offset: int, line_end: bytes) -> bytes | None:
 
 
 def _searcher() -> Callable[[bytes, str], bool]:
-    """Says whether an expression is found in bytes. It leaves Python's lock while it looks."""
-    # Its own way to get memory reserves a gigabyte of addresses, of which a query's process has few.
+    """A function that searches bytes for a regular expression. It releases the GIL while it searches."""
+    # Its default allocator reserves a gigabyte of address space, of which a child process has little.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     import pyarrow as pa  # noqa: PLC0415 - takes long to import, and only large files need it
     from pyarrow import compute  # noqa: PLC0415

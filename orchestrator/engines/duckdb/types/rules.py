@@ -1,14 +1,14 @@
-"""When a text is a value of a type: one rule for the registration of a table and for every run that reads it.
+"""The rules for which texts fit a type. The registration of a table and every run that reads it use the same ones.
 
 DuckDB's own casts are loose: `1.5` becomes 2 as a BIGINT, `02134` becomes 2134, and a TIMESTAMP drops `+05:00`. So
-files are read as text, and a value is taken only where its text fits. There are two rules, for two promises:
+files are read as text, and a value is accepted only if its text fits. There are two sets of rules:
 
-* A *detected* type never loses anything of the text. It takes plain forms only.
-* A *stated* type takes every text that reads as that type without loss: `007` is the BIGINT 7, `1.5` is none.
+* A *detected* type never loses anything of the text. It accepts plain forms only.
+* A *stated* type accepts every text that reads as that type without loss: `007` is the BIGINT 7, `1.5` is none.
 
-All of it is SQL, since a value is looked at a billion times. An expression gets two SQL operands: the text, and what
-`TRY_CAST` made of it. The first test of each is the cheapest one that most values pass: casting back to text and
-comparing costs a third of a regular expression (60 and 100 ns a value).
+All rules are SQL, since a run may check a billion values. An expression has two SQL operands: the text, and the result
+of `TRY_CAST`. Its first test is the cheapest one that most values pass. Casting back to text and comparing costs 60 ns
+a value, a regular expression 100 ns.
 """
 
 from typing import NamedTuple
@@ -26,7 +26,7 @@ PLAIN_EXPONENT = rf"{PLAIN_FRACTION}[eE][-+]?\d+"
 TIME = _CLOCK
 DATE = _DAY
 TIMESTAMP = rf"{_DAY}([ T]{_CLOCK})?"
-# Another zone than UTC would be lost: a TIMESTAMP WITH TIME ZONE keeps the moment and is shown in UTC.
+# Any zone but UTC would be lost: a TIMESTAMP WITH TIME ZONE keeps the moment and is shown in UTC.
 TIMESTAMPTZ = rf"{_DAY}[ T]{_CLOCK}(Z| UTC|[+]00(:?00)?)"
 
 _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
@@ -52,14 +52,14 @@ def fully(text: str, pattern: str) -> str:
 
 
 def number_text(text: str, dialect: Dialect) -> str:
-    """SQL: the text of a number with a point; NULL if it has a point where a comma separates decimals."""
+    """SQL: the text of a number with a decimal point; NULL if it has a point although the separator is a comma."""
     if dialect.decimal_separator == ".":
         return text
     return f"CASE WHEN NOT contains({text}, '.') THEN replace({text}, ',', '.') END"
 
 
 def cast(text: str, kind: str, dialect: Dialect = USUAL) -> str:
-    """SQL: the value of `text` in that type as DuckDB's loose cast makes it, NULL where it cannot."""
+    """SQL: the value of `text` by DuckDB's loose cast to the type; NULL where the cast fails."""
     if dialect.date_format and is_dated(kind):
         return f"TRY_CAST(try_strptime({text}, {literal(dialect.date_format)}) AS {kind})"
     if is_number(kind):
@@ -68,7 +68,7 @@ def cast(text: str, kind: str, dialect: Dialect = USUAL) -> str:
 
 
 def fits(text: str, value: str, kind: str, *, stated: bool, dialect: Dialect = USUAL) -> str:
-    """SQL: whether `value`, which `cast` made of the text, may stand for it. NULL counts as no."""
+    """SQL: whether the text fits the type; `value` is the result of `cast`. NULL counts as no."""
     if kind == "VARCHAR":
         return "true"
     if dialect.date_format and is_dated(kind):
@@ -91,7 +91,8 @@ def is_dated(kind: str) -> bool:
 def gives_back(text: str, value: str) -> str:
     """SQL: whether a DOUBLE has all digits of the plain number in `text`, which has a point.
 
-    DuckDB writes the fewest digits that mean the same DOUBLE, so they are compared, but for zeros at the end.
+    DuckDB writes the fewest digits that identify the DOUBLE. They are compared with the text, except for zeros at the
+    end.
     """
     shown = f"CAST({value} AS VARCHAR)"
     short = f"strlen({text}) <= {_SAFE_LENGTH}"
@@ -115,7 +116,10 @@ def _detected(text: str, value: str, kind: str) -> str:
 
 
 def _plain_double(text: str, value: str) -> str:
-    """What is no plain number although DuckDB casts it: 007, .5, 5., +1, 1_000, 1e5, inf, and blanks around it."""
+    """SQL: whether the text is a plain number, all digits of which the DOUBLE has.
+
+    DuckDB also casts texts that are not plain: 007, .5, 5., +1, 1_000, 1e5, inf, and numbers between blanks.
+    """
     short = f"(strlen({text}) <= {_SAFE_LENGTH} AND {value} IS NOT NULL AND {fully(text, PLAIN_FRACTION)})"
     plain = rf"{PLAIN_INTEGER}(\.\d+([eE][-+]?\d+)?)?"
     whole = f"(NOT contains({text}, '.') AND strlen({text}) <= {_SAFE_LENGTH - 1})"
@@ -138,7 +142,7 @@ def _stated(text: str, value: str, kind: str) -> str:
 
 
 def _moment_rules(text: str, kind: str) -> list[str]:
-    """What a date or a time must not lose: a time of day, a date, a zone, digits of a second."""
+    """SQL conditions for a date or a time to lose nothing: no time of day, date, zone or digits of a second."""
     if kind == "DATE":
         return [f"NOT contains({text}, ':')"]
     rules = [f"NOT contains({text}, '-')"] if kind == "TIME" else []
@@ -151,7 +155,7 @@ def _moment_rules(text: str, kind: str) -> list[str]:
 
 
 def _scale(kind: str) -> int:
-    """How many digits a DECIMAL has behind its point."""
+    """The number of digits that a DECIMAL has after its point."""
     return int(kind.removesuffix(")").rpartition(",")[2])
 
 
@@ -160,7 +164,7 @@ def _same(text: str, value: str) -> str:
 
 
 def _whole_number(text: str, value: str) -> str:
-    """A number without a fraction: DuckDB rounds one that has it."""
+    """SQL: whether the text is a number without a fraction. DuckDB would round a fraction."""
     without_point = f"NOT regexp_matches({text}, '[.]|^[^xX]*[eE]')"
     zeros = fully(text, r"\s*[-+]?\d+\.0*\s*")
     return f"{without_point} OR {zeros} OR {_exact_exponent(text, value)}"
@@ -172,19 +176,22 @@ def _exact_exponent(text: str, value: str) -> str:
 
 
 def _few_digits(text: str, kind: str) -> str:
-    """So few digits that the type gives all of them back. A name such as `inf` has none."""
+    """SQL: whether the text has so few digits that the type gives all of them back. A name such as `inf` has none."""
     digits = f"ltrim(regexp_replace(regexp_replace({text}, '[eE][-+]?[0-9].*', ''), '[^0-9]', '', 'g'), '0')"
     return f"strlen({digits}) <= {6 if kind == 'FLOAT' else 15}"
 
 
 def _in_range(text: str, value: str) -> str:
-    """Neither infinite nor 0 because the number was too large or too small. `inf` has no digits, 0 has only zeros."""
+    """SQL: whether the cast neither overflowed to infinity nor underflowed to 0.
+
+    The text `inf` has no digits, and a text that means 0 has only zeros, so both are in range.
+    """
     large = f"NOT isinf({value}) OR NOT regexp_matches({text}, '[0-9]')"
     return f"({large}) AND ({value} <> 0 OR NOT regexp_matches({text}, '^[^eE]*[1-9]'))"
 
 
 def _same_number(text: str, value: str) -> str:
-    """Equal as exact numbers, where both fit into a DECIMAL."""
+    """SQL: whether text and value are equal as exact numbers, where both fit into a DECIMAL."""
     exact = "DECIMAL(38,18)"
     plain = fully(text, r"\s*[-+]?\d+(\.\d{0,18}0*)?\s*")
     return f"({plain} AND TRY_CAST(CAST({value} AS VARCHAR) AS {exact}) = TRY_CAST({text} AS {exact}))"

@@ -1,0 +1,111 @@
+"""Analyzes a view's statement against the project: the views and tables that it reads, its columns, its size."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator.catalog import names, run_inputs
+from orchestrator.catalog.database import Database, Transaction
+from orchestrator.catalog.names import NameTarget
+from orchestrator.engines.base import QueryAnalyzer
+from orchestrator.model.base import Value
+from orchestrator.model.column_limits import MOST_COLUMNS, MOST_INPUT_COLUMNS, MOST_INPUTS
+from orchestrator.model.errors import InvalidQuery
+from orchestrator.model.names import name_key
+from orchestrator.model.query_object import check_query
+from orchestrator.model.read_limits import MOST_READINGS
+from orchestrator.model.snapshot import Column
+
+# A run's plan contains the text of every view that is evaluated inside it, and Temporal refuses a longer plan.
+_MOST_TEXT = 1_400_000
+_SHORT_TEXT = 5_000
+
+
+class AnalyzedQuery(Value):
+    """A statement that was bound to the project's views and tables as they were a moment ago."""
+
+    query: dict[str, Any]
+    columns: tuple[Column, ...]
+    inputs: tuple[NameTarget, ...]
+
+
+class QueryAnalysis:
+    """Binds statements to what their project has now."""
+
+    def __init__(self, database: Database, engine: QueryAnalyzer) -> None:
+        self._database = database
+        self._engine = engine
+
+    async def analyze(self, project_id: int, query: dict[str, Any]) -> AnalyzedQuery:
+        """The inputs and columns of a checked query. Raises InvalidQuery."""
+        sql = query["query"]
+        references = await self._engine.references(sql, project_id=project_id)
+        async with self._database.begin() as tx:
+            inputs = await _resolve_inputs(tx, project_id, references)
+            views = [named.saved_query_id for named in inputs if named.saved_query_id is not None]
+            inlined = await run_inputs.inlined(tx, views) if views else {}
+        if inlined:
+            await self._check_weight(project_id, sql, inlined)
+        tables = {named.name: named.columns for named in inputs}
+        columns = await self._engine.describe(sql, tables, project_id=project_id)
+        return AnalyzedQuery(query=query, columns=columns, inputs=inputs)
+
+    async def _check_weight(self, project_id: int, sql: str, inlined: Mapping[str, str]) -> None:
+        """Raise InvalidQuery if the query, with the texts of other views in it, is too large for a run."""
+        size = sum(len(text.encode()) for text in (sql, *inlined.values()))
+        if size > _MOST_TEXT:
+            raise InvalidQuery(
+                f"Invalid query: with every view that has no result of its own evaluated inside it, it is {size:,} "
+                f"bytes long; {_MOST_TEXT:,} are the most. Materialize some of the views that it reads.",
+                attr="query",
+            )
+        weight = await self._engine.weigh(sql, inlined, project_id=project_id)
+        if weight > MOST_READINGS:
+            raise InvalidQuery(
+                f"Invalid query: with every view that has no result of its own evaluated inside it, it reads tables "
+                f"and views {weight:,} times; {MOST_READINGS:,} are the most. Materialize some of the views that it "
+                "reads.",
+                attr="query",
+            )
+
+
+async def is_stale(tx: Transaction, project_id: int, analyzed: AnalyzedQuery) -> bool:
+    """Whether an input of a statement was changed since it was bound. Under the lock, the answer stays true."""
+    return await _resolve_inputs(tx, project_id, [named.name for named in analyzed.inputs]) != analyzed.inputs
+
+
+async def checked(query: object) -> dict[str, Any]:
+    """See check_query. A long text is checked in a thread, so that the event loop can serve other requests."""
+    is_short = isinstance(query, dict) and len(str(query.get("query"))) < _SHORT_TEXT
+    return check_query(query) if is_short else await asyncio.to_thread(check_query, query)
+
+
+async def _resolve_inputs(tx: Transaction, project_id: int, references: Sequence[str]) -> tuple[NameTarget, ...]:
+    """The views and tables that the names in a statement refer to, each once.
+
+    Raises InvalidQuery for an unknown name, or for more inputs than a view may read.
+    """
+    await _check_breadth(tx, project_id, references)
+    known: Mapping[str, NameTarget] = await names.resolve(tx, project_id, references)
+    found: dict[str, NameTarget] = {}
+    for reference in references:
+        key = name_key(reference)
+        if key not in known:
+            raise InvalidQuery(
+                f"Invalid query: Catalog Error: Table with name {reference} does not exist!", attr="query"
+            )
+        found[key] = known[key]
+    return tuple(found.values())
+
+
+async def _check_breadth(tx: Transaction, project_id: int, references: Sequence[str]) -> None:
+    if len(references) > MOST_INPUTS:
+        raise InvalidQuery(f"Invalid query: a view may read {MOST_INPUTS:,} views and tables.", attr="query")
+    if len(references) * MOST_COLUMNS <= MOST_INPUT_COLUMNS:  # even if each has the most columns
+        return
+    columns = await names.columns_of(tx, project_id, references)
+    if columns > MOST_INPUT_COLUMNS:
+        raise InvalidQuery(
+            f"Invalid query: what the view reads has {columns:,} columns; {MOST_INPUT_COLUMNS:,} are the most.",
+            attr="query",
+        )
