@@ -8,9 +8,12 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from temporalio.client import Client
 
 from orchestrator.devstack.stack import DevStack
+from orchestrator.temporal.client import connect
 from tests.client.support import CACHE
+from tests.support.operator import Operator
 from tests.support.tenants import Tenant, a_tenant, dev_stack
 
 _BEGAN = time.time()
@@ -58,6 +61,18 @@ async def stack(session_folder: Path, sources: Path) -> AsyncIterator[DevStack]:
     """PostgreSQL, Temporal, the API and a worker, as `matview dev` starts them."""
     async with dev_stack(session_folder / "home", sources) as running:
         yield running
+
+
+@pytest.fixture
+async def temporal(stack: DevStack) -> Client:
+    """A client of the stack's Temporal server."""
+    return await connect(stack.info["temporal_address"], stack.info["temporal_namespace"])
+
+
+@pytest.fixture
+async def operator(temporal: Client) -> Operator:
+    """What an operator does in the Temporal UI."""
+    return Operator(temporal)
 
 
 @pytest.fixture

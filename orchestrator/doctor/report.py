@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import TypeVar
 
@@ -15,6 +16,10 @@ from orchestrator.model.errors import OrchestratorError
 T = TypeVar("T")
 
 SECONDS = 5.0
+
+# Between two clocks: from which difference a check warns.
+CLOCK_WARNING = timedelta(seconds=1)
+_NAMED_AT_MOST = 3
 
 
 class Status(StrEnum):
@@ -152,3 +157,9 @@ def _why(error: Exception) -> str:
     refusal = getattr(error.__cause__, "orig", None)
     message = own if refusal is None else f"{own} {refusal}"
     return " ".join(message.split())
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - _NAMED_AT_MOST
+    return ", ".join(names[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

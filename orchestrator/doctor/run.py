@@ -2,8 +2,9 @@
 
 from orchestrator.container import Container, open_container
 from orchestrator.doctor.host import HostChecks
+from orchestrator.doctor.postgres import PostgresChecks
 from orchestrator.doctor.report import Check, CheckResult, Report, ReportLine, Status, ok, run_checks
-from orchestrator.doctor.servers import PostgresChecks, TemporalChecks
+from orchestrator.doctor.temporal import TemporalChecks
 from orchestrator.settings import Settings
 from orchestrator.temporal.diagnostics import ServerInfo
 

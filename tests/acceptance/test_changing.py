@@ -4,7 +4,6 @@ import asyncio
 from pathlib import Path
 from uuid import UUID, uuid4
 
-import pytest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -14,11 +13,6 @@ from orchestrator.temporal import contract
 from tests.support.tenants import ENDLESS, Json, Tenant, a_tenant, write_parquet
 
 VIEWS, TABLES = "/warehouse_saved_queries/", "/warehouse_tables/"
-
-
-@pytest.fixture
-async def temporal(stack: DevStack) -> Client:
-    return await Client.connect(stack.info["temporal_address"])
 
 
 async def has_schedule(temporal: Client, view: Json) -> bool:

@@ -6,19 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.devstack.stack import DevStack
 from orchestrator.temporal.schedule_spec import NEVER_NOTE
 from orchestrator.temporal.schedule_state import FAILURE_PAUSE_NOTE
-from tests.contract.support import VIEWS, temporal_of
+from tests.contract.support import VIEWS
 from tests.support.operator import Flaky, Operator, a_flaky_view
 from tests.support.tenants import Tenant
 
 PAUSED = ("sync_paused", True)
-
-
-@pytest.fixture
-async def operator(stack: DevStack) -> Operator:
-    return Operator(await temporal_of(stack))
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, ScheduleActionStartWorkflow, WorkflowExecutionDescription, WorkflowHandle
 from temporalio.common import SearchAttributeKey
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 
 from orchestrator.catalog.database import Database
@@ -24,11 +23,6 @@ from orchestrator.temporal import contract
 from orchestrator.temporal.attribute_registration import missing_attributes, register_attributes
 from tests.support.operator import Operator
 from tests.support.tenants import ENDLESS, Json, Tenant, a_tenant, dev_stack, until, write_parquet
-
-
-@pytest.fixture
-async def temporal(stack: DevStack) -> Client:
-    return await Client.connect(stack.info["temporal_address"], data_converter=pydantic_data_converter)
 
 
 def handle_of(temporal: Client, run: Json) -> WorkflowHandle[object, object]:

@@ -31,7 +31,6 @@ from orchestrator.reconciliation.runs import RunReconciler, RunSync
 from orchestrator.reconciliation.schedules import ScheduleReconciler, ScheduleSync
 from orchestrator.stores.local import LocalStore
 from orchestrator.temporal import contract
-from orchestrator.temporal.client import connect
 from orchestrator.temporal.run_workflows import RunWorkflows
 from orchestrator.temporal.schedule_state import FAILURE_PAUSE_NOTE
 from orchestrator.temporal.schedules import Schedules
@@ -42,11 +41,6 @@ from tests.support.tenants import ENDLESS, Json, Tenant, until
 KEEP_ALL = Retention(count=1000, age=timedelta(days=1000), grace=timedelta(0))
 
 Reconcile = Callable[..., Awaitable[set[tuple[FindingKind, str]]]]
-
-
-@pytest.fixture
-async def temporal(stack: DevStack) -> Client:
-    return await connect(stack.info["temporal_address"], None)
 
 
 @pytest.fixture

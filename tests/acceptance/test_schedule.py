@@ -2,10 +2,8 @@
 
 from uuid import UUID
 
-import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from orchestrator.devstack.stack import DevStack
 from orchestrator.temporal import contract
 from tests.support.tenants import ENDLESS, Tenant, until
 
@@ -22,11 +20,6 @@ async def test_a_view_set_to_one_minute_is_refreshed_by_its_schedule(tenant: Ten
     run = await until(scheduled, "a run by the schedule", patience=100)
     assert run["workflow_id"] == f"materialize/{view['id']}"
     assert (await tenant.view(view["id"]))["current_snapshot_id"] == run["snapshot_id"]
-
-
-@pytest.fixture
-async def temporal(stack: DevStack) -> Client:
-    return await Client.connect(stack.info["temporal_address"])
 
 
 async def ticks(temporal: Client, view_id: str) -> list[WorkflowExecutionStatus | None]:

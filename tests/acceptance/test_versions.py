@@ -10,20 +10,14 @@ from uuid import UUID, uuid4
 
 import duckdb
 import pyarrow.parquet as pq
-import pytest
 import xxhash
 from temporalio.client import Client
 
 from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.snapshot import Manifest
-from tests.contract.support import schedule_of, temporal_of
+from tests.contract.support import schedule_of
 from tests.support.tenants import ENDLESS, Json, Tenant, write_parquet
-
-
-@pytest.fixture
-async def temporal(stack: DevStack) -> Client:
-    return await temporal_of(stack)
 
 
 async def versions(tenant: Tenant, view: Json) -> list[Json]:

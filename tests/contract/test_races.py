@@ -11,21 +11,15 @@ import httpx
 import pytest
 from temporalio.client import Client
 
-from orchestrator.devstack.stack import DevStack
-from tests.contract.support import VIEWS, number_from_environment, run_is_open, schedule_of, temporal_of
+from tests.contract.support import VIEWS, number_from_environment, run_is_open, schedule_of
 from tests.support.tenants import Json, Tenant, until
 
-ROUNDS = number_from_environment("MATVIEW_RACE_ROUNDS", 15)
+ROUNDS = number_from_environment("MATVIEW_RACE_ROUNDS", 6)
 MANY = 50
 A_WHILE = pytest.mark.timeout(180 + 10 * ROUNDS)
 
 # Takes a moment, so that another request can meet the run at any point.
 BRIEF = "SELECT count(*) AS n FROM range(3000) a, range(3000) b"
-
-
-@pytest.fixture
-async def temporal(stack: DevStack) -> Client:
-    return await temporal_of(stack)
 
 
 async def _all_at_once(ask: Callable[[int], Awaitable[httpx.Response]]) -> list[httpx.Response]:

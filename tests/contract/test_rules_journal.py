@@ -2,20 +2,13 @@
 
 from uuid import UUID
 
-import pytest
 from temporalio.client import Client
 
-from orchestrator.devstack.stack import DevStack
 from orchestrator.temporal import contract
-from tests.contract.support import VIEWS, temporal_of
+from tests.contract.support import VIEWS
 from tests.support.tenants import ENDLESS, Json, Tenant
 
 ONE = "SELECT 1 AS n"
-
-
-@pytest.fixture
-async def temporal(stack: DevStack) -> Client:
-    return await temporal_of(stack)
 
 
 async def patch(tenant: Tenant, view: Json, **fields: object) -> Json:

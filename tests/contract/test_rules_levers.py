@@ -9,10 +9,9 @@ from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client, ScheduleHandle
 from temporalio.service import RPCError, RPCStatusCode
 
-from orchestrator.devstack.stack import DevStack
 from orchestrator.temporal import contract
 from tests.contract.rules import ACTIONS, JSON
-from tests.contract.support import VIEWS, schedule_of, temporal_of
+from tests.contract.support import VIEWS, schedule_of
 from tests.support.tenants import ENDLESS, Json, Tenant, until
 
 ONE = "SELECT 1 AS n"
@@ -25,11 +24,6 @@ PAGE: Json = {
     "edited_history_id": "x",
     "soft_update": 1,
 }
-
-
-@pytest.fixture
-async def temporal(stack: DevStack) -> Client:
-    return await temporal_of(stack)
 
 
 def handle_of(temporal: Client, view: Json) -> ScheduleHandle:

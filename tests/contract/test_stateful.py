@@ -14,7 +14,7 @@ from orchestrator.devstack.stack import DevStack
 from tests.contract.support import VIEWS, number_from_environment, schedule_of, temporal_of
 from tests.support.tenants import Json, Tenant
 
-STEPS = number_from_environment("MATVIEW_WALK_STEPS", 60)
+STEPS = number_from_environment("MATVIEW_WALK_STEPS", 30)
 SEED = number_from_environment("MATVIEW_WALK_SEED", 20)
 
 MOST_VIEWS = 8

@@ -17,7 +17,6 @@ from orchestrator.model.webhook_event import WebhookEventType
 from orchestrator.reconciliation.failure_policy import FailurePolicy
 from orchestrator.temporal.client import connect
 from orchestrator.temporal.schedules import Schedules
-from tests.contract.support import temporal_of
 from tests.support.operator import Flaky, Operator, a_flaky_view
 from tests.support.tenants import Tenant
 
@@ -56,11 +55,6 @@ async def worker(stack: DevStack) -> AsyncIterator[Worker]:
 @pytest.fixture
 async def flaky(tenant: Tenant, sources: Path) -> Flaky:
     return await a_flaky_view(tenant, sources)
-
-
-@pytest.fixture
-async def operator(stack: DevStack) -> Operator:
-    return Operator(await temporal_of(stack))
 
 
 async def test_a_pause_that_is_told_again_is_noted_once_and_told_the_same(

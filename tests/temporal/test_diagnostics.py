@@ -2,12 +2,10 @@
 
 from uuid import uuid4
 
-import pytest
 from temporalio import activity
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from orchestrator.devstack.stack import DevStack
 from orchestrator.temporal.diagnostics import Poller, ServerInfo
 from tests.support.tenants import until
 
@@ -15,11 +13,6 @@ from tests.support.tenants import until
 @activity.defn
 async def nothing() -> None:
     """Does nothing."""
-
-
-@pytest.fixture
-async def temporal(stack: DevStack) -> Client:
-    return await Client.connect(stack.info["temporal_address"])
 
 
 def a_worker(temporal: Client, queue: str) -> Worker:

@@ -8,22 +8,15 @@ from uuid import uuid4
 import pytest
 from temporalio.client import Client
 
-from orchestrator.devstack.stack import DevStack
 from orchestrator.model.saved_query import SyncFrequency
 from orchestrator.model.schedule import DesiredSchedule
 from orchestrator.temporal import contract
-from orchestrator.temporal.client import connect
 from orchestrator.temporal.schedule_spec import NEVER_NOTE
 from orchestrator.temporal.schedule_state import FAILURE_PAUSE_NOTE
 from orchestrator.temporal.schedules import Schedules
 
 WHY = "it failed."
 ROUNDS = 10
-
-
-@pytest.fixture
-async def temporal(stack: DevStack) -> Client:
-    return await connect(stack.info["temporal_address"], stack.info["temporal_namespace"])
 
 
 @pytest.fixture

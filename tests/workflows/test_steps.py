@@ -17,12 +17,10 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import Worker
 
-from orchestrator.devstack.stack import DevStack
 from orchestrator.model.run import CloseRequest, RunOutcome, RunPlan, RunRequest, RunStatus, Trigger
 from orchestrator.model.snapshot import Snapshot
 from orchestrator.model.webhook_event import CloseResult, PublishResult
 from orchestrator.temporal import contract
-from orchestrator.temporal.client import connect
 from orchestrator.workflows.materialize import MaterializeSavedQuery
 from tests.workflows.sandbox import workflow_runner
 
@@ -106,24 +104,19 @@ class Steps:
         return [self.begin_run, self.write_snapshot, self.publish, self.close_run]
 
 
-@pytest.fixture
-async def client(stack: DevStack) -> Client:
-    return await connect(stack.info["temporal_address"], None)
-
-
 @asynccontextmanager
-async def running(client: Client, steps: Steps) -> AsyncIterator[WorkflowHandle[Any, RunOutcome]]:
+async def running(temporal: Client, steps: Steps) -> AsyncIterator[WorkflowHandle[Any, RunOutcome]]:
     """A run whose worker has these steps."""
     queue, view = f"steps-{uuid4()}", uuid4()
     request = RunRequest(saved_query_id=view, label="v (project 1)", trigger=Trigger.API)
     async with Worker(
-        client,
+        temporal,
         task_queue=queue,
         workflows=[MaterializeSavedQuery],
         activities=steps.all(),
         workflow_runner=workflow_runner(),
     ):
-        yield await client.start_workflow(
+        yield await temporal.start_workflow(
             MaterializeSavedQuery.run, request, id=contract.run_workflow_id(view), task_queue=queue
         )
 
@@ -132,18 +125,18 @@ async def outcome(handle: WorkflowHandle[Any, RunOutcome]) -> RunOutcome:
     return await asyncio.wait_for(handle.result(), PATIENCE)
 
 
-async def test_a_run_that_meets_nothing_is_published_and_not_closed(client: Client) -> None:
+async def test_a_run_that_meets_nothing_is_published_and_not_closed(temporal: Client) -> None:
     steps = Steps()
-    async with running(client, steps) as handle:
+    async with running(temporal, steps) as handle:
         done = await outcome(handle)
     assert (done.status, done.rows, steps.published, steps.closed) == (RunStatus.COMPLETED, 3, 1, [])
 
 
 @pytest.mark.parametrize("name", ["begin", "write"])
-async def test_a_cancel_before_publication_ends_the_step_and_closes_the_run(client: Client, name: str) -> None:
+async def test_a_cancel_before_publication_ends_the_step_and_closes_the_run(temporal: Client, name: str) -> None:
     held = Held()
     steps = Steps(**{name: held})
-    async with running(client, steps) as handle:
+    async with running(temporal, steps) as handle:
         await asyncio.wait_for(held.begun.wait(), PATIENCE)
         await handle.cancel()
         with pytest.raises(WorkflowFailureError) as raised:
@@ -153,10 +146,10 @@ async def test_a_cancel_before_publication_ends_the_step_and_closes_the_run(clie
     assert [closing.status for closing in steps.closed] == [RunStatus.CANCELLED]
 
 
-async def test_a_cancel_during_publication_comes_too_late(client: Client) -> None:
+async def test_a_cancel_during_publication_comes_too_late(temporal: Client) -> None:
     held = Held()
     steps = Steps(publish=held)
-    async with running(client, steps) as handle:
+    async with running(temporal, steps) as handle:
         await asyncio.wait_for(held.begun.wait(), PATIENCE)
         await handle.cancel()
         await asyncio.sleep(0.5)  # the cancel reaches the workflow while the step goes on
@@ -168,12 +161,12 @@ async def test_a_cancel_during_publication_comes_too_late(client: Client) -> Non
 
 
 @pytest.mark.parametrize("name", ["begin", "write", "publish"])
-async def test_a_step_that_cannot_succeed_closes_the_run_with_its_error(client: Client, name: str) -> None:
+async def test_a_step_that_cannot_succeed_closes_the_run_with_its_error(temporal: Client, name: str) -> None:
     async def fail() -> None:
         raise ApplicationError("It cannot be done.", type="query_failed", non_retryable=True)
 
     steps = Steps(**{name: fail})
-    async with running(client, steps) as handle:
+    async with running(temporal, steps) as handle:
         with pytest.raises(WorkflowFailureError) as raised:
             await outcome(handle)
     assert isinstance(raised.value.cause, ApplicationError)
@@ -187,7 +180,7 @@ async def test_a_step_that_cannot_succeed_closes_the_run_with_its_error(client: 
 
 
 @pytest.mark.parametrize("name", ["begin", "write", "publish"])
-async def test_a_step_that_fails_for_a_while_is_tried_again(client: Client, name: str) -> None:
+async def test_a_step_that_fails_for_a_while_is_tried_again(temporal: Client, name: str) -> None:
     tries: list[UUID] = []
 
     async def fail_once() -> None:
@@ -196,6 +189,6 @@ async def test_a_step_that_fails_for_a_while_is_tried_again(client: Client, name
             raise ApplicationError("Try again.", type="worker_busy")
 
     steps = Steps(**{name: fail_once})
-    async with running(client, steps) as handle:
+    async with running(temporal, steps) as handle:
         done = await outcome(handle)
     assert (done.status, len(tries), steps.closed) == (RunStatus.COMPLETED, 2, [])

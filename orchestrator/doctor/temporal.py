@@ -1,24 +1,20 @@
-"""The checks of PostgreSQL, Temporal and the workers, and of whether Temporal and the store match the catalog."""
+"""The checks of Temporal and the workers, and of whether Temporal and the store match the catalog."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from pathlib import Path
 
-from orchestrator.catalog import diagnostics, migrate, saved_queries
+from orchestrator.catalog import saved_queries
 from orchestrator.catalog.database import Database
-from orchestrator.catalog.diagnostics import CurrentSnapshotFiles
-from orchestrator.doctor.report import Check, CheckResult, Status, fail, ok, run_in_daemon_thread, warn
+from orchestrator.doctor.report import CLOCK_WARNING, Check, CheckResult, Status, fail, ok, some_of, warn
 from orchestrator.model.base import now
 from orchestrator.model.findings import FindingKind, ReconcileRequest
 from orchestrator.reconciliation.reconciler import Reconciler
 from orchestrator.settings import PREFIX, Settings
-from orchestrator.stores.base import SnapshotStore
 from orchestrator.temporal import contract
 from orchestrator.temporal.diagnostics import Poller, ServerInfo
 
 _LEAST_RETENTION = timedelta(days=7)
-_CLOCK_DOUBTFUL, _CLOCK_BROKEN = timedelta(seconds=1), timedelta(minutes=5)
 # The server answers a poll after a minute at the latest, and the worker then polls again at once.
 _POLLS_WITHIN = timedelta(seconds=75)
 # Findings that the reconciler also reports in a healthy installation.
@@ -28,64 +24,6 @@ _ORDINARY = {
     FindingKind.UNKNOWN_SCHEDULE,
     FindingKind.UNKNOWN_FILES,
 }
-_NAMED_AT_MOST = 3
-
-
-class PostgresChecks:
-    """The checks of PostgreSQL."""
-
-    def __init__(self, database: Database, store: SnapshotStore) -> None:
-        self._database = database
-        self._store = store
-
-    def checks(self) -> list[Check]:
-        """The checks to run."""
-        reach = f"start PostgreSQL, and check {PREFIX}DATABASE_URL: host, database, user and password"
-        return [
-            Check("database", self._answers, reach),
-            Check("migrations", self._migrations, "run `matview migrate`", needs=("database",)),
-            Check("clock", self._clock, reach, needs=("database",)),
-            Check(
-                "results",
-                self._results,
-                "there may be many files, or the store is slow; nothing was found to be wrong",
-                needs=("database", "migrations", "store"),
-                severity_on_error=Status.WARN,
-            ),
-        ]
-
-    async def _answers(self) -> CheckResult:
-        async with self._database.begin() as tx:
-            version = await diagnostics.server_version(tx)
-        return ok(f"PostgreSQL {version} answers")
-
-    async def _migrations(self) -> CheckResult:
-        found, desired = await self._database.migration(), migrate.head()
-        if found != desired:
-            return fail(f"the schema is at {found or 'none'}, this release needs {desired}", "run `matview migrate`")
-        return ok(f"the schema is at {found}, as this release needs it")
-
-    async def _clock(self) -> CheckResult:
-        async with self._database.begin() as tx:
-            began = now()
-            theirs = await diagnostics.clock(tx)
-            ended = now()
-        # PostgreSQL read its clock between the two, so only a time before or after both shows a difference.
-        apart_by = max(began - theirs, theirs - ended, timedelta(0))
-        message = f"PostgreSQL's clock and this machine's are {apart_by.total_seconds():.1f} seconds apart"
-        advice = "let NTP or chrony set the clocks of all machines"
-        if apart_by >= _CLOCK_BROKEN:
-            return fail(message, advice)
-        return warn(message, advice) if apart_by >= _CLOCK_DOUBTFUL else ok(message)
-
-    async def _results(self) -> CheckResult:
-        async with self._database.begin() as tx:
-            current = await diagnostics.list_current_snapshots(tx)
-        missing = await run_in_daemon_thread(lambda: [one.view for one in current if not _is_whole(one, self._store)])
-        if missing:
-            message = f"of {len(current)} results that readers see, {len(missing)} lack files: {_some(missing)}"
-            return fail(message, "mount the right store, restore its files from a backup, or run these views again")
-        return ok(f"results that readers see: {len(current)}, and every file of them is there")
 
 
 class TemporalChecks:
@@ -183,8 +121,8 @@ class TemporalChecks:
             return fail(f"nobody asks for the tasks of {', '.join(idle)}{seen}", advice)
         workers = [poller for pollers in polled.values() for poller in _alive(pollers)]
         names, last = sorted({poller.identity for poller in workers}), _seconds_since(workers) or 0
-        message = f"{len(names)} ({_some(names)}), last seen {max(last, 0):.0f} seconds ago"
-        if last < -_CLOCK_DOUBTFUL.total_seconds():
+        message = f"{len(names)} ({some_of(names)}), last seen {max(last, 0):.0f} seconds ago"
+        if last < -CLOCK_WARNING.total_seconds():
             message = f"{message}; Temporal's clock is {-last:.1f} seconds ahead of this machine's"
             return warn(message, "let NTP or chrony set the clocks of all machines")
         return ok(message)
@@ -226,23 +164,6 @@ def _seconds_since(pollers: Iterable[Poller]) -> float | None:
     return None if last is None else (now() - last).total_seconds()
 
 
-def _is_whole(snapshot: CurrentSnapshotFiles, store: SnapshotStore) -> bool:
-    """Whether every file exists, with the size that it was written with."""
-    for file in snapshot.files:
-        try:
-            size = Path(store.file_url(snapshot.location, file.name)).stat().st_size
-        except OSError:
-            return False
-        if size != file.bytes:
-            return False
-    return True
-
-
 def _days(span: timedelta) -> str:
     days = span / timedelta(days=1)
     return f"{days:g} day{'' if days == 1 else 's'}"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED_AT_MOST
-    return ", ".join(names[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
