@@ -28,7 +28,7 @@ class MeOut(UserOut):
     """The person whose key made the request."""
 
     organization: None = Field(default=None, description="Always null: there are no organizations here")
-    team: None = Field(default=None, description="Always null: nobody has a current project here; name it in the path")
+    team: None = Field(default=None, description="Always null: no user has a current project; name it in the path")
 
 
 class ProjectOut(BaseModel):

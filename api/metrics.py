@@ -50,7 +50,7 @@ class ApiMetrics:
         )
         self.cancel_seconds = Histogram(
             "matview_cancel_duration_seconds",
-            "From the request until the query had in truth stopped",
+            "From the request until the query had actually stopped",
             buckets=_SECONDS,
             registry=registry,
         )

@@ -99,7 +99,7 @@ class Materialize(RequestModel):
 class RunView(RequestModel):
     """How to run."""
 
-    full_refresh: bool = Field(default=False, description="Compute everything anew")
+    full_refresh: bool = Field(default=False, description="Compute everything again")
 
 
 # PostHog's API documentation lists a saved query's fields as the body of every action, where they have no meaning.
@@ -195,7 +195,7 @@ class ViewOut(ViewSummary):
 class ProgressOut(BaseModel):
     """How far a running query is."""
 
-    percent: float | None = Field(description="0 to 100, or null where DuckDB cannot tell")
+    percent: float | None = Field(description="0 to 100, or null where DuckDB does not know")
     elapsed_seconds: float = Field(description="Since the query began")
     bytes_written: int = Field(description="Bytes of the result that lie on the disk so far")
     memory_bytes: int | None = Field(description="What the query's process holds now, in bytes; null if unknown")

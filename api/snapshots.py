@@ -82,7 +82,7 @@ class SnapshotOut(BaseModel):
     created_at: Timestamp = Field(description="When it was made")
     is_current: bool = Field(description="Whether it is the one that readers see")
     superseded_at: Timestamp | None = Field(description="Since when it is not the current one")
-    pinned: bool = Field(description="Whether it is kept whatever its age")
+    pinned: bool = Field(description="Whether it is kept regardless of its age")
     row_count: int = Field(description="How many rows it has")
     size_bytes: int = Field(description="Its size on disk, in bytes")
     columns: list[StoredColumnOut] = Field(description="Its columns, in SELECT order")
@@ -122,7 +122,7 @@ class Quarantine(BaseModel):
 class EditSnapshot(BaseModel):
     """The field of a version that can be changed: whether it is pinned."""
 
-    pinned: bool = Field(description="Keep it whatever its age")
+    pinned: bool = Field(description="Keep it regardless of its age")
 
 
 class RollBack(BaseModel):

@@ -35,38 +35,38 @@ class InstallationStats(Value):
     """
 
     views: int
-    wanted: int
+    materialized: int
     stale: int
     oldest_seconds: float
-    oldest: tuple[ViewFreshness, ...]
+    most_overdue: tuple[ViewFreshness, ...]
     running: int
-    longest_running: float
+    longest_run_seconds: float
 
 
-async def read(tx: Transaction, limit: int) -> InstallationStats:
+async def load_stats(tx: Transaction, limit: int) -> InstallationStats:
     """The figures of this moment; `oldest` has at most `limit` views."""
-    views, wanted = (await tx.execute(_views())).one()
+    views, materialized = (await tx.execute(_views())).one()
     ages = _ages().subquery()
     stale = func.count().filter(ages.c.seconds > STALE_AFTER_INTERVALS * ages.c.interval)
     summary = (await tx.execute(select(stale, func.coalesce(func.max(ages.c.seconds), 0.0)))).one()
     columns = [ages.c[name] for name in ViewFreshness.model_fields]
     overdue = select(*columns).order_by((ages.c.seconds / ages.c.interval).desc(), ages.c.saved_query_id).limit(limit)
-    oldest = tuple(ViewFreshness.model_validate(row._mapping) for row in await tx.execute(overdue))
+    most_overdue = tuple(ViewFreshness.model_validate(row._mapping) for row in await tx.execute(overdue))
     running, longest = (await tx.execute(_running())).one()
     return InstallationStats(
         views=views,
-        wanted=wanted,
+        materialized=materialized,
         stale=summary[0],
         oldest_seconds=summary[1],
-        oldest=oldest,
+        most_overdue=most_overdue,
         running=running,
-        longest_running=longest,
+        longest_run_seconds=longest,
     )
 
 
 def _views() -> Select[int, int]:
-    wanted = func.count().filter(t.saved_queries.c.sync_frequency.is_not(None))
-    return select(func.count(), wanted).select_from(t.saved_queries).where(t.saved_queries.c.deleted_at.is_(None))
+    materialized = func.count().filter(t.saved_queries.c.sync_frequency.is_not(None))
+    return select(func.count(), materialized).select_from(t.saved_queries).where(t.saved_queries.c.deleted_at.is_(None))
 
 
 def _ages() -> Select[int, UUID, str, float, float]:

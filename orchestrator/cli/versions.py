@@ -138,7 +138,7 @@ def _pin(api: Api, view: Json, version: str, *, pinned: bool) -> None:
     if api.as_json:
         echo_json(response.text)
     else:
-        echo(f"{view['name']}: version {version} is {'kept whatever its age' if pinned else 'kept as any other'}")
+        echo(f"{view['name']}: version {version} is {'kept regardless of its age' if pinned else 'kept as any other'}")
 
 
 def _mark(is_so: bool) -> str:

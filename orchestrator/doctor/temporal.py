@@ -82,7 +82,7 @@ class TemporalChecks:
         namespace = await self._server.namespace()
         if namespace.pushes_commands:
             return ok(
-                "frontend.WorkerCommandsEnabled is set; the server does not tell whether "
+                "frontend.WorkerCommandsEnabled is set; the server does not say whether "
                 "system.enableCancelActivityWorkerCommand is, without which cancels take up to a second longer"
             )
         return warn(
@@ -99,7 +99,7 @@ class TemporalChecks:
         names = " ".join(f"--name {name} --type Keyword" for name in missing)
         return warn(
             f"{', '.join(missing)} cannot be filtered by in the Temporal UI; if they were there once and were removed, "
-            "schedules made meanwhile start nothing",
+            "schedules that were created after that start nothing",
             "start a worker, which registers them, or do it by hand: `temporal operator search-attribute create "
             f"-n {self._server.namespace_name} {names}`",
         )
@@ -116,9 +116,9 @@ class TemporalChecks:
         idle = [name for name, pollers in polled.items() if not _alive(pollers)]
         if idle:
             last = _seconds_since(poller for name in idle for poller in polled[name])
-            seen = "" if last is None else f"; somebody last did {last:.0f} seconds ago"
+            seen = "" if last is None else f"; the last poll was {last:.0f} seconds ago"
             advice = "start one with the same settings: `matview worker`"
-            return fail(f"nobody asks for the tasks of {', '.join(idle)}{seen}", advice)
+            return fail(f"no worker polls for the tasks of {', '.join(idle)}{seen}", advice)
         workers = [poller for pollers in polled.values() for poller in _alive(pollers)]
         names, last = sorted({poller.identity for poller in workers}), _seconds_since(workers) or 0
         message = f"{len(names)} ({some_of(names)}), last seen {max(last, 0):.0f} seconds ago"
@@ -131,12 +131,12 @@ class TemporalChecks:
         schedule = await self._server.reconciler_schedule()
         if schedule is None:
             return fail(
-                f"there is no schedule {contract.RECONCILE_ID}: what dies half-way is not mended",
+                f"there is no schedule {contract.RECONCILE_ID}: what a dead process leaves is not repaired",
                 "start a worker, which makes it",
             )
         if schedule.paused:
-            message = f"its schedule is paused ({schedule.note or 'nobody says why'})"
-            return warn(message, f"unpause {contract.RECONCILE_ID} when whatever it was paused for is over")
+            message = f"its schedule is paused ({schedule.note or 'without a reason'})"
+            return warn(message, f"unpause {contract.RECONCILE_ID} when the reason for that is over")
         last = schedule.last_run_at
         return ok(f"its schedule last ran at {last:%Y-%m-%d %H:%M:%S} UTC" if last else "its schedule is yet to run")
 
@@ -146,10 +146,12 @@ class TemporalChecks:
         report = await self._reconciler.reconcile(ReconcileRequest(dry_run=True), apply_policy=False)
         kinds = Counter(finding.kind for finding in report.findings)
         found = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in sorted(kinds.items())) or "nothing"
-        message = f"schedules wanted: {desired}; to be mended or named: {found}"
+        message = f"desired schedules: {desired}; to be repaired or reported: {found}"
         if kinds.keys() - _ORDINARY:
             every = f"{self._settings.reconcile_seconds:g} seconds"
-            return warn(message, f"the next look of the reconciler mends it, every {every}; or run `matview reconcile`")
+            return warn(
+                message, f"the next pass of the reconciler repairs it, every {every}; or run `matview reconcile`"
+            )
         return ok(message)
 
 

@@ -46,9 +46,9 @@ def make_probe(database: Database, client: Client, limit: int) -> Callable[[], A
     async def ask_catalog() -> InstallationStats | None:
         try:
             async with database.begin() as tx:
-                return await stats.read(tx, limit)
+                return await stats.load_stats(tx, limit)
         except OrchestratorError as error:
-            logger.warning("the catalog does not tell its figures: %s", error.message)
+            logger.warning("the catalog does not answer its statistics: %s", error.message)
             return None
 
     async def ask_temporal() -> ScheduleCounts | None:
@@ -59,7 +59,7 @@ def make_probe(database: Database, client: Client, limit: int) -> Callable[[], A
             reason = f"it took longer than {_TEMPORAL_SECONDS:g} s"
         except (OrchestratorError, RPCError) as error:
             reason = error.message
-        logger.warning("Temporal does not tell how many schedules there are: %s", reason)
+        logger.warning("Temporal does not answer how many schedules there are: %s", reason)
         return None
 
     async def ask() -> InstallationState:
@@ -109,7 +109,7 @@ class InstallationCollector(Collector):
             asking.cancel()
             logger.warning("the figures of the installation took longer than %g s", _LONGEST_SECONDS)
         except Exception:
-            logger.exception("the figures of the installation cannot be told")
+            logger.exception("the statistics of the installation cannot be collected")
         return InstallationState(figures=None, schedules=None)
 
 
@@ -120,13 +120,16 @@ async def _awaited(ask: Callable[[], Awaitable[InstallationState]]) -> Installat
 def _of_catalog(summary: InstallationStats) -> Iterator[Metric]:
     single = {
         "matview_views": ("Views that are not deleted", summary.views),
-        "matview_schedules_wanted": ("Views that are materialized, and so should have a schedule", summary.wanted),
+        "matview_schedules_wanted": (
+            "Views that are materialized, and so should have a schedule",
+            summary.materialized,
+        ),
         "matview_views_stale": ("Views whose data is older than two of their intervals", summary.stale),
         "matview_view_data_age_max_seconds": ("The age of the oldest data of a view", summary.oldest_seconds),
         "matview_runs_in_progress": ("Runs that have begun and not ended", summary.running),
         "matview_run_in_progress_max_seconds": (
             "For how long the oldest of them has been running",
-            summary.longest_running,
+            summary.longest_run_seconds,
         ),
     }
     for name, (meaning, value) in single.items():
@@ -136,6 +139,6 @@ def _of_catalog(summary: InstallationStats) -> Iterator[Metric]:
         "The age of the data of those views that are the most overdue",
         labels=["project", "view", "name"],
     )
-    for age in summary.oldest:
+    for age in summary.most_overdue:
         ages.add_metric([str(age.project_id), str(age.saved_query_id), age.name], age.seconds)
     yield ages

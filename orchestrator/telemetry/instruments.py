@@ -66,7 +66,7 @@ class WorkerMetrics:
         )
         self.findings = Counter(
             "matview_reconciler_findings_total",
-            "What the reconciler found, and mended unless its kind says otherwise",
+            "Findings of the reconciler, repaired unless the kind says otherwise",
             ["kind"],
             registry=registry,
         )

@@ -72,6 +72,6 @@ class SdkMetricsCollector(Collector):
             with _DIRECTLY.open(self._url, timeout=_SDK_SECONDS) as answer:
                 text = answer.read().decode()
         except OSError as error:
-            logger.warning("Temporal's SDK does not tell its metrics: %s", error)
+            logger.warning("Temporal's SDK does not give its metrics: %s", error)
             return
         yield from text_string_to_metric_families(text)

@@ -23,7 +23,7 @@ from orchestrator.temporal.client import RPC_TIMEOUT, translate_rpc_errors
 from orchestrator.temporal.schedule_update import replace_schedule
 
 _TRIES = 3
-_NOTE = "Holds runs, schedules and files against what is wanted, and mends what does not agree."
+_NOTE = "Compares runs, schedules and files with the catalog, and repairs what differs."
 
 
 async def ensure_reconciler_schedule(client: Client, every: timedelta) -> None:

@@ -13,7 +13,7 @@ _COLUMNS = 64
 _MIB = 1 << 20
 _STARTED_BY = {
     Trigger.SCHEDULE: "its schedule",
-    Trigger.API: "somebody over the API",
+    Trigger.API: "a client of the API",
     Trigger.FIRST: "materializing it",
     Trigger.OPERATOR: "an operator in Temporal",
 }

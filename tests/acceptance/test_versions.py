@@ -219,7 +219,7 @@ async def test_versions_are_listed_pinned_and_rolled_back_to_on_the_command_line
         assert ended.returncode == 0, ended.stderr
         return ended.stdout.splitlines()
 
-    assert "is kept whatever its age" in matview("pin", "v", first["id"])[0]
+    assert "is kept regardless of its age" in matview("pin", "v", first["id"])[0]
     lines = matview("versions", "v")
     assert [line.split()[1:3] for line in lines[1:]] == [["yes", "-"], ["-", "yes"]]
     assert [line.split()[5] for line in lines[1:]] == [newest["id"], first["id"]]

@@ -42,5 +42,5 @@ async def test_the_readmes_first_view_and_its_versions_are_as_it_says(
     commands = blocks("Versions").replace("<id>", listed.splitlines()[1].split()[5])
     told = await asyncio.to_thread(typed, commands, folder)
     assert "the schedule is paused" in told
-    assert "is kept whatever its age" in told
+    assert "is kept regardless of its age" in told
     assert stack.info["project_id"] == "1"

@@ -67,4 +67,4 @@ async def test_the_commands_of_the_guide_do_what_it_says(stack: DevStack, tenant
     earlier = listed.splitlines()[2].split()[5]
     told = await typed(blocks("Versions and rollback").replace("<id>", earlier), folder, environment)
     assert "and the schedule is paused" in told
-    assert "is kept whatever its age" in told
+    assert "is kept regardless of its age" in told

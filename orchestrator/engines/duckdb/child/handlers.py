@@ -114,7 +114,7 @@ def _describe_source(request: Request, found: list[SourceFile], _watch: Watch) -
     contract = Contract.of(request, request["stated"])
     files = found if contract.format == "Parquet" else with_data(found)
     if not files:
-        raise InvalidSource(f"{request['url_pattern']} holds no data to tell the columns from.", attr="url_pattern")
+        raise InvalidSource(f"{request['url_pattern']} holds no data to detect the columns from.", attr="url_pattern")
     packed = [file for file in found if is_packed(file, contract.format)]
     reading = Reading([TableFiles(request["url_pattern"], contract.format, packed)], request["limits"]["threads"])
     try:
