@@ -149,9 +149,7 @@ class TemporalChecks:
         message = f"desired schedules: {desired}; to be repaired or reported: {found}"
         if kinds.keys() - _ORDINARY:
             every = f"{self._settings.reconcile_seconds:g} seconds"
-            return warn(
-                message, f"the next pass of the reconciler repairs it, every {every}; or run `matview reconcile`"
-            )
+            return warn(message, f"the reconciler repairs it, every {every}; or run `matview reconcile`")
         return ok(message)
 
 

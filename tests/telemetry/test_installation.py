@@ -15,8 +15,6 @@ from tests.support.tenants import Tenant
 FIGURES = InstallationStats(
     views=3, materialized=2, stale=0, oldest_seconds=0, most_overdue=(), running=0, longest_run_seconds=0
 )
-    views=3, materialized=2, stale=0, oldest_seconds=0, most_overdue=(), running=0, longest_run_seconds=0
-)
 
 
 async def scraped(metrics: InstallationCollector) -> dict[str, float]:
