@@ -71,7 +71,7 @@ async def temporal(stack: DevStack) -> Client:
 
 @pytest.fixture
 async def operator(temporal: Client) -> Operator:
-    """What an operator does in the Temporal UI."""
+    """The actions of an operator in the Temporal UI."""
     return Operator(temporal)
 
 
