@@ -98,9 +98,11 @@ async def test_a_person_who_pauses_takes_over_the_pause_of_the_failure_policy(
 async def test_never_is_not_kept_by_a_pause_that_a_success_would_lift(
     temporal: Client, desired: DesiredSchedule
 ) -> None:
-    schedules, never = Schedules(temporal), desired.model_copy(update={"never": True})
+    schedules, daily = Schedules(temporal), desired.model_copy(update={"frequency": SyncFrequency.HOUR_24})
+    never = desired.model_copy(update={"frequency": SyncFrequency.NEVER})  # of the same interval
+    await schedules.ensure(daily)
     await schedules.pause_for_failures(desired.saved_query_id, WHY)
-    assert await schedules.find_drift(desired, None) is None
+    assert await schedules.find_drift(daily, None) is None
     assert await schedules.find_drift(never, None)
     await schedules.ensure(never)
     assert await schedules.find_drift(never, None) is None
