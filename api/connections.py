@@ -75,12 +75,12 @@ class Register:
         client.waiting[connection] = None
         return True
 
-    def is_waiting(self, connection: Connection) -> None:
+    def mark_waiting(self, connection: Connection) -> None:
         """Note that a connection waits for its next request."""
         if connection in self._client_of:
             self._clients[self._client_of[connection]].waiting[connection] = None
 
-    def is_working(self, connection: Connection) -> None:
+    def mark_working(self, connection: Connection) -> None:
         """Note that a request has arrived. The connection is no longer closed for another."""
         if connection in self._client_of:
             self._clients[self._client_of[connection]].waiting.pop(connection, None)

@@ -63,7 +63,7 @@ def _snapshot_page(
 
 
 SnapshotPage = Annotated[PageQuery, Depends(_snapshot_page)]
-JournalPage = Annotated[PageQuery, Depends(_journal_page)]
+ActivityPage = Annotated[PageQuery, Depends(_journal_page)]
 PageParams = Annotated[PageQuery, Depends(_page_query)]
 
 

@@ -1,4 +1,4 @@
-"""Limits how many requests of one project a process works on at a time, so that they do not delay other projects.
+"""Limits how many requests of one project, or with one key, a process works on at a time.
 
 A request in progress may hold a connection to PostgreSQL, a parser or a call to Temporal. A process has few of them.
 Without a limit for each project, the one with the most requests would hold them all.

@@ -73,7 +73,7 @@ class GuardedProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         """Wait for the next request, or end the connection if the body of this one has not fully arrived."""
         self._limit(None)
-        self.register.is_waiting(self)
+        self.register.mark_waiting(self)
         if self.conn.their_state is h11.SEND_BODY:
             self.transport.close()
         super().on_response_complete()
@@ -107,7 +107,7 @@ class GuardedProtocol(H11Protocol):
         if found is not None:
             head, rest = found
             self._limit(None)
-            self.register.is_working(self)
+            self.register.mark_working(self)
             self._feed(head)
             self._receive_rest(rest)
 
@@ -177,7 +177,7 @@ class GuardedProtocol(H11Protocol):
         self.refusals.note(detail)
         if self.transport.is_closing():
             return
-        self.register.is_waiting(self)
+        self.register.mark_waiting(self)
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             self.transport.write(_answer(status, detail, self.server_state.default_headers))
         if self.cycle is not None and not self.cycle.response_complete:

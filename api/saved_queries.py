@@ -5,9 +5,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from api.auth import JournalReader, ViewReader, ViewWriter
+from api.auth import ActivityReader, ViewReader, ViewWriter
 from api.bodies import JsonRoute
-from api.pagination import JournalPage, Page, PageParams, make_page
+from api.pagination import ActivityPage, Page, PageParams, make_page
 from api.schemas import (
     Ancestors,
     Dependencies,
@@ -85,7 +85,7 @@ async def delete_view(saved_query_id: ViewId, context: ViewWriter) -> None:
 
 @router.get("/{saved_query_id}/activity/")
 async def view_activity(
-    request: Request, saved_query_id: ViewId, context: JournalReader, params: JournalPage
+    request: Request, saved_query_id: ViewId, context: ActivityReader, params: ActivityPage
 ) -> Journal:
     """Show who changed what of a view, newest first, also of a deleted one."""
     count, entries = await context.services.definitions.activity(
@@ -97,7 +97,7 @@ async def view_activity(
 
 @router.post("/{saved_query_id}/ancestors/")
 async def ancestors(saved_query_id: ViewId, context: ViewReader, body: Level | None = None) -> Ancestors:
-    """Show what a view reads: its inputs, or what lies exactly so many steps behind them."""
+    """Show the nodes exactly `level` steps above a view: its inputs unless given, `all` for any number of steps."""
     steps = (body or Level()).steps
     return Ancestors(
         ancestors=nodes_out(await context.services.lineage.ancestors(context.project_id, saved_query_id, steps))
@@ -106,7 +106,7 @@ async def ancestors(saved_query_id: ViewId, context: ViewReader, body: Level | N
 
 @router.post("/{saved_query_id}/descendants/")
 async def descendants(saved_query_id: ViewId, context: ViewReader, body: Level | None = None) -> Descendants:
-    """Show what reads a view: its readers, or what lies exactly so many steps behind them."""
+    """Show the nodes exactly `level` steps below a view: its readers unless given, `all` for any number of steps."""
     steps = (body or Level()).steps
     found = await context.services.lineage.descendants(context.project_id, saved_query_id, steps)
     return Descendants(descendants=nodes_out(found))

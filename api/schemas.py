@@ -99,7 +99,9 @@ class Materialize(RequestModel):
 class RunView(RequestModel):
     """How to run."""
 
-    full_refresh: bool = Field(default=False, description="Compute everything again")
+    full_refresh: bool = Field(
+        default=False, description="Accepted for PostHog's clients; every run computes everything"
+    )
 
 
 # PostHog's API documentation lists a saved query's fields as the body of every action, where they have no meaning.

@@ -54,7 +54,7 @@ class StoredColumnOut(ColumnOut):
     """A column of a version, with its type in the files."""
 
     stored_type: str = Field(
-        description="DuckDB's type of the column in the files, where Parquet has no equal for duckdb_type another one"
+        description="DuckDB's type of the column in the files: another than duckdb_type where Parquet has no equal"
     )
 
 
@@ -69,7 +69,7 @@ class InputOut(BaseModel):
     quarantine: str | None = Field(description="The file that holds those rows, if they were kept; see quarantine/")
     file_count: int | None = Field(description="How many files a source table had")
     bytes: int | None = Field(description="Their size in all")
-    digest: str | None = Field(description="The XXH3 hash of their paths, sizes and digests: equal ones were equal")
+    digest: str | None = Field(description="The XXH3 hash of their paths, sizes and digests: equal for equal files")
     files: list[InputFileOut] = Field(description="The first of those files; source_files/ lists all")
 
 

@@ -60,8 +60,8 @@ _LARGEST_PLAN_BYTES = 1_500_000
 # A query whose process crashes is tried once more, in case the query was not the cause, and then given up.
 _CRASHES_ALLOWED = 2
 # How often a query is tried when it fails for any other reason that is not its own fault.
-_TRIES = 8
-_LOST = f"The run was given up: its query was begun {_TRIES} times, and each time its worker was lost."
+_MOST_ATTEMPTS = 8
+_LOST = f"The run was given up: its query was begun {_MOST_ATTEMPTS} times without a result."
 # A query that the worker had no memory for is tried again after a second, then after pauses that grow up to this.
 _LONGEST_PAUSE = timedelta(seconds=15)
 
@@ -84,8 +84,9 @@ class MaterializeActivities:
     async def begin_run(self, request: RunRequest) -> RunPlan:
         """Record the run as Running, resolve its inputs and return its plan.
 
-        Raises NotFound if the view is gone, NotMaterialized if it is no longer materialized, InputMissing if something
-        that it reads was deleted, RunSuperseded if the run was ended before it began.
+        Raises NotFound if the view is gone, NotMaterialized if it is no longer materialized, InputMissing if an input
+        was deleted, InputReplaced if an input's snapshot was just removed, RunSuperseded if the run was ended before it
+        began, PlanTooLarge if the plan does not fit into a message.
         """
         async with self.database.begin() as tx:
             view = await saved_queries.lock_for_run(tx, request.saved_query_id)
@@ -128,7 +129,7 @@ class MaterializeActivities:
         """
         async with self.database.single() as tx:
             attempt = await runs.claim_attempt(tx, plan.run_id)
-        if attempt > _TRIES:
+        if attempt > _MOST_ATTEMPTS:
             raise ApplicationError(_LOST, type=contract.UNEXPECTED_ERROR, non_retryable=True)
         if attempt > 1:
             plan = plan.model_copy(update={"queued_at": None})
@@ -171,7 +172,7 @@ class MaterializeActivities:
             changed = await runs.publish(tx, snapshot)
             context = await failure_streaks.load_run_context(tx, snapshot.run_id)
         if changed:
-            await self._tell_readers(snapshot.saved_query_id)
+            await self._propagate_columns(snapshot.saved_query_id)
         self.on_run_finished(context.run)
         return PublishResult(notices=await self.policy.on_run_finished(context))
 
@@ -201,19 +202,19 @@ class MaterializeActivities:
             status=run.status, rows=run.rows, bytes=run.bytes, snapshot_id=run.snapshot_id, notices=notices
         )
 
-    async def _tell_readers(self, saved_query_id: UUID) -> None:
-        """Update the columns of views that are not materialized and read the published one.
+    async def _propagate_columns(self, saved_query_id: UUID) -> None:
+        """Update the columns of views without a snapshot that read the published one.
 
-        Not in the transaction of `publish`, which has locked the view's row: edits lock the definitions before the row,
-        so the two could deadlock. If this worker dies in between, Temporal repeats `publish`, and so this. The result
-        is published in any case.
+        Not in the transaction of `publish`, which has locked the view's row: edits lock the project before the
+        view's row, so the two could deadlock. If this worker dies in between, Temporal repeats `publish`, and so this.
+        The result is published in any case.
         """
-        following = ColumnPropagation(self.analyzer, [saved_query_id])
+        propagation = ColumnPropagation(self.analyzer, [saved_query_id])
         try:
             async with self.database.single() as tx:
                 project_id = await saved_queries.get_project_id(tx, saved_query_id)
             if project_id is not None:
-                await following.finish(self.database, project_id)
+                await propagation.finish(self.database, project_id)
         except Transient as error:
             logger.warning("readers of view %s still show their old columns: %s", saved_query_id, error.message)
 
@@ -238,7 +239,7 @@ def _error_to_report(error: BaseException, attempt: int) -> BaseException:
     if isinstance(error, WorkerBusy):
         pause = min(_LONGEST_PAUSE, timedelta(seconds=activity.info().attempt))
         return ApplicationError(error.message, type=error.code, next_retry_delay=pause)
-    if isinstance(error, Exception) and not isinstance(error, Terminal) and attempt >= _TRIES:
+    if isinstance(error, Exception) and not isinstance(error, Terminal) and attempt >= _MOST_ATTEMPTS:
         if isinstance(error, OrchestratorError):
             return ApplicationError(error.message, type=error.code, non_retryable=True)
         return ApplicationError(str(error), type=type(error).__name__, non_retryable=True)

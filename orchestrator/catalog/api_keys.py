@@ -83,7 +83,7 @@ async def find_key(tx: Transaction, token_hash: bytes) -> KnownKey | None:
 
 async def record_use(tx: Transaction, key_id: UUID) -> None:
     """Set `last_used_at` to now, unless it was set within the last minute or another request is setting it."""
-    await tx.execute(_used(), {"key": key_id})
+    await tx.execute(_record_use_stmt(), {"key": key_id})
 
 
 async def list_keys(tx: Transaction) -> list[ApiKey]:
@@ -128,7 +128,7 @@ def _known_key() -> Select[Any]:
 
 
 @cache
-def _used() -> Update:
+def _record_use_stmt() -> Update:
     keys = t.api_keys
     # Another request that has locked the row records the same use, so this one does not wait for it.
     due = select(keys.c.id).where(keys.c.id == bindparam("key"), _use_is_due()).with_for_update(skip_locked=True)

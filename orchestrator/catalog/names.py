@@ -59,7 +59,7 @@ async def view_of(tx: Transaction, project_id: int, name: str) -> UUID | None:
     return await tx.scalar(query)
 
 
-async def columns_of(tx: Transaction, project_id: int, names: Iterable[str]) -> int:
+async def count_columns(tx: Transaction, project_id: int, names: Iterable[str]) -> int:
     """The number of columns that the views and tables of these names have in all."""
     columns = func.coalesce(t.saved_queries.c.columns, t.source_tables.c.columns)
     query = (

@@ -34,8 +34,8 @@ async def relations(tx: Transaction, saved_query_id: UUID) -> tuple[Relation, ..
 
 
 async def inlined(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[str, str]:
-    """The SQL, by name, of those views that have no snapshot, and of those without one that they read in turn."""
-    rows = await tx.execute(_inlined(), {"views": list(saved_query_ids)})
+    """The SQL by name of those views that have no snapshot, and of all without one that these read, at any depth."""
+    rows = await tx.execute(_inlined_stmt(), {"views": list(saved_query_ids)})
     return {row.name: row.query["query"] for row in rows}
 
 
@@ -52,7 +52,7 @@ def _with_plain_inputs(views: Select[tuple[UUID]]) -> CTE:
 
 
 @cache
-def _inlined() -> Any:  # noqa: ANN401 - see below
+def _inlined_stmt() -> Any:  # noqa: ANN401 - see below
     plain = t.saved_queries.c.current_snapshot_id.is_(None)
     asked = select(t.saved_queries.c.id).where(t.saved_queries.c.id.in_(bindparam("views", expanding=True)), plain)
     readers = _with_plain_inputs(asked)

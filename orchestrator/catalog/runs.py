@@ -127,17 +127,17 @@ async def publish(tx: Transaction, snapshot: Snapshot) -> bool:
     Raises RunSuperseded if the run has ended, if its attempt lost the right to publish, or if the view is no longer
     materialized. The files of that attempt then stay invisible.
     """
-    wanted = (await tx.execute(_lock_view_stmt(), {"view": snapshot.saved_query_id})).one()
+    view = (await tx.execute(_lock_view_stmt(), {"view": snapshot.saved_query_id})).one()
     run = (await tx.execute(_lock_run_stmt(), {"run": snapshot.run_id})).one()
     if run.snapshot_id == snapshot.id:
         return True
     if run.status != RunStatus.RUNNING or run.attempt != snapshot.attempt:
         raise RunSuperseded
-    undone = wanted.reverted_at is not None and run.started_at <= wanted.reverted_at
-    if wanted.deleted_at is not None or wanted.sync_frequency is None or undone:
+    was_reverted = view.reverted_at is not None and run.started_at <= view.reverted_at
+    if view.deleted_at is not None or view.sync_frequency is None or was_reverted:
         raise RunSuperseded("The view was deleted or its materialization was undone while the query ran.")
     await snapshots.insert_new(tx, snapshot)
-    before = await snapshots.set_current(tx, snapshot) or tuple(map(Column.model_validate, wanted.columns))
+    before = await snapshots.set_current(tx, snapshot) or tuple(map(Column.model_validate, view.columns))
     done = {"rows": snapshot.rows, "bytes": snapshot.bytes, "snapshot_id": snapshot.id}
     await tx.execute(_complete_stmt(), {"run": snapshot.run_id, **done})
     return seen(before) != seen(snapshot.columns)
@@ -204,7 +204,7 @@ def _lock_run_stmt() -> Select[Any]:
 
 @cache
 def _complete_stmt() -> Update:
-    """Completes a run. The parameters also hold the columns of the result, which are set."""
+    """Completes a run. SQLAlchemy adds every further parameter (rows, bytes, snapshot_id) to the SET clause."""
     return update(t.runs).where(t.runs.c.id == bindparam("run")).values(status=RunStatus.COMPLETED, **_FINISHED_NOW)
 
 

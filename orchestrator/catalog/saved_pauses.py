@@ -1,8 +1,8 @@
 """Copies of the pauses of schedules, for a Temporal server that has lost its schedules.
 
 Temporal alone decides whether a schedule is paused. The copies here hold the pauses that Temporal last reported. They
-are read for one purpose: a lost schedule is created again with the pause that it had. They never change a schedule
-that exists.
+serve one purpose: a lost schedule is created again with the pause that it had. They never change a schedule that
+exists.
 """
 
 from collections.abc import Sequence

@@ -90,7 +90,7 @@ async def page(
     newest_first = (t.saved_queries.c.created_at.desc(), t.saved_queries.c.id)
     # The page is chosen first, so that the other tables are joined for its views only.
     page = await choose(tx, t.saved_queries, matches, newest_first, large=_LARGE, limit=limit, offset=offset)
-    rows = await tx.execute(_listed(), page.shown)
+    rows = await tx.execute(_list_stmt(), page.shown)
     return page.count, [_saved_query(row) for row in page.in_order(rows)]
 
 
@@ -129,7 +129,7 @@ async def add_revision(
     await tx.execute(change.values(revision_id=revision.id, columns=to_jsonb(columns)))
 
 
-async def describe(tx: Transaction, saved_query_id: UUID, description: str | None) -> None:
+async def set_description(tx: Transaction, saved_query_id: UUID, description: str | None) -> None:
     """Set a view's description."""
     change = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
     await tx.execute(change.values(description=description))
@@ -271,7 +271,7 @@ def _select() -> Select[Any]:
 
 
 @cache
-def _listed() -> Select[Any]:
+def _list_stmt() -> Select[Any]:
     """The views of a page, without their queries: these may be large, and a list does not show them."""
     return _select_with(shown(t.saved_queries, *_LARGE), cast({}, JSONB)).where(on_page(t.saved_queries))
 

@@ -51,7 +51,7 @@ async def set_current(tx: Transaction, snapshot: Snapshot) -> tuple[Column, ...]
         "revision": snapshot.revision_id,
         "snapshot_columns": to_jsonb(seen(snapshot.columns)),
     }
-    await tx.execute(_pointed(), {"view": snapshot.saved_query_id, **shown})
+    await tx.execute(_set_current_stmt(), {"view": snapshot.saved_query_id, **shown})
     return before
 
 
@@ -94,7 +94,7 @@ async def set_pinned(tx: Transaction, snapshot_id: UUID, *, pinned: bool) -> Non
 
 
 async def _supersede_current(tx: Transaction, saved_query_id: UUID) -> tuple[Column, ...] | None:
-    columns = (await tx.execute(_superseded(), {"view": saved_query_id})).scalar_one_or_none()
+    columns = (await tx.execute(_supersede_stmt(), {"view": saved_query_id})).scalar_one_or_none()
     return None if columns is None else tuple(map(Column.model_validate, columns))
 
 
@@ -127,14 +127,14 @@ def _version(row: Row[Any]) -> PublishedSnapshot:
 
 
 @cache
-def _superseded() -> ReturningUpdate[Any]:
+def _supersede_stmt() -> ReturningUpdate[Any]:
     current = select(t.saved_queries.c.current_snapshot_id).where(t.saved_queries.c.id == bindparam("view"))
     change = update(t.snapshots).where(t.snapshots.c.id == current.scalar_subquery())
     return change.values(superseded_at=func.clock_timestamp()).returning(t.snapshots.c.columns)
 
 
 @cache
-def _pointed() -> Update:
+def _set_current_stmt() -> Update:
     # The columns of the view's inputs may have changed since it was saved, and its own with them.
     same_query = t.saved_queries.c.revision_id == bindparam("revision")
     columns = case((same_query, bindparam("snapshot_columns", type_=JSONB)), else_=t.saved_queries.c.columns)

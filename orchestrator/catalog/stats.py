@@ -28,10 +28,10 @@ class ViewFreshness(Value):
 class InstallationStats(Value):
     """The figures of an installation.
 
-    `views` counts live views, `wanted` those of them that are materialized. The next three leave out views whose
+    `views` counts live views, `materialized` those of them that are materialized. The next three leave out views whose
     frequency is `never`. `stale` counts views whose data is older than two of their intervals. `oldest_seconds` is the
-    greatest age of any view's data, overdue or not. `oldest` are the most overdue views, the most overdue first.
-    `running` counts running runs; `longest_running` is in seconds, 0 if there are none.
+    greatest age of any view's data, overdue or not. `most_overdue` holds views, the most overdue first.
+    `running` counts running runs; `longest_run_seconds` is, 0 if there are none.
     """
 
     views: int
@@ -44,7 +44,7 @@ class InstallationStats(Value):
 
 
 async def load_stats(tx: Transaction, limit: int) -> InstallationStats:
-    """The figures of this moment; `oldest` has at most `limit` views."""
+    """The figures of this moment; `most_overdue` has at most `limit` views."""
     views, materialized = (await tx.execute(_views())).one()
     ages = _ages().subquery()
     stale = func.count().filter(ages.c.seconds > STALE_AFTER_INTERVALS * ages.c.interval)

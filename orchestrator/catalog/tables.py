@@ -1,7 +1,8 @@
 """The schema. A test compares it with the migrations, which alone change a database.
 
 Some facts are *not* stored here. Temporal owns whether a schedule is paused, what runs now and when a view runs next.
-A view's status is computed from its newest run. `pauses` is a copy, which is read only when Temporal has lost them.
+A view's status is computed from its newest run. `pauses` holds
+copies of schedules' pauses, with which a schedule that Temporal has lost is created again.
 """
 
 from sqlalchemy import (
@@ -77,7 +78,8 @@ api_keys = Table(
     Column("id", Uuid, primary_key=True),
     Column("user_id", ForeignKey("users.id"), nullable=False),
     Column("label", Text, nullable=False),
-    # SHA-256 of the token. A token is 256 random bits, so it cannot be guessed and needs no slow hash.
+    # SHA-256 of the token. A generated token is 256 random bits and needs no slow hash. A token that an operator chose
+    # is only as safe as it is long.
     Column("token_hash", LargeBinary, nullable=False, unique=True),
     Column("scopes", ARRAY(Text), nullable=False),
     Column("project_ids", ARRAY(Integer), comment="null: every project"),

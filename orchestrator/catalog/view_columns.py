@@ -1,4 +1,4 @@
-"""The columns of views that are not materialized, which depend on the columns of their inputs."""
+"""The columns of views without a current snapshot, which depend on the columns of their inputs."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from orchestrator.model.base import Value
 from orchestrator.model.snapshot import Column
 
 
-class Text(Value):
+class ViewStatement(Value):
     """A view whose columns are to be determined: its statement, and the columns stored so far."""
 
     id: UUID
@@ -23,7 +23,7 @@ class Text(Value):
     columns: tuple[Column, ...]
 
 
-async def texts(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[UUID, Text]:
+async def statements(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[UUID, ViewStatement]:
     """The current statements of views, by id."""
     query = (
         select(
@@ -37,12 +37,14 @@ async def texts(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[UUID
         .where(t.saved_queries.c.id.in_(saved_query_ids))
     )
     return {
-        row.id: Text(id=row.id, project_id=row.project_id, name=row.name, sql=row.query["query"], columns=row.columns)
+        row.id: ViewStatement(
+            id=row.id, project_id=row.project_id, name=row.name, sql=row.query["query"], columns=row.columns
+        )
         for row in await tx.execute(query)
     }
 
 
-async def read_by(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[str, tuple[Column, ...]]:
+async def columns_of_inputs(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[str, tuple[Column, ...]]:
     """The inputs of all of the views, by name, with the columns that a reader of each sees."""
     views, tables = t.saved_queries, t.source_tables
     query = (
@@ -75,7 +77,7 @@ def shown_columns() -> ColumnElement[Any]:
     )
 
 
-async def record(tx: Transaction, saved_query_id: UUID, columns: Sequence[Column]) -> None:
-    """Set the columns of a view that is not materialized."""
+async def set_columns(tx: Transaction, saved_query_id: UUID, columns: Sequence[Column]) -> None:
+    """Set the columns of a view without a current snapshot."""
     change = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
     await tx.execute(change.values(columns=to_jsonb(columns)))

@@ -1,1 +1,1 @@
-"""Engines, which run a view's SQL. `base.py` has their protocols; the other files implement these with DuckDB."""
+"""Engines, which run a view's SQL. `base.py` has their protocols, `duckdb/` implements them."""

@@ -16,14 +16,14 @@ MAX_WAIT_SECONDS = 600.0
 _TICK_SECONDS = 0.25
 # A query waits at most this long in the worker's last slot while others of its project run. Then it goes back to the
 # task queue in Temporal, so that the worker can take a query of another project.
-_IN_THE_WAY_SECONDS = 1.0
+_LAST_SLOT_SECONDS = 1.0
 
 
 @dataclass(eq=False)
 class _Waiter:
     project_id: int
     memory_mb: int
-    come: asyncio.Future[None]
+    admitted: asyncio.Future[None]
     since: float = field(default_factory=time.monotonic)
 
 
@@ -79,17 +79,19 @@ class Admission:
     def close(self) -> None:
         """Make each waiting query fail with EngineCrashed."""
         for turn in self._queue:
-            if not turn.come.done():
-                turn.come.set_exception(EngineCrashed("The worker was stopped while the query waited for its turn."))
+            if not turn.admitted.done():
+                turn.admitted.set_exception(
+                    EngineCrashed("The worker was stopped while the query waited for its turn.")
+                )
 
     async def _wait(self, turn: _Waiter, on_wait: Callable[[], None]) -> None:
-        while not turn.come.done():
+        while not turn.admitted.done():
             waited = time.monotonic() - turn.since
-            if waited > self._patience or (waited > _IN_THE_WAY_SECONDS and self._is_in_the_way(turn)):
+            if waited > self._patience or (waited > _LAST_SLOT_SECONDS and self._is_in_the_way(turn)):
                 raise WorkerBusy
             on_wait()
-            await asyncio.wait([turn.come], timeout=min(_TICK_SECONDS, self._patience))
-        turn.come.result()
+            await asyncio.wait([turn.admitted], timeout=min(_TICK_SECONDS, self._patience))
+        turn.admitted.result()
 
     def _is_in_the_way(self, turn: _Waiter) -> bool:
         """Whether this query takes the last slot from other projects while it waits for others of its own project."""
@@ -111,18 +113,18 @@ class Admission:
             self._queue.remove(turn)
             self._free_mb -= turn.memory_mb
             self._running[turn.project_id] += 1
-            turn.come.set_result(None)
+            turn.admitted.set_result(None)
 
     def _next(self) -> _Waiter | None:
         """The query to admit now: the first of a project, where projects that run fewest queries come first."""
         heads: dict[int, _Waiter] = {}
         for turn in self._queue:
-            if not turn.come.done():
+            if not turn.admitted.done():
                 heads.setdefault(turn.project_id, turn)
         large_waits = False
         for turn in sorted(heads.values(), key=lambda turn: (self._running[turn.project_id], turn.since)):
             runs_already = self._running[turn.project_id] > 0
-            if not self._has_a_right(turn) or (large_waits and runs_already):
+            if not self._may_run(turn) or (large_waits and runs_already):
                 continue
             if turn.memory_mb <= self._free_mb:
                 return turn
@@ -131,7 +133,7 @@ class Admission:
             large_waits = True
         return None
 
-    def _has_a_right(self, turn: _Waiter) -> bool:
+    def _may_run(self, turn: _Waiter) -> bool:
         """Whether the project may run one more query without taking the share of other projects."""
         if self._queries is None:
             return True

@@ -43,22 +43,22 @@ class FairSlots:
         queue = self._waiting.setdefault(project_id, deque())
         if len(queue) >= self._longest:
             raise TooManyRequests
-        come = asyncio.get_running_loop().create_future()
-        queue.append(come)
+        granted = asyncio.get_running_loop().create_future()
+        queue.append(granted)
         self._advance()
         try:
-            await come
+            await granted
         except asyncio.CancelledError:
-            if come.cancelled():
-                self._give_up(project_id, come)
+            if granted.cancelled():
+                self._give_up(project_id, granted)
             else:  # the slot was given at the same moment
                 self._leave(project_id)
             raise
 
-    def _give_up(self, project_id: int, come: asyncio.Future[None]) -> None:
+    def _give_up(self, project_id: int, granted: asyncio.Future[None]) -> None:
         queue = self._waiting.get(project_id)
-        if queue is not None and come in queue:
-            queue.remove(come)
+        if queue is not None and granted in queue:
+            queue.remove(granted)
             self._forget(project_id)
 
     def _leave(self, project_id: int) -> None:
@@ -73,13 +73,13 @@ class FairSlots:
             if not able:
                 return
             project_id = min(able, key=lambda one: (self._held[one], self._served.get(one, 0)))
-            come = self._waiting[project_id].popleft()
-            if not come.done():
+            granted = self._waiting[project_id].popleft()
+            if not granted.done():
                 self._free -= 1
                 self._held[project_id] += 1
                 self._count += 1
                 self._served[project_id] = self._count
-                come.set_result(None)
+                granted.set_result(None)
 
     def _forget(self, project_id: int) -> None:
         """Drop the state of a project that neither holds a slot nor waits for one."""

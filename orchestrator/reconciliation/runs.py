@@ -20,7 +20,10 @@ class RunSync:
         self._workflows = workflows
 
     async def find_outcome(self, run: Run) -> WorkflowOutcome | None:
-        """The outcome of a run that the catalog calls Running but whose workflow has ended; otherwise None."""
+        """The outcome of a run that the catalog calls Running but whose workflow has ended; otherwise None.
+
+        A workflow that completed although the catalog has no result counts as failed: the result is lost.
+        """
         if run.status is not RunStatus.RUNNING:
             return None
         outcome = await self._workflows.find_outcome(run.saved_query_id, run.workflow_run_id)

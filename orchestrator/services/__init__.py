@@ -1,4 +1,5 @@
 """The operations of clients, by subject. The API, the command line and activities call them.
 
-Each commits to the catalog first and calls Temporal after the transaction, never inside it.
+No operation calls Temporal inside a transaction. Changes of a view commit first; starting or cancelling a run, and a
+rollback that pauses, call Temporal first.
 """

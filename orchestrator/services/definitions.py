@@ -241,7 +241,7 @@ class DefinitionService:
         elif analyzed is not None and analyzed.query != view.revision.query:
             await saved_queries.update_query_object(tx, view.revision.id, analyzed.query)
         if update.is_set("description"):
-            await saved_queries.describe(tx, view.id, update.description)
+            await saved_queries.set_description(tx, view.id, update.description)
         if changes:
             await record(tx, view, Verb.UPDATED, user, changes)
         idle = not view.is_materialized and update.sync_frequency is SyncFrequency.NEVER

@@ -12,7 +12,7 @@ class Encryptor:
         """`key` is 32 bytes in URL-safe base64, as Fernet takes them. Raises ValueError if it is not."""
         self._fernet = Fernet(key) if key else None
 
-    def seal(self, text: str) -> bytes:
+    def encrypt(self, text: str) -> bytes:
         """The text, encrypted. Raises Invalid if this installation has no key."""
         if self._fernet is None:
             raise Invalid(

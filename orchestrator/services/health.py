@@ -9,9 +9,9 @@ from orchestrator.temporal.run_workflows import RunWorkflows
 class HealthService:
     """Checks the servers that everything depends on."""
 
-    def __init__(self, database: Database, executions: RunWorkflows) -> None:
+    def __init__(self, database: Database, workflows: RunWorkflows) -> None:
         self._database = database
-        self._executions = executions
+        self._workflows = workflows
 
     async def check(self) -> None:
         """Raise CatalogUnavailable or TemporalUnavailable, with a message that says which is away or how to act."""
@@ -20,4 +20,4 @@ class HealthService:
             raise CatalogUnavailable(
                 f"The database is at schema {found or 'none'}, this release needs {expected}: run 'matview migrate'."
             )
-        await self._executions.ping()
+        await self._workflows.ping()

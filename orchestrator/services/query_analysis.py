@@ -16,7 +16,8 @@ from orchestrator.model.query_object import check_query
 from orchestrator.model.read_limits import MOST_READINGS
 from orchestrator.model.snapshot import Column
 
-# A run's plan contains the text of every view that is evaluated inside it, and Temporal refuses a longer plan.
+# A run's plan contains the text of every view that is evaluated inside it. This leaves room for the rest of the plan,
+# which `begin_run` refuses beyond 1,500,000 bytes.
 _MOST_TEXT = 1_400_000
 _SHORT_TEXT = 5_000
 
@@ -70,7 +71,7 @@ class QueryAnalysis:
 
 
 async def is_stale(tx: Transaction, project_id: int, analyzed: AnalyzedQuery) -> bool:
-    """Whether an input of a statement was changed since it was bound. Under the lock, the answer stays true."""
+    """Whether an input was changed since the statement was bound. The caller's lock on the project keeps it so."""
     return await _resolve_inputs(tx, project_id, [named.name for named in analyzed.inputs]) != analyzed.inputs
 
 
@@ -103,7 +104,7 @@ async def _check_breadth(tx: Transaction, project_id: int, references: Sequence[
         raise InvalidQuery(f"Invalid query: a view may read {MOST_INPUTS:,} views and tables.", attr="query")
     if len(references) * MOST_COLUMNS <= MOST_INPUT_COLUMNS:  # even if each has the most columns
         return
-    columns = await names.columns_of(tx, project_id, references)
+    columns = await names.count_columns(tx, project_id, references)
     if columns > MOST_INPUT_COLUMNS:
         raise InvalidQuery(
             f"Invalid query: what the view reads has {columns:,} columns; {MOST_INPUT_COLUMNS:,} are the most.",

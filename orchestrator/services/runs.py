@@ -28,7 +28,7 @@ from orchestrator.services.view_states import ViewState, ViewStates
 from orchestrator.temporal.run_workflows import RunWorkflows, WorkflowOutcome
 from orchestrator.temporal.search_attributes import ViewRef
 
-# How long a cancel waits until the query has stopped before it answers that it has not yet.
+# How long a call waits for a run's workflow to close before it raises StillStopping or StillEnding.
 CANCEL_WAIT = timedelta(seconds=8)
 _START_TRIES = 5
 
@@ -75,7 +75,7 @@ class RunService:
         Raises NotRunning if there is none, or if it ended before the cancel; StillStopping if it takes too long.
         """
         view = await self._definitions.get(project_id, saved_query_id)
-        outcome = await self.stop(view.id, await self.running_workflow_ids(view.id))
+        outcome = await self.stop(view.id, await self.running_workflow_run_ids(view.id))
         if outcome is None or outcome.status is not RunStatus.CANCELLED:
             raise NotRunning("Cannot cancel a query that is not running")
         async with self._database.begin() as tx:
@@ -96,7 +96,7 @@ class RunService:
     async def start(self, view: SavedQuery, trigger: Trigger, user: User, *, full_refresh: bool = False) -> bool:
         """Start a run and record it, so that the next request sees it. False if a run was in progress already.
 
-        The audit log records it, unless the run is the first one after materializing, which is recorded itself.
+        The start has an entry in the audit log, except a first run: the entry about materializing suffices.
 
         A run that has published or failed, and whose workflow is only about to close, is not in progress: a client
         that saw it end and asks for a run means another one. Raises StillEnding if that workflow does not close.
@@ -120,15 +120,16 @@ class RunService:
                 break
         raise StillEnding
 
-    async def running_workflow_ids(self, saved_query_id: UUID) -> set[UUID]:
+    async def running_workflow_run_ids(self, saved_query_id: UUID) -> set[UUID]:
         """The workflow run id of the view's run in progress, if there is one, also before the catalog has its row."""
         workflow_run_id = await self._workflows.find_running(saved_query_id)
         return set() if workflow_run_id is None else {workflow_run_id}
 
     async def stop(self, saved_query_id: UUID, workflow_run_ids: Collection[UUID]) -> WorkflowOutcome | None:
-        """Cancel these runs and wait until they are closed; returns the outcome of the last. Raises StillStopping.
+        """Cancel these runs and wait until they are closed; returns the outcome of the last one.
 
-        The runs are named, so that one which another client has started since is left alone.
+        None if there are no ids. The runs are named, so that a run that another client has started since is left alone.
+        Raises StillStopping.
         """
         await asyncio.gather(*(self._workflows.cancel(saved_query_id, run) for run in workflow_run_ids))
         outcome: WorkflowOutcome | None = None

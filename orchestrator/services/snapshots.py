@@ -128,7 +128,7 @@ class SnapshotService:
         why = _pause_note(version, user)
         paused = await self._schedules.pause(saved_query_id, why)
         ticks = await self._schedules.running_ticks(saved_query_id)
-        running = await self._runs.running_workflow_ids(saved_query_id)
+        running = await self._runs.running_workflow_run_ids(saved_query_id)
         try:
             view, ended = await self._set_current(project_id, saved_query_id, version.snapshot.id, user, end_runs=True)
         except Exception:

@@ -67,7 +67,7 @@ class SourceTableService:
             created_by=user,
             created_at=now(),
         )
-        sealed = self._sealed(draft)
+        sealed = self._encrypted_credential(draft)
         table = await self._described(_changed(blank, draft))
         async with self._database.begin() as tx:
             await projects.lock_project(tx, project_id)
@@ -112,7 +112,7 @@ class SourceTableService:
             await source_tables.mark_deleted(tx, table_id)
 
     async def _edit(self, project_id: int, table_id: UUID, edit: SourceTableUpdate, *, reread: bool) -> SourceTable:
-        sealed = self._sealed(edit)
+        sealed = self._encrypted_credential(edit)
         for _ in range(_EDIT_TRIES):
             table = await self.get(project_id, table_id)
             changed = _changed(table, edit)
@@ -147,8 +147,8 @@ class SourceTableService:
             await names.reserve_name(tx, before.project_id, after.name, source_table_id=before.id)
         await source_tables.change(tx, after)
 
-    def _sealed(self, edit: SourceTableUpdate) -> bytes | None:
-        return None if edit.credential is None else self._secrets.seal(edit.credential.model_dump_json())
+    def _encrypted_credential(self, edit: SourceTableUpdate) -> bytes | None:
+        return None if edit.credential is None else self._secrets.encrypt(edit.credential.model_dump_json())
 
     async def _refuse_if_read(self, tx: Transaction, table_id: UUID, verb: str) -> None:
         readers = await saved_queries.dependents(tx, source_table_id=table_id)

@@ -1,10 +1,10 @@
-"""Updates the columns of views that are not materialized when the columns of an input change.
+"""Updates the columns of views without a current snapshot when the columns of an input change.
 
 A run evaluates such a view from its text, so the columns recorded when it was saved are wrong once an input has others.
-The readers are described again in the transaction of the change, under the lock on the project's definitions. So the
+The readers are described again in the transaction of the change, under the project's lock. So the
 recorded columns are always those that a run would see. Checking a new view against them costs the same however many
-views lie below it. (Describing all of those from their texts at each save would need no such cascade. But a save on top
-of a deep stack would pay for it, and `columns` would still be old.)
+views lie below it. The alternative is to describe a view from the texts of all views below it at each save. Such a save
+would be slow on a deep stack, and the other views' `columns` would stay outdated.
 
 A view is described again only if one of its inputs has other columns now. The cascade stops at a view with a result,
 which serves its result's columns until its own next run.
@@ -31,7 +31,7 @@ _AT_ONCE = 50
 
 
 class ColumnPropagation:
-    """Updates the columns of views that are not materialized and read, directly or not, some changed views or tables.
+    """Updates the columns of views without a snapshot that read, directly or not, some changed views or tables.
 
     `changed` are those that have other columns now; `again` are views that are to be described in any case.
     """
@@ -74,9 +74,9 @@ class ColumnPropagation:
 
     async def _describe(self, tx: Transaction, batch: Sequence[UUID]) -> None:
         """Describe views, inputs first, over their inputs. One that no longer binds keeps the columns that it had."""
-        texts = await view_columns.texts(tx, batch)
+        texts = await view_columns.statements(tx, batch)
         views = [texts[view] for view in batch if view in texts]
-        tables = await view_columns.read_by(tx, batch)
+        tables = await view_columns.columns_of_inputs(tx, batch)
         try:
             asked = [(view.name, view.sql, view.columns) for view in views]
             found = await self._engine.describe_each(asked, tables, project_id=views[0].project_id) if asked else []
@@ -87,5 +87,5 @@ class ColumnPropagation:
         self._done |= set(batch)
         for view, described in zip(views, found, strict=True):
             if described is not None and described != seen(view.columns):
-                await view_columns.record(tx, view.id, described)
+                await view_columns.set_columns(tx, view.id, described)
                 self._changed.add(view.id)

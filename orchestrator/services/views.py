@@ -89,7 +89,7 @@ class ViewService:
         running: set[UUID] = set()
         if (await self._definitions.get(project_id, saved_query_id)).is_materialized:
             # Also fails here, with nothing changed, if Temporal cannot be reached.
-            running = await self._runs.running_workflow_ids(saved_query_id)
+            running = await self._runs.running_workflow_run_ids(saved_query_id)
         view, ended = await self._definitions.delete(project_id, saved_query_id, user)
         if view.is_materialized:
             await self._sync.sync(view.id)
@@ -114,7 +114,7 @@ class ViewService:
     async def revert(self, project_id: int, saved_query_id: UUID, user: User) -> ViewState:
         """Undo materialization: no schedule, no result, no run in progress. Readers then evaluate the view's text."""
         await self._require_temporal(project_id, saved_query_id)
-        running = await self._runs.running_workflow_ids(saved_query_id)
+        running = await self._runs.running_workflow_run_ids(saved_query_id)
         ended = await self._definitions.revert(project_id, saved_query_id, user)
         await self._sync.sync(saved_query_id)
         await self._runs.stop(saved_query_id, running | {run.workflow_run_id for run in ended})
@@ -139,7 +139,7 @@ class ViewService:
         return [view.id for view, was_paused in zip(views, resumed, strict=True) if was_paused]
 
     async def _require_temporal(self, project_id: int, saved_query_id: UUID) -> None:
-        """Raise NotFound, or TemporalUnavailable before anything is committed that only the server can carry out."""
+        """Raise NotFound or TemporalUnavailable. Called before a commit that Temporal then has to carry out."""
         await self._definitions.get(project_id, saved_query_id)
         await self._schedules.find(saved_query_id)
 

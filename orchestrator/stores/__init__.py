@@ -1,1 +1,1 @@
-"""Snapshot stores, which keep Parquet files. `base.py` is the protocol, the other files implement it."""
+"""Snapshot stores, which keep Parquet files. `base.py` is the protocol, `local.py` implements it."""

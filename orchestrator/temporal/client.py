@@ -42,7 +42,8 @@ async def connect(
 def translate_rpc_errors() -> Iterator[None]:
     """Turn every error of a server that cannot serve into TemporalUnavailable, or TemporalBusy if it is overloaded.
 
-    The errors that are left are answers: that a schedule or execution does not exist, or exists already.
+    The errors that are left are answers: that a schedule or execution does not exist or exists already, or that an
+    argument is invalid, such as an unregistered search attribute.
     """
     try:
         yield

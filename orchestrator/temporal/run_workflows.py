@@ -99,18 +99,18 @@ class RunWorkflows:
                 rpc_timeout=RPC_TIMEOUT,
             )
 
-    async def start_webhook_deliveries(self, notices: Iterable[WebhookEvent]) -> None:
+    async def start_webhook_deliveries(self, events: Iterable[WebhookEvent]) -> None:
         """Start the delivery of webhook events that a run's own workflow could not start. Safe to repeat."""
-        for notice in notices:
+        for event in events:
             try:
                 with translate_rpc_errors():
                     await self._client.start_workflow(
                         contract.DELIVER_NOTICE_WORKFLOW,
-                        notice,
-                        id=contract.notice_workflow_id(notice.data.run_id, notice.type),
+                        event,
+                        id=contract.notice_workflow_id(event.data.run_id, event.type),
                         task_queue=contract.TASK_QUEUE,
                         id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                        static_summary=f"{notice.type}: {notice.data.view_name}",
+                        static_summary=f"{event.type}: {event.data.view_name}",
                         rpc_timeout=RPC_TIMEOUT,
                     )
             except WorkflowAlreadyStartedError:
@@ -160,7 +160,7 @@ class RunWorkflows:
             )
         if description.status is WorkflowExecutionStatus.RUNNING:
             return None
-        return await self._closed(self._handle(saved_query_id, workflow_run_id))
+        return await self._await_outcome(self._handle(saved_query_id, workflow_run_id))
 
     async def cancel(self, saved_query_id: UUID, workflow_run_id: UUID) -> None:
         """Request the cancellation of the run. Nothing happens if it has already ended."""
@@ -187,7 +187,7 @@ class RunWorkflows:
         """Wait for the run's end and return how it ended; None if it is still open after `at_most`."""
         try:
             async with asyncio.timeout(at_most.total_seconds()):
-                return await self._closed(self._handle(saved_query_id, workflow_run_id))
+                return await self._await_outcome(self._handle(saved_query_id, workflow_run_id))
         except TimeoutError:
             return None
 
@@ -216,16 +216,16 @@ class RunWorkflows:
                 return None
             raise
 
-    async def _closed(self, handle: WorkflowHandle[object, RunOutcome]) -> WorkflowOutcome:
+    async def _await_outcome(self, handle: WorkflowHandle[object, RunOutcome]) -> WorkflowOutcome:
         try:
             with translate_rpc_errors():
                 outcome = await handle.result(follow_runs=False)
         except WorkflowFailureError as failure:
-            return _failed(failure.cause)
+            return _outcome_of_failure(failure.cause)
         return WorkflowOutcome(status=outcome.status)
 
 
-def _failed(cause: BaseException) -> WorkflowOutcome:
+def _outcome_of_failure(cause: BaseException) -> WorkflowOutcome:
     if isinstance(cause, TerminatedError):
         return WorkflowOutcome(
             status=RunStatus.CANCELLED,

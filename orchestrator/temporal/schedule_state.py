@@ -50,7 +50,7 @@ def is_paused_by_policy(state: ScheduleState) -> bool:
 
 
 def can_pause(state: ScheduleState) -> bool:
-    """Whether an operator's pause would not replace another operator's pause."""
+    """Whether a new pause would replace none but one of the failure policy."""
     return not state.paused or is_paused_by_policy(state)
 
 
@@ -64,17 +64,17 @@ def has_expected_action(description: ScheduleDescription) -> bool:
     )
 
 
-def listing_in_sync(listed: ListedSchedule, desired: DesiredSchedule) -> bool:
+def listing_matches(listed: ListedSchedule, desired: DesiredSchedule) -> bool:
     """Whether the listed schedule matches, so that it need not be described.
 
-    A note that is not this program's is an operator's; the next description then shows whether the name is right.
+    An operator's note hides the name. A wrong name is then found when the schedule is described for another reason.
     """
     renamed = is_schedule_note(listed.note) and listed.note != schedule_note(desired)
     expected = listed.workflow_type == contract.SCHEDULED_TICK and not renamed
-    return expected and matches(desired, listed.interval, listed.note, paused=listed.paused)
+    return expected and interval_and_pause_match(desired, listed.interval, listed.note, paused=listed.paused)
 
 
-def in_sync(description: ScheduleDescription, desired: DesiredSchedule) -> bool:
+def times_and_labels_match(description: ScheduleDescription, desired: DesiredSchedule) -> bool:
     """Whether times and labels match. The note of a paused schedule gives the reason and is never corrected."""
     state, action = description.schedule.state, description.schedule.action
     noted = state.paused or state.note == schedule_note(desired)
@@ -82,7 +82,7 @@ def in_sync(description: ScheduleDescription, desired: DesiredSchedule) -> bool:
     return labelled and schedule_info(description).interval == desired.interval
 
 
-def matches(desired: DesiredSchedule, interval: timedelta, note: str | None, *, paused: bool) -> bool:
+def interval_and_pause_match(desired: DesiredSchedule, interval: timedelta, note: str | None, *, paused: bool) -> bool:
     """Whether interval and pause match. A pause is an operator's, except the one that `never` makes.
 
     A pause of the failure policy does not fulfil `never`: it ends with the next run that succeeds.

@@ -41,11 +41,11 @@ from orchestrator.temporal.schedule_state import (
     ScheduleInfo,
     can_pause,
     has_expected_action,
-    in_sync,
+    interval_and_pause_match,
     is_paused_by_policy,
-    listing_in_sync,
-    matches,
+    listing_matches,
     schedule_info,
+    times_and_labels_match,
 )
 from orchestrator.temporal.schedule_update import (
     CONTENDED,
@@ -56,8 +56,8 @@ from orchestrator.temporal.schedule_update import (
 )
 from orchestrator.temporal.search_attributes import is_unknown_attribute, tick_attributes, view_attributes
 
-# The server answers one question about a schedule at a time, lets one more wait and refuses the others. The callers of
-# this process share one question, so only other processes compete: they are given this long.
+# The server answers one describe call about a schedule at a time, lets one more wait and refuses the others. The
+# callers of this process share one call, so only other processes compete: they are given this long.
 _BUSY_SECONDS = 10.0
 
 
@@ -91,7 +91,7 @@ class Schedules:
 
     async def find_drift(self, desired: DesiredSchedule, listed: ListedSchedule | None) -> str | None:
         """How the view's schedule differs from the desired one, or None. `listed` saves a call if it matches."""
-        if listed is not None and listing_in_sync(listed, desired):
+        if listed is not None and listing_matches(listed, desired):
             return None
         description = await self._describe(desired.saved_query_id)
         if description is None:
@@ -100,17 +100,17 @@ class Schedules:
         interval, state = schedule_info(description).interval, description.schedule.state
         if not has_expected_action(description):
             return "it starts something else; it is created again"
-        if matches(desired, interval, state.note, paused=state.paused):
-            return None if in_sync(description, desired) else "it says another name; it is corrected"
+        if interval_and_pause_match(desired, interval, state.note, paused=state.paused):
+            return None if times_and_labels_match(description, desired) else "it says another name; it is corrected"
         if interval != desired.interval:
             return f"it is every {interval} and should be every {desired.interval}; it is corrected"
         return "its pause is not what the view says; it is corrected"
 
     async def ensure(self, desired: DesiredSchedule) -> None:
-        """Create the schedule, or correct the times of an existing one.
+        """Create the schedule, or correct its times, its labels and the pause that `never` makes.
 
-        An existing schedule keeps its history and its pause, except a pause that `never` made and another frequency
-        lifts. Safe to repeat and to call from several processes at once: the id is the view's, so there can be only
+        A schedule that starts something else is deleted and created again, which loses its history. An operator's pause
+        is kept. Safe to repeat and to call from several processes at once: the id is the view's, so there can be only
         one schedule.
         """
         description = await self._describe(desired.saved_query_id)
@@ -249,7 +249,7 @@ class Schedules:
             if attempt > 1:  # the first repetition only reads the result back
                 await backoff(attempt)
             description = await self._describe(desired.saved_query_id)
-            if description is None or in_sync(description, desired):
+            if description is None or times_and_labels_match(description, desired):
                 return
             raw = description.raw_description
             changed = ScheduleProto()
@@ -292,7 +292,7 @@ class Schedules:
         return self._client.get_schedule_handle(contract.schedule_id(saved_query_id))
 
     async def _describe(self, saved_query_id: UUID) -> ScheduleDescription | None:
-        """The server's description. Concurrent callers share one question that begins after each of them has asked."""
+        """The server's description. Concurrent callers share one call, which begins after each of them has called."""
         return await self._describing.call(saved_query_id, lambda: self._describe_until_answered(saved_query_id))
 
     async def _describe_until_answered(self, saved_query_id: UUID) -> ScheduleDescription | None:

@@ -92,7 +92,7 @@ class MaterializeSavedQuery:
         except (Exception, asyncio.CancelledError) as error:
             return await self._end(error)
         # In the history of a run by an older release, `publish` returned nothing.
-        await uninterruptible(_tell(published.notices if published else ()))
+        await uninterruptible(_start_deliveries(published.notices if published else ()))
         self._set_final_page(RunStatus.COMPLETED, f"{snapshot.rows:,} rows, snapshot {snapshot.id}")
         return RunOutcome(status=RunStatus.COMPLETED, rows=snapshot.rows, bytes=snapshot.bytes, snapshot_id=snapshot.id)
 
@@ -108,7 +108,7 @@ class MaterializeSavedQuery:
         """Close a run that did not publish, then return its outcome or raise its failure."""
         closing = _close_request(self._request, error)
         closed = await uninterruptible(_close(closing))
-        await uninterruptible(_tell(closed.notices))
+        await uninterruptible(_start_deliveries(closed.notices))
         self._set_final_page(closed.status, closing.error)
         if closed.status is RunStatus.COMPLETED:
             return closed
@@ -159,17 +159,17 @@ async def _close(closing: CloseRequest) -> CloseResult:
     )
 
 
-async def _tell(notices: Iterable[WebhookEvent]) -> None:
+async def _start_deliveries(notices: Iterable[WebhookEvent]) -> None:
     """Start the delivery of each webhook event as a workflow of its own: the run does not wait for a webhook."""
-    for notice in notices:
+    for event in notices:
         with suppress(WorkflowAlreadyStartedError):
             await workflow.start_child_workflow(
                 DeliverNotice.run,
-                notice,
-                id=contract.notice_workflow_id(notice.data.run_id, notice.type),
+                event,
+                id=contract.notice_workflow_id(event.data.run_id, event.type),
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 parent_close_policy=ParentClosePolicy.ABANDON,
-                static_summary=f"{notice.type}: {notice.data.view_name}",
+                static_summary=f"{event.type}: {event.data.view_name}",
             )
 
 

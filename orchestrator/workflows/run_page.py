@@ -22,7 +22,7 @@ _STARTED_BY = {
 def render(request: RunRequest, plan: RunPlan | None, headline: str, *, message: str | None, namespace: str) -> str:
     """The state of a run, its inputs and its trigger. `plan` is None until its inputs are resolved.
 
-    `told` is the error, or the result.
+    `message` is the error, or the result.
     """
     due = f", due {request.scheduled_for:%Y-%m-%d %H:%M:%S} UTC" if request.scheduled_for else ""
     page = [f"**{headline}**", "", *_as_it_is(_wrapped((message or "")[:_LONGEST_TEXT])), ""]

@@ -26,7 +26,7 @@ def test_the_oldest_that_waits_of_the_same_client_gives_way() -> None:
     register = Register(Bounds(in_all=10, of_one=3))
     first, second, third = _fill(register, "192.0.2.1", 3)
     (other,) = _fill(register, "192.0.2.2", 1)
-    register.is_working(first)
+    register.mark_working(first)
     assert register.admit(Held(), "192.0.2.1")
     assert [one.is_over for one in (first, second, third, other)] == [False, True, False, False]
 
@@ -43,10 +43,10 @@ def test_none_that_works_gives_way() -> None:
     register = Register(Bounds(in_all=2, of_one=2))
     held = _fill(register, "192.0.2.1", 2)
     for one in held:
-        register.is_working(one)
+        register.mark_working(one)
     assert not register.admit(Held(), "192.0.2.1")
     assert not register.admit(Held(), "192.0.2.2")
-    register.is_waiting(held[0])
+    register.mark_waiting(held[0])
     assert register.admit(Held(), "192.0.2.2")
     assert [one.is_over for one in held] == [True, False]
 
@@ -56,7 +56,7 @@ def test_a_connection_that_is_over_is_forgotten() -> None:
     (held,) = _fill(register, "192.0.2.1", 1)
     register.leave(held)
     register.leave(held)
-    register.is_waiting(held)
+    register.mark_waiting(held)
     assert len(register) == 0
     assert not register._clients
     assert register.admit(Held(), "192.0.2.1")

@@ -51,7 +51,7 @@ class ChildProcess:
         self._buffer = bytearray()
         self._pid: int | None = None
         self._ending: asyncio.Future[int | None] | None = None
-        self.gives_way = False
+        self.has_low_priority = False
         """Whether the process has the low priority."""
 
     @classmethod
@@ -118,15 +118,15 @@ class ChildProcess:
                 return None
             with contextlib.suppress(OSError):
                 self._ours.shutdown(socket.SHUT_RDWR)
-            if not await self._gone(GRACE_SECONDS):
+            if not await self._wait_for_exit(GRACE_SECONDS):
                 self._process.kill()
-                await self._gone(None)
+                await self._wait_for_exit(None)
             return await asyncio.to_thread(self._reap)
         finally:
             self._ours.close()
             self._theirs.close()
 
-    async def _gone(self, within: float | None) -> bool:
+    async def _wait_for_exit(self, within: float | None) -> bool:
         """Whether the process ends within this many seconds. Its sentinel becomes readable when it ends."""
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
@@ -140,11 +140,11 @@ class ChildProcess:
             loop.remove_reader(sentinel)
         return True
 
-    def give_way(self) -> None:
+    def lower_priority(self) -> None:
         """Lower the priority of the process permanently: only a privileged process may raise its own again."""
         if self._pid is None or self._ending is not None:
             return
-        self.gives_way = True
+        self.has_low_priority = True
         process = Path(f"/proc/{self._pid}")
         with contextlib.suppress(OSError):  # it has just ended, or the system has no /proc
             # Linux has a priority for each thread. A thread that is started later inherits that of its creator.

@@ -8,7 +8,7 @@ from orchestrator.model.errors import DiskFull, OutputTooLarge
 
 _MIB = 1 << 20
 # If less is free when a run begins, others filled the disk, and may free space again.
-_ROOM_TO_SPEAK_OF = 64 * _MIB
+_FREE_BYTES_TO_BLAME_RUN = 64 * _MIB
 # This much is left free: PostgreSQL or Temporal may keep their files on the same disk.
 _LEFT_FOR_OTHERS = 512 * _MIB
 _SHARE_OF_DISK = 0.05
@@ -28,7 +28,7 @@ class DiskSpace:
         self._taken = 0
         self._free_then, total = _space(target)
         self._left_for_others = min(_LEFT_FOR_OTHERS, int(total * _SHARE_OF_DISK))
-        self._room_to_speak_of = min(_ROOM_TO_SPEAK_OF, int(total * _SHARE_OF_DISK))
+        self._room_to_speak_of = min(_FREE_BYTES_TO_BLAME_RUN, int(total * _SHARE_OF_DISK))
 
     def measure(self) -> int:
         """The bytes of the result so far. Raises OutputTooLarge if the run is about to fill the disk by itself."""
@@ -38,7 +38,7 @@ class DiskSpace:
             raise self._too_large()
         return result
 
-    def judge(self, error: DiskFull) -> DiskFull | OutputTooLarge:
+    def classify(self, error: DiskFull) -> DiskFull | OutputTooLarge:
         """The error for a full disk: `error`, which may pass, or OutputTooLarge if the run would fill it again."""
         with contextlib.suppress(OutputTooLarge):
             self.measure()

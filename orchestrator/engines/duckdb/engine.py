@@ -21,10 +21,10 @@ from orchestrator.engines.duckdb.protocol import (
     decode_columns,
     encode_columns,
     encode_relation,
-    learn,
     parse_progress,
     parse_result,
     parse_written,
+    store_digests,
 )
 from orchestrator.engines.duckdb.scratch import Scratch, remove_abandoned
 from orchestrator.model.errors import (
@@ -51,11 +51,11 @@ _PARSING_SECONDS = 5.0
 # Processes for each kind of request, one more than a project may hold at a time: describing binds a query or reads
 # files, which may take long.
 _PARSERS = 2
-_DESCRIBERS = 3
-_READERS = 3
+_BINDERS = 3
+_SOURCE_READERS = 3
 # Limits of processes that only analyse a query or files, independent of the limits of a run: a statement can request
 # any amount of memory while it is bound. In MiB, for DuckDB and for the whole process beyond its stack.
-_DESCRIBER_MEMORY, _DESCRIBER_SPACE = 256, 512
+_BINDER_MEMORY, _BINDER_SPACE = 256, 512
 # DuckDB reserves up to 50 MiB of address space for each JSON file that it analyses, and does not use most of it.
 _READER_MEMORY, _READER_SPACE = 512, 6144
 _READER_THREADS = 4
@@ -90,18 +90,18 @@ class DuckDBEngine:
         self._limits = limits
         self._temp_dir = temp_dir.absolute()
         self._admission = Admission(worker_memory_mb, queries=max_queries, reserve_mb=limits.memory_mb)
-        process_limits = ProcessLimits(address_space=_DESCRIBER_SPACE * _MIB, file_size=0)
+        process_limits = ProcessLimits(address_space=_BINDER_SPACE * _MIB, file_size=0)
         # A pool of its own: parsing takes milliseconds, and must not wait for queries that are being described.
         self._parser_pool = ProcessPool(
             size=_PARSERS, process_limits=process_limits, seconds=min(_PARSING_SECONDS, analysis_seconds)
         )
-        self._binder_pool = ProcessPool(size=_DESCRIBERS, process_limits=process_limits, seconds=analysis_seconds)
+        self._binder_pool = ProcessPool(size=_BINDERS, process_limits=process_limits, seconds=analysis_seconds)
         process_limits = ProcessLimits(address_space=_READER_SPACE * _MIB, file_size=0)
         self._source_pool = ProcessPool(
-            size=_READERS, process_limits=process_limits, seconds=analysis_seconds, reuse=False
+            size=_SOURCE_READERS, process_limits=process_limits, seconds=analysis_seconds, reuse=False
         )
         self._query_processes: set[ChildProcess] = set()
-        self._priorities = Priorities(memory_seconds=0)
+        self._priorities = Priorities(remember_seconds=0)
         self._digests = DigestCache()
 
     async def start(self) -> None:
@@ -263,14 +263,14 @@ class DuckDBEngine:
             result = parse_result(answer, status)
             done = await asyncio.to_thread(parse_written, result, Path(request["target"]))
         except DiskFull as error:
-            raise await asyncio.to_thread(disk.judge, error) from None
-        learn(self._digests, request["relations"], result)
+            raise await asyncio.to_thread(disk.classify, error) from None
+        store_digests(self._digests, request["relations"], result)
         return done
 
     async def _analyse(
         self, pool: ProcessPool, project_id: int, request: dict[str, Any], too_slow: OrchestratorError
     ) -> Any:  # noqa: ANN401 - JSON
-        memory, threads = (_READER_MEMORY, _READER_THREADS) if pool is self._source_pool else (_DESCRIBER_MEMORY, 1)
+        memory, threads = (_READER_MEMORY, _READER_THREADS) if pool is self._source_pool else (_BINDER_MEMORY, 1)
         limits = {
             "memory_mb": min(memory, self._limits.memory_mb),
             "threads": min(threads, self._limits.threads),

@@ -24,8 +24,8 @@ class _Work(NamedTuple):
 class Priorities:
     """The processes that work now. A project still counts as working for `memory_seconds` after its work ended."""
 
-    def __init__(self, *, memory_seconds: float) -> None:
-        self._memory_seconds = memory_seconds
+    def __init__(self, *, remember_seconds: float) -> None:
+        self._memory_seconds = remember_seconds
         self._running: dict[ChildProcess, _Work] = {}
         self._ended: dict[int, float] = {}
 
@@ -34,8 +34,8 @@ class Priorities:
         """Count a process as working for the project while the context lasts."""
         loop = asyncio.get_running_loop()
         self._running[child] = _Work(project_id, loop.time())
-        self._share()
-        timer = loop.call_later(GIVES_WAY_AFTER_SECONDS, self._share)
+        self._lower_priorities()
+        timer = loop.call_later(GIVES_WAY_AFTER_SECONDS, self._lower_priorities)
         try:
             yield
         finally:
@@ -43,7 +43,7 @@ class Priorities:
             del self._running[child]
             self._ended[project_id] = loop.time()
 
-    def _share(self) -> None:
+    def _lower_priorities(self) -> None:
         now = asyncio.get_running_loop().time()
         self._ended = {one: ended for one, ended in self._ended.items() if ended > now - self._memory_seconds}
         projects = {work.project_id for work in self._running.values()} | set(self._ended)
@@ -51,4 +51,4 @@ class Priorities:
             return
         for child, work in self._running.items():
             if work.began <= now - GIVES_WAY_AFTER_SECONDS:
-                child.give_way()
+                child.lower_priority()

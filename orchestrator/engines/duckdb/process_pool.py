@@ -33,7 +33,7 @@ class ProcessPool:
         self._process_limits = process_limits
         self._reuse = reuse
         self._slots = FairSlots(size=size, share=max(1, size - 1), queue=_LONGEST_QUEUE)
-        self._priorities = Priorities(memory_seconds=seconds)
+        self._priorities = Priorities(remember_seconds=seconds)
         self._closed = False
 
     async def ask(self, project_id: int, request: dict[str, Any], too_slow: OrchestratorError) -> Answer:
@@ -93,7 +93,7 @@ class ProcessPool:
             if answer is None or answer.get("error") == EngineCrashed.code or self._closed or not self._reuse:
                 status = await child.end()
                 self._forget(child)
-            elif child.gives_way or (child.memory_bytes() or 0) > _MOST_KEPT:
+            elif child.has_low_priority or (child.memory_bytes() or 0) > _MOST_KEPT:
                 await child.end()
                 self._forget(child)
             else:

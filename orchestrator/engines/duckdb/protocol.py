@@ -128,10 +128,10 @@ def parse_written(result: Any, folder: Path) -> QueryResult:  # noqa: ANN401 - J
     """The result that a query reports. Raises EngineCrashed unless the names and sizes of the files are true."""
     with _reject_malformed():
         files = tuple(SnapshotFile(name=name, rows=rows, bytes=size) for name, rows, size in result["files"])
-        lying = dict(_regular_files(folder))
-        rejected = tuple(_rejected_of(table, rows, name, lying) for table, rows, name in result["rejected"])
+        sizes_on_disk = dict(_regular_files(folder))
+        rejected = tuple(_rejected_of(table, rows, name, sizes_on_disk) for table, rows, name in result["rejected"])
         kept = {one.file.name: one.file.bytes for one in rejected if one.file}
-        if {file.name: file.bytes for file in files} | kept != lying:
+        if {file.name: file.bytes for file in files} | kept != sizes_on_disk:
             raise ValueError("these are not the files that lie there")
         return QueryResult(
             files=files,
@@ -144,7 +144,7 @@ def parse_written(result: Any, folder: Path) -> QueryResult:  # noqa: ANN401 - J
         )
 
 
-def learn(digests: DigestCache, relations: Sequence[Mapping[str, Any]], result: Any) -> None:  # noqa: ANN401 - JSON
+def store_digests(digests: DigestCache, relations: Sequence[Mapping[str, Any]], result: Any) -> None:  # noqa: ANN401 - JSON
     """Store the digests that a query reports of its source files. `relations` are those that its child was sent."""
     with _reject_malformed():
         for relation in relations:
@@ -174,8 +174,8 @@ def _moment(nanoseconds: int) -> datetime | None:
         return None
 
 
-def _rejected_of(table: str, rows: int, name: str, lying: Mapping[str, int]) -> LeftOutRows:
-    file = SnapshotFile(name=name, rows=rows, bytes=lying[name]) if name else None
+def _rejected_of(table: str, rows: int, name: str, sizes_on_disk: Mapping[str, int]) -> LeftOutRows:
+    file = SnapshotFile(name=name, rows=rows, bytes=sizes_on_disk[name]) if name else None
     return LeftOutRows(table=table, rows=rows, file=file)
 
 

@@ -27,7 +27,7 @@ class Scratch:
 def remove_abandoned(root: Path) -> None:
     """Remove every folder below `root` that no process has locked."""
     for folder in root.glob("run-*"):
-        lock = _locked(folder)
+        lock = _try_lock(folder)
         if lock is not None:
             shutil.rmtree(folder, ignore_errors=True)
             os.close(lock)
@@ -37,13 +37,13 @@ def _make(root: Path) -> tuple[Path, int]:
     while True:
         folder = root / f"run-{uuid4().hex}"
         folder.mkdir()
-        lock = _locked(folder)
+        lock = _try_lock(folder)
         # Another process may have removed the folder as abandoned, before it was locked here.
         if lock is not None and folder.exists():
             return folder, lock
 
 
-def _locked(folder: Path) -> int | None:
+def _try_lock(folder: Path) -> int | None:
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except FileNotFoundError:

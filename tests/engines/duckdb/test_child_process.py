@@ -131,7 +131,7 @@ async def test_what_is_done_for_no_project_takes_no_priority_away(mine: DuckDBEn
     await asyncio.sleep(GIVES_WAY_AFTER_SECONDS + 0.2)
     os.kill(child.pid or 0, signal.SIGCONT)
     await task
-    assert not child.gives_way
+    assert not child.has_low_priority
 
 
 async def test_an_analysis_that_takes_long_gives_way_and_its_process_is_not_used_again(mine: DuckDBEngine) -> None:
@@ -141,9 +141,9 @@ async def test_an_analysis_that_takes_long_gives_way_and_its_process_is_not_used
     os.kill(slow.pid, signal.SIGSTOP)
     task = asyncio.create_task(mine.describe("SELECT 1 AS a", {}, project_id=1))
     await asyncio.sleep(GIVES_WAY_AFTER_SECONDS + 0.2)
-    assert not slow.gives_way, "no other project is there"
+    assert not slow.has_low_priority, "no other project is there"
     await mine.describe("SELECT 1 AS a", {}, project_id=2)
-    assert slow.gives_way
+    assert slow.has_low_priority
     assert priorities(slow.pid) == {LOW_PRIORITY}
     os.kill(slow.pid, signal.SIGCONT)
     assert [column.name for column in await task] == ["a"]

@@ -75,7 +75,7 @@ def test_a_disk_that_others_fill_while_a_run_writes_is_not_the_doing_of_the_run(
     (tmp_path / "disk" / "others").write_bytes(b"x" * (37 << 20))
     assert disk.measure() == 10 << 20
     full = DiskFull()
-    assert disk.judge(full) is full
+    assert disk.classify(full) is full
 
 
 @pytest.mark.usefixtures("disk")
@@ -88,4 +88,4 @@ def test_a_run_is_stopped_before_it_takes_the_last_of_the_disk(tmp_path: Path) -
     (target / "more").write_bytes(b"x" * (7 << 20))
     with pytest.raises(OutputTooLarge, match="written 47 MiB of the 48 MiB"):
         disk.measure()
-    assert isinstance(disk.judge(DiskFull()), OutputTooLarge)
+    assert isinstance(disk.classify(DiskFull()), OutputTooLarge)

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.engines.duckdb.child_process import ChildProcess, ProcessLimits
 from orchestrator.engines.duckdb.digest_cache import DigestCache
-from orchestrator.engines.duckdb.protocol import learn, parse_progress, parse_result, parse_written
+from orchestrator.engines.duckdb.protocol import parse_progress, parse_result, parse_written, store_digests
 from orchestrator.model.errors import EngineCrashed
 
 COLUMNS = [["a", "BIGINT", "BIGINT"]]
@@ -64,7 +64,7 @@ def test_nonsense_about_the_sources_is_a_crash(folder: Path, sources: object) ->
     with pytest.raises(EngineCrashed):
         parse_written(told(["data_0.parquet", 1, 10]) | {"sources": sources}, folder)
     with pytest.raises(EngineCrashed):
-        learn(DigestCache(), [{"kind": "source", "name": "u", "id": str(uuid4())}], {"sources": sources})
+        store_digests(DigestCache(), [{"kind": "source", "name": "u", "id": str(uuid4())}], {"sources": sources})
 
 
 @pytest.mark.parametrize("answer", [{}, {"error": "nonsense"}, {"error": []}, {"error": "query_failed"}])

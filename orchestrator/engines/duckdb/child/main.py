@@ -79,7 +79,7 @@ def _limit(what: int, value: int) -> None:
 class _RequestLoop:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._sending = threading.Lock()
+        self._send_lock = threading.Lock()
         self._tasks: queue.SimpleQueue[tuple[str, Task]] = queue.SimpleQueue()
         self._working = False
         self._connection: duckdb.DuckDBPyConnection | None = None
@@ -141,7 +141,7 @@ class _RequestLoop:
         self._send_line(_line(message))
 
     def _send_line(self, line: bytes) -> None:
-        with self._sending:
+        with self._send_lock:
             try:
                 self._sock.sendall(line)
             except OSError:

@@ -11,11 +11,12 @@ from typing import NamedTuple, Protocol, cast
 from backports.zstd import ZstdDecompressor, ZstdError
 from isal import igzip_lib
 
-# Its type stubs declare an exception here, although it is the class of one.
+# isal's type stubs declare `error` as an instance; it is the exception class.
 _ISAL_ERROR = cast("type[Exception]", igzip_lib.error)
 # Small enough to stay in the cache of a processor.
 _UNPACKED_BYTES = 256 << 10
-# Input behind the end of a member is copied, and a file may have millions of members: each begins with a small piece.
+# The decompressor copies the input behind a member's end, and a file may have millions of members. So each member first
+# gets a small piece.
 _FIRST_BITE = 4 << 10
 _GZIP_MAGIC = b"\x1f\x8b\x08"
 _GZIP_FLAGS_AT, _GZIP_FIXED_BYTES = 3, 10

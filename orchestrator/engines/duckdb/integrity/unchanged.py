@@ -1,7 +1,9 @@
 """Checks that the source files of a query are whole, and do not change while the query reads them.
 
-Threads of this module read each file to its end, beside DuckDB's threads. That costs little if the query waits for the
-decompression of a file anyway. DuckDB's result is valid only once these threads have ended without an error.
+Threads of this module read each text file to its end, and Parquet files up to `_PARQUET_BYTES` in all, beside DuckDB's
+threads. Of further Parquet files they read the footer, or nothing if the digest is known. That costs
+little if the query waits for the decompression of a file anyway. DuckDB's result is valid only once these threads have
+ended without an error.
 """
 
 import errno

@@ -67,9 +67,9 @@ def confine(readable: Iterable[SourceFile], writable: Iterable[str]) -> None:
     """
     if sys.platform != "linux":
         return
-    known = landlock.restrict(_allowed(readable, writable))
-    if known:
-        _layers.append(f"Landlock (ABI {known})")
+    abi = landlock.restrict(_allowed(readable, writable))
+    if abi:
+        _layers.append(f"Landlock (ABI {abi})")
     if _drop_capabilities():
         _layers.append("dropped capabilities")
     if seccomp.restrict():
@@ -99,9 +99,9 @@ def _listed_folders(path: str) -> set[str]:
 def _drop_capabilities() -> bool:
     """Drop the capabilities of root except reading and writing files. A process of another user has none anyway."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
-    held = (ctypes.c_uint32 * 6)()
-    if not hasattr(_LIBC, "capset") or _LIBC.capget(header, held):
+    capabilities = (ctypes.c_uint32 * 6)()
+    if not hasattr(_LIBC, "capset") or _LIBC.capget(header, capabilities):
         return False
     # The effective, permitted and inheritable sets: first the lower 32 bits of each, then the upper ones.
-    left = (ctypes.c_uint32 * 6)(held[0] & _KEPT_CAPABILITIES, held[1] & _KEPT_CAPABILITIES, 0, 0, 0, 0)
+    left = (ctypes.c_uint32 * 6)(capabilities[0] & _KEPT_CAPABILITIES, capabilities[1] & _KEPT_CAPABILITIES, 0, 0, 0, 0)
     return bool(_LIBC.capset(header, left) == 0)

@@ -71,8 +71,8 @@ def restrict(allowed: Iterable[Allowed]) -> int:
     tcp = _ALL_TCP if known >= _KNOWS_TCP else 0
     scopes = _ALL_SCOPES if known >= _KNOWS_SCOPES else 0
     # An older kernel accepts a longer structure than it knows, as long as the rest is 0.
-    taken = struct.pack("=QQQ", files, tcp, scopes)
-    ruleset = _call(_CREATE_RULESET, taken, len(taken), 0)
+    attributes = struct.pack("=QQQ", files, tcp, scopes)
+    ruleset = _call(_CREATE_RULESET, attributes, len(attributes), 0)
     try:
         for one in allowed:
             _allow(ruleset, one, files)

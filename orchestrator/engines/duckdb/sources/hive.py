@@ -9,14 +9,14 @@ from orchestrator.engines.duckdb.sources.discovery import SourceFile
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
-def folder_keys(contract: Contract, files: Sequence[SourceFile]) -> tuple[str, ...]:
+def partition_keys(contract: Contract, files: Sequence[SourceFile]) -> tuple[str, ...]:
     """The partition keys of the folders of the files, in alphabetical order; none without `hive_partitioning`."""
     if not contract.options["hive_partitioning"]:
         return ()
     return tuple(sorted({key for file in files for key, _ in _pairs(file)}))
 
 
-def folder_values(files: Sequence[SourceFile], keys: Sequence[str]) -> set[tuple[str | None, ...]]:
+def partition_values(files: Sequence[SourceFile], keys: Sequence[str]) -> set[tuple[str | None, ...]]:
     """The partition values for these keys, each combination once. A value that is NULL or missing is None."""
     found = (dict(_pairs(file)) for file in files)
     return {tuple(None if pairs.get(key) == _NULL else pairs.get(key) for key in keys) for pairs in found}

@@ -14,13 +14,14 @@ import duckdb
 from orchestrator.engines.duckdb.child.session import described
 from orchestrator.engines.duckdb.sources.contract import Columns, Contract, UnreadableFile, check_names
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
-from orchestrator.engines.duckdb.sources.hive import folder_keys, folder_options
+from orchestrator.engines.duckdb.sources.hive import folder_options, partition_keys
 from orchestrator.engines.duckdb.sql.parquet_casts import literal, quoted
 from orchestrator.model.names import fold
 
 # Folder names do not become columns, and files with different columns are not combined.
 PLAIN = "hive_partitioning = false, union_by_name = false"
-# All fields of a footer on which columns and types depend. The root's name and nullability do not matter.
+# All fields of a footer on which columns and types depend. The root's name does not matter, and no element's
+# nullability does.
 _SHAPE = (
     "column_id, if(column_id = 0, '', name), type, type_length, repetition_type = 'REPEATED', num_children,"
     " converted_type, scale, precision, logical_type, duckdb_type"
@@ -51,7 +52,7 @@ def parquet_groups(
     the contract does not allow that. Raises duckdb.Error if a footer cannot be read.
     """
     alike: dict[tuple[str | None, ...], list[SourceFile]] = {}
-    folders = {fold(key): key for key in folder_keys(contract, files)}
+    folders = {fold(key): key for key in partition_keys(contract, files)}
     for group, found in _shapes(connection, files):
         there = _by_name(found)
         kinds = [

@@ -16,7 +16,7 @@ from duckdb.sqltypes import DuckDBPyType
 from orchestrator.engines.duckdb.child.session import empty_select
 from orchestrator.engines.duckdb.sources.contract import Contract, UnreadableFile
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
-from orchestrator.engines.duckdb.sources.hive import folder_keys, folder_options
+from orchestrator.engines.duckdb.sources.hive import folder_options, partition_keys
 from orchestrator.engines.duckdb.sources.parquet import listed, parquet_groups
 from orchestrator.engines.duckdb.sources.text import (
     compression,
@@ -106,7 +106,7 @@ def groups(
 
 def cells(connection: duckdb.DuckDBPyConnection, contract: Contract, group: Group) -> list[Cell]:
     """The SQL of each column over a relation with the raw columns r0, r1, … and the prepared ones v0, v1, …."""
-    folders = {fold(key) for key in folder_keys(contract, group.files)}
+    folders = {fold(key) for key in partition_keys(contract, group.files)}
     kinds = types_of(connection, [kind for _, kind in contract.columns])
     found = []
     for number, ((name, _), kind) in enumerate(zip(contract.columns, kinds, strict=True)):
@@ -218,7 +218,7 @@ class _Likeness(NamedTuple):
 
 
 def _likeness(contract: Contract, file: SourceFile, *, is_plain: bool) -> _Likeness:
-    alike = _Likeness(compression(file), folder_keys(contract, [file]), is_plain=is_plain)
+    alike = _Likeness(compression(file), partition_keys(contract, [file]), is_plain=is_plain)
     if _is_json(contract):
         exact = not contract.fails or has_long_numbers(file, LONG_NUMBER)
         return alike._replace(is_array=is_array(file), is_exact=exact)

@@ -34,7 +34,7 @@ class Records(Protocol):
 
 
 def compression(file: SourceFile) -> str:
-    """DuckDB's word for the compression that a file's name says. For a link, its own name and its target's count."""
+    """DuckDB's word for the compression that a file's name says. Of a link, both names."""
     for suffix, name in _COMPRESSIONS.items():
         if file.shown.lower().endswith(suffix) or file.real.lower().endswith(suffix):
             return name

@@ -76,7 +76,7 @@ def is_nameable(kind: Kind) -> bool:
 
 
 def example_size(kind: Kind) -> int:
-    """The number of values in an expression of the type that does not name the type."""
+    """The number of values in the example expression that stands for a type which no cast can name."""
     if is_nameable(kind):
         return 1
     return max(sum(map(example_size, kind.children)) * (kind.size or 1), 1)

@@ -13,7 +13,7 @@ import duckdb
 
 from orchestrator.engines.duckdb.sources.contract import Columns, Contract, UnreadableFile, check_names
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
-from orchestrator.engines.duckdb.sources.hive import folder_keys, folder_values
+from orchestrator.engines.duckdb.sources.hive import partition_keys, partition_values
 from orchestrator.engines.duckdb.sources.parquet import parquet_columns
 from orchestrator.engines.duckdb.sources.scan import source_select
 from orchestrator.engines.duckdb.sources.text import default_names, detect_separator, first_record, header
@@ -62,7 +62,7 @@ def source_columns(
         found = json_columns(connection, contract, files)
     else:
         found = _csv_columns(connection, contract, files)
-    columns = _with_stated(contract, [*found, *_of_folders(connection, contract, files)], files)
+    columns = _with_stated(contract, [*found, *_partition_columns(connection, contract, files)], files)
     check_names(files[0].real, columns)
     if contract.columns:
         _check_stated(connection, contract._replace(columns=columns), contract.columns, files)
@@ -113,7 +113,7 @@ def _csv_columns(
         raise UnreadableFile(
             f"{files[0].real} seems to have {separator} between its columns. State the delimiter of the table."
         )
-    keys = {fold(key) for key in folder_keys(contract, files)}
+    keys = {fold(key) for key in partition_keys(contract, files)}
     names = [name for name in _names(contract, files, record) if fold(name) not in keys]
     texts = [(name, "VARCHAR") for name in names]
     check_names(files[0].real, texts)
@@ -138,19 +138,19 @@ def _names(contract: Contract, files: Sequence[SourceFile], record: Sequence[str
     return [*names.values()]
 
 
-def _of_folders(
+def _partition_columns(
     connection: duckdb.DuckDBPyConnection, contract: Contract, files: Sequence[SourceFile]
 ) -> list[tuple[str, str]]:
     """The columns of the Hive partitions. Raises UnreadableFile if the files differ in their partition keys."""
-    keys = folder_keys(contract, files)
-    other = next((file for file in files if folder_keys(contract, [file]) != keys), None)
+    keys = partition_keys(contract, files)
+    other = next((file for file in files if partition_keys(contract, [file]) != keys), None)
     if other is not None:
         raise UnreadableFile(f"{other.real} lies in folders with other keys than other files: {', '.join(keys)}.")
     if not keys:
         return []
     rows = (
         ", ".join("NULL" if value is None else literal(value) for value in values)
-        for values in folder_values(files, keys)
+        for values in partition_values(files, keys)
     )
     names = ", ".join(quoted(key) for key in keys)
     texts = f"SELECT * FROM (VALUES {', '.join(f'({row})' for row in rows)}) AS folders({names})"
