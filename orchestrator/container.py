@@ -68,16 +68,18 @@ async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Con
         temp_dir=settings.data_dir / "tmp",
         max_queries=settings.max_concurrent_queries,
     )
-    container = _assemble(settings, database, temporal, engine)
+    access = AccessService(database)
     try:
-        yield container
+        yield _assemble(settings, database, temporal, engine, access)
     finally:
         await engine.close()
-        await container.services.access.close()
+        await access.close()
         await database.close()
 
 
-def _assemble(settings: Settings, database: Database, temporal: Client, engine: DuckDBEngine) -> Container:
+def _assemble(
+    settings: Settings, database: Database, temporal: Client, engine: DuckDBEngine, access: AccessService
+) -> Container:
     schedules, workflows = Schedules(temporal), RunWorkflows(temporal)
     store, urls = LocalStore(settings.data_dir), ApiUrls(settings.api_url)
     policy = FailurePolicy(database, schedules, notifies=settings.webhook_url is not None)
@@ -102,7 +104,7 @@ def _assemble(settings: Settings, database: Database, temporal: Client, engine: 
             FileReconciler(database, store, settings.retention),
         ),
         services=Services(
-            access=AccessService(database),
+            access=access,
             definitions=definitions,
             views=ViewService(
                 database=database,

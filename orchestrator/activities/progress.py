@@ -25,6 +25,8 @@ _FIRST_UPDATE_SECONDS = 3.0
 _UPDATE_GROWTH = 1.15
 # A workflow that does not answer in this time has no worker at the moment; the next update reaches it.
 _UPDATE_SECONDS = 10.0
+# The activity has ended its heartbeats by then, and would be given up for lost after five seconds without one.
+_TROUBLE_SECONDS = 2.0
 
 
 class ProgressReporter:
@@ -40,7 +42,7 @@ class ProgressReporter:
 
 async def report_trouble(error: OrchestratorError) -> None:
     """Send the run's workflow the reason why the query is tried again, for the run's page."""
-    await _send(Progress(percent=None, elapsed_seconds=0, trouble=error.message))
+    await _send(Progress(percent=None, elapsed_seconds=0, trouble=error.message), _TROUBLE_SECONDS)
 
 
 @asynccontextmanager
@@ -63,11 +65,11 @@ async def _update(latest: ProgressReporter) -> None:
         await _send(latest.progress)
 
 
-async def _send(progress: Progress) -> None:
-    workflow_id, workflow_run_id = workflow_ids()
-    handle = activity.client().get_workflow_handle(workflow_id, run_id=str(workflow_run_id))
+async def _send(progress: Progress, at_most: float = _UPDATE_SECONDS) -> None:
     try:
-        async with asyncio.timeout(_UPDATE_SECONDS):
+        workflow_id, workflow_run_id = workflow_ids()
+        handle = activity.client().get_workflow_handle(workflow_id, run_id=str(workflow_run_id))
+        async with asyncio.timeout(at_most):
             await handle.execute_update(contract.PROGRESS, progress)
     except Exception as error:
         # The run is over, or the server is away. Both are noticed elsewhere; the query need not fail for them.

@@ -10,7 +10,7 @@ import psycopg
 from sqlalchemy import Engine, event, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from orchestrator.model.errors import CatalogUnavailable, UnsupportedType
+from orchestrator.model.errors import CatalogUnavailable, UnstorableText
 
 Transaction = AsyncConnection
 
@@ -92,10 +92,10 @@ async def _translate_errors() -> AsyncIterator[None]:
         if _is_transient(error):
             raise CatalogUnavailable from error
         if _is_text_that_cannot_be_kept(error):
-            raise UnsupportedType from error
+            raise UnstorableText from error
         raise
     except UnicodeEncodeError as error:
-        raise UnsupportedType from error
+        raise UnstorableText from error
     except exc.TimeoutError as error:
         raise CatalogUnavailable("Every connection to PostgreSQL is busy. Try again in a moment.") from error
 
@@ -128,8 +128,8 @@ def _ping_idle_connections(engine: Engine) -> None:
 
 def _is_text_that_cannot_be_kept(error: exc.DBAPIError) -> bool:
     """Whether a value holds a NUL character or half of a surrogate pair, which the driver or the server refuses."""
-    text = str(error.orig).lower()
-    is_text = "nul (0x00)" in text or "surrogate" in text or getattr(error.orig, "sqlstate", None) in _NO_TEXT
+    message = str(error.orig).lower()
+    is_text = "nul (0x00)" in message or "surrogate" in message or getattr(error.orig, "sqlstate", None) in _NO_TEXT
     return is_text and isinstance(error.orig, psycopg.DataError)
 
 

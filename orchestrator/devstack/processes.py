@@ -10,13 +10,11 @@ from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from orchestrator.aio import uninterruptible
 from orchestrator.devstack.home import Home, LockHeld, StackError, take_lock, write_lock_owner
 from orchestrator.devstack.logs import Log
-
-T = TypeVar("T")
 
 READY_WITHIN = 60.0
 _STOP_WITHIN = 15.0

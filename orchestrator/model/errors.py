@@ -61,7 +61,7 @@ class InvalidQuery(Invalid):
     code = "invalid_query"
 
 
-class UnsupportedType(Invalid):
+class UnstorableText(Invalid):
     """Text cannot hold NUL characters or halves of surrogate pairs."""
 
     code = "unstorable"

@@ -63,8 +63,8 @@ def make_probe(database: Database, client: Client, limit: int) -> Callable[[], A
         return None
 
     async def ask() -> InstallationState:
-        summary, counted = await asyncio.gather(ask_catalog(), ask_temporal())
-        return InstallationState(figures=summary, schedules=counted)
+        figures, counted = await asyncio.gather(ask_catalog(), ask_temporal())
+        return InstallationState(figures=figures, schedules=counted)
 
     return ask
 
@@ -88,8 +88,8 @@ class InstallationCollector(Collector):
         if known.figures is not None:
             yield from _of_catalog(known.figures)
         if known.schedules is not None:
-            summary = "Schedules of views that Temporal has"
-            yield GaugeMetricFamily("matview_schedules_present", summary, value=known.schedules.present)
+            present = "Schedules of views that Temporal has"
+            yield GaugeMetricFamily("matview_schedules_present", present, value=known.schedules.present)
             paused = "Schedules of views that are paused"
             yield GaugeMetricFamily("matview_schedules_paused", paused, value=known.schedules.paused)
 
@@ -117,19 +117,19 @@ async def _awaited(ask: Callable[[], Awaitable[InstallationState]]) -> Installat
     return await ask()
 
 
-def _of_catalog(summary: InstallationStats) -> Iterator[Metric]:
+def _of_catalog(figures: InstallationStats) -> Iterator[Metric]:
     single = {
-        "matview_views": ("Views that are not deleted", summary.views),
+        "matview_views": ("Views that are not deleted", figures.views),
         "matview_schedules_wanted": (
             "Views that are materialized, and so should have a schedule",
-            summary.materialized,
+            figures.materialized,
         ),
-        "matview_views_stale": ("Views whose data is older than two of their intervals", summary.stale),
-        "matview_view_data_age_max_seconds": ("The age of the oldest data of a view", summary.oldest_seconds),
-        "matview_runs_in_progress": ("Runs that have begun and not ended", summary.running),
+        "matview_views_stale": ("Views whose data is older than two of their intervals", figures.stale),
+        "matview_view_data_age_max_seconds": ("The age of the oldest data of a view", figures.oldest_seconds),
+        "matview_runs_in_progress": ("Runs that have begun and not ended", figures.running),
         "matview_run_in_progress_max_seconds": (
             "For how long the oldest of them has been running",
-            summary.longest_run_seconds,
+            figures.longest_run_seconds,
         ),
     }
     for name, (meaning, value) in single.items():
@@ -139,6 +139,6 @@ def _of_catalog(summary: InstallationStats) -> Iterator[Metric]:
         "The age of the data of those views that are the most overdue",
         labels=["project", "view", "name"],
     )
-    for age in summary.most_overdue:
+    for age in figures.most_overdue:
         ages.add_metric([str(age.project_id), str(age.saved_query_id), age.name], age.seconds)
     yield ages

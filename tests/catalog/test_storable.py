@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
-from orchestrator.model.errors import UnsupportedType
+from orchestrator.model.errors import UnstorableText
 
 
 @pytest.fixture
@@ -20,14 +20,14 @@ async def database(stack: DevStack) -> AsyncIterator[Database]:
 @pytest.mark.parametrize("value", ["a\x00b", "a\ud800b"])
 @pytest.mark.parametrize("statement", ["SELECT CAST(:value AS text)", "SELECT CAST(:value AS varchar) || 'x'"])
 async def test_text_that_cannot_be_kept_is_told_as_such(database: Database, statement: str, value: str) -> None:
-    with pytest.raises(UnsupportedType):
+    with pytest.raises(UnstorableText):
         async with database.begin() as tx:
             await tx.execute(text(statement), {"value": value})
 
 
 @pytest.mark.parametrize("escape", ["\\u0000", "\\ud800", "\\udc00x"])
 async def test_json_that_cannot_be_kept_is_told_as_such(database: Database, escape: str) -> None:
-    with pytest.raises(UnsupportedType):
+    with pytest.raises(UnstorableText):
         async with database.begin() as tx:
             await tx.execute(text("SELECT CAST(:value AS jsonb)"), {"value": f'{{"a": "{escape}"}}'})
 
