@@ -87,7 +87,7 @@ def _assemble(
     definitions = DefinitionService(database, engine)
     states = ViewStates(definitions, schedules, run_sync)
     runs = RunService(
-        database=database, definitions=definitions, states=states, workflows=workflows, sync=run_sync, urls=urls
+        database=database, definitions=definitions, states=states, workflows=workflows, run_sync=run_sync, urls=urls
     )
     return Container(
         settings=settings,

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
-from orchestrator.catalog.pagination import choose, on_page, shown
+from orchestrator.catalog.pagination import on_page, select_page, shown
 from orchestrator.catalog.rows import label_columns, parse_labelled, to_jsonb
 from orchestrator.model.audit import AuditEntry, FieldChange, Verb
 from orchestrator.model.principal import User
@@ -67,7 +67,7 @@ async def page(tx: Transaction, item_id: UUID, *, limit: int, offset: int) -> tu
     """The number of entries about a view, and those of one page, newest first."""
     newest_first = (t.journal.c.created_at.desc(), t.journal.c.id)
     matches = [t.journal.c.item_id == item_id]
-    chosen = await choose(tx, t.journal, matches, newest_first, large=["changes"], limit=limit, offset=offset)
+    chosen = await select_page(tx, t.journal, matches, newest_first, large=["changes"], limit=limit, offset=offset)
     query = (
         select(*shown(t.journal, "changes"), *label_columns("author", t.users, User.model_fields))
         .outerjoin(t.users, t.users.c.id == t.journal.c.user_id)

@@ -82,7 +82,7 @@ class Database:
 
 @asynccontextmanager
 async def _translate_errors() -> AsyncIterator[None]:
-    """Raise CatalogUnavailable for errors that a retry may avoid, UnsupportedType for text that cannot be stored."""
+    """Raise CatalogUnavailable for errors that a retry may avoid, UnstorableText for text that cannot be stored."""
     try:
         async with asyncio.timeout(_LONGEST_SECONDS):
             yield

@@ -16,7 +16,7 @@ PAGE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Chosen:
+class PageRows:
     """The number of all matching rows, the ids of a page in order, and the ids of the rows that fit on it whole."""
 
     count: int
@@ -34,7 +34,7 @@ class Chosen:
         return [by_id[row_id] for row_id in self.ids if row_id in by_id]
 
 
-async def choose(
+async def select_page(
     tx: Transaction,
     table: Table,
     matches: Sequence[ColumnElement[bool]],
@@ -43,7 +43,7 @@ async def choose(
     large: Iterable[str],
     limit: int,
     offset: int,
-) -> Chosen:
+) -> PageRows:
     """Choose the rows of a page of `table`, and measure their columns `large`.
 
     The first row is always shown whole. Decompressing a large value takes time. So its text is measured only while the
@@ -60,7 +60,7 @@ async def choose(
     texts = [func.coalesce(func.octet_length(cast(unpacked.c[name], Text)), 0) for name in large]
     size = case((unpacked.c.packed_so_far <= PAGE_BYTES, sum(texts[1:], texts[0])), else_=PAGE_BYTES + 1)
     rows = (await tx.execute(select(unpacked.c.id, size.label("size")).order_by(unpacked.c.place))).all()
-    return Chosen(count or 0, [row.id for row in rows], _fitting([(row.id, row.size) for row in rows]))
+    return PageRows(count or 0, [row.id for row in rows], _fitting([(row.id, row.size) for row in rows]))
 
 
 def on_page(table: Table) -> ColumnElement[bool]:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from orchestrator.catalog import saved_pauses, snapshots, tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.names import NameTarget
-from orchestrator.catalog.pagination import choose, on_page, shown
+from orchestrator.catalog.pagination import on_page, select_page, shown
 from orchestrator.catalog.rows import label_columns, parse_labelled, to_jsonb
 from orchestrator.model.base import now
 from orchestrator.model.lineage import shortest_path
@@ -89,7 +89,7 @@ async def page(
         matches.append(t.saved_queries.c.name.icontains(search, autoescape=True))
     newest_first = (t.saved_queries.c.created_at.desc(), t.saved_queries.c.id)
     # The page is chosen first, so that the other tables are joined for its views only.
-    page = await choose(tx, t.saved_queries, matches, newest_first, large=_LARGE, limit=limit, offset=offset)
+    page = await select_page(tx, t.saved_queries, matches, newest_first, large=_LARGE, limit=limit, offset=offset)
     rows = await tx.execute(_list_stmt(), page.shown)
     return page.count, [_saved_query(row) for row in page.in_order(rows)]
 

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Row, Select, func, insert, select, update
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
-from orchestrator.catalog.pagination import choose, on_page, shown
+from orchestrator.catalog.pagination import on_page, select_page, shown
 from orchestrator.catalog.rows import label_columns, parse_labelled, to_jsonb
 from orchestrator.model.principal import User
 from orchestrator.model.source_table import SourceTable
@@ -50,7 +50,9 @@ async def page(
     if search:
         matches.append(t.source_tables.c.name.icontains(search, autoescape=True))
     newest_first = (t.source_tables.c.created_at.desc(), t.source_tables.c.id)
-    chosen = await choose(tx, t.source_tables, matches, newest_first, large=["columns"], limit=limit, offset=offset)
+    chosen = await select_page(
+        tx, t.source_tables, matches, newest_first, large=["columns"], limit=limit, offset=offset
+    )
     query = _select(shown(t.source_tables, "columns")).where(on_page(t.source_tables))
     return chosen.count, [_source_table(row) for row in chosen.in_order(await tx.execute(query, chosen.shown))]
 

@@ -25,8 +25,8 @@ class FileReconciler:
     store: SnapshotStore
     retention: Retention
 
-    async def expired(self, dry_run: bool) -> AsyncIterator[Finding]:
-        """Remove snapshots that need not be retained from the catalog; `orphaned` deletes their files."""
+    async def remove_expired(self, dry_run: bool) -> AsyncIterator[Finding]:
+        """Mark expired snapshots as removed in the catalog; `delete_orphaned` then deletes their files."""
         async with self.database.begin() as tx:
             if not dry_run:
                 await snapshot_retention.backfill_superseded_at(tx)
@@ -38,7 +38,7 @@ class FileReconciler:
             message = "it need not be kept any more"
             yield Finding(kind=FindingKind.VERSION_EXPIRED, subject=str(snapshot_id), message=message)
 
-    async def orphaned(self, dry_run: bool) -> AsyncIterator[Finding]:
+    async def delete_orphaned(self, dry_run: bool) -> AsyncIterator[Finding]:
         """Delete the files of runs that have ended and of snapshots that were removed."""
         # Listed before the catalog is read: a snapshot that is published in between is then in the catalog.
         for batch in batches(await self.store.list_locations()):

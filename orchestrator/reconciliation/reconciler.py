@@ -41,16 +41,16 @@ class Reconciler:
         """
         findings: list[Finding] = []
         for step in (
-            self.runs.ended,
-            self.schedules.findings,
-            self.runs.orphaned,
-            self.files.expired,
-            self.files.orphaned,
+            self.runs.close_ended,
+            self.schedules.repair_drift,
+            self.runs.cancel_orphaned,
+            self.files.remove_expired,
+            self.files.delete_orphaned,
         ):
             async for finding in step(request.dry_run):
                 level = logging.DEBUG if finding.kind.startswith("unknown") else logging.INFO
                 logger.log(level, "%s %s: %s", finding.kind, finding.subject, finding.message)
                 findings.append(finding)
-            if step == self.runs.ended and apply_policy and not request.dry_run:
+            if step == self.runs.close_ended and apply_policy and not request.dry_run:
                 await self.runs.apply_policy()
         return ReconcileReport(dry_run=request.dry_run, findings=tuple(findings[:_MOST_FINDINGS]), total=len(findings))

@@ -52,7 +52,7 @@ class RunReconciler:
     sync: RunSync
     policy: FailurePolicy
 
-    async def ended(self, dry_run: bool) -> AsyncIterator[Finding]:
+    async def close_ended(self, dry_run: bool) -> AsyncIterator[Finding]:
         """Close runs whose workflow ended without recording its outcome."""
         async with self.database.begin() as tx:
             open_runs = await runs.list_running(tx)
@@ -81,7 +81,7 @@ class RunReconciler:
             async with self.database.begin() as tx:
                 await runs.clear_policy_due(tx, run_id)
 
-    async def orphaned(self, dry_run: bool) -> AsyncIterator[Finding]:
+    async def cancel_orphaned(self, dry_run: bool) -> AsyncIterator[Finding]:
         """Cancel running runs of views that are not materialized: they could not publish their result."""
         running = await self.workflows.list_running()
         for view_id in await existing_ids(self.database, running.keys()):

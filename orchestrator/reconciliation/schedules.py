@@ -73,7 +73,7 @@ class ScheduleReconciler:
     schedules: Schedules
     sync: ScheduleSync
 
-    async def findings(self, dry_run: bool) -> AsyncIterator[Finding]:
+    async def repair_drift(self, dry_run: bool) -> AsyncIterator[Finding]:
         """Create missing schedules, delete orphaned ones of this installation, correct the others."""
         asked_at = now()
         # Listed first: a view that is materialized after the list was taken may have a schedule that is not in it, and

@@ -51,14 +51,14 @@ class RunService:
         definitions: DefinitionService,
         states: ViewStates,
         workflows: RunWorkflows,
-        sync: RunSync,
+        run_sync: RunSync,
         urls: ApiUrls,
     ) -> None:
         self._database = database
         self._definitions = definitions
         self._states = states
         self._workflows = workflows
-        self._sync = sync
+        self._run_sync = run_sync
         self._urls = urls
 
     async def run(self, project_id: int, saved_query_id: UUID, user: User, *, full_refresh: bool = False) -> ViewState:
@@ -140,7 +140,7 @@ class RunService:
         return outcome
 
     async def _state(self, run: Run) -> RunState:
-        current = await self._sync.close_if_ended(run)
+        current = await self._run_sync.close_if_ended(run)
         if current.status is not RunStatus.RUNNING:
             return RunState(run=current)
         progress, trouble = await self._workflows.query_progress(run.saved_query_id, run.workflow_run_id)

@@ -51,7 +51,7 @@ class ViewService:
         self._states = states
         self._runs = runs
         self._schedules = schedules
-        self._sync = sync
+        self._schedule_sync = sync
 
     async def show(self, project_id: int, saved_query_id: UUID) -> ViewState:
         """A view's state. Raises NotFound."""
@@ -80,7 +80,7 @@ class ViewService:
                 await self._resume(view, user)
         elif view.is_materialized and view.name != before.name:
             with suppress(TemporalUnavailable):  # a label only
-                await self._sync.sync(view.id)
+                await self._schedule_sync.sync(view.id)
         await self._unpause_after_edit(before, view, user)
         return await self.show(project_id, saved_query_id)
 
@@ -92,7 +92,7 @@ class ViewService:
             running = await self._runs.running_workflow_run_ids(saved_query_id)
         view, ended = await self._definitions.delete(project_id, saved_query_id, user)
         if view.is_materialized:
-            await self._sync.sync(view.id)
+            await self._schedule_sync.sync(view.id)
             await self._runs.stop(view.id, running | {run.workflow_run_id for run in ended})
         return ViewState(view=view.model_copy(update=_NOT_MATERIALIZED), deleted=True)
 
@@ -116,7 +116,7 @@ class ViewService:
         await self._require_temporal(project_id, saved_query_id)
         running = await self._runs.running_workflow_run_ids(saved_query_id)
         ended = await self._definitions.revert(project_id, saved_query_id, user)
-        await self._sync.sync(saved_query_id)
+        await self._schedule_sync.sync(saved_query_id)
         await self._runs.stop(saved_query_id, running | {run.workflow_run_id for run in ended})
         return await self.show(project_id, saved_query_id)
 
@@ -146,14 +146,14 @@ class ViewService:
     async def _apply_schedule(self, before: SavedQuery, view: SavedQuery, user: User) -> None:
         """Make the schedule match the view and start a first run; restore the frequency if that fails."""
         try:
-            await self._sync.sync(view.id)
+            await self._schedule_sync.sync(view.id)
             if _needs_first_run(before):
                 await self._runs.start(view, Trigger.FIRST, user)
         except Exception:
             if before.sync_frequency_set_at != view.sync_frequency_set_at:
                 await self._definitions.restore_frequency(view, before)
                 with suppress(TemporalUnavailable):
-                    await self._sync.sync(view.id)
+                    await self._schedule_sync.sync(view.id)
             raise
 
     async def _unpause_after_edit(self, before: SavedQuery, view: SavedQuery, user: User) -> None:

@@ -87,7 +87,7 @@ async def test_without_temporal_nothing_is_changed(container: Container, project
         states=services.views._states,
         runs=services.runs,
         schedules=away,
-        sync=services.views._sync,
+        sync=services.views._schedule_sync,
     )
     with pytest.raises(TemporalUnavailable):
         await views.materialize(project.id, view.id, None, project.user)
