@@ -74,6 +74,12 @@ def variables_of(command: Any) -> Iterator[str]:
 
 
 def variables_of_the_tests() -> set[str]:
-    """The environment variables by which the tests of the contract and the fuzzers try more than usual."""
-    texts = [path.read_text() for folder in ("contract", "fuzz") for path in (ROOT / "tests" / folder).glob("*.py")]
-    return {name for text in texts for name in re.findall(rf"number_from_environment\(\"({PREFIX}\w+)\"", text)}
+    """The environment variables by which tests of the contract, fuzzers and chaos try more than usual."""
+    texts = [
+        path.read_text() for folder in ("contract", "fuzz", "chaos") for path in (ROOT / "tests" / folder).glob("*.py")
+    ]
+    return {
+        name
+        for text in texts
+        for name in re.findall(rf"(?:number_from_environment|environ\.get)\(\"({PREFIX}\w+)\"", text)
+    }
