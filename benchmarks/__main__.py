@@ -127,7 +127,7 @@ KINDS = {
     "rollback": Kind(
         rollback.measure,
         "rollbacks while others read",
-        {"rollbacks": Option(200, 3, "how many"), "readers": Option(2, 1, "who reads meanwhile")},
+        {"rollbacks": Option(200, 3, "how many"), "readers": Option(2, 1, "concurrent readers")},
     ),
     "workers": Kind(
         workers.measure,

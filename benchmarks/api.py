@@ -64,10 +64,10 @@ class Callers:
         times, rates = [], []
         for callers in _AT_ONCE:
             for kind, call in self._kinds(count).items():
-                told = f"{kind}, {count:,} views, {callers} at once"
+                label = f"{kind}, {count:,} views, {callers} at once"
                 seconds, wall = await (self._runs(callers) if kind == "run" else self._calls(call, callers))
-                times.append(Measurement(told, [1000 * one for one in seconds], "ms"))
-                rates.append(Measurement(f"{told}, requests a second", [len(seconds) / wall], "1/s"))
+                times.append(Measurement(label, [1000 * one for one in seconds], "ms"))
+                rates.append(Measurement(f"{label}, requests a second", [len(seconds) / wall], "1/s"))
         show(f"The API with {count:,} views", times, percentiles=True)
         show(f"The API with {count:,} views", rates)
         return times + rates

@@ -63,22 +63,22 @@ async def measure(folder: Path, rounds: int, scale: float, results: Sequence[str
         for kind in results:
             sql = KINDS[kind]
             view_id = await api.materialized(kind, sql)
-            told = f"{_TOLD[kind]} ({(await api.history(view_id))[0]['rows']:,})"
+            label = f"{_TOLD[kind]} ({(await api.history(view_id))[0]['rows']:,})"
             floor = partial(plain_apart, sql, folder / "plain", files)
-            of_kind = await _in_turn(api, view_id, told, floor, rounds)
+            of_kind = await _in_turn(api, view_id, label, floor, rounds)
             show(f"One big view, TPC-H at scale {scale:g}", of_kind)
             figures += of_kind
     return figures
 
 
 async def _in_turn(
-    api: Api, view_id: str, told: str, floor: Callable[[], tuple[float, float]], rounds: int
+    api: Api, view_id: str, label: str, floor: Callable[[], tuple[float, float]], rounds: int
 ) -> list[Measurement]:
     await asyncio.to_thread(floor)  # not counted, as the product's first run is not
     # The run has nearly always ended by then. Polling the API just before its end would slow it down.
     undisturbed = _PATIENCE * (await asyncio.to_thread(floor))[0] + _PATIENCE_SECONDS
-    ours, plain = Measurement(f"{told}, run", []), Measurement(f"{told}, plain DuckDB", [])
+    ours, plain = Measurement(f"{label}, run", []), Measurement(f"{label}, plain DuckDB", [])
     for _ in range(rounds):
         ours.values.append(await api.run(view_id, undisturbed=undisturbed))
         plain.values.append((await asyncio.to_thread(floor))[0])
-    return [ours, plain, ratios(f"{told}, run beside plain DuckDB", ours, plain)]
+    return [ours, plain, ratios(f"{label}, run beside plain DuckDB", ours, plain)]

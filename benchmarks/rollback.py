@@ -78,7 +78,7 @@ async def measure(folder: Path, rollbacks: int, readers: int) -> list[Measuremen
     figures = [Measurement("a rollback", [1000 * one for one in seconds], "ms")]
     show("Rollback, from the call of the API to its answer", figures, percentiles=True)
     reads = sum(sum(reader.reads.values()) for reader in reading)
-    say(f"{reads} reads by {readers} readers meanwhile: no error, no mix of versions, every digest right")
+    say(f"{reads} reads by {readers} concurrent readers: no error, no mix of versions, every digest right")
     return figures
 
 

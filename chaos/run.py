@@ -70,7 +70,7 @@ async def run_harness(options: Options) -> History:
     try:
         await asyncio.wait({living, working}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            history.record_violation("stack", "it ended by itself, or was told to")
+            history.record_violation("stack", "it ended by itself, or by a signal")
             working.cancel()
         with suppress(asyncio.CancelledError):
             await working

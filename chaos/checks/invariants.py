@@ -94,7 +94,7 @@ async def check_store(chaos: Harness, catalog: Catalog) -> None:
             continue
         root, _, location = place.relative_to(chaos.data).as_posix().partition("/")
         if root == "staging" or location not in kept:
-            chaos.history.record_violation("store", f"{place} is needed by nobody")
+            chaos.history.record_violation("store", f"{place} is needed by no snapshot and no run")
 
 
 async def _check_schedule(chaos: Harness, name: str, wanted: SyncFrequency) -> None:
@@ -109,7 +109,7 @@ async def _check_schedule(chaos: Harness, name: str, wanted: SyncFrequency) -> N
 async def _check_version(chaos: Harness, row: Row) -> None:
     view = chaos.history.by_id(str(row["saved_query_id"]))
     if view is None:
-        chaos.history.record_violation("store", f"a version of nobody's view: {row}")
+        chaos.history.record_violation("store", f"a version without a view: {row}")
         return
     folder = chaos.data / "snapshots" / row["location"]
     try:

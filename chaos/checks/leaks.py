@@ -36,7 +36,7 @@ def _check_processes(chaos: Harness) -> None:
     family = processes.below(roles) | set(roles)
     strays = processes.of_home(chaos.data) - family - {os.getpid()}
     if strays:
-        chaos.history.record_violation("leak", f"processes {sorted(strays)} belong to nobody")
+        chaos.history.record_violation("leak", f"processes {sorted(strays)} belong to no part of the stack")
     for pid in roles:
         children = processes.query_children([pid])
         chaos.history.counts["at the end/query processes"] += len(children)
@@ -55,7 +55,7 @@ async def _check_connections(chaos: Harness, catalog: Catalog) -> None:
     chaos.history.counts["at the end/connections"] = len(rows)
     stuck = [row for row in rows if row["long"] and (row["state"] or "").startswith(("idle in", "active"))]
     if stuck:
-        chaos.history.record_violation("leak", f"transactions that nobody ends: {stuck}")
+        chaos.history.record_violation("leak", f"transactions that no client ends: {stuck}")
     most = _CONNECTIONS_OF_A_PROCESS * (1 + len(chaos.workers)) + _OWN_CONNECTIONS
     if len(rows) > most:
         chaos.history.record_violation("leak", f"{len(rows)} connections, and there should be {most} at most")

@@ -59,7 +59,7 @@ async def conclude(chaos: Harness) -> None:
         await leaks.check(chaos, catalog)
     except (Unavailable, RPCError) as error:
         chaos.history.record_violation(
-            "stack", f"a server went away although nobody touched it: {error!r} {error.__cause__!r}"
+            "stack", f"a server ended although the harness left it alone: {error!r} {error.__cause__!r}"
         )
     finally:
         await catalog.close()

@@ -106,7 +106,7 @@ def _check_rows(finding: Finding, result: Result, number: int) -> None:
     if promised.kind in NO_RESULT_KINDS:
         wrong.append(f"a statement that never ends well has a result: {promised.sql}")
     if facts["rows"] != result.rows or (promised.rows is not None and facts["rows"] != promised.rows):
-        wrong.append(f"it has {facts['rows']} rows, {result.rows} were told, {promised.rows} promised")
+        wrong.append(f"it has {facts['rows']} rows, the catalog says {result.rows}, {promised.rows} promised")
     if not facts["rows"]:
         return
     mixed = [name for name in _CONSTANT if facts.get(f"{name}_low") != facts.get(f"{name}_high")]

@@ -5,6 +5,7 @@ worker and the server are the real ones.
 """
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -13,10 +14,13 @@ from uuid import UUID, uuid4
 
 import pytest
 from temporalio import activity
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import Worker
 
+from orchestrator.activities.progress import report_trouble
+from orchestrator.model.errors import WorkerBusy
 from orchestrator.model.run import CloseRequest, RunOutcome, RunPlan, RunRequest, RunStatus, Trigger
 from orchestrator.model.snapshot import Snapshot
 from orchestrator.model.webhook_event import CloseResult, PublishResult
@@ -192,3 +196,20 @@ async def test_a_step_that_fails_for_a_while_is_tried_again(temporal: Client, na
     async with running(temporal, steps) as handle:
         done = await outcome(handle)
     assert (done.status, len(tries), steps.closed) == (RunStatus.COMPLETED, 2, [])
+
+
+async def test_the_page_of_a_run_says_why_its_query_is_tried_again(temporal: Client) -> None:
+    held, tries = Held(), itertools.count()
+
+    async def fail_once() -> None:
+        if next(tries) == 0:
+            await report_trouble(WorkerBusy("It has no memory."))
+            raise ApplicationError("It has no memory.", type="worker_busy")
+        await held()
+
+    async with running(temporal, Steps(write=fail_once)) as handle:
+        await asyncio.wait_for(held.begun.wait(), PATIENCE)
+        page = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+        held.released.set()
+        await outcome(handle)
+    assert "Is tried again, after It has no memory." in page.current_details

@@ -156,18 +156,18 @@ def _refuse(job: str) -> None:
     """Raise the error for an answer that is too long: a permanent fault of the query or of the files."""
     if job == "describe_source":
         raise InvalidSource("The names and types of the columns in these files are too long.", attr="url_pattern")
-    told = "The names and types of its columns are too long."
-    raise QueryFailed(told) if job == "write" else InvalidQuery(f"Invalid query: {told}", attr="query")
+    reason = "The names and types of its columns are too long."
+    raise QueryFailed(reason) if job == "write" else InvalidQuery(f"Invalid query: {reason}", attr="query")
 
 
 def _answer(work: Callable[[], Any]) -> dict[str, Any]:
     try:
         return {"ok": work()}
     except OrchestratorError as error:
-        told = error
+        reported = error
     except RecursionError:
-        told = InvalidQuery("Invalid query: it is too complex to analyse.", attr="query")
+        reported = InvalidQuery("Invalid query: it is too complex to analyse.", attr="query")
     except Exception as error:
-        told = EngineCrashed(f"The process that reads queries failed: {type(error).__name__}.")
+        reported = EngineCrashed(f"The process that reads queries failed: {type(error).__name__}.")
     # The message may quote a name in a file, or a text in a query, of any length.
-    return {"error": told.code, "message": told.message[:_LONGEST_ERROR], "attr": told.attr}
+    return {"error": reported.code, "message": reported.message[:_LONGEST_ERROR], "attr": reported.attr}
