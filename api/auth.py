@@ -84,6 +84,7 @@ def require_scope(scope: Scope) -> Callable[..., AsyncIterator[RequestContext]]:
 ViewReader = Annotated[RequestContext, Depends(require_scope(Scope.VIEW_READ), scope="function")]
 ViewWriter = Annotated[RequestContext, Depends(require_scope(Scope.VIEW_WRITE), scope="function")]
 ActivityReader = Annotated[RequestContext, Depends(require_scope(Scope.ACTIVITY_READ), scope="function")]
+QueryReader = Annotated[RequestContext, Depends(require_scope(Scope.QUERY_READ), scope="function")]
 TableReader = Annotated[RequestContext, Depends(require_scope(Scope.TABLE_READ), scope="function")]
 TableWriter = Annotated[RequestContext, Depends(require_scope(Scope.TABLE_WRITE), scope="function")]
 

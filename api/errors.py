@@ -20,6 +20,7 @@ from orchestrator.model.errors import (
     NotRunning,
     OrchestratorError,
     PermissionDenied,
+    RunFailed,
     TooManyRequests,
     Transient,
 )
@@ -34,6 +35,7 @@ _ANSWERS: dict[type[OrchestratorError], tuple[int, str]] = {
     NotMaterialized: (400, "invalid_request"),
     NotRunning: (400, "invalid_request"),
     Invalid: (400, "validation_error"),
+    RunFailed: (400, "validation_error"),
     TooManyRequests: (429, "throttled_error"),
     Transient: (503, "server_error"),
     OrchestratorError: (500, "server_error"),

@@ -1,5 +1,6 @@
 """Links from one page of a list to the others."""
 
+from collections.abc import Mapping
 from ipaddress import ip_address
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -9,7 +10,12 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def page_link(request: Request, page: int) -> str:
-    """The URL of another page of the requested list.
+    """The URL of another page of the requested list. See `link_with`."""
+    return link_with(request, {"page": page})
+
+
+def link_with(request: Request, changes: Mapping[str, object]) -> str:
+    """The URL of the request with these values of its parameters.
 
     A client chooses its Host header, and a cache or a person may get the answer to its request. So the link begins with
     `MATVIEW_PUBLIC_URL` if that is set. Otherwise it begins with the Host header only if that names the address that
@@ -17,8 +23,8 @@ def page_link(request: Request, page: int) -> str:
     """
     path = request.scope.get("asked_path", request.scope["path"])
     params = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    kept = [(name, value) for name, value in params if name != "page"]
-    return f"{_base(request)}{quote(path)}?{urlencode([*kept, ('page', page)])}"
+    kept = [(name, value) for name, value in params if name not in changes]
+    return f"{_base(request)}{quote(path)}?{urlencode([*kept, *changes.items()])}"
 
 
 def _base(request: Request) -> str:

@@ -24,6 +24,7 @@ _FOUND_OUT = {
     "max_concurrent_queries": "the number of processors",
     "query_threads": "the number of processors",
     "query_memory_mb": "six tenths of the machine's memory, divided by its processors and one",
+    "read_memory_mb": "512, or what a query may use if that is less",
     "worker_memory_mb": "six tenths of the machine's memory",
 }
 

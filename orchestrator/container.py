@@ -8,6 +8,7 @@ from temporalio.client import Client
 
 from orchestrator.catalog.database import Database
 from orchestrator.engines.duckdb.engine import DuckDBEngine
+from orchestrator.engines.duckdb.reader import DuckDBReader
 from orchestrator.model.urls import ApiUrls
 from orchestrator.reconciliation.failure_policy import FailurePolicy
 from orchestrator.reconciliation.files import FileReconciler
@@ -19,6 +20,7 @@ from orchestrator.services.definitions import DefinitionService
 from orchestrator.services.encryption import Encryptor
 from orchestrator.services.health import HealthService
 from orchestrator.services.lineage import LineageService
+from orchestrator.services.reading import ReadService
 from orchestrator.services.runs import RunService
 from orchestrator.services.services import Services
 from orchestrator.services.snapshots import SnapshotService
@@ -68,20 +70,37 @@ async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Con
         temp_dir=settings.data_dir / "tmp",
         max_queries=settings.max_concurrent_queries,
     )
+    reader = DuckDBReader(
+        source_roots=settings.source_roots,
+        private=settings.private_paths,
+        temp_dir=settings.read_temp_dir or settings.data_dir / "tmp",
+        queries=settings.concurrent_reads,
+        of_project=settings.concurrent_reads_per_project,
+    )
+    store = LocalStore(settings.data_dir)
     access = AccessService(database)
+    reading = ReadService(database, store, reader, limits=settings.read_limits, seconds=settings.read_timeout_seconds)
     try:
-        yield _assemble(settings, database, temporal, engine, access)
+        yield _assemble(settings, database, temporal, engine, store, access, reading)
     finally:
+        await reading.close()
+        await reader.close()
         await engine.close()
         await access.close()
         await database.close()
 
 
-def _assemble(
-    settings: Settings, database: Database, temporal: Client, engine: DuckDBEngine, access: AccessService
+def _assemble(  # noqa: PLR0917 - in the order in which they are created
+    settings: Settings,
+    database: Database,
+    temporal: Client,
+    engine: DuckDBEngine,
+    store: SnapshotStore,
+    access: AccessService,
+    reading: ReadService,
 ) -> Container:
     schedules, workflows = Schedules(temporal), RunWorkflows(temporal)
-    store, urls = LocalStore(settings.data_dir), ApiUrls(settings.api_url)
+    urls = ApiUrls(settings.api_url)
     policy = FailurePolicy(database, schedules, notifies=settings.webhook_url is not None)
     schedule_sync, run_sync = ScheduleSync(database, schedules), RunSync(database, workflows)
     definitions = DefinitionService(database, engine)
@@ -127,5 +146,6 @@ def _assemble(
             source_tables=SourceTableService(database, engine, Encryptor(settings.secret_key)),
             health=HealthService(database, workflows),
             lineage=LineageService(database),
+            reading=reading,
         ),
     )

@@ -98,6 +98,23 @@ class Settings(BaseSettings):
         default=65_536, ge=0, description="How much each query may spill to the disk, in MiB"
     )
     query_output_mb: int = Field(default=65_536, ge=1, description="How large the result of a query may be, in MiB")
+    read_memory_mb: int = Field(
+        default_factory=lambda values: min(512, values["query_memory_mb"]),
+        ge=64,
+        description="DuckDB's memory limit for a query that a client reads through the API, in MiB",
+    )
+    read_timeout_seconds: float = Field(
+        default=60, gt=0, description="How long such a query may run; time in which the client does not read is free"
+    )
+    read_temp_dir: Path | None = Field(
+        default=None, description="Where such queries spill; without it the folder tmp below the data folder"
+    )
+    concurrent_reads: int = Field(
+        default=16, ge=2, description="How many such queries and downloads an API process works on at a time"
+    )
+    concurrent_reads_per_project: int = Field(
+        default=4, ge=1, description="How many of them one project may have; others of it wait up to 10 seconds"
+    )
     worker_memory_mb: int = Field(
         default_factory=lambda: _usable_memory_mb(),  # noqa: PLW0108 - it is defined below
         ge=64,
@@ -180,6 +197,11 @@ class Settings(BaseSettings):
         )
 
     @property
+    def read_limits(self) -> Limits:
+        """The resources that a query may use whose result a client reads through the API."""
+        return self.limits.model_copy(update={"memory_mb": min(self.read_memory_mb, self.query_memory_mb)})
+
+    @property
     def retention(self) -> Retention:
         """How many versions are kept, and for how long."""
         return Retention(
@@ -251,11 +273,11 @@ class Settings(BaseSettings):
         except json.JSONDecodeError:
             raise ValueError(f"it must be a JSON list {_LISTS[str(info.field_name)]}") from None
 
-    @field_validator("data_dir", "source_roots")
+    @field_validator("data_dir", "read_temp_dir", "source_roots")
     @classmethod
     def _absolute(cls, value: Any) -> Any:  # noqa: ANN401 - one path or several
         paths = value if isinstance(value, list) else [value]
-        if not all(path.is_absolute() for path in paths):
+        if not all(path is None or path.is_absolute() for path in paths):
             raise ValueError("it must be an absolute path")
         return value
 

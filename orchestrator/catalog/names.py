@@ -11,6 +11,7 @@ from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.view_columns import shown_columns
 from orchestrator.model.base import Value
 from orchestrator.model.errors import NameTaken
+from orchestrator.model.information_schema import CatalogEntry
 from orchestrator.model.names import name_key
 from orchestrator.model.snapshot import Column
 
@@ -22,6 +23,33 @@ class NameTarget(Value):
     saved_query_id: UUID | None
     source_table_id: UUID | None
     columns: tuple[Column, ...]
+
+
+async def entries(tx: Transaction, project_id: int) -> list[CatalogEntry]:
+    """All live views and source tables of a project, by name, with the columns that a reader sees."""
+    query = (
+        select(
+            t.names.c.saved_query_id,
+            t.saved_queries.c.sync_frequency,
+            func.coalesce(t.saved_queries.c.name, t.source_tables.c.name).label("name"),
+            shown_columns().label("view_columns"),
+            t.source_tables.c.columns.label("table_columns"),
+        )
+        .select_from(t.names)
+        .outerjoin(t.saved_queries, t.saved_queries.c.id == t.names.c.saved_query_id)
+        .outerjoin(t.snapshots, t.snapshots.c.id == t.saved_queries.c.current_snapshot_id)
+        .outerjoin(t.source_tables, t.source_tables.c.id == t.names.c.source_table_id)
+        .where(t.names.c.project_id == project_id)
+        .order_by(t.names.c.key)
+    )
+    return [
+        CatalogEntry(
+            name=row.name,
+            is_view=row.saved_query_id is not None and row.sync_frequency is None,
+            columns=row.view_columns if row.saved_query_id else row.table_columns,
+        )
+        for row in await tx.execute(query)
+    ]
 
 
 async def reserve_name(

@@ -91,9 +91,14 @@ def _expired(retention: Retention) -> Select[tuple[UUID]]:
         .where(t.leases.c.snapshot_id == t.snapshots.c.id)
         .where(t.runs.c.id == t.leases.c.run_id, t.runs.c.status == RunStatus.RUNNING)
     )
+    served = (
+        exists()
+        .where(t.read_leases.c.snapshot_id == t.snapshots.c.id)
+        .where(t.reads.c.id == t.read_leases.c.read_id, t.reads.c.expires_at > func.now())
+    )
     too_many = (ranked.c.rank > retention.count) | (t.snapshots.c.published_at < func.now() - retention.age)
     return (
         select(t.snapshots.c.id)
         .outerjoin(ranked, ranked.c.id == t.snapshots.c.id)
-        .where(_grace_period_over(retention.grace), too_many | is_reverted(), _may_be_removed(), ~read)
+        .where(_grace_period_over(retention.grace), too_many | is_reverted(), _may_be_removed(), ~read, ~served)
     )

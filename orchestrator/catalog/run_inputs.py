@@ -1,16 +1,17 @@
-"""The inputs of a run, read in one statement so that all of them are of the same moment."""
+"""The inputs of a run or of a client's query, read in one statement so that all of them are of the same moment."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import cache
 from graphlib import TopologicalSorter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CTE, Row, Select, bindparam, select
+from sqlalchemy import CTE, Row, Select, Uuid, bindparam, literal, null, select
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.model.errors import InputMissing
+from orchestrator.model.names import name_key
 from orchestrator.model.run import Relation, SnapshotRelation, SourceRelation, ViewRelation
 
 
@@ -22,9 +23,22 @@ async def relations(tx: Transaction, saved_query_id: UUID) -> tuple[Relation, ..
 
     Raises InputMissing, naming the input, if one was deleted.
     """
+    return _in_order((await tx.execute(_reachable(), {"view": saved_query_id})).all())
+
+
+async def named(tx: Transaction, project_id: int, names: Collection[str]) -> tuple[Relation, ...]:
+    """The views and tables of these names and the inputs of those that are evaluated, in dependency order.
+
+    Names that nothing has are left out. Otherwise as `relations`.
+    """
+    keys = list({name_key(name) for name in names})
+    return _in_order((await tx.execute(_reachable_by_name(), {"project": project_id, "keys": keys})).all())
+
+
+def _in_order(rows: Iterable[Row[Any]]) -> tuple[Relation, ...]:
     inputs: dict[UUID, Row[Any]] = {}
-    graph: dict[UUID, list[UUID]] = {}
-    for row in await tx.execute(_reachable(), {"view": saved_query_id}):
+    graph: dict[UUID | None, list[UUID]] = {}
+    for row in rows:
         input_id = row.table_id or row.view_id
         inputs[input_id] = row
         graph.setdefault(row.reader_id, []).append(input_id)
@@ -69,12 +83,42 @@ def _reachable() -> Any:  # noqa: ANN401 - the statement's type is as long as th
 
     Cached: building the statement takes longer than running it.
     """
-    views = t.saved_queries.alias("views")
     itself = select(t.saved_queries.c.id).where(t.saved_queries.c.id == bindparam("view"))
-    readers = _with_plain_inputs(itself)
+    return _described(_edges(_with_plain_inputs(itself)).cte("edges"))
+
+
+@cache
+def _reachable_by_name() -> Any:  # noqa: ANN401 - as above
+    """The same for a statement that reads these names: a row without a reader for each view or table of the name."""
+    mine = (t.names.c.project_id == bindparam("project"), t.names.c.key.in_(bindparam("keys", expanding=True)))
+    roots = select(
+        null().cast(Uuid).label("reader_id"),
+        literal(0).label("position"),
+        t.names.c.saved_query_id.label("view_id"),
+        t.names.c.source_table_id.label("table_id"),
+    ).where(*mine)
+    plain = (
+        select(t.saved_queries.c.id)
+        .join(t.names, t.names.c.saved_query_id == t.saved_queries.c.id)
+        .where(*mine, t.saved_queries.c.current_snapshot_id.is_(None))
+    )
+    return _described(roots.union_all(_edges(_with_plain_inputs(plain))).cte("edges"))
+
+
+def _edges(readers: CTE) -> Select[Any]:
+    return select(
+        readers.c.id.label("reader_id"),
+        t.inputs.c.position,
+        t.inputs.c.input_view_id.label("view_id"),
+        t.inputs.c.input_table_id.label("table_id"),
+    ).join(t.inputs, t.inputs.c.saved_query_id == readers.c.id)
+
+
+def _described(edges: CTE) -> Select[Any]:
+    views = t.saved_queries.alias("views")
     return (
         select(
-            readers.c.id.label("reader_id"),
+            edges.c.reader_id,
             views.c.id.label("view_id"),
             views.c.name.label("view_name"),
             views.c.deleted_at.label("view_deleted_at"),
@@ -92,12 +136,12 @@ def _reachable() -> Any:  # noqa: ANN401 - the statement's type is as long as th
             t.source_tables.c.options.label("table_options"),
             t.source_tables.c.stated.label("table_stated"),
         )
-        .join(t.inputs, t.inputs.c.saved_query_id == readers.c.id)
-        .outerjoin(views, views.c.id == t.inputs.c.input_view_id)
+        .select_from(edges)
+        .outerjoin(views, views.c.id == edges.c.view_id)
         .outerjoin(t.revisions, t.revisions.c.id == views.c.revision_id)
         .outerjoin(t.snapshots, t.snapshots.c.id == views.c.current_snapshot_id)
-        .outerjoin(t.source_tables, t.source_tables.c.id == t.inputs.c.input_table_id)
-        .order_by(readers.c.id, t.inputs.c.position)
+        .outerjoin(t.source_tables, t.source_tables.c.id == edges.c.table_id)
+        .order_by(edges.c.reader_id, edges.c.position)
     )
 
 

@@ -244,6 +244,26 @@ leases = Table(
     Column("snapshot_id", ForeignKey("snapshots.id"), primary_key=True, index=True),
 )
 
+# Queries and downloads in progress in some API process. A process renews those of its own, so that the row of a read
+# whose process was killed ends by itself.
+reads = Table(
+    "reads",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _project(),
+    Column("client_query_id", Text, comment="by which the client cancels it"),
+    Column("expires_at", DateTime(timezone=True), nullable=False, comment="renewed while its process lives"),
+    Column("cancelled_at", DateTime(timezone=True), comment="since when its process is to end it"),
+)
+
+# The snapshots that a read reads. Their files are kept as long as the read is there and has not expired.
+read_leases = Table(
+    "read_leases",
+    metadata,
+    Column("read_id", ForeignKey("reads.id", ondelete="CASCADE"), primary_key=True),
+    Column("snapshot_id", ForeignKey("snapshots.id"), primary_key=True, index=True),
+)
+
 journal = Table(
     "journal",
     metadata,

@@ -1,9 +1,12 @@
 """The protocols of an engine, one for the API and one for the worker. Callers use these, not an engine's classes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from orchestrator.model.base import Value
+from orchestrator.model.limits import Limits
+from orchestrator.model.reading import ReadPlan, ResultStream
 from orchestrator.model.run import Progress, RunPlan
 from orchestrator.model.snapshot import Column, InputFiles, SnapshotFile
 from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
@@ -118,4 +121,32 @@ class QueryRunner(Protocol):
         Raises QueryFailed, QueryRefused, QueryTimedOut, OutOfMemory, OutputTooLarge or InputMissing if the view or its
         data is at fault. Raises InputReplaced if a source file changed while it was read. Raises EngineCrashed,
         StoreUnavailable or WorkerBusy for any other reason.
+        """
+
+
+class ReadSession(Protocol):
+    """A slot in which a project analyses a statement and then reads its result."""
+
+    async def references(self, sql: str, parameters: Collection[str]) -> tuple[str, ...]:
+        """The names that `sql` reads, as `QueryAnalyzer.references` returns them; it may have these parameters."""
+
+    def read(self, plan: ReadPlan, file_url: Callable[[str, str], str]) -> AbstractAsyncContextManager[ResultStream]:
+        """Run the plan's query while the context lasts. Leaving it ends the query.
+
+        Entering waits until the result has begun, and raises what went wrong until then: the errors of
+        `QueryRunner.write`, or InvalidQuery.
+        """
+
+    async def stop(self) -> None:
+        """End the process of the session now. A call that waits for it raises EngineCrashed."""
+
+
+class QueryReader(Protocol):
+    """Runs queries whose results clients read. The API uses this."""
+
+    def session(self, project_id: int, folder: str | None, limits: Limits) -> AbstractAsyncContextManager[ReadSession]:
+        """Wait for a slot of the project, and hold it. `folder` holds the snapshots of the project, if any.
+
+        Raises TooManyRequests if the project holds its share and a slot does not become free in time, AnalyzerBusy if
+        all slots are held by others for as long.
         """

@@ -5,7 +5,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from orchestrator.model.errors import TooManyRequests
+from orchestrator.model.errors import AnalyzerBusy, TooManyRequests
 
 
 class FairSlots:
@@ -31,9 +31,20 @@ class FairSlots:
         return self._held[project_id] >= self._share
 
     @asynccontextmanager
-    async def turn(self, project_id: int) -> AsyncIterator[None]:
-        """Hold a slot while the context lasts. Raises TooManyRequests; cancelling gives the slot back."""
-        await self._enter(project_id)
+    async def turn(self, project_id: int, *, seconds: float | None = None) -> AsyncIterator[None]:
+        """Hold a slot while the context lasts, after a wait of at most `seconds`. Cancelling gives the slot back.
+
+        Raises TooManyRequests if the queue is full, or if the wait takes too long and the project holds its share;
+        AnalyzerBusy if it takes too long otherwise.
+        """
+        clock = asyncio.timeout(seconds)
+        try:
+            async with clock:
+                await self._enter(project_id)
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            raise (TooManyRequests if self.is_full_of(project_id) else AnalyzerBusy) from None
         try:
             yield
         finally:

@@ -166,6 +166,12 @@ class PlanTooLarge(RunFailed):
     code = "plan_too_large"
 
 
+class QueryCancelled(RunFailed):
+    """The query was cancelled."""
+
+    code = "query_cancelled"
+
+
 class RunSuperseded(RunFailed):
     """The run was ended, or another attempt of it took over, before it could publish."""
 

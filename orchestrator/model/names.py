@@ -8,6 +8,9 @@ from orchestrator.model.errors import InvalidName
 MAX_LENGTH = 128
 _FOLDED = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_.$]*")
+# The tables in which a query finds the names and columns of its project, and the schema that all names stand in.
+CATALOG_TABLES = ("information_schema.schemata", "information_schema.tables", "information_schema.columns")
+DEFAULT_CATALOG, DEFAULT_SCHEMA = "memory", "main"
 # The first two are reserved by PostHog, the others by DuckDB, where a view of that namespace could never be found.
 _RESERVED = frozenset({"system", "information_schema", "main", "memory", "pg_catalog", "temp"})
 
@@ -28,6 +31,17 @@ def check_name(name: str, noun: str = "view") -> str:
                 f"{name} is not a valid {noun} name. The namespace '{namespace}' is reserved.", attr="name"
             )
     return name
+
+
+def catalog_table(name: str) -> str | None:
+    """The one of CATALOG_TABLES that `name` means, which may begin with `system`; None for any other name."""
+    short = fold(name).removeprefix("system.")
+    return short if short in CATALOG_TABLES else None
+
+
+def quoted(identifier: str) -> str:
+    """`identifier` as a quoted SQL identifier."""
+    return '"' + identifier.replace('"', '""') + '"'
 
 
 def name_key(name: str) -> str:

@@ -5,6 +5,7 @@ parsed, and a slow one would delay all other requests.
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 _SPACES = r"\s\u200b-\u200d\u2060\ufeff"  # also the Unicode characters that DuckDB takes for blanks
@@ -33,6 +34,7 @@ _CONTINUED = re.compile(
     flags=re.DOTALL,
 )
 _VARIABLE = re.compile(rf"[{_SPACES}]*+variables\.(\w{{1,128}})")
+_NAMED = re.compile(rf"\{{[{_SPACES}]*+(\w{{1,64}})[{_SPACES}]*+\}}")
 _OPENING, _CLOSING = "{([", "})]"
 # DuckDB parses nothing that is nested as deep as this, so the search ends here and DuckDB refuses the statement.
 _DEEPEST = 10_000
@@ -85,6 +87,21 @@ def variable_at(sql: str, brace: int) -> str | None:
     """The name of the variable, if the brace at that position begins `{variables.name}`; otherwise None."""
     found = _VARIABLE.match(sql, brace + 1)
     return None if found is None else found.group(1)
+
+
+def as_parameters(sql: str, names: Collection[str]) -> str:
+    """`sql` with every placeholder `{name}` of these names written as DuckDB's parameter `$name`."""
+    if "{" not in sql or not names:
+        return sql
+    pieces, position, done = [], 0, 0
+    while position < len(sql):
+        kind, end = _token(sql, position)
+        found = _NAMED.match(sql, position) if kind == "other" else None
+        if found is not None and found.group(1) in names:
+            pieces += [sql[done:position], f"${found.group(1)}"]
+            done = end = found.end()
+        position = end
+    return "".join([*pieces, sql[done:]])
 
 
 def _earlier(first: int | None, closed: _Opened) -> int | None:

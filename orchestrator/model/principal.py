@@ -19,6 +19,7 @@ class Scope(StrEnum):
     TABLE_READ = "warehouse_table:read"
     TABLE_WRITE = "warehouse_table:write"
     ACTIVITY_READ = "activity_log:read"
+    QUERY_READ = "query:read"
 
 
 class User(Value):

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from orchestrator.catalog import retention as snapshot_retention, runs
+from orchestrator.catalog import reads, retention as snapshot_retention, runs
 from orchestrator.catalog.database import Database
 from orchestrator.model.errors import StoreUnavailable
 from orchestrator.model.findings import Finding, FindingKind
@@ -31,6 +31,7 @@ class FileReconciler:
             if not dry_run:
                 await snapshot_retention.backfill_superseded_at(tx)
                 await snapshot_retention.delete_finished_leases(tx)
+                await reads.delete_expired(tx)
             expired = await (snapshot_retention.expired if dry_run else snapshot_retention.remove_expired)(
                 tx, self.retention
             )

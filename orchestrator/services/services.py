@@ -6,6 +6,7 @@ from orchestrator.services.access import AccessService
 from orchestrator.services.definitions import DefinitionService
 from orchestrator.services.health import HealthService
 from orchestrator.services.lineage import LineageService
+from orchestrator.services.reading import ReadService
 from orchestrator.services.runs import RunService
 from orchestrator.services.snapshots import SnapshotService
 from orchestrator.services.source_tables import SourceTableService
@@ -24,3 +25,4 @@ class Services:
     source_tables: SourceTableService
     health: HealthService
     lineage: LineageService
+    reading: ReadService

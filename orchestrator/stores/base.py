@@ -1,6 +1,6 @@
 """The protocol of a snapshot store. Callers use only this protocol, never a store's own classes."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -8,6 +8,13 @@ from orchestrator.model.snapshot import SnapshotFile
 from orchestrator.model.write_target import WriteTarget
 
 MANIFEST = "manifest.json"
+
+
+class StoredFile(Protocol):
+    """An open file."""
+
+    def chunks(self, start: int, end: int) -> AsyncIterator[bytes]:
+        """The bytes from `start` to before `end`, in parts of at most a mebibyte. Raises StoreUnavailable."""
 
 
 class SnapshotStore(Protocol):
@@ -48,6 +55,12 @@ class SnapshotStore(Protocol):
 
     async def manifest(self, location: str) -> bytes:
         """The manifest of a sealed folder."""
+
+    async def project_folder(self, project_id: int) -> str | None:
+        """The path or URL below which all sealed folders of a project are; None if there is none yet."""
+
+    def open_file(self, location: str, file_name: str) -> AbstractAsyncContextManager[StoredFile]:
+        """A file of a sealed folder, which can be read until the context ends, also if it is deleted before."""
 
     def file_url(self, location: str, file_name: str) -> str:
         """The path or URL by which DuckDB reads a file of a sealed folder."""

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -20,6 +21,8 @@ from orchestrator.stores.background_fsync import BackgroundFsync
 from orchestrator.stores.base import MANIFEST
 
 T = TypeVar("T")
+
+_CHUNK_BYTES = 1 << 20
 
 # The folders of a location: the project, the view, and the run with its attempt.
 _LOCATIONS = "*/*/*"
@@ -119,9 +122,38 @@ class LocalStore:
         """See SnapshotStore."""
         return await _in_thread((_resolve(self._sealed, location) / MANIFEST).read_bytes)
 
+    async def project_folder(self, project_id: int) -> str | None:
+        """See SnapshotStore."""
+        folder = self._sealed / str(project_id)
+        return str(folder) if await _in_thread(folder.is_dir) else None
+
+    @asynccontextmanager
+    async def open_file(self, location: str, file_name: str) -> AsyncIterator["_LocalFile"]:
+        """See SnapshotStore."""
+        path = _resolve(self._sealed, location) / file_name
+        descriptor = await _in_thread(lambda: os.open(path, os.O_RDONLY))
+        try:
+            yield _LocalFile(descriptor)
+        finally:
+            os.close(descriptor)
+
     def file_url(self, location: str, file_name: str) -> str:
         """See SnapshotStore."""
         return str(_resolve(self._sealed, location) / file_name)
+
+
+class _LocalFile:
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    async def chunks(self, start: int, end: int) -> AsyncIterator[bytes]:
+        """See StoredFile."""
+        while start < end:
+            chunk = await _in_thread(partial(os.pread, self._descriptor, min(_CHUNK_BYTES, end - start), start))
+            if not chunk:
+                raise StoreUnavailable("A file on the disk is shorter than it was.")
+            yield chunk
+            start += len(chunk)
 
 
 def digest_of(path: Path) -> str:

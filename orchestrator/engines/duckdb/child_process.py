@@ -80,9 +80,17 @@ class ChildProcess:
 
     async def ask(self, message: Any) -> dict[str, Any] | None:  # noqa: ANN401 - anything that JSON can hold
         """Send a message and return the first one that comes back, or None as `receive` does."""
-        with contextlib.suppress(OSError):
-            await asyncio.get_running_loop().sock_sendall(self._ours, json.dumps(message).encode() + b"\n")
+        await self.send(message)
         return await self.receive()
+
+    async def send(self, message: Any, pipe: int | None = None) -> None:  # noqa: ANN401 - anything that JSON can hold
+        """Send a message, and with it the file descriptor `pipe`. A child that has ended gets neither."""
+        data = json.dumps(message).encode() + b"\n"
+        with contextlib.suppress(OSError):
+            if pipe is not None:
+                # An idle child has an empty socket, so the first bytes are taken at once.
+                data = data[socket.send_fds(self._ours, [data], [pipe]) :]
+            await asyncio.get_running_loop().sock_sendall(self._ours, data)
 
     async def receive(self) -> dict[str, Any] | None:
         """The next message, or None if the child has ended, or if its message is too long or no JSON object."""

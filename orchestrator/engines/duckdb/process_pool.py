@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-from contextlib import AsyncExitStack
 from typing import Any
 
 from orchestrator.engines.duckdb.child_process import ChildProcess, ProcessLimits
 from orchestrator.engines.duckdb.priorities import Priorities
 from orchestrator.engines.fair_slots import FairSlots
-from orchestrator.model.errors import AnalyzerBusy, EngineCrashed, OrchestratorError, TooManyRequests
+from orchestrator.model.errors import EngineCrashed, OrchestratorError
 
 Answer = tuple[dict[str, Any] | None, int | None]
 
@@ -42,8 +41,7 @@ class ProcessPool:
         Raises `too_slow` if the request itself takes too long. If it waits too long for a process, raises
         TooManyRequests if its own project uses its share of them, and AnalyzerBusy otherwise.
         """
-        async with AsyncExitStack() as place:
-            await self._wait(project_id, place)
+        async with self._slots.turn(project_id, seconds=self.seconds):
             clock = asyncio.timeout(self.seconds)
             try:
                 async with clock:
@@ -52,18 +50,6 @@ class ProcessPool:
                 if not clock.expired():
                     raise
                 raise too_slow from None
-
-    async def _wait(self, project_id: int, place: AsyncExitStack) -> None:
-        clock = asyncio.timeout(self.seconds)
-        try:
-            async with clock:
-                await place.enter_async_context(self._slots.turn(project_id))
-        except TimeoutError:
-            if not clock.expired():
-                raise
-            if self._slots.is_full_of(project_id):
-                raise TooManyRequests from None
-            raise AnalyzerBusy from None
 
     async def close(self) -> None:
         """End all processes."""

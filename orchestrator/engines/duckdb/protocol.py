@@ -26,7 +26,8 @@ from orchestrator.model.errors import (
     QueryRefused,
     StoreUnavailable,
 )
-from orchestrator.model.run import Progress, Relation
+from orchestrator.model.reading import ReadRelation
+from orchestrator.model.run import Progress
 from orchestrator.model.snapshot import Column, InputFile, InputFiles, SnapshotFile
 
 # The subfolder of a result's folder that holds the rows that the query left out.
@@ -92,7 +93,9 @@ def _cause(status: int | None) -> str:
     return ""
 
 
-def encode_relation(relation: Relation, file_url: Callable[[str, str], str], digests: DigestCache) -> dict[str, Any]:
+def encode_relation(
+    relation: ReadRelation, file_url: Callable[[str, str], str], digests: DigestCache
+) -> dict[str, Any]:
     """The description of an input for the child process."""
     known: dict[str, Any] = {"kind": relation.kind, "name": relation.name}
     if relation.kind == "source":
@@ -111,6 +114,8 @@ def encode_relation(relation: Relation, file_url: Callable[[str, str], str], dig
             "paths": [file_url(relation.location, file.name) for file in relation.files],
             "columns": [(column.name, column.duckdb_type, column.stored_type) for column in relation.columns],
         }
+    if relation.kind == "rows":
+        return known | {"columns": dict(relation.columns), "rows": relation.rows}
     return known | {"sql": relation.sql}
 
 

@@ -8,5 +8,5 @@ def serve(sock: socket.socket, address_space: int, file_size: int) -> None:
     # Importing it empties the environment, which the test's own process needs.
     from orchestrator.engines.duckdb.child import execute, main  # noqa: PLC0415
 
-    execute._check = lambda *_: None
+    vars(execute)["check_plan"] = lambda *_: None
     main.main(sock, address_space, file_size)

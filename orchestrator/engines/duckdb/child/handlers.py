@@ -9,7 +9,9 @@ from functools import cache, partial
 import duckdb
 
 from orchestrator.engines.duckdb.child.errors import clean_message, redact_paths
-from orchestrator.engines.duckdb.child.execute import Request, Task, Watch, write
+from orchestrator.engines.duckdb.child.execute import write
+from orchestrator.engines.duckdb.child.plan import Request, Task, Watch
+from orchestrator.engines.duckdb.child.read import analyze, read
 from orchestrator.engines.duckdb.child.session import RelationBinder, open_session
 from orchestrator.engines.duckdb.integrity.unchanged import Reading, TableFiles
 from orchestrator.engines.duckdb.integrity.whole_files import check_text, is_packed
@@ -152,4 +154,6 @@ HANDLERS: dict[str, Callable[[Request], Task]] = {
     "describe_each": describe_each,
     "describe_source": describe_source,
     "write": write,
+    "analyze": analyze,
+    "read": read,
 }

@@ -24,8 +24,8 @@ from typing import Any
 import duckdb
 
 from orchestrator.engines.duckdb.child.environment import clear_environment
-from orchestrator.engines.duckdb.child.execute import Task
 from orchestrator.engines.duckdb.child.handlers import HANDLERS
+from orchestrator.engines.duckdb.child.plan import Task
 from orchestrator.engines.duckdb.sandbox.confine import confine
 from orchestrator.model.errors import EngineCrashed, InvalidQuery, InvalidSource, OrchestratorError, QueryFailed
 
@@ -89,19 +89,22 @@ class _RequestLoop:
     def listen(self) -> None:
         """Receive messages, and send the progress of a running query, until the parent closes the socket."""
         buffer = bytearray()
+        received: list[int] = []
         while True:
             readable, _, _ = select.select([self._sock], [], [], _TICK_SECONDS)
             if not readable:
                 self._send_progress()
                 continue
-            chunk = self._sock.recv(1 << 16)
+            chunk, pipes, _, _ = socket.recv_fds(self._sock, 1 << 16, 1)
             if not chunk:
                 return
+            # A pipe comes with the first byte of the request that it belongs to, and requests come one by one.
+            received += pipes
             buffer += chunk
             if b"\n" in chunk:
                 *lines, buffer = buffer.split(b"\n")
                 for line in lines:
-                    self._take(json.loads(line))
+                    self._take(json.loads(line) | {"pipe": received.pop() if received else None})
 
     def _take(self, request: dict[str, Any]) -> None:
         """Prepare a request, and queue it for the thread that runs requests one by one."""
@@ -114,7 +117,7 @@ class _RequestLoop:
         if not self._working:
             # No client's SQL was parsed so far, and there is no other thread, which the sandbox would not cover.
             try:
-                confine(task.readable, task.writable)
+                confine(task.readable, task.writable, task.folders)
             except OSError as error:
                 raise EngineCrashed(f"The process could not be confined: {error.strerror}.") from error
             threading.Thread(target=self._work, daemon=True).start()

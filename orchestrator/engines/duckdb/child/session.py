@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
 
 import glob
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations, pairwise
 
@@ -17,8 +18,6 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "allow_community_extensions": "false",
     "allow_persistent_secrets": "false",
     "python_enable_replacements": "false",
-    # Rows without an ORDER BY have no order to keep, and keeping it takes a third more time and twice the memory.
-    "preserve_insertion_order": "false",
     # The syntax tree of a cast to a nested type with an ENUM in it has no form in older versions.
     "storage_compatibility_version": "latest",
     # Until the session sets its own number: a database of one thread starts none beside the calling one.
@@ -30,6 +29,7 @@ _preopened: list[duckdb.DuckDBPyConnection] = []
 # program uses there can refer to a table of a project by mistake.
 _DEFAULT = "memory.main"
 _MAX_PARTS = 3
+_ATTACHED = "attached "
 
 
 def preopen_database() -> None:
@@ -51,15 +51,21 @@ def _opened() -> duckdb.DuckDBPyConnection:
 
 
 def open_session(
-    limits: Mapping[str, int], *, spill: str = "", files: Iterable[str] = (), folder: str | None = None
+    limits: Mapping[str, int],
+    *,
+    spill: str = "",
+    files: Iterable[str] = (),
+    folders: Sequence[str] = (),
+    keeps_order: bool = False,
 ) -> duckdb.DuckDBPyConnection:
-    """A locked in-memory connection that can read `files`, write below `folder`, and reach nothing else.
+    """A locked in-memory connection that can open `files`, all that is below `folders`, and nothing else.
 
     `limits` are those of the model. Data that does not fit into memory is spilled to the folder `spill`, if given.
+    `keeps_order` has rows without an ORDER BY come in the order of the files. That takes a third more time and twice
+    the memory, so a query whose rows have no order to keep does without.
     """
     connection = _opened()
-    paths = [*files, *([folder] if folder else [])]
-    folders = [folder + "/"] if folder else []
+    paths = [*files, *folders]
     settings = [
         f"memory_limit = '{limits['memory_mb']}MiB'",
         f"threads = {limits['threads']}",
@@ -70,7 +76,8 @@ def open_session(
         # A cast from text to TIMESTAMPTZ must not depend on the time zone of the server.
         "TimeZone = 'UTC'",
         f"allowed_paths = {_literal_and_escaped(paths)}",
-        f"allowed_directories = {_literal_and_escaped(folders)}",
+        f"allowed_directories = {_literal_and_escaped(f'{folder}/' for folder in folders)}",
+        f"preserve_insertion_order = {str(keeps_order).lower()}",
         # In this order: once external access is off, the two lists cannot be set.
         "enable_external_access = false",
         "lock_configuration = true",
@@ -87,25 +94,34 @@ class RelationBinder:
     the default schema, and an alias for each other way in which one of the `texts` may write it. Aliases of two and
     three parts are in an attached empty database that has the name of the first part. `collated` says that the texts,
     or the query of a relation, may use a collation.
+
+    `created` holds what earlier binders created on the same connection, and takes what this one creates. A relation
+    that is in it unchanged is not created again: to bind a view of files, DuckDB opens them.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, texts: Iterable[str]) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, texts: Iterable[str], created: dict[str, str] | None = None
+    ) -> None:
         self._connection = connection
         self._text = fold("\n".join(texts))
-        self._catalogs: set[str] = set()
+        self._created = {} if created is None else created
         self.collated = "collate" in self._text
 
     def create(self, name: str, select: str) -> None:
         """Create `name` as a view of `select`. It is bound here, in the default schema, which has the names in it."""
+        self.create_plain(name, select)
         base = f"{_DEFAULT}.{quoted(name)}"
-        self.collated = self.collated or "collate" in select.lower()
-        self.replace(name, select)
         for parts in self._qualified_spellings(name):
             catalog, table = parts[0], parts[-1]
             schema = parts[1] if len(parts) == _MAX_PARTS else "main"
             self._ensure_schema(catalog, schema)
             alias = ".".join(map(quoted, (catalog, schema, table)))
-            self._connection.execute(f"CREATE VIEW {alias} AS SELECT * FROM {base}")
+            self._create(alias, f"SELECT * FROM {base}", select)
+
+    def create_plain(self, name: str, select: str) -> None:
+        """Create `name` as a view of `select` under its full name only, which a query must quote."""
+        self.collated = self.collated or "collate" in select.lower()
+        self._create(f"{_DEFAULT}.{quoted(name)}", select, select)
 
     def replace(self, name: str, select: str) -> None:
         """Replace the `select` of an existing name by another one with the same columns."""
@@ -114,6 +130,17 @@ class RelationBinder:
     def create_query(self, name: str, select: str) -> None:
         """Create `name` as a view of a query, with the types that a reader of its snapshot would see."""
         self.create(name, logical(self._connection, select, collated=self.collated).select)
+
+    def _create(self, relation: str, select: str, source: str) -> None:
+        """Create or replace a view, unless it is there with the same `source`."""
+        if self._created.get(relation) == source:
+            return
+        if relation in self._created:
+            # Views that read it are bound to its former columns. Each is created again before it is next used.
+            for earlier in [key for key in self._created if not key.startswith(_ATTACHED)]:
+                del self._created[earlier]
+        self._connection.execute(f"CREATE OR REPLACE VIEW {relation} AS {select}")
+        self._created[relation] = source
 
     def create_empty(self, name: str, columns: Sequence[tuple[str, str]]) -> None:
         """Create `name` as a view of no rows with these columns (name and DuckDB type)."""
@@ -137,9 +164,10 @@ class RelationBinder:
         return f'"{folded}"' in self._text or f"'{folded}'" in self._text
 
     def _ensure_schema(self, catalog: str, schema: str) -> None:
-        if fold(catalog) not in self._catalogs:
+        attached = _ATTACHED + fold(catalog)
+        if attached not in self._created:
             self._connection.execute(f"ATTACH ':memory:' AS {quoted(catalog)}")
-            self._catalogs.add(fold(catalog))
+            self._created[attached] = ""
         self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(catalog)}.{quoted(schema)}")
 
 
@@ -152,6 +180,16 @@ def empty_select(columns: Sequence[tuple[str, str]]) -> str:
     """A SELECT of no rows that has these columns (name and DuckDB type)."""
     nulls = ", ".join(f"{typed_null(kind)} AS {quoted(name)}" for name, kind in columns)
     return f"SELECT {nulls} LIMIT 0"
+
+
+def rows_select(columns: Mapping[str, str], rows: Sequence[Sequence[object]]) -> str:
+    """A SELECT of these rows, whose columns have these names and DuckDB types."""
+    # As JSON in one text: DuckDB's parser takes a hundred times as long for a VALUES clause of as many rows.
+    values = literal(json.dumps([dict(zip(columns, row, strict=True)) for row in rows]))
+    shape = literal(json.dumps([columns]))
+    return (
+        f"SELECT unnest(from_json({values}, {shape}), recursive := true)" if rows else empty_select([*columns.items()])
+    )
 
 
 def described(connection: duckdb.DuckDBPyConnection, select: str) -> list[tuple[str, str]]:

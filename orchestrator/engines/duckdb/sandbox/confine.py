@@ -57,8 +57,10 @@ def layers() -> list[str]:
     return [*_layers]
 
 
-def confine(readable: Iterable[SourceFile], writable: Iterable[str]) -> None:
-    """Allow this process the files `readable`, the folders `writable`, and nothing else. It cannot be undone.
+def confine(readable: Iterable[SourceFile], writable: Iterable[str], folders: Iterable[str] = ()) -> None:
+    """Allow this process to read `readable` and all below `folders`, to write below `writable`, and nothing else.
+
+    It cannot be undone.
 
     A path of `readable` is not allowed if it no longer leads to the file that was found there.
 
@@ -67,7 +69,7 @@ def confine(readable: Iterable[SourceFile], writable: Iterable[str]) -> None:
     """
     if sys.platform != "linux":
         return
-    abi = landlock.restrict(_allowed(readable, writable))
+    abi = landlock.restrict(_allowed(readable, writable, folders))
     if abi:
         _layers.append(f"Landlock (ABI {abi})")
     if _drop_capabilities():
@@ -76,8 +78,10 @@ def confine(readable: Iterable[SourceFile], writable: Iterable[str]) -> None:
         _layers.append("seccomp")
 
 
-def _allowed(readable: Iterable[SourceFile], writable: Iterable[str]) -> Iterator[landlock.Allowed]:
-    yield from (landlock.Allowed(path, _READ) for path in (*_SYSTEM, *_PYTHON))
+def _allowed(
+    readable: Iterable[SourceFile], writable: Iterable[str], folders: Iterable[str]
+) -> Iterator[landlock.Allowed]:
+    yield from (landlock.Allowed(path, _READ) for path in (*_SYSTEM, *_PYTHON, *folders))
     listed_folders = set()
     for file in readable:
         yield landlock.Allowed(file.real, landlock.READ_FILE, (file.device, file.inode) if file.inode else None)

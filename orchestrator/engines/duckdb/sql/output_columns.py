@@ -2,10 +2,14 @@
 
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
 
+from collections.abc import Mapping
+from typing import Any
+
 import duckdb
 
-from orchestrator.engines.duckdb.sql.type_names import Kind, example_size, kind_of, literal, parts, quoted
+from orchestrator.engines.duckdb.sql.type_names import Kind, example_size, kind_of, literal, parts
 from orchestrator.model.column_limits import too_wide
+from orchestrator.model.names import quoted
 
 _STORABLE = frozenset(
     [
@@ -25,12 +29,14 @@ class UnsupportedType(ValueError):
     """A column has a type that no snapshot can hold, or there are too many columns. The message says which."""
 
 
-def columns_of_query(connection: duckdb.DuckDBPyConnection, sql: str, *, collated: bool) -> list[tuple[str, Kind]]:
+def columns_of_query(
+    connection: duckdb.DuckDBPyConnection, sql: str, *, collated: bool, parameters: Mapping[str, Any] | None = None
+) -> list[tuple[str, Kind]]:
     """The columns of `sql`, and their types. If `collated`, they may have collations, which are then looked up.
 
     Raises UnsupportedType, or duckdb.Error if `sql` does not bind.
     """
-    relation = connection.sql(f"SELECT * FROM (\n{sql}\n) AS q")
+    relation = connection.sql(f"SELECT * FROM (\n{sql}\n) AS q", params=parameters or None)
     columns = [(name, kind_of(str(kind))) for name, kind in zip(relation.columns, relation.types, strict=True)]
     # A query can name one type many times: without a limit, 200,000 bytes of SQL would have gigabytes of types.
     excess = too_wide([(name, kind.text) for name, kind in columns])

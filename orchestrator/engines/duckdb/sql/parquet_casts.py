@@ -6,13 +6,14 @@ whether this one is materialized or not. The *stored* one is the type in the fil
 
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import duckdb
 
 from orchestrator.engines.duckdb.sql.output_columns import UnsupportedType, columns_of_query
-from orchestrator.engines.duckdb.sql.type_names import Kind, is_nameable, kind_of, literal, parts, quoted
+from orchestrator.engines.duckdb.sql.type_names import Kind, is_nameable, kind_of, literal, parts
+from orchestrator.model.names import quoted
 
 __all__ = [
     "TOO_WIDE",
@@ -64,11 +65,14 @@ _WRITTEN_BY_HAND = {
 }
 
 
-class _Forms(NamedTuple):
-    """The types in which a query stores HUGEINT and JSON."""
+class Forms(NamedTuple):
+    """The types in which HUGEINT and JSON are stored."""
 
     huge: str
     json: str = "JSON"
+
+
+AS_NUMBERS, AS_TEXT = Forms(DECIMAL), Forms("VARCHAR")
 
 
 class Logical(NamedTuple):
@@ -113,7 +117,12 @@ def logical(connection: duckdb.DuckDBPyConnection, sql: str, *, collated: bool =
 
 
 def cast_for_parquet(
-    connection: duckdb.DuckDBPyConnection, sql: str, *, collated: bool = False, wide: bool = False
+    connection: duckdb.DuckDBPyConnection,
+    sql: str,
+    *,
+    collated: bool = False,
+    wide: bool = False,
+    parameters: Mapping[str, Any] | None = None,
 ) -> Storable:
     """A SELECT of the values of `sql`, in types that are read back from Parquet exactly as they were written.
 
@@ -129,10 +138,10 @@ def cast_for_parquet(
 
     `decoded` reverses this. Raises UnsupportedType, or duckdb.Error if `sql` does not bind.
     """
-    forms = _Forms(huge="VARCHAR" if wide else DECIMAL)
-    kinds = columns_of_query(connection, sql, collated=collated)
+    forms = AS_TEXT if wide else AS_NUMBERS
+    kinds = columns_of_query(connection, sql, collated=collated, parameters=parameters)
     columns = [
-        f"{_encoded(f'#{position}', kind, forms, depth=0)} AS {quoted(name)}"
+        f"{encoded(f'#{position}', kind, forms, depth=0)} AS {quoted(name)}"
         for position, (name, kind) in enumerate(kinds, start=1)
     ]
     names = {part.name for _, kind in kinds for part in parts(kind)}
@@ -159,13 +168,13 @@ def typed_null(duckdb_type: str) -> str:
     return f"CAST(NULL AS {duckdb_type})" if is_nameable(kind) else f"CASE WHEN false THEN {_example(kind)} END"
 
 
-def _encoded(value: str, kind: Kind, forms: _Forms, *, depth: int) -> str:
+def encoded(value: str, kind: Kind, forms: Forms = AS_NUMBERS, *, depth: int = 0) -> str:
     """The stored form of `value`: a single cast, where DuckDB's own casts lose nothing."""
     if _needs_hand(kind, depth):
         return _by_hand(value, kind, forms, depth)
     if any(part.name == "JSON" for part in parts(kind)):
         # DuckDB accepts some numbers and geometries as JSON that are no JSON, and then refuses to read the file.
-        value = f"CAST({value} AS {_stored(kind, _Forms(forms.huge, json='VARCHAR'), depth)})"
+        value = f"CAST({value} AS {_stored(kind, Forms(forms.huge, json='VARCHAR'), depth)})"
     # Cast even to the same type: a NULL that is INTEGER here would have no type yet inside a view.
     return f"CAST({value} AS {_stored(kind, forms, depth)})"
 
@@ -176,14 +185,17 @@ def _needs_hand(kind: Kind, depth: int) -> bool:
     return kind.name in _WRITTEN_BY_HAND or (kind.name == "GEOMETRY" and depth > 0)
 
 
-def _by_hand(value: str, kind: Kind, forms: _Forms, depth: int) -> str:
+def _by_hand(value: str, kind: Kind, forms: Forms, depth: int) -> str:
     if kind.children:
-        return _rebuilt(value, kind, depth, lambda part, child, below: _encoded(part, child, forms, depth=below))
+        return rebuilt(value, kind, depth, lambda part, child, below: encoded(part, child, forms, depth=below))
     return f"ST_AsWKB({value})" if kind.name == "GEOMETRY" else _WRITTEN_BY_HAND[kind.name].format(value)
 
 
-def _rebuilt(value: str, kind: Kind, depth: int, change: Callable[[str, Kind, int], str]) -> str:
-    """`value`, reassembled from its changed parts. A fixed-size array becomes a list."""
+def rebuilt(value: str, kind: Kind, depth: int, change: Callable[[str, Kind, int], str]) -> str:
+    """`value`, reassembled from its changed parts. A fixed-size array becomes a list.
+
+    `change` is called with each part, its type, and the depth of that.
+    """
     element = f"e{depth}"
     if kind.name == "STRUCT":
         changed = (
@@ -201,7 +213,7 @@ def _rebuilt(value: str, kind: Kind, depth: int, change: Callable[[str, Kind, in
     return f"list_transform({value}, lambda {element}: {change(element, kind.children[0], depth + 1)})"
 
 
-def _stored(kind: Kind, forms: _Forms, depth: int) -> str:
+def _stored(kind: Kind, forms: Forms, depth: int) -> str:
     if kind.name in {"LIST", "ARRAY"}:
         return f"{_stored(kind.children[0], forms, depth + 1)}[]"
     if kind.name == "MAP":
@@ -234,7 +246,7 @@ def _with_geometries(value: str, kind: Kind, depth: int) -> str:
     if kind.name == "GEOMETRY":
         return f"ST_GeomFromWKB({value})"
     if any(part.name == "GEOMETRY" for part in parts(kind)):
-        return _rebuilt(value, kind, depth, _with_geometries)
+        return rebuilt(value, kind, depth, _with_geometries)
     return value
 
 

@@ -1,8 +1,8 @@
 """Finds the tables and views that a query reads in its syntax tree, without binding it or opening files."""
 
 import json
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Collection, Iterable
+from typing import Any, NamedTuple
 
 import duckdb
 
@@ -10,9 +10,17 @@ from orchestrator.engines.duckdb.child.errors import clean_message
 from orchestrator.engines.duckdb.sql.allowed_functions import check_function, check_table_function
 from orchestrator.engines.duckdb.sql.parquet_casts import literal
 from orchestrator.engines.duckdb.sql.statement import invalid, single_select
-from orchestrator.model.names import fold
+from orchestrator.model.names import DEFAULT_CATALOG, DEFAULT_SCHEMA, fold
 
 _Ctes = frozenset[tuple[str, str]]
+
+
+class Reference(NamedTuple):
+    """A table or view where a statement reads it: the byte offset, the dotted name, and the alias, maybe empty."""
+
+    offset: int
+    name: str
+    alias: str
 
 
 def references(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
@@ -24,11 +32,17 @@ def references(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
     return unique(readings(connection, sql))
 
 
-def readings(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
-    """The names that `references` returns, but each as often as it is read."""
-    found: list[tuple[int, str]] = []
-    _walk(_tree(connection, single_select(connection, sql)), frozenset(), found)
-    return [name for _, name in sorted(found, key=lambda item: item[0])]
+def readings(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Collection[str] = ()) -> list[str]:
+    """The names that `references` returns, but each as often as it is read. `parameters` are the names of values."""
+    text = single_select(connection, sql, parameters)
+    return [reference.name for reference in located(syntax_tree(connection, text))]
+
+
+def located(tree: Any) -> list[Reference]:  # noqa: ANN401 - JSON
+    """All readings in a syntax tree, in order of appearance. Raises InvalidQuery as `references` does."""
+    found: list[Reference] = []
+    _walk(tree, frozenset(), found)
+    return sorted(found, key=lambda reference: reference.offset)
 
 
 def unique(names: Iterable[str]) -> list[str]:
@@ -39,7 +53,8 @@ def unique(names: Iterable[str]) -> list[str]:
     return list(first.values())
 
 
-def _tree(connection: duckdb.DuckDBPyConnection, select: str) -> Any:  # noqa: ANN401 - JSON
+def syntax_tree(connection: duckdb.DuckDBPyConnection, select: str) -> Any:  # noqa: ANN401 - JSON
+    """The syntax tree of a SELECT, which `single_select` has checked. Raises InvalidQuery."""
     try:
         # Not as a parameter: to bind one, DuckDB first loads pandas if it is installed, and that takes half a second.
         row = connection.execute(f"SELECT json_serialize_sql({literal(select)})").fetchone()
@@ -51,7 +66,7 @@ def _tree(connection: duckdb.DuckDBPyConnection, select: str) -> Any:  # noqa: A
     return tree["statements"]
 
 
-def _walk(node: Any, hidden: _Ctes, found: list[tuple[int, str]]) -> None:  # noqa: ANN401 - JSON
+def _walk(node: Any, hidden: _Ctes, found: list[Reference]) -> None:  # noqa: ANN401 - JSON
     """Collect the tables below `node`. `hidden` are the CTEs in scope as (schema, name), folded.
 
     It descends into every node, so that it needs no list of the places where a query may occur. It reads few fields, so
@@ -72,7 +87,7 @@ def _walk(node: Any, hidden: _Ctes, found: list[tuple[int, str]]) -> None:  # no
                 _walk(child, inner, found)
 
 
-def _ctes(node: dict[str, Any], hidden: _Ctes, found: list[tuple[int, str]]) -> _Ctes:
+def _ctes(node: dict[str, Any], hidden: _Ctes, found: list[Reference]) -> _Ctes:
     """Walk the CTEs of a query, each of which sees those before it. Returns all that the rest of the query sees."""
     for entry in (node.get("cte_map") or {}).get("map", ()):
         _walk(entry["value"], hidden, found)
@@ -80,12 +95,15 @@ def _ctes(node: dict[str, Any], hidden: _Ctes, found: list[tuple[int, str]]) -> 
     return hidden
 
 
-def _look(node: dict[str, Any], hidden: _Ctes, found: list[tuple[int, str]]) -> None:
+def _look(node: dict[str, Any], hidden: _Ctes, found: list[Reference]) -> None:
     kind = node.get("type")
     if kind == "BASE_TABLE":
         parts = [str(node.get(p) or "") for p in ("catalog_name", "schema_name", "table_name")]
         if parts[0] or (fold(parts[1]), fold(parts[2])) not in hidden:
-            found.append((node.get("query_location", 0), ".".join(filter(None, parts))))
+            if fold(parts[1]) == DEFAULT_SCHEMA and fold(parts[0]) in {"", DEFAULT_CATALOG}:
+                parts = parts[2:]  # a client that found the name in the information schema may write all of it
+            name = ".".join(filter(None, parts))
+            found.append(Reference(node.get("query_location", 0), name, str(node.get("alias") or "")))
     elif kind == "TABLE_FUNCTION":
         check_table_function(str((node.get("function") or {}).get("function_name")))
     elif kind == "SHOW_REF" and not (node.get("query") or node.get("query_node")):

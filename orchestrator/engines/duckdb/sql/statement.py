@@ -2,6 +2,8 @@
 
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
 
+from collections.abc import Collection
+
 import duckdb
 
 from orchestrator.engines.duckdb.child.errors import clean_message
@@ -14,8 +16,10 @@ def invalid(reason: str) -> InvalidQuery:
     return InvalidQuery(f"Invalid query: {reason}", attr="query")
 
 
-def single_select(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
+def single_select(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Collection[str] = ()) -> str:
     """Return the single SELECT in `sql` without its semicolon, or raise InvalidQuery. Nothing is bound or run.
+
+    `parameters` are the names for which values are given; a view has none.
 
     `connection` must be locked: DuckDB opens a file to parse some statements. The text must be one statement both by
     itself and inside parentheses: a text that closes the parenthesis could pass either check alone.
@@ -29,8 +33,13 @@ def single_select(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
         raise invalid(f"a view is exactly one statement; this text has {len(asked)}.")
     if asked[0].type != duckdb.StatementType.SELECT:
         raise invalid(f"a view is one SELECT statement; this is {asked[0].type.name}.")
-    if asked[0].named_parameters:
-        raise invalid("a view has no parameters; write the values themselves.")
+    unknown = asked[0].named_parameters - set(parameters)
+    if unknown:
+        raise invalid(
+            f"there is no value for the parameter ${min(unknown)}."
+            if parameters
+            else "a view has no parameters; write the values themselves."
+        )
     if len(statements) > 1:
         # DuckDB would run it to find its columns, which would change from run to run. It has no syntax tree to check.
         raise invalid("this PIVOT takes its columns from the data. List the values: PIVOT ... ON column IN (...).")

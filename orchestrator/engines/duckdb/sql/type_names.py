@@ -31,11 +31,6 @@ class Kind(NamedTuple):
     size: int = 0
 
 
-def quoted(identifier: str) -> str:
-    """`identifier` as a quoted SQL identifier."""
-    return '"' + identifier.replace('"', '""') + '"'
-
-
 def literal(text: str) -> str:
     """`text` as an SQL string literal."""
     return "'" + text.replace("'", "''") + "'"

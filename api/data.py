@@ -1,0 +1,210 @@
+"""`data/`: the rows of a materialized view, in the format that its reader asks for."""
+
+import csv
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from http import HTTPStatus
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from api.auth import RequestContext, ViewReader
+from api.byte_ranges import requested_range
+from api.page_links import link_with
+from api.schemas import Timestamp
+from api.streaming import CONTENT, MEDIA_TYPES, FormatName, HeldResponse, holding, requested_format
+from orchestrator.model.reading import ResultFormat, ResultStream
+from orchestrator.services.reading import RowsRequest, ViewVersion
+
+router = APIRouter(
+    prefix="/api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}", tags=["warehouse_saved_queries"]
+)
+
+_DEFAULT_JSON_ROWS, MOST_JSON_ROWS = 1_000, 50_000
+_BEYOND_ALL = 2**62
+
+
+class ResultColumn(BaseModel):
+    """A column of a result."""
+
+    name: str = Field(description="Its name")
+    type: str = Field(description="Its type, in DuckDB's spelling")
+
+
+class RowsOut(BaseModel):
+    """Rows of a version of a view, in the order in which its files hold them."""
+
+    columns: list[ResultColumn] = Field(description="The columns, in the order of the values of a row")
+    snapshot_id: UUID = Field(description="Which version they are of")
+    data_as_of: Timestamp = Field(description="When the version was computed")
+    next: str | None = Field(description="The URL of the rows that follow, of the same version; null after the last")
+    results: list[list[Any]] = Field(description="The rows, each a list of values")
+
+
+class _Wanted(BaseModel):
+    """The query parameters of a request for rows."""
+
+    format: ResultFormat | None
+    columns: tuple[str, ...]
+    limit: int | None
+    offset: int
+    snapshot_id: UUID | None
+    numbers: Literal["number", "string"]
+    compression: Literal["lz4"] | None
+
+    def rows(self, result_format: ResultFormat) -> RowsRequest:
+        """The part of a version that is asked for, in this format."""
+        limit = self.limit
+        if result_format is ResultFormat.JSON:
+            limit = min(MOST_JSON_ROWS, limit or _DEFAULT_JSON_ROWS) if limit != 0 else 0
+        return RowsRequest(
+            format=result_format,
+            columns=self.columns,
+            limit=limit,
+            offset=self.offset,
+            large_as_text=self.numbers == "string",
+            lz4=self.compression == "lz4",
+        )
+
+
+def _wanted(
+    *,
+    format_name: FormatName = None,
+    columns: Annotated[
+        list[str] | None, Query(description="The columns, separated by commas; one with a comma in it in double quotes")
+    ] = None,
+    limit: Annotated[
+        int | None, Query(ge=0, le=_BEYOND_ALL, description="How many rows; 1,000 of JSON without it, 50,000 at most")
+    ] = None,
+    offset: Annotated[int, Query(ge=0, le=_BEYOND_ALL, description="How many rows to leave out before them")] = 0,
+    snapshot_id: Annotated[UUID | None, Query(description="An older version that is still kept")] = None,
+    numbers: Annotated[
+        Literal["number", "string"],
+        Query(description="In JSON, whether numbers of types with more than 53 bits are strings"),
+    ] = "number",
+    compression: Annotated[Literal["lz4"] | None, Query(description="How the buffers of Arrow are compressed")] = None,
+) -> _Wanted:
+    return _Wanted(
+        format=format_name,
+        columns=tuple(name for row in csv.reader(columns or []) for name in row),
+        limit=limit,
+        offset=offset,
+        snapshot_id=snapshot_id,
+        numbers=numbers,
+        compression=compression,
+    )
+
+
+Wanted = Annotated[_Wanted, Depends(_wanted)]
+ViewId = Annotated[UUID, Path(description="The view")]
+_OK: dict[int | str, dict[str, Any]] = {
+    200: {"model": RowsOut, "description": "The rows", "content": CONTENT},
+    206: {"description": "The part of the Parquet file that the Range header asks for"},
+    304: {"description": "The version that the client has (If-None-Match) is still the current one"},
+    416: {"description": "The Range header asks for bytes beyond the end of the file"},
+}
+
+
+@router.head("/data/", response_class=Response, responses={200: {"description": "The headers of the rows"}})
+async def describe_rows(request: Request, saved_query_id: ViewId, context: ViewReader, wanted: Wanted) -> Response:
+    """Show the headers of a view's rows: its version, and when it was computed."""
+    version = await context.services.reading.version(context.project_id, saved_query_id, wanted.snapshot_id)
+    result_format = requested_format(request, wanted.format)
+    headers = _headers(version, result_format)
+    if _is_file(version, wanted.rows(result_format)):
+        headers |= {"Accept-Ranges": "bytes", "Content-Length": str(version.snapshot.files[0].bytes)}
+    return Response(headers=headers, media_type=MEDIA_TYPES[result_format])
+
+
+@router.get("/data/", response_class=Response, responses=_OK)
+async def read_rows(request: Request, saved_query_id: ViewId, context: ViewReader, wanted: Wanted) -> Response:
+    """Read the rows of a materialized view, all of them of one version."""
+    version = await context.services.reading.version(context.project_id, saved_query_id, wanted.snapshot_id)
+    result_format = requested_format(request, wanted.format)
+    headers = _headers(version, result_format)
+    known = {tag.strip() for tag in request.headers.get("if-none-match", "").split(",")}
+    if known & {headers["ETag"], "*"}:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    rows = wanted.rows(result_format)
+    if _is_file(version, rows):
+        return await _file_response(request, context, version, headers)
+    return await _rows_response(request, context, version, rows, headers)
+
+
+def _is_file(version: ViewVersion, rows: RowsRequest) -> bool:
+    """Whether the stored file itself is what is asked for."""
+    return rows.format is ResultFormat.PARQUET and rows.is_whole and len(version.snapshot.files) == 1
+
+
+async def _rows_response(
+    request: Request, context: RequestContext, version: ViewVersion, rows: RowsRequest, headers: dict[str, str]
+) -> Response:
+    async def build(stack: AsyncExitStack) -> HeldResponse:
+        stream = await stack.enter_async_context(context.services.reading.rows(context.project_id, version, rows))
+        is_json = rows.format is ResultFormat.JSON
+        content = _document(stream, _head(request, version, rows)) if is_json else stream.chunks()
+        return HeldResponse(content, headers=headers, media_type=MEDIA_TYPES[rows.format])
+
+    return await holding(build)
+
+
+async def _file_response(
+    request: Request, context: RequestContext, version: ViewVersion, headers: dict[str, str]
+) -> Response:
+    size = version.snapshot.files[0].bytes
+    is_same = request.headers.get("if-range", headers["ETag"]) == headers["ETag"]
+    part = requested_range(request.headers.get("range") if is_same else None, size)
+    if part is None:
+        status = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+        return Response(status_code=status, headers=headers | {"Content-Range": f"bytes */{size}"})
+    headers |= {"Accept-Ranges": "bytes", "Content-Length": str(part.end - part.start)}
+    if not part.is_whole:
+        headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{size}"
+
+    async def build(stack: AsyncExitStack) -> HeldResponse:
+        file = await stack.enter_async_context(context.services.reading.file(context.project_id, version))
+        return HeldResponse(
+            file.chunks(part.start, part.end),
+            status_code=HTTPStatus.OK if part.is_whole else HTTPStatus.PARTIAL_CONTENT,
+            headers=headers,
+            media_type=MEDIA_TYPES[ResultFormat.PARQUET],
+        )
+
+    return await holding(build)
+
+
+def _headers(version: ViewVersion, result_format: ResultFormat) -> dict[str, str]:
+    snapshot = version.snapshot
+    return {
+        "ETag": f'"{snapshot.id}-{result_format.value}"',
+        "X-Snapshot-Id": str(snapshot.id),
+        "X-Data-As-Of": snapshot.created_at.isoformat().replace("+00:00", "Z"),
+        "Cache-Control": "private, no-cache",
+        "Vary": "Accept, Authorization",
+    }
+
+
+def _head(request: Request, version: ViewVersion, rows: RowsRequest) -> dict[str, Any]:
+    """All of a RowsOut but the rows, which follow."""
+    snapshot = version.snapshot
+    by_name = {column.name.lower(): column for column in snapshot.columns}
+    columns = [by_name[name.lower()] for name in rows.columns] if rows.columns else snapshot.columns
+    following = rows.offset + (rows.limit or 0)
+    has_next = bool(rows.limit) and following < snapshot.rows
+    return RowsOut(
+        columns=[ResultColumn(name=column.name, type=column.duckdb_type) for column in columns],
+        snapshot_id=snapshot.id,
+        data_as_of=snapshot.created_at,
+        next=link_with(request, {"offset": following, "snapshot_id": snapshot.id}) if has_next else None,
+        results=[],
+    ).model_dump(mode="json", exclude={"results"})
+
+
+async def _document(stream: ResultStream, head: dict[str, Any]) -> AsyncIterator[bytes]:
+    yield json.dumps(head, separators=(",", ":")).removesuffix("}").encode() + b',"results":[\n'
+    async for chunk in stream.chunks():
+        yield chunk
+    yield b"\n]}\n"

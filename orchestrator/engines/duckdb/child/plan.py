@@ -1,0 +1,174 @@
+"""Opens the inputs of a plan in the child process: finds its files, checks its statements and creates its relations."""
+
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+
+from orchestrator.engines.duckdb.child.errors import failure, redact_paths
+from orchestrator.engines.duckdb.child.session import RelationBinder, rows_select
+from orchestrator.engines.duckdb.sources.bad_values import Source
+from orchestrator.engines.duckdb.sources.contract import Contract, UnreadableFile
+from orchestrator.engines.duckdb.sources.discovery import SourceFile, find_source_files
+from orchestrator.engines.duckdb.sources.parquet import read_parquet
+from orchestrator.engines.duckdb.sources.scan import source_select
+from orchestrator.engines.duckdb.sql.inlining import weigh
+from orchestrator.engines.duckdb.sql.parquet_casts import UnsupportedType, decoded
+from orchestrator.engines.duckdb.sql.references import readings
+from orchestrator.engines.duckdb.sql.statement import single_select
+from orchestrator.engines.duckdb.types.plain_csv import plain_files
+from orchestrator.model.errors import (
+    InputMissing,
+    Invalid,
+    InvalidQuery,
+    InvalidSource,
+    OrchestratorError,
+    PlanTooLarge,
+    QueryFailed,
+    QueryRefused,
+)
+from orchestrator.model.names import fold
+from orchestrator.model.read_limits import MOST_READINGS
+
+Request = Mapping[str, Any]
+Watch = Callable[[duckdb.DuckDBPyConnection], None]
+Inputs = dict[str, list[SourceFile]]
+
+
+class Task(NamedTuple):
+    """Work that is ready to run, and the only paths that it needs: files and whole folders to read, folders to write.
+
+    A client's SQL is parsed and run only in `work`, when the sandbox denies all other paths.
+    """
+
+    work: Callable[[Watch], Any]
+    readable: tuple[SourceFile, ...] = ()
+    writable: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+
+
+@contextmanager
+def translate_errors(request: Request, inputs: Inputs, labels: Mapping[str, str]) -> Iterator[None]:
+    """Convert any exception to the error of a run that says what is wrong and where, without paths of the store."""
+    try:
+        yield
+    except Exception as error:
+        lost = _find_missing_input(inputs) if isinstance(error, (duckdb.Error, OSError)) else None
+        domain_error = lost or _to_domain_error(error, request["limits"])
+        raise type(domain_error)(redact_paths(domain_error.message, labels)) from None
+
+
+def _to_domain_error(error: Exception, limits: Mapping[str, int]) -> OrchestratorError:
+    domain_error = failure(error, limits)
+    if isinstance(error, (UnsupportedType, UnreadableFile)):
+        domain_error = QueryFailed(str(error))
+    if isinstance(domain_error, Invalid):
+        # The API accepted the statement when it was saved, but a newer release may refuse it.
+        domain_error = QueryRefused(domain_error.message)
+    notes = getattr(error, "__notes__", [])
+    return type(domain_error)(" ".join([*notes, domain_error.message]))
+
+
+def find_inputs(request: Request, inputs: Inputs, labels: dict[str, str]) -> None:
+    """Put the current files of each source table and snapshot into `inputs`, and labels of the paths into `labels`."""
+    for relation in request["relations"]:
+        name = relation["name"]
+        if relation["kind"] == "source":
+            try:
+                found = find_source_files(relation["url_pattern"], request["source_roots"], request["private"])
+            except InvalidSource as error:
+                raise InputMissing(f'Source table "{name}": {error.message}') from None
+            if not found:
+                raise InputMissing(f'Source table "{name}" has no files that match {relation["url_pattern"]}.')
+            labels.update({file.real: file.shown for file in found})
+            inputs[name] = found
+        elif relation["kind"] == "snapshot":
+            inputs[name] = [SourceFile(shown=path, real=os.path.realpath(path)) for path in relation["paths"]]
+            labels.update({path: f'the snapshot of "{name}"' for file in inputs[name] for path in file[:2]})
+    missing = _find_missing_input(inputs)
+    if missing:
+        raise missing
+
+
+def _find_missing_input(inputs: Mapping[str, Iterable[SourceFile]]) -> InputMissing | None:
+    for name, files in inputs.items():
+        if not all(Path(file.real).is_file() for file in files):
+            return InputMissing(f'A file of "{name}", which this view reads, no longer exists.')
+    return None
+
+
+def sources_of(request: Request, inputs: Inputs) -> dict[str, Source]:
+    """The files and the contract of each source table of the plan, by name."""
+    relations = [relation for relation in request["relations"] if relation["kind"] == "source"]
+    return {r["name"]: Source(Contract.of(r, r["columns"]), inputs[r["name"]]) for r in relations}
+
+
+def check_plan(connection: duckdb.DuckDBPyConnection, request: Request) -> None:
+    """Check the plan against the rules for views, which may be stricter now than when it was made."""
+    known = {fold(relation["name"]) for relation in request["relations"]}
+    views = {
+        view["name"]: _readings(connection, view["sql"], known, f'In the view "{view["name"]}": ')
+        for view in request["relations"]
+        if view["kind"] == "view"
+    }
+    weight = weigh(_readings(connection, request["sql"], known, "", request.get("parameters", ())), views)
+    if weight > MOST_READINGS:
+        raise PlanTooLarge(
+            f"With every view that has no result of its own evaluated inside it, the query reads tables and views "
+            f"{weight:,} times; {MOST_READINGS:,} are the most. Materialize some of the views that it reads."
+        )
+
+
+def _readings(
+    connection: duckdb.DuckDBPyConnection, sql: str, known: set[str], where: str, parameters: Collection[str] = ()
+) -> list[str]:
+    try:
+        names = readings(connection, sql, parameters)
+    except InvalidQuery as error:
+        raise QueryRefused(where + error.message) from None
+    except RecursionError:
+        raise QueryRefused(f"{where}Invalid query: it is too complex to analyse.") from None
+    unknown = next((name for name in names if fold(name) not in known), None)
+    if unknown is not None:
+        # DuckDB has tables of its own, which reveal facts about the server, and it reads a file's name as a table.
+        raise QueryFailed(f"{where}Catalog Error: Table with name {unknown} does not exist!")
+    return names
+
+
+def create_relations(
+    connection: duckdb.DuckDBPyConnection, request: Request, inputs: Inputs, created: dict[str, str] | None = None
+) -> RelationBinder:
+    """Create the relations of the plan, so that its query can read them. `created` is explained at RelationBinder."""
+    relations = request["relations"]
+    texts = [request["sql"], *(r["sql"] for r in relations if r["kind"] == "view")]
+    names = RelationBinder(connection, texts, created)
+    for relation in relations:
+        name, kind = relation["name"], relation["kind"]
+        try:
+            if kind == "view":
+                names.create_query(name, single_select(connection, relation["sql"]))
+            elif kind == "source":
+                contract = Contract.of(relation, relation["columns"])
+                names.create(name, source_select(connection, contract, inputs[name]))
+            elif kind == "rows":
+                names.create_plain(name, rows_select(relation["columns"], relation["rows"]))
+            else:
+                names.create(name, decoded(read_parquet(file.real for file in inputs[name]), relation["columns"]))
+        except Exception as error:
+            error.add_note(f'In the view "{name}":' if kind == "view" else f'Reading "{name}":')
+            raise
+    return names
+
+
+def read_plain_files_quickly(
+    connection: duckdb.DuckDBPyConnection, names: RelationBinder, query: str, request: Request, inputs: Inputs
+) -> None:
+    """Have plain CSV files read by a faster scan that gives the same values."""
+    sources = sources_of(request, inputs)
+    plain = plain_files(connection, query, sources.values(), request["limits"]["threads"])
+    for name, (contract, files) in sources.items():
+        if not plain.isdisjoint(file.real for file in files):
+            names.replace(name, source_select(connection, contract, files, plain))

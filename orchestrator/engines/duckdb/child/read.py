@@ -1,0 +1,230 @@
+"""Executes a query in the child process for a reader, and writes its result into a pipe while it runs.
+
+A process that reads snapshots only serves one query after another, with one session: to open a session takes longer
+than most queries. Then its sandbox allows the folder of the project's snapshots, which never change. A query that reads
+source files has a process of its own, whose sandbox allows these files.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import duckdb
+
+from orchestrator.engines.duckdb.child.plan import (
+    Inputs,
+    Request,
+    Task,
+    Watch,
+    check_plan,
+    create_relations,
+    find_inputs,
+    sources_of,
+    translate_errors,
+)
+from orchestrator.engines.duckdb.child.session import open_session, rows_select
+from orchestrator.engines.duckdb.child.sinks import write_arrow, write_file, write_rows
+from orchestrator.engines.duckdb.integrity.unchanged import Reading, TableFiles
+from orchestrator.engines.duckdb.sources.bad_values import explained
+from orchestrator.engines.duckdb.sql.information_schema import redirected
+from orchestrator.engines.duckdb.sql.output_columns import columns_of_query
+from orchestrator.engines.duckdb.sql.parquet_casts import cast_for_parquet
+from orchestrator.engines.duckdb.sql.references import readings, syntax_tree, unique
+from orchestrator.engines.duckdb.sql.result_casts import arrow_columns, csv_columns, json_rows
+from orchestrator.engines.duckdb.sql.statement import single_select
+from orchestrator.engines.duckdb.sql.type_names import Kind
+from orchestrator.engines.duckdb.sql.utility_statements import without_explain
+from orchestrator.model.errors import InvalidQuery
+
+# The number under which DuckDB opens the pipe. It is fixed, since the session allows its path and is then locked.
+_PIPE = 200
+_PIPE_PATH = f"/dev/fd/{_PIPE}"
+_EXPLAINED = {"explain_key": "VARCHAR", "explain_value": "VARCHAR"}
+
+
+class _Session(NamedTuple):
+    """The session of a process that serves query after query, and the relations that are in it."""
+
+    connection: duckdb.DuckDBPyConnection
+    created: dict[str, str]
+
+
+# Of a process that serves several queries: one entry once the first has begun.
+_sessions: list[_Session] = []
+
+
+class _Query(NamedTuple):
+    """A SELECT that is ready to run, the names and types of its columns, and the values of its parameters.
+
+    `most_rows` is how many rows are given to the reader; one more is asked for, to know whether there are more.
+    """
+
+    sql: str
+    columns: list[tuple[str, Kind]]
+    parameters: Mapping[str, Any]
+    most_rows: int | None
+
+
+def analyze(request: Request) -> Task:
+    """The names that the statement `sql` reads, once each. Raises InvalidQuery."""
+    return Task(
+        partial(_analyze, request),
+        folders=tuple(request["folders"]),
+        writable=(os.path.realpath(request["temp_directory"]),),
+    )
+
+
+def _analyze(request: Request, _watch: Watch) -> list[str]:
+    connection = _session(request).connection
+    return unique(readings(connection, without_explain(request["sql"])[0], request["parameters"]))
+
+
+def read(request: Request) -> Task:
+    """The task that runs a plan's query, and writes its result into the pipe `pipe` in the format that is asked for.
+
+    It returns the names and DuckDB types of the columns, the number of rows, and whether there are more.
+    """
+    os.dup2(request["pipe"], _PIPE)
+    os.close(request["pipe"])
+    labels = {request["temp_directory"]: "temporary storage", _PIPE_PATH: "the result"}
+    inputs: Inputs = {}
+    with translate_errors(request, inputs, labels):
+        find_inputs(request, inputs, labels)
+    files = tuple(file for files in inputs.values() for file in files)
+    return Task(
+        partial(_read, request, inputs, labels),
+        readable=() if request["folders"] else files,
+        folders=tuple(request["folders"]),
+        writable=(os.path.realpath(request["temp_directory"]),),
+    )
+
+
+def _read(request: Request, inputs: Inputs, labels: Mapping[str, str], watch: Watch) -> dict[str, Any]:
+    sources = [relation for relation in request["relations"] if relation["kind"] == "source"]
+    tables = [TableFiles(r["name"], r["format"], inputs[r["name"]], r["digests"]) for r in sources]
+    with translate_errors(request, inputs, labels), os.fdopen(_PIPE, "wb", buffering=0):
+        if not tables:
+            return _run(request, inputs, watch)
+        with Reading(tables, request["limits"]["threads"]) as reading:
+            reading.watch(_session(request, inputs).connection)
+            answer = _run(request, inputs, watch)
+            reading.finish()
+            return answer
+
+
+def _run(request: Request, inputs: Inputs, watch: Watch) -> dict[str, Any]:
+    session = _session(request, inputs)
+    connection = session.connection
+    watch(connection)
+    statement, is_explained = without_explain(request["sql"])
+    request = {**request, "sql": redirected(connection, statement, request["parameters"])}
+    check_plan(connection, request)
+    create_relations(connection, request, inputs, session.created)
+    text = single_select(connection, request["sql"], request["parameters"])
+    try:
+        query = _query(connection, request, text, is_explained=is_explained)
+        rows = _SINKS[request["format"]](connection, query, request)
+    except duckdb.Error as error:
+        where = explained(connection, str(error), sources_of(request, inputs))
+        raise where or error from None
+    most = query.most_rows
+    shown = rows if most is None or rows is None else min(rows, most)
+    return {
+        "columns": [(name, kind.text) for name, kind in query.columns],
+        "rows": shown,
+        "has_more": rows is not None and most is not None and rows > most,
+        "most_rows": most,
+    }
+
+
+def _session(request: Request, inputs: Inputs | None = None) -> _Session:
+    if not _sessions:
+        paths = [file.real for files in (inputs or {}).values() for file in files]
+        connection = open_session(
+            request["limits"],
+            spill=request["temp_directory"],
+            files=[_PIPE_PATH, *([] if request["folders"] else paths)],
+            folders=request["folders"],
+            keeps_order=True,
+        )
+        _sessions.append(_Session(connection, {}))
+    return _sessions[0]
+
+
+def _query(connection: duckdb.DuckDBPyConnection, request: Request, text: str, *, is_explained: bool) -> _Query:
+    tree = syntax_tree(connection, text)
+    named = {name: value for name, value in request["parameters"].items() if name in _parameters(connection, text)}
+    if is_explained:
+        rows = connection.execute(f"EXPLAIN {text}", named).fetchall()
+        text, named = rows_select(_EXPLAINED, rows), {}
+        return _Query(text, columns_of_query(connection, text, collated=False), named, None)
+    most = request["most_rows"]
+    if request["default_rows"] is not None and not _has_limit(tree):
+        most = request["default_rows"]
+        text = _limited(connection, text, most + 1)
+    return _Query(text, columns_of_query(connection, text, collated=False, parameters=named), named, most)
+
+
+def _parameters(connection: duckdb.DuckDBPyConnection, text: str) -> set[str]:
+    return {name for statement in connection.extract_statements(text) for name in statement.named_parameters}
+
+
+def _has_limit(tree: Any) -> bool:  # noqa: ANN401 - JSON
+    """Whether the outermost SELECT has a LIMIT."""
+    modifiers = tree[0]["node"].get("modifiers") or ()
+    return any(str(modifier.get("type", "")).startswith("LIMIT") for modifier in modifiers)
+
+
+def _limited(connection: duckdb.DuckDBPyConnection, text: str, rows: int) -> str:
+    """`text` with a LIMIT, or as it is where the grammar allows none at its end."""
+    limited = f"{text}\nLIMIT {rows}"
+    try:
+        return single_select(connection, limited, _parameters(connection, text))
+    except InvalidQuery:
+        return text
+
+
+def _to_arrow(connection: duckdb.DuckDBPyConnection, query: _Query, request: Request) -> int:
+    select = arrow_columns(query.sql, query.columns, wide=request["wide"])
+    result = connection.execute(select, query.parameters)
+    return write_arrow(result, query.columns, _PIPE, lz4=request["lz4"])
+
+
+def _to_json(connection: duckdb.DuckDBPyConnection, query: _Query, request: Request) -> int:
+    select = json_rows(query.sql, query.columns, large_as_text=request["large_as_text"], as_objects=False)
+    return write_rows(connection.execute(select, query.parameters), _PIPE, most_rows=query.most_rows)
+
+
+def _to_ndjson(connection: duckdb.DuckDBPyConnection, query: _Query, request: Request) -> int:
+    columns = [*_with_distinct_names(query.columns)]
+    select = json_rows(query.sql, columns, large_as_text=request["large_as_text"], as_objects=True)
+    # DuckDB writes a text as it is, since JSON escapes the line break and the character that separates columns.
+    options = "FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIMITER '\x01'"
+    return write_file(connection, select, query.parameters, options, _PIPE_PATH)
+
+
+def _to_csv(connection: duckdb.DuckDBPyConnection, query: _Query, _request: Request) -> int:
+    columns = [*_with_distinct_names(query.columns)]
+    return write_file(connection, csv_columns(query.sql, columns), query.parameters, "FORMAT csv, HEADER", _PIPE_PATH)
+
+
+def _to_parquet(connection: duckdb.DuckDBPyConnection, query: _Query, request: Request) -> int:
+    chosen = cast_for_parquet(connection, query.sql, wide=request["wide"], parameters=query.parameters)
+    options = f"FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION {chosen.version}"
+    return write_file(connection, chosen.select, query.parameters, options, _PIPE_PATH)
+
+
+def _with_distinct_names(columns: list[tuple[str, Kind]]) -> Iterator[tuple[str, Kind]]:
+    """The columns, of which each has a name of its own: the second `a` is `a_1`, as DuckDB names it in a file."""
+    seen: set[str] = set()
+    for name, kind in columns:
+        own, number = name, 0
+        while own in seen:
+            number += 1
+            own = f"{name}_{number}"
+        seen.add(own)
+        yield own, kind
+
+
+_SINKS = {"arrow": _to_arrow, "json": _to_json, "ndjson": _to_ndjson, "csv": _to_csv, "parquet": _to_parquet}

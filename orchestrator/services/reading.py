@@ -1,0 +1,237 @@
+"""Reading: the rows of a view, and the results of queries, as of one moment of the catalog."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from orchestrator.catalog import names, projects, run_inputs, saved_queries, snapshots
+from orchestrator.catalog.database import Database, Transaction
+from orchestrator.engines.base import QueryReader, ReadSession
+from orchestrator.model.base import Value
+from orchestrator.model.errors import EngineCrashed, InputsChanging, Invalid, InvalidQuery, NotFound
+from orchestrator.model.information_schema import COLUMNS, rows_of
+from orchestrator.model.limits import Limits
+from orchestrator.model.names import catalog_table, name_key, quoted
+from orchestrator.model.reading import ReadPlan, ReadRelation, ResultFormat, ResultStream, RowsRelation
+from orchestrator.model.run import Relation, SnapshotRelation
+from orchestrator.model.saved_query import SavedQuery
+from orchestrator.model.snapshot import Snapshot
+from orchestrator.services.reads import Read, ReadRegistry
+from orchestrator.stores.base import SnapshotStore, StoredFile
+
+# A snapshot that is removed between the reading of the catalog and the lease is a rare coincidence.
+_TRIES = 5
+_NO_ROWS_YET = "This view has no rows yet: its first run has not been published. See its run history."
+_PLAIN = "This view is not materialized, so it has no rows of its own. Materialize it, or select from it in a query."
+
+
+class QueryText(Value):
+    """A statement that a client sends: with `values` of its parameters, and the id by which it can be cancelled."""
+
+    sql: str
+    values: Mapping[str, Any] = {}
+    client_query_id: str | None = None
+
+
+class RowsRequest(Value):
+    """The part of a snapshot that a client wants. No `columns` are all of them; the order is the stored one."""
+
+    format: ResultFormat
+    columns: tuple[str, ...] = ()
+    limit: int | None = None
+    offset: int = 0
+    large_as_text: bool = False
+    lz4: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all rows and columns."""
+        return not self.columns and self.limit is None and not self.offset
+
+
+class ViewVersion(NamedTuple):
+    """A version of a view that can be read."""
+
+    view: SavedQuery
+    snapshot: Snapshot
+
+
+class ReadService:
+    """Reads for the clients of all projects. A query may take `limits` and `seconds`, or less if its project may."""
+
+    def __init__(
+        self, database: Database, store: SnapshotStore, reader: QueryReader, *, limits: Limits, seconds: float
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._reader = reader
+        self._limits = limits
+        self._seconds = seconds
+        self._registry = ReadRegistry(database)
+
+    async def close(self) -> None:
+        """End the tasks of this service."""
+        await self._registry.close()
+
+    async def cancel(self, project_id: int, client_query_id: str) -> None:
+        """End a query that runs, and return when it has ended. Raises NotFound if there is none of that id."""
+        if not await self._registry.cancel(project_id, client_query_id):
+            raise NotFound("No query of this id is running.")
+
+    @asynccontextmanager
+    async def query(
+        self,
+        project_id: int,
+        text: QueryText,
+        result_format: ResultFormat,
+        *,
+        default_rows: int | None = None,
+        most_rows: int | None = None,
+    ) -> AsyncIterator[ResultStream]:
+        """The result of a SELECT over views and tables of the project, as of one moment of the catalog.
+
+        The context ends the query. Raises InvalidQuery, the errors of a run, QueryCancelled, or TooManyRequests.
+        """
+        async with AsyncExitStack() as stack:
+            read, session, limits, seconds = await self._open(stack, project_id, text.client_query_id)
+            references = await session.references(text.sql, text.values)
+            plan = ReadPlan(
+                project_id=project_id,
+                sql=text.sql,
+                relations=await self._pin(read, references),
+                parameters=text.values,
+                format=result_format,
+                limits=limits,
+                timeout_seconds=seconds,
+                default_rows=default_rows,
+                most_rows=most_rows,
+            )
+            read.raise_if_cancelled()
+            yield await stack.enter_async_context(session.read(plan, self._store.file_url))
+
+    async def version(self, project_id: int, saved_query_id: UUID, snapshot_id: UUID | None) -> ViewVersion:
+        """The current version of a view, or another one that is kept. Raises NotFound, which says why there is none."""
+        async with self._database.begin() as tx:
+            return await _version(tx, project_id, saved_query_id, snapshot_id)
+
+    @asynccontextmanager
+    async def rows(self, project_id: int, version: ViewVersion, wanted: RowsRequest) -> AsyncIterator[ResultStream]:
+        """The rows of a version. Raises Invalid for an unknown column, NotFound if it has just been removed."""
+        view, snapshot = version
+        relation = SnapshotRelation(
+            name=view.name,
+            id=view.id,
+            snapshot_id=snapshot.id,
+            location=snapshot.location,
+            files=snapshot.files,
+            columns=snapshot.columns,
+        )
+        is_wide = any(c.duckdb_type == "HUGEINT" and c.stored_type == "VARCHAR" for c in snapshot.columns)
+        async with AsyncExitStack() as stack:
+            sql = _select(view.name, snapshot, wanted)
+            read, session, limits, seconds = await self._open(stack, project_id, None)
+            await self._lease(read, snapshot)
+            plan = ReadPlan(
+                project_id=project_id,
+                sql=sql,
+                relations=(relation,),
+                format=wanted.format,
+                limits=limits,
+                timeout_seconds=seconds,
+                large_as_text=wanted.large_as_text,
+                lz4=wanted.lz4,
+                wide=is_wide,
+            )
+            yield await stack.enter_async_context(session.read(plan, self._store.file_url))
+
+    @asynccontextmanager
+    async def file(self, project_id: int, version: ViewVersion) -> AsyncIterator[StoredFile]:
+        """The only file of a version, which holds all of its rows. Raises NotFound if it has just been removed."""
+        async with self._registry.read(project_id) as read:
+            await self._lease(read, version.snapshot)
+            async with self._store.open_file(version.snapshot.location, version.snapshot.files[0].name) as file:
+                yield file
+
+    async def _open(
+        self, stack: AsyncExitStack, project_id: int, client_query_id: str | None
+    ) -> tuple[Read, ReadSession, Limits, float]:
+        """Begin a read that ends with the stack, with a session, and the limits of its project."""
+        async with self._database.single() as tx:
+            own = await projects.get_limits(tx, project_id)
+        limits = own.over(self._limits)
+        limits = limits.model_copy(update={"memory_mb": min(limits.memory_mb, self._limits.memory_mb)})
+        seconds = min(self._seconds, own.timeout_seconds or self._seconds)
+        folder = await self._store.project_folder(project_id)
+        read = await stack.enter_async_context(self._registry.read(project_id, client_query_id))
+        stack.push(_says_cancelled(read))
+        session = await stack.enter_async_context(self._reader.session(project_id, folder, limits))
+        read.stop = session.stop
+        read.raise_if_cancelled()
+        return read, session, limits, seconds
+
+    async def _pin(self, read: Read, references: Sequence[str]) -> tuple[ReadRelation, ...]:
+        """The inputs of a statement that reads these names, all as of one moment, and kept until the read ends."""
+        own = [name for name in references if catalog_table(name) is None]
+        for _ in range(_TRIES):
+            async with self._database.begin() as tx:
+                found: tuple[Relation, ...] = await run_inputs.named(tx, read.project_id, own) if own else ()
+                _check_names(own, found)
+                if await self._registry.lease(tx, read, [one.snapshot_id for one in found if one.kind == "snapshot"]):
+                    return found + await _catalog_tables(tx, read.project_id, references)
+        raise InputsChanging
+
+    async def _lease(self, read: Read, snapshot: Snapshot) -> None:
+        async with self._database.begin() as tx:
+            if not await self._registry.lease(tx, read, [snapshot.id]):
+                raise NotFound("This version is no longer kept.")
+
+
+def _says_cancelled(read: Read) -> Any:  # noqa: ANN401 - an exit function
+    def leave(_kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, EngineCrashed):  # its process was ended on purpose
+            read.raise_if_cancelled()
+
+    return leave
+
+
+def _check_names(references: Sequence[str], found: Sequence[Relation]) -> None:
+    known = {name_key(one.name) for one in found}
+    unknown = next((name for name in references if name_key(name) not in known), None)
+    if unknown is not None:
+        raise InvalidQuery(f"Catalog Error: Table with name {unknown} does not exist!", attr="query")
+
+
+async def _catalog_tables(tx: Transaction, project_id: int, references: Sequence[str]) -> tuple[RowsRelation, ...]:
+    tables = {table for name in references if (table := catalog_table(name))}
+    if not tables:
+        return ()
+    entries = await names.entries(tx, project_id)
+    return tuple(
+        RowsRelation(name=table, columns=COLUMNS[table], rows=rows_of(table, entries)) for table in sorted(tables)
+    )
+
+
+async def _version(tx: Transaction, project_id: int, saved_query_id: UUID, snapshot_id: UUID | None) -> ViewVersion:
+    view = await saved_queries.find(tx, project_id, saved_query_id)
+    if view is None:
+        raise NotFound
+    if view.current_snapshot is None and snapshot_id is None:
+        raise NotFound(_NO_ROWS_YET if view.is_materialized else _PLAIN)
+    wanted = snapshot_id or (view.current_snapshot.id if view.current_snapshot else None)
+    version = None if wanted is None else await snapshots.find(tx, saved_query_id, wanted)
+    if version is None:
+        raise NotFound("There is no such version, or it is no longer kept.")
+    return ViewVersion(view, version.snapshot)
+
+
+def _select(name: str, snapshot: Snapshot, wanted: RowsRequest) -> str:
+    """The statement that gives these rows."""
+    known = {name_key(column.name): column.name for column in snapshot.columns}
+    unknown = next((column for column in wanted.columns if name_key(column) not in known), None)
+    if unknown is not None:
+        raise Invalid(f'The view has no column "{unknown}".', attr="columns")
+    columns = ", ".join(quoted(known[name_key(column)]) for column in wanted.columns) or "*"
+    limit = "" if wanted.limit is None else f" LIMIT {wanted.limit}"
+    offset = f" OFFSET {wanted.offset}" if wanted.offset else ""
+    return f"SELECT {columns} FROM {quoted(name)}{limit}{offset}"  # noqa: S608 - every name is quoted

@@ -1,0 +1,134 @@
+"""The reads in progress of this process: their leases are renewed, and they end when a client cancels them.
+
+A lease outlives its read only if the process is killed, and then by LEASE_SECONDS at most.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from orchestrator.catalog import reads
+from orchestrator.catalog.database import Database, Transaction
+from orchestrator.model.errors import QueryCancelled, Transient
+
+logger = logging.getLogger(__name__)
+
+LEASE_SECONDS = 120.0
+_RENEW_SECONDS = 30.0
+# How often a cancel by another API process is looked for, and how long a cancel waits for that process.
+_POLL_SECONDS = 0.25
+_MOST_POLLS = 20
+
+
+@dataclass(eq=False)
+class Read:
+    """A read in progress. `stop` ends its query; it is set once there is one."""
+
+    project_id: int
+    client_query_id: str | None
+    id: UUID = field(default_factory=uuid4)
+    stop: Callable[[], Awaitable[None]] | None = None
+    is_recorded: bool = False
+    is_cancelled: bool = False
+
+    def raise_if_cancelled(self) -> None:
+        """Raise QueryCancelled if the client has cancelled the read."""
+        if self.is_cancelled:
+            raise QueryCancelled
+
+
+class ReadRegistry:
+    """Records reads in the catalog for as long as they last."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._reads: set[Read] = set()
+        self._keeper: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def read(self, project_id: int, client_query_id: str | None = None) -> AsyncIterator[Read]:
+        """A new read, which ends with the context."""
+        read = Read(project_id, client_query_id)
+        self._reads.add(read)
+        try:
+            yield read
+        finally:
+            self._reads.discard(read)
+            if read.is_recorded:
+                await asyncio.shield(self._end(read))
+
+    async def lease(self, tx: Transaction, read: Read, snapshot_ids: Collection[UUID]) -> bool:
+        """Record the read and keep the files of these snapshots. False if one of them was just removed."""
+        lasts = timedelta(seconds=LEASE_SECONDS)
+        query_id = read.client_query_id
+        if not await reads.begin(tx, read.id, read.project_id, snapshot_ids, client_query_id=query_id, lasts=lasts):
+            return False
+        read.is_recorded = bool(snapshot_ids or query_id)
+        if self._keeper is None or self._keeper.done():
+            self._keeper = asyncio.create_task(self._keep())
+        return True
+
+    async def cancel(self, project_id: int, client_query_id: str) -> bool:
+        """End the reads that the client began under this id, in any process; False if there are none.
+
+        Returns when they have ended.
+        """
+        mine = [
+            read for read in self._reads if (read.project_id, read.client_query_id) == (project_id, client_query_id)
+        ]
+        for read in mine:
+            await _stop(read)
+        async with self._database.single() as tx:
+            elsewhere = await reads.cancel(tx, project_id, client_query_id) - {read.id for read in mine}
+        for _ in range(_MOST_POLLS if elsewhere else 0):
+            await asyncio.sleep(_POLL_SECONDS)
+            async with self._database.single() as tx:
+                if not await reads.existing(tx, elsewhere):
+                    break
+        return bool(mine or elsewhere)
+
+    async def close(self) -> None:
+        """End the task that renews the leases."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+
+    async def _keep(self) -> None:
+        """Renew the leases and look for cancels of other processes, until there is no read."""
+        loop = asyncio.get_running_loop()
+        renewed = loop.time()
+        while any(read.is_recorded for read in self._reads):
+            await asyncio.sleep(_POLL_SECONDS)
+            is_due = loop.time() - renewed >= _RENEW_SECONDS
+            wanted = {read.id: read for read in self._reads if read.is_recorded and (is_due or read.client_query_id)}
+            if not wanted:
+                continue
+            try:
+                async with self._database.single() as tx:
+                    lasts = timedelta(seconds=LEASE_SECONDS)
+                    ending = await (reads.renew(tx, wanted, lasts) if is_due else reads.cancelled(tx, wanted))
+            except Transient as error:
+                logger.warning("leases of reads are not renewed: %s", error.message)
+                continue
+            renewed = loop.time() if is_due else renewed
+            for read_id in ending:
+                await _stop(wanted[read_id])
+
+    async def _end(self, read: Read) -> None:
+        try:
+            async with self._database.single() as tx:
+                await reads.end(tx, read.id)
+        except Transient as error:
+            logger.warning("the lease of a read ends by itself: %s", error.message)
+
+
+async def _stop(read: Read) -> None:
+    read.is_cancelled = True
+    if read.stop is not None:
+        await read.stop()

@@ -1,0 +1,38 @@
+"""Readers of results over HTTP."""
+
+import io
+from typing import Any
+
+import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tests.support.tenants import Json, Tenant
+
+ARROW = "application/vnd.apache.arrow.stream"
+
+
+def data_url(view: Json) -> str:
+    return f"/warehouse_saved_queries/{view['id']}/data/"
+
+
+async def rows_of(tenant: Tenant, view: Json, **parameters: object) -> httpx.Response:
+    """The answer with a view's rows, which must be a success."""
+    answer = await tenant.http.get(data_url(view), params=parameters)  # type: ignore[arg-type]
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+def arrow_table(answer: httpx.Response) -> pa.Table:
+    assert answer.headers["content-type"] == ARROW
+    return pa.ipc.open_stream(answer.content).read_all()
+
+
+def parquet_table(answer: httpx.Response) -> pa.Table:
+    return pq.read_table(io.BytesIO(answer.content))
+
+
+async def query(tenant: Tenant, sql: str, *, status: int = 200, **values: Any) -> Json:
+    """The answer to a query in PostHog's shape."""
+    body = {"query": {"kind": "HogQLQuery", "query": sql, "values": values}}
+    return await tenant.call("POST", "/query/", body, expect=status)
