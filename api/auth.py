@@ -56,11 +56,12 @@ class RequestContext:
     services: Services
 
 
-def require_scope(scope: Scope) -> Callable[..., AsyncIterator[RequestContext]]:
+def require_scope(scope: Scope, *, keeps_turn: bool = True) -> Callable[..., AsyncIterator[RequestContext]]:
     """A dependency that requires a key with this scope for the project, and waits for a turn of the project.
 
     The turn lasts until the route has done its work. A body that arrives slowly or an answer that is read slowly takes
-    no turn.
+    no turn. A route that runs a query does not keep the turn: the reader has slots of its own, and a project whose
+    queries take long can still be managed.
     """
 
     async def check(
@@ -76,7 +77,11 @@ def require_scope(scope: Scope) -> Callable[..., AsyncIterator[RequestContext]]:
         async with shares.turn(("project", project_id)):
             if principal.project_ids is None:  # otherwise the key names it, so it exists
                 await services.access.require_project(project_id)
-            yield RequestContext(user=principal.user, project_id=project_id, services=services)
+            context = RequestContext(user=principal.user, project_id=project_id, services=services)
+            if keeps_turn:
+                yield context
+        if not keeps_turn:
+            yield context
 
     return check
 
@@ -84,7 +89,8 @@ def require_scope(scope: Scope) -> Callable[..., AsyncIterator[RequestContext]]:
 ViewReader = Annotated[RequestContext, Depends(require_scope(Scope.VIEW_READ), scope="function")]
 ViewWriter = Annotated[RequestContext, Depends(require_scope(Scope.VIEW_WRITE), scope="function")]
 ActivityReader = Annotated[RequestContext, Depends(require_scope(Scope.ACTIVITY_READ), scope="function")]
-QueryReader = Annotated[RequestContext, Depends(require_scope(Scope.QUERY_READ), scope="function")]
+QueryReader = Annotated[RequestContext, Depends(require_scope(Scope.QUERY_READ, keeps_turn=False), scope="function")]
+RowReader = Annotated[RequestContext, Depends(require_scope(Scope.VIEW_READ, keeps_turn=False), scope="function")]
 TableReader = Annotated[RequestContext, Depends(require_scope(Scope.TABLE_READ), scope="function")]
 TableWriter = Annotated[RequestContext, Depends(require_scope(Scope.TABLE_WRITE), scope="function")]
 

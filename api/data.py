@@ -11,7 +11,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from api.auth import RequestContext, ViewReader
+from api.auth import RequestContext, RowReader
 from api.byte_ranges import requested_range
 from api.page_links import link_with
 from api.schemas import Timestamp
@@ -109,7 +109,7 @@ _OK: dict[int | str, dict[str, Any]] = {
 
 
 @router.head("/data/", response_class=Response, responses={200: {"description": "The headers of the rows"}})
-async def describe_rows(request: Request, saved_query_id: ViewId, context: ViewReader, wanted: Wanted) -> Response:
+async def describe_rows(request: Request, saved_query_id: ViewId, context: RowReader, wanted: Wanted) -> Response:
     """Show the headers of a view's rows: its version, and when it was computed."""
     version = await context.services.reading.version(context.project_id, saved_query_id, wanted.snapshot_id)
     result_format = requested_format(request, wanted.format)
@@ -120,7 +120,7 @@ async def describe_rows(request: Request, saved_query_id: ViewId, context: ViewR
 
 
 @router.get("/data/", response_class=Response, responses=_OK)
-async def read_rows(request: Request, saved_query_id: ViewId, context: ViewReader, wanted: Wanted) -> Response:
+async def read_rows(request: Request, saved_query_id: ViewId, context: RowReader, wanted: Wanted) -> Response:
     """Read the rows of a materialized view, all of them of one version."""
     version = await context.services.reading.version(context.project_id, saved_query_id, wanted.snapshot_id)
     result_format = requested_format(request, wanted.format)
@@ -148,7 +148,7 @@ async def _rows_response(
         content = _document(stream, _head(request, version, rows)) if is_json else stream.chunks()
         return HeldResponse(content, headers=headers, media_type=MEDIA_TYPES[rows.format])
 
-    return await holding(build)
+    return await holding(request, build)
 
 
 async def _file_response(
@@ -173,7 +173,7 @@ async def _file_response(
             media_type=MEDIA_TYPES[ResultFormat.PARQUET],
         )
 
-    return await holding(build)
+    return await holding(request, build)
 
 
 def _headers(version: ViewVersion, result_format: ResultFormat) -> dict[str, str]:

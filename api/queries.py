@@ -125,7 +125,7 @@ async def run_query(
         content = _document(stream, body.query.query) if is_json else stream.chunks()
         return HeldResponse(content, media_type=MEDIA_TYPES[result_format])
 
-    return await holding(build)
+    return await holding(request, build)
 
 
 @router.delete("/query/{client_query_id}/", status_code=204)

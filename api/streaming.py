@@ -1,11 +1,12 @@
 """Answers that are sent while they are made, and the formats that a client may ask for."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import Query, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from orchestrator.model.errors import Invalid
@@ -28,6 +29,8 @@ CONTENT: dict[str, Any] = {
     for one in ResultFormat
     if one is not ResultFormat.JSON
 }
+# The status that proxies log for a request whose client did not wait. No client sees it.
+_CLIENT_HAS_LEFT = 499
 _ANY = ("*/*", "application/*", "")
 
 
@@ -42,12 +45,31 @@ class HeldResponse(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-async def holding(build: Callable[[AsyncExitStack], Awaitable[HeldResponse]]) -> HeldResponse:
-    """The response that `build` makes with the resources that it enters. If it raises, they are given back at once."""
+async def holding(request: Request, build: Callable[[AsyncExitStack], Awaitable[HeldResponse]]) -> Response:
+    """The response that `build` makes with the resources that it enters.
+
+    If it raises, or its client goes away before, they are given back at once.
+    """
     async with AsyncExitStack() as stack:
-        response = await build(stack)
-        response.held = stack.pop_all()
-        return response
+        building = asyncio.ensure_future(build(stack))
+        leaving = asyncio.ensure_future(_has_left(request))
+        try:
+            await asyncio.wait([building, leaving], return_when=asyncio.FIRST_COMPLETED)
+            if not building.done():
+                return Response(status_code=_CLIENT_HAS_LEFT)
+            response: HeldResponse = building.result()
+            response.held = stack.pop_all()
+            return response
+        finally:
+            leaving.cancel()
+            building.cancel()
+            await asyncio.gather(building, leaving, return_exceptions=True)
+
+
+async def _has_left(request: Request) -> None:
+    """Wait until the client has closed its connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 class _Accepted(NamedTuple):

@@ -1,4 +1,5 @@
-"""Attacks by an author. Each is tried in four ways: the rules, the description, the run, and a run without the rules.
+"""Attacks by an author. Each is tried at six doors: the rules, the description, the run, a reader's query, and the
+last two without the rules.
 
 An attack is harmless if three things hold. No result, message or name contains a file that is not the author's, a
 secret of the environment or another project's data. No file changes or appears outside the run's own folder. The next
@@ -16,6 +17,7 @@ import pytest
 
 from orchestrator.engines.base import QueryResult
 from orchestrator.engines.duckdb import child_process
+from orchestrator.engines.duckdb.reader import DuckDBReader
 from orchestrator.model.errors import (
     EngineCrashed,
     InvalidQuery,
@@ -27,10 +29,11 @@ from orchestrator.model.errors import (
     QueryTimedOut,
     StoreUnavailable,
 )
+from orchestrator.model.reading import ReadPlan, ResultFormat
 from orchestrator.model.run import RunPlan
 from orchestrator.model.snapshot import Column, SnapshotFile
 from orchestrator.model.write_target import WriteTarget
-from tests.engines.conftest import CANARY_OF_THE_ENVIRONMENT, file_url, make_engine, make_plan, snapshot, view
+from tests.engines.conftest import CANARY_OF_THE_ENVIRONMENT, LIMITS, file_url, make_engine, make_plan, snapshot, view
 from tests.engines.duckdb import unruly
 from tests.engines.duckdb.attack_corpus import BOMBS, NAMES, REFUSED
 
@@ -59,6 +62,14 @@ class World:
         self.engine = make_engine(
             self.scratch, roots=[folder / "project"], analysis_seconds=4, memory_mb=300, temp_disk_mb=300, output_mb=50
         )
+        self.limits = LIMITS.model_copy(update={"memory_mb": 300, "temp_disk_mb": 300})
+        self.reader = self.make_reader()
+
+    def make_reader(self) -> DuckDBReader:
+        roots = [self.folder / "project"]
+        # Not below `folder`: the folder of a process that is kept for the next query stays.
+        temp_dir = self.folder.with_name(f"{self.folder.name}-reads")
+        return DuckDBReader(source_roots=roots, private=[], temp_dir=temp_dir, queries=3, of_project=2)
 
     def plan(self, sql: str, seconds: float = 20) -> RunPlan:
         file = SnapshotFile(name=self.own.name, rows=1, bytes=self.own.stat().st_size)
@@ -96,6 +107,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     world = World(tmp_path_factory.mktemp("world"))
     await world.engine.start()
     yield world
+    await world.reader.close()
     await world.engine.close()
 
 
@@ -110,7 +122,7 @@ class Doors:
     """Tries a statement in each way, and records all answers and error messages."""
 
     def __init__(self, world: World, target: Path, sql: str, seconds: float = 20) -> None:
-        self.engine, self.target = world.engine, target
+        self.world, self.engine, self.target = world, world.engine, target
         self.sql = world.spelled(sql, target)
         self.plan = world.plan(self.sql, seconds)
         self.told: list[str] = []
@@ -134,6 +146,36 @@ class Doors:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(child_process, "serve", unruly.serve)
             return await self.write()
+
+    async def read(self) -> OrchestratorError | None:
+        """Ask for the rows as a client of the API does, in the process that the project's queries share."""
+        return await self._listen(self._read(self.world.reader))
+
+    async def read_past_the_rules(self) -> OrchestratorError | None:
+        """The same in a process that does not check the statement first."""
+        reader = self.world.make_reader()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(child_process, "serve", unruly.serve)
+            try:
+                return await self._listen(self._read(reader))
+            finally:
+                await reader.close()
+
+    async def _read(self, reader: DuckDBReader) -> bytes:
+        plan = ReadPlan(
+            project_id=1,
+            sql=self.sql,
+            relations=self.plan.relations,
+            format=ResultFormat.NDJSON,
+            limits=self.world.limits,
+            timeout_seconds=min(2, self.plan.timeout_seconds),
+        )
+        folder = str(self.world.own.parent.parent)
+        async with reader.session(1, folder, self.world.limits) as session, session.read(plan, file_url) as stream:
+            found = b""
+            async for chunk in stream.chunks():
+                found = (found + chunk)[:1_000_000]
+            return found
 
     async def _listen(self, door: Awaitable[Any]) -> OrchestratorError | None:
         """The error that was raised, if any. An exception other than OrchestratorError fails the test."""
@@ -167,6 +209,10 @@ async def test_what_a_view_may_not_do_is_refused_at_every_door(world: World, tar
     assert list(target.iterdir()) == []
     past = await doors.write_past_the_rules()
     assert past is None or isinstance(past, (QueryRefused, QueryFailed))
+    # SHOW TABLES is a query over the information schema, which is no table of this plan.
+    assert isinstance(await doors.read(), (InvalidQuery, QueryRefused, QueryFailed))
+    past = await doors.read_past_the_rules()
+    assert past is None or isinstance(past, (InvalidQuery, QueryRefused, QueryFailed))
     doors.assert_harmless()
     assert world.seen() == before
     assert await world.engine.references("SELECT * FROM t") == ("t",)
@@ -176,10 +222,12 @@ async def test_what_a_view_may_not_do_is_refused_at_every_door(world: World, tar
 async def test_a_name_reaches_nothing_but_the_tables_of_the_plan(world: World, target: Path, sql: str) -> None:
     before = world.seen()
     doors = Doors(world, target, sql)
-    for door in (doors.references, doors.describe, doors.write):
+    for door in (doors.references, doors.describe, doors.write, doors.read):
         error = await door()
         assert error is None or isinstance(error, (InvalidQuery, QueryRefused, QueryFailed))
     past = await doors.write_past_the_rules()
+    assert past is None or isinstance(past, (QueryRefused, QueryFailed, StoreUnavailable))
+    past = await doors.read_past_the_rules()
     assert past is None or isinstance(past, (QueryRefused, QueryFailed, StoreUnavailable))
     doors.assert_harmless()
     assert world.seen() == before
@@ -196,14 +244,17 @@ async def test_a_query_that_wants_everything_costs_itself_alone(world: World, ta
     error = await doors.write()
     limits = (QueryRefused, QueryFailed, QueryTimedOut, OutOfMemory, OutputTooLarge, EngineCrashed)
     assert error is None or isinstance(error, limits)
+    error = await doors.read()
+    assert error is None or isinstance(error, (*limits, InvalidQuery))
     doors.assert_harmless()
     assert world.seen() == before
     after = Doors(world, target.with_name(f"{target.name}-after"), "SELECT a FROM own")
     after.target.mkdir()
     assert await after.references() is None
     assert await after.describe() is None
-    assert await after.write() is None
-    assert "mine" in after.told[-1]
+    for door in (after.write, after.read):
+        assert await door() is None
+        assert "mine" in after.told[-1]
 
 
 async def test_a_view_that_is_evaluated_inside_a_run_is_held_to_the_rules_too(world: World, target: Path) -> None:
@@ -221,6 +272,8 @@ async def test_the_door_past_the_rules_is_past_them(world: World, target: Path) 
     doors = Doors(world, target, "SELECT getvariable('a') AS a")
     assert isinstance(await doors.write(), QueryRefused)
     assert await doors.write_past_the_rules() is None
+    assert isinstance(await doors.read(), QueryRefused)
+    assert await doors.read_past_the_rules() is None
 
 
 async def test_the_canaries_would_be_noticed(world: World, target: Path) -> None:

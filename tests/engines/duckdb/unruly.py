@@ -6,7 +6,8 @@ import socket
 def serve(sock: socket.socket, address_space: int, file_size: int) -> None:
     """Replaces the function of the same name in `orchestrator.engines.duckdb.child.entry`."""
     # Importing it empties the environment, which the test's own process needs.
-    from orchestrator.engines.duckdb.child import execute, main  # noqa: PLC0415
+    from orchestrator.engines.duckdb.child import execute, main, read  # noqa: PLC0415
 
-    vars(execute)["check_plan"] = lambda *_: None
+    for module in (execute, read):
+        vars(module)["check_plan"] = lambda *_: None
     main.main(sock, address_space, file_size)
