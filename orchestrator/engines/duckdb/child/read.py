@@ -6,7 +6,7 @@ source files has a process of its own, whose sandbox allows these files.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -197,34 +197,22 @@ def _to_json(connection: duckdb.DuckDBPyConnection, query: _Query, request: Requ
 
 
 def _to_ndjson(connection: duckdb.DuckDBPyConnection, query: _Query, request: Request) -> int:
-    columns = [*_with_distinct_names(query.columns)]
-    select = json_rows(query.sql, columns, large_as_text=request["large_as_text"], as_objects=True)
+    select = json_rows(query.sql, query.columns, large_as_text=request["large_as_text"], as_objects=True)
     # DuckDB writes a text as it is, since JSON escapes the line break and the character that separates columns.
     options = "FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIMITER '\x01'"
     return write_file(connection, select, query.parameters, options, _PIPE_PATH)
 
 
 def _to_csv(connection: duckdb.DuckDBPyConnection, query: _Query, _request: Request) -> int:
-    columns = [*_with_distinct_names(query.columns)]
-    return write_file(connection, csv_columns(query.sql, columns), query.parameters, "FORMAT csv, HEADER", _PIPE_PATH)
+    return write_file(
+        connection, csv_columns(query.sql, query.columns), query.parameters, "FORMAT csv, HEADER", _PIPE_PATH
+    )
 
 
 def _to_parquet(connection: duckdb.DuckDBPyConnection, query: _Query, request: Request) -> int:
     chosen = cast_for_parquet(connection, query.sql, wide=request["wide"], parameters=query.parameters)
     options = f"FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION {chosen.version}"
     return write_file(connection, chosen.select, query.parameters, options, _PIPE_PATH)
-
-
-def _with_distinct_names(columns: list[tuple[str, Kind]]) -> Iterator[tuple[str, Kind]]:
-    """The columns, of which each has a name of its own: the second `a` is `a_1`, as DuckDB names it in a file."""
-    seen: set[str] = set()
-    for name, kind in columns:
-        own, number = name, 0
-        while own in seen:
-            number += 1
-            own = f"{name}_{number}"
-        seen.add(own)
-        yield own, kind
 
 
 _SINKS = {"arrow": _to_arrow, "json": _to_json, "ndjson": _to_ndjson, "csv": _to_csv, "parquet": _to_parquet}

@@ -65,6 +65,11 @@ _WRITTEN_BY_HAND = {
 }
 
 
+# With V2, DuckDB 1.5.5 fails to write three rows of ['x'] ("not enough space in buffer"). It also writes integers of 32
+# bits that are far apart in a form that pyarrow, and so pandas, cannot read ("Unexpected end of stream").
+_NEEDS_V1 = frozenset({"LIST", "ARRAY", "MAP", "INTEGER", "UINTEGER"})
+
+
 class Forms(NamedTuple):
     """The types in which HUGEINT and JSON are stored."""
 
@@ -146,8 +151,7 @@ def cast_for_parquet(
     ]
     names = {part.name for _, kind in kinds for part in parts(kind)}
     select = f"SELECT {', '.join(columns)} FROM (\n{sql}\n) AS q"
-    # With V2, DuckDB 1.5 fails to write three rows of ['x']: "not enough space in buffer".
-    version = "V1" if names & {"LIST", "ARRAY", "MAP"} else "V2"
+    version = "V1" if names & _NEEDS_V1 else "V2"
     return Storable(select, [(name, kind.text) for name, kind in kinds], not wide and "HUGEINT" in names, version)
 
 

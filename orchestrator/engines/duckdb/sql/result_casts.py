@@ -7,7 +7,8 @@ numbers. A time has the form of ISO 8601, unless its year is none that ISO 8601 
 
 # ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted here
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from orchestrator.engines.duckdb.sql.parquet_casts import AS_NUMBERS, AS_TEXT, encoded, rebuilt
 from orchestrator.engines.duckdb.sql.type_names import Kind, literal, parts
@@ -15,10 +16,12 @@ from orchestrator.model.names import quoted
 
 Columns = Sequence[tuple[str, Kind]]
 
+_FRACTIONS = frozenset({"FLOAT", "DOUBLE"})
 _TIMES = frozenset({"TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE"})
 # Types of which a value may be a number that JavaScript, and so most readers of JSON, rounds.
 _LARGE = frozenset({"BIGINT", "UBIGINT", "HUGEINT", "UHUGEINT", "BIGNUM", "DECIMAL"})
 # Types that `to_json` and CSV give as the text that DuckDB reads back as the same value.
+_MOST_DIGITS = 38
 _AS_TEXT = frozenset({"JSON", "GEOMETRY"})
 _AS_STORED = frozenset({"INTERVAL", "TIME WITH TIME ZONE", "BIT", "TIME_NS", "ENUM"})
 
@@ -56,28 +59,35 @@ def arrow_columns(sql: str, columns: Columns, *, wide: bool = False) -> str:
 
 def json_value(value: str, kind: Kind, depth: int = 0, *, large_as_text: bool = False) -> str:
     """An expression that `to_json` turns into the JSON form of `value`."""
-
-    def inner(part: str, child: Kind, below: int) -> str:
-        return json_value(part, child, below, large_as_text=large_as_text)
-
     if kind.children:
         changes = any(_changes(part, large_as_text=large_as_text) for part in parts(kind))
-        return rebuilt(value, kind, depth, inner) if changes else value
-    if kind.name in {"FLOAT", "DOUBLE"}:
-        return f"CASE WHEN isfinite({value}) THEN {value} END"
-    if kind.name in _TIMES:
-        return _iso(value, kind)
-    if kind.name in _AS_STORED:
-        return encoded(value, kind, depth=depth)
+        return rebuilt(value, kind, depth, partial(_inner_value, large_as_text=large_as_text)) if changes else value
     if kind.name in _AS_TEXT or (large_as_text and kind.name in _LARGE):
         return f"CAST({value} AS VARCHAR)"
-    return f"to_base64({value})" if kind.name == "BLOB" else value
+    if kind.name in _AS_STORED:
+        return encoded(value, kind, depth=depth)
+    form = _FORMS.get(kind.name)
+    return form(value, kind) if form else value
+
+
+def _inner_value(value: str, kind: Kind, depth: int, *, large_as_text: bool) -> str:
+    if kind.name in _FRACTIONS and value.endswith(".key"):
+        return f"CAST({value} AS VARCHAR)"  # JSON's keys are texts, and no key of a MAP may be NULL
+    return json_value(value, kind, depth, large_as_text=large_as_text)
 
 
 def _changes(kind: Kind, *, large_as_text: bool) -> bool:
     if kind.name == "STRUCT" and not all(kind.fields):
         return True  # `to_json` would give all fields without a name the same one
     return not kind.children and json_value("x", kind, large_as_text=large_as_text) != "x"
+
+
+def _decimal(value: str, kind: Kind) -> str:
+    """A DECIMAL for `to_json`, which writes one with as many places as digits as `.5`, and that is no JSON."""
+    digits, places = map(int, kind.text.removeprefix("DECIMAL(").removesuffix(")").split(","))
+    if digits > places:
+        return value
+    return f"CAST({value} AS DECIMAL({digits + 1},{places}))" if digits < _MOST_DIGITS else f"CAST({value} AS VARCHAR)"
 
 
 def _iso(value: str, kind: Kind) -> str:
@@ -100,3 +110,12 @@ def _arrow_value(value: str, kind: Kind, *, wide: bool) -> str:
     if kind.name == "GEOMETRY":
         return f"ST_AsWKB({value})"
     return encoded(value, kind, AS_TEXT if wide else AS_NUMBERS)
+
+
+# The types whose JSON form depends on the value.
+_FORMS: dict[str, Callable[[str, Kind], str]] = {
+    **dict.fromkeys(_TIMES, _iso),
+    **dict.fromkeys(_FRACTIONS, lambda value, _: f"CASE WHEN isfinite({value}) THEN {value} END"),
+    "DECIMAL": _decimal,
+    "BLOB": lambda value, _: f"to_base64({value})",
+}
