@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from temporalio.client import Client
 
@@ -10,6 +11,7 @@ from orchestrator.catalog.database import Database
 from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.engines.duckdb.reader import DuckDBReader
 from orchestrator.model.urls import ApiUrls
+from orchestrator.reconciliation.current import CurrentLinks
 from orchestrator.reconciliation.failure_policy import FailurePolicy
 from orchestrator.reconciliation.files import FileReconciler
 from orchestrator.reconciliation.reconciler import Reconciler
@@ -32,6 +34,7 @@ from orchestrator.stores.base import SnapshotStore
 from orchestrator.stores.local import LocalStore
 from orchestrator.telemetry import tracing
 from orchestrator.temporal.client import connect
+from orchestrator.temporal.reconciler_schedule import start_reconciler
 from orchestrator.temporal.run_workflows import RunWorkflows
 from orchestrator.temporal.schedules import Schedules
 
@@ -48,6 +51,7 @@ class Container:
     schedules: Schedules
     urls: ApiUrls
     policy: FailurePolicy
+    current: CurrentLinks
     reconciler: Reconciler
     services: Services
 
@@ -102,6 +106,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
     schedules, workflows = Schedules(temporal), RunWorkflows(temporal)
     urls = ApiUrls(settings.api_url)
     policy = FailurePolicy(database, schedules, notifies=settings.webhook_url is not None)
+    current = CurrentLinks(database, store, partial(start_reconciler, temporal))
     schedule_sync, run_sync = ScheduleSync(database, schedules), RunSync(database, workflows)
     definitions = DefinitionService(database, engine)
     states = ViewStates(definitions, schedules, run_sync)
@@ -117,10 +122,12 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
         schedules=schedules,
         urls=urls,
         policy=policy,
+        current=current,
         reconciler=Reconciler(
             RunReconciler(database, workflows, run_sync, policy),
             ScheduleReconciler(database, schedules, schedule_sync),
             FileReconciler(database, store, settings.retention),
+            current,
         ),
         services=Services(
             access=access,
@@ -132,6 +139,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
                 runs=runs,
                 schedules=schedules,
                 sync=schedule_sync,
+                current=current,
             ),
             runs=runs,
             snapshots=SnapshotService(
@@ -142,6 +150,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
                 runs=runs,
                 schedules=schedules,
                 workflows=workflows,
+                current=current,
             ),
             source_tables=SourceTableService(database, engine, Encryptor(settings.secret_key)),
             health=HealthService(database, workflows),

@@ -135,6 +135,7 @@ async def _work(settings: Settings, telemetry: WorkerTelemetry, stop: asyncio.Ev
             limits=settings.limits,
             query_timeout=settings.query_timeout,
             policy=container.policy,
+            current=container.current,
             urls=container.urls,
             on_run_finished=on_run_finished,
         )

@@ -48,6 +48,7 @@ from orchestrator.model.snapshot import (
 )
 from orchestrator.model.urls import ApiUrls
 from orchestrator.model.webhook_event import CloseResult, PublishResult
+from orchestrator.reconciliation.current import CurrentLinks
 from orchestrator.reconciliation.failure_policy import FailurePolicy
 from orchestrator.services.view_columns import ColumnPropagation
 from orchestrator.stores.base import SnapshotStore
@@ -77,6 +78,7 @@ class MaterializeActivities:
     limits: Limits
     query_timeout: timedelta
     policy: FailurePolicy
+    current: CurrentLinks
     urls: ApiUrls
     on_run_finished: Callable[[Run], None]
 
@@ -173,6 +175,7 @@ class MaterializeActivities:
             context = await failure_streaks.load_run_context(tx, snapshot.run_id)
         if changed:
             await self._propagate_columns(snapshot.saved_query_id)
+        await self.current.sync(context.project_id, context.view_name)
         self.on_run_finished(context.run)
         return PublishResult(notices=await self.policy.on_run_finished(context))
 

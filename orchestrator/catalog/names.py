@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from uuid import UUID
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import Select, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from orchestrator.catalog import tables as t
@@ -85,6 +85,27 @@ async def view_of(tx: Transaction, project_id: int, name: str) -> UUID | None:
     """The id of the live view of that name."""
     query = select(t.names.c.saved_query_id).where(t.names.c.project_id == project_id, t.names.c.key == name_key(name))
     return await tx.scalar(query)
+
+
+async def current_location(tx: Transaction, project_id: int, name: str) -> tuple[str, str | None] | None:
+    """The spelling of a view's name, and the location of its current snapshot; None if no view has the name."""
+    query = _current_locations().where(t.names.c.project_id == project_id, t.names.c.key == name_key(name))
+    row = (await tx.execute(query)).one_or_none()
+    return None if row is None else (row.name, row.location)
+
+
+async def current_locations(tx: Transaction) -> dict[tuple[int, str], str]:
+    """The location of the current snapshot of each view that has one, by project and name."""
+    rows = await tx.execute(_current_locations().where(t.snapshots.c.id.is_not(None)))
+    return {(row.project_id, row.name): row.location for row in rows}
+
+
+def _current_locations() -> Select[tuple[int, str, str | None]]:
+    return (
+        select(t.names.c.project_id, t.saved_queries.c.name, t.snapshots.c.location)
+        .join(t.saved_queries, t.saved_queries.c.id == t.names.c.saved_query_id)
+        .outerjoin(t.snapshots, t.snapshots.c.id == t.saved_queries.c.current_snapshot_id)
+    )
 
 
 async def count_columns(tx: Transaction, project_id: int, names: Iterable[str]) -> int:

@@ -14,6 +14,7 @@ import logging
 from dataclasses import dataclass
 
 from orchestrator.model.findings import Finding, ReconcileReport, ReconcileRequest
+from orchestrator.reconciliation.current import CurrentLinks
 from orchestrator.reconciliation.files import FileReconciler
 from orchestrator.reconciliation.runs import RunReconciler
 from orchestrator.reconciliation.schedules import ScheduleReconciler
@@ -30,6 +31,7 @@ class Reconciler:
     runs: RunReconciler
     schedules: ScheduleReconciler
     files: FileReconciler
+    current: CurrentLinks
 
     async def reconcile(self, request: ReconcileRequest, *, apply_policy: bool) -> ReconcileReport:
         """Find what differs, and repair it unless it is a dry run. Raises Transient if a server is away.
@@ -46,6 +48,7 @@ class Reconciler:
             self.runs.cancel_orphaned,
             self.files.remove_expired,
             self.files.delete_orphaned,
+            self.current.repair,
         ):
             async for finding in step(request.dry_run):
                 level = logging.DEBUG if finding.kind.startswith("unknown") else logging.INFO

@@ -135,10 +135,10 @@ class DefinitionService:
             propagation = await self._without_snapshot(tx, current)
         await propagation.finish(self._database, view.project_id)
 
-    async def revert(self, project_id: int, saved_query_id: UUID, user: User) -> list[Run]:
+    async def revert(self, project_id: int, saved_query_id: UUID, user: User) -> tuple[SavedQuery, list[Run]]:
         """Undo a view's materialization in the catalog; its result is invisible from now on. Safe to repeat.
 
-        Returns the runs that it ended: none of them can publish any more.
+        Returns the view as it was, and the runs that it ended: none of them can publish any more.
         """
         async with self._database.begin() as tx:
             await projects.lock_project(tx, project_id)
@@ -150,7 +150,7 @@ class DefinitionService:
             ended = await runs.cancel_running(tx, view.id, _REVERTED_MESSAGE, "reverted")
             propagation = await self._without_snapshot(tx, view)
         await propagation.finish(self._database, project_id)
-        return ended
+        return view, ended
 
     async def delete(self, project_id: int, saved_query_id: UUID, user: User) -> tuple[SavedQuery, list[Run]]:
         """Delete a view softly and free its name; returns it as it was, and the runs that it ended.

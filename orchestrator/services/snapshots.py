@@ -18,6 +18,7 @@ from orchestrator.model.printable import one_line
 from orchestrator.model.run import Run
 from orchestrator.model.saved_query import SavedQuery
 from orchestrator.model.snapshot import InputFile, Manifest, PublishedSnapshot, QuarantinedRow, ResolvedInput, seen
+from orchestrator.reconciliation.current import CurrentLinks
 from orchestrator.services.runs import RunService
 from orchestrator.services.view_columns import ColumnPropagation
 from orchestrator.services.view_states import ViewState, ViewStates
@@ -43,6 +44,7 @@ class SnapshotService:
         runs: RunService,
         schedules: Schedules,
         workflows: RunWorkflows,
+        current: CurrentLinks,
     ) -> None:
         self._database = database
         self._store = store
@@ -51,6 +53,7 @@ class SnapshotService:
         self._runs = runs
         self._schedules = schedules
         self._workflows = workflows
+        self._current = current
         self._readers = asyncio.Semaphore(_READERS)
 
     async def page(
@@ -175,6 +178,7 @@ class SnapshotService:
                 if seen(columns) != seen(version.snapshot.columns):
                     propagation = ColumnPropagation(self._engine, [view.id])
                     await propagation.step(tx)
+        await self._current.sync(project_id, view.name)
         await propagation.finish(self._database, project_id)
         return view, ended
 

@@ -21,6 +21,7 @@ from orchestrator.model.principal import User
 from orchestrator.model.printable import one_line
 from orchestrator.model.run import Trigger
 from orchestrator.model.saved_query import SavedQuery, SyncFrequency
+from orchestrator.reconciliation.current import CurrentLinks
 from orchestrator.reconciliation.schedules import ScheduleSync
 from orchestrator.services.definitions import DefinitionService, ViewUpdate
 from orchestrator.services.runs import RunService
@@ -45,6 +46,7 @@ class ViewService:
         runs: RunService,
         schedules: Schedules,
         sync: ScheduleSync,
+        current: CurrentLinks,
     ) -> None:
         self._database = database
         self._definitions = definitions
@@ -52,6 +54,7 @@ class ViewService:
         self._runs = runs
         self._schedules = schedules
         self._schedule_sync = sync
+        self._current = current
 
     async def show(self, project_id: int, saved_query_id: UUID) -> ViewState:
         """A view's state. Raises NotFound."""
@@ -74,6 +77,9 @@ class ViewService:
         if sets_frequency:
             await self._require_temporal(project_id, saved_query_id)
         before, view = await self._definitions.update(project_id, saved_query_id, update, user)
+        if view.name != before.name and view.current_snapshot is not None:
+            for name in (view.name, before.name):
+                await self._current.sync(project_id, name)
         if sets_frequency and view.is_materialized:
             await self._apply_schedule(before, view, user)
             if update.sync_frequency is not SyncFrequency.NEVER:
@@ -92,6 +98,7 @@ class ViewService:
             running = await self._runs.running_workflow_run_ids(saved_query_id)
         view, ended = await self._definitions.delete(project_id, saved_query_id, user)
         if view.is_materialized:
+            await self._current.sync(project_id, view.name)
             await self._schedule_sync.sync(view.id)
             await self._runs.stop(view.id, running | {run.workflow_run_id for run in ended})
         return ViewState(view=view.model_copy(update=_NOT_MATERIALIZED), deleted=True)
@@ -115,7 +122,8 @@ class ViewService:
         """Undo materialization: no schedule, no result, no run in progress. Readers then evaluate the view's text."""
         await self._require_temporal(project_id, saved_query_id)
         running = await self._runs.running_workflow_run_ids(saved_query_id)
-        ended = await self._definitions.revert(project_id, saved_query_id, user)
+        view, ended = await self._definitions.revert(project_id, saved_query_id, user)
+        await self._current.sync(project_id, view.name)
         await self._schedule_sync.sync(saved_query_id)
         await self._runs.stop(saved_query_id, running | {run.workflow_run_id for run in ended})
         return await self.show(project_id, saved_query_id)

@@ -62,5 +62,14 @@ class SnapshotStore(Protocol):
     def open_file(self, location: str, file_name: str) -> AbstractAsyncContextManager[StoredFile]:
         """A file of a sealed folder, which can be read until the context ends, also if it is deleted before."""
 
+    async def point_current(self, project_id: int, name: str, location: str | None) -> None:
+        """Make `current/<project>/<name>` lead to a sealed folder, atomically; None removes it.
+
+        It is for people and tools that read files by a path which stays. Only the catalog decides what is current.
+        """
+
+    async def list_current(self) -> dict[tuple[int, str], str]:
+        """The location that each such path leads to, by project and name."""
+
     def file_url(self, location: str, file_name: str) -> str:
         """The path or URL by which DuckDB reads a file of a sealed folder."""

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
+from uuid import uuid4
 
 import xxhash
 
@@ -26,18 +27,21 @@ _CHUNK_BYTES = 1 << 20
 
 # The folders of a location: the project, the view, and the run with its attempt.
 _LOCATIONS = "*/*/*"
+_LOCATION_PARTS = 3
 
 
 class LocalStore:
     """Keeps folders below `root`: in `staging/` those being written, in `snapshots/` the sealed ones.
 
-    Both are on one file system, so that sealing ends in a rename: a folder appears in its final place complete.
+    These two are on one file system, so that sealing ends in a rename: a folder appears in its final place complete.
+    `current/` has a symbolic link for each view, which leads to the folder of its current snapshot.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._staging = root / "staging"
         self._sealed = root / "snapshots"
+        self._current = root / "current"
         self._flusher = ThreadPoolExecutor(max_workers=1)
 
     async def stage(self, location: str) -> WriteTarget:
@@ -126,6 +130,37 @@ class LocalStore:
         """See SnapshotStore."""
         folder = self._sealed / str(project_id)
         return str(folder) if await _in_thread(folder.is_dir) else None
+
+    async def point_current(self, project_id: int, name: str, location: str | None) -> None:
+        """See SnapshotStore."""
+        link = _resolve(self._current, f"{project_id}/{name}")
+
+        def point() -> None:
+            if location is None:
+                link.unlink(missing_ok=True)
+                return
+            if not link.parent.is_dir():
+                link.parent.mkdir(parents=True)
+                _mark_private(self._current)
+            # A relative path, so that a copy of the whole folder works elsewhere.
+            target = os.path.relpath(_resolve(self._sealed, location), link.parent)
+            # A name cannot begin with a dot, so no view has this one.
+            new = link.with_name(f".{uuid4().hex}")
+            new.symlink_to(target)
+            new.replace(link)
+
+        await _in_thread(point)
+
+    async def list_current(self) -> dict[tuple[int, str], str]:
+        """See SnapshotStore."""
+
+        def found() -> dict[tuple[int, str], str]:
+            links = (path for path in self._current.glob("*/*") if path.is_symlink() and path.parent.name.isdigit())
+            return {
+                (int(link.parent.name), link.name): "/".join(link.readlink().parts[-_LOCATION_PARTS:]) for link in links
+            }
+
+        return await _in_thread(found)
 
     @asynccontextmanager
     async def open_file(self, location: str, file_name: str) -> AsyncIterator["_LocalFile"]:

@@ -24,6 +24,7 @@ from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.findings import FindingKind, ReconcileRequest
 from orchestrator.model.snapshot import Retention
+from orchestrator.reconciliation.current import CurrentLinks
 from orchestrator.reconciliation.failure_policy import FailurePolicy
 from orchestrator.reconciliation.files import FileReconciler
 from orchestrator.reconciliation.reconciler import Reconciler
@@ -50,6 +51,10 @@ async def database(stack: DevStack) -> AsyncIterator[Database]:
     await opened.close()
 
 
+async def never() -> None:
+    raise AssertionError("nothing else is to repair what this reconciler repairs")
+
+
 @pytest.fixture
 def reconcile(stack: DevStack, temporal: Client, database: Database) -> Reconcile:
     """A function that reconciles everything once, and returns the kind and subject of each finding."""
@@ -63,6 +68,7 @@ def reconcile(stack: DevStack, temporal: Client, database: Database) -> Reconcil
             RunReconciler(database, workflows, RunSync(database, workflows), policy),
             ScheduleReconciler(database, schedules, ScheduleSync(database, schedules)),
             FileReconciler(database, store, retention),
+            CurrentLinks(database, store, never),
         )
         report = await reconciler.reconcile(ReconcileRequest(dry_run=dry_run), apply_policy=False)
         assert report.total == len(report.findings)

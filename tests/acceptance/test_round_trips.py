@@ -21,7 +21,7 @@ from orchestrator.worker import run_worker
 from tests.support.tenants import Tenant, a_tenant, dev_stack, until
 
 EVENTS_OF_A_RUN = 14
-TRIPS_OF_A_WORKER = 18
+TRIPS_OF_A_WORKER = 20
 TRIPS_OF_A_REQUEST = 7
 RUNS = 5
 

@@ -81,7 +81,7 @@ async def test_arrow_and_parquet_hold_every_value(
 
 
 def assert_same_text(connection: duckdb.DuckDBPyConnection, expression: str, text: Any, kind: str) -> None:
-    """Assert that a text is the value of the expression, read as its type. What is inside of others is tested below."""
+    """Assert that a text is the value of the expression, read as its type. Values inside of others are tested below."""
     if kind.endswith("]") or kind.startswith(("STRUCT", "MAP")):
         return
     value = f"CAST(? AS {kind})" if kind != "BLOB" else "from_base64(?)"

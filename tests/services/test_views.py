@@ -88,6 +88,7 @@ async def test_without_temporal_nothing_is_changed(container: Container, project
         runs=services.runs,
         schedules=away,
         sync=services.views._schedule_sync,
+        current=container.current,
     )
     with pytest.raises(TemporalUnavailable):
         await views.materialize(project.id, view.id, None, project.user)

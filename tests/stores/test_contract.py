@@ -139,3 +139,37 @@ async def test_a_disk_that_fails_is_a_transient_error(tmp_path: Path) -> None:
     (tmp_path / "staging").write_text("a file where a folder should be")
     with pytest.raises(StoreUnavailable):
         await LocalStore(tmp_path).stage(LOCATION)
+
+
+async def test_the_path_of_the_current_snapshot_leads_where_it_was_last_pointed(
+    store: SnapshotStore, tmp_path: Path
+) -> None:
+    await seal(store)
+    await seal(store, "1/view/run-2")
+    assert await store.list_current() == {}
+    for location in (LOCATION, "1/view/run-2", LOCATION):
+        await store.point_current(1, "ns.name", location)
+        assert await store.list_current() == {(1, "ns.name"): location}
+        assert pq.read_table(tmp_path / "current" / "1" / "ns.name" / "data_0.parquet").num_rows == 3
+    await store.point_current(1, "ns.name", None)
+    await store.point_current(1, "ns.name", None)
+    assert await store.list_current() == {}
+
+
+async def test_a_file_that_is_open_is_read_to_its_end_though_it_is_deleted(store: SnapshotStore) -> None:
+    (file,) = await seal(store)
+    async with store.open_file(LOCATION, file.name) as opened:
+        await store.discard(LOCATION)
+        found = b"".join([chunk async for chunk in opened.chunks(4, file.bytes)])
+    assert (len(found), found[-4:]) == (file.bytes - 4, b"PAR1")
+    with pytest.raises(StoreUnavailable):
+        async with store.open_file(LOCATION, file.name):
+            pass
+
+
+async def test_a_project_has_a_folder_once_it_has_a_sealed_one(store: SnapshotStore) -> None:
+    assert await store.project_folder(1) is None
+    await seal(store)
+    folder = await store.project_folder(1)
+    assert folder is not None
+    assert store.file_url(LOCATION, "data_0.parquet").startswith(f"{folder}/")

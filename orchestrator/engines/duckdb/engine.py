@@ -208,6 +208,7 @@ class DuckDBEngine:
             "relations": [encode_relation(relation, file_url, self._digests) for relation in plan.relations],
             **self._sources,
             "target": str(folder),
+            "file_suffix": plan.run_id.hex[:8],
             "parquet_metadata": {
                 "run_id": str(plan.run_id),
                 "saved_query_id": str(plan.saved_query_id),

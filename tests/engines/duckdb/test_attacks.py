@@ -1,4 +1,4 @@
-"""Attacks by an author. Each is tried at six doors: the rules, the description, the run, a reader's query, and the
+"""Attacks by an author. Each is tried in six ways: the rules, the description, the run, a reader's query, and the
 last two without the rules.
 
 An attack is harmless if three things hold. No result, message or name contains a file that is not the author's, a

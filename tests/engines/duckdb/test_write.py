@@ -193,3 +193,15 @@ async def test_columns_are_described_without_reading_anything(engine: DuckDBEngi
         with pytest.raises(InvalidQuery, match="Invalid query: ") as raised:
             await engine.describe(wrong, tables)
         assert raised.value.attr == "query"
+
+
+async def test_the_files_of_a_result_of_several_have_names_of_their_own_in_each_version(run: Run) -> None:
+    """A path that leads to the current version may move between two files: no reader may find some of each."""
+    columns = ", ".join(f"hash(i + {n}) AS h{n}" for n in range(20))
+    result = await run(f"SELECT {columns} FROM range(1900000) r(i)")
+    names = [file.name for file in result.written.files]
+    assert len(names) > 1
+    suffix = f"_{ID.hex[:8]}.parquet"
+    assert all(name.startswith("data_") and name.endswith(suffix) for name in names)
+    assert sorted(names) == sorted(path.name for path in result.folder.iterdir())
+    assert [file.name for file in (await run("SELECT 1 AS a")).written.files] == ["data_0.parquet"]

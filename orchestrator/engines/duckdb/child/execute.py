@@ -83,9 +83,24 @@ def _write(request: Request, inputs: Inputs, watch: Watch) -> dict[str, Any]:
     except duckdb.Error as error:
         where = explained(connection, str(error), sources_of(request, inputs))
         raise where or error from None
+    if len(counts) > 1:
+        counts = _with_unique_names(target, counts, request["file_suffix"])
     return _written(connection, target, counts, columns, request["limits"]) | {
         "rejected": _rejected(connection, request, inputs)
     }
+
+
+def _with_unique_names(target: str, counts: Mapping[str, int], suffix: str) -> dict[str, int]:
+    """Rename the files, so that no other version has one of the same name; returns the rows of each by its new name.
+
+    The path of the current version may move while a reader opens one file after another. With these names the reader
+    misses a file then, and never reads some files of each version. A single file keeps its name: a reader that has
+    found it opens it in either version.
+    """
+    renamed = {f"{Path(name).stem}_{suffix}.parquet": name for name in counts}
+    for new, old in renamed.items():
+        Path(target, old).rename(Path(target, new))
+    return {new: counts[old] for new, old in renamed.items()}
 
 
 def _copy(

@@ -1,0 +1,65 @@
+"""Makes `current/<project>/<view name>` in the store lead to the snapshot that the catalog says is current.
+
+The catalog is changed first. A process that dies before it has changed the path leaves a difference for the reconciler.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from orchestrator.catalog import names
+from orchestrator.catalog.database import Database
+from orchestrator.model.errors import StoreUnavailable, TemporalUnavailable
+from orchestrator.model.findings import Finding, FindingKind
+from orchestrator.stores.base import SnapshotStore
+
+logger = logging.getLogger(__name__)
+
+# A view whose current snapshot changes as often as this in between is left to the reconciler.
+_TRIES = 10
+
+
+@dataclass(frozen=True)
+class CurrentLinks:
+    """The paths of all views. `request_repair` has a worker run the reconciler soon."""
+
+    database: Database
+    store: SnapshotStore
+    request_repair: Callable[[], Awaitable[None]]
+
+    async def sync(self, project_id: int, name: str) -> None:
+        """Make the path of this name lead to the current snapshot of the view that has the name.
+
+        A store that cannot be written to is logged, and left to the reconciler: an API may see it read-only.
+        """
+        try:
+            await self._sync(project_id, name)
+        except StoreUnavailable as error:
+            logger.warning("the path of view %s is left to the reconciler: %s", name, error.message)
+            with suppress(TemporalUnavailable):
+                await self.request_repair()
+
+    async def repair(self, dry_run: bool) -> AsyncIterator[Finding]:
+        """Repair the paths that do not lead to what is current."""
+        present = await self.store.list_current()
+        async with self.database.begin() as tx:
+            wanted = await names.current_locations(tx)
+        for key in sorted(present.keys() | wanted.keys()):
+            if present.get(key) != wanted.get(key):
+                if not dry_run:
+                    await self._sync(*key)
+                message = "its path in current/ leads to another version, or there is none"
+                yield Finding(kind=FindingKind.CURRENT_OUTDATED, subject="/".join(map(str, key)), message=message)
+
+    async def _sync(self, project_id: int, name: str) -> None:
+        """Read again after each change: of two that act at once, the later one may have read the older location."""
+        pointed: list[str | None] = []
+        for _ in range(_TRIES):
+            async with self.database.single() as tx:
+                found = await names.current_location(tx, project_id, name)
+            wanted = found[1] if found is not None and found[0] == name else None
+            if pointed[-1:] == [wanted]:
+                return
+            await self.store.point_current(project_id, name, wanted)
+            pointed.append(wanted)
