@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api import data, health, identity, queries, saved_queries, snapshots, source_tables
+from api import data, health, iceberg, identity, queries, saved_queries, snapshots, source_tables
 from api.auth import AuthenticationMiddleware
 from api.bodies import BodyMiddleware
 from api.errors import ErrorBody, FailureMiddleware, add_error_handlers
@@ -85,6 +85,7 @@ def create_app() -> FastAPI:
     app.include_router(queries.router, responses=_ERRORS)
     app.include_router(snapshots.router, responses=_ERRORS)
     app.include_router(source_tables.router, responses=_ERRORS)
+    app.include_router(iceberg.router, responses=_ERRORS)
     app.include_router(identity.router, responses=_ERRORS)
     app.include_router(health.router)
     add_error_handlers(app)
@@ -92,6 +93,7 @@ def create_app() -> FastAPI:
     app.add_middleware(AuthenticationMiddleware)
     app.add_middleware(BodyMiddleware)
     app.add_middleware(FailureMiddleware)
+    app.add_middleware(iceberg.IcebergErrorMiddleware)
     app.add_middleware(TelemetryMiddleware, metrics=None if registry is None else ApiMetrics(registry))
     app.add_middleware(PathMiddleware)
     tracing.watch(app)

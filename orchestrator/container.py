@@ -21,6 +21,7 @@ from orchestrator.services.access import AccessService
 from orchestrator.services.definitions import DefinitionService
 from orchestrator.services.encryption import Encryptor
 from orchestrator.services.health import HealthService
+from orchestrator.services.iceberg import IcebergService
 from orchestrator.services.lineage import LineageService
 from orchestrator.services.reading import ReadService
 from orchestrator.services.runs import RunService
@@ -156,5 +157,6 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
             health=HealthService(database, workflows),
             lineage=LineageService(database),
             reading=reading,
+            iceberg=IcebergService(database, store, settings.shared_data_url),
         ),
     )

@@ -51,6 +51,11 @@ class Settings(BaseSettings):
     )
     temporal_namespace: str | None = Field(default=None, description="The Temporal namespace")
     temporal_ui_url: str | None = Field(default=None, description="The address of the Temporal UI; only shown")
+    shared_data_url: str | None = Field(
+        default=None,
+        description="The URL of the data folder for clients that read files themselves, like file:///srv/matview; "
+        "without it the Iceberg catalog lists tables and gives no files",
+    )
     source_roots: Annotated[list[Path], NoDecode] = Field(
         default=[], description="Folders below which source tables may lie, as a JSON list; none are allowed without it"
     )

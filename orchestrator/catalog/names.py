@@ -87,6 +87,12 @@ async def view_of(tx: Transaction, project_id: int, name: str) -> UUID | None:
     return await tx.scalar(query)
 
 
+async def published(tx: Transaction, project_id: int) -> list[str]:
+    """The names of the views that have a current snapshot."""
+    query = _current_locations().where(t.names.c.project_id == project_id, t.snapshots.c.id.is_not(None))
+    return [row.name for row in await tx.execute(query)]
+
+
 async def current_location(tx: Transaction, project_id: int, name: str) -> tuple[str, str | None] | None:
     """The spelling of a view's name, and the location of its current snapshot; None if no view has the name."""
     query = _current_locations().where(t.names.c.project_id == project_id, t.names.c.key == name_key(name))

@@ -85,6 +85,18 @@ class InUse(Invalid):
     code = "in_use"
 
 
+class UnsupportedInFormat(Invalid):
+    """A column has a type that the format cannot hold."""
+
+    code = "unsupported_in_format"
+
+
+class NotShared(Invalid):
+    """The files of this installation cannot be read by its clients. Read the view in another way."""
+
+    code = "not_shared"
+
+
 class NotMaterialized(Invalid):
     """This view is not materialized. Materialize it first."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from orchestrator.services.access import AccessService
 from orchestrator.services.definitions import DefinitionService
 from orchestrator.services.health import HealthService
+from orchestrator.services.iceberg import IcebergService
 from orchestrator.services.lineage import LineageService
 from orchestrator.services.reading import ReadService
 from orchestrator.services.runs import RunService
@@ -26,3 +27,4 @@ class Services:
     health: HealthService
     lineage: LineageService
     reading: ReadService
+    iceberg: IcebergService

@@ -62,6 +62,21 @@ class SnapshotStore(Protocol):
     def open_file(self, location: str, file_name: str) -> AbstractAsyncContextManager[StoredFile]:
         """A file of a sealed folder, which can be read until the context ends, also if it is deleted before."""
 
+    async def add_metadata(self, location: str, name: str, content: bytes) -> None:
+        """Put a file beside a sealed folder, under `metadata_path`. It appears complete, and goes with the folder.
+
+        A file that is there already is left as it is.
+        """
+
+    async def has_metadata(self, location: str, name: str) -> bool:
+        """Whether that file is there."""
+
+    def relative_path(self, location: str, file_name: str) -> str:
+        """The path of a file of a sealed folder below the root of the store."""
+
+    def metadata_path(self, location: str, name: str) -> str:
+        """The path of a metadata file below the root of the store."""
+
     async def point_current(self, project_id: int, name: str, location: str | None) -> None:
         """Make `current/<project>/<name>` lead to a sealed folder, atomically; None removes it.
 

@@ -34,7 +34,8 @@ class LocalStore:
     """Keeps folders below `root`: in `staging/` those being written, in `snapshots/` the sealed ones.
 
     These two are on one file system, so that sealing ends in a rename: a folder appears in its final place complete.
-    `current/` has a symbolic link for each view, which leads to the folder of its current snapshot.
+    `current/` has a symbolic link for each view, which leads to the folder of its current snapshot. `iceberg/` has
+    metadata beside the sealed folders, which never change.
     """
 
     def __init__(self, root: Path) -> None:
@@ -42,6 +43,7 @@ class LocalStore:
         self._staging = root / "staging"
         self._sealed = root / "snapshots"
         self._current = root / "current"
+        self._metadata = root / "iceberg"
         self._flusher = ThreadPoolExecutor(max_workers=1)
 
     async def stage(self, location: str) -> WriteTarget:
@@ -108,8 +110,8 @@ class LocalStore:
         """See SnapshotStore."""
 
         def remove() -> None:
-            _remove(_resolve(self._staging, location))
-            _remove(_resolve(self._sealed, location))
+            for root in (self._staging, self._sealed, self._metadata):
+                _remove(_resolve(root, location))
 
         await _in_thread(remove)
 
@@ -117,7 +119,7 @@ class LocalStore:
         """See SnapshotStore."""
 
         def found() -> set[str]:
-            roots = (self._staging, self._sealed)
+            roots = (self._staging, self._sealed, self._metadata)
             return {path.relative_to(root).as_posix() for root in roots for path in root.glob(_LOCATIONS)}
 
         return sorted(await _in_thread(found))
@@ -130,6 +132,33 @@ class LocalStore:
         """See SnapshotStore."""
         folder = self._sealed / str(project_id)
         return str(folder) if await _in_thread(folder.is_dir) else None
+
+    async def add_metadata(self, location: str, name: str, content: bytes) -> None:
+        """See SnapshotStore."""
+        path = self._root / self.metadata_path(location, name)
+
+        def add() -> None:
+            if path.exists():
+                return
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _mark_private(self._metadata)
+            unfinished = path.with_name(f".{uuid4().hex}")
+            unfinished.write_bytes(content)
+            unfinished.replace(path)
+
+        await _in_thread(add)
+
+    async def has_metadata(self, location: str, name: str) -> bool:
+        """See SnapshotStore."""
+        return await _in_thread((self._root / self.metadata_path(location, name)).is_file)
+
+    def relative_path(self, location: str, file_name: str) -> str:
+        """See SnapshotStore."""
+        return (_resolve(self._sealed, location) / file_name).relative_to(self._root).as_posix()
+
+    def metadata_path(self, location: str, name: str) -> str:
+        """See SnapshotStore."""
+        return (_resolve(self._metadata, location) / name).relative_to(self._root).as_posix()
 
     async def point_current(self, project_id: int, name: str, location: str | None) -> None:
         """See SnapshotStore."""

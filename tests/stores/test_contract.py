@@ -173,3 +173,19 @@ async def test_a_project_has_a_folder_once_it_has_a_sealed_one(store: SnapshotSt
     folder = await store.project_folder(1)
     assert folder is not None
     assert store.file_url(LOCATION, "data_0.parquet").startswith(f"{folder}/")
+
+
+async def test_metadata_beside_a_sealed_folder_is_written_once_and_goes_with_it(
+    store: SnapshotStore, tmp_path: Path
+) -> None:
+    await seal(store)
+    assert not await store.has_metadata(LOCATION, "m.avro")
+    for content in (b"first", b"second"):
+        await store.add_metadata(LOCATION, "m.avro", content)
+    assert await store.has_metadata(LOCATION, "m.avro")
+    assert (tmp_path / store.metadata_path(LOCATION, "m.avro")).read_bytes() == b"first"
+    assert (tmp_path / store.relative_path(LOCATION, "data_0.parquet")).is_file()
+    assert await store.list_locations() == [LOCATION]
+    await store.discard(LOCATION)
+    assert not await store.has_metadata(LOCATION, "m.avro")
+    assert await store.list_locations() == []

@@ -33,9 +33,9 @@ from orchestrator.engines.duckdb.sql.parquet_casts import cast_for_parquet
 from orchestrator.engines.duckdb.sql.references import readings, syntax_tree, unique
 from orchestrator.engines.duckdb.sql.result_casts import arrow_columns, csv_columns, json_rows
 from orchestrator.engines.duckdb.sql.statement import single_select
-from orchestrator.engines.duckdb.sql.type_names import Kind
 from orchestrator.engines.duckdb.sql.utility_statements import without_explain
 from orchestrator.model.errors import InvalidQuery
+from orchestrator.model.type_names import Kind
 
 # The number under which DuckDB opens the pipe. It is fixed, since the session allows its path and is then locked.
 _PIPE = 200

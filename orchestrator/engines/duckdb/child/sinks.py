@@ -6,7 +6,7 @@ from typing import Any
 
 import duckdb
 
-from orchestrator.engines.duckdb.sql.type_names import Kind, literal
+from orchestrator.model.type_names import Kind, literal
 
 # DuckDB computes this many rows at a time.
 _VECTOR = 2048

@@ -7,9 +7,9 @@ from typing import Any
 
 import duckdb
 
-from orchestrator.engines.duckdb.sql.type_names import Kind, example_size, kind_of, literal, parts
 from orchestrator.model.column_limits import too_wide
 from orchestrator.model.names import quoted
+from orchestrator.model.type_names import Kind, example_size, kind_of, literal, parts
 
 _STORABLE = frozenset(
     [

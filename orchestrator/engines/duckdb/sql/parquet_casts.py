@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import duckdb
 
 from orchestrator.engines.duckdb.sql.output_columns import UnsupportedType, columns_of_query
-from orchestrator.engines.duckdb.sql.type_names import Kind, is_nameable, kind_of, literal, parts
 from orchestrator.model.names import quoted
+from orchestrator.model.type_names import Kind, is_nameable, kind_of, literal, parts
 
 __all__ = [
     "TOO_WIDE",

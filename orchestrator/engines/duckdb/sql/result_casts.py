@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from orchestrator.engines.duckdb.sql.parquet_casts import AS_NUMBERS, AS_TEXT, encoded, rebuilt
-from orchestrator.engines.duckdb.sql.type_names import Kind, literal, parts
 from orchestrator.model.names import quoted
+from orchestrator.model.type_names import Kind, literal, parts
 
 Columns = Sequence[tuple[str, Kind]]
 

@@ -1,0 +1,1 @@
+"""The tables of an Iceberg catalog: schemas, manifests and metadata of the snapshots that the store has."""
