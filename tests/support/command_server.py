@@ -2,7 +2,7 @@
 
 A command takes a second of processor time to import what it needs, and a tenth of that for what it does. A fork begins
 after the imports. It has streams, a folder, an environment and an exit status of its own, and ends as the program does.
-What a module reads from the environment when it is imported is the server's.
+Only a variable that a module reads while it is imported is the server's.
 """
 
 import gc
