@@ -40,15 +40,16 @@ dev: setup ## Run PostgreSQL, Temporal, the API and a worker on this machine
 test: setup ## Run every test, on real servers
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# What the suite only samples: all benchmarks, more requests, steps and races, minutes of chaos.
+# What the suite only samples: all benchmarks, more requests, steps, races and random views, minutes of chaos.
 .PHONY: nightly
 nightly: export MATVIEW_GENERATED_REQUESTS ?= 4000
 nightly: export MATVIEW_WALK_STEPS ?= 300
 nightly: export MATVIEW_RACE_ROUNDS ?= 60
 nightly: export MATVIEW_EVERY_BENCHMARK ?= 1
 nightly: export MATVIEW_CHAOS_MINUTES ?= 3
+nightly: export MATVIEW_FUZZ_PAIRS ?= 1000
 nightly: setup ## Run the tests that take longer the more they are given
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/contract tests/benchmarks tests/chaos $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/contract tests/benchmarks tests/chaos tests/fuzz $(ARGS)
 
 # What the suite does in a minute, for hours: each fuzzer below tests/fuzz takes more when it is given more.
 .PHONY: fuzz

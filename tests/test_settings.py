@@ -1,30 +1,16 @@
 """Settings: a wrong or missing one stops the process at start, with one line that names it."""
 
 import base64
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.commands import run_matview
 
 GOOD = {"MATVIEW_DATABASE_URL": "postgresql://u:p@localhost/d", "MATVIEW_DATA_DIR": "/tmp/data"}  # noqa: S108
 
 WEBHOOK_SECRET = "whsec_" + base64.b64encode(bytes(24)).decode()
 TOGETHER = "it and MATVIEW_WEBHOOK_URL are needed together"
-
-
-def start(role: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith("MATVIEW_")}
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "orchestrator", role],
-        cwd=folder,
-        env=own | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize("role", ["api", "worker", "migrate"])
@@ -64,7 +50,7 @@ def test_a_wrong_setting_stops_the_process_with_one_line_that_names_it(
     role: str, change: dict[str, str | None], line: str, tmp_path: Path
 ) -> None:
     environment = {name: value for name, value in (GOOD | change).items() if value is not None}
-    ended = start(role, tmp_path, environment)
+    ended = run_matview(role, cwd=tmp_path, env=environment)
     assert ended.returncode == 2
     assert ended.stdout == ""
     assert ended.stderr.startswith(line)
@@ -73,7 +59,7 @@ def test_a_wrong_setting_stops_the_process_with_one_line_that_names_it(
 
 def test_a_database_that_does_not_answer_stops_a_migration_with_one_line(tmp_path: Path) -> None:
     url = f"postgresql://u:p@/d?host={tmp_path}"
-    ended = start("migrate", tmp_path, GOOD | {"MATVIEW_DATABASE_URL": url})
+    ended = run_matview("migrate", cwd=tmp_path, env=GOOD | {"MATVIEW_DATABASE_URL": url})
     assert ended.returncode == 1
     assert ended.stderr.startswith("error: MATVIEW_DATABASE_URL: ")
     assert ended.stderr.count("\n") == 1

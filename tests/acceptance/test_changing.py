@@ -1,6 +1,5 @@
 """Changing and deleting views, reverting materialization, and the entries of these in the activity log."""
 
-import asyncio
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -348,18 +347,3 @@ async def test_a_credential_is_never_shown(tenant: Tenant, sources: Path) -> Non
     shown = str(table) + str(await tenant.call("GET", TABLES))
     assert "hunter2" not in shown
     assert "AKIA" not in shown
-
-
-async def test_of_50_who_edit_at_once_with_one_token_one_wins(tenant: Tenant) -> None:
-    view = await tenant.create_view("v", "SELECT 0 AS n")
-    path = f"{VIEWS}{view['id']}/"
-    answers = await asyncio.gather(
-        *(
-            tenant.http.patch(
-                path,
-                json={"query": {"query": f"SELECT {n} AS n"}, "edited_history_id": view["latest_history_id"]},
-            )
-            for n in range(1, 51)
-        )
-    )
-    assert sorted(answer.status_code for answer in answers) == [200] + [400] * 49

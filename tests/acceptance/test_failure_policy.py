@@ -23,7 +23,8 @@ async def flaky(tenant: Tenant, sources: Path) -> Flaky:
 @pytest.fixture
 async def paused(flaky: Flaky, operator: Operator) -> Flaky:
     """A view whose schedule was paused because it failed."""
-    await operator.tick(flaky.view_id, 5)
+    await flaky.failed_before(4)
+    await operator.tick(flaky.view_id)
     assert (await flaky.show())["paused_reason"].startswith(FAILURE_PAUSE_NOTE)
     return flaky
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -20,6 +18,7 @@ from orchestrator.devstack.stack import DevStack
 from orchestrator.model.base import now
 from orchestrator.services.access import AccessService
 from tests.contract.test_rules_unreachable import an_api
+from tests.support.commands import run_matview
 from tests.support.tenants import PATIENCE, Json, Tenant, until
 
 VIEWS = "/warehouse_saved_queries/"
@@ -27,18 +26,10 @@ VIEWS = "/warehouse_saved_queries/"
 
 async def matview(stack: DevStack, *arguments: str, cwd: Path | None = None, status: int = 0) -> tuple[str, str]:
     """The output and errors of a command. It finds the stack by `--home` or `cwd`, not by its environment."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MATVIEW_")}
     home = [] if cwd else ["--home", str(stack.servers.home.path)]
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "orchestrator", *arguments, *home),
-        env=environment,
-        cwd=cwd,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = (text.decode() for text in await process.communicate())
-    assert process.returncode == status, out + err
-    return out, err
+    ended = await asyncio.to_thread(run_matview, *arguments, *home, cwd=cwd)
+    assert ended.returncode == status, ended.stdout + ended.stderr
+    return ended.stdout, ended.stderr
 
 
 @asynccontextmanager

@@ -1,9 +1,6 @@
 """The reconciler finds and repairs what was changed outside the program or was left half done."""
 
 import asyncio
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -36,6 +33,7 @@ from orchestrator.temporal.run_workflows import RunWorkflows
 from orchestrator.temporal.schedule_state import FAILURE_PAUSE_NOTE
 from orchestrator.temporal.schedules import Schedules
 from tests.contract.support import run_is_open, schedule_of
+from tests.support.commands import run_matview
 from tests.support.operator import copied_pause
 from tests.support.tenants import ENDLESS, Json, Tenant, until
 
@@ -407,14 +405,10 @@ async def test_the_reconciler_has_a_schedule_and_is_run_when_a_worker_starts(tem
 
 def test_reconcile_on_the_command_line_says_what_it_would_do(stack: DevStack, tmp_path: Path) -> None:
     environment = {
-        **os.environ,
         "MATVIEW_DATABASE_URL": stack.info["database_url"],
         "MATVIEW_DATA_DIR": stack.info["data_dir"],
         "MATVIEW_TEMPORAL_ADDRESS": stack.info["temporal_address"],
     }
-    command = [sys.executable, "-P", "-m", "orchestrator", "reconcile", "--dry-run"]
-    ended = subprocess.run(
-        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-    )
+    ended = run_matview("reconcile", "--dry-run", cwd=tmp_path, env=environment)
     assert ended.returncode == 0, ended.stderr
     assert " found" in ended.stdout.splitlines()[-1]

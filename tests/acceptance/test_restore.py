@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from orchestrator.doctor.run import run_doctor
 from orchestrator.settings import load_settings
 from orchestrator.temporal import contract
 from tests.contract.support import schedule_of, temporal_of
+from tests.support.commands import run_matview
 from tests.support.operator import copied_pause
 from tests.support.tenants import ENDLESS, PATIENCE, Json, Tenant, a_tenant, dev_stack, until, write_parquet
 
@@ -90,11 +90,12 @@ async def lived_in(stack: DevStack, tenant: Tenant, sources: Path, backup: Path)
 
 async def reconciled(stack: DevStack, tenant: Tenant, paused: Json) -> None:
     """Reconcile until the catalog has a copy of the pause; the server's list lags a moment."""
-    command = [sys.executable, "-P", "-m", "orchestrator", "reconcile", "--home", str(stack.servers.home.path)]
+    home = str(stack.servers.home.path)
     database = Database(tenant.database_url, pool_size=1)
 
     async def ask() -> bool:
-        await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, timeout=120)
+        ended = await asyncio.to_thread(run_matview, "reconcile", "--home", home)
+        assert ended.returncode == 0, ended.stderr
         async with database.begin() as tx:
             return await copied_pause(tx, UUID(paused["id"])) == PAUSED
 

@@ -77,13 +77,6 @@ async def test_a_cycle_is_refused_with_its_path(tenant: Tenant) -> None:
     assert "Model contains a cycle: a -> a" in (await tenant.error("POST", VIEWS, body, status=400))["detail"]
 
 
-async def test_of_many_at_once_who_create_one_name_one_creates_it(tenant: Tenant) -> None:
-    body = {"name": "v", "query": {"query": "SELECT 1 AS n"}}
-    answers = await asyncio.gather(*(tenant.http.post(VIEWS, json=body) for _ in range(30)))
-    assert sorted(answer.status_code for answer in answers) == [200] * 29 + [201]
-    assert len({answer.json()["id"] for answer in answers}) == 1
-
-
 async def test_of_many_at_once_who_edit_with_one_token_one_wins(tenant: Tenant) -> None:
     view = await tenant.create_view("v", "SELECT 0 AS n")
     answers = await asyncio.gather(
@@ -100,14 +93,6 @@ async def test_of_many_at_once_who_edit_with_one_token_one_wins(tenant: Tenant) 
         )
     )
     assert sorted(answer.status_code for answer in answers) == [200] + [400] * 29
-
-
-async def test_of_many_at_once_who_materialize_one_view_all_get_the_same_schedule(tenant: Tenant) -> None:
-    view = await tenant.create_view("v", "SELECT 1 AS n")
-    await asyncio.gather(*(tenant.act(view["id"], "materialize") for _ in range(30)))
-    await tenant.ended(view["id"])
-    assert len(await tenant.history(view["id"])) == 1
-    assert (await tenant.view(view["id"]))["next_run_at"]
 
 
 async def test_of_many_at_once_who_want_different_frequencies_the_last_ones_wish_is_the_schedule(

@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -17,6 +14,7 @@ from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.snapshot import Manifest
 from tests.contract.support import schedule_of
+from tests.support.commands import run_matview
 from tests.support.tenants import ENDLESS, Json, Tenant, write_parquet
 
 
@@ -211,11 +209,7 @@ async def test_versions_are_listed_pinned_and_rolled_back_to_on_the_command_line
     }
 
     def matview(*arguments: str) -> list[str]:
-        command = [sys.executable, "-P", "-m", "orchestrator", "view", *arguments]
-        environment = {**os.environ, **own}
-        ended = subprocess.run(
-            command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-        )
+        ended = run_matview("view", *arguments, cwd=tmp_path, env=own)
         assert ended.returncode == 0, ended.stderr
         return ended.stdout.splitlines()
 

@@ -1,16 +1,14 @@
 """A hostile or careless project can do nothing to others, and reach nothing that is not its own."""
 
 import asyncio
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.principal import Scope
+from tests.support.commands import run_matview
 from tests.support.tenants import Tenant, a_tenant
 
 TABLES, VIEWS = "/warehouse_tables/", "/warehouse_saved_queries/"
@@ -40,18 +38,15 @@ async def test_no_error_of_a_query_forges_a_line_of_a_log_or_reaches_a_terminal(
     assert "the disk is gone" in view["latest_error"]
     await tenant.error("POST", VIEWS, {"name": "w", "query": {"query": f"SELECT '\x1b[2J\n{FORGED}"}}, status=400)
     await tenant.http.get(f"{VIEWS}%0A{FORGED}%1B[2J/")
-    command = [sys.executable, "-P", "-m", "orchestrator", "view"]
-    environment = os.environ | {
+    environment = {
         "MATVIEW_API_URL": stack.info["api_url"],
         "MATVIEW_API_KEY": tenant.token,
         "MATVIEW_PROJECT_ID": str(tenant.project_id),
     }
     written = []
     for arguments in (["list"], ["show", "v"], ["history", "v"], ["run", "v", "--wait"], ["history", "v", "--json"]):
-        ended = await asyncio.to_thread(
-            subprocess.run, [*command, *arguments], env=environment, capture_output=True, check=False, timeout=60
-        )
-        written.append((ended.stdout + ended.stderr).decode())
+        ended = await asyncio.to_thread(run_matview, "view", *arguments, env=environment)
+        written.append(ended.stdout + ended.stderr)
     assert ["the disk is gone" in text for text in written] == [False, True, False, True, True], (
         "tables show first lines"
     )

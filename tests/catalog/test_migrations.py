@@ -1,8 +1,6 @@
 """The migrations must make exactly the tables that `orchestrator/catalog/tables.py` defines."""
 
 import asyncio
-import os
-import sys
 from pathlib import Path
 
 from alembic import command
@@ -13,6 +11,7 @@ from sqlalchemy import create_engine, text
 from orchestrator.catalog.database import Database, sqlalchemy_url
 from orchestrator.catalog.migrate import alembic_config, head, migrate
 from orchestrator.catalog.tables import metadata
+from tests.support.commands import run_matview
 
 
 async def test_the_migrations_make_the_tables(empty_database: str) -> None:
@@ -34,10 +33,9 @@ async def test_the_migrations_make_the_tables(empty_database: str) -> None:
 async def test_migrating_twice_and_from_two_processes_at_once_is_migrating_once(
     empty_database: str, tmp_path: Path
 ) -> None:
-    environment = os.environ | {"MATVIEW_DATABASE_URL": empty_database, "MATVIEW_DATA_DIR": str(tmp_path)}
-    command = [sys.executable, "-m", "orchestrator", "migrate"]
-    started = [await asyncio.create_subprocess_exec(*command, env=environment) for _ in range(2)]
-    assert [await process.wait() for process in started] == [0, 0]
+    environment = {"MATVIEW_DATABASE_URL": empty_database, "MATVIEW_DATA_DIR": str(tmp_path)}
+    ended = await asyncio.gather(*(asyncio.to_thread(run_matview, "migrate", env=environment) for _ in range(2)))
+    assert [one.returncode for one in ended] == [0, 0], ended
     await asyncio.to_thread(migrate, empty_database)
     database = Database(empty_database)
     assert await database.migration() == head()

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import os
 import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -34,6 +32,7 @@ from orchestrator.doctor.run import run_doctor
 from orchestrator.settings import load_settings
 from orchestrator.temporal import contract
 from tests.cli.conftest import Matview
+from tests.support.commands import run_matview
 from tests.support.tenants import a_tenant, dev_stack, until
 
 # The results of these depend on the machine that the tests run on.
@@ -64,11 +63,7 @@ def failed(found: dict[str, ReportLine]) -> set[str]:
 
 
 def doctor(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", "-m", "orchestrator", "doctor", *arguments]
-    own = {name: value for name, value in os.environ.items() if not name.startswith("MATVIEW_")}
-    return subprocess.run(
-        command, env=own | variables, cwd=folder, capture_output=True, text=True, timeout=60, check=False
-    )
+    return run_matview("doctor", *arguments, cwd=folder, env=variables)
 
 
 async def test_where_all_is_well_it_says_so(own: DevStack) -> None:

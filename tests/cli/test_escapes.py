@@ -1,16 +1,15 @@
 """Text from outside is shown on a terminal without control characters that the terminal would obey."""
 
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Matview
 from tests.cli.support import HISTORY, OF_VIEW, VIEW_ID, VIEWS, CannedApi, history, page, run, view
+from tests.support.commands import run_matview
 
 HOSTILE = "first\nsales: 9 rows, 1 kB\r\x1b[2J\x1b]0;owned\x07\x9b31m\u202ecod\u2066\u2028\x85\x7f\x0b"
 UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -62,15 +61,7 @@ def test_a_usage_error_does_not_repeat_the_name_of_a_file_as_it_is(api: CannedAp
 
 
 def process(api: CannedApi, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "orchestrator", *arguments],
-        cwd=folder,
-        env={**os.environ, **api.env},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    return run_matview(*arguments, cwd=folder, env=api.env)
 
 
 def values(node: object) -> list[object]:

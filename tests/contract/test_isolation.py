@@ -67,7 +67,8 @@ async def document(stack: DevStack) -> Json:
     return await document_of(stack)
 
 
-@pytest.fixture
+# One for all tests: each asserts that the state of this project is afterwards what it was before.
+@pytest.fixture(scope="module")
 async def victim(stack: DevStack, sources: Path) -> AsyncIterator[Victim]:
     async with a_tenant(stack) as owner:
         table = await owner.add_table("secrets", write_parquet(sources / "victim" / "secrets.parquet", n=[1, 2]))

@@ -47,7 +47,7 @@ AnyOperation: TypeAlias = schemathesis.APIOperation[Any, Any, Any, Any]
 
 # From so many on, each operation is also asked for something that it can do.
 ENOUGH_REQUESTS = 400
-REQUESTS = number_from_environment("MATVIEW_GENERATED_REQUESTS", 192)
+REQUESTS = number_from_environment("MATVIEW_GENERATED_REQUESTS", 128)
 # No run here lasts long enough to be cancelled, except by chance, and no source has a bad row.
 UNREACHED = {
     "POST /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/cancel/",

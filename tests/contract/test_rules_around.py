@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
@@ -17,6 +15,7 @@ from orchestrator.devstack.stack import DevStack
 from orchestrator.model.principal import Scope
 from tests.contract.rules import is_error
 from tests.contract.support import TABLES, VIEWS
+from tests.support.commands import run_matview
 from tests.support.tenants import PATIENCE, Json, Tenant, a_tenant, write_parquet
 
 FIELDS = {
@@ -224,14 +223,8 @@ async def test_livez_and_readyz_need_no_key_and_mind_none(nobody: httpx.AsyncCli
 async def matview(stack: DevStack, *arguments: str) -> tuple[int, str]:
     """The exit status of a command, and its output."""
     env = {"MATVIEW_DATABASE_URL": stack.info["database_url"], "MATVIEW_DATA_DIR": stack.info["data_dir"]}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "orchestrator", *arguments),
-        env={**os.environ, **env},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    out, _ = await process.communicate()
-    return process.returncode or 0, out.decode().strip()
+    ended = await asyncio.to_thread(run_matview, *arguments, env=env)
+    return ended.returncode, (ended.stdout + ended.stderr).strip()
 
 
 async def test_projects_and_keys_are_made_with_the_command_line_and_a_key_is_kept_as_a_hash(

@@ -4,15 +4,12 @@ import json
 from uuid import UUID, uuid4
 
 import pytest
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client, ScheduleHandle
-from temporalio.service import RPCError, RPCStatusCode
 
 from orchestrator.temporal import contract
 from tests.contract.rules import ACTIONS, JSON
 from tests.contract.support import VIEWS, schedule_of
-from tests.support.tenants import ENDLESS, Json, Tenant, until
+from tests.support.tenants import ENDLESS, Json, Tenant
 
 ONE = "SELECT 1 AS n"
 NOT_RUNNING = "Cannot cancel a query that is not running"
@@ -212,29 +209,6 @@ async def test_the_history_is_of_five_runs_unless_asked_for_up_to_a_hundred(tena
     assert (await tenant.call("GET", f"{path}?limit=1"))["run_history"] == six[:1]
     for limit in ("0", "-1", "101", "x", ""):
         assert (await tenant.error("GET", f"{path}?limit={limit}", status=400))["attr"] == "limit"
-
-
-async def test_the_history_outlives_that_of_temporal(tenant: Tenant, temporal: Client) -> None:
-    view = await tenant.materialized("v", ONE)
-    history = await tenant.history(view["id"])
-    execution = WorkflowExecution(workflow_id=history[0]["workflow_id"], run_id=history[0]["workflow_run_id"])
-    await temporal.workflow_service.delete_workflow_execution(
-        DeleteWorkflowExecutionRequest(namespace=temporal.namespace, workflow_execution=execution)
-    )
-
-    async def forgotten() -> bool:
-        handle = temporal.get_workflow_handle(execution.workflow_id, run_id=execution.run_id)
-        try:
-            await handle.describe()
-        except RPCError as error:
-            return error.status is RPCStatusCode.NOT_FOUND
-        return False
-
-    await until(forgotten, "Temporal to forget the run")
-    assert await tenant.history(view["id"]) == history
-    assert await tenant.view(view["id"]) == view
-    await tenant.act(view["id"], "run")
-    assert (await tenant.ended(view["id"], 2))["status"] == "Completed"
 
 
 # --- resume -----------------------------------------------------------------------------------------------------------

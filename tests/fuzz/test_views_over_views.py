@@ -21,7 +21,7 @@ from tests.contract.support import number_from_environment
 from tests.engines.conftest import Result, file_url, make_plan, snapshot, view
 from tests.fuzz.views import Chain, chains
 
-PAIRS = number_from_environment("MATVIEW_FUZZ_PAIRS", 300)
+PAIRS = number_from_environment("MATVIEW_FUZZ_PAIRS", 120)
 SEED = number_from_environment("MATVIEW_FUZZ_SEED", 1)
 PARTS = 6
 _AT_ONCE = 3

@@ -69,10 +69,8 @@ async def test_a_pause_that_is_told_again_is_noted_once_and_told_the_same(
     assert (await flaky.verbs())["sync_paused", True] == 1
 
 
-async def test_a_pause_that_was_made_and_not_noted_is_noted_by_the_next_try(
-    flaky: Flaky, operator: Operator, worker: Worker
-) -> None:
-    await operator.tick(flaky.view_id, 4)
+async def test_a_pause_that_was_made_and_not_noted_is_noted_by_the_next_try(flaky: Flaky, worker: Worker) -> None:
+    await flaky.failed_before(4)
     fifth = await worker.fail(flaky.view_id)
     away = Schedules(await connect("127.0.0.1:9", None, lazy=True))
     with pytest.raises(TemporalUnavailable):
@@ -84,10 +82,8 @@ async def test_a_pause_that_was_made_and_not_noted_is_noted_by_the_next_try(
     assert (await flaky.verbs())["sync_paused", True] == 1
 
 
-async def test_a_pause_that_meets_an_edit_of_the_query_is_lifted_at_once(
-    flaky: Flaky, operator: Operator, worker: Worker
-) -> None:
-    await operator.tick(flaky.view_id, 4)
+async def test_a_pause_that_meets_an_edit_of_the_query_is_lifted_at_once(flaky: Flaky, worker: Worker) -> None:
+    await flaky.failed_before(4)
     fifth = await worker.fail(flaky.view_id)
     change = {"query": {"query": "SELECT 1 AS n"}, "soft_update": True}
     await flaky.tenant.call("PATCH", f"/warehouse_saved_queries/{flaky.view_id}/", change)
@@ -96,7 +92,8 @@ async def test_a_pause_that_meets_an_edit_of_the_query_is_lifted_at_once(
 
 
 async def test_a_lift_that_is_told_again_is_noted_once(flaky: Flaky, operator: Operator, worker: Worker) -> None:
-    await operator.tick(flaky.view_id, 5)
+    await flaky.failed_before(4)
+    await operator.tick(flaky.view_id)
     flaky.mend()
     completed = await flaky.run()
     assert not await flaky.is_paused()

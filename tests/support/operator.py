@@ -4,13 +4,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import select
 from temporalio.client import Client, ScheduleHandle, ScheduleOverlapPolicy, WorkflowExecutionStatus
 
-from orchestrator.catalog import tables
-from orchestrator.catalog.database import Transaction
+from orchestrator.catalog import runs, tables
+from orchestrator.catalog.database import Database, Transaction
+from orchestrator.model.run import RunRequest, RunStatus, Trigger
 from orchestrator.temporal import contract
 from tests.support.tenants import Json, Tenant, until, write_parquet
 
@@ -58,9 +59,21 @@ class Flaky:
 
     async def run(self) -> Json:
         """Run it over the API. Returns the run, once its workflow has ended."""
-        runs = len(await self.tenant.history(self.view_id))
+        before = len(await self.tenant.history(self.view_id))
         await self.tenant.act(self.view_id, "run")
-        return await self.tenant.closed(await self.tenant.ended(self.view_id, runs + 1))
+        return await self.tenant.closed(await self.tenant.ended(self.view_id, before + 1))
+
+    async def failed_before(self, times: int) -> None:
+        """Record that many failed runs of the schedule in the catalog. Its failures are counted from there."""
+        database = Database(self.tenant.database_url, pool_size=1)
+        request = RunRequest(saved_query_id=UUID(self.view_id), trigger=Trigger.SCHEDULE)
+        try:
+            for _ in range(times):
+                async with database.begin() as tx:
+                    run = await runs.ensure_run(tx, request, "before", uuid4())
+                    await runs.close(tx, run.id, RunStatus.FAILED, "no more", "query_failed")
+        finally:
+            await database.close()
 
     async def show(self) -> Json:
         return await self.tenant.view(self.view_id)

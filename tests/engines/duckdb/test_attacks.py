@@ -60,7 +60,7 @@ class World:
         self.scratch = folder / "scratch"
         self.scratch.mkdir()
         self.engine = make_engine(
-            self.scratch, roots=[folder / "project"], analysis_seconds=4, memory_mb=300, temp_disk_mb=300, output_mb=50
+            self.scratch, roots=[folder / "project"], analysis_seconds=3, memory_mb=300, temp_disk_mb=300, output_mb=50
         )
         self.limits = LIMITS.model_copy(update={"memory_mb": 300, "temp_disk_mb": 300})
         self.reader = self.make_reader()
@@ -237,7 +237,7 @@ async def test_a_name_reaches_nothing_but_the_tables_of_the_plan(world: World, t
 @pytest.mark.parametrize("sql", BOMBS.values(), ids=BOMBS.keys())
 async def test_a_query_that_wants_everything_costs_itself_alone(world: World, target: Path, sql: str) -> None:
     before = world.seen()
-    doors = Doors(world, target, sql, seconds=3)
+    doors = Doors(world, target, sql, seconds=2)
     for look in (doors.references, doors.describe):
         error = await look()
         assert error is None or isinstance(error, (InvalidQuery, EngineCrashed))

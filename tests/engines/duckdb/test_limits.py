@@ -13,7 +13,7 @@ from tests.engines.duckdb.test_child_process import ENDLESS, pid_of_writer
 
 # 64 hexadecimal digits a row, which compress to half their size at best.
 WIDE = "SELECT sha256(i::VARCHAR) AS a FROM range({}) r(i)"
-SPILLS = "SELECT random() AS a, md5(i::VARCHAR) AS b FROM range(5000000) r(i) ORDER BY 1, 2"
+SPILLS = "SELECT random() AS a, md5(i::VARCHAR) AS b FROM range(2500000) r(i) ORDER BY 1, 2"
 
 
 async def attempt(engine: DuckDBEngine, target: Path, sql: str, **limits: int) -> int:
@@ -55,12 +55,12 @@ async def test_spilling_more_than_allowed_is_out_of_memory_that_names_both_limit
     engine: DuckDBEngine, tmp_path: Path
 ) -> None:
     with pytest.raises(OutOfMemory) as raised:
-        await attempt(engine, tmp_path / "a", SPILLS, memory_mb=100, temp_disk_mb=30)
+        await attempt(engine, tmp_path / "a", SPILLS, memory_mb=100, temp_disk_mb=10)
     assert raised.value.message == (
         "The query needs more memory than it may use (100 MiB), and for what does not fit into it more temporary disk "
-        "space than it may use (30 MiB)."
+        "space than it may use (10 MiB)."
     )
-    assert await attempt(engine, tmp_path / "b", SPILLS, memory_mb=100) == 5_000_000
+    assert await attempt(engine, tmp_path / "b", SPILLS, memory_mb=100) == 2_500_000
 
 
 async def test_the_threads_are_those_of_the_limits(tmp_path: Path) -> None:

@@ -112,7 +112,9 @@ async def test_a_large_file_is_read_quickly_and_its_last_value_is_held_to_the_sa
     roots: Path, data: Path, run: Run, tmp_path: Path
 ) -> None:
     names = [f"c{number}" for number in range(60)]
-    line, rows = ",".join(["1234.5"] * 60), WORTH_BYTES // 420 + 1
+    # Few long values take less time than many short ones. Their sum is exact: a 64th is a binary fraction.
+    value = "12345678.015625"
+    line, rows = ",".join([value] * 60), WORTH_BYTES // (60 * (len(value) + 1)) + 1
     patient = make_engine(tmp_path / "scratch", roots=[roots], analysis_seconds=60)  # the machine may be busy
     try:
         tables = Tables(patient, run, data)
@@ -122,10 +124,12 @@ async def test_a_large_file_is_read_quickly_and_its_last_value_is_held_to_the_sa
     finally:
         await patient.close()
     total = f"SELECT count(*) AS n, {', '.join(f'sum({name}) AS {name}' for name in names)} FROM t"
-    assert (await table.read(total)).rows("n, c0, c59") == [(rows, rows * 1234.5, rows * 1234.5)]
+    assert (await table.read(total)).rows("n, c0, c59") == [(rows, rows * float(value), rows * float(value))]
     with path.open("a") as more:
-        more.write(line.removesuffix("1234.5") + "01234.5\n")
-    with pytest.raises(QueryFailed, match=f'line {rows + 2}: the column "c59" is DOUBLE, which "01234.5" does not fit'):
+        more.write(f"{line.removesuffix(value)}0{value}\n")
+    with pytest.raises(
+        QueryFailed, match=f'line {rows + 2}: the column "c59" is DOUBLE, which "0{value}" does not fit'
+    ):
         await table.read(total)
 
 

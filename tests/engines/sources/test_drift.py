@@ -110,7 +110,7 @@ async def test_whether_values_may_be_null_and_who_wrote_a_file_are_no_change(run
 async def test_a_file_that_is_replaced_during_a_run_is_not_read_unseen(
     engine: DuckDBEngine, data: Path, tmp_path: Path
 ) -> None:
-    write_many(data, 30, odd=0, select="SELECT i AS a, 'x' AS b FROM range(1500000) r(i)")
+    write_many(data, 30, odd=0, select="SELECT i AS a, 'x' AS b FROM range(600000) r(i)")
     write_parquet(tmp_path / "new.parquet", "SELECT 1.5::DOUBLE AS a, 'x' AS b")
     (tmp_path / "target").mkdir()
     limits = LIMITS.model_copy(update={"threads": 1})
