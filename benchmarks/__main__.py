@@ -21,6 +21,7 @@ from benchmarks import (
     memory_cost,
     reading,
     restore,
+    results,
     rollback,
     schedules,
     small,
@@ -117,6 +118,16 @@ KINDS = {
             "scale": Option(1.4, 0.01, "of TPC-H: 1.4 is a gigabyte of CSV"),
             "formats": Option(list(reading.FORMATS), list(reading.FORMATS), "one or several"),
             "columns": Option(16, 16, "of sixteen, that the query reads"),
+        },
+    ),
+    "results": Kind(
+        results.measure,
+        "results read over HTTP, beside a file server, pyarrow and DuckDB",
+        {
+            "rounds": rounds(3),
+            "rows": Option(10_000_000, 50_000, "of eight columns"),
+            "readers": Option([1, 10, 50], [1, 3], "at a time, one or several numbers"),
+            "queries": Option(400, 20, "small ones, of each kind"),
         },
     ),
     "cancel": Kind(
