@@ -84,7 +84,14 @@ async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Con
     )
     store = LocalStore(settings.data_dir)
     access = AccessService(database)
-    reading = ReadService(database, store, reader, limits=settings.read_limits, seconds=settings.read_timeout_seconds)
+    reading = ReadService(
+        database,
+        store,
+        reader,
+        limits=settings.read_limits,
+        seconds=settings.read_timeout_seconds,
+        retention=settings.retention,
+    )
     try:
         yield _assemble(settings, database, temporal, engine, store, access, reading)
     finally:

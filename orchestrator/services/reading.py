@@ -16,7 +16,7 @@ from orchestrator.model.names import catalog_table, name_key, quoted
 from orchestrator.model.reading import ReadPlan, ReadRelation, ResultFormat, ResultStream, RowsRelation
 from orchestrator.model.run import Relation, SnapshotRelation
 from orchestrator.model.saved_query import SavedQuery
-from orchestrator.model.snapshot import Snapshot
+from orchestrator.model.snapshot import Retention, Snapshot
 from orchestrator.services.reads import Read, ReadRegistry
 from orchestrator.stores.base import SnapshotStore, StoredFile
 
@@ -58,17 +58,27 @@ class ViewVersion(NamedTuple):
 
 
 class ReadService:
-    """Reads for the clients of all projects. A query may take `limits` and `seconds`, or less if its project may."""
+    """Reads for the clients of all projects. A query may take `limits` and `seconds`, or less if its project may.
+
+    `retention` says how long the files of a version stay after it was replaced.
+    """
 
     def __init__(
-        self, database: Database, store: SnapshotStore, reader: QueryReader, *, limits: Limits, seconds: float
+        self,
+        database: Database,
+        store: SnapshotStore,
+        reader: QueryReader,
+        *,
+        limits: Limits,
+        seconds: float,
+        retention: Retention,
     ) -> None:
         self._database = database
         self._store = store
         self._reader = reader
         self._limits = limits
         self._seconds = seconds
-        self._registry = ReadRegistry(database)
+        self._registry = ReadRegistry(database, retention.grace)
 
     async def close(self) -> None:
         """End the tasks of this service."""
@@ -173,6 +183,8 @@ class ReadService:
     async def _pin(self, read: Read, references: Sequence[str]) -> tuple[ReadRelation, ...]:
         """The inputs of a statement that reads these names, all as of one moment, and kept until the read ends."""
         own = [name for name in references if catalog_table(name) is None]
+        if self._registry.can_wait(read) and len(own) == len(references):
+            return await self._pin_current(read, own)
         for _ in range(_TRIES):
             async with self._database.begin() as tx:
                 found: tuple[Relation, ...] = await run_inputs.named(tx, read.project_id, own) if own else ()
@@ -180,6 +192,16 @@ class ReadService:
                 if await self._registry.lease(tx, read, [one.snapshot_id for one in found if one.kind == "snapshot"]):
                     return found + await _catalog_tables(tx, read.project_id, references)
         raise InputsChanging
+
+    async def _pin_current(self, read: Read, names_read: Sequence[str]) -> tuple[ReadRelation, ...]:
+        """The same for views and tables alone, in one statement and without a lease at once."""
+        if not names_read:
+            return ()
+        async with self._database.single() as tx:
+            found = await run_inputs.named(tx, read.project_id, names_read)
+        _check_names(names_read, found)
+        self._registry.defer(read, [one.snapshot_id for one in found if one.kind == "snapshot"])
+        return found
 
     async def _lease(self, read: Read, snapshot: Snapshot) -> None:
         async with self._database.begin() as tx:

@@ -1,11 +1,14 @@
 """The reads in progress of this process: their leases are renewed, and they end when a client cancels them.
 
-A lease outlives its read only if the process is killed, and then by LEASE_SECONDS at most.
+The reconciler keeps the files of a version for a while after it was replaced. So a read of current versions takes its
+lease only once it has lasted for some seconds: a lease costs more than most queries. A lease outlives its read only if
+the process is killed, and then by LEASE_SECONDS at most.
 """
 
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 120.0
 _RENEW_SECONDS = 30.0
+# How long a read of current versions goes without a lease, and the grace period that allows it.
+_UNLEASED_SECONDS = 10.0
+_ENOUGH_GRACE = timedelta(seconds=60)
 # How often a cancel by another API process is looked for, and how long a cancel waits for that process.
 _POLL_SECONDS = 0.25
 _MOST_POLLS = 20
@@ -33,6 +39,8 @@ class Read:
     client_query_id: str | None
     id: UUID = field(default_factory=uuid4)
     stop: Callable[[], Awaitable[None]] | None = None
+    snapshot_ids: frozenset[UUID] = frozenset()
+    began: float = field(default_factory=time.monotonic)
     is_recorded: bool = False
     is_cancelled: bool = False
 
@@ -45,8 +53,9 @@ class Read:
 class ReadRegistry:
     """Records reads in the catalog for as long as they last."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, grace: timedelta) -> None:
         self._database = database
+        self._may_wait = grace >= _ENOUGH_GRACE
         self._reads: set[Read] = set()
         self._keeper: asyncio.Task[None] | None = None
 
@@ -62,6 +71,15 @@ class ReadRegistry:
             if read.is_recorded:
                 await asyncio.shield(self._end(read))
 
+    def can_wait(self, read: Read) -> bool:
+        """Whether the read needs no record yet if all that it reads is current."""
+        return self._may_wait and read.client_query_id is None
+
+    def defer(self, read: Read, snapshot_ids: Collection[UUID]) -> None:
+        """Take the lease of these current snapshots later, if the read lasts."""
+        read.snapshot_ids = frozenset(snapshot_ids)
+        self._start_keeper()
+
     async def lease(self, tx: Transaction, read: Read, snapshot_ids: Collection[UUID]) -> bool:
         """Record the read and keep the files of these snapshots. False if one of them was just removed."""
         lasts = timedelta(seconds=LEASE_SECONDS)
@@ -69,8 +87,7 @@ class ReadRegistry:
         if not await reads.begin(tx, read.id, read.project_id, snapshot_ids, client_query_id=query_id, lasts=lasts):
             return False
         read.is_recorded = bool(snapshot_ids or query_id)
-        if self._keeper is None or self._keeper.done():
-            self._keeper = asyncio.create_task(self._keep())
+        self._start_keeper()
         return True
 
     async def cancel(self, project_id: int, client_query_id: str) -> bool:
@@ -99,26 +116,41 @@ class ReadRegistry:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
 
+    def _start_keeper(self) -> None:
+        if self._keeper is None or self._keeper.done():
+            self._keeper = asyncio.create_task(self._keep())
+
     async def _keep(self) -> None:
-        """Renew the leases and look for cancels of other processes, until there is no read."""
-        loop = asyncio.get_running_loop()
-        renewed = loop.time()
-        while any(read.is_recorded for read in self._reads):
+        """Take leases that are due, renew others and look for cancels of other processes, until there is no read."""
+        renewed = time.monotonic()
+        while self._reads:
             await asyncio.sleep(_POLL_SECONDS)
-            is_due = loop.time() - renewed >= _RENEW_SECONDS
-            wanted = {read.id: read for read in self._reads if read.is_recorded and (is_due or read.client_query_id)}
-            if not wanted:
-                continue
+            is_due = time.monotonic() - renewed >= _RENEW_SECONDS
             try:
-                async with self._database.single() as tx:
-                    lasts = timedelta(seconds=LEASE_SECONDS)
-                    ending = await (reads.renew(tx, wanted, lasts) if is_due else reads.cancelled(tx, wanted))
+                await self._take_deferred()
+                await self._look(renew=is_due)
             except Transient as error:
                 logger.warning("leases of reads are not renewed: %s", error.message)
                 continue
-            renewed = loop.time() if is_due else renewed
-            for read_id in ending:
-                await _stop(wanted[read_id])
+            renewed = time.monotonic() if is_due else renewed
+
+    async def _take_deferred(self) -> None:
+        due = time.monotonic() - _UNLEASED_SECONDS
+        for read in [one for one in self._reads if not one.is_recorded and one.snapshot_ids and one.began < due]:
+            async with self._database.begin() as tx:
+                await self.lease(tx, read, read.snapshot_ids)
+            if read not in self._reads:  # it has ended in between
+                await self._end(read)
+
+    async def _look(self, *, renew: bool) -> None:
+        wanted = {read.id: read for read in self._reads if read.is_recorded and (renew or read.client_query_id)}
+        if not wanted:
+            return
+        async with self._database.single() as tx:
+            lasts = timedelta(seconds=LEASE_SECONDS)
+            ending = await (reads.renew(tx, wanted, lasts) if renew else reads.cancelled(tx, wanted))
+        for read_id in ending:
+            await _stop(wanted[read_id])
 
     async def _end(self, read: Read) -> None:
         try:
