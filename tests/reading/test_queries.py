@@ -1,8 +1,11 @@
 """Queries over HTTP in PostHog's shape: what they read, what they refuse, and how they end."""
 
 import asyncio
+import http.client
 import io
+import json
 import time
+import urllib.request
 from pathlib import Path
 from uuid import uuid4
 
@@ -204,6 +207,17 @@ async def test_a_query_that_fails_in_the_middle_of_its_rows_breaks_the_answer_of
     sql = "SELECT CASE WHEN i < 900000 THEN i ELSE error('too far') END AS i FROM range(1000000) t(i)"
     with pytest.raises(httpx.RemoteProtocolError):
         await tenant.http.post("/query/", json={"query": {"query": sql}}, headers={"Accept": "text/csv"})
+    # Arrow marks the end of a stream, and a reader that sees the mark asks for no more.
+    url = f"{tenant.http.base_url}/query/"
+    body = json.dumps({"query": {"query": sql}}).encode()
+    headers = {"Authorization": f"Bearer {tenant.token}", "Accept": ARROW, "Content-Type": "application/json"}
+
+    def read_arrow() -> None:
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers)) as answer:  # noqa: S310 - our own URL
+            pa.ipc.open_stream(answer).read_all()
+
+    with pytest.raises((pa.ArrowInvalid, OSError, http.client.IncompleteRead)):
+        await asyncio.to_thread(read_arrow)
     early = sql.replace("900000", "9")
     assert "too far" in (await refused(tenant, early))["detail"]
 

@@ -26,10 +26,12 @@ def write_arrow(result: duckdb.DuckDBPyConnection, columns: Sequence[tuple[str, 
     schema = pa.schema([field.with_name(name) for field, (name, _) in zip(reader.schema, columns, strict=True)])
     options = pa.ipc.IpcWriteOptions(compression="lz4" if lz4 else None)
     rows = 0
-    with pa.PythonFile(_Pipe(pipe), mode="w") as sink, pa.ipc.new_stream(sink, schema, options=options) as writer:
-        for batch in reader:
-            writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
-            rows += batch.num_rows
+    writer = pa.ipc.new_stream(pa.PythonFile(_Pipe(pipe), mode="w"), schema, options=options)
+    for batch in reader:
+        writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
+        rows += batch.num_rows
+    # Only now: closing writes the mark of the end, by which a reader takes the rows of a failed query for all of them.
+    writer.close()
     return rows
 
 
