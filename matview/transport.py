@@ -95,7 +95,7 @@ class Transport:
         """Send a request once, and wait for its answer for so many seconds. Its failure changes nothing."""
         try:
             self._http.request(request.method, request.path, timeout=seconds)
-        except httpx.HTTPError:
+        except (httpx.HTTPError, RuntimeError):  # httpx raises the latter if the pool is closed
             return
 
     @contextmanager
@@ -108,7 +108,10 @@ class Transport:
             response.close()
 
     def _send(self, request: Request) -> httpx.Response:
-        """The answer if it is a success. Tries again where that can help."""
+        """The answer if it is a success. Tries again where that can help.
+
+        A server that stayed silent is not asked again: it may be at work on the first request still.
+        """
         pauses = iter(_PAUSES if request.may_be_sent_again else ())
         while True:
             try:
@@ -116,7 +119,7 @@ class Transport:
             except Unavailable as error:
                 pause = next(pauses, None)
                 wanted = error.retry_after if error.retry_after is not None else pause
-                if pause is None or wanted is None or wanted > _LONGEST_PAUSE:
+                if pause is None or wanted is None or wanted > _LONGEST_PAUSE or _was_silent(error):
                     raise
                 time.sleep(wanted)
 
@@ -163,6 +166,11 @@ def _error_of(response: httpx.Response, content: bytes, *, reads_rows: bool) -> 
     if kind is MatviewError and reads_rows and "code" in body:
         kind = QueryError
     return kind(detail, code=code, attr=body.get("attr"), status=status)
+
+
+def _was_silent(error: Unavailable) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, httpx.TimeoutException) and not isinstance(cause, httpx.ConnectTimeout)
 
 
 def _seconds(header: str | None) -> float | None:

@@ -97,10 +97,12 @@ class View:
     @property
     def data_as_of(self) -> datetime | None:
         """When the rows that readers see were computed; None if there are none yet."""
-        snapshot_id = self._shown()["current_snapshot_id"]
-        if self._data_as_of is None and snapshot_id is not None:
-            request = Request("HEAD", f"{self._path}data/", params={"snapshot_id": snapshot_id})
-            self._data_as_of = datetime.fromisoformat(self._transport.headers(request)["x-data-as-of"])
+        if self._data_as_of is None and self._shown()["current_snapshot_id"] is not None:
+            try:
+                self._data_as_of = self._time()
+            except NotFound:  # the version that these fields are of is no longer kept
+                self.reload()
+                self._data_as_of = self._time()
         return self._data_as_of
 
     def reload(self) -> None:
@@ -182,6 +184,11 @@ class View:
         if found is None:
             raise MatviewError(f"The run {run_id} is no longer among the last {_MOST_RUNS} of {self.name}.")
         return found
+
+    def _time(self) -> datetime:
+        params = {"snapshot_id": self._shown()["current_snapshot_id"]}
+        headers = self._transport.headers(Request("HEAD", f"{self._path}data/", params=params))
+        return datetime.fromisoformat(headers["x-data-as-of"])
 
     def _shown(self) -> Mapping[str, Any]:
         """All fields. A view that comes from a list has only some of them at first."""

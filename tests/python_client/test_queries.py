@@ -182,11 +182,11 @@ async def test_ctrl_c_cancels_the_query_before_the_script_ends(stack: DevStack, 
 async def test_batches_take_no_more_memory_than_a_few_of_them(stack: DevStack, tenant: Tenant) -> None:
     body = """
 import resource
-total = first = 0
+mv.query("SELECT 1").to_arrow()
+total, before = 0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for batch in mv.query("SELECT i, repeat('x', 1000) || i AS text FROM range(500000) t(i)").batches():
     total += batch.nbytes
-    first = first or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(total >> 20, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - first) >> 10)
+print(total >> 20, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
 """
     async with script(stack, tenant, body, int(stack.info["api_url"].rpartition(":")[2])) as process:
         output, errors = await asyncio.wait_for(process.communicate(), 120)
