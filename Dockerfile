@@ -14,6 +14,7 @@ RUN pip install --require-hashes --only-binary :all: --requirement deploy/requir
 
 COPY LICENSE README.md pyproject.toml ./
 COPY api api
+COPY matview matview
 COPY orchestrator orchestrator
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
     && pip --python /opt/matview install --no-deps --no-index dist/*.whl

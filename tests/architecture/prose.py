@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("orchestrator", "api")
+FOLDERS = ("orchestrator", "api", "matview")
 
 # Words that hide who acts, or that stand for a term of the field. The glossary of CONTRIBUTING has the terms.
 WORDS = re.compile(

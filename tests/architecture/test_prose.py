@@ -6,7 +6,7 @@ from tests.architecture.prose import ROOT, Passage, faults, passages
 
 # The first line of an error's docstring is the message that clients get, and stays as it is.
 MESSAGES = {"The query was modified by someone else."}
-FOLDERS = ("orchestrator", "api", "chaos", "benchmarks", "demo", "docs", "tests")
+FOLDERS = ("orchestrator", "api", "matview", "chaos", "benchmarks", "demo", "docs", "tests")
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

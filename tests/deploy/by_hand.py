@@ -170,7 +170,7 @@ async def install(folder: Path) -> Path:
     steps = re.findall(r"^RUN (.*)$", re.sub(r"\\\n", " ", commands), flags=re.MULTILINE)
     source = folder / "source"
     shutil.copytree(ROOT / "deploy", source / "deploy")
-    for name in ("api", "orchestrator"):
+    for name in ("api", "matview", "orchestrator"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("LICENSE", "README.md", "pyproject.toml"):
         shutil.copy(ROOT / name, source)

@@ -80,7 +80,9 @@ def test_the_image_has_the_releases_that_the_tests_run_with_and_no_others() -> N
 
 def test_the_image_has_what_the_program_needs_and_neither_servers_nor_tools() -> None:
     installed = set(resolved_inputs(str(RUN)))
-    assert {canonical(one) for one in PROJECT["project"]["dependencies"]} <= installed
-    embedded = PROJECT["project"]["optional-dependencies"]["embedded"]
+    extras = PROJECT["project"]["optional-dependencies"]
+    server = [*PROJECT["project"]["dependencies"], *extras["server"], *extras["traces"]]
+    assert {canonical(one) for one in server} <= installed
+    embedded = extras["embedded"]
     assert not {canonical(one) for one in [*embedded, "pytest", "ruff", "hatchling"]} & installed
     assert {canonical(one) for one in PROJECT["build-system"]["requires"]} <= set(resolved_inputs(str(BUILD)))
