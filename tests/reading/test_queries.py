@@ -213,7 +213,7 @@ async def test_a_query_that_fails_in_the_middle_of_its_rows_breaks_the_answer_of
     headers = {"Authorization": f"Bearer {tenant.token}", "Accept": ARROW, "Content-Type": "application/json"}
 
     def read_arrow() -> None:
-        with urllib.request.urlopen(urllib.request.Request(url, body, headers)) as answer:  # noqa: S310 - our own URL
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers)) as answer:  # noqa: S310 - the API of the test
             pa.ipc.open_stream(answer).read_all()
 
     with pytest.raises((pa.ArrowInvalid, OSError, http.client.IncompleteRead)):
