@@ -19,6 +19,7 @@ class CannedApi:
 
     def __init__(self) -> None:
         self._answers: dict[tuple[str, str], deque[tuple[int, bytes]]] = defaultdict(deque)
+        self._missing: dict[str, int] = {}
         self.requests: list[tuple[str, str, Json | None]] = []
         self.headers: list[dict[str, str]] = []
         api = self
@@ -59,6 +60,10 @@ class CannedApi:
             raw = body if isinstance(body, bytes) else json.dumps(body).encode()
             self._answers[method, f"/api/projects/7/{path}"].append((status, raw))
 
+    def will_break_off(self, path: str) -> None:
+        """Close the connection before the last byte of each answer for a path."""
+        self._missing[f"/api/projects/7/{path}"] = 1
+
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         length = int(request.headers.get("Content-Length", 0))
         sent = json.loads(request.rfile.read(length)) if length else None
@@ -68,7 +73,7 @@ class CannedApi:
         answers = self._answers[request.command, path] or deque([(404, b'{"detail": "Not found."}')])
         status, body = answers.popleft() if len(answers) > 1 else answers[0]
         request.send_response(status)
-        request.send_header("Content-Length", str(len(body)))
+        request.send_header("Content-Length", str(len(body) + self._missing.get(path, 0)))
         request.end_headers()
         request.wfile.write(body)
 
