@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx
 
 from orchestrator.cli.api_client import Api, Json, Refused
-from orchestrator.cli.output import Failure, echo
+from orchestrator.cli.output import Failure, echo, warn
 from orchestrator.cli.result_table import Column, echo_table, parsed
 from orchestrator.model.reading import ResultFormat
 
@@ -39,6 +39,7 @@ def streamed(api: Api, sql: str, values: Mapping[str, Any], result_format: Resul
         # The server may not have begun it, or have ended it, since the connection is closed by now.
         with suppress(Failure):
             api.delete(f"{_PATH}{query_id}/")
+        warn("\ncancelled")  # behind the ^C that the terminal shows
         raise
     except Refused as error:
         if error.code == httpx.codes.BAD_REQUEST:

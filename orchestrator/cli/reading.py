@@ -94,15 +94,11 @@ def query(
     chosen = chosen_format(result_format, output, as_json=api.as_json)
     if chosen is not None and limit is not None:
         raise typer.BadParameter("it is for tables: write a LIMIT into the statement", param_hint="--limit")
-    try:
-        if chosen is None:
-            echo_result(run_query(api, text, values), limit)
-            return
-        with destination(output, chosen) as write, streamed(api, text, values, chosen) as response:
-            _transfer(response, write, chosen, output, None)
-    except KeyboardInterrupt:
-        warn("cancelled")
-        raise
+    if chosen is None:
+        echo_result(run_query(api, text, values), limit)
+        return
+    with destination(output, chosen) as write, streamed(api, text, values, chosen) as response:
+        _transfer(response, write, chosen, output, None)
 
 
 def _transfer(

@@ -9,7 +9,7 @@ import typer
 
 from orchestrator.cli.api_client import Api, with_api
 from orchestrator.cli.installation import EXIT_USAGE
-from orchestrator.cli.output import Failure, echo, echo_json, fail, warn
+from orchestrator.cli.output import Failure, echo, echo_json, fail
 from orchestrator.cli.queries import echo_result, run_query
 from orchestrator.cli.result_table import echo_table
 from orchestrator.model.placeholders import is_blank, split_statements
@@ -59,8 +59,7 @@ def _interactive(api: Api) -> None:
                 fail(str(failure))
                 break
             except KeyboardInterrupt:
-                warn("\ncancelled")
-                break
+                break  # the query is cancelled
 
 
 def _commands(api: Api, text: str) -> Iterator[Callable[[], None]]:

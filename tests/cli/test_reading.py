@@ -3,7 +3,10 @@
 import json
 import os
 import re
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +212,29 @@ def test_a_query_that_fails_says_why_and_nothing_else(matview: Matview, api: Can
         error = matview("query", "x", *options).exception
         assert isinstance(error, Failure)
         assert (error.status, str(error)) == (1, "Binder Error: no\nLINE 1: x\n        ^")
+
+
+@pytest.mark.parametrize("command", [("query", "SELECT 1"), ("query", "SELECT 1", "-o", "out.csv"), ("shell",)])
+def test_ctrl_c_cancels_the_query_by_its_id(api: CannedApi, empty_folder: Path, command: tuple[str, ...]) -> None:
+    api.will_not_answer(QUERY)
+    process = subprocess.Popen(
+        [*MATVIEW, *command], cwd=empty_folder, env=os.environ | api.env, stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    process.stdin.write(b"SELECT 1; SELECT 2;\n")
+    process.stdin.close()
+    deadline = time.monotonic() + 30
+    while not api.requests and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    (_, _, body), (method, path, _) = api.requests
+    assert body is not None
+    assert (method, path) == ("DELETE", f"/api/projects/7/query/{body['client_query_id']}/")
+    assert list(empty_folder.iterdir()) == []
+    assert process.stderr is not None
+    assert process.stderr.read().strip() == b"cancelled"
+    process.stderr.close()
 
 
 def test_values_of_every_kind_are_shown_in_one_line_with_all_their_digits(matview: Matview, api: CannedApi) -> None:

@@ -132,12 +132,15 @@ async def test_ctrl_c_cancels_the_query_on_the_server_and_leaves_no_file(tenant:
     async def runs() -> bool:
         return await reads_of(tenant) == 1
 
+    async def is_quiet() -> bool:
+        return await reads_of(tenant) == 0
+
     await until(runs, "the query to be there")
     assert [file.suffix for file in matview.folder.iterdir()] == [".part"]
     process.send_signal(signal.SIGINT)
     _, said = await asyncio.to_thread(process.communicate, timeout=30)
-    assert (process.returncode, said) == (130, b"cancelled\n")
-    assert await reads_of(tenant) == 0
+    assert (process.returncode, said) == (130, b"\ncancelled\n")
+    await until(is_quiet, "the end of the query", patience=10)
     assert list(matview.folder.iterdir()) == []
 
 
@@ -193,7 +196,11 @@ async def test_the_shell_in_a_terminal(tenant: Tenant, matview: Commands) -> Non
         await until(runs, "the query to be there")
         terminal.types("\x03")
         await shows("cancelled")
-        assert await reads_of(tenant) == 0
+
+        async def is_quiet() -> bool:
+            return await reads_of(tenant) == 0
+
+        await until(is_quiet, "the end of the query", patience=10)
         await shows("matview>")
         terminal.types("\x04")
         assert await asyncio.to_thread(terminal.ends) == 0
