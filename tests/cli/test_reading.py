@@ -276,6 +276,14 @@ def test_a_table_fits_into_the_terminal_and_cannot_control_it(api: CannedApi, em
     assert {len(line) + line.count("東") for line in lines[1:3]} <= {79, 80}
 
 
+def test_the_name_of_a_column_is_shown_as_a_value_is(matview: Matview, api: CannedApi) -> None:
+    api.will_say("POST", QUERY, result([1, "x"]) | {"types": [(HOSTILE, "INTEGER"), ("s", "VARCHAR")]})
+    lines = matview("query", "SELECT 1").stdout.splitlines()
+    assert not any(UNSAFE.search(line) for line in lines)
+    assert lines[0].startswith(r"first\nsales: 9 rows, 1 kB\r\x1b[2J")
+    assert [len(line) for line in lines[:3]] == [len(lines[0])] * 3
+
+
 def test_columns_that_do_not_fit_are_named(api: CannedApi, empty_folder: Path) -> None:
     names = [f"column_{n}" for n in range(9)]
     api.will_say("GET", DATA, rows(["x" * 20] * 9, names=" ".join(names), types="VARCHAR " * 9))

@@ -120,8 +120,13 @@ def entered(client: Api, keys: PipeInput, typed: str) -> list[str]:
 
 
 def test_enter_ends_a_statement_only_at_its_semicolon(client: Api, keys: PipeInput) -> None:
-    typed = "SELECT ';\r' AS s\r;\r\r   \r\\d\rSELECT 1; SELECT 2; -- both\r"
-    assert entered(client, keys, typed) == ["SELECT ';\n' AS s\n;", "\\d", "SELECT 1; SELECT 2; -- both"]
+    typed = "SELECT ';\r' AS s\r;\r\r   \r\\d\rSELECT 1; SELECT 2; -- both\rSELECT 1; SELECT\r2;\r"
+    assert entered(client, keys, typed) == [
+        "SELECT ';\n' AS s\n;",
+        "\\d",
+        "SELECT 1; SELECT 2; -- both",
+        "SELECT 1; SELECT\n2;",
+    ]
 
 
 def test_ctrl_c_abandons_what_was_typed(client: Api, keys: PipeInput) -> None:
