@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from ipaddress import ip_address
 from types import TracebackType
@@ -19,8 +20,11 @@ P = ParamSpec("P")
 Json = dict[str, Any]
 
 _PAGE_SIZE = 1000
+_NOT_TEXT = "what was given is not text in UTF-8"
 # The API answers a cancel once the query has stopped, which takes seconds. A reachable server connects at once.
 _TIMEOUT = httpx.Timeout(60, connect=5)
+# A query may take as long as the server lets it.
+_STREAM_TIMEOUT = httpx.Timeout(None, connect=5)
 
 _ApiUrl = Annotated[str | None, typer.Option("--api-url", envvar="MATVIEW_API_URL", help="Where the API is.")]
 _ApiKey = Annotated[str | None, typer.Option("--api-key", envvar="MATVIEW_API_KEY", help="The key to use.")]
@@ -30,6 +34,15 @@ _AsJson = Annotated[bool, typer.Option("--json", help="Print the API's answer as
 
 class Unavailable(Failure):
     """The API could not be reached, or answered 503."""
+
+
+class Refused(Failure):
+    """The API answered with an error: `detail` is its message, `code` the status of HTTP."""
+
+    def __init__(self, detail: str, code: int) -> None:
+        super().__init__(f"{detail} (HTTP {code})")
+        self.detail = detail
+        self.code = code
 
 
 class Api:
@@ -98,19 +111,41 @@ class Api:
         """The items of all pages of a list."""
         return [item for page in self.pages(path, **params) for item in data(page)["results"]]
 
+    @contextmanager
+    def stream(self, method: str, path: str, **arguments: Any) -> Iterator[httpx.Response]:  # noqa: ANN401 - httpx's own
+        """Send a request whose answer takes any time, and is read by the caller. Raises Failure if it breaks off."""
+        began = False
+        try:
+            with self._client.stream(method, path, timeout=_STREAM_TIMEOUT, **arguments) as response:
+                if not response.is_success:
+                    response.read()
+                    raise _refusal(response)
+                began = True
+                yield response
+        except httpx.TransportError as error:
+            if began:
+                raise Failure("the answer broke off: the query failed, or the API ended") from None
+            raise self._unavailable(error) from None
+        except httpx.DecodingError:
+            raise Failure("the answer is not compressed as it says") from None
+        except UnicodeEncodeError:
+            raise Failure(_NOT_TEXT, EXIT_USAGE) from None
+
     def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
         try:
             response = self._client.request(method, path, **arguments)
-        except httpx.TimeoutException:
-            raise Unavailable(f"the API at {self.url} does not answer") from None
         except httpx.TransportError as error:
-            raise Unavailable(f"the API at {self.url} cannot be reached ({error}); is it running?") from None
+            raise self._unavailable(error) from None
         except UnicodeEncodeError:  # an argument holds bytes that are not UTF-8
-            raise Failure("what was given is not text in UTF-8", EXIT_USAGE) from None
+            raise Failure(_NOT_TEXT, EXIT_USAGE) from None
         if response.is_success:
             return response
-        kind = Unavailable if response.status_code == httpx.codes.SERVICE_UNAVAILABLE else Failure
-        raise kind(f"{_detail(response)} (HTTP {response.status_code})")
+        raise _refusal(response)
+
+    def _unavailable(self, error: httpx.TransportError) -> Unavailable:
+        if isinstance(error, httpx.TimeoutException):
+            return Unavailable(f"the API at {self.url} does not answer")
+        return Unavailable(f"the API at {self.url} cannot be reached ({error}); is it running?")
 
 
 def with_api(command: Callable[Concatenate[Api, P], None]) -> Callable[..., None]:
@@ -187,6 +222,12 @@ def _cell(value: object) -> str:
     """The first line of a value as text; `-` if that is empty."""
     first, _, _ = str("" if value is None else value).partition("\n")
     return one_line(first) or "-"
+
+
+def _refusal(response: httpx.Response) -> Failure:
+    if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        return Unavailable(f"{_detail(response)} (HTTP {response.status_code})")
+    return Refused(_detail(response), response.status_code)
 
 
 def _detail(response: httpx.Response) -> str:

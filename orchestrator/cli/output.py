@@ -1,8 +1,11 @@
 """The output of commands on standard output and standard error, and their failures."""
 
+import codecs
 import io
 import os
 import sys
+import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +29,12 @@ class Failure(Exception):
         self.status = status
 
 
+class Dim(str):
+    """Text that a terminal shows with less contrast."""
+
+    __slots__ = ()
+
+
 class _Output(io.FileIO):
     """Standard output, to which nothing more is written after a write has failed.
 
@@ -33,14 +42,14 @@ class _Output(io.FileIO):
     exit status says how that went. Any other error, such as a full disk, raises Failure, since output is missing.
     """
 
-    _over = False
+    is_over = False
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        if not self._over:
+        if not self.is_over:
             try:
                 return super().write(data)
             except OSError as error:
-                self._over = True
+                self.is_over = True
                 if not isinstance(error, BrokenPipeError):
                     raise Failure(f"the output cannot be written: {error.strerror}") from None
         return memoryview(data).nbytes
@@ -98,6 +107,67 @@ def echo_json(text: str) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(printable.json_text(text).encode() + b"\n")
     sys.stdout.buffer.flush()
+
+
+def echo_parts(parts: Iterable[str]) -> None:
+    """Print one line that is made of these texts. All of their control characters are escaped."""
+    is_styled = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    safe = ((isinstance(part, Dim), printable.one_line(part)) for part in parts)
+    sys.stdout.write("".join(f"\x1b[2m{text}\x1b[22m" if dim and is_styled else text for dim, text in safe) + "\n")
+
+
+def byte_writer(escape: Callable[[str], str]) -> Callable[[bytes], None]:
+    """A function that writes the bytes of a text in UTF-8 to standard output.
+
+    Another program gets them as they are. For a terminal, `escape` replaces the characters that could control it.
+    """
+    sys.stdout.flush()
+    if not sys.stdout.isatty():
+        return lambda chunk: void(sys.stdout.buffer.write(chunk))
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="backslashreplace")
+    return lambda chunk: void(sys.stdout.write(escape(decoder.decode(chunk))))
+
+
+def void(_: object) -> None:
+    """Nothing, as the result of a function that is called for its effect."""
+
+
+def is_read() -> bool:
+    """Whether standard output still has a reader. Without one, more output need not be requested."""
+    raw = getattr(sys.stdout.buffer, "raw", None)
+    return not (isinstance(raw, _Output) and raw.is_over)
+
+
+class StatusLine:
+    """A line on standard error that is drawn again and again, if that is a terminal. It begins after a second."""
+
+    _SECONDS_BETWEEN = 0.2
+
+    def __init__(self, *, enabled: bool = True) -> None:
+        self._is_enabled = enabled and sys.stderr.isatty()
+        self._is_shown = False
+        self._due = time.monotonic() + 1
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the line is to be drawn again."""
+        return self._is_enabled and time.monotonic() >= self._due
+
+    def show(self, text: str) -> None:
+        """Draw this text."""
+        self._due = time.monotonic() + self._SECONDS_BETWEEN
+        self._draw(printable.one_line(text))
+
+    def clear(self) -> None:
+        """Remove the line."""
+        if self._is_shown:
+            self._draw("")
+
+    def _draw(self, text: str) -> None:
+        with suppress(OSError):
+            sys.stderr.buffer.write(f"\r{text}\x1b[K".encode())
+            sys.stderr.buffer.flush()
+        self._is_shown = bool(text)
 
 
 def echo_best_effort(text: str) -> None:

@@ -15,6 +15,7 @@ from orchestrator.cli.api_client import Api, Json, data, echo_columns, moment, w
 from orchestrator.cli.follow import follow_run, recent_runs, result_line, seconds, wait_for_started_run
 from orchestrator.cli.installation import EXIT_USAGE
 from orchestrator.cli.output import Failure, echo, echo_json, hanging, warn
+from orchestrator.cli.queries import echo_result, run_query
 from orchestrator.model.names import fold
 from orchestrator.model.run import RunStatus
 from orchestrator.model.saved_query import SyncFrequency, ViewStatus
@@ -24,6 +25,7 @@ app = typer.Typer(help="Views: what they say, when they are refreshed, how their
 PATH = "warehouse_saved_queries/"
 _CANCELLED = 3
 _INTERRUPTED = 130
+_PREVIEW_ROWS = 10
 
 View = Annotated[str, typer.Argument(metavar="VIEW", help="Its name or its id.", show_default=False)]
 Wait = Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")]
@@ -46,9 +48,16 @@ def create_view(
     edited_history_id: Annotated[
         str | None, typer.Option(help="The revision that a change of the query started from (see `view show`).")
     ] = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Show the first rows of the query before.")] = False,
 ) -> None:
     """Create a view, or update the one of that name."""
-    body: Json = {"name": name, "query": {"kind": "SQLQuery", "query": _statement(sql, file)}}
+    text = statement(sql, file)
+    if preview:
+        if api.as_json:
+            raise typer.BadParameter("it is a table, no JSON", param_hint="--preview")
+        echo_result(run_query(api, text), _PREVIEW_ROWS)
+        echo("")
+    body: Json = {"name": name, "query": {"kind": "SQLQuery", "query": text}}
     given = {"description": description, "edited_history_id": edited_history_id}
     body.update({field: value for field, value in given.items() if value is not None})
     response = api.post(PATH, body)
@@ -158,7 +167,8 @@ def view_history(
     )
 
 
-def _statement(sql: str | None, file: str | None) -> str:
+def statement(sql: str | None, file: str | None) -> str:
+    """The statement that is given by an argument or by the name of a file. Raises if it is neither or both."""
     if (sql is None) == (file is None):
         raise typer.BadParameter("give the statement itself or --file, one of them", param_hint="SQL")
     if "-" in {sql, file}:

@@ -1,4 +1,4 @@
-"""Placeholders in the text of a statement, found in one pass by DuckDB's rules for strings, comments and names.
+"""Placeholders and the ends of statements in a text, found in one pass by DuckDB's rules for strings, comments, names.
 
 No character is examined more than a few times, in any text. The scan runs in the API process, before the statement is
 parsed, and a slow one would delay all other requests.
@@ -102,6 +102,31 @@ def as_parameters(sql: str, names: Collection[str]) -> str:
             done = end = found.end()
         position = end
     return "".join([*pieces, sql[done:]])
+
+
+def split_statements(sql: str) -> tuple[list[str], str]:
+    """The statements of `sql` that end with a semicolon, without those that are empty, and the text behind the last."""
+    statements, start, position, is_empty = list[str](), 0, 0, True
+    while position < len(sql):
+        kind, end = _token(sql, position)
+        if kind == "other" and sql[position] == ";":
+            if not is_empty:
+                statements.append(sql[start:position].strip())
+            start, is_empty = end, True
+        elif kind != "blank":
+            is_empty = False
+        position = end
+    return statements, sql[start:]
+
+
+def is_blank(sql: str) -> bool:
+    """Whether the text holds nothing but blanks and comments."""
+    position = 0
+    while position < len(sql):
+        kind, position = _token(sql, position)
+        if kind != "blank":
+            return False
+    return True
 
 
 def _earlier(first: int | None, closed: _Opened) -> int | None:

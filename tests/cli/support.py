@@ -19,6 +19,9 @@ class CannedApi:
 
     def __init__(self) -> None:
         self._answers: dict[tuple[str, str], deque[tuple[int, bytes]]] = defaultdict(deque)
+        self._missing: dict[str, int] = {}
+        self._held: set[str] = set()
+        self._is_over = threading.Event()
         self.requests: list[tuple[str, str, Json | None]] = []
         self.headers: list[dict[str, str]] = []
         api = self
@@ -49,6 +52,7 @@ class CannedApi:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._is_over.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -59,16 +63,27 @@ class CannedApi:
             raw = body if isinstance(body, bytes) else json.dumps(body).encode()
             self._answers[method, f"/api/projects/7/{path}"].append((status, raw))
 
+    def will_break_off(self, path: str) -> None:
+        """Close the connection before the last byte of each answer for a path."""
+        self._missing[f"/api/projects/7/{path}"] = 1
+
+    def will_not_answer(self, path: str) -> None:
+        """Take requests for a path, and leave them without an answer."""
+        self._held.add(f"/api/projects/7/{path}")
+
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         length = int(request.headers.get("Content-Length", 0))
         sent = json.loads(request.rfile.read(length)) if length else None
         path = request.path.split("?")[0]
         self.requests.append((request.command, request.path, sent))
         self.headers.append(dict(request.headers))
+        if path in self._held:
+            self._is_over.wait()
+            return
         answers = self._answers[request.command, path] or deque([(404, b'{"detail": "Not found."}')])
         status, body = answers.popleft() if len(answers) > 1 else answers[0]
         request.send_response(status)
-        request.send_header("Content-Length", str(len(body)))
+        request.send_header("Content-Length", str(len(body) + self._missing.get(path, 0)))
         request.end_headers()
         request.wfile.write(body)
 

@@ -68,3 +68,11 @@ async def test_the_commands_of_the_guide_do_what_it_says(stack: DevStack, tenant
     told = await typed(blocks("Versions and rollback").replace("<id>", earlier), folder, environment)
     assert "and the schedule is paused" in told
     assert "is kept regardless of its age" in told
+
+    told = await typed(blocks("Rows and queries"), folder, environment)
+    assert re.findall(r"^\((\d) rows?; version .*, as of .*\)$", told, flags=re.MULTILINE) == ["2"]
+    assert "day,total\n2026-01-01,111.5\n" in told
+    assert re.search(r"^\(2 rows\)$", told, flags=re.MULTILINE)
+    assert "created large_orders" in told
+    assert re.findall(r"^large_orders +view$", told, flags=re.MULTILINE)
+    assert {file.name for file in folder.iterdir()} >= {"best_day.parquet", "all.ndjson"}

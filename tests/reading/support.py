@@ -4,6 +4,7 @@ import io
 from typing import Any
 
 import httpx
+import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -36,3 +37,12 @@ async def query(tenant: Tenant, sql: str, *, status: int = 200, **values: Any) -
     """The answer to a query in PostHog's shape."""
     body = {"query": {"kind": "HogQLQuery", "query": sql, "values": values}}
     return await tenant.call("POST", "/query/", body, expect=status)
+
+
+async def reads_of(tenant: Tenant) -> int:
+    """The number of reads that the catalog has for the project."""
+    connection = await psycopg.AsyncConnection.connect(tenant.database_url)
+    async with connection, connection.cursor() as cursor:
+        await cursor.execute("SELECT count(*) FROM reads WHERE project_id = %s", [tenant.project_id])
+        (count,) = await cursor.fetchone() or (0,)
+        return int(count)

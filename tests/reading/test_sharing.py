@@ -10,19 +10,10 @@ import httpx
 import psycopg
 
 from orchestrator.devstack.stack import DevStack
-from tests.reading.support import query
+from tests.reading.support import query, reads_of
 from tests.support.tenants import ENDLESS, Json, Tenant, a_tenant, until
 
 ROWS = "SELECT i, repeat('x', 100) AS text FROM range(100000000000) t(i)"
-
-
-async def reads_of(tenant: Tenant) -> int:
-    """The number of reads that the catalog has for the project."""
-    connection = await psycopg.AsyncConnection.connect(tenant.database_url)
-    async with connection, connection.cursor() as cursor:
-        await cursor.execute("SELECT count(*) FROM reads WHERE project_id = %s", [tenant.project_id])
-        (count,) = await cursor.fetchone() or (0,)
-        return int(count)
 
 
 def processor_seconds() -> float:
