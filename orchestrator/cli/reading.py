@@ -1,6 +1,8 @@
 """`matview view rows` and `matview query`: the rows of views and the results of queries."""
 
 import json
+import os
+from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
@@ -8,11 +10,13 @@ import typer
 
 from orchestrator.cli.api_client import Api, Json, data, moment, with_api
 from orchestrator.cli.download import Write, chosen_format, copy, destination, is_file
-from orchestrator.cli.output import echo, warn
+from orchestrator.cli.installation import EXIT_USAGE, nearest_home, stack_info
+from orchestrator.cli.output import Failure, echo, warn
 from orchestrator.cli.queries import echo_result, run_query, streamed
 from orchestrator.cli.result_table import Column, echo_table, parsed
 from orchestrator.cli.views import PATH, View, find, statement
 from orchestrator.model.reading import ResultFormat
+from orchestrator.settings import PREFIX
 
 _TABLE_ROWS = 20
 # The most that the API gives in one answer in JSON.
@@ -30,6 +34,7 @@ Output = Annotated[
 def add_to(app: typer.Typer, view_app: typer.Typer) -> None:
     """Add the commands."""
     view_app.command("rows")(view_rows)
+    view_app.command("path")(view_path)
     app.command("query")(query)
 
 
@@ -65,6 +70,35 @@ def view_rows(
         params.setdefault("limit", _MOST_JSON_ROWS)
     with destination(output, chosen) as write, api.stream("GET", path, params=params) as response:
         _transfer(response, write, chosen, output, limit)
+
+
+@with_api
+def view_path(api: Api, view: View) -> None:
+    """Show the folder on this machine that leads to the files of a view's current version."""
+    found = find(api, view)
+    folder = _data_dir() / "current" / str(api.project) / found["name"]
+    if not folder.is_dir():
+        has_version = data(api.get(f"{PATH}{found['id']}/"))["current_snapshot_id"] is not None
+        raise Failure(
+            f"{folder} is not on this machine: the results are elsewhere"
+            if has_version
+            else f"{found['name']} has no version yet"
+        )
+    if api.as_json:
+        echo(json.dumps({"path": str(folder)}))
+    else:
+        echo(str(folder))
+
+
+def _data_dir() -> Path:
+    """The data folder of the installation that the command finds, as other commands find it."""
+    told = os.environ.get(f"{PREFIX}DATA_DIR")
+    if told is None:
+        info = stack_info(nearest_home())
+        told = None if info is None else str(info["data_dir"])
+    if told is None:
+        raise Failure(f"Set {PREFIX}DATA_DIR, or go to the folder of a `matview dev`.", EXIT_USAGE)
+    return Path(told)
 
 
 @with_api

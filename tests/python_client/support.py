@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 
 import matview
 from orchestrator.devstack.stack import DevStack
-from tests.reading.test_sharing import reads_of
+from tests.reading.support import reads_of
 from tests.support.tenants import Tenant, until
 
 ROOT = Path(__file__).parents[2]

@@ -19,7 +19,7 @@ from matview.results import END_OF_STREAM
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.principal import Scope
 from tests.python_client.support import ROOT, a_relay, aside, connected, no_read_is_left, variables
-from tests.reading.test_sharing import reads_of
+from tests.reading.support import reads_of
 from tests.support.tenants import ENDLESS, Tenant, a_tenant, until
 
 ROWS = "SELECT i, repeat('x', 100) AS text FROM range(100000000000) t(i)"

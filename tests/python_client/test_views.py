@@ -13,7 +13,7 @@ import pytest
 import matview
 from orchestrator.devstack.stack import DevStack
 from tests.python_client.support import a_relay, aside, connected, no_read_is_left
-from tests.reading.test_sharing import reads_of
+from tests.reading.support import reads_of
 from tests.support.tenants import Tenant, a_tenant
 
 NUMBERS = 'SELECT i AS id, \'row \' || i AS "a, ""b""" FROM range(2500) t(i) ORDER BY i'

@@ -207,3 +207,18 @@ async def test_the_shell_in_a_terminal(tenant: Tenant, matview: Commands) -> Non
     file = matview.folder / "state" / "matview" / "history"
     assert file.stat().st_mode & 0o777 == 0o600
     assert "+SELECT amount, b FROM sales.by_day;" in file.read_text()
+
+
+async def test_the_path_of_a_view_leads_to_its_current_files(
+    stack: DevStack, tenant: Tenant, matview: Commands
+) -> None:
+    view = await tenant.materialized("ns.v", "SELECT 42 AS n")
+    await tenant.closed(await tenant.ended(view["id"]))
+    matview.env["MATVIEW_DATA_DIR"] = stack.info["data_dir"]
+    (folder,) = (await matview("view", "path", "NS.v")).stdout.decode().splitlines()
+    assert folder == str(tenant.data_dir / "current" / str(tenant.project_id) / "ns.v")
+    assert [pq.read_table(path).to_pydict() for path in Path(folder).glob("*.parquet")] == [{"n": [42]}]
+    matview.env["MATVIEW_DATA_DIR"] = str(matview.folder)
+    assert b"is not on this machine" in (await matview("view", "path", "ns.v", status=1)).stderr
+    await tenant.create_view("plain", "SELECT 1 AS n")
+    assert b"has no version yet" in (await matview("view", "path", "plain", status=1)).stderr
