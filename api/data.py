@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from api.auth import RequestContext, RowReader
 from api.byte_ranges import requested_range
+from api.errors import ErrorBody, range_not_satisfiable
 from api.page_links import link_with
 from api.schemas import Timestamp
 from api.streaming import CONTENT, MEDIA_TYPES, FormatName, HeldResponse, holding, requested_format
@@ -104,7 +105,7 @@ _OK: dict[int | str, dict[str, Any]] = {
     200: {"model": RowsOut, "description": "The rows", "content": CONTENT},
     206: {"description": "The part of the Parquet file that the Range header asks for"},
     304: {"description": "The version that the client has (If-None-Match) is still the current one"},
-    416: {"description": "The Range header asks for bytes beyond the end of the file"},
+    416: {"model": ErrorBody, "description": "The Range header asks for bytes beyond the end of the file"},
 }
 
 
@@ -158,8 +159,7 @@ async def _file_response(
     is_same = request.headers.get("if-range", headers["ETag"]) == headers["ETag"]
     part = requested_range(request.headers.get("range") if is_same else None, size)
     if part is None:
-        status = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
-        return Response(status_code=status, headers=headers | {"Content-Range": f"bytes */{size}"})
+        return range_not_satisfiable(size)
     headers |= {"Accept-Ranges": "bytes", "Content-Length": str(part.end - part.start)}
     if not part.is_whole:
         headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{size}"

@@ -100,6 +100,13 @@ def error_response(error: OrchestratorError) -> JSONResponse:
     return _body(status, kind, error.code, error.message, error.attr, headers)
 
 
+def range_not_satisfiable(size: int) -> JSONResponse:
+    """The answer to a Range header that asks for no byte of a file of `size` bytes."""
+    detail = f"The file has {size:,} bytes, and none of them was asked for."
+    headers = {"Content-Range": f"bytes */{size}"}
+    return _body(416, "invalid_request", "range_not_satisfiable", detail, None, headers)
+
+
 async def _handle_app_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, OrchestratorError)  # noqa: S101 - what the handler is registered for
     # TooManyRequests is not logged: the answer reports it, and a line for each request would only fill the log.

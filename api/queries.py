@@ -54,7 +54,7 @@ class QueryResults(BaseModel):
 
     results: list[list[Any]] = Field(description="The rows, each a list of values")
     columns: list[str] = Field(description="The names of the columns")
-    types: list[tuple[str, str]] = Field(description="The name and the DuckDB type of each column")
+    types: list[list[str]] = Field(description="The name and the DuckDB type of each column")
     hasMore: bool = Field(description="Whether there are more rows than `limit`")  # noqa: N815 - PostHog's name
     limit: int | None = Field(description="How many rows are given at the most; null if it is the statement's own")
     offset: int = Field(default=0, description="Always 0: write an OFFSET into the statement")
@@ -82,7 +82,7 @@ class ToolStructure(BaseModel):
 
     query: str = Field(description="The statement")
     columns: list[str] = Field(description="The names of the columns")
-    types: list[tuple[str, str]] = Field(description="The name and the DuckDB type of each column")
+    types: list[list[str]] = Field(description="The name and the DuckDB type of each column")
     hasMore: bool = Field(description="Whether there are more rows than are shown")  # noqa: N815 - PostHog's name
 
 
@@ -173,8 +173,8 @@ def _cell(value: object, *, shortened: bool) -> str:
     return text
 
 
-def _types(summary: ResultSummary) -> list[tuple[str, str]]:
-    return [(column.name, column.duckdb_type) for column in summary.columns]
+def _types(summary: ResultSummary) -> list[list[str]]:
+    return [[column.name, column.duckdb_type] for column in summary.columns]
 
 
 async def _document(stream: ResultStream, sql: str) -> AsyncIterator[bytes]:

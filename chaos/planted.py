@@ -54,7 +54,7 @@ BUGS = (
     Bug(
         "versions are removed before their readers are done",
         "orchestrator/catalog/retention.py",
-        ".where(_grace_period_over(retention.grace), too_many | is_reverted(), _may_be_removed(), ~read)",
+        ".where(_grace_period_over(retention.grace), too_many | is_reverted(), _may_be_removed(), ~read, ~served)",
         ".where(t.snapshots.c.superseded_at.is_not(None))",
     ),
     Bug(

@@ -53,7 +53,9 @@ class HostChecks:
     async def _versions(self) -> CheckResult:
         found = {name: metadata.version(name) for name in (_PACKAGE, _PINNED, "temporalio")}
         message = ", ".join([f"Python {platform.python_version()}", *(f"{name} {found[name]}" for name in found)])
-        desired = next((w for w in metadata.requires(_PACKAGE) or () if w.startswith(f"{_PINNED}==")), None)
+        # As `duckdb==1.5.5; extra == "server"`.
+        required = (one.partition(";")[0].strip() for one in metadata.requires(_PACKAGE) or ())
+        desired = next((one for one in required if one.startswith(f"{_PINNED}==")), None)
         if desired is not None and desired.partition("==")[2] != found[_PINNED]:
             return fail(message, f"this release is made for {desired}: install it from its lock file")
         return ok(message)

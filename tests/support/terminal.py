@@ -30,7 +30,8 @@ class Terminal:
         self.process = subprocess.Popen(
             command,
             cwd=folder,
-            env={**env, "TERM": "xterm"},
+            # These would say another size than the terminal's own.
+            env={**{name: value for name, value in env.items() if name not in {"COLUMNS", "LINES"}}, "TERM": "xterm"},
             stdin=inside,
             stdout=inside,
             stderr=inside,
