@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -22,3 +22,14 @@ async def uninterruptible(work: Awaitable[T]) -> T:
             task.result()
         raise cancelled
     return task.result()
+
+
+async def acquire(work: Awaitable[T], release: Callable[[T], object]) -> T:
+    """Wait for `work`, which opens something. If this task is cancelled in between, what was opened is released."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await uninterruptible(task)
+    except asyncio.CancelledError:
+        if not task.cancelled() and task.exception() is None:
+            release(task.result())
+        raise

@@ -48,6 +48,7 @@ class Container:
     database: Database
     temporal: Client
     engine: DuckDBEngine
+    reader: DuckDBReader
     store: SnapshotStore
     schedules: Schedules
     urls: ApiUrls
@@ -93,7 +94,7 @@ async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Con
         retention=settings.retention,
     )
     try:
-        yield _assemble(settings, database, temporal, engine, store, access, reading)
+        yield _assemble(settings, database, temporal, engine, reader, store, access, reading)
     finally:
         await reading.close()
         await reader.close()
@@ -107,6 +108,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
     database: Database,
     temporal: Client,
     engine: DuckDBEngine,
+    reader: DuckDBReader,
     store: SnapshotStore,
     access: AccessService,
     reading: ReadService,
@@ -126,6 +128,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
         database=database,
         temporal=temporal,
         engine=engine,
+        reader=reader,
         store=store,
         schedules=schedules,
         urls=urls,

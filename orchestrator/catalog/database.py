@@ -80,6 +80,11 @@ class Database:
         await self._engine.dispose()
 
 
+async def as_of_one_moment(tx: Transaction) -> None:
+    """Have all statements of a transaction see the database as the first one does. Called before the first."""
+    await tx.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+
+
 @asynccontextmanager
 async def _translate_errors() -> AsyncIterator[None]:
     """Raise CatalogUnavailable for errors that a retry may avoid, UnstorableText for text that cannot be stored."""

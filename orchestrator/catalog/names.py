@@ -46,7 +46,10 @@ async def entries(tx: Transaction, project_id: int) -> list[CatalogEntry]:
         CatalogEntry(
             name=row.name,
             is_view=row.saved_query_id is not None and row.sync_frequency is None,
-            columns=row.view_columns if row.saved_query_id else row.table_columns,
+            columns=[
+                (column["name"], column["duckdb_type"])
+                for column in (row.view_columns if row.saved_query_id else row.table_columns)
+            ],
         )
         for row in await tx.execute(query)
     ]

@@ -8,6 +8,7 @@ from sqlalchemy import delete, func, insert, select, update
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
+from orchestrator.catalog.snapshots import lock_kept
 
 
 async def begin(
@@ -24,11 +25,8 @@ async def begin(
     A read of no snapshots that cannot be cancelled by an id is not recorded.
     """
     wanted = set(snapshot_ids)
-    if wanted:
-        # The lock waits for a removal in progress, and makes a later one wait until the lease is committed.
-        held = select(t.snapshots.c.id).where(t.snapshots.c.id.in_(wanted), t.snapshots.c.removed_at.is_(None))
-        if len((await tx.execute(held.with_for_update(read=True))).all()) < len(wanted):
-            return False
+    if not await lock_kept(tx, wanted):
+        return False
     if wanted or client_query_id:
         row = {"id": read_id, "project_id": project_id, "client_query_id": client_query_id}
         await tx.execute(insert(t.reads).values(**row, expires_at=func.now() + lasts))

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
-from orchestrator.catalog.snapshots import is_reverted
+from orchestrator.catalog.snapshots import is_reverted, lock_kept
 from orchestrator.model.run import RunStatus
 from orchestrator.model.snapshot import Retention
 
@@ -18,9 +18,7 @@ async def lease(tx: Transaction, run_id: UUID, snapshot_ids: Collection[UUID]) -
     """Keep the files of these snapshots for as long as the run is Running. False if one was just removed."""
     if not snapshot_ids:
         return True
-    # The lock waits for a removal in progress, and makes a later one wait until the lease is committed.
-    held = select(t.snapshots.c.id).where(t.snapshots.c.id.in_(snapshot_ids), t.snapshots.c.removed_at.is_(None))
-    if len((await tx.execute(held.with_for_update(read=True))).all()) < len(set(snapshot_ids)):
+    if not await lock_kept(tx, snapshot_ids):
         return False
     rows = [{"run_id": run_id, "snapshot_id": snapshot_id} for snapshot_id in set(snapshot_ids)]
     await tx.execute(insert(t.leases).on_conflict_do_nothing(), rows)
@@ -30,9 +28,11 @@ async def lease(tx: Transaction, run_id: UUID, snapshot_ids: Collection[UUID]) -
 async def remove_expired(tx: Transaction, retention: Retention) -> list[UUID]:
     """Mark expired snapshots as removed, so that none can be read; returns their ids. The caller deletes the files.
 
-    PostgreSQL checks the conditions on the row itself again once it is locked. So a concurrent rollback or pin either
-    finds the snapshot removed or keeps it.
+    The rows are locked first. The statement that then removes them sees every lease, rollback and pin committed
+    before; a later one waits for the lock, and finds the snapshot removed.
     """
+    locked = select(t.snapshots.c.id).where(t.snapshots.c.id.in_(_expired(retention)))
+    await tx.execute(locked.order_by(t.snapshots.c.id).with_for_update())
     change = update(t.snapshots).where(
         t.snapshots.c.id.in_(_expired(retention)), _grace_period_over(retention.grace), _may_be_removed()
     )

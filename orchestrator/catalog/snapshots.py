@@ -5,6 +5,7 @@ Readers see the one in `saved_queries.current_snapshot_id`, which only `set_curr
 its files may be deleted.
 """
 
+from collections.abc import Collection
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -75,6 +76,14 @@ async def find(tx: Transaction, saved_query_id: UUID, snapshot_id: UUID) -> Publ
     await tx.execute(held)
     row = (await tx.execute(_versions(saved_query_id).where(t.snapshots.c.id == snapshot_id))).one_or_none()
     return None if row is None else _version(row)
+
+
+async def lock_kept(tx: Transaction, snapshot_ids: Collection[UUID]) -> bool:
+    """Keep these snapshots from being removed until the transaction ends. False if one was removed before."""
+    wanted = set(snapshot_ids)
+    # The lock waits for a removal in progress, and makes a later one wait until a lease is committed.
+    kept = select(t.snapshots.c.id).where(t.snapshots.c.id.in_(wanted), t.snapshots.c.removed_at.is_(None))
+    return not wanted or len((await tx.execute(kept.with_for_update(read=True))).all()) == len(wanted)
 
 
 async def page(

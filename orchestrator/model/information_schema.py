@@ -1,10 +1,9 @@
 """The information schema of a project: its views and source tables as the rows of standard SQL's catalog tables."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from orchestrator.model.base import Value
 from orchestrator.model.names import CATALOG_TABLES, DEFAULT_CATALOG, DEFAULT_SCHEMA
-from orchestrator.model.snapshot import Column
 
 _TEXT, _NUMBER = "VARCHAR", "INTEGER"
 _TABLE = {"table_catalog": _TEXT, "table_schema": _TEXT, "table_name": _TEXT}
@@ -22,12 +21,19 @@ COLUMNS: dict[str, dict[str, str]] = dict(
 """The columns of each of CATALOG_TABLES and their DuckDB types."""
 
 
-class CatalogEntry(Value):
-    """A view or source table of a project. `is_view` says that it is evaluated whenever it is read."""
+SCHEMATA = CATALOG_TABLES[0]
+
+
+class CatalogEntry(NamedTuple):
+    """A view or source table of a project, with the name and DuckDB type of each column.
+
+    `is_view` says that it is evaluated whenever it is read. It is no model of pydantic's, since a project may have a
+    hundred thousand columns.
+    """
 
     name: str
     is_view: bool
-    columns: tuple[Column, ...]
+    columns: Sequence[tuple[str, str]]
 
 
 def rows_of(table: str, entries: Sequence[CatalogEntry]) -> tuple[tuple[str | int, ...], ...]:
@@ -36,12 +42,12 @@ def rows_of(table: str, entries: Sequence[CatalogEntry]) -> tuple[tuple[str | in
     Every name stands in the default schema, where a query can quote it, also if it has dots.
     """
     schema = (DEFAULT_CATALOG, DEFAULT_SCHEMA)
-    if table.endswith(".schemata"):
+    if table == SCHEMATA:
         return (schema,)
     if table.endswith(".tables"):
         return tuple((*schema, one.name, "VIEW" if one.is_view else "BASE TABLE") for one in entries)
     return tuple(
-        (*schema, one.name, column.name, position, "YES", column.duckdb_type)
+        (*schema, one.name, column, position, "YES", duckdb_type)
         for one in entries
-        for position, column in enumerate(one.columns, start=1)
+        for position, (column, duckdb_type) in enumerate(one.columns, start=1)
     )

@@ -98,7 +98,8 @@ def as_parameters(sql: str, names: Collection[str]) -> str:
         kind, end = _token(sql, position)
         found = _NAMED.match(sql, position) if kind == "other" else None
         if found is not None and found.group(1) in names:
-            pieces += [sql[done:position], f"${found.group(1)}"]
+            # With blanks around it, since a letter beside the braces would become a part of the name.
+            pieces += [sql[done:position], f" ${found.group(1)} "]
             done = end = found.end()
         position = end
     return "".join([*pieces, sql[done:]])

@@ -43,7 +43,6 @@ class ReadPlan(Value):
     `timeout_seconds` bounds the time in which the client does not keep the query waiting.
     """
 
-    project_id: int
     sql: str
     relations: tuple[ReadRelation, ...]
     format: ResultFormat

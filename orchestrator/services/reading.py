@@ -1,16 +1,17 @@
 """Reading: the rows of a view, and the results of queries, as of one moment of the catalog."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from orchestrator.catalog import names, projects, run_inputs, saved_queries, snapshots
-from orchestrator.catalog.database import Database, Transaction
+from orchestrator.catalog.database import Database, Transaction, as_of_one_moment
 from orchestrator.engines.base import QueryReader, ReadSession
 from orchestrator.model.base import Value
 from orchestrator.model.errors import EngineCrashed, InputsChanging, Invalid, InvalidQuery, NotFound
-from orchestrator.model.information_schema import COLUMNS, rows_of
+from orchestrator.model.information_schema import COLUMNS, SCHEMATA, CatalogEntry, rows_of
 from orchestrator.model.limits import Limits
 from orchestrator.model.names import catalog_table, name_key, quoted
 from orchestrator.model.reading import ReadPlan, ReadRelation, ResultFormat, ResultStream, RowsRelation
@@ -22,6 +23,7 @@ from orchestrator.stores.base import SnapshotStore, StoredFile
 
 # A snapshot that is removed between the reading of the catalog and the lease is a rare coincidence.
 _TRIES = 5
+_MOST_LISTED_COLUMNS = 200_000
 _NO_ROWS_YET = "This view has no rows yet: its first run has not been published. See its run history."
 _PLAIN = "This view is not materialized, so it has no rows of its own. Materialize it, or select from it in a query."
 
@@ -107,7 +109,6 @@ class ReadService:
             read, session, limits, seconds = await self._open(stack, project_id, text.client_query_id)
             references = await session.references(text.sql, text.values)
             plan = ReadPlan(
-                project_id=project_id,
                 sql=text.sql,
                 relations=await self._pin(read, references),
                 parameters=text.values,
@@ -143,7 +144,6 @@ class ReadService:
             read, session, limits, seconds = await self._open(stack, project_id, None)
             await self._lease(read, snapshot)
             plan = ReadPlan(
-                project_id=project_id,
                 sql=sql,
                 relations=(relation,),
                 format=wanted.format,
@@ -175,10 +175,26 @@ class ReadService:
         folder = await self._store.project_folder(project_id)
         read = await stack.enter_async_context(self._registry.read(project_id, client_query_id))
         stack.push(_says_cancelled(read))
-        session = await stack.enter_async_context(self._reader.session(project_id, folder, limits))
+        session = await self._enter(stack, read, self._reader.session(project_id, folder, limits))
         read.stop = session.stop
         read.raise_if_cancelled()
         return read, session, limits, seconds
+
+    async def _enter(
+        self, stack: AsyncExitStack, read: Read, session: AbstractAsyncContextManager[ReadSession]
+    ) -> ReadSession:
+        """Wait for a slot. A cancel of the read ends the wait."""
+        waiting = asyncio.ensure_future(stack.enter_async_context(session))
+
+        async def leave() -> None:
+            waiting.cancel()
+
+        read.stop = leave
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            read.raise_if_cancelled()
+            raise
 
     async def _pin(self, read: Read, references: Sequence[str]) -> tuple[ReadRelation, ...]:
         """The inputs of a statement that reads these names, all as of one moment, and kept until the read ends."""
@@ -187,10 +203,17 @@ class ReadService:
             return await self._pin_current(read, own)
         for _ in range(_TRIES):
             async with self._database.begin() as tx:
+                if len(own) < len(references):
+                    await as_of_one_moment(tx)
                 found: tuple[Relation, ...] = await run_inputs.named(tx, read.project_id, own) if own else ()
                 _check_names(own, found)
-                if await self._registry.lease(tx, read, [one.snapshot_id for one in found if one.kind == "snapshot"]):
-                    return found + await _catalog_tables(tx, read.project_id, references)
+                kept = [one.snapshot_id for one in found if one.kind == "snapshot"]
+                is_leased = await self._registry.lease(tx, read, kept)
+                shown = await _catalog_tables(tx, read.project_id, references) if is_leased else ()
+            if is_leased:
+                if kept or read.client_query_id:
+                    self._registry.recorded(read)
+                return found + shown
         raise InputsChanging
 
     async def _pin_current(self, read: Read, names_read: Sequence[str]) -> tuple[ReadRelation, ...]:
@@ -207,6 +230,7 @@ class ReadService:
         async with self._database.begin() as tx:
             if not await self._registry.lease(tx, read, [snapshot.id]):
                 raise NotFound("This version is no longer kept.")
+        self._registry.recorded(read)
 
 
 def _says_cancelled(read: Read) -> Any:  # noqa: ANN401 - an exit function
@@ -225,13 +249,22 @@ def _check_names(references: Sequence[str], found: Sequence[Relation]) -> None:
 
 
 async def _catalog_tables(tx: Transaction, project_id: int, references: Sequence[str]) -> tuple[RowsRelation, ...]:
-    tables = {table for name in references if (table := catalog_table(name))}
+    tables = sorted({table for name in references if (table := catalog_table(name))})
     if not tables:
         return ()
-    entries = await names.entries(tx, project_id)
-    return tuple(
-        RowsRelation(name=table, columns=COLUMNS[table], rows=rows_of(table, entries)) for table in sorted(tables)
-    )
+    entries = await names.entries(tx, project_id) if tables != [SCHEMATA] else []
+    columns = sum(len(entry.columns) for entry in entries)
+    if columns > _MOST_LISTED_COLUMNS:
+        raise InvalidQuery(
+            f"The views and tables of this project have {columns:,} columns, and the information schema shows "
+            f"{_MOST_LISTED_COLUMNS:,} at most. Use the lists of the API.",
+            attr="query",
+        )
+    return await asyncio.to_thread(_rows_relations, tables, entries)
+
+
+def _rows_relations(tables: Sequence[str], entries: Sequence[CatalogEntry]) -> tuple[RowsRelation, ...]:
+    return tuple(RowsRelation(name=table, columns=COLUMNS[table], rows=rows_of(table, entries)) for table in tables)
 
 
 async def _version(tx: Transaction, project_id: int, saved_query_id: UUID, snapshot_id: UUID | None) -> ViewVersion:

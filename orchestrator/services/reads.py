@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 
 from orchestrator.catalog import reads
 from orchestrator.catalog.database import Database, Transaction
-from orchestrator.model.errors import QueryCancelled, Transient
+from orchestrator.model.errors import QueryCancelled, StillStopping, Transient
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ _MOST_POLLS = 20
 
 @dataclass(eq=False)
 class Read:
-    """A read in progress. `stop` ends its query; it is set once there is one."""
+    """A read in progress. `stop` ends it, whatever it waits for; `ended` is set when it has."""
 
     project_id: int
     client_query_id: str | None
@@ -43,6 +43,7 @@ class Read:
     began: float = field(default_factory=time.monotonic)
     is_recorded: bool = False
     is_cancelled: bool = False
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def raise_if_cancelled(self) -> None:
         """Raise QueryCancelled if the client has cancelled the read."""
@@ -68,8 +69,11 @@ class ReadRegistry:
             yield read
         finally:
             self._reads.discard(read)
-            if read.is_recorded:
-                await asyncio.shield(self._end(read))
+            try:
+                if read.is_recorded:
+                    await asyncio.shield(self._end(read))
+            finally:
+                read.ended.set()
 
     def can_wait(self, read: Read) -> bool:
         """Whether the read needs no record yet if all that it reads is current."""
@@ -81,33 +85,40 @@ class ReadRegistry:
         self._start_keeper()
 
     async def lease(self, tx: Transaction, read: Read, snapshot_ids: Collection[UUID]) -> bool:
-        """Record the read and keep the files of these snapshots. False if one of them was just removed."""
+        """Record the read and keep the files of these snapshots. False if one of them was just removed.
+
+        The caller says `recorded` once the transaction is committed.
+        """
         lasts = timedelta(seconds=LEASE_SECONDS)
         query_id = read.client_query_id
-        if not await reads.begin(tx, read.id, read.project_id, snapshot_ids, client_query_id=query_id, lasts=lasts):
-            return False
-        read.is_recorded = bool(snapshot_ids or query_id)
+        return await reads.begin(tx, read.id, read.project_id, snapshot_ids, client_query_id=query_id, lasts=lasts)
+
+    def recorded(self, read: Read) -> None:
+        """Renew the lease of the read from now on."""
+        read.is_recorded = True
         self._start_keeper()
-        return True
 
     async def cancel(self, project_id: int, client_query_id: str) -> bool:
         """End the reads that the client began under this id, in any process; False if there are none.
 
-        Returns when they have ended.
+        Returns when they have ended. Raises StillStopping if one of another process takes too long.
         """
         mine = [
             read for read in self._reads if (read.project_id, read.client_query_id) == (project_id, client_query_id)
         ]
         for read in mine:
             await _stop(read)
+            await read.ended.wait()
         async with self._database.single() as tx:
             elsewhere = await reads.cancel(tx, project_id, client_query_id) - {read.id for read in mine}
         for _ in range(_MOST_POLLS if elsewhere else 0):
             await asyncio.sleep(_POLL_SECONDS)
             async with self._database.single() as tx:
                 if not await reads.existing(tx, elsewhere):
-                    break
-        return bool(mine or elsewhere)
+                    return True
+        if elsewhere:
+            raise StillStopping
+        return bool(mine)
 
     async def close(self) -> None:
         """End the task that renews the leases."""
@@ -132,14 +143,22 @@ class ReadRegistry:
             except Transient as error:
                 logger.warning("leases of reads are not renewed: %s", error.message)
                 continue
+            except Exception:
+                logger.exception("leases of reads are not renewed")
+                continue
             renewed = time.monotonic() if is_due else renewed
 
     async def _take_deferred(self) -> None:
         due = time.monotonic() - _UNLEASED_SECONDS
         for read in [one for one in self._reads if not one.is_recorded and one.snapshot_ids and one.began < due]:
             async with self._database.begin() as tx:
-                await self.lease(tx, read, read.snapshot_ids)
-            if read not in self._reads:  # it has ended in between
+                is_leased = await self.lease(tx, read, read.snapshot_ids)
+            if not is_leased:
+                logger.warning("a version that is being read was removed before its lease was taken")
+                read.snapshot_ids = frozenset()
+            elif read in self._reads:
+                self.recorded(read)
+            else:  # it has ended in between
                 await self._end(read)
 
     async def _look(self, *, renew: bool) -> None:

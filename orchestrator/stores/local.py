@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import xxhash
 
+from orchestrator.aio import acquire
 from orchestrator.model.errors import StoreUnavailable
 from orchestrator.model.private_folders import MARKER, TEXT
 from orchestrator.model.snapshot import SnapshotFile
@@ -195,7 +196,7 @@ class LocalStore:
     async def open_file(self, location: str, file_name: str) -> AsyncIterator["_LocalFile"]:
         """See SnapshotStore."""
         path = _resolve(self._sealed, location) / file_name
-        descriptor = await _in_thread(lambda: os.open(path, os.O_RDONLY))
+        descriptor = await acquire(_in_thread(lambda: os.open(path, os.O_RDONLY)), os.close)
         try:
             yield _LocalFile(descriptor)
         finally:

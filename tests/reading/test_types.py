@@ -42,9 +42,7 @@ async def reader(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Duck
 
 
 async def read(reader: DuckDBReader, sql: str, result_format: ResultFormat, **more: Any) -> tuple[bytes, ResultSummary]:
-    plan = ReadPlan(
-        project_id=1, sql=sql, relations=(), format=result_format, limits=LIMITS, timeout_seconds=60, **more
-    )
+    plan = ReadPlan(sql=sql, relations=(), format=result_format, limits=LIMITS, timeout_seconds=60, **more)
     async with reader.session(1, None, LIMITS) as session, session.read(plan, file_url) as stream:
         found = b"".join([chunk async for chunk in stream.chunks()])
         assert stream.summary is not None

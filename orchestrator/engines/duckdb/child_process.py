@@ -84,8 +84,11 @@ class ChildProcess:
         return await self.receive()
 
     async def send(self, message: Any, pipe: int | None = None) -> None:  # noqa: ANN401 - anything that JSON can hold
-        """Send a message, and with it the file descriptor `pipe`. A child that has ended gets neither."""
-        data = json.dumps(message).encode() + b"\n"
+        """Send a message, and with it the file descriptor `pipe`. A child that has ended gets neither.
+
+        A message of bytes is JSON already.
+        """
+        data = (message if isinstance(message, bytes) else json.dumps(message).encode()) + b"\n"
         with contextlib.suppress(OSError):
             if pipe is not None:
                 # An idle child has an empty socket, so the first bytes are taken at once.

@@ -26,7 +26,7 @@ from orchestrator.model.errors import (
     QueryRefused,
     StoreUnavailable,
 )
-from orchestrator.model.reading import ReadRelation
+from orchestrator.model.reading import ReadRelation, ResultSummary
 from orchestrator.model.run import Progress
 from orchestrator.model.snapshot import Column, InputFile, InputFiles, SnapshotFile
 
@@ -146,6 +146,17 @@ def parse_written(result: Any, folder: Path) -> QueryResult:  # noqa: ANN401 - J
             engine_version=result["engine_version"],
             rejected=rejected,
             sources={name: _input_files(*report) for name, report in result["sources"].items()},
+        )
+
+
+def parse_summary(result: Any) -> ResultSummary:  # noqa: ANN401 - JSON
+    """The description of a result that a reader's query reports."""
+    with _reject_malformed():
+        return ResultSummary(
+            columns=decode_columns(result["columns"]),
+            rows=result["rows"],
+            has_more=result["has_more"],
+            most_rows=result["most_rows"],
         )
 
 

@@ -163,7 +163,6 @@ class Doors:
 
     async def _read(self, reader: DuckDBReader) -> bytes:
         plan = ReadPlan(
-            project_id=1,
             sql=self.sql,
             relations=self.plan.relations,
             format=ResultFormat.NDJSON,

@@ -6,7 +6,7 @@ source files has a process of its own, whose sandbox allows these files.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -57,13 +57,15 @@ _sessions: list[_Session] = []
 class _Query(NamedTuple):
     """A SELECT that is ready to run, the names and types of its columns, and the values of its parameters.
 
-    `most_rows` is how many rows are given to the reader; one more is asked for, to know whether there are more.
+    `most_rows` is how many rows are given to the reader; one more is asked for, to know whether there are more. `check`
+    raises an error if a source file was changed, or is not whole.
     """
 
     sql: str
     columns: list[tuple[str, Kind]]
     parameters: Mapping[str, Any]
     most_rows: int | None
+    check: Callable[[], object] = lambda: None
 
 
 def analyze(request: Request) -> Task:
@@ -89,8 +91,12 @@ def read(request: Request) -> Task:
     os.close(request["pipe"])
     labels = {request["temp_directory"]: "temporary storage", _PIPE_PATH: "the result"}
     inputs: Inputs = {}
-    with translate_errors(request, inputs, labels):
-        find_inputs(request, inputs, labels)
+    try:
+        with translate_errors(request, inputs, labels):
+            find_inputs(request, inputs, labels)
+    except BaseException:
+        os.close(_PIPE)  # the parent reads until the pipe is closed
+        raise
     files = tuple(file for files in inputs.values() for file in files)
     return Task(
         partial(_read, request, inputs, labels),
@@ -105,15 +111,15 @@ def _read(request: Request, inputs: Inputs, labels: Mapping[str, str], watch: Wa
     tables = [TableFiles(r["name"], r["format"], inputs[r["name"]], r["digests"]) for r in sources]
     with translate_errors(request, inputs, labels), os.fdopen(_PIPE, "wb", buffering=0):
         if not tables:
-            return _run(request, inputs, watch)
+            return _run(request, inputs, watch, lambda: None)
         with Reading(tables, request["limits"]["threads"]) as reading:
             reading.watch(_session(request, inputs).connection)
-            answer = _run(request, inputs, watch)
+            answer = _run(request, inputs, watch, reading.finish)
             reading.finish()
             return answer
 
 
-def _run(request: Request, inputs: Inputs, watch: Watch) -> dict[str, Any]:
+def _run(request: Request, inputs: Inputs, watch: Watch, check: Callable[[], object]) -> dict[str, Any]:
     session = _session(request, inputs)
     connection = session.connection
     watch(connection)
@@ -123,7 +129,7 @@ def _run(request: Request, inputs: Inputs, watch: Watch) -> dict[str, Any]:
     create_relations(connection, request, inputs, session.created)
     text = single_select(connection, request["sql"], request["parameters"])
     try:
-        query = _query(connection, request, text, is_explained=is_explained)
+        query = _query(connection, request, text, is_explained=is_explained)._replace(check=check)
         rows = _SINKS[request["format"]](connection, query, request)
     except duckdb.Error as error:
         where = explained(connection, str(error), sources_of(request, inputs))
@@ -173,7 +179,7 @@ def _parameters(connection: duckdb.DuckDBPyConnection, text: str) -> set[str]:
 def _has_limit(tree: Any) -> bool:  # noqa: ANN401 - JSON
     """Whether the outermost SELECT has a LIMIT."""
     modifiers = tree[0]["node"].get("modifiers") or ()
-    return any(str(modifier.get("type", "")).startswith("LIMIT") for modifier in modifiers)
+    return any(str(modifier.get("type", "")).startswith("LIMIT") and modifier.get("limit") for modifier in modifiers)
 
 
 def _limited(connection: duckdb.DuckDBPyConnection, text: str, rows: int) -> str:
@@ -188,7 +194,7 @@ def _limited(connection: duckdb.DuckDBPyConnection, text: str, rows: int) -> str
 def _to_arrow(connection: duckdb.DuckDBPyConnection, query: _Query, request: Request) -> int:
     select = arrow_columns(query.sql, query.columns, wide=request["wide"])
     result = connection.execute(select, query.parameters)
-    return write_arrow(result, query.columns, _PIPE, lz4=request["lz4"])
+    return write_arrow(result, query.columns, _PIPE, lz4=request["lz4"], before_end=query.check)
 
 
 def _to_json(connection: duckdb.DuckDBPyConnection, query: _Query, request: Request) -> int:

@@ -133,14 +133,15 @@ class RelationBinder:
 
     def _create(self, relation: str, select: str, source: str) -> None:
         """Create or replace a view, unless it is there with the same `source`."""
-        if self._created.get(relation) == source:
+        key = fold(relation)  # to DuckDB, names that differ in case are one
+        if self._created.get(key) == source:
             return
-        if relation in self._created:
+        if key in self._created:
             # Views that read it are bound to its former columns. Each is created again before it is next used.
             for earlier in [key for key in self._created if not key.startswith(_ATTACHED)]:
                 del self._created[earlier]
         self._connection.execute(f"CREATE OR REPLACE VIEW {relation} AS {select}")
-        self._created[relation] = source
+        self._created[key] = source
 
     def create_empty(self, name: str, columns: Sequence[tuple[str, str]]) -> None:
         """Create `name` as a view of no rows with these columns (name and DuckDB type)."""

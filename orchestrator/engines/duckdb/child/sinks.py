@@ -1,7 +1,7 @@
 """Write the result of a query into a pipe, a part at a time, so that a result of any size takes little memory."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -17,8 +17,15 @@ _MOST_VECTORS = 32
 _BETWEEN = ",\n"
 
 
-def write_arrow(result: duckdb.DuckDBPyConnection, columns: Sequence[tuple[str, Kind]], pipe: int, *, lz4: bool) -> int:
-    """Write the result as an Arrow IPC stream, and return the number of its rows."""
+def write_arrow(
+    result: duckdb.DuckDBPyConnection,
+    columns: Sequence[tuple[str, Kind]],
+    pipe: int,
+    *,
+    lz4: bool,
+    before_end: Callable[[], object],
+) -> int:
+    """Write the result as an Arrow IPC stream, and return the number of its rows. `before_end` may raise an error."""
     import pyarrow as pa  # noqa: PLC0415 - it takes longer to load than most queries, and most children never need it
 
     reader = result.to_arrow_reader(_batch_rows(len(columns)))
@@ -30,6 +37,7 @@ def write_arrow(result: duckdb.DuckDBPyConnection, columns: Sequence[tuple[str, 
     for batch in reader:
         writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
         rows += batch.num_rows
+    before_end()
     # Only now: closing writes the mark of the end, by which a reader takes the rows of a failed query for all of them.
     writer.close()
     return rows

@@ -10,7 +10,7 @@ from collections.abc import Collection
 import duckdb
 
 from orchestrator.engines.duckdb.sql.references import Reference, located, syntax_tree
-from orchestrator.engines.duckdb.sql.statement import single_select
+from orchestrator.engines.duckdb.sql.statement import invalid, single_select
 from orchestrator.model.names import catalog_table, fold, quoted
 
 _PART = r'(?:"[^"]*"|\w+)'
@@ -28,7 +28,12 @@ def redirected(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Coll
         written = _DOTTED.match(raw, reference.offset)
         if relation and written:
             raw = raw[: written.start()] + _replacement(reference, relation) + raw[written.end() :]
-    return raw.decode()
+    changed = raw.decode(errors="replace")
+    # DuckDB counts some blanks of Unicode as one byte, so that a replacement may have hit the wrong place.
+    for reference in located(syntax_tree(connection, single_select(connection, changed, parameters))):
+        if catalog_table(reference.name) and reference.parts > 1:
+            raise invalid(f"write {reference.name} without comments, and with plain blanks around it.")
+    return changed
 
 
 def _replacement(reference: Reference, relation: str) -> bytes:

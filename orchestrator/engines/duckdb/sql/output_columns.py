@@ -36,8 +36,8 @@ def columns_of_query(
 
     Raises UnsupportedType, or duckdb.Error if `sql` does not bind.
     """
-    relation = connection.sql(f"SELECT * FROM (\n{sql}\n) AS q", params=parameters or None)
-    columns = [(name, kind_of(str(kind))) for name, kind in zip(relation.columns, relation.types, strict=True)]
+    described = _described(connection, f"SELECT * FROM (\n{sql}\n) AS q", parameters)
+    columns = [(name, kind_of(kind)) for name, kind in described]
     # A query can name one type many times: without a limit, 200,000 bytes of SQL would have gigabytes of types.
     excess = too_wide([(name, kind.text) for name, kind in columns])
     if excess:
@@ -46,6 +46,16 @@ def columns_of_query(
         for part in parts(kind):
             _check(connection, name, part)
     return _with_collations(connection, sql, columns) if collated else columns
+
+
+def _described(
+    connection: duckdb.DuckDBPyConnection, select: str, parameters: Mapping[str, Any] | None
+) -> list[tuple[str, str]]:
+    if parameters:  # with them, `sql` would run the query
+        rows = connection.execute(f"DESCRIBE {select}", parameters).fetchall()
+        return [(row[0], row[1]) for row in rows]
+    relation = connection.sql(select)
+    return [(name, str(kind)) for name, kind in zip(relation.columns, relation.types, strict=True)]
 
 
 def _with_collations(

@@ -16,11 +16,15 @@ _Ctes = frozenset[tuple[str, str]]
 
 
 class Reference(NamedTuple):
-    """A table or view where a statement reads it: the byte offset, the dotted name, and the alias, maybe empty."""
+    """A table or view where a statement reads it: the byte offset, the dotted name, and the alias, maybe empty.
+
+    `parts` is the number of identifiers of which the name was written.
+    """
 
     offset: int
     name: str
     alias: str
+    parts: int
 
 
 def references(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
@@ -103,7 +107,8 @@ def _look(node: dict[str, Any], hidden: _Ctes, found: list[Reference]) -> None:
             if fold(parts[1]) == DEFAULT_SCHEMA and fold(parts[0]) in {"", DEFAULT_CATALOG}:
                 parts = parts[2:]  # a client that found the name in the information schema may write all of it
             name = ".".join(filter(None, parts))
-            found.append(Reference(node.get("query_location", 0), name, str(node.get("alias") or "")))
+            written = len(list(filter(None, parts)))
+            found.append(Reference(node.get("query_location", 0), name, str(node.get("alias") or ""), written))
     elif kind == "TABLE_FUNCTION":
         check_table_function(str((node.get("function") or {}).get("function_name")))
     elif kind == "SHOW_REF" and not (node.get("query") or node.get("query_node")):

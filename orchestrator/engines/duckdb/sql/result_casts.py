@@ -20,9 +20,9 @@ _FRACTIONS = frozenset({"FLOAT", "DOUBLE"})
 _TIMES = frozenset({"TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE"})
 # Types of which a value may be a number that JavaScript, and so most readers of JSON, rounds.
 _LARGE = frozenset({"BIGINT", "UBIGINT", "HUGEINT", "UHUGEINT", "BIGNUM", "DECIMAL"})
-# Types that `to_json` and CSV give as the text that DuckDB reads back as the same value.
 _MOST_DIGITS = 38
 _AS_TEXT = frozenset({"JSON", "GEOMETRY"})
+# Types that `to_json` and CSV give as the text that DuckDB reads back as the same value.
 _AS_STORED = frozenset({"INTERVAL", "TIME WITH TIME ZONE", "BIT", "TIME_NS", "ENUM"})
 
 

@@ -2,12 +2,11 @@
 
 import re
 
-_EXPLAIN = re.compile(r"\s*explain\s+(?!analyze\b|\()", re.IGNORECASE)
-_SHOW_TABLES = re.compile(r"\s*show\s+(?:all\s+)?tables\s*;?\s*", re.IGNORECASE)
+_EXPLAIN = re.compile(r"\s*+explain\s++(?!analyze\b|\()", re.IGNORECASE)
+_SHOW_TABLES = re.compile(r"\s*+show\s++(?:all\s++)?tables\s*+(?:;\s*+)?", re.IGNORECASE)
 # A name, and no statement, behind DESCRIBE or SHOW.
-_DESCRIBE = re.compile(
-    r'\s*(?:describe|desc|show)\s+(?:table\s+)?((?:"[^"]*"|[\w$]+)(?:\.(?:"[^"]*"|[\w$]+))*)\s*;?\s*', re.IGNORECASE
-)
+_PART = r'(?:"[^"]*+"|[\w$]++)'
+_DESCRIBE = re.compile(rf"\s*+(?:describe|desc|show)\s++({_PART}(?:\.{_PART})*+)\s*+(?:;\s*+)?", re.IGNORECASE)
 _ALL_TABLES = "SELECT table_name AS name FROM information_schema.tables ORDER BY name"
 
 
