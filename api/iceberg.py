@@ -1,6 +1,8 @@
 """Apache Iceberg's REST catalog, read-only: DuckDB, Spark, Trino, Polars and pyiceberg read views through it."""
 
+import asyncio
 import json
+import re
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -11,7 +13,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope as ASGIScope, Send
 from api.auth import BEARER, LARGEST_ID, RequestContext, require_scope
 from orchestrator.model.errors import Invalid, NotFound
 from orchestrator.model.principal import Principal, Scope
-from orchestrator.services.iceberg import DEFAULT_NAMESPACE
 
 PREFIX = "/api/iceberg/"
 router = APIRouter(prefix="/api/iceberg/v1", tags=["iceberg"])
@@ -19,6 +20,10 @@ router = APIRouter(prefix="/api/iceberg/v1", tags=["iceberg"])
 # Separates the parts of a namespace in a path.
 _SEPARATOR = "\x1f"
 _PAGE = 1000
+# Numbers in texts that clients send. Python refuses to parse more than 4,300 digits.
+_NUMBER = re.compile(r"[0-9]{1,10}")
+# A table that is not there, and not the list of tables of a namespace that is not there.
+_TABLE = re.compile(r"/namespaces/[^/]+/tables/[^/]")
 # Iceberg's names of errors, by status.
 _KINDS = {
     400: "BadRequestException",
@@ -81,16 +86,6 @@ class Tables(_Iceberg):
     next_page_token: str | None = Field(default=None, alias="next-page-token", description="Of the page that follows")
 
 
-class LoadedTable(_Iceberg):
-    """A table: its schemas, and its versions with their files."""
-
-    metadata_location: None = Field(
-        default=None, alias="metadata-location", description="Always null: there is no file"
-    )
-    metadata: dict[str, Any] = Field(description="The metadata, as the table specification of Iceberg defines it")
-    config: dict[str, str] = Field(default={}, description="Always empty: the files are read as the reader's own")
-
-
 class IcebergErrorMiddleware:
     """Gives every error below this catalog's path the shape that Iceberg's clients read."""
 
@@ -124,7 +119,7 @@ async def _send_error(scope: ASGIScope, start: Message, body: bytes, send: Send)
     message = json.loads(body)["detail"] if body else HTTPStatus(status).phrase
     kind = _KINDS.get(status, "InternalServerError")
     if status == HTTPStatus.NOT_FOUND:
-        kind = "NoSuchTableException" if "/tables/" in scope["path"] else "NoSuchNamespaceException"
+        kind = "NoSuchTableException" if _TABLE.search(scope["path"]) else "NoSuchNamespaceException"
     shaped = json.dumps({"error": {"message": message, "type": kind, "code": status}}).encode()
     headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
     await send({**start, "headers": [*headers, (b"content-length", str(len(shaped)).encode())]})
@@ -157,10 +152,11 @@ async def catalog_config(
     if warehouse is None and len(own) != 1:
         raise Invalid("Name the project: the warehouse is its id.", attr="warehouse")
     chosen = warehouse if warehouse is not None else str(own[0])
-    if not chosen.isascii() or not chosen.isdigit() or not 1 <= int(chosen[:11]) <= LARGEST_ID:
+    project_id = int(chosen) if _NUMBER.fullmatch(chosen) else 0
+    if not 1 <= project_id <= LARGEST_ID:
         raise Invalid("The warehouse is the id of a project.", attr="warehouse")
-    principal.require_project(int(chosen))
-    return CatalogConfig(defaults={}, overrides={"prefix": chosen}, endpoints=_ENDPOINTS)
+    principal.require_project(project_id)
+    return CatalogConfig(defaults={}, overrides={"prefix": str(project_id)}, endpoints=_ENDPOINTS)
 
 
 @router.get("/{prefix}/namespaces/")
@@ -168,10 +164,9 @@ async def list_namespaces(
     context: Reader, parent: Annotated[str | None, Query(description="The namespace to look below")] = None
 ) -> Namespaces:
     """List the namespaces directly below another one, or below none."""
-    above = tuple(parent.split(_SEPARATOR)) if parent else ()
-    found = await _namespaces(context)
-    if above and above not in found:
-        raise NotFound(f"There is no namespace {'.'.join(above)}.")
+    iceberg, project_id = context.services.iceberg, context.project_id
+    above = await iceberg.namespace(project_id, _parts(parent)) if parent else ()
+    found = await iceberg.namespaces(project_id)
     below = {one[: len(above) + 1] for one in found if one[: len(above)] == above and len(one) > len(above)}
     return Namespaces(namespaces=[list(one) for one in sorted(below)])
 
@@ -179,14 +174,15 @@ async def list_namespaces(
 @router.head("/{prefix}/namespaces/{namespace}/", status_code=204)
 async def check_namespace(context: Reader, namespace: NamespacePath) -> Response:
     """Say whether there is a namespace."""
-    await _require_namespace(context, namespace)
+    await context.services.iceberg.namespace(context.project_id, _parts(namespace))
     return Response(status_code=204)
 
 
 @router.get("/{prefix}/namespaces/{namespace}/")
 async def load_namespace(context: Reader, namespace: NamespacePath) -> Namespace:
     """Show a namespace."""
-    return Namespace(namespace=list(await _require_namespace(context, namespace)))
+    found = await context.services.iceberg.namespace(context.project_id, _parts(namespace))
+    return Namespace(namespace=list(found))
 
 
 @router.get("/{prefix}/namespaces/{namespace}/tables/")
@@ -197,13 +193,16 @@ async def list_tables(
     page_size: Annotated[int, Query(alias="pageSize", ge=1, le=_PAGE, description="Tables on a page")] = _PAGE,
 ) -> Tables:
     """List the views of a namespace that have a result."""
-    wanted = await _require_namespace(context, namespace)
-    tables = [name for own, name in await context.services.iceberg.tables(context.project_id) if own == wanted]
-    start = int(page_token) if page_token and page_token.isascii() and page_token.isdigit() else 0
+    found = await context.services.iceberg.namespace(context.project_id, _parts(namespace))
+    tables = [name for own, name in await context.services.iceberg.tables(context.project_id) if own == found]
+    # An empty token asks for the first page.
+    if page_token and not _NUMBER.fullmatch(page_token):
+        raise Invalid("The page token is not one of this catalog.", attr="pageToken")
+    start = int(page_token) if page_token else 0
     page = tables[start : start + page_size]
     more = start + page_size < len(tables)
     return Tables(
-        identifiers=[TableName(namespace=list(wanted), name=name) for name in page],
+        identifiers=[TableName(namespace=list(found), name=name) for name in page],
         next_page_token=str(start + page_size) if more else None,
     )
 
@@ -211,29 +210,20 @@ async def list_tables(
 @router.head("/{prefix}/namespaces/{namespace}/tables/{table}/", status_code=204)
 async def check_table(context: Reader, namespace: NamespacePath, table: TablePath) -> Response:
     """Say whether there is a table."""
-    if (_parts(namespace), table) not in await context.services.iceberg.tables(context.project_id):
-        raise NotFound(f"There is no table {table}.")
+    if not await context.services.iceberg.exists(context.project_id, _parts(namespace), table):
+        raise NotFound
     return Response(status_code=204)
 
 
 @router.get("/{prefix}/namespaces/{namespace}/tables/{table}/")
-async def load_table(context: Reader, namespace: NamespacePath, table: TablePath) -> LoadedTable:
-    """Show the schemas, versions and files of a view."""
+async def load_table(context: Reader, namespace: NamespacePath, table: TablePath) -> Response:
+    """Show the schemas, versions and files of a view, as the table specification of Iceberg defines them."""
     metadata = await context.services.iceberg.load(context.project_id, _parts(namespace), table)
-    return LoadedTable(metadata=metadata)
-
-
-async def _namespaces(context: RequestContext) -> set[tuple[str, ...]]:
-    """All namespaces with a table in them, and those above them."""
-    tables = await context.services.iceberg.tables(context.project_id)
-    return {own[:n] for own, _ in tables for n in range(1, len(own) + 1)} | {DEFAULT_NAMESPACE}
-
-
-async def _require_namespace(context: RequestContext, namespace: str) -> tuple[str, ...]:
-    wanted = _parts(namespace)
-    if wanted not in await _namespaces(context):
-        raise NotFound(f"There is no namespace {'.'.join(wanted)}.")
-    return wanted
+    # There is no file with the metadata, and the files are read with the reader's own credentials.
+    loaded = {"metadata-location": None, "metadata": metadata, "config": {}}
+    # It may have several megabytes, which would delay all other requests.
+    content = await asyncio.to_thread(json.dumps, loaded)
+    return Response(content, media_type="application/json")
 
 
 def _parts(namespace: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from orchestrator.iceberg.schema import Schema
 from orchestrator.model.snapshot import SnapshotFile
 
 
@@ -20,7 +21,7 @@ class Manifests(NamedTuple):
 
 
 def write_manifests(
-    schema: dict[str, Any],
+    schema: Schema,
     files: Sequence[tuple[str, SnapshotFile]],
     *,
     snapshot_id: int,
@@ -39,14 +40,14 @@ def write_manifests(
         write_manifest_list,
     )
     from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC  # noqa: PLC0415
-    from pyiceberg.schema import Schema  # noqa: PLC0415
+    from pyiceberg.schema import Schema as ParsedSchema  # noqa: PLC0415
     from pyiceberg.typedef import Record  # noqa: PLC0415
 
     manifest_file = _in_memory(manifest_url)
     with write_manifest(
         2,
         UNPARTITIONED_PARTITION_SPEC,
-        Schema.model_validate_json(json.dumps(schema)),
+        ParsedSchema.model_validate_json(json.dumps(schema.numbered(0))),
         manifest_file,
         snapshot_id,
         "deflate",

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from orchestrator.iceberg.schema import highest_id, name_mapping
+from orchestrator.iceberg.name_mapping import NameMapping
+from orchestrator.iceberg.schema import Schema
 
 _FORMAT_VERSION = 2
 _SPEC = {"spec-id": 0, "fields": []}
@@ -17,7 +18,7 @@ class TableVersion(NamedTuple):
 
     snapshot_id: UUID
     published_at: datetime
-    schema: dict[str, Any]
+    schema: Schema
     manifest_list: str
     rows: int
     bytes: int
@@ -34,33 +35,32 @@ def milliseconds(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
-def table_metadata(table_id: UUID, location: str, versions: Sequence[TableVersion], current: UUID) -> dict[str, Any]:
-    """The metadata of a table with these versions, oldest first, of which `current` is the one that readers see."""
-    schemas: list[dict[str, Any]] = []
-    snapshots = []
-    for version in versions:
-        alike = next((one for one in schemas if one["fields"] == version.schema["fields"]), None)
-        if alike is None:
-            alike = version.schema | {"schema-id": len(schemas)}
-            schemas.append(alike)
-        snapshots.append(_snapshot(version, alike["schema-id"]))
+def table_metadata(
+    table_id: UUID, location: str, versions: Sequence[TableVersion], names: NameMapping, current: UUID
+) -> dict[str, Any]:
+    """The metadata of a table with these versions, oldest first, of which `current` is the one that readers see.
+
+    `names` has the fields of all of them.
+    """
+    schemas = {version.schema.digest: version.schema for version in versions}
+    numbers = {digest: number for number, digest in enumerate(schemas)}
+    snapshots = [_snapshot(version, numbers[version.schema.digest]) for version in versions]
     shown = next(one for one in snapshots if one["snapshot-id"] == number_of(current))
-    schema = schemas[shown["schema-id"]]
     return {
         "format-version": _FORMAT_VERSION,
         "table-uuid": str(table_id),
         "location": location,
         "last-sequence-number": max(one["sequence-number"] for one in snapshots),
         "last-updated-ms": max(one["timestamp-ms"] for one in snapshots),
-        "last-column-id": max(map(highest_id, schemas)),
-        "schemas": schemas,
-        "current-schema-id": schema["schema-id"],
+        "last-column-id": max(schema.highest_id for schema in schemas.values()),
+        "schemas": [schema.numbered(number) for number, schema in enumerate(schemas.values())],
+        "current-schema-id": shown["schema-id"],
         "partition-specs": [_SPEC],
         "default-spec-id": 0,
         "last-partition-id": _LAST_PARTITION_ID,
         "sort-orders": [{"order-id": 0, "fields": []}],
         "default-sort-order-id": 0,
-        "properties": {"schema.name-mapping.default": name_mapping(schema)},
+        "properties": {"schema.name-mapping.default": names.as_json()},
         "current-snapshot-id": shown["snapshot-id"],
         "refs": {"main": {"type": "branch", "snapshot-id": shown["snapshot-id"]}},
         "snapshots": snapshots,

@@ -1,6 +1,7 @@
 """The Iceberg catalog, read by the clients that people use: DuckDB, pyiceberg and Polars."""
 
 import asyncio
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import BadRequestError, NoSuchTableError, UnauthorizedError
 
+from orchestrator.catalog.database import Database, Transaction
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.principal import Scope
 from tests.engines.duckdb.test_types import selected
@@ -210,3 +212,218 @@ async def test_manifests_are_made_once_by_the_first_loads(tenant: Tenant) -> Non
     assert len(made) == 2
     await asyncio.to_thread(load)
     assert sorted(path.name for path in folder.rglob("*.avro")) == made
+
+
+@pytest.mark.usefixtures("view")
+async def test_manifests_that_an_operator_removed_are_made_again(tenant: Tenant) -> None:
+    def load() -> list[Json]:
+        rows: list[Json] = in_pyiceberg(tenant).load_table("ns.numbers").scan(limit=1).to_arrow().to_pylist()
+        return rows
+
+    assert await asyncio.to_thread(load) == [{"id": 0, "name": "row 0"}]
+    shutil.rmtree(tenant.data_dir / "iceberg" / str(tenant.project_id))
+    assert await asyncio.to_thread(load) == [{"id": 0, "name": "row 0"}]
+
+
+async def edited(tenant: Tenant, view: Json, query: str) -> Json:
+    """The view with another query, once a run of it has ended."""
+    before = await tenant.view(view["id"])
+    change = {"query": {"query": query}, "edited_history_id": before["latest_history_id"]}
+    await tenant.call("PATCH", f"/warehouse_saved_queries/{view['id']}/", change)
+    await tenant.act(view["id"], "run")
+    await tenant.ended(view["id"], len(await tenant.history(view["id"])))
+    return await tenant.view(view["id"])
+
+
+async def test_versions_from_before_columns_were_removed_renamed_and_nested_otherwise_are_read(tenant: Tenant) -> None:
+    queries = (
+        "SELECT 1 AS kept, 2 AS gone, {'x': 3} AS nested, [{'p': 4}] AS list, map {'k': 5} AS map",
+        "SELECT 1 AS kept, 2 AS renamed, [{'y': 3}] AS nested, {'element': {'q': 4}} AS list, {'key': 'k'} AS map",
+        "SELECT 1 AS kept, {'x': {'deeper': 3}} AS nested",
+    )
+    rows = [
+        {"kept": 1, "gone": 2, "nested": {"x": 3}, "list": [{"p": 4}], "map": [("k", 5)]},
+        {"kept": 1, "renamed": 2, "nested": [{"y": 3}], "list": {"element": {"q": 4}}, "map": {"key": "k"}},
+        {"kept": 1, "nested": {"x": {"deeper": 3}}},
+    ]
+    view = await tenant.materialized("v", queries[0])
+    first = view["current_snapshot_id"]
+    for query in queries[1:]:
+        view = await edited(tenant, view, query)
+
+    def read() -> None:
+        table = in_pyiceberg(tenant).load_table("default.v")
+        numbers = [one.snapshot_id for one in table.snapshots()]
+        for number, row in zip(numbers, rows, strict=True):
+            assert table.scan(snapshot_id=number).to_arrow().to_pylist() == [row]
+            (found,) = in_duckdb(tenant, f'FROM wh."default".v AT (VERSION => {number})')
+            assert found == tuple(_as_duckdb(name, one) for name, one in row.items())
+            (frame,) = polars.scan_iceberg(table, snapshot_id=number).collect().rows()
+            assert frame[0] == 1
+
+    await asyncio.to_thread(read)
+    await tenant.act(view["id"], "rollback", {"snapshot_id": first})
+    await asyncio.to_thread(read)
+
+
+def _as_duckdb(name: str, value: Any) -> Any:
+    """The value as DuckDB gives it: a map is a dictionary there, and a list of pairs in Arrow."""
+    return dict(value) if name == "map" else value
+
+
+async def _copy_row(tx: Transaction, table: str, own: dict[str, str], which: str) -> None:
+    """Insert 250 copies of the first such row, with values of their own in these columns."""
+    found = await tx.exec_driver_sql(f"SELECT column_name FROM information_schema.columns WHERE table_name = '{table}'")
+    columns = [row.column_name for row in found]
+    copied = ", ".join(own.get(name, name) for name in columns)
+    await tx.exec_driver_sql(
+        f"INSERT INTO {table} ({', '.join(columns)}) SELECT {copied} FROM generate_series(1, 250) copy(i), "
+        f"(SELECT * FROM {table} WHERE {which} LIMIT 1) s"
+    )
+
+
+async def test_a_current_version_older_than_all_others_shown_is_read(tenant: Tenant) -> None:
+    view = await tenant.materialized("v", "SELECT 1 AS n")
+    old = view["current_snapshot_id"]
+    for number in range(2, 4):
+        view = await edited(tenant, view, f"SELECT {number} AS n")
+    await tenant.act(view["id"], "rollback", {"snapshot_id": old})
+    database = Database(tenant.database_url, pool_size=1)
+    try:  # versions that were kept long, as copies of the newest
+        async with database.begin() as tx:
+            run_id = f"md5('{view['id']}' || i)::uuid"
+            await _copy_row(tx, "runs", {"id": run_id}, f"saved_query_id = '{view['id']}' ORDER BY started_at DESC")
+            own = {
+                "id": "gen_random_uuid()",
+                "run_id": run_id,
+                "attempt": "100 + i",
+                "location": "regexp_replace(location, '-1$', '-' || 100 + i)",
+                "published_at": "now()",
+                "superseded_at": "now()",
+                "pinned": "true",
+            }
+            await _copy_row(tx, "snapshots", own, f"saved_query_id = '{view['id']}' ORDER BY published_at DESC")
+    finally:
+        await database.close()
+
+    def read() -> None:
+        table = in_pyiceberg(tenant).load_table("default.v")
+        assert len(table.snapshots()) == 200
+        assert table.scan().to_arrow().to_pylist() == [{"n": 1}]
+
+    await asyncio.to_thread(read)
+
+
+async def test_a_view_in_the_namespace_default_is_found_unless_a_shorter_name_means_the_same(tenant: Tenant) -> None:
+    await tenant.materialized("default.x", "SELECT 'long' AS name")
+    await tenant.materialized("Default.Only", "SELECT 'only' AS name")
+    url = f"{catalog_url(tenant)}/v1/{tenant.project_id}/namespaces/default/tables"
+
+    def read(name: str) -> list[Any]:
+        table = in_pyiceberg(tenant).load_table(("default", name))
+        assert httpx.head(f"{url}/{name}", headers={"Authorization": f"Bearer {tenant.token}"}).status_code == 204
+        assert in_duckdb(tenant, f'FROM wh."default".{name}') == [
+            tuple(table.scan().to_arrow().to_pylist()[0].values())
+        ]
+        return [row["name"] for row in table.scan().to_arrow().to_pylist()]
+
+    assert await asyncio.to_thread(read, "x") == ["long"]
+    assert await asyncio.to_thread(read, "Only") == await asyncio.to_thread(read, "only") == ["only"]
+    await tenant.create_view("x", "SELECT 'no rows' AS name")
+    assert await asyncio.to_thread(read, "x") == ["long"]
+    await tenant.materialized("X2", "SELECT 1 AS n")
+    await tenant.materialized("default.x2", "SELECT 2 AS n")
+
+    def listed() -> list[tuple[str, ...]]:
+        return sorted(in_pyiceberg(tenant).list_tables("default"))
+
+    assert await asyncio.to_thread(listed) == [("default", "Only"), ("default", "X2"), ("default", "x")]
+
+
+async def test_the_case_of_names_may_differ_wherever_they_are_asked_for(tenant: Tenant) -> None:
+    await tenant.materialized("Ns.Deep.First", "SELECT 1 AS n")
+    await tenant.materialized("ns.deep.second", "SELECT 2 AS n")
+
+    def read() -> None:
+        catalog = in_pyiceberg(tenant)
+        assert catalog.list_namespaces() == [("Ns",), ("default",)]
+        for namespace in (("ns", "deep"), ("NS", "DEEP")):
+            assert catalog.namespace_exists(namespace)
+            assert catalog.list_tables(namespace) == [("Ns", "Deep", "First"), ("Ns", "Deep", "second")]
+            for table, number in (("FIRST", 1), ("Second", 2)):
+                assert catalog.table_exists((*namespace, table))
+                assert catalog.load_table((*namespace, table)).scan().to_arrow().to_pylist() == [{"n": number}]
+        for dotted in (("Ns.Deep", "First"), ("default", "Ns.Deep.First")):
+            assert not catalog.table_exists(dotted)
+            with pytest.raises(NoSuchTableError):
+                catalog.load_table(dotted)
+
+    await asyncio.to_thread(read)
+
+
+async def test_columns_that_iceberg_cannot_name_are_refused_and_none_of_them_is_a_server_error(tenant: Tenant) -> None:
+    deep = "1"
+    for _ in range(60):
+        deep = f"[{deep}]"
+    queries = {
+        "dotted": """SELECT 1 AS "a.b", {'b': 2} AS a""",
+        "deep": f"SELECT {deep} AS d",
+        "unnamed": "SELECT row(1, 2) AS r, row(1) AS one",
+        "no_rows": "SELECT 1 AS n WHERE false",
+        "odd": """SELECT 1 AS "x y", 2 AS "ü", 3 AS "a""b", 4 AS "😀" """,
+    }
+    answers = {}
+    for name, query in queries.items():
+        await tenant.materialized(name, query)
+        path = f"{catalog_url(tenant)}/v1/{tenant.project_id}/namespaces/default/tables/{name}"
+        async with httpx.AsyncClient(headers={"Authorization": f"Bearer {tenant.token}"}) as http:
+            answers[name] = await http.get(path)
+    assert answers["dotted"].json()["error"]["message"].startswith('The column "a" has a field')
+    assert answers["deep"].json()["error"]["message"].startswith('The type of the column "d" is nested')
+    assert [answers[name].status_code for name in ("no_rows", "odd")] == [200, 200]
+    assert max(answer.status_code for answer in answers.values()) < 500
+
+
+@pytest.mark.usefixtures("view")
+async def test_a_hostile_client_gets_no_server_error(tenant: Tenant) -> None:
+    headers = {"Authorization": f"Bearer {tenant.token}"}
+    odd = [
+        "%00",
+        "a%00b",
+        "%2F",
+        "..%2F..",
+        "%1F",
+        "ns%1F",
+        "%FF",
+        "%ED%A0%80",
+        "%F0%9F%98%80",
+        "a" * 5000,
+        "..",
+        "%22",
+    ]
+    many = "9" * 5000
+    async with httpx.AsyncClient(base_url=catalog_url(tenant), headers=headers, timeout=60) as http:
+        namespaces = f"/v1/{tenant.project_id}/namespaces"
+        paths = [f"/v1/{many}/namespaces", f"/v1/{tenant.project_id}/namespaces/ns/tables?pageSize={many}"]
+        for word in odd:
+            paths += [f"{namespaces}/{word}", f"{namespaces}/{word}/tables", f"{namespaces}/{word}/tables/numbers"]
+            paths += [f"{namespaces}/ns/tables/{word}", f"{namespaces}/default/tables/{word}"]
+            paths += [f"{namespaces}?parent={word}", f"/v1/config?warehouse={word}", f"{namespaces}/%20{word}"]
+            paths += [f"{namespaces}/ns/tables?pageToken={word}"]
+        for path in paths:
+            for method in ("GET", "HEAD"):
+                answer = await http.request(method, path)
+                assert answer.status_code < 500, f"{method} {path[:200]}: {answer.status_code}"
+                if answer.is_error and method == "GET":
+                    assert answer.json()["error"]["code"] == answer.status_code
+        for digits in (many, "1" + "0" * 10, "0" * 11 + "1", "0", "2147483648", "-1", "²"):
+            assert (await http.get("/v1/config", params={"warehouse": digits})).status_code == 400
+        for token in (many, "-1", "x", "²"):
+            answer = await http.get(f"{namespaces}/ns/tables", params={"pageToken": token})
+            assert answer.status_code == 400
+        page = await http.get(f"{namespaces}/ns/tables", params={"pageToken": "9999999999"})
+        assert page.json() == {"identifiers": [], "next-page-token": None}
+        page = await http.get(f"{namespaces}/ns/tables", params={"pageToken": ""})
+        assert [one["name"] for one in page.json()["identifiers"]] == ["numbers"]
+        missing = await http.get(f"{namespaces}/tables/tables")
+        assert missing.json()["error"]["type"] == "NoSuchNamespaceException"
