@@ -17,6 +17,8 @@ from api.errors import ErrorBody, range_not_satisfiable
 from api.page_links import link_with
 from api.schemas import Timestamp
 from api.streaming import CONTENT, MEDIA_TYPES, FormatName, HeldResponse, holding, requested_format
+from orchestrator.model.errors import Invalid
+from orchestrator.model.names import name_key
 from orchestrator.model.reading import ResultFormat, ResultStream
 from orchestrator.services.reading import RowsRequest, ViewVersion
 
@@ -90,13 +92,20 @@ def _wanted(
 ) -> _Wanted:
     return _Wanted(
         format=format_name,
-        columns=tuple(name for row in csv.reader(columns or []) for name in row),
+        columns=_names(columns or []),
         limit=limit,
         offset=offset,
         snapshot_id=snapshot_id,
         numbers=numbers,
         compression=compression,
     )
+
+
+def _names(columns: list[str]) -> tuple[str, ...]:
+    try:
+        return tuple(name for row in csv.reader(columns, strict=True) for name in row)
+    except csv.Error as error:
+        raise Invalid(f"The names of columns are separated by commas: {error}.", attr="columns") from None
 
 
 Wanted = Annotated[_Wanted, Depends(_wanted)]
@@ -115,9 +124,14 @@ async def describe_rows(request: Request, saved_query_id: ViewId, context: RowRe
     version = await context.services.reading.version(context.project_id, saved_query_id, wanted.snapshot_id)
     result_format = requested_format(request, wanted.format)
     headers = _headers(version, result_format)
+    if _has(request, headers["ETag"]):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    answer = Response(headers=headers, media_type=MEDIA_TYPES[result_format])
     if _is_file(version, wanted.rows(result_format)):
-        headers |= {"Accept-Ranges": "bytes", "Content-Length": str(version.snapshot.files[0].bytes)}
-    return Response(headers=headers, media_type=MEDIA_TYPES[result_format])
+        answer.headers.update({"Accept-Ranges": "bytes", "Content-Length": str(version.snapshot.files[0].bytes)})
+    else:
+        del answer.headers["Content-Length"]  # that of the rows is not known
+    return answer
 
 
 @router.get("/data/", response_class=Response, responses=_OK)
@@ -126,13 +140,18 @@ async def read_rows(request: Request, saved_query_id: ViewId, context: RowReader
     version = await context.services.reading.version(context.project_id, saved_query_id, wanted.snapshot_id)
     result_format = requested_format(request, wanted.format)
     headers = _headers(version, result_format)
-    known = {tag.strip() for tag in request.headers.get("if-none-match", "").split(",")}
-    if known & {headers["ETag"], "*"}:
+    if _has(request, headers["ETag"]):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     rows = wanted.rows(result_format)
     if _is_file(version, rows):
         return await _file_response(request, context, version, headers)
     return await _rows_response(request, context, version, rows, headers)
+
+
+def _has(request: Request, tag: str) -> bool:
+    """Whether the client has this answer already. A proxy that compresses answers makes tags weak ones."""
+    known = {one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")}
+    return bool(known & {tag, "*"})
 
 
 def _is_file(version: ViewVersion, rows: RowsRequest) -> bool:
@@ -190,8 +209,8 @@ def _headers(version: ViewVersion, result_format: ResultFormat) -> dict[str, str
 def _head(request: Request, version: ViewVersion, rows: RowsRequest) -> dict[str, Any]:
     """All of a RowsOut but the rows, which follow."""
     snapshot = version.snapshot
-    by_name = {column.name.lower(): column for column in snapshot.columns}
-    columns = [by_name[name.lower()] for name in rows.columns] if rows.columns else snapshot.columns
+    by_name = {name_key(column.name): column for column in snapshot.columns}
+    columns = [by_name[name_key(name)] for name in rows.columns] if rows.columns else snapshot.columns
     following = rows.offset + (rows.limit or 0)
     has_next = bool(rows.limit) and following < snapshot.rows
     return RowsOut(

@@ -1,9 +1,11 @@
 """`query/` and `mcp_tools/execute_sql/`: the results of SELECT statements, in PostHog's shapes."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
@@ -25,7 +27,7 @@ DEFAULT_ROWS, MOST_ROWS = 100, 50_000
 _LONGEST_ID = 200
 # An agent is shown no more at a time: the rest of its memory is for other things.
 _MOST_TOOL_ROWS = 500
-_MOST_TOOL_BYTES = 4 << 20
+_MOST_TOOL_BYTES = 1 << 20
 _LONGEST_CELL = 200
 _SPACES = re.compile(r"[\r\n\t]+")
 
@@ -162,11 +164,32 @@ async def _rows_of(context: RequestContext, sql: str) -> tuple[list[list[Any]], 
             if len(found) > _MOST_TOOL_BYTES:
                 raise Invalid("The result is too long to be shown as text: select fewer rows or columns.")
         assert stream.summary is not None  # noqa: S101 - the chunks have ended
-        return json.loads(b"[" + found + b"]"), stream.summary
+        # In a thread, since it may take long; with all digits of a number.
+        parse = partial(json.loads, parse_int=_Number, parse_float=_Number)
+        return await asyncio.to_thread(parse, b"[" + found + b"]"), stream.summary
+
+
+class _Number(str):
+    """A number as the result spells it, with all of its digits."""
+
+    __slots__ = ()
+
+
+def _json(value: object) -> str:
+    """A value that was parsed, as JSON again: its numbers are texts that stand without quotes."""
+    if isinstance(value, _Number):
+        return value
+    if isinstance(value, list):
+        return f"[{', '.join(map(_json, value))}]"
+    if isinstance(value, dict):
+        return (
+            "{" + ", ".join(f"{json.dumps(key, ensure_ascii=False)}: {_json(one)}" for key, one in value.items()) + "}"
+        )
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _cell(value: object, *, shortened: bool) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else _json(value)
     text = _SPACES.sub(" ", text)
     if shortened and len(text) > _LONGEST_CELL:
         return f"{text[:_LONGEST_CELL]}… ({len(text):,} characters)"

@@ -251,6 +251,56 @@ async def test_the_tool_for_agents_answers_in_text(tenant: Tenant) -> None:
     assert (await tool(long, truncate=False))["content"] == f"x\n{'x' * 1000}"
     many = await tool("SELECT i FROM range(1000) t(i)")
     assert many["content"].splitlines()[-1].startswith("(There are more rows than these 100")
+    digits = await tool("SELECT 12345678901234567890.123456789::DECIMAL(38,9) AS d, [1.25::DECIMAL(4,2), NULL] AS l")
+    assert digits["content"].splitlines()[1] == "12345678901234567890.123456789|[1.25, null]"
+    assert len((await tool("SELECT repeat('9', 5000)::BIGNUM AS n", truncate=False))["content"]) == 5002
     bad = await tool("SELECT nothing")
     assert (bad["success"], bad["structured_content"]) == (False, None)
     assert 'Referenced column "nothing"' in bad["content"]
+
+
+async def test_an_input_that_is_missing_is_named_at_once(tenant: Tenant, sources: Path) -> None:
+    file = write_parquet(sources / "gone" / "t.parquet", a=[1])
+    await tenant.add_table("t", file)
+    file.unlink()
+    began = time.monotonic()
+    body = await refused(tenant, "SELECT * FROM t")
+    assert body["code"] == "input_missing"
+    assert time.monotonic() - began < 20  # and not the minute that a query may take
+
+
+async def test_a_query_with_values_is_streamed_and_run_once(tenant: Tenant) -> None:
+    body = {"query": {"query": "SELECT i, repeat('x', 200) AS x FROM range($n) t(i)", "values": {"n": 5_000_000}}}
+    async with tenant.http.stream("POST", "/query/", json=body, headers={"Accept": "text/csv"}) as answer:
+        assert answer.status_code == 200  # held in memory, it would not fit
+        size = sum([len(chunk) async for chunk in answer.aiter_bytes()])
+    assert size > 1_000_000_000
+
+
+async def test_a_kept_process_takes_names_that_differ_in_case_for_one(tenant: Tenant) -> None:
+    view = await tenant.materialized("Foo", "SELECT 1 AS n")
+    first = view["current_snapshot_id"]
+    assert (await query(tenant, "SELECT n FROM Foo"))["results"] == [[1]]
+    change = {"name": "foo", "query": {"query": "SELECT 2 AS n"}, "soft_update": True}
+    await tenant.call("PATCH", f"/warehouse_saved_queries/{view['id']}/", change)
+    await tenant.act(view["id"], "run")
+    await tenant.ended(view["id"], 2)
+    assert (await query(tenant, "SELECT n FROM foo"))["results"] == [[2]]
+    await tenant.call("PATCH", f"/warehouse_saved_queries/{view['id']}/", {"name": "Foo"})
+    await tenant.act(view["id"], "rollback", {"snapshot_id": first})
+    assert (await query(tenant, "SELECT n FROM Foo"))["results"] == [[1]]
+
+
+@pytest.mark.parametrize("name", ["\u00a0information_schema.tables", " information_schema/**/.tables"])
+async def test_no_spelling_leads_to_duckdbs_own_information_schema(tenant: Tenant, name: str) -> None:
+    await query(tenant, "SELECT 1 FROM information_schema.tables")
+    answer = await tenant.http.post("/query/", json={"query": {"query": f"SELECT table_name FROM{name}"}})
+    assert answer.status_code == 400 or answer.json()["results"] == []
+
+
+async def test_a_number_beside_a_placeholder_stays_apart(tenant: Tenant) -> None:
+    assert (await query(tenant, "SELECT {a}AS x, 2+{a}", a=1))["results"] == [[1, 3]]
+
+
+async def test_an_offset_alone_is_no_limit(tenant: Tenant) -> None:
+    assert len((await query(tenant, "SELECT i FROM range(500) t(i) OFFSET 5"))["results"]) == 100

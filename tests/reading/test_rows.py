@@ -85,6 +85,11 @@ async def test_columns_limit_and_offset_choose_a_part(tenant: Tenant, view: Json
     error = await tenant.error("GET", data_url(view) + "?columns=id,nope", status=400)
     assert (error["attr"], error["detail"]) == ("columns", 'The view has no column "nope".')
     assert (await tenant.http.get(data_url(view), params={"limit": "-1"})).status_code == 400
+    for wrong in ("a\nb", '"a'):
+        answer = await tenant.http.get(data_url(view), params={"columns": wrong})
+        assert (answer.status_code, answer.json()["attr"]) == (400, "columns")
+    other = await tenant.materialized("umlauts", 'SELECT 1 AS "Ä", \'x\' AS "ä"')
+    assert (await rows_of(tenant, other, columns="Ä")).json()["columns"] == [{"name": "Ä", "type": "INTEGER"}]
 
 
 async def test_a_part_in_the_middle_of_a_file_is_the_same_in_each_answer(tenant: Tenant) -> None:
@@ -100,7 +105,7 @@ async def test_an_answer_says_its_version_and_a_client_that_has_it_gets_nothing(
     assert answer.headers["x-snapshot-id"] == view["current_snapshot_id"]
     assert answer.headers["cache-control"] == "private, no-cache"
     assert answer.headers["x-data-as-of"].endswith("Z")
-    for known in (answer.headers["etag"], f'"other", {answer.headers["etag"]}', "*"):
+    for known in (answer.headers["etag"], f'"other", {answer.headers["etag"]}', f"W/{answer.headers['etag']}", "*"):
         again = await tenant.http.get(data_url(view), params={"format": "csv"}, headers={"If-None-Match": known})
         assert (again.status_code, again.content) == (304, b"")
     other = await tenant.http.get(
@@ -125,6 +130,10 @@ async def test_head_has_the_headers_and_no_body(tenant: Tenant, view: Json) -> N
         for name in ("etag", "x-snapshot-id", "content-type"):
             assert head.headers[name] == body.headers[name]
     assert int(head.headers["content-length"]) == len(body.content)
+    head = await tenant.http.head(data_url(view), params={"format": "csv"})
+    assert "content-length" not in head.headers
+    known = {"If-None-Match": head.headers["etag"]}
+    assert (await tenant.http.head(data_url(view), params={"format": "csv"}, headers=known)).status_code == 304
 
 
 async def test_parquet_is_the_stored_file_and_ranges_of_it_can_be_read(tenant: Tenant, view: Json) -> None:
