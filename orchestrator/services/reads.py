@@ -33,7 +33,7 @@ _MOST_POLLS = 20
 
 @dataclass(eq=False)
 class Read:
-    """A read in progress. `stop` ends it, whatever it waits for; `ended` is set when it has."""
+    """A read in progress. `stop` ends it, also while it waits for a slot; `ended` is set when it has."""
 
     project_id: int
     client_query_id: str | None
@@ -42,6 +42,7 @@ class Read:
     snapshot_ids: frozenset[UUID] = frozenset()
     began: float = field(default_factory=time.monotonic)
     is_recorded: bool = False
+    may_be_recorded: bool = False
     is_cancelled: bool = False
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -70,7 +71,7 @@ class ReadRegistry:
         finally:
             self._reads.discard(read)
             try:
-                if read.is_recorded:
+                if read.may_be_recorded:
                     await asyncio.shield(self._end(read))
             finally:
                 read.ended.set()
@@ -91,6 +92,7 @@ class ReadRegistry:
         """
         lasts = timedelta(seconds=LEASE_SECONDS)
         query_id = read.client_query_id
+        read.may_be_recorded = True  # also if this is cancelled while the transaction is being committed
         return await reads.begin(tx, read.id, read.project_id, snapshot_ids, client_query_id=query_id, lasts=lasts)
 
     def recorded(self, read: Read) -> None:

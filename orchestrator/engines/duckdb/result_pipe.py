@@ -19,7 +19,7 @@ _HELD_BACK_BYTES = 1 << 16
 _HELD_BACK_SECONDS = 0.05
 # A child answers right after it has closed the pipe, unless its query has taken it over.
 _ANSWER_SECONDS = 5.0
-# How long a client may take for a result in all, so that it does not hold the process for ever.
+# How long a client may take for a result in all: while it reads, it holds one of its project's processes.
 _LONGEST_READ_SECONDS = 3600.0
 
 

@@ -6,7 +6,7 @@ _EXPLAIN = re.compile(r"\s*+explain\s++(?!analyze\b|\()", re.IGNORECASE)
 _SHOW_TABLES = re.compile(r"\s*+show\s++(?:all\s++)?tables\s*+(?:;\s*+)?", re.IGNORECASE)
 # A name, and no statement, behind DESCRIBE or SHOW.
 _PART = r'(?:"[^"]*+"|[\w$]++)'
-_DESCRIBE = re.compile(rf"\s*+(?:describe|desc|show)\s++({_PART}(?:\.{_PART})*+)\s*+(?:;\s*+)?", re.IGNORECASE)
+_DESCRIBE = re.compile(rf"\s*+(?:describe|desc|show)\s++({_PART}(?>(?:\.{_PART})*))\s*+(?:;\s*+)?", re.IGNORECASE)
 _ALL_TABLES = "SELECT table_name AS name FROM information_schema.tables ORDER BY name"
 
 
