@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -15,12 +15,12 @@ from api.auth import RequestContext, RowReader
 from api.byte_ranges import requested_range
 from api.errors import ErrorBody, range_not_satisfiable
 from api.page_links import link_with
+from api.result_formats import CONTENT, MEDIA_TYPES, FormatName, Numbers, requested_format
 from api.schemas import Timestamp
-from api.streaming import CONTENT, MEDIA_TYPES, FormatName, HeldResponse, holding, requested_format
+from api.streaming import HeldResponse, holding, require_chunks
 from orchestrator.model.errors import Invalid
-from orchestrator.model.names import name_key
 from orchestrator.model.reading import ResultFormat, ResultStream
-from orchestrator.services.reading import RowsRequest, ViewVersion
+from orchestrator.services.reading import RowsRequest, ViewVersion, chosen_columns
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}", tags=["warehouse_saved_queries"]
@@ -84,10 +84,7 @@ def _wanted(
     ] = None,
     offset: Annotated[int, Query(ge=0, le=_BEYOND_ALL, description="How many rows to leave out before them")] = 0,
     snapshot_id: Annotated[UUID | None, Query(description="An older version that is still kept")] = None,
-    numbers: Annotated[
-        Literal["number", "string"],
-        Query(description="In JSON, whether numbers of types with more than 53 bits are strings"),
-    ] = "number",
+    numbers: Numbers = "number",
     compression: Annotated[Literal["lz4"] | None, Query(description="How the buffers of Arrow are compressed")] = None,
 ) -> _Wanted:
     return _Wanted(
@@ -104,8 +101,12 @@ def _wanted(
 def _names(columns: list[str]) -> tuple[str, ...]:
     try:
         return tuple(name for row in csv.reader(columns, strict=True) for name in row)
-    except csv.Error as error:
-        raise Invalid(f"The names of columns are separated by commas: {error}.", attr="columns") from None
+    except csv.Error:
+        raise Invalid(
+            "The names of columns are separated by commas. One with a comma, a quote or a line break in it stands in "
+            "double quotes, and a double quote in it is doubled.",
+            attr="columns",
+        ) from None
 
 
 Wanted = Annotated[_Wanted, Depends(_wanted)]
@@ -116,19 +117,42 @@ _OK: dict[int | str, dict[str, Any]] = {
     304: {"description": "The version that the client has (If-None-Match) is still the current one"},
     416: {"model": ErrorBody, "description": "The Range header asks for bytes beyond the end of the file"},
 }
+_HEAD_OK: dict[int | str, dict[str, Any]] = {200: {"description": "The headers of the rows"}, 304: _OK[304]}
 
 
-@router.head("/data/", response_class=Response, responses={200: {"description": "The headers of the rows"}})
-async def describe_rows(request: Request, saved_query_id: ViewId, context: RowReader, wanted: Wanted) -> Response:
-    """Show the headers of a view's rows: its version, and when it was computed."""
+class _Asked(NamedTuple):
+    """The version and the part of it that a request asks for, and the headers of its answer."""
+
+    version: ViewVersion
+    rows: RowsRequest
+    headers: dict[str, str]
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the stored file itself is asked for."""
+        files = self.version.snapshot.files
+        return self.rows.format is ResultFormat.PARQUET and self.rows.is_whole and len(files) == 1
+
+
+async def _asked(request: Request, saved_query_id: UUID, context: RequestContext, wanted: _Wanted) -> _Asked:
     version = await context.services.reading.version(context.project_id, saved_query_id, wanted.snapshot_id)
     result_format = requested_format(request, wanted.format)
-    headers = _headers(version, result_format)
-    if _has(request, headers["ETag"]):
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    answer = Response(headers=headers, media_type=MEDIA_TYPES[result_format])
-    if _is_file(version, wanted.rows(result_format)):
-        answer.headers.update({"Accept-Ranges": "bytes", "Content-Length": str(version.snapshot.files[0].bytes)})
+    asked = _Asked(version, wanted.rows(result_format), _headers(version, result_format))
+    chosen_columns(version.snapshot, asked.rows)  # an unknown one is an error of every kind of answer
+    if not asked.is_file:
+        require_chunks(request)
+    return asked
+
+
+@router.head("/data/", response_class=Response, responses=_HEAD_OK)
+async def describe_rows(request: Request, saved_query_id: ViewId, context: RowReader, wanted: Wanted) -> Response:
+    """Show the headers of a view's rows: its version, and when it was computed."""
+    asked = await _asked(request, saved_query_id, context, wanted)
+    if _has(request, asked.headers["ETag"]):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=asked.headers)
+    answer = Response(headers=asked.headers, media_type=MEDIA_TYPES[asked.rows.format])
+    if asked.is_file:
+        answer.headers.update({"Accept-Ranges": "bytes", "Content-Length": str(asked.version.snapshot.files[0].bytes)})
     else:
         del answer.headers["Content-Length"]  # that of the rows is not known
     return answer
@@ -137,31 +161,22 @@ async def describe_rows(request: Request, saved_query_id: ViewId, context: RowRe
 @router.get("/data/", response_class=Response, responses=_OK)
 async def read_rows(request: Request, saved_query_id: ViewId, context: RowReader, wanted: Wanted) -> Response:
     """Read the rows of a materialized view, all of them of one version."""
-    version = await context.services.reading.version(context.project_id, saved_query_id, wanted.snapshot_id)
-    result_format = requested_format(request, wanted.format)
-    headers = _headers(version, result_format)
-    if _has(request, headers["ETag"]):
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    rows = wanted.rows(result_format)
-    if _is_file(version, rows):
-        return await _file_response(request, context, version, headers)
-    return await _rows_response(request, context, version, rows, headers)
+    asked = await _asked(request, saved_query_id, context, wanted)
+    if _has(request, asked.headers["ETag"]):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=asked.headers)
+    return await (_file_response if asked.is_file else _rows_response)(request, context, asked)
 
 
 def _has(request: Request, tag: str) -> bool:
     """Whether the client has this answer already. A proxy that compresses answers makes tags weak ones."""
-    known = {one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")}
+    sent = ",".join(request.headers.getlist("if-none-match"))
+    known = {one.strip().removeprefix("W/") for one in sent.split(",")}
     return bool(known & {tag, "*"})
 
 
-def _is_file(version: ViewVersion, rows: RowsRequest) -> bool:
-    """Whether the stored file itself is what is asked for."""
-    return rows.format is ResultFormat.PARQUET and rows.is_whole and len(version.snapshot.files) == 1
+async def _rows_response(request: Request, context: RequestContext, asked: _Asked) -> Response:
+    version, rows, headers = asked
 
-
-async def _rows_response(
-    request: Request, context: RequestContext, version: ViewVersion, rows: RowsRequest, headers: dict[str, str]
-) -> Response:
     async def build(stack: AsyncExitStack) -> HeldResponse:
         stream = await stack.enter_async_context(context.services.reading.rows(context.project_id, version, rows))
         is_json = rows.format is ResultFormat.JSON
@@ -171,9 +186,8 @@ async def _rows_response(
     return await holding(request, build)
 
 
-async def _file_response(
-    request: Request, context: RequestContext, version: ViewVersion, headers: dict[str, str]
-) -> Response:
+async def _file_response(request: Request, context: RequestContext, asked: _Asked) -> Response:
+    version, _, headers = asked
     size = version.snapshot.files[0].bytes
     is_same = request.headers.get("if-range", headers["ETag"]) == headers["ETag"]
     part = requested_range(request.headers.get("range") if is_same else None, size)
@@ -209,8 +223,7 @@ def _headers(version: ViewVersion, result_format: ResultFormat) -> dict[str, str
 def _head(request: Request, version: ViewVersion, rows: RowsRequest) -> dict[str, Any]:
     """All of a RowsOut but the rows, which follow."""
     snapshot = version.snapshot
-    by_name = {name_key(column.name): column for column in snapshot.columns}
-    columns = [by_name[name_key(name)] for name in rows.columns] if rows.columns else snapshot.columns
+    columns = chosen_columns(snapshot, rows)
     following = rows.offset + (rows.limit or 0)
     has_next = bool(rows.limit) and following < snapshot.rows
     return RowsOut(

@@ -64,6 +64,19 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _handle_unexpected)
 
 
+class Answer:
+    """ASGI's `send`, which knows whether the answer has begun: an error can only be answered before that."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.has_begun = False
+
+    async def __call__(self, message: Message) -> None:
+        """ASGI."""
+        self.has_begun = True
+        await self._send(message)
+
+
 class FailureMiddleware:
     """Answers 500 for an exception that no handler has caught.
 
@@ -76,17 +89,11 @@ class FailureMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        has_begun = False
-
-        async def watched(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = True
-            await send(message)
-
+        answer = Answer(send)
         try:
-            await self._app(scope, receive, watched)
+            await self._app(scope, receive, answer)
         except Exception as error:
-            if scope["type"] != "http" or has_begun:
+            if scope["type"] != "http" or answer.has_begun:
                 raise
             await unforeseen(scope, error)(scope, receive, send)
 
@@ -98,6 +105,21 @@ def error_response(error: OrchestratorError) -> JSONResponse:
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     return _body(status, kind, error.code, error.message, error.attr, headers)
+
+
+def log_broken_off(scope: Scope, error: OrchestratorError) -> None:
+    """Log the error of an answer that had begun, since its client sees only that the answer breaks off."""
+    is_transient = isinstance(error, Transient)
+    cause = f" ({error.__cause__!r})" if is_transient else ""
+    logger.log(
+        logging.WARNING if is_transient else logging.INFO,
+        "%s %s broke off: %s: %s%s",
+        scope["method"],
+        scope["path"],
+        error.code,
+        error.message,
+        cause,
+    )
 
 
 def range_not_satisfiable(size: int) -> JSONResponse:

@@ -22,6 +22,9 @@ from api.lingering import LingeringTransport
 
 logger = logging.getLogger(__name__)
 
+# The extension in the ASGI scope by which the application ends the connection in the middle of its answer. ASGI itself
+# has no way to do so but an exception, which uvicorn logs with its traceback.
+BREAK_OFF = "matview.break_off"
 _KINDS = {HTTPStatus.SERVICE_UNAVAILABLE: "server_error"}
 _LOG_SECONDS = 60.0
 
@@ -58,6 +61,13 @@ class GuardedProtocol(H11Protocol):
         """Close at once, so that a new connection can take the place."""
         self.refusals.note("gave way to a new connection")
         self.transport.abort()
+
+    def break_off(self) -> None:
+        """Close in the middle of an answer, so that its client sees that it is not complete."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Pass on received bytes as part of a head or a body; discard them if the connection is closing."""
@@ -109,6 +119,8 @@ class GuardedProtocol(H11Protocol):
             self._limit(None)
             self.register.mark_working(self)
             self._feed(head)
+            if self.scope is not None:  # the application is called only later, by the event loop
+                self.scope["extensions"] = {BREAK_OFF: {"close": self.break_off}}
             self._receive_rest(rest)
 
     def _receive_rest(self, rest: bytes) -> None:

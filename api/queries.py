@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
@@ -13,8 +12,9 @@ from pydantic import BaseModel, Field
 
 from api.auth import QueryReader, RequestContext
 from api.bodies import JsonRoute
+from api.result_formats import CONTENT, MEDIA_TYPES, FormatName, Numbers, requested_format
 from api.schemas import RequestModel
-from api.streaming import CONTENT, MEDIA_TYPES, FormatName, HeldResponse, holding, requested_format
+from api.streaming import HeldResponse, holding, require_chunks, unless_left
 from orchestrator.model.errors import Invalid, RunFailed
 from orchestrator.model.query_object import KINDS
 from orchestrator.model.query_values import with_parameters
@@ -107,8 +107,10 @@ async def run_query(
     body: RunQuery,
     context: QueryReader,
     format_name: FormatName = None,
+    numbers: Numbers = "number",
 ) -> Response:
     """Run a SELECT over the views and tables of the project, all of them as of one moment."""
+    require_chunks(request)
     if body.query.kind not in KINDS:
         raise Invalid(f"The kind of a query is one of {', '.join(KINDS)}.", attr="query.kind")
     result_format = requested_format(request, format_name)
@@ -117,6 +119,7 @@ async def run_query(
         sql=with_parameters(body.query.query, body.query.values or {}),
         values=body.query.values or {},
         client_query_id=body.client_query_id,
+        large_as_text=numbers == "string",
     )
 
     async def build(stack: AsyncExitStack) -> HeldResponse:
@@ -139,22 +142,27 @@ async def cancel_query(
     await context.services.reading.cancel(context.project_id, client_query_id)
 
 
-@router.post("/mcp_tools/execute_sql/")
-async def execute_sql(body: RunTool, context: QueryReader) -> ToolResult:
+@router.post("/mcp_tools/execute_sql/", response_model=ToolResult)
+async def execute_sql(request: Request, body: RunTool, context: QueryReader) -> ToolResult | Response:
     """Run a SELECT for an agent, which gets its rows as text."""
+    return await unless_left(request, _tool_result(context, body.args))
+
+
+async def _tool_result(context: RequestContext, arguments: ToolArguments) -> ToolResult:
     try:
-        rows, summary = await _rows_of(context, body.args.query)
+        found, summary = await _rows_of(context, arguments.query)
     except (Invalid, RunFailed) as error:
         return ToolResult(success=False, content=error.message)
     columns = [column.name for column in summary.columns]
-    lines = ["|".join(_cell(value, shortened=body.args.truncate) for value in row) for row in [columns, *rows]]
+    # In a thread, since a megabyte of nested lists would hold up all other requests for a fifth of a second.
+    lines = await asyncio.to_thread(_lines, columns, found, shortened=arguments.truncate)
     if summary.has_more:
-        lines.append(f"(There are more rows than these {len(rows):,}: write a LIMIT, or select less.)")
-    structure = ToolStructure(query=body.args.query, columns=columns, types=_types(summary), hasMore=summary.has_more)
+        lines.append(f"(There are more rows than these {len(lines) - 1:,}: write a LIMIT, or select less.)")
+    structure = ToolStructure(query=arguments.query, columns=columns, types=_types(summary), hasMore=summary.has_more)
     return ToolResult(success=True, content="\n".join(lines), structured_content=structure)
 
 
-async def _rows_of(context: RequestContext, sql: str) -> tuple[list[list[Any]], ResultSummary]:
+async def _rows_of(context: RequestContext, sql: str) -> tuple[bytes, ResultSummary]:
     text = QueryText(sql=with_parameters(sql, {}))
     bounds = {"default_rows": DEFAULT_ROWS, "most_rows": _MOST_TOOL_ROWS}
     async with context.services.reading.query(context.project_id, text, ResultFormat.JSON, **bounds) as stream:
@@ -164,9 +172,13 @@ async def _rows_of(context: RequestContext, sql: str) -> tuple[list[list[Any]], 
             if len(found) > _MOST_TOOL_BYTES:
                 raise Invalid("The result is too long to be shown as text: select fewer rows or columns.")
         assert stream.summary is not None  # noqa: S101 - the chunks have ended
-        # In a thread, since it may take long; with all digits of a number.
-        parse = partial(json.loads, parse_int=_Number, parse_float=_Number)
-        return await asyncio.to_thread(parse, b"[" + found + b"]"), stream.summary
+        return b"[" + found + b"]", stream.summary
+
+
+def _lines(columns: list[str], found: bytes, *, shortened: bool) -> list[str]:
+    """The names of the columns and the rows, with all digits of their numbers, each as one line."""
+    rows = json.loads(found, parse_int=_Number, parse_float=_Number)
+    return ["|".join(_cell(value, shortened=shortened) for value in row) for row in [columns, *rows]]
 
 
 class _Number(str):

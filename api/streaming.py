@@ -1,37 +1,22 @@
-"""Answers that are sent while they are made, and the formats that a client may ask for."""
+"""Answers that are sent while they are made, and work that ends when its client has left."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
-from typing import Annotated, Any, NamedTuple
+from typing import Any, TypeVar
 
-from fastapi import Query, Request
+from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from orchestrator.model.errors import Invalid
-from orchestrator.model.reading import ResultFormat
+from api.errors import Answer, log_broken_off
+from api.protocol import BREAK_OFF
+from orchestrator.model.errors import Invalid, OrchestratorError
 
-MEDIA_TYPES = {
-    ResultFormat.JSON: "application/json",
-    ResultFormat.ARROW: "application/vnd.apache.arrow.stream",
-    ResultFormat.PARQUET: "application/vnd.apache.parquet",
-    ResultFormat.CSV: "text/csv",
-    ResultFormat.NDJSON: "application/x-ndjson",
-}
-FormatName = Annotated[
-    ResultFormat | None,
-    Query(alias="format", description="The format of the result; without it the Accept header chooses, else JSON"),
-]
-# For the OpenAPI document: an answer in any of the formats.
-CONTENT: dict[str, Any] = {
-    MEDIA_TYPES[one]: {"schema": {"type": "string", "format": "binary"}}
-    for one in ResultFormat
-    if one is not ResultFormat.JSON
-}
+T = TypeVar("T")
+
 # The status that proxies log for a request whose client did not wait. No client sees it.
 _CLIENT_HAS_LEFT = 499
-_ANY = ("*/*", "application/*", "")
 
 
 class HeldResponse(StreamingResponse):
@@ -40,66 +25,55 @@ class HeldResponse(StreamingResponse):
     held: AsyncExitStack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        async with self.held:
-            await super().__call__(scope, receive, send)
+        """ASGI. An error after the first bytes is logged, and breaks the answer off."""
+        answer = Answer(send)
+        try:
+            async with self.held:
+                await super().__call__(scope, receive, answer)
+        except OrchestratorError as error:
+            server = scope.get("extensions", {}).get(BREAK_OFF)
+            if not answer.has_begun or server is None:
+                raise
+            log_broken_off(scope, error)
+            # Raised, the error would be logged with a traceback, as if it had not been foreseen.
+            server["close"]()
 
 
-async def holding(request: Request, build: Callable[[AsyncExitStack], Awaitable[HeldResponse]]) -> Response:
+def require_chunks(request: Request) -> None:
+    """Raise Invalid if the answer could not be sent in chunks, whose end shows that it is complete."""
+    if request.scope.get("http_version") == "1.0":
+        raise Invalid(
+            "Results are streamed, which needs HTTP/1.1: in HTTP/1.0, an answer that breaks off looks complete. "
+            "If a proxy sends this request, let it speak HTTP/1.1 (in nginx: proxy_http_version 1.1)."
+        )
+
+
+async def holding(request: Request, build: Callable[[AsyncExitStack], Coroutine[Any, Any, HeldResponse]]) -> Response:
     """The response that `build` makes with the resources that it enters.
 
     If it raises, or its client goes away before, they are given back at once.
     """
     async with AsyncExitStack() as stack:
-        building = asyncio.ensure_future(build(stack))
-        leaving = asyncio.ensure_future(_has_left(request))
-        try:
-            await asyncio.wait([building, leaving], return_when=asyncio.FIRST_COMPLETED)
-            if not building.done():
-                return Response(status_code=_CLIENT_HAS_LEFT)
-            response: HeldResponse = building.result()
+        response = await unless_left(request, build(stack))
+        if isinstance(response, HeldResponse):
             response.held = stack.pop_all()
-            return response
-        finally:
-            leaving.cancel()
-            building.cancel()
-            await asyncio.gather(building, leaving, return_exceptions=True)
+        return response
+
+
+async def unless_left(request: Request, work: Awaitable[T]) -> T | Response:
+    """The result of `work`, which is cancelled if the client goes away before: then a response that goes nowhere."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_has_left(request))
+    try:
+        await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else Response(status_code=_CLIENT_HAS_LEFT)
+    finally:
+        leaving.cancel()
+        working.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
 
 
 async def _has_left(request: Request) -> None:
     """Wait until the client has closed its connection."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-class _Accepted(NamedTuple):
-    media_type: str
-    weight: float
-
-
-def requested_format(request: Request, named: ResultFormat | None) -> ResultFormat:
-    """The format that the query parameter or the Accept header asks for, JSON if neither does. Raises Invalid."""
-    if named is not None:
-        return named
-    accepted = sorted(_accepted(request.headers.get("accept", "")), key=lambda one: -one.weight)
-    for one in accepted:
-        if one.media_type in _ANY:
-            return ResultFormat.JSON
-        for result_format, media_type in MEDIA_TYPES.items():
-            if one.media_type == media_type:
-                return result_format
-    if not accepted or any(one.media_type.endswith("*") for one in accepted):
-        return ResultFormat.JSON
-    raise Invalid(f"The formats of a result are {', '.join(MEDIA_TYPES.values())}.", attr="format")
-
-
-def _accepted(header: str) -> list[_Accepted]:
-    found = []
-    for item in header.split(","):
-        media_type, *parameters = (part.strip().lower() for part in item.split(";"))
-        weights = [parameter.removeprefix("q=") for parameter in parameters if parameter.startswith("q=")]
-        try:
-            found.append(_Accepted(media_type, float(weights[0]) if weights else 1.0))
-        except ValueError:
-            found.append(_Accepted(media_type, 0.0))
-    return [one for one in found if one.media_type and one.weight > 0]

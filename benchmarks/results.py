@@ -144,7 +144,7 @@ async def _memory(stack: DevStack, url: str, headers: Mapping[str, str], readers
                 peak = max(peak, _resident_mb(pid))
                 await asyncio.sleep(0.05)
             served = sum([await task for task in tasks])
-            label = f"{form}, growth of the API with {count} readers ({served} served, others told to come again)"
+            label = f"{form}, growth of the API with {count} readers ({served} served, the others refused)"
             figures.append(Measurement(label, [peak - before], "MiB"))
     show("Memory of the API", figures)
     return figures

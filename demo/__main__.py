@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import matview
 from demo import check, data
 from demo.console import DemoError, say, say_table
 from demo.run import Result, build
@@ -18,7 +19,8 @@ from orchestrator.devstack.stack import DevStack, Ports
 
 _INTERRUPTED = 130
 _SHOWN_VIEW = "carrier_report"
-_SHOWN_ROWS = 5
+_SHOWN_QUERY = f"FROM {_SHOWN_VIEW} LIMIT 5"
+_OFFERED_QUERY = "SELECT origin, sum(flights) AS flights FROM busiest_routes GROUP BY 1 ORDER BY 2 DESC"
 
 
 def main() -> int:
@@ -88,6 +90,7 @@ async def _work(ready: asyncio.Future[DevInfo], folder: Path, home: Path, began:
     say(f"Ready after {time.monotonic() - began:.1f} s. Saving the views and running them ...\n")
     results = await build(info, folder)
     _show_results(results)
+    await asyncio.to_thread(_show_rows, info)
     wrong = await _check(folder, results)
     _show_ways_on(info, home)
     say(f"\nAll of this took {time.monotonic() - began:.1f} seconds.")
@@ -119,19 +122,26 @@ def _show_results(results: dict[str, Result]) -> None:
         ],
         numbers=("ROWS", "BYTES", "SECONDS"),
     )
-    columns, rows = check.first_rows(results[_SHOWN_VIEW].folder, _SHOWN_ROWS)
-    say(f"\nThe first rows of {_SHOWN_VIEW}:\n")
-    say_table(columns, rows)
+
+
+def _show_rows(info: DevInfo) -> None:
+    """Query a view as any client does, and show what the API answers."""
+    with matview.connect(info["api_url"], key=info["api_key"], project=int(info["project_id"])) as connection:
+        found = connection.query(_SHOWN_QUERY).to_arrow()
+    say(f"\n{_SHOWN_QUERY};\n")
+    say_table(found.column_names, list(zip(*found.to_pydict().values(), strict=True)))
     say()
 
 
-def _short(folder: Path) -> str:
+def _short(path: Path) -> str:
     with suppress(ValueError):
-        return str(folder.relative_to(Path.cwd()))
-    return str(folder)
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
 
 
 def _show_ways_on(info: DevInfo, home: Path) -> None:
+    # Beside the interpreter that runs this: it is found also where no environment is activated.
+    command = _short(Path(sys.executable).parent / "matview")
     say(
         f"""
   API          {info["api_url"]}   (documentation: {info["api_url"]}/docs)
@@ -142,8 +152,10 @@ def _show_ways_on(info: DevInfo, home: Path) -> None:
 In another terminal:
 
   export MATVIEW_API_URL={info["api_url"]} MATVIEW_API_KEY={info["api_key"]} MATVIEW_PROJECT_ID={info["project_id"]}
-  matview view list
-  matview view run {_SHOWN_VIEW} --wait"""
+  {command} view list
+  {command} view rows {_SHOWN_VIEW}
+  {command} query "{_OFFERED_QUERY}"
+  {command} view run {_SHOWN_VIEW} --wait"""
     )
 
 

@@ -35,13 +35,6 @@ def differences(data: Path, results: Mapping[str, Path]) -> dict[str, str]:
         return {name: _difference(database, name, folder) for name, folder in results.items()}
 
 
-def first_rows(folder: Path, limit: int) -> tuple[list[str], list[tuple[object, ...]]]:
-    """The columns and the first rows of a published result."""
-    with duckdb.connect() as database:
-        rows = database.read_parquet(f"{folder}/*.parquet").limit(limit)
-        return rows.columns, rows.fetchall()
-
-
 def _difference(database: duckdb.DuckDBPyConnection, name: str, folder: Path) -> str:
     expected = database.view(name)
     published = database.read_parquet(f"{folder}/*.parquet")

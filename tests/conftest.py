@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
+from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
 from orchestrator.temporal.client import connect
 from tests.client.support import CACHE
@@ -61,6 +62,14 @@ async def stack(session_folder: Path, sources: Path) -> AsyncIterator[DevStack]:
     """PostgreSQL, Temporal, the API and a worker, as `matview dev` starts them."""
     async with dev_stack(session_folder / "home", sources) as running:
         yield running
+
+
+@pytest.fixture
+async def database(stack: DevStack) -> AsyncIterator[Database]:
+    """The stack's catalog."""
+    opened = Database(stack.info["database_url"], pool_size=2)
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The shared namespace of a project's views and source tables."""
 
 from collections.abc import Iterable
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Select, delete, func, insert, select
@@ -27,24 +28,10 @@ class NameTarget(Value):
 
 async def entries(tx: Transaction, project_id: int) -> list[CatalogEntry]:
     """All live views and source tables of a project, by name, with the columns that a reader sees."""
-    query = (
-        select(
-            t.names.c.saved_query_id,
-            t.saved_queries.c.sync_frequency,
-            func.coalesce(t.saved_queries.c.name, t.source_tables.c.name).label("name"),
-            shown_columns().label("view_columns"),
-            t.source_tables.c.columns.label("table_columns"),
-        )
-        .select_from(t.names)
-        .outerjoin(t.saved_queries, t.saved_queries.c.id == t.names.c.saved_query_id)
-        .outerjoin(t.snapshots, t.snapshots.c.id == t.saved_queries.c.current_snapshot_id)
-        .outerjoin(t.source_tables, t.source_tables.c.id == t.names.c.source_table_id)
-        .where(t.names.c.project_id == project_id)
-        .order_by(t.names.c.key)
-    )
+    query = _owners().where(t.names.c.project_id == project_id).order_by(t.names.c.key)
     return [
         CatalogEntry(
-            name=row.name,
+            name=row.view_name or row.table_name,
             is_view=row.saved_query_id is not None and row.sync_frequency is None,
             columns=[
                 (column["name"], column["duckdb_type"])
@@ -117,6 +104,26 @@ def _current_locations() -> Select[tuple[int, str, str | None]]:
     )
 
 
+def _owners() -> Select[Any]:
+    """The view or source table of each name, with the columns that a reader sees."""
+    return (
+        select(
+            t.names.c.key,
+            t.names.c.saved_query_id,
+            t.names.c.source_table_id,
+            t.saved_queries.c.name.label("view_name"),
+            t.saved_queries.c.sync_frequency,
+            t.source_tables.c.name.label("table_name"),
+            shown_columns().label("view_columns"),
+            t.source_tables.c.columns.label("table_columns"),
+        )
+        .select_from(t.names)
+        .outerjoin(t.saved_queries, t.saved_queries.c.id == t.names.c.saved_query_id)
+        .outerjoin(t.snapshots, t.snapshots.c.id == t.saved_queries.c.current_snapshot_id)
+        .outerjoin(t.source_tables, t.source_tables.c.id == t.names.c.source_table_id)
+    )
+
+
 async def count_columns(tx: Transaction, project_id: int, names: Iterable[str]) -> int:
     """The number of columns that the views and tables of these names have in all."""
     columns = func.coalesce(t.saved_queries.c.columns, t.source_tables.c.columns)
@@ -132,22 +139,8 @@ async def count_columns(tx: Transaction, project_id: int, names: Iterable[str]) 
 
 async def resolve(tx: Transaction, project_id: int, names: Iterable[str]) -> dict[str, NameTarget]:
     """The view or source table of each name, by the name's key. Unused names are missing from the answer."""
-    query = (
-        select(
-            t.names.c.key,
-            t.names.c.saved_query_id,
-            t.names.c.source_table_id,
-            t.saved_queries.c.name.label("view_name"),
-            t.source_tables.c.name.label("table_name"),
-            shown_columns().label("view_columns"),
-            t.source_tables.c.columns.label("table_columns"),
-        )
-        .select_from(t.names)
-        .outerjoin(t.saved_queries, t.saved_queries.c.id == t.names.c.saved_query_id)
-        .outerjoin(t.snapshots, t.snapshots.c.id == t.saved_queries.c.current_snapshot_id)
-        .outerjoin(t.source_tables, t.source_tables.c.id == t.names.c.source_table_id)
-        .where(t.names.c.project_id == project_id, t.names.c.key.in_({name_key(name) for name in names}))
-    )
+    wanted = {name_key(name) for name in names}
+    query = _owners().where(t.names.c.project_id == project_id, t.names.c.key.in_(wanted))
     return {
         row.key: NameTarget(
             name=row.view_name or row.table_name,

@@ -92,13 +92,13 @@ def view_path(api: Api, view: View) -> None:
 
 def _data_dir() -> Path:
     """The data folder of the installation that the command finds, as other commands find it."""
-    told = os.environ.get(f"{PREFIX}DATA_DIR")
-    if told is None:
+    folder = os.environ.get(f"{PREFIX}DATA_DIR")
+    if folder is None:
         info = stack_info(nearest_home())
-        told = None if info is None else str(info["data_dir"])
-    if told is None:
+        folder = None if info is None else str(info["data_dir"])
+    if folder is None:
         raise Failure(f"Set {PREFIX}DATA_DIR, or go to the folder of a `matview dev`.", EXIT_USAGE)
-    return Path(told)
+    return Path(folder)
 
 
 @with_api

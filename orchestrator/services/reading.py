@@ -17,7 +17,7 @@ from orchestrator.model.names import catalog_table, name_key, quoted
 from orchestrator.model.reading import ReadPlan, ReadRelation, ResultFormat, ResultStream, RowsRelation
 from orchestrator.model.run import Relation, SnapshotRelation
 from orchestrator.model.saved_query import SavedQuery
-from orchestrator.model.snapshot import Retention, Snapshot
+from orchestrator.model.snapshot import Column, Retention, Snapshot
 from orchestrator.services.reads import Read, ReadRegistry
 from orchestrator.stores.base import SnapshotStore, StoredFile
 
@@ -34,6 +34,7 @@ class QueryText(Value):
     sql: str
     values: Mapping[str, Any] = {}
     client_query_id: str | None = None
+    large_as_text: bool = False
 
 
 class RowsRequest(Value):
@@ -117,6 +118,7 @@ class ReadService:
                 timeout_seconds=seconds,
                 default_rows=default_rows,
                 most_rows=most_rows,
+                large_as_text=text.large_as_text,
             )
             read.raise_if_cancelled()
             yield await stack.enter_async_context(session.read(plan, self._store.file_url))
@@ -280,13 +282,20 @@ async def _version(tx: Transaction, project_id: int, saved_query_id: UUID, snaps
     return ViewVersion(view, version.snapshot)
 
 
-def _select(name: str, snapshot: Snapshot, wanted: RowsRequest) -> str:
-    """The statement that gives these rows."""
-    known = {name_key(column.name): column.name for column in snapshot.columns}
+def chosen_columns(snapshot: Snapshot, wanted: RowsRequest) -> tuple[Column, ...]:
+    """The columns that a client wants, in its order. Raises Invalid for one that the snapshot does not have."""
+    if not wanted.columns:
+        return snapshot.columns
+    known = {name_key(column.name): column for column in snapshot.columns}
     unknown = next((column for column in wanted.columns if name_key(column) not in known), None)
     if unknown is not None:
         raise Invalid(f'The view has no column "{unknown}".', attr="columns")
-    columns = ", ".join(quoted(known[name_key(column)]) for column in wanted.columns) or "*"
+    return tuple(known[name_key(column)] for column in wanted.columns)
+
+
+def _select(name: str, snapshot: Snapshot, wanted: RowsRequest) -> str:
+    """The statement that gives these rows."""
+    columns = ", ".join(quoted(column.name) for column in chosen_columns(snapshot, wanted)) if wanted.columns else "*"
     limit = "" if wanted.limit is None else f" LIMIT {wanted.limit}"
     offset = f" OFFSET {wanted.offset}" if wanted.offset else ""
     return f"SELECT {columns} FROM {quoted(name)}{limit}{offset}"  # noqa: S608 - every name is quoted

@@ -145,6 +145,7 @@ class LocalStore:
             _mark_private(self._metadata)
             unfinished = path.with_name(f".{uuid4().hex}")
             unfinished.write_bytes(content)
+            _fsync(unfinished)  # it is never written again, so a power cut must not leave it empty
             unfinished.replace(path)
 
         await _in_thread(add)

@@ -1,7 +1,6 @@
 """Rows that a run left out and quarantined: a key that may read the view can read them while the version is kept."""
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -22,13 +21,6 @@ from orchestrator.stores.local import LocalStore
 from tests.support.tenants import Json, Tenant, a_tenant, quarantined, write_quarantine
 
 VIEWS = "/warehouse_saved_queries/"
-
-
-@pytest.fixture
-async def database(stack: DevStack) -> AsyncIterator[Database]:
-    opened = Database(stack.info["database_url"], pool_size=1)
-    yield opened
-    await opened.close()
 
 
 async def published(database: Database, tenant: Tenant, view: Json, **rejected: int | None) -> Snapshot:

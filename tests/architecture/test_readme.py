@@ -40,12 +40,14 @@ def routes(router: APIRouter) -> set[tuple[str, str, str]]:
 
 
 def test_the_table_of_endpoints_is_that_of_the_code() -> None:
-    told = set(re.findall(r"^\| `(GET|HEAD|POST|PATCH|PUT|DELETE) (/\S+)` \| `(\S+)` \|", README, flags=re.MULTILINE))
+    documented = set(
+        re.findall(r"^\| `(GET|HEAD|POST|PATCH|PUT|DELETE) (/\S+)` \| `(\S+)` \|", README, flags=re.MULTILINE)
+    )
     routers = (data.router, queries.router, saved_queries.router, snapshots.router, source_tables.router)
-    assert told == set().union(*map(routes, routers))
+    assert documented == set().union(*map(routes, routers))
 
 
 def test_every_setting_is_in_the_example_file() -> None:
-    told = set(re.findall(rf"^(?:# )?({PREFIX}\w+)=", (ROOT / ".env.example").read_text(), flags=re.MULTILINE))
+    documented = set(re.findall(rf"^(?:# )?({PREFIX}\w+)=", (ROOT / ".env.example").read_text(), flags=re.MULTILINE))
     internal = {f"{PREFIX}READY_FILE"}
-    assert told == {PREFIX + name.upper() for name in Settings.model_fields} - internal
+    assert documented == {PREFIX + name.upper() for name in Settings.model_fields} - internal

@@ -1,26 +1,17 @@
 """Publication at moments that a real run meets only by chance."""
 
-from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import pytest
 
 from orchestrator.catalog import runs, saved_queries
 from orchestrator.catalog.database import Database
-from orchestrator.devstack.stack import DevStack
 from orchestrator.model.base import now
 from orchestrator.model.errors import RunSuperseded
 from orchestrator.model.run import Run, RunRequest, RunStatus
 from orchestrator.model.saved_query import SyncFrequency
 from orchestrator.model.snapshot import Snapshot, location_of, snapshot_id
 from tests.support.tenants import Json, Tenant
-
-
-@pytest.fixture
-async def database(stack: DevStack) -> AsyncIterator[Database]:
-    opened = Database(stack.info["database_url"], pool_size=2)
-    yield opened
-    await opened.close()
 
 
 async def begun(database: Database, view: Json) -> Run:

@@ -1,28 +1,18 @@
 """How the contract of a source table is stored, and how it gets into the plan of a run."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
-import pytest
 from alembic import command
 from sqlalchemy import text
 
 from orchestrator.catalog import run_inputs, source_tables
 from orchestrator.catalog.database import Database
 from orchestrator.catalog.migrate import alembic_config
-from orchestrator.devstack.stack import DevStack
 from orchestrator.model.run import SourceRelation
 from orchestrator.model.source_table import AS_USUAL, BadRow, ReadOptions
 from tests.support.tenants import Json, Tenant
-
-
-@pytest.fixture
-async def database(stack: DevStack) -> AsyncIterator[Database]:
-    opened = Database(stack.info["database_url"], pool_size=1)
-    yield opened
-    await opened.close()
 
 
 async def test_a_table_of_an_older_release_is_read_as_usual(empty_database: str) -> None:

@@ -1,20 +1,10 @@
 """The last defence against text that PostgreSQL cannot store: every statement with it raises UnsupportedType."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from sqlalchemy import text
 
 from orchestrator.catalog.database import Database
-from orchestrator.devstack.stack import DevStack
 from orchestrator.model.errors import UnstorableText
-
-
-@pytest.fixture
-async def database(stack: DevStack) -> AsyncIterator[Database]:
-    found = Database(stack.info["database_url"], pool_size=1)
-    yield found
-    await found.close()
 
 
 @pytest.mark.parametrize("value", ["a\x00b", "a\ud800b"])

@@ -186,7 +186,7 @@ def test_a_query_may_come_from_elsewhere(
 
 
 @pytest.mark.parametrize(
-    ("options", "more", "told"),
+    ("options", "more", "last_line"),
     [
         ((), False, "(3 rows)"),
         ((), True, "(3 rows; there are more: a LIMIT in the statement says how many)"),
@@ -195,10 +195,10 @@ def test_a_query_may_come_from_elsewhere(
     ],
 )
 def test_a_table_says_how_many_rows_there_are(
-    matview: Matview, api: CannedApi, options: tuple[str, ...], more: bool, told: str
+    matview: Matview, api: CannedApi, options: tuple[str, ...], more: bool, last_line: str
 ) -> None:
     api.will_say("POST", QUERY, result([1], [2], [3], n="INTEGER", more=more))
-    assert matview("query", "SELECT n FROM t", *options).stdout.splitlines()[-1] == told
+    assert matview("query", "SELECT n FROM t", *options).stdout.splitlines()[-1] == last_line
 
 
 def test_a_limit_is_for_tables(matview: Matview, api: CannedApi) -> None:

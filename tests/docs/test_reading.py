@@ -15,8 +15,8 @@ from orchestrator.devstack.stack import DevStack
 from tests.docs.pages import ROOT
 from tests.docs.test_using import blocks as using_blocks, typed
 from tests.engines.duckdb.values import in_utc
+from tests.reading.iceberg_clients import extension
 from tests.reading.test_current import path_of
-from tests.reading.test_iceberg import extension
 from tests.support.tenants import Tenant
 
 PAGE = (ROOT / "docs" / "reading.md").read_text()

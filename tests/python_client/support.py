@@ -79,9 +79,7 @@ class Relay:
                 again = f"Retry-After: {self.retry_after}\r\n"
                 writer.write(f"HTTP/1.1 503 No\r\n{again}Content-Length: 0\r\nConnection: close\r\n\r\n".encode())
                 return
-            # An answer of HTTP/1.0 ends when the connection does, so a break looks like its end.
-            version = "HTTP/1.0" if self.hides_breaks else "HTTP/1.1"
-            wanted = "\r\n".join([f"{method} {path} {version}", *headers, "Connection: close", "", ""])
+            wanted = "\r\n".join([f"{method} {path} HTTP/1.1", *headers, "Connection: close", "", ""])
             await self._forward(writer, wanted.encode("latin-1") + body, upstream)
         except (asyncio.IncompleteReadError, ConnectionError):
             return
@@ -93,6 +91,11 @@ class Relay:
         answer, server = await asyncio.open_connection(where.hostname, where.port)
         try:
             server.write(request)
+            if self.hides_breaks:
+                whole = without_chunks(await answer.read())
+                self.forwarded = len(whole)
+                writer.write(whole[: self.cut_after])
+                return
             left, self.forwarded = self.cut_after, 0
             while chunk := await answer.read(1 << 16):
                 writer.write(chunk[:left])
@@ -102,6 +105,18 @@ class Relay:
                     return
         finally:
             await _closed(server)
+
+
+def without_chunks(answer: bytes) -> bytes:
+    """A chunked answer as HTTP/1.0 has it: it ends when the connection does, so a break looks like its end."""
+    head, _, rest = answer.partition(b"\r\n\r\n")
+    body = b""
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        chunk, rest = rest[: int(size, 16)], rest[int(size, 16) + 2 :]
+        body += chunk
+    fields = [line for line in head.split(b"\r\n")[1:] if not line.lower().startswith(b"transfer-encoding:")]
+    return b"\r\n".join([b"HTTP/1.0 200 OK", *fields, b"", body])
 
 
 @asynccontextmanager

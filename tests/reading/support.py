@@ -8,6 +8,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.api.raw import Answer, ask_raw
 from tests.support.tenants import Json, Tenant
 
 ARROW = "application/vnd.apache.arrow.stream"
@@ -37,6 +38,18 @@ async def query(tenant: Tenant, sql: str, *, status: int = 200, **values: Any) -
     """The answer to a query in PostHog's shape."""
     body = {"query": {"kind": "HogQLQuery", "query": sql, "values": values}}
     return await tenant.call("POST", "/query/", body, expect=status)
+
+
+async def ask_http_1_0(tenant: Tenant, method: str, path: str, body: bytes = b"") -> Answer:
+    """The answer to a request of HTTP/1.0, as some proxies send it."""
+    base = tenant.http.base_url
+    lines = [
+        f"{method} {base.path.rstrip('/')}{path} HTTP/1.0",
+        f"Authorization: Bearer {tenant.token}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    ]
+    return await ask_raw(str(base), "\r\n".join([*lines, "", ""]).encode() + body)
 
 
 async def reads_of(tenant: Tenant) -> int:

@@ -16,8 +16,8 @@ import pytest
 
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.principal import Scope
-from tests.reading.support import ARROW, query
-from tests.support.tenants import ENDLESS, Json, Tenant, a_tenant, until, write_parquet
+from tests.reading.support import ARROW, ask_http_1_0, query
+from tests.support.tenants import ENDLESS, PATIENCE, Json, Tenant, a_tenant, until, write_parquet
 
 
 async def refused(tenant: Tenant, sql: str, **values: object) -> Json:
@@ -257,6 +257,78 @@ async def test_the_tool_for_agents_answers_in_text(tenant: Tenant) -> None:
     bad = await tool("SELECT nothing")
     assert (bad["success"], bad["structured_content"]) == (False, None)
     assert 'Referenced column "nothing"' in bad["content"]
+
+
+async def test_a_call_of_the_tool_whose_client_has_left_gives_its_slot_back(tenant: Tenant) -> None:
+    async def call(sql: str, patience: float) -> httpx.Response:
+        body = {"args": {"query": sql}}
+        return await tenant.http.post("/mcp_tools/execute_sql/", json=body, timeout=patience)
+
+    left = await asyncio.gather(*(call(ENDLESS, 4) for _ in range(4)), return_exceptions=True)
+    assert [type(one) for one in left] == [httpx.ReadTimeout] * 4
+    answer = await call("SELECT 1 AS n", PATIENCE)
+    assert (answer.status_code, answer.json()["content"]) == (200, "n\n1")
+
+
+async def test_the_tool_shows_a_megabyte_of_nested_values_and_refuses_more(tenant: Tenant) -> None:
+    async def tool(count: int) -> Json:
+        sql = f"SELECT list([i, i]) AS l FROM range({count}) t(i)"
+        return await tenant.call("POST", "/mcp_tools/execute_sql/", {"args": {"query": sql, "truncate": False}})
+
+    shown = (await tool(60_000))["content"]
+    assert json.loads(shown.removeprefix("l\n")) == [[i, i] for i in range(60_000)]
+    beyond = await tool(90_000)
+    assert not beyond["success"]
+    assert beyond["content"] == "The result is too long to be shown as text: select fewer rows or columns."
+
+
+async def test_large_numbers_are_text_if_the_client_asks_for_it(tenant: Tenant) -> None:
+    sql = (
+        "SELECT 9007199254740993 AS a, 1.5::DECIMAL(38,9) AS b, 7::INTEGER AS c, 'nan'::DOUBLE AS d, [2::HUGEINT] AS e"
+    )
+
+    async def first_row(parameters: str) -> str:
+        answer = await tenant.http.post(f"/query/{parameters}", json={"query": {"query": sql}})
+        assert answer.status_code == 200
+        return answer.text.split("\n")[1].replace(" ", "")
+
+    assert await first_row("?numbers=string") == '["9007199254740993","1.500000000",7,null,["2"]]'
+    assert await first_row("?numbers=number") == await first_row("")
+    assert (await first_row("")).startswith("[9007199254740993,1.5")
+    answer = await tenant.http.post("/query/?numbers=roman", json={"query": {"query": sql}})
+    assert (answer.status_code, answer.json()["attr"]) == (400, "numbers")
+
+
+async def test_a_client_of_http_1_0_is_refused_before_its_query_is_run(tenant: Tenant) -> None:
+    answer = await ask_http_1_0(tenant, "POST", "/query/", json.dumps({"query": {"query": ENDLESS}}).encode())
+    assert answer.is_refusal(400)
+    assert "needs HTTP/1.1" in answer.body["detail"]
+    body = json.dumps({"args": {"query": "SELECT 1 AS n"}}).encode()
+    whole = await ask_http_1_0(tenant, "POST", "/mcp_tools/execute_sql/", body)
+    assert (whole.status, whole.body["content"]) == (200, "n\n1")
+    assert b"content-length: " in whole.head
+
+
+async def test_the_error_of_an_answer_that_breaks_off_is_in_the_log_in_one_line(
+    stack: DevStack, tenant: Tenant
+) -> None:
+    log = stack.servers.home.logs / "api.log"
+    begins = log.stat().st_size
+    sql = "SELECT CASE WHEN i < 900000 THEN i ELSE error('too far') END AS i FROM range(1000000) t(i)"
+    headers = {"Accept": "text/csv", "X-Request-Id": f"broken-{tenant.project_id}"}
+    with pytest.raises(httpx.RemoteProtocolError):
+        await tenant.http.post("/query/", json={"query": {"query": sql}}, headers=headers)
+
+    async def lines() -> list[str]:
+        added = log.read_bytes()[begins:].decode().splitlines()
+        return added if any("too far" in line for line in added) else []
+
+    found = await until(lines, "the line in the log", patience=10)
+    (line,) = [line for line in found if f"request=broken-{tenant.project_id}" in line]
+    assert "INFO    api.errors: POST" in line
+    assert "broke off: query_failed: " in line
+    assert "too far" in line
+    assert not [line for line in found if "Traceback" in line or "ERROR" in line or "ASGI" in line]
 
 
 async def test_an_input_that_is_missing_is_named_at_once(tenant: Tenant, sources: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.principal import Scope
-from tests.reading.support import ARROW, arrow_table, data_url, parquet_table, rows_of
+from tests.reading.support import ARROW, arrow_table, ask_http_1_0, data_url, parquet_table, rows_of
 from tests.support.tenants import Json, Tenant, a_tenant, until
 
 NUMBERS = "SELECT i AS id, 'row ' || i AS name, i * 1.5 AS amount FROM range(2500) t(i) ORDER BY i"
@@ -85,11 +85,15 @@ async def test_columns_limit_and_offset_choose_a_part(tenant: Tenant, view: Json
     error = await tenant.error("GET", data_url(view) + "?columns=id,nope", status=400)
     assert (error["attr"], error["detail"]) == ("columns", 'The view has no column "nope".')
     assert (await tenant.http.get(data_url(view), params={"limit": "-1"})).status_code == 400
-    for wrong in ("a\nb", '"a'):
+    for wrong in ("a\nb", "a\rb", '"a', '"a"b'):
         answer = await tenant.http.get(data_url(view), params={"columns": wrong})
         assert (answer.status_code, answer.json()["attr"]) == (400, "columns")
+        assert answer.json()["detail"].startswith("The names of columns are separated by commas. One with")
     other = await tenant.materialized("umlauts", 'SELECT 1 AS "Ä", \'x\' AS "ä"')
-    assert (await rows_of(tenant, other, columns="Ä")).json()["columns"] == [{"name": "Ä", "type": "INTEGER"}]
+    for name, kind, value in (("Ä", "INTEGER", 1), ("ä", "VARCHAR", "x")):
+        answer = await rows_of(tenant, other, columns=name)
+        assert answer.json()["columns"] == [{"name": name, "type": kind}]
+        assert answer.json()["results"] == [[value]]
 
 
 async def test_a_part_in_the_middle_of_a_file_is_the_same_in_each_answer(tenant: Tenant) -> None:
@@ -108,6 +112,8 @@ async def test_an_answer_says_its_version_and_a_client_that_has_it_gets_nothing(
     for known in (answer.headers["etag"], f'"other", {answer.headers["etag"]}', f"W/{answer.headers['etag']}", "*"):
         again = await tenant.http.get(data_url(view), params={"format": "csv"}, headers={"If-None-Match": known})
         assert (again.status_code, again.content) == (304, b"")
+    two = [("If-None-Match", '"other"'), ("If-None-Match", answer.headers["etag"])]
+    assert (await tenant.http.get(data_url(view), params={"format": "csv"}, headers=two)).status_code == 304
     other = await tenant.http.get(
         data_url(view), params={"format": "json"}, headers={"If-None-Match": answer.headers["etag"]}
     )
@@ -134,6 +140,21 @@ async def test_head_has_the_headers_and_no_body(tenant: Tenant, view: Json) -> N
     assert "content-length" not in head.headers
     known = {"If-None-Match": head.headers["etag"]}
     assert (await tenant.http.head(data_url(view), params={"format": "csv"}, headers=known)).status_code == 304
+
+
+async def test_a_client_of_http_1_0_gets_only_what_shows_its_length(tenant: Tenant, view: Json) -> None:
+    for method in ("GET", "HEAD"):
+        for result_format in ("json", "csv", "ndjson", "arrow"):
+            answer = await ask_http_1_0(tenant, method, f"{data_url(view)}?format={result_format}")
+            assert answer.status == 400
+        whole = await ask_http_1_0(tenant, method, data_url(view) + "?format=parquet")
+        assert whole.status == 200
+        assert b"content-length: " in whole.head
+    (stored,) = tenant.files(view)
+    assert (await ask_http_1_0(tenant, "GET", data_url(view) + "?format=parquet")).raw.endswith(stored.read_bytes())
+    part = await ask_http_1_0(tenant, "GET", data_url(view) + "?format=parquet&limit=1")
+    assert "needs HTTP/1.1" in part.body["detail"]
+    assert "proxy_http_version 1.1" in part.body["detail"]
 
 
 async def test_parquet_is_the_stored_file_and_ranges_of_it_can_be_read(tenant: Tenant, view: Json) -> None:

@@ -152,7 +152,7 @@ def _session(request: Request, inputs: Inputs | None = None) -> _Session:
             spill=request["temp_directory"],
             files=[_PIPE_PATH, *([] if request["folders"] else paths)],
             folders=request["folders"],
-            keeps_order=True,
+            for_reader=True,
         )
         _sessions.append(_Session(connection, {}))
     return _sessions[0]

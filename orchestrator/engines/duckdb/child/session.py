@@ -56,13 +56,13 @@ def open_session(
     spill: str = "",
     files: Iterable[str] = (),
     folders: Sequence[str] = (),
-    keeps_order: bool = False,
+    for_reader: bool = False,
 ) -> duckdb.DuckDBPyConnection:
     """A locked in-memory connection that can open `files`, all that is below `folders`, and nothing else.
 
     `limits` are those of the model. Data that does not fit into memory is spilled to the folder `spill`, if given.
-    `keeps_order` has rows without an ORDER BY come in the order of the files. That takes a third more time and twice
-    the memory, so a query whose rows have no order to keep does without.
+    `for_reader` has rows without an ORDER BY come in the order of the files. That takes a third more time and twice the
+    memory, so a run does without. It also keeps the footers of Parquet files for the next query.
     """
     connection = _opened()
     paths = [*files, *folders]
@@ -77,7 +77,8 @@ def open_session(
         "TimeZone = 'UTC'",
         f"allowed_paths = {_literal_and_escaped(paths)}",
         f"allowed_directories = {_literal_and_escaped(f'{folder}/' for folder in folders)}",
-        f"preserve_insertion_order = {str(keeps_order).lower()}",
+        f"preserve_insertion_order = {str(for_reader).lower()}",
+        f"parquet_metadata_cache = {str(for_reader).lower()}",
         # In this order: once external access is off, the two lists cannot be set.
         "enable_external_access = false",
         "lock_configuration = true",

@@ -28,6 +28,8 @@ def write_arrow(
     """Write the result as an Arrow IPC stream, and return the number of its rows. `before_end` may raise an error."""
     import pyarrow as pa  # noqa: PLC0415 - it takes longer to load than most queries, and most children never need it
 
+    # DuckDB computes ahead into a small buffer, mostly with one thread. A larger one (streaming_buffer_size) would be
+    # faster, but DuckDB counts 16 bytes for a text of any length, so long texts would fill the memory.
     reader = result.to_arrow_reader(_batch_rows(len(columns)))
     # `columns` may repeat a name, and have a spelling that the SELECT of the result had to change.
     schema = pa.schema([field.with_name(name) for field, (name, _) in zip(reader.schema, columns, strict=True)])
