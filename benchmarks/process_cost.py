@@ -1,4 +1,4 @@
-"""Measures the cost of a process of its own for a small query: the engine alone, without Temporal and the catalog."""
+"""Measures what a confined process costs a small query: the engine alone, without Temporal and the catalog."""
 
 from functools import partial
 from pathlib import Path
@@ -16,22 +16,34 @@ _LIMITS = Limits(memory_mb=512, threads=1, temp_disk_mb=512, output_mb=512)
 
 
 async def measure_isolation(folder: Path, rounds: int) -> list[Measurement]:
-    """Measure the same SELECT in a sandboxed process started for it, and on a new connection in this process."""
+    """Measure the same SELECT in a process started for it, in one that is kept, and on a new connection in this one."""
     engine = DuckDBEngine(source_roots=[], limits=_LIMITS, worker_memory_mb=1024, temp_dir=folder / "scratch")
     await engine.start()
-    ours, floor = [], []
+    new, kept, floor = [], [], []
+    shared = (folder / "sealed", folder / "staged")
+    for one in shared:
+        one.mkdir()
     try:
         for number in range(rounds + 1):
-            target = folder / f"one-{number}"
-            target.mkdir()
-            ours.append(await timed(partial(_write, engine, target)))
+            new.append(await timed(partial(_write, engine, WriteTarget.local(_made(folder / f"one-{number}")))))
+            again = WriteTarget.local(_made(shared[1] / str(number)), shared)
+            kept.append(await timed(partial(_write, engine, again)))
             floor.append(await timed(partial(_plain, folder / f"plain-{number}")))
     finally:
         await engine.close()
-    return [Measurement(f"{_SQL}, isolated", ours[1:]), Measurement(f"{_SQL}, plain DuckDB", floor[1:])]
+    return [
+        Measurement(f"{_SQL}, in a new process", new[1:]),
+        Measurement(f"{_SQL}, in a process that is kept", kept[1:]),
+        Measurement(f"{_SQL}, plain DuckDB", floor[1:]),
+    ]
 
 
-async def _write(engine: DuckDBEngine, target: Path) -> None:
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+async def _write(engine: DuckDBEngine, target: WriteTarget) -> None:
     plan = RunPlan(
         run_id=uuid4(),
         project_id=1,
@@ -43,7 +55,7 @@ async def _write(engine: DuckDBEngine, target: Path) -> None:
         timeout_seconds=60,
         limits=None,
     )
-    await engine.write(plan, lambda location, name: f"{location}/{name}", WriteTarget.local(target), lambda _: None)
+    await engine.write(plan, lambda location, name: f"{location}/{name}", target, lambda _: None)
 
 
 async def _plain(folder: Path) -> None:

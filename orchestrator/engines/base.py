@@ -102,7 +102,7 @@ class QueryAnalyzer(Protocol):
 
 
 class QueryRunner(Protocol):
-    """Runs queries of plans, each in a process of its own, whose end affects no other query. The worker uses this."""
+    """Runs queries of plans. No query affects another one that runs at the same time. The worker uses this."""
 
     async def write(
         self,
@@ -115,8 +115,7 @@ class QueryRunner(Protocol):
 
         `file_url(location, file name)` gives the path or URL of an input snapshot's file. `on_progress` is called a few
         times a second, also while the query waits for memory. That wait does not count as time of the query. Cancelling
-        the awaiting task kills the query. When this raises or returns, the query's process has ended; when it raises,
-        the files are removed.
+        the awaiting task kills the query. When this raises, the query's process has ended and the files are removed.
 
         Raises QueryFailed, QueryRefused, QueryTimedOut, OutOfMemory, OutputTooLarge or InputMissing if the view or its
         data is at fault. Raises InputReplaced if a source file changed while it was read. Raises EngineCrashed,

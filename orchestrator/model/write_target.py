@@ -11,16 +11,18 @@ class WriteTarget(Value):
     """Where a run writes its result: an existing, empty folder that only this run uses.
 
     `url` names it for an engine that writes remotely. `path` is the same folder on the local disk, or None if the store
-    has none there.
+    has none there. `shared` are the folders of all results of its project: of the sealed ones, and of those that are
+    being written, among which `path` is. None if the store has no such folders.
     """
 
     url: str
     path: Path | None = None
+    shared: tuple[Path, Path] | None = None
 
     @classmethod
-    def local(cls, path: Path) -> Self:
+    def local(cls, path: Path, shared: tuple[Path, Path] | None = None) -> Self:
         """A folder on the local disk."""
-        return cls(url=path.absolute().as_uri(), path=path)
+        return cls(url=path.absolute().as_uri(), path=path, shared=shared)
 
     @property
     def folder(self) -> Path:

@@ -51,15 +51,18 @@ class LocalStore:
         """See SnapshotStore."""
         target = _resolve(self._staging, location)
 
-        def make() -> Path:
+        project = PurePosixPath(location).parts[0]
+
+        def make() -> tuple[Path, Path]:
             _remove(target)
             target.mkdir(parents=True)
-            self._sealed.mkdir(exist_ok=True)
+            (self._sealed / project).mkdir(parents=True, exist_ok=True)
             for folder in (self._root, self._sealed):  # a backup copies only the second one
                 _mark_private(folder)
-            return target
+            return (self._sealed / project).resolve(), (self._staging / project).resolve()
 
-        return WriteTarget.local(await _in_thread(make))
+        shared = await _in_thread(make)
+        return WriteTarget.local(target, shared)
 
     @asynccontextmanager
     async def background_fsync(self, location: str) -> AsyncIterator[None]:

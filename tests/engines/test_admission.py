@@ -252,7 +252,7 @@ async def test_a_query_waits_for_the_memory_of_others_and_says_so(tmp_path: Path
         await until(lambda: len(waiting.told) > 2)
         assert all(progress.waiting and progress.percent is None for progress in waiting.told)
         assert not any(progress.waiting for progress in running.told)
-        assert len(engine._query_processes) == 1
+        assert len(engine._processes.busy) == 1
         assert len(list((tmp_path / "scratch").iterdir())) == 1
         await running.cancel()
         assert (await waiting.task).rows == 1

@@ -2,31 +2,35 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from orchestrator.aio import uninterruptible
 from orchestrator.engines.admission import Admission
 from orchestrator.engines.base import NO_PROJECT, QueryResult
-from orchestrator.engines.duckdb.child_process import ChildProcess, ProcessLimits
+from orchestrator.engines.duckdb.child_process import ProcessLimits
 from orchestrator.engines.duckdb.digest_cache import DigestCache
 from orchestrator.engines.duckdb.disk_space import DiskSpace
-from orchestrator.engines.duckdb.priorities import Priorities
+from orchestrator.engines.duckdb.kept_processes import KeptProcess, KeptProcesses, Reach
 from orchestrator.engines.duckdb.process_pool import ProcessPool
 from orchestrator.engines.duckdb.protocol import (
     decode_columns,
     encode_columns,
     encode_relation,
+    input_files,
     parse_progress,
     parse_result,
     parse_written,
     store_digests,
 )
-from orchestrator.engines.duckdb.scratch import Scratch, remove_abandoned
+from orchestrator.engines.duckdb.scratch import remove_abandoned
+from orchestrator.engines.duckdb.source_finder import SourceFinder
 from orchestrator.model.errors import (
     DiskFull,
     EngineCrashed,
@@ -35,7 +39,6 @@ from orchestrator.model.errors import (
     OrchestratorError,
     OutputTooLarge,
     QueryTimedOut,
-    StoreUnavailable,
 )
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import Progress, RunPlan
@@ -63,13 +66,12 @@ _MIB = 1 << 20
 
 
 class DuckDBEngine:
-    """Runs each query in a process of its own, and analyses SQL and source files in pools of a few processes.
+    """Runs queries in processes, each for one project, and analyses SQL and source files in pools of a few processes.
 
     `source_roots` are the folders below which source tables may read files, except the files and folders `private`.
     `limits` hold for each query whose plan has none of its own, `worker_memory_mb` for all that run at a time, in MiB.
     At most `max_queries` run at a time, and one more of a project that runs none.
-    `temp_dir` is where queries spill data that does not fit into memory; it is created if it does not exist. A query's
-    process may take twice its memory limit plus 1 GiB of address space, since DuckDB does not count all that it uses.
+    `temp_dir` is where queries spill data that does not fit into memory; it is created if it does not exist.
     """
 
     def __init__(
@@ -83,10 +85,7 @@ class DuckDBEngine:
         max_queries: int | None = None,
         analysis_seconds: float = ANALYSIS_SECONDS,
     ) -> None:
-        self._sources = {
-            "source_roots": [str(root) for root in source_roots],
-            "private": [str(path) for path in (*private, temp_dir.absolute())],
-        }
+        self._finder = SourceFinder(source_roots, [*private, temp_dir.absolute()])
         self._limits = limits
         self._temp_dir = temp_dir.absolute()
         self._admission = Admission(worker_memory_mb, queries=max_queries, reserve_mb=limits.memory_mb)
@@ -100,8 +99,7 @@ class DuckDBEngine:
         self._source_pool = ProcessPool(
             size=_SOURCE_READERS, process_limits=process_limits, seconds=analysis_seconds, reuse=False
         )
-        self._query_processes: set[ChildProcess] = set()
-        self._priorities = Priorities(remember_seconds=0)
+        self._processes = KeptProcesses(self._temp_dir)
         self._digests = DigestCache()
 
     async def start(self) -> None:
@@ -115,8 +113,8 @@ class DuckDBEngine:
     async def close(self) -> None:
         """End every process that this engine started. Running and waiting queries fail with EngineCrashed."""
         self._admission.close()
-        for child in [*self._query_processes]:
-            await child.end()
+        await self._processes.close()
+        await self._finder.close()
         await self._parser_pool.close()
         await self._binder_pool.close()
         await self._source_pool.close()
@@ -185,7 +183,9 @@ class DuckDBEngine:
         }
         limit = _seconds(self._source_pool.seconds)
         too_slow = InvalidSource(f"{url_pattern} could not be read within {limit}.", attr="url_pattern")
-        return decode_columns(await self._analyse(self._source_pool, project_id, request | self._sources, too_slow))
+        return decode_columns(
+            await self._analyse(self._source_pool, project_id, request | self._finder.allowed, too_slow)
+        )
 
     async def write(
         self,
@@ -202,12 +202,29 @@ class DuckDBEngine:
         def waiting() -> None:
             on_progress(Progress(percent=None, elapsed_seconds=time.monotonic() - began, waiting=True))
 
+        async with self._admission.admit(limits.memory_mb, waiting, project_id=plan.project_id):
+            try:
+                async with _within(plan.timeout_seconds):
+                    return await self._write(plan, file_url, target, limits, on_progress)
+            except BaseException:
+                await uninterruptible(asyncio.to_thread(_empty, folder))
+                raise
+
+    async def _write(
+        self,
+        plan: RunPlan,
+        file_url: Callable[[str, str], str],
+        target: WriteTarget,
+        limits: Limits,
+        on_progress: Callable[[Progress], None],
+    ) -> QueryResult:
+        files = await self._finder.find(plan.project_id, plan.relations)
+        relations = [encode_relation(relation, file_url, self._digests, files) for relation in plan.relations]
         request = {
             "job": "write",
             "sql": plan.sql,
-            "relations": [encode_relation(relation, file_url, self._digests) for relation in plan.relations],
-            **self._sources,
-            "target": str(folder),
+            "relations": relations,
+            "target": str(target.folder),
             "file_suffix": plan.run_id.hex[:8],
             "parquet_metadata": {
                 "run_id": str(plan.run_id),
@@ -215,58 +232,35 @@ class DuckDBEngine:
                 "revision_id": str(plan.revision_id),
             },
         }
-        async with self._admission.admit(limits.memory_mb, waiting, project_id=plan.project_id):
-            try:
-                return await self._write_in_time(request, limits, plan, on_progress)
-            except BaseException:
-                await uninterruptible(asyncio.to_thread(_empty, folder))
-                raise
-
-    async def _write_in_time(
-        self, request: dict[str, Any], limits: Limits, plan: RunPlan, on_progress: Callable[[Progress], None]
-    ) -> QueryResult:
+        found = itertools.chain(*files.values(), *(input_files(relation) for relation in relations))
+        reach = Reach.of_run(plan.project_id, limits, target, found)
+        process = await self._processes.take(reach)
         try:
-            scratch = Scratch(self._temp_dir)
-        except OSError as error:
-            raise StoreUnavailable(f"No temporary folder can be made: {error.strerror}.") from error
-        request |= {"limits": limits.model_dump(), "temp_directory": str(scratch.path)}
-        clock = asyncio.timeout(plan.timeout_seconds)
-        try:
-            async with clock:
-                return await self._write(request, limits, plan.project_id, on_progress)
-        except TimeoutError:
-            if not clock.expired():
-                raise
-            raise QueryTimedOut(f"The query ran longer than {_seconds(plan.timeout_seconds)}.") from None
+            result = await self._run(process, request, on_progress)
         finally:
-            await uninterruptible(asyncio.to_thread(scratch.remove))
+            await uninterruptible(self._processes.give_back(process))
+        store_digests(self._digests, relations, result)
+        return await asyncio.to_thread(parse_written, result, target.folder)
 
-    async def _write(
-        self, request: dict[str, Any], limits: Limits, project_id: int, on_progress: Callable[[Progress], None]
-    ) -> QueryResult:
-        began = time.monotonic()
-        disk = await asyncio.to_thread(DiskSpace, request["target"], request["temp_directory"])
-        child = await ChildProcess.start(_process_limits(limits))
-        self._query_processes.add(child)
-        status: int | None = None
-        try:
-            with self._priorities.running(child, project_id):
-                answer = await child.ask(request)
-                while answer and "percent" in answer:
-                    written = await _check_size(disk, limits.output_mb)
-                    on_progress(parse_progress(answer, time.monotonic() - began, written, child.memory_bytes()))
-                    answer = await child.receive()
-            await _check_size(disk, limits.output_mb)
-        finally:
-            self._query_processes.discard(child)
-            status = await child.end()
+    async def _run(self, process: KeptProcess, request: dict[str, Any], on_progress: Callable[[Progress], None]) -> Any:  # noqa: ANN401 - JSON
+        """The answer of a process to the request. The process is usable afterwards only if it has written a result."""
+        began, child, output_mb = time.monotonic(), process.child, process.reach.limits.output_mb
+        disk = await asyncio.to_thread(DiskSpace, request["target"], str(process.scratch.path))
+        request = process.begin() | request
+        with self._processes.running(process):
+            answer = await child.ask(request)
+            while answer and "percent" in answer:
+                written = await _check_size(disk, output_mb)
+                on_progress(parse_progress(answer, time.monotonic() - began, written, child.memory_bytes()))
+                answer = await child.receive()
+        await _check_size(disk, output_mb)
+        status = None if answer and "ok" in answer else await process.end()
         try:
             result = parse_result(answer, status)
-            done = await asyncio.to_thread(parse_written, result, Path(request["target"]))
         except DiskFull as error:
             raise await asyncio.to_thread(disk.classify, error) from None
-        store_digests(self._digests, request["relations"], result)
-        return done
+        process.is_usable = True
+        return result
 
     async def _analyse(
         self, pool: ProcessPool, project_id: int, request: dict[str, Any], too_slow: OrchestratorError
@@ -286,16 +280,17 @@ def _too_complex(pool: ProcessPool) -> InvalidQuery:
     return InvalidQuery(f"Invalid query: it is too complex to analyse within {limit}.", attr="query")
 
 
-def _process_limits(limits: Limits) -> ProcessLimits:
-    """The operating system's limits for a process that runs a query with these limits.
-
-    A file may belong to the result or be spilled data. The 64 MiB beyond the larger limit are for the last block, which
-    is written before DuckDB or the parent notices.
-    """
-    return ProcessLimits(
-        address_space=(2 * limits.memory_mb + 1024) * _MIB,
-        file_size=(max(limits.output_mb, limits.temp_disk_mb) + 64) * _MIB,
-    )
+@asynccontextmanager
+async def _within(seconds: float) -> AsyncIterator[None]:
+    """Raise QueryTimedOut if the context takes longer."""
+    clock = asyncio.timeout(seconds)
+    try:
+        async with clock:
+            yield
+    except TimeoutError:
+        if not clock.expired():
+            raise
+        raise QueryTimedOut(f"The query ran longer than {_seconds(seconds)}.") from None
 
 
 async def _check_size(disk: DiskSpace, output_mb: int) -> int:

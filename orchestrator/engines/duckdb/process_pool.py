@@ -14,8 +14,6 @@ Answer = tuple[dict[str, Any] | None, int | None]
 
 # If more requests of a project wait, the next one raises TooManyRequests: each request holds its text in memory.
 _LONGEST_QUEUE = 128
-# A process that holds more memory after its answer is replaced, since DuckDB seldom gives memory back.
-_MOST_KEPT = 128 << 20
 
 
 class ProcessPool:
@@ -76,11 +74,9 @@ class ProcessPool:
                 answer = await child.ask(request)
         finally:
             # After a missing answer, or with a broken DuckDB, this process would answer the next request wrongly.
-            if answer is None or answer.get("error") == EngineCrashed.code or self._closed or not self._reuse:
+            is_broken = answer is None or answer.get("error") == EngineCrashed.code
+            if is_broken or self._closed or not self._reuse or not child.is_worth_keeping():
                 status = await child.end()
-                self._forget(child)
-            elif child.has_low_priority or (child.memory_bytes() or 0) > _MOST_KEPT:
-                await child.end()
                 self._forget(child)
             else:
                 self._idle.append(child)

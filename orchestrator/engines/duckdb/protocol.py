@@ -1,5 +1,6 @@
 """The messages between the parent and its child processes, converted from and to the model's shapes."""
 
+import os
 import signal
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from uuid import UUID
 
 from orchestrator.engines.base import LeftOutRows, QueryResult
 from orchestrator.engines.duckdb.digest_cache import DigestCache
+from orchestrator.engines.duckdb.sources.discovery import SourceFile
 from orchestrator.model.errors import (
     DiskFull,
     EngineCrashed,
@@ -94,15 +96,18 @@ def _cause(status: int | None) -> str:
 
 
 def encode_relation(
-    relation: ReadRelation, file_url: Callable[[str, str], str], digests: DigestCache
+    relation: ReadRelation,
+    file_url: Callable[[str, str], str],
+    digests: DigestCache,
+    files: Mapping[str, Sequence[SourceFile]],
 ) -> dict[str, Any]:
-    """The description of an input for the child process."""
+    """The description of an input for the child process. `files` are those of each source table, by its name."""
     known: dict[str, Any] = {"kind": relation.kind, "name": relation.name}
     if relation.kind == "source":
         columns = encode_columns(relation.columns)
         return known | {
             "format": relation.format.value,
-            "url_pattern": relation.url_pattern,
+            "source_files": files[relation.name],
             "columns": columns,
             "id": str(relation.id),
             "digests": dict(digests.of_table(relation.id)),
@@ -117,6 +122,11 @@ def encode_relation(
     if relation.kind == "rows":
         return known | {"columns": dict(relation.columns), "rows": relation.rows}
     return known | {"sql": relation.sql}
+
+
+def input_files(relation: Mapping[str, Any]) -> list[SourceFile]:
+    """The files of an encoded snapshot."""
+    return [SourceFile(shown=path, real=os.path.realpath(path)) for path in relation.get("paths", ())]
 
 
 def encode_columns(columns: Sequence[Column]) -> list[tuple[str, str]]:

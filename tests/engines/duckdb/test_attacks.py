@@ -17,6 +17,7 @@ import pytest
 
 from orchestrator.engines.base import QueryResult
 from orchestrator.engines.duckdb import child_process
+from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.engines.duckdb.reader import DuckDBReader
 from orchestrator.model.errors import (
     EngineCrashed,
@@ -59,11 +60,21 @@ class World:
         (self.own.parent / "link").symlink_to(folder)
         self.scratch = folder / "scratch"
         self.scratch.mkdir()
-        self.engine = make_engine(
-            self.scratch, roots=[folder / "project"], analysis_seconds=3, memory_mb=300, temp_disk_mb=300, output_mb=50
-        )
+        self.targets = folder / "targets"
+        self.targets.mkdir()
+        self.engine = self.make_engine()
         self.limits = LIMITS.model_copy(update={"memory_mb": 300, "temp_disk_mb": 300})
         self.reader = self.make_reader()
+
+    def make_engine(self) -> DuckDBEngine:
+        return make_engine(
+            self.scratch,
+            roots=[self.folder / "project"],
+            analysis_seconds=3,
+            memory_mb=300,
+            temp_disk_mb=300,
+            output_mb=50,
+        )
 
     def make_reader(self) -> DuckDBReader:
         roots = [self.folder / "project"]
@@ -87,11 +98,11 @@ class World:
         return sql
 
     def seen(self) -> dict[str, object]:
-        """All files and folders that an attack could have changed, except the folders of runs."""
+        """All files and folders that an attack could have changed, except those that its run may write to."""
         places = [self.folder, Path.cwd(), Path.home() / ".duckdb"]
         found: dict[str, object] = {}
         for path in (p for place in places for p in ([*place.rglob("*")] if place == self.folder else listed(place))):
-            if path.name.startswith("target") or "target" in str(path.parent.name):
+            if path.is_relative_to(self.targets) or (path.parent == self.scratch and path.name.startswith("run-")):
                 continue
             inside = path.is_relative_to(self.folder) and path.is_file()
             found[str(path)] = path.read_bytes() if inside else path.is_dir()
@@ -113,7 +124,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 
 @pytest.fixture
 def target(world: World) -> Path:
-    folder = world.folder / f"target-{uuid4().hex}"
+    folder = world.targets / f"target-{uuid4().hex}"
     folder.mkdir()
     return folder
 
@@ -135,24 +146,31 @@ class Doors:
         return await self._listen(self.engine.describe(self.sql, tables))
 
     async def write(self) -> OrchestratorError | None:
-        return await self._listen(
-            self.engine.write(self.plan, file_url, WriteTarget.local(self.target), lambda _: None)
-        )
+        """Run the statement as a view, in the process that the project's runs share."""
+        return await self._listen(self._write(self.engine))
 
     async def write_past_the_rules(self) -> OrchestratorError | None:
-        """Run the statement in a child process that does not check it first."""
+        """The same in a process that does not check the statement first."""
         for path in self.target.iterdir():
             path.unlink()
+        engine = self.world.make_engine()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(child_process, "serve", unruly.serve)
-            return await self.write()
+            try:
+                return await self._listen(self._write(engine))
+            finally:
+                await engine.close()
+
+    async def _write(self, engine: DuckDBEngine) -> QueryResult:
+        target = WriteTarget.local(self.target, shared=(self.world.own.parent.parent, self.world.targets))
+        return await engine.write(self.plan, file_url, target, lambda _: None)
 
     async def read(self) -> OrchestratorError | None:
         """Ask for the rows as a client of the API does, in the process that the project's queries share."""
         return await self._listen(self._read(self.world.reader))
 
     async def read_past_the_rules(self) -> OrchestratorError | None:
-        """The same in a process that does not check the statement first."""
+        """The same in a process that does not check it first."""
         reader = self.world.make_reader()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(child_process, "serve", unruly.serve)

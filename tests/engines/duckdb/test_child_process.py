@@ -43,11 +43,11 @@ def start(engine: DuckDBEngine, tmp_path: Path, sql: str, timeout_seconds: float
 async def pid_of_writer(engine: DuckDBEngine) -> int:
     for _ in range(200):
         await asyncio.sleep(0.05)
-        if engine._query_processes:
-            (child,) = engine._query_processes
+        if engine._processes.busy:
+            (process,) = engine._processes.busy
             await asyncio.sleep(0.5)
-            assert child.pid
-            return child.pid
+            assert process.child.pid
+            return process.child.pid
     raise AssertionError("no query was started")
 
 
@@ -97,7 +97,7 @@ async def test_cancelling_while_the_process_starts_leaves_none(mine: DuckDBEngin
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    assert not mine._query_processes
+    assert not mine._processes.busy
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
@@ -230,10 +230,10 @@ async def main(folder: Path) -> None:
     (folder / "target").mkdir()
     target = WriteTarget.local(folder / "target")
     writing = asyncio.create_task(engine.write(make_plan(sys.argv[2]), file_url, target, lambda _: None))
-    while not engine._query_processes:
+    while not engine._processes.busy:
         await asyncio.sleep(0.05)
     await asyncio.sleep(0.5)
-    children = [*engine._parser_pool.children, *engine._query_processes]
+    children = [*engine._parser_pool.children, *(one.child for one in engine._processes.busy)]
     print(*(child.pid for child in children), flush=True)
     await writing
 

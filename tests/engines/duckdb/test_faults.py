@@ -58,7 +58,7 @@ class Running:
             await asyncio.sleep(0.05)
             if any(path.stat().st_size for path in self.target.iterdir()):
                 break
-        for child in self.engine._query_processes:
+        for child in (process.child for process in self.engine._processes.busy):
             files = Path(f"/proc/{child.pid}/fd").iterdir()
             if any(str(self.target) in str(fd.readlink()) for fd in files if fd.is_symlink()):
                 assert child.pid

@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from orchestrator.engines.duckdb.child.kept_session import kept_session, within_reach
 from orchestrator.engines.duckdb.child.plan import (
     Inputs,
     Request,
@@ -16,12 +17,12 @@ from orchestrator.engines.duckdb.child.plan import (
     Watch,
     check_plan,
     create_relations,
-    find_inputs,
+    list_inputs,
     read_plain_files_quickly,
     sources_of,
     translate_errors,
 )
-from orchestrator.engines.duckdb.child.session import described, open_session
+from orchestrator.engines.duckdb.child.session import clear_session, described
 from orchestrator.engines.duckdb.integrity.unchanged import Reading, TableFiles
 from orchestrator.engines.duckdb.sources.bad_values import explained
 from orchestrator.engines.duckdb.sources.parquet import listed, read_parquet
@@ -44,15 +45,11 @@ def write(request: Request) -> Task:
         labels |= {path: label, os.path.realpath(path): label}
     inputs: Inputs = {}
     with translate_errors(request, inputs, labels):
-        find_inputs(request, inputs, labels)
-    return Task(
-        partial(_run, request, inputs, labels),
-        readable=tuple(file for files in inputs.values() for file in files),
-        writable=(os.path.realpath(request["target"]), os.path.realpath(request["temp_directory"])),
-    )
+        list_inputs(request, inputs, labels)
+    return within_reach(request, partial(_run, inputs, labels))
 
 
-def _run(request: Request, inputs: Inputs, labels: Mapping[str, str], watch: Watch) -> dict[str, Any]:
+def _run(inputs: Inputs, labels: Mapping[str, str], request: Request, watch: Watch) -> dict[str, Any]:
     sources = [relation for relation in request["relations"] if relation["kind"] == "source"]
     tables = [TableFiles(r["name"], r["format"], inputs[r["name"]], r["digests"]) for r in sources]
 
@@ -66,11 +63,11 @@ def _run(request: Request, inputs: Inputs, labels: Mapping[str, str], watch: Wat
 
 def _write(request: Request, inputs: Inputs, watch: Watch) -> dict[str, Any]:
     target = os.path.realpath(request["target"])
-    files = [file.real for files in inputs.values() for file in files]
-    connection = open_session(request["limits"], spill=request["temp_directory"], files=files, folders=[target])
+    connection, created = kept_session(request, for_reader=False)
+    clear_session(connection, created)
     watch(connection)
     check_plan(connection, request)
-    names = create_relations(connection, request, inputs)
+    names = create_relations(connection, request, inputs, created)
     text = single_select(connection, request["sql"])
     read_plain_files_quickly(connection, names, text, request, inputs)
     metadata = ", ".join(f"{key}: {literal(value)}" for key, value in request["parquet_metadata"].items())

@@ -1,6 +1,7 @@
 """The handlers of the child process, one for each kind of request. Requests and results are plain JSON values.
 
-Each handler first does what needs the whole file system, without running any SQL, and returns the rest as a Task.
+Each handler first does what needs the whole file system, without running any SQL, and returns the rest as a Task. One
+that has nothing left to do returns its answer.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import duckdb
 
 from orchestrator.engines.duckdb.child.errors import clean_message, redact_paths
 from orchestrator.engines.duckdb.child.execute import write
-from orchestrator.engines.duckdb.child.plan import Request, Task, Watch
+from orchestrator.engines.duckdb.child.plan import Answered, Request, Task, Watch, find_files
 from orchestrator.engines.duckdb.child.read import analyze, read
 from orchestrator.engines.duckdb.child.session import RelationBinder, open_session
 from orchestrator.engines.duckdb.integrity.unchanged import Reading, TableFiles
@@ -146,13 +147,14 @@ def _columns(
         raise explained(connection, str(error), {"": Source(contract, files)}) or error from None
 
 
-HANDLERS: dict[str, Callable[[Request], Task]] = {
+HANDLERS: dict[str, Callable[[Request], Task | Answered]] = {
     "layers": list_sandbox_layers,
     "references": find_references,
     "weigh": weigh_query,
     "describe": describe,
     "describe_each": describe_each,
     "describe_source": describe_source,
+    "find_files": find_files,
     "write": write,
     "analyze": analyze,
     "read": read,

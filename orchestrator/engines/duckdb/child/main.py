@@ -25,7 +25,7 @@ import duckdb
 
 from orchestrator.engines.duckdb.child.environment import clear_environment
 from orchestrator.engines.duckdb.child.handlers import HANDLERS
-from orchestrator.engines.duckdb.child.plan import Task
+from orchestrator.engines.duckdb.child.plan import Answered, Task
 from orchestrator.engines.duckdb.sandbox.confine import confine
 from orchestrator.model.errors import EngineCrashed, InvalidQuery, InvalidSource, OrchestratorError, QueryFailed
 
@@ -114,6 +114,9 @@ class _RequestLoop:
 
     def _prepare(self, request: dict[str, Any]) -> None:
         task = HANDLERS[request["job"]](request)
+        if isinstance(task, Answered):
+            self._send({"ok": task.value})
+            return
         if not self._working:
             # No client's SQL was parsed so far, and there is no other thread, which the sandbox would not cover.
             try:

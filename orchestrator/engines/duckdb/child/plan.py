@@ -38,6 +38,12 @@ Watch = Callable[[duckdb.DuckDBPyConnection], None]
 Inputs = dict[str, list[SourceFile]]
 
 
+class Answered(NamedTuple):
+    """The answer to a request that needed no SQL. Its process was not confined for it."""
+
+    value: Any
+
+
 class Task(NamedTuple):
     """Work that is ready to run, and the only paths that it needs: files and whole folders to read, folders to write.
 
@@ -72,19 +78,25 @@ def _to_domain_error(error: Exception, limits: Mapping[str, int]) -> Orchestrato
     return type(domain_error)(" ".join([*notes, domain_error.message]))
 
 
-def find_inputs(request: Request, inputs: Inputs, labels: dict[str, str]) -> None:
-    """Put the current files of each source table and snapshot into `inputs`, and labels of the paths into `labels`."""
+def find_files(request: Request) -> Answered:
+    """The files of the source table `name` that match its pattern now. Raises InputMissing if there is none."""
+    name, pattern = request["name"], request["url_pattern"]
+    try:
+        found = find_source_files(pattern, request["source_roots"], request["private"])
+    except InvalidSource as error:
+        raise InputMissing(f'Source table "{name}": {error.message}') from None
+    if not found:
+        raise InputMissing(f'Source table "{name}" has no files that match {pattern}.')
+    return Answered(found)
+
+
+def list_inputs(request: Request, inputs: Inputs, labels: dict[str, str]) -> None:
+    """Put the files of each source table and snapshot into `inputs`, and labels of their paths into `labels`."""
     for relation in request["relations"]:
         name = relation["name"]
         if relation["kind"] == "source":
-            try:
-                found = find_source_files(relation["url_pattern"], request["source_roots"], request["private"])
-            except InvalidSource as error:
-                raise InputMissing(f'Source table "{name}": {error.message}') from None
-            if not found:
-                raise InputMissing(f'Source table "{name}" has no files that match {relation["url_pattern"]}.')
-            labels.update({file.real: file.shown for file in found})
-            inputs[name] = found
+            inputs[name] = [SourceFile(*file) for file in relation["source_files"]]
+            labels.update({file.real: file.shown for file in inputs[name]})
         elif relation["kind"] == "snapshot":
             inputs[name] = [SourceFile(shown=path, real=os.path.realpath(path)) for path in relation["paths"]]
             labels.update({path: f'the snapshot of "{name}"' for file in inputs[name] for path in file[:2]})

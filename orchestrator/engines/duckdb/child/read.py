@@ -1,8 +1,7 @@
 """Executes a query in the child process for a reader, and writes its result into a pipe while it runs.
 
-A process that reads snapshots only serves one query after another, with one session: to open a session takes longer
-than most queries. Then its sandbox allows the folder of the project's snapshots, which never change. A query that reads
-source files has a process of its own, whose sandbox allows these files.
+A process that reads snapshots only serves one query after another. Its reach is the folder of the project's snapshots,
+which never change. A query that reads source files has a process of its own.
 """
 
 import os
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
+from orchestrator.engines.duckdb.child.kept_session import Session, kept_session, within_reach
 from orchestrator.engines.duckdb.child.plan import (
     Inputs,
     Request,
@@ -19,11 +19,11 @@ from orchestrator.engines.duckdb.child.plan import (
     Watch,
     check_plan,
     create_relations,
-    find_inputs,
+    list_inputs,
     sources_of,
     translate_errors,
 )
-from orchestrator.engines.duckdb.child.session import open_session, rows_select
+from orchestrator.engines.duckdb.child.session import rows_select
 from orchestrator.engines.duckdb.child.sinks import write_arrow, write_file, write_rows
 from orchestrator.engines.duckdb.integrity.unchanged import Reading, TableFiles
 from orchestrator.engines.duckdb.sources.bad_values import explained
@@ -43,17 +43,6 @@ _PIPE_PATH = f"/dev/fd/{_PIPE}"
 _EXPLAINED = {"explain_key": "VARCHAR", "explain_value": "VARCHAR"}
 
 
-class _Session(NamedTuple):
-    """The session of a process that serves query after query, and the relations that are in it."""
-
-    connection: duckdb.DuckDBPyConnection
-    created: dict[str, str]
-
-
-# Of a process that serves several queries: one entry once the first has begun.
-_sessions: list[_Session] = []
-
-
 class _Query(NamedTuple):
     """A SELECT that is ready to run, the names and types of its columns, and the values of its parameters.
 
@@ -70,11 +59,7 @@ class _Query(NamedTuple):
 
 def analyze(request: Request) -> Task:
     """The names that the statement `sql` reads, once each. Raises InvalidQuery."""
-    return Task(
-        partial(_analyze, request),
-        folders=tuple(request["folders"]),
-        writable=(os.path.realpath(request["temp_directory"]),),
-    )
+    return within_reach(request, _analyze)
 
 
 def _analyze(request: Request, _watch: Watch) -> list[str]:
@@ -93,34 +78,28 @@ def read(request: Request) -> Task:
     inputs: Inputs = {}
     try:
         with translate_errors(request, inputs, labels):
-            find_inputs(request, inputs, labels)
+            list_inputs(request, inputs, labels)
     except BaseException:
         os.close(_PIPE)  # the parent reads until the pipe is closed
         raise
-    files = tuple(file for files in inputs.values() for file in files)
-    return Task(
-        partial(_read, request, inputs, labels),
-        readable=() if request["folders"] else files,
-        folders=tuple(request["folders"]),
-        writable=(os.path.realpath(request["temp_directory"]),),
-    )
+    return within_reach(request, partial(_read, inputs, labels))
 
 
-def _read(request: Request, inputs: Inputs, labels: Mapping[str, str], watch: Watch) -> dict[str, Any]:
+def _read(inputs: Inputs, labels: Mapping[str, str], request: Request, watch: Watch) -> dict[str, Any]:
     sources = [relation for relation in request["relations"] if relation["kind"] == "source"]
     tables = [TableFiles(r["name"], r["format"], inputs[r["name"]], r["digests"]) for r in sources]
     with translate_errors(request, inputs, labels), os.fdopen(_PIPE, "wb", buffering=0):
         if not tables:
             return _run(request, inputs, watch, lambda: None)
         with Reading(tables, request["limits"]["threads"]) as reading:
-            reading.watch(_session(request, inputs).connection)
+            reading.watch(_session(request).connection)
             answer = _run(request, inputs, watch, reading.finish)
             reading.finish()
             return answer
 
 
 def _run(request: Request, inputs: Inputs, watch: Watch, check: Callable[[], object]) -> dict[str, Any]:
-    session = _session(request, inputs)
+    session = _session(request)
     connection = session.connection
     watch(connection)
     statement, is_explained = without_explain(request["sql"])
@@ -144,18 +123,8 @@ def _run(request: Request, inputs: Inputs, watch: Watch, check: Callable[[], obj
     }
 
 
-def _session(request: Request, inputs: Inputs | None = None) -> _Session:
-    if not _sessions:
-        paths = [file.real for files in (inputs or {}).values() for file in files]
-        connection = open_session(
-            request["limits"],
-            spill=request["temp_directory"],
-            files=[_PIPE_PATH, *([] if request["folders"] else paths)],
-            folders=request["folders"],
-            for_reader=True,
-        )
-        _sessions.append(_Session(connection, {}))
-    return _sessions[0]
+def _session(request: Request) -> Session:
+    return kept_session(request, for_reader=True, files=[_PIPE_PATH])
 
 
 def _query(connection: duckdb.DuckDBPyConnection, request: Request, text: str, *, is_explained: bool) -> _Query:

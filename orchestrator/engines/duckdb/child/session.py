@@ -4,6 +4,7 @@
 
 import glob
 import json
+import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations, pairwise
 
@@ -171,6 +172,18 @@ class RelationBinder:
             self._connection.execute(f"ATTACH ':memory:' AS {quoted(catalog)}")
             self._created[attached] = ""
         self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(catalog)}.{quoted(schema)}")
+
+
+def clear_session(connection: duckdb.DuckDBPyConnection, created: dict[str, str]) -> None:
+    """Drop all that RelationBinder has created on this connection, and forget the seed of an earlier query."""
+    drops = [
+        f"DETACH {quoted(key.removeprefix(_ATTACHED))}" if key.startswith(_ATTACHED) else f"DROP VIEW {key}"
+        for key in created
+        # Views in an attached database go with it.
+        if key.startswith((_ATTACHED, f"{_DEFAULT}."))
+    ]
+    connection.execute("; ".join([*drops, f"SELECT setseed({random.uniform(-1, 1)})"]))  # noqa: S311 - no secret
+    created.clear()
 
 
 def _literal_and_escaped(paths: Iterable[str]) -> str:

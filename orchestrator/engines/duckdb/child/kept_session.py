@@ -1,0 +1,60 @@
+"""The session of a process that serves one query after another.
+
+To open a session takes longer than most queries. The first request settles which paths the process may open, for the
+sandbox and for DuckDB alike: neither can be widened later.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, NamedTuple
+
+import duckdb
+
+from orchestrator.engines.duckdb.child.plan import Request, Task, Watch
+from orchestrator.engines.duckdb.child.session import open_session
+from orchestrator.engines.duckdb.sources.discovery import SourceFile
+
+
+class Session(NamedTuple):
+    """A connection, and the relations that queries have created on it, as RelationBinder keeps them."""
+
+    connection: duckdb.DuckDBPyConnection
+    created: dict[str, str]
+
+
+class _Reach(NamedTuple):
+    files: tuple[SourceFile, ...]
+    folders: tuple[str, ...]
+    writable: tuple[str, ...]
+
+
+# One entry each: the paths that the process may open, once its first request has come; its session, once it is open.
+_reaches: list[_Reach] = []
+_sessions: list[Session] = []
+
+
+def within_reach(request: Request, work: Callable[[Request, Watch], Any]) -> Task:
+    """The task that does `work`, in a process that may open what its first request says, and its spill folder."""
+    if "reach" in request:
+        reach = request["reach"]
+        files = tuple(SourceFile(*file) for file in reach["files"])
+        _reaches[:] = [_Reach(files, tuple(reach["folders"]), tuple(map(os.path.realpath, reach["writable"])))]
+    (reach,) = _reaches
+    writable = (*reach.writable, os.path.realpath(request["temp_directory"]))
+    return Task(partial(work, request), readable=reach.files, writable=writable, folders=reach.folders)
+
+
+def kept_session(request: Request, *, for_reader: bool, files: Iterable[str] = ()) -> Session:
+    """The session of this process, which can open what is within its reach, and `files` beside it."""
+    if not _sessions:
+        (reach,) = _reaches
+        connection = open_session(
+            request["limits"],
+            spill=request["temp_directory"],
+            files=[*files, *(file.real for file in reach.files)],
+            folders=[*reach.folders, *reach.writable],
+            for_reader=for_reader,
+        )
+        _sessions.append(Session(connection, {}))
+    return _sessions[0]
