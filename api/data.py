@@ -42,7 +42,9 @@ class RowsOut(BaseModel):
 
     columns: list[ResultColumn] = Field(description="The columns, in the order of the values of a row")
     snapshot_id: UUID = Field(description="Which version they are of")
-    data_as_of: Timestamp = Field(description="When the version was computed")
+    data_as_of: Timestamp = Field(
+        description="The moment for which the rows are known to be right; of an older version, when it was computed"
+    )
     next: str | None = Field(description="The URL of the rows that follow, of the same version; null after the last")
     results: list[list[Any]] = Field(description="The rows, each a list of values")
 
@@ -214,7 +216,7 @@ def _headers(version: ViewVersion, result_format: ResultFormat) -> dict[str, str
     return {
         "ETag": f'"{snapshot.id}-{result_format.value}"',
         "X-Snapshot-Id": str(snapshot.id),
-        "X-Data-As-Of": snapshot.created_at.isoformat().replace("+00:00", "Z"),
+        "X-Data-As-Of": version.data_as_of.isoformat().replace("+00:00", "Z"),
         "Cache-Control": "private, no-cache",
         "Vary": "Accept, Authorization",
     }
@@ -229,7 +231,7 @@ def _head(request: Request, version: ViewVersion, rows: RowsRequest) -> dict[str
     return RowsOut(
         columns=[ResultColumn(name=column.name, type=column.duckdb_type) for column in columns],
         snapshot_id=snapshot.id,
-        data_as_of=snapshot.created_at,
+        data_as_of=version.data_as_of,
         next=link_with(request, {"offset": following, "snapshot_id": snapshot.id}) if has_next else None,
         results=[],
     ).model_dump(mode="json", exclude={"results"})

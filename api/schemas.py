@@ -100,7 +100,7 @@ class RunView(RequestModel):
     """How to run."""
 
     full_refresh: bool = Field(
-        default=False, description="Accepted for PostHog's clients; every run computes everything"
+        default=False, description="Run the query also if nothing that it reads has changed since its current version"
     )
 
 
@@ -192,6 +192,10 @@ class ViewOut(ViewSummary):
     row_count: int | None = Field(description="Rows of the current snapshot")
     size_bytes: int | None = Field(description="Its size on disk, in bytes")
     current_snapshot_id: UUID | None = Field(description="The snapshot that readers see")
+    data_as_of: Timestamp | None = Field(
+        description="The moment for which the result is known to be right: the start of the last run that made it, or "
+        "that found nothing changed"
+    )
 
 
 class ProgressOut(BaseModel):
@@ -218,6 +222,7 @@ class RunOut(BaseModel):
     rows: int | None = Field(description="Rows of its result")
     bytes: int | None = Field(description="Size of its result on disk, in bytes")
     error: str | None = Field(description="Why it failed, or, while it runs, why it had to be tried again")
+    skipped_reason: str | None = Field(description="Why its query did not run, if it was skipped")
     workflow_id: str = Field(description="Where to find it in Temporal")
     workflow_run_id: UUID = Field(description="Which of the executions of that id it is")
     snapshot_id: UUID | None = Field(description="What it published")

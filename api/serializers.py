@@ -56,6 +56,7 @@ def view_out(state: ViewState) -> ViewOut:
         row_count=snapshot.rows if snapshot else None,
         size_bytes=snapshot.bytes if snapshot else None,
         current_snapshot_id=snapshot.id if snapshot else None,
+        data_as_of=view.data_as_of,
     )
 
 

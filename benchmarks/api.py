@@ -81,7 +81,9 @@ class Callers:
             "list, a part of a name": lambda _: self.api.ask("GET", f"{_VIEWS}?search=led_{count}_7"),
             "retrieve": lambda n: self.api.ask("GET", f"{_VIEWS}{self.real[n % len(self.real)]}/"),
             "create": lambda _: self._create(),
-            "run": lambda n: self.api.ask("POST", f"{_VIEWS}{self.real[n % len(self.real)]}/run/"),
+            "run": lambda n: self.api.ask(
+                "POST", f"{_VIEWS}{self.real[n % len(self.real)]}/run/", {"full_refresh": True}
+            ),
         }
 
     async def _calls(self, call: Call, callers: int) -> tuple[list[float], float]:
@@ -109,7 +111,7 @@ class Callers:
         return seconds, wall
 
     async def _run(self, view_id: str) -> object:
-        return await self.api.ask("POST", f"{_VIEWS}{view_id}/run/")
+        return await self.api.ask("POST", f"{_VIEWS}{view_id}/run/", {"full_refresh": True})
 
     async def _create(self) -> object:
         self._made += 1

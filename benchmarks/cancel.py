@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.common import Api, Measurement, say, show
-from benchmarks.processes import below
+from benchmarks.processes import cpu_of_each, working
 from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.stack import DevStack
 
@@ -78,12 +78,13 @@ async def measure(folder: Path, cancels: int, seed: int) -> list[Measurement]:
 
 async def _cancel(stack: DevStack, api: Api, view_id: str, after: float) -> Cancelled:
     worker = stack.info["pids"]["worker"]
-    before = set(below(worker))
-    await api.call("POST", f"/warehouse_saved_queries/{view_id}/run/")
-    while not (born := set(below(worker)) - before):  # noqa: ASYNC110 - /proc has no event to wait for
+    before = cpu_of_each(worker)
+    await api.call("POST", f"/warehouse_saved_queries/{view_id}/run/", {"full_refresh": True})
+    # Its process may be new, or one that is kept.
+    while not (born := working(worker, before)):  # noqa: ASYNC110 - /proc has no event to wait for
         await asyncio.sleep(0.002)
     await asyncio.sleep(after)
-    born |= set(below(worker)) - before
+    born |= working(worker, before)
     began = time.perf_counter()
     answer = asyncio.create_task(api.call("POST", f"/warehouse_saved_queries/{view_id}/cancel/"))
     while any(_is_alive(pid) for pid in born):

@@ -120,7 +120,8 @@ class Api:
 
     async def _act(self, action: str, view_ids: Sequence[str]) -> None:
         paths = (f"/warehouse_saved_queries/{view_id}/{action}/" for view_id in view_ids)
-        await at_once(_ASKED_AT_ONCE, lambda path: self.call("POST", path), paths)
+        body = {"full_refresh": True} if action == "run" else None
+        await at_once(_ASKED_AT_ONCE, lambda path: self.call("POST", path, body), paths)
 
     async def ended(self, view_id: str, *, runs: int, longest_pause: float = _LAST_POLL_SECONDS) -> float:
         """Wait until so many runs have ended; returns when the newest did. Raises RuntimeError if it did not complete.

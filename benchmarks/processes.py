@@ -12,12 +12,29 @@ def below(root: int) -> list[int]:
     """A process and all its descendants."""
     found = [root]
     for pid in found:
-        for children in Path(f"/proc/{pid}/task").glob("*/children"):
-            try:
-                found += [int(child) for child in children.read_text().split()]
-            except OSError:
-                continue
+        found += _children(pid)
     return found
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += [int(child) for child in children.read_text().split()]
+        except OSError:
+            continue
+    return found
+
+
+def working(root: int, before: Mapping[int, float]) -> set[int]:
+    """Those descendants of a process's children that are new or have used processor time since `before`."""
+    found = set(below(root)) - {root, *_children(root)}
+    return {pid for pid in found if pid not in before or _cpu_seconds(pid) > before[pid]}
+
+
+def cpu_of_each(root: int) -> dict[int, float]:
+    """The processor time of a process and of each of its descendants, by process id."""
+    return {pid: _cpu_seconds(pid) for pid in below(root)}
 
 
 def cpu_seconds(roots: Mapping[str, int]) -> dict[str, float]:

@@ -64,9 +64,10 @@ async def materialize(chaos: Harness, view: View, random: Random) -> str:
     return (await post(chaos, view, "materialize/", body)).word
 
 
-async def run(chaos: Harness, view: View, _: Random) -> str:
-    """Start a run."""
-    return (await post(chaos, view, "run/", None, "not_materialized")).word
+async def run(chaos: Harness, view: View, random: Random) -> str:
+    """Start a run, which mostly runs its query also if nothing has changed."""
+    body = random.choice((None, {"full_refresh": True}, {"full_refresh": True}))
+    return (await post(chaos, view, "run/", body, "not_materialized")).word
 
 
 async def cancel(chaos: Harness, view: View, _: Random) -> str:

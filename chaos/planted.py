@@ -48,8 +48,8 @@ BUGS = (
     Bug(
         "a cancel answers before the query has ended",
         "orchestrator/engines/duckdb/engine.py",
-        "status = await child.end()",
-        "asyncio.get_running_loop().call_later(20, lambda: asyncio.ensure_future(child.end()))",
+        "await uninterruptible(self._processes.give_back(process))",
+        "asyncio.get_running_loop().call_later(20, lambda: asyncio.ensure_future(self._processes.give_back(process)))",
     ),
     Bug(
         "versions are removed before their readers are done",

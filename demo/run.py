@@ -109,7 +109,10 @@ async def _run(client: httpx.AsyncClient, view: Json, board: Board) -> Json:
     path = f"{_VIEWS}{view['id']}/"
     before = await _runs(client, path)
     board.show(view["name"], "starting")
-    await _ask(client, "POST", path + ("run/" if view["is_materialized"] else "materialize/"), json={})
+    if view["is_materialized"]:  # of an earlier start; its query is to run also if nothing has changed since
+        await _ask(client, "POST", f"{path}run/", json={"full_refresh": True})
+    else:
+        await _ask(client, "POST", f"{path}materialize/", json={})
     run_id = None
     while True:
         runs = await _runs(client, path)

@@ -86,11 +86,6 @@ class Transport:
                     status=response.status_code,
                 ) from error
 
-    def headers(self, request: Request) -> httpx.Headers:
-        """The headers of the answer. Raises MatviewError."""
-        with self.open(request) as response:
-            return response.headers
-
     def attempt(self, request: Request, seconds: float) -> None:
         """Send a request once, and wait for its answer for so many seconds. Its failure changes nothing."""
         try:

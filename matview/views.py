@@ -46,6 +46,7 @@ class Run:
     bytes: int | None
     error: str | None
     snapshot_id: UUID | None
+    skipped_reason: str | None
 
     @property
     def has_ended(self) -> bool:
@@ -61,7 +62,6 @@ class View:
         self._transport = transport
         self._path = f"{project_path}{VIEWS}{found['id']}/"
         self._found = found
-        self._data_as_of: datetime | None = None
 
     def __repr__(self) -> str:
         return f"<matview.View {self.name}: {self.status}>"
@@ -96,19 +96,13 @@ class View:
 
     @property
     def data_as_of(self) -> datetime | None:
-        """When the rows that readers see were computed; None if there are none yet."""
-        if self._data_as_of is None and self._shown()["current_snapshot_id"] is not None:
-            try:
-                self._data_as_of = self._time()
-            except NotFound:  # the version that these fields are of is no longer kept
-                self.reload()
-                self._data_as_of = self._time()
-        return self._data_as_of
+        """The moment for which the rows that readers see are known to be right; None if there are none yet."""
+        moment: str | None = self._shown()["data_as_of"]
+        return None if moment is None else datetime.fromisoformat(moment)
 
     def reload(self) -> None:
         """Ask the server for the fields again. Raises NotFound if the view was deleted."""
         self._found = self._transport.call(Request("GET", self._path))
-        self._data_as_of = None
 
     def to_arrow(
         self,
@@ -155,14 +149,15 @@ class View:
         request = Request("GET", f"{self._path}run_history/", params={"limit": str(limit)})
         return [_run(one) for one in self._transport.call(request)["run_history"]]
 
-    def refresh(self, *, wait: bool = True, timeout: float = 3600.0) -> Run:
+    def refresh(self, *, wait: bool = True, timeout: float = 3600.0, force: bool = False) -> Run:
         """Start a run of a materialized view, or join the one in progress.
 
-        With `wait`, returns it when it has completed. Raises RunFailed if it ends otherwise, TimedOut after `timeout`
-        seconds; the run goes on then.
+        The run is skipped if nothing that the view reads has changed, unless `force` is set. With `wait`, returns it
+        when it has completed or was skipped. Raises RunFailed if it ends otherwise, TimedOut after `timeout` seconds;
+        the run goes on then.
         """
         deadline = time.monotonic() + timeout
-        self._transport.call(Request("POST", f"{self._path}run/", body={}))
+        self._transport.call(Request("POST", f"{self._path}run/", body={"full_refresh": force}))
         run = self.runs(limit=1)[0]
         pause = _FIRST_PAUSE
         while wait and not run.has_ended:
@@ -175,7 +170,7 @@ class View:
             pause = min(pause * 1.5, _LONGEST_PAUSE)
             run = self._run(run.id)
         self.reload()
-        if wait and run.status != "Completed":
+        if wait and run.status not in {"Completed", "Skipped"}:
             raise RunFailed(run)
         return run
 
@@ -184,11 +179,6 @@ class View:
         if found is None:
             raise MatviewError(f"The run {run_id} is no longer among the last {_MOST_RUNS} of {self.name}.")
         return found
-
-    def _time(self) -> datetime:
-        params = {"snapshot_id": self._shown()["current_snapshot_id"]}
-        headers = self._transport.headers(Request("HEAD", f"{self._path}data/", params=params))
-        return datetime.fromisoformat(headers["x-data-as-of"])
 
     def _shown(self) -> Mapping[str, Any]:
         """All fields. A view that comes from a list has only some of them at first."""
@@ -253,5 +243,6 @@ def _run(found: Mapping[str, Any]) -> Run:
         rows=found["rows"],
         bytes=found["bytes"],
         error=found["error"],
+        skipped_reason=found.get("skipped_reason"),
         snapshot_id=UUID(snapshot) if snapshot else None,
     )

@@ -16,6 +16,7 @@ from orchestrator.activities.reconcile import ReconcileActivities
 from orchestrator.activities.webhooks import WebhookActivities
 from orchestrator.container import open_container
 from orchestrator.model.errors import TemporalUnavailable
+from orchestrator.services.change_detection import ChangeDetector
 from orchestrator.settings import Settings
 from orchestrator.telemetry import tracing
 from orchestrator.telemetry.metrics_server import new_registry, serve_metrics
@@ -53,6 +54,7 @@ def build_worker(
             activities.begin_run,
             activities.write_snapshot,
             activities.publish,
+            activities.skip_run,
             activities.close_run,
         ],
         # A sandbox would load the workflow's modules again for each run, which took a third of all that a worker does
@@ -134,6 +136,9 @@ async def _work(settings: Settings, telemetry: WorkerTelemetry, stop: asyncio.Ev
             store=container.store,
             limits=settings.limits,
             query_timeout=settings.query_timeout,
+            detector=ChangeDetector(
+                container.database, container.engine.source_lister, container.store, container.engine.version
+            ),
             policy=container.policy,
             current=container.current,
             urls=container.urls,

@@ -132,7 +132,9 @@ class Product(Competitor):
         async with serving(command, self.folder, variables, self._is_ready):
             view = self.workload.views[0]
             if view.name in self._ids:
-                await self._api.call("POST", f"/warehouse_saved_queries/{self._ids[view.name]}/run/")
+                await self._api.call(
+                    "POST", f"/warehouse_saved_queries/{self._ids[view.name]}/run/", {"full_refresh": True}
+                )
             else:
                 self._ids[view.name] = await self._api.create(view.name, view.sql)
                 await self._api.call("POST", f"/warehouse_saved_queries/{self._ids[view.name]}/materialize/")
@@ -157,7 +159,12 @@ class Product(Competitor):
         for layer in layers:
             for view_id in layer:
                 before[view_id] += 1
-            await asyncio.gather(*(self._api.call("POST", f"/warehouse_saved_queries/{one}/run/") for one in layer))
+            await asyncio.gather(
+                *(
+                    self._api.call("POST", f"/warehouse_saved_queries/{one}/run/", {"full_refresh": True})
+                    for one in layer
+                )
+            )
             for view_id in layer:
                 await self._api.seen(view_id, before[view_id])
 

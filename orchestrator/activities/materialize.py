@@ -1,12 +1,13 @@
-"""The four steps of a run: begin, write, publish, close.
+"""The steps of a run: begin, write, and publish, skip or close.
 
-`begin_run`, `publish` and `close_run` execute a few SQL statements each and run as local activities. `write_snapshot`
-runs the query; only it sends heartbeats and can be cancelled.
+`write_snapshot` decides whether the query has to run, and runs it; only it sends heartbeats and can be cancelled. The
+others execute a few SQL statements each and run as local activities.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -15,9 +16,18 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from orchestrator.activities.heartbeat import workflow_ids
-from orchestrator.activities.progress import report_progress, report_trouble
-from orchestrator.catalog import failure_streaks, projects, retention, run_inputs, runs, saved_queries
+from orchestrator.activities.progress import ProgressReporter, report_progress, report_trouble
+from orchestrator.catalog import (
+    failure_streaks,
+    projects,
+    retention,
+    run_inputs,
+    runs,
+    saved_queries,
+    snapshots,
+)
 from orchestrator.catalog.database import Database
+from orchestrator.catalog.snapshots import CurrentVersion
 from orchestrator.engines.base import LeftOutRows, QueryAnalyzer, QueryResult, QueryRunner
 from orchestrator.model.base import now
 from orchestrator.model.errors import (
@@ -35,7 +45,7 @@ from orchestrator.model.errors import (
     WorkerBusy,
 )
 from orchestrator.model.limits import Limits
-from orchestrator.model.run import CloseRequest, Run, RunPlan, RunRequest, RunStatus
+from orchestrator.model.run import CloseRequest, Run, RunPlan, RunRequest, RunStatus, SkipRequest, WriteResult
 from orchestrator.model.snapshot import (
     Manifest,
     ResolvedInput,
@@ -50,6 +60,7 @@ from orchestrator.model.urls import ApiUrls
 from orchestrator.model.webhook_event import CloseResult, PublishResult
 from orchestrator.reconciliation.current import CurrentLinks
 from orchestrator.reconciliation.failure_policy import FailurePolicy
+from orchestrator.services.change_detection import ChangeDetector, recipe_of
 from orchestrator.services.view_columns import ColumnPropagation
 from orchestrator.stores.base import SnapshotStore
 from orchestrator.temporal import contract
@@ -63,6 +74,7 @@ _CRASHES_ALLOWED = 2
 # How often a query is tried when it fails for any other reason that is not its own fault.
 _MOST_ATTEMPTS = 8
 _LOST = f"The run was given up: its query was begun {_MOST_ATTEMPTS} times without a result."
+_UNCHANGED = "Nothing that it reads has changed since its current version was made."
 # A query that the worker had no memory for is tried again after a second, then after pauses that grow up to this.
 _LONGEST_PAUSE = timedelta(seconds=15)
 
@@ -77,6 +89,7 @@ class MaterializeActivities:
     store: SnapshotStore
     limits: Limits
     query_timeout: timedelta
+    detector: ChangeDetector
     policy: FailurePolicy
     current: CurrentLinks
     urls: ApiUrls
@@ -116,6 +129,7 @@ class MaterializeActivities:
                 limits=limits.over(self.limits),
                 trigger=run.trigger,
                 queued_at=run.started_at,
+                full_refresh=request.full_refresh,
                 api_url=self.urls.view(view.project_id, view.id),
             )
         if len(plan.model_dump_json().encode()) > _LARGEST_PLAN_BYTES:
@@ -123,8 +137,8 @@ class MaterializeActivities:
         return plan
 
     @activity.defn(name=contract.WRITE_SNAPSHOT)
-    async def write_snapshot(self, plan: RunPlan) -> Snapshot:
-        """Run the query into sealed Parquet files that are not visible yet.
+    async def write_snapshot(self, plan: RunPlan) -> WriteResult:
+        """Run the query into sealed Parquet files that are not visible yet, unless nothing has changed.
 
         Each attempt has a folder of its own: an attempt that still runs after it was given up as lost cannot write into
         its successor's.
@@ -140,12 +154,15 @@ class MaterializeActivities:
         location = _location(plan, attempt)
         try:
             async with report_progress() as progress:
-                target = await self.store.stage(location)
-                async with self.store.background_fsync(location):
-                    written = await self.runner.write(plan, self.store.file_url, target, progress.report)
-                files = await self.store.measure(location, (*written.files, *written.quarantine))
-                snapshot = _snapshot(plan, attempt, location, written, files)
-                await self.store.seal(location, files, _manifest(plan, snapshot))
+                async with self.database.single() as tx:
+                    current = await snapshots.current(tx, plan.saved_query_id)
+                change = await self.detector.find_change(plan, current)
+                if current is not None and change is None:
+                    return WriteResult(skip=_skip(plan, current))
+                logger.info("%s runs: %s", plan.name, change)
+                if current is not None and current.has_readers:
+                    plan = plan.model_copy(update={"previous": current.snapshot})
+                snapshot = await self._write(plan, attempt, location, progress)
         except BaseException as error:
             # No snapshot has a failed attempt's files, so every error removes them. Shielded: a cancel may come twice.
             await asyncio.shield(self._discard(location))
@@ -157,7 +174,20 @@ class MaterializeActivities:
             if isinstance(error, Transient):
                 await report_trouble(error)
             raise
-        return snapshot.model_copy(update={"inputs": shortened(snapshot.inputs)})
+        return WriteResult(snapshot=snapshot.model_copy(update={"inputs": shortened(snapshot.inputs)}))
+
+    async def _write(self, plan: RunPlan, attempt: int, location: str, progress: ProgressReporter) -> Snapshot:
+        target = await self.store.stage(location)
+        async with self.store.background_fsync(location):
+            written = await self.runner.write(plan, self.store.file_url, target, progress.report)
+        files = await self.store.measure(location, (*written.files, *written.quarantine))
+        snapshot = _snapshot(plan, attempt, location, written, files)
+        await self.store.seal(location, files, _manifest(plan, snapshot))
+        if plan.previous is not None and written.previous_content is not None:
+            with suppress(Transient):  # it saves a later run the work, and no more
+                async with self.database.single() as tx:
+                    await snapshots.set_content(tx, plan.previous.id, written.previous_content)
+        return snapshot
 
     async def _give_back(self, run_id: UUID, attempt: int) -> None:
         """Release the number of an attempt for which there was no memory, so that it does not count as a try."""
@@ -179,12 +209,21 @@ class MaterializeActivities:
         self.on_run_finished(context.run)
         return PublishResult(notices=await self.policy.on_run_finished(context))
 
+    @activity.defn(name=contract.SKIP_RUN)
+    async def skip_run(self, skipping: SkipRequest) -> None:
+        """End a run whose query need not run. Raises RunSuperseded if it has ended otherwise."""
+        async with self.database.begin() as tx:
+            if not await runs.skip(tx, skipping):
+                raise RunSuperseded
+            context = await failure_streaks.load_run_context(tx, skipping.run_id)
+        self.on_run_finished(context.run)
+
     @activity.defn(name=contract.CLOSE_RUN)
     async def close_run(self, closing: CloseRequest) -> CloseResult:
         """End a run that published nothing, remove its files, and return its status.
 
-        The status may be Completed: a cancel at the same moment can lose the answer of `publish`, but the transaction
-        stays committed.
+        The status may be Completed or Skipped: a cancel at the same moment can lose the answer of `publish` or
+        `skip_run`, but the transaction stays committed.
         """
         async with self.database.begin() as tx:
             project_id = await saved_queries.get_project_id(tx, closing.request.saved_query_id)
@@ -199,7 +238,7 @@ class MaterializeActivities:
             for attempt in range(1, run.attempt + 1):
                 await self._discard(location_of(project_id, run.saved_query_id, run.id, attempt))
         notices = await self.policy.on_run_finished(context)
-        if run.status is not RunStatus.COMPLETED:
+        if run.status not in {RunStatus.COMPLETED, RunStatus.SKIPPED}:
             return CloseResult(status=closing.status, notices=notices)
         return CloseResult(
             status=run.status, rows=run.rows, bytes=run.bytes, snapshot_id=run.snapshot_id, notices=notices
@@ -273,7 +312,14 @@ def _snapshot(
         inputs=_pins(plan, written),
         engine_version=written.engine_version,
         created_at=now(),
+        recipe=recipe_of(plan, written.engine_version),
+        deterministic=written.deterministic,
+        content=written.content,
     )
+
+
+def _skip(plan: RunPlan, current: CurrentVersion) -> SkipRequest:
+    return SkipRequest(run_id=plan.run_id, snapshot_id=current.snapshot.id, reason=_UNCHANGED)
 
 
 def _pins(plan: RunPlan, written: QueryResult) -> tuple[ResolvedInput, ...]:

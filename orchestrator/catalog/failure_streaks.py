@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import TIMESTAMP
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
-from orchestrator.catalog.rows import RUN_COLUMNS
+from orchestrator.catalog.rows import RUN_COLUMNS, ran_query
 from orchestrator.model.base import Value
 from orchestrator.model.run import Run, RunStatus, Trigger
 
@@ -89,6 +89,7 @@ def _last_completed() -> ScalarSelect[Any]:
         select(func.max(earlier.c.started_at))
         .where(
             earlier.c.saved_query_id == t.runs.c.saved_query_id,
+            ran_query(earlier),
             earlier.c.status == RunStatus.COMPLETED,
             earlier.c.started_at < t.runs.c.started_at,
         )
@@ -104,6 +105,7 @@ def _previous() -> ScalarSelect[Any]:
         select(earlier.c.status)
         .where(
             earlier.c.saved_query_id == t.runs.c.saved_query_id,
+            ran_query(earlier),
             earlier.c.status.in_([RunStatus.COMPLETED, RunStatus.FAILED]),
             earlier.c.started_at < t.runs.c.started_at,
             t.saved_queries.c.reverted_at.is_(None) | (earlier.c.started_at > t.saved_queries.c.reverted_at),
@@ -124,6 +126,7 @@ def _failed_since(moment: ColumnElement[Any]) -> ScalarSelect[Any]:
         .where(
             failed.c.saved_query_id == t.runs.c.saved_query_id,
             failed.c.trigger == Trigger.SCHEDULE,
+            ran_query(failed),
             failed.c.status == RunStatus.FAILED,
             failed.c.started_at <= t.runs.c.started_at,
             failed.c.started_at > moment,

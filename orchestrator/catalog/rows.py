@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from sqlalchemy import Row
+from sqlalchemy import ColumnElement, Row, literal_column
 from sqlalchemy.sql.elements import Label
 from sqlalchemy.sql.selectable import FromClause
 
@@ -16,6 +16,14 @@ T = TypeVar("T", bound=Value)
 
 USER_COLUMNS = [t.users.c[name] for name in User.model_fields]
 RUN_COLUMNS = [t.runs.c[name] for name in Run.model_fields]
+
+
+def ran_query(runs: FromClause) -> ColumnElement[bool]:
+    """Whether a run was not skipped. A view may have thousands of skipped ones after the last that ran its query.
+
+    It has a literal and no parameter, so that PostgreSQL can use the index of these runs.
+    """
+    return runs.c.status != literal_column("'Skipped'")
 
 
 def label_columns(prefix: str, source: FromClause, names: Iterable[str]) -> list[Label[Any]]:

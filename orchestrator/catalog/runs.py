@@ -20,7 +20,7 @@ from orchestrator.catalog import snapshots, tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.rows import RUN_COLUMNS
 from orchestrator.model.errors import RunSuperseded
-from orchestrator.model.run import Run, RunRequest, RunStatus, run_id_of
+from orchestrator.model.run import Run, RunRequest, RunStatus, SkipRequest, run_id_of
 from orchestrator.model.snapshot import Column, Snapshot, seen
 
 _FINISHED_NOW = {"finished_at": func.clock_timestamp()}
@@ -141,6 +141,29 @@ async def publish(tx: Transaction, snapshot: Snapshot) -> bool:
     done = {"rows": snapshot.rows, "bytes": snapshot.bytes, "snapshot_id": snapshot.id}
     await tx.execute(_complete_stmt(), {"run": snapshot.run_id, **done})
     return seen(before) != seen(snapshot.columns)
+
+
+async def skip(tx: Transaction, request: SkipRequest) -> bool:
+    """End a run whose query need not run, and record that its view's result is right for the moment of its start.
+
+    False if the run has ended otherwise. A repetition changes nothing.
+    """
+    view_id = select(t.runs.c.saved_query_id).where(t.runs.c.id == request.run_id).scalar_subquery()
+    # The view before its runs, as everywhere, so that no two transactions wait for each other.
+    await tx.execute(
+        select(t.saved_queries.c.id).where(t.saved_queries.c.id == view_id).with_for_update(key_share=True)
+    )
+    change = update(t.runs).where(t.runs.c.id == request.run_id, t.runs.c.status == RunStatus.RUNNING)
+    ended = change.values(status=RunStatus.SKIPPED, skipped_reason=request.reason, **_FINISHED_NOW)
+    row = (await tx.execute(ended.returning(t.runs.c.saved_query_id, t.runs.c.started_at))).one_or_none()
+    if row is None:
+        return await status_of(tx, request.run_id) is RunStatus.SKIPPED
+    # Another version may be the current one by now, after a rollback.
+    view = update(t.saved_queries).where(
+        t.saved_queries.c.id == row.saved_query_id, t.saved_queries.c.current_snapshot_id == request.snapshot_id
+    )
+    await tx.execute(view.values(data_as_of=row.started_at))
+    return True
 
 
 async def close(

@@ -12,7 +12,7 @@ from orchestrator.catalog import saved_pauses, snapshots, tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.names import NameTarget
 from orchestrator.catalog.pagination import on_page, select_page, shown
-from orchestrator.catalog.rows import label_columns, parse_labelled, to_jsonb
+from orchestrator.catalog.rows import label_columns, parse_labelled, ran_query, to_jsonb
 from orchestrator.model.base import now
 from orchestrator.model.lineage import shortest_path
 from orchestrator.model.principal import User
@@ -279,6 +279,7 @@ def _list_stmt() -> Select[Any]:
 def _select_with(columns: Iterable[ColumnElement[Any]], query: ColumnElement[Any]) -> Select[Any]:
     runs = select(t.runs).where(
         t.runs.c.saved_query_id == t.saved_queries.c.id,
+        ran_query(t.runs),
         t.saved_queries.c.sync_frequency.is_not(None),
         t.saved_queries.c.reverted_at.is_(None) | (t.runs.c.started_at > t.saved_queries.c.reverted_at),
     )
@@ -337,6 +338,7 @@ def _saved_query(row: Row[Any]) -> SavedQuery:
         is_abridged=row._mapping.get("is_abridged", False),
         sync_frequency=row.sync_frequency,
         sync_frequency_set_at=row.sync_frequency_set_at,
+        data_as_of=row.data_as_of,
         reverted_at=row.reverted_at,
         created_by=parse_labelled("user", row, User),
         created_at=row.created_at,

@@ -7,7 +7,7 @@ its files may be deleted.
 
 from collections.abc import Collection
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
@@ -28,8 +28,9 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
-from orchestrator.catalog.rows import to_jsonb
-from orchestrator.model.snapshot import Column, PublishedSnapshot, Snapshot, seen
+from orchestrator.catalog.rows import ran_query, to_jsonb
+from orchestrator.model.run import RunStatus
+from orchestrator.model.snapshot import Column, PublishedSnapshot, ResolvedInput, Snapshot, seen
 
 _LISTS = ("files", "quarantine", "columns", "inputs")
 _PLAIN = tuple(name for name in Snapshot.model_fields if name not in _LISTS)
@@ -51,6 +52,7 @@ async def set_current(tx: Transaction, snapshot: Snapshot) -> tuple[Column, ...]
         "snapshot": snapshot.id,
         "revision": snapshot.revision_id,
         "snapshot_columns": to_jsonb(seen(snapshot.columns)),
+        "run": snapshot.run_id,
     }
     await tx.execute(_set_current_stmt(), {"view": snapshot.saved_query_id, **shown})
     return before
@@ -67,7 +69,7 @@ async def clear_current(tx: Transaction, saved_query_id: UUID) -> None:
     """Leave a view without a current snapshot, so that readers see none."""
     await _supersede_current(tx, saved_query_id)
     view = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
-    await tx.execute(view.values(current_snapshot_id=None))
+    await tx.execute(view.values(current_snapshot_id=None, data_as_of=None))
 
 
 async def find(tx: Transaction, saved_query_id: UUID, snapshot_id: UUID) -> PublishedSnapshot | None:
@@ -76,6 +78,43 @@ async def find(tx: Transaction, saved_query_id: UUID, snapshot_id: UUID) -> Publ
     await tx.execute(held)
     row = (await tx.execute(_versions(saved_query_id).where(t.snapshots.c.id == snapshot_id))).one_or_none()
     return None if row is None else _version(row)
+
+
+class CurrentVersion(NamedTuple):
+    """The version of a view that readers see now.
+
+    `last_run_completed` is of the last run that ran the view's query, `has_readers` says whether a live view reads it.
+    """
+
+    snapshot: Snapshot
+    last_run_completed: bool
+    has_readers: bool
+
+
+async def current(tx: Transaction, saved_query_id: UUID) -> CurrentVersion | None:
+    """The view's current version; None if it has none."""
+    row = (await tx.execute(_current_stmt(), {"view": saved_query_id})).one_or_none()
+    if row is None:
+        return None
+    snapshot = Snapshot.model_validate({name: row._mapping[name] for name in Snapshot.model_fields})
+    return CurrentVersion(snapshot, row.last_status == RunStatus.COMPLETED, row.has_readers)
+
+
+async def contents(tx: Transaction, snapshot_ids: Collection[UUID]) -> dict[UUID, str]:
+    """The digests of the rows of these versions, as far as they are known, also of versions whose files are gone."""
+    query = select(t.snapshots.c.id, t.snapshots.c.content)
+    rows = await tx.execute(query.where(t.snapshots.c.id.in_(snapshot_ids), t.snapshots.c.content.is_not(None)))
+    return {row.id: row.content for row in rows}
+
+
+async def set_content(tx: Transaction, snapshot_id: UUID, content: str) -> None:
+    """Record the digest of a version's rows."""
+    await tx.execute(update(t.snapshots).where(t.snapshots.c.id == snapshot_id).values(content=content))
+
+
+async def set_inputs(tx: Transaction, snapshot_id: UUID, inputs: Collection[ResolvedInput]) -> None:
+    """Record the inputs of a version with other identities of files whose content is the same."""
+    await tx.execute(update(t.snapshots).where(t.snapshots.c.id == snapshot_id).values(inputs=to_jsonb(inputs)))
 
 
 async def lock_kept(tx: Transaction, snapshot_ids: Collection[UUID]) -> bool:
@@ -136,6 +175,26 @@ def _version(row: Row[Any]) -> PublishedSnapshot:
 
 
 @cache
+def _current_stmt() -> Select[Any]:
+    ended = (
+        ran_query(t.runs),
+        t.runs.c.status != RunStatus.RUNNING,
+        t.runs.c.saved_query_id == bindparam("view"),
+    )
+    live = t.saved_queries.alias("live")
+    reader = exists().where(
+        *(t.inputs.c.input_view_id == bindparam("view"), live.c.id == t.inputs.c.saved_query_id),
+        live.c.deleted_at.is_(None),
+    )
+    last = select(t.runs.c.status).where(*ended).order_by(t.runs.c.started_at.desc(), t.runs.c.id).limit(1)
+    return (
+        select(t.snapshots, last.scalar_subquery().label("last_status"), reader.label("has_readers"))
+        .join(t.saved_queries, t.saved_queries.c.current_snapshot_id == t.snapshots.c.id)
+        .where(t.saved_queries.c.id == bindparam("view"))
+    )
+
+
+@cache
 def _supersede_stmt() -> ReturningUpdate[Any]:
     current = select(t.saved_queries.c.current_snapshot_id).where(t.saved_queries.c.id == bindparam("view"))
     change = update(t.snapshots).where(t.snapshots.c.id == current.scalar_subquery())
@@ -148,4 +207,5 @@ def _set_current_stmt() -> Update:
     same_query = t.saved_queries.c.revision_id == bindparam("revision")
     columns = case((same_query, bindparam("snapshot_columns", type_=JSONB)), else_=t.saved_queries.c.columns)
     view = update(t.saved_queries).where(t.saved_queries.c.id == bindparam("view"))
-    return view.values(current_snapshot_id=bindparam("snapshot"), columns=columns)
+    as_of = select(t.runs.c.started_at).where(t.runs.c.id == bindparam("run")).scalar_subquery()
+    return view.values(current_snapshot_id=bindparam("snapshot"), columns=columns, data_as_of=as_of)

@@ -72,7 +72,7 @@ def _views() -> Select[int, int]:
 def _ages() -> Select[int, UUID, str, float, float]:
     """Every view that a schedule refreshes, with the age of its data and its interval, both in seconds."""
     view = t.saved_queries.c
-    since = func.coalesce(t.snapshots.c.published_at, view.sync_frequency_set_at)
+    since = func.coalesce(func.greatest(t.snapshots.c.published_at, view.data_as_of), view.sync_frequency_set_at)
     intervals = {frequency.value: _seconds(frequency.interval) for frequency in SyncFrequency}
     return (
         select(

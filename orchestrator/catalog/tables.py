@@ -139,6 +139,7 @@ saved_queries = Table(
     Column("columns", JSONB, nullable=False),
     Column("sync_frequency", Text, comment="null: not materialized"),
     Column("sync_frequency_set_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("data_as_of", DateTime(timezone=True), comment="the moment for which its result is known to be right"),
     Column("reverted_at", DateTime(timezone=True), comment="when the materialization was last undone"),
     Column("resumed_at", DateTime(timezone=True), comment="when a person last resumed the schedule; forgives failures"),
     Column("created_by", ForeignKey("users.id")),
@@ -189,6 +190,7 @@ runs = Table(
     Column("snapshot_id", ForeignKey("snapshots.id", use_alter=True)),
     Column("error", Text),
     Column("error_code", Text),
+    Column("skipped_reason", Text, comment="why its query did not run"),
     Column(
         "policy_due",
         Boolean,
@@ -199,6 +201,8 @@ runs = Table(
     Index(None, "saved_query_id", "started_at"),
     CheckConstraint("(status = 'Running') = (finished_at IS NULL)", name="finished_unless_running"),
     Index("ix_runs_running", "started_at", postgresql_where=text("status = 'Running'")),
+    # A view may have thousands of skipped runs after the last one that ran its query.
+    Index("ix_runs_unskipped", "saved_query_id", "started_at", postgresql_where=text("status <> 'Skipped'")),
     Index("ix_runs_policy_due", "started_at", postgresql_where=text("policy_due")),
 )
 
@@ -227,6 +231,15 @@ snapshots = Table(
     Column("columns", JSONB, nullable=False),
     Column("inputs", JSONB, nullable=False, comment="what it was made from, exactly"),
     Column("engine_version", Text, nullable=False),
+    Column("recipe", Text, comment="digest of all that decides it but its inputs"),
+    Column(
+        "deterministic",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="the same recipe and inputs give it again",
+    ),
+    Column("content", Text, comment="digest of its rows, once one was needed"),
     Column("created_at", DateTime(timezone=True), nullable=False),
     # By PostgreSQL's clock, unlike created_at, so that it can be compared with the other times in the database.
     Column("published_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),

@@ -100,7 +100,8 @@ def show_view(api: Api, view: View) -> None:
     lines = [
         *(("name", found["name"]), ("id", found["id"]), ("description", found["description"])),
         *(("status", found["status"]), ("error", found["latest_error"]), ("every", found["sync_frequency"])),
-        *(("last run", moment(found["last_run_at"])), ("next run", moment(found["next_run_at"]))),
+        *(("last run", moment(found["last_run_at"])), ("data as of", moment(found["data_as_of"]))),
+        ("next run", moment(found["next_run_at"])),
         *(("paused", found["paused_reason"] if found["schedule_paused"] else None), ("rows", rows), ("size", size)),
         *(("snapshot", found["current_snapshot_id"]), ("revision", found["latest_history_id"])),
         ("columns", ", ".join(f"{column['name']} {column['duckdb_type']}" for column in found["columns"])),
@@ -128,9 +129,14 @@ def materialize_view(
 
 @app.command("run")
 @with_api
-def run_view(api: Api, view: View, wait: Wait = False) -> None:
-    """Run a materialized view now. A run in progress is joined."""
-    _start(api, find(api, view), "run", {}, wait=wait)
+def run_view(
+    api: Api,
+    view: View,
+    wait: Wait = False,
+    force: Annotated[bool, typer.Option("--force", help="Run its query also if nothing has changed.")] = False,
+) -> None:
+    """Run a materialized view now. A run in progress is joined. Its query is skipped if nothing has changed."""
+    _start(api, find(api, view), "run", {"full_refresh": force}, wait=wait)
 
 
 @app.command("cancel")
@@ -232,13 +238,15 @@ def _started(view: Json, action: str, answer: Json) -> str:
 
 
 def _end(api: Api, view: Json, run: Json) -> None:
-    """Print how the run ended. Raises Failure unless it completed."""
+    """Print how the run ended. Raises Failure unless it completed or was skipped."""
     if api.as_json:
         echo_json(json.dumps(run))
     match run["status"]:
         case RunStatus.COMPLETED if not api.as_json:
             echo(f"{view['name']}: {result_line(run)}")
-        case RunStatus.COMPLETED:
+        case RunStatus.SKIPPED if not api.as_json:
+            echo(f"{view['name']}: skipped. {run['skipped_reason']}")
+        case RunStatus.COMPLETED | RunStatus.SKIPPED:
             pass
         case RunStatus.CANCELLED:
             raise Failure(f"{view['name']}: the run was cancelled", _CANCELLED)

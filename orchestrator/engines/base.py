@@ -7,7 +7,7 @@ from typing import Protocol
 from orchestrator.model.base import Value
 from orchestrator.model.limits import Limits
 from orchestrator.model.reading import ReadPlan, ResultStream
-from orchestrator.model.run import Progress, RunPlan
+from orchestrator.model.run import Progress, RunPlan, SourceRelation
 from orchestrator.model.snapshot import Column, InputFiles, SnapshotFile
 from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
 from orchestrator.model.write_target import WriteTarget
@@ -24,11 +24,31 @@ class LeftOutRows(Value):
     file: SnapshotFile | None = None
 
 
+class SourceFileState(Value):
+    """A source file as it is now: its size, and its identity as InputFile has it."""
+
+    bytes: int
+    identity: str
+
+
+class SourceListing(Value):
+    """The files of a source table now, by path, and the digest of their identities: `listing` of InputFiles.
+
+    `is_settled` says whether a further change of any file would give another digest.
+    """
+
+    digest: str
+    files: Mapping[str, SourceFileState]
+    is_settled: bool
+
+
 class QueryResult(Value):
     """The result of a query: sizes as its writer counted them, columns as readers see them and as the files hold them.
 
     `rejected` are the rows that the query left out; `files`, `rows` and `bytes` do not include them. `sources` are the
-    files that it read, by the name of the source table.
+    files that it read, by the name of the source table. `deterministic` says that the query gives the same rows again
+    for the same inputs. `content` and `previous_content` are the digests of the result's rows and of those of the
+    version before, None where they were not compared.
     """
 
     files: tuple[SnapshotFile, ...]
@@ -38,6 +58,9 @@ class QueryResult(Value):
     engine_version: str
     rejected: tuple[LeftOutRows, ...] = ()
     sources: Mapping[str, InputFiles] = {}
+    deterministic: bool = False
+    content: str | None = None
+    previous_content: str | None = None
 
     @property
     def quarantine(self) -> tuple[SnapshotFile, ...]:
@@ -120,6 +143,19 @@ class QueryRunner(Protocol):
         Raises QueryFailed, QueryRefused, QueryTimedOut, OutOfMemory, OutputTooLarge or InputMissing if the view or its
         data is at fault. Raises InputReplaced if a source file changed while it was read. Raises EngineCrashed,
         StoreUnavailable or WorkerBusy for any other reason.
+        """
+
+
+class SourceLister(Protocol):
+    """Looks at the files of source tables, without reading rows of them. The worker uses this."""
+
+    async def list(self, project_id: int, table: SourceRelation) -> SourceListing:
+        """The files of a source table and their state. Raises InputMissing if there is none that may be read."""
+
+    async def digests(self, project_id: int, table: SourceRelation, paths: Collection[str]) -> Mapping[str, str]:
+        """The digests of the bytes of these files, by path, as InputFile has them. Files that are gone are missing.
+
+        Raises InputMissing if that takes too long.
         """
 
 

@@ -5,14 +5,14 @@ These shapes cross Temporal as JSON and stay in its history: add optional fields
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID, uuid5
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from orchestrator.model.base import Value
 from orchestrator.model.limits import Limits
-from orchestrator.model.snapshot import Column, ResolvedInput, SnapshotFile
+from orchestrator.model.snapshot import Column, ResolvedInput, Snapshot, SnapshotFile
 from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
 
 
@@ -96,6 +96,9 @@ class RunPlan(Value):
     view's address, for people who see the run in the Temporal UI. `queued_at` is when the run began, after the jitter
     of a schedule, and so since when its query waits. A later attempt has None there: it is a retry, not a wait. Plans
     made by an older release have neither it nor a `trigger`.
+
+    `full_refresh` has the query run also if nothing has changed. `previous` is the version before, with whose rows the
+    result is compared; it is set just before the query runs, and only if other views read this one.
     """
 
     run_id: UUID
@@ -110,6 +113,8 @@ class RunPlan(Value):
     api_url: str | None = None
     trigger: Trigger | None = None
     queued_at: datetime | None = None
+    full_refresh: bool = False
+    previous: Snapshot | None = None
 
     def resolved_inputs(self) -> tuple[ResolvedInput, ...]:
         """The inputs as a snapshot records them."""
@@ -146,6 +151,30 @@ class CloseRequest(Value):
     error_code: str | None = None
 
 
+class SkipRequest(Value):
+    """A run whose query need not run, since it would give the rows of version `snapshot_id` again.
+
+    `reason` is for people.
+    """
+
+    run_id: UUID
+    snapshot_id: UUID
+    reason: str
+
+
+class WriteResult(Value):
+    """The snapshot that a query wrote, or why it need not run. Exactly one of them is set."""
+
+    snapshot: Snapshot | None = None
+    skip: SkipRequest | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_older_release(cls, value: Any) -> Any:  # noqa: ANN401 - of any shape
+        """In the history of a run by an older release, the result is the snapshot itself."""
+        return {"snapshot": value} if isinstance(value, dict) and "location" in value else value
+
+
 class RunOutcome(Value):
     """The result of the run workflow, or of a tick that mirrors it."""
 
@@ -160,7 +189,8 @@ class Run(Value):
     """A run as the catalog keeps it; it outlives Temporal's own history.
 
     `workflow_id` and `workflow_run_id` identify it in the Temporal UI. `attempt` is the attempt of its query that has
-    the right to publish (0: none began yet). Sizes in bytes; None until known.
+    the right to publish (0: none began yet). Sizes in bytes; None until known. `skipped_reason` says why its query did
+    not run.
     """
 
     id: UUID
@@ -179,6 +209,7 @@ class Run(Value):
     snapshot_id: UUID | None = None
     error: str | None = None
     error_code: str | None = None
+    skipped_reason: str | None = None
 
     @property
     def timestamp(self) -> datetime:

@@ -86,8 +86,12 @@ class SavedQuery(Value):
     `sync_frequency` None means that the view is not materialized; the view's schedule follows from it alone.
     `sync_frequency_set_at` distinguishes two settings of the same frequency.
 
-    `newest_run` is the last one begun, `newest_finished_run` the last one begun that has ended. Both ignore runs from
-    before `reverted_at`, when the materialization was last undone. A view that is not materialized has neither.
+    `data_as_of` is the moment for which its result is known to be right: the start of the last run that made it, or
+    that found nothing changed.
+
+    `newest_run` is the last one begun, `newest_finished_run` the last one begun that has ended. Both ignore skipped
+    runs, and those from before `reverted_at`, when the materialization was last undone. A view that is not materialized
+    has neither.
 
     In a list, a view has an empty query. One that `is_abridged` has no columns and no description either, since they
     do not fit on the page.
@@ -101,6 +105,7 @@ class SavedQuery(Value):
     columns: tuple[Column, ...]
     sync_frequency: SyncFrequency | None
     sync_frequency_set_at: datetime
+    data_as_of: datetime | None = None
     reverted_at: datetime | None = None
     created_by: User | None
     created_at: datetime
@@ -139,6 +144,4 @@ def status_of(revision: Revision, newest_run: Run | None, reverted_at: datetime 
         return ViewStatus.RUNNING
     if newest_run.revision_id is not None and newest_run.revision_id != revision.id:
         return ViewStatus.MODIFIED
-    if newest_run.status is RunStatus.SKIPPED:
-        return None
     return ViewStatus(newest_run.status.value)

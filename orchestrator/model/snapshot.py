@@ -45,24 +45,28 @@ class InputFile(Value):
     """A file of a source table as a run read it.
 
     `path` is spelled as in the table's pattern. `digest` is the hash of its bytes on the disk, in the form that
-    SnapshotFile has, or the hash of a Parquet file's footer, `xxh128-footer:` and 32 hexadecimal digits.
+    SnapshotFile has, or the hash of a Parquet file's footer, `xxh128-footer:` and 32 hexadecimal digits. `identity`
+    stays equal as long as it is the same file and is not changed; empty or None where it is not known.
     """
 
     path: str
     bytes: int
     modified_at: datetime | None
     digest: str | None
+    identity: str | None = None
 
 
 class InputFiles(Value):
     """The files of a source table as a run read them: their number, total bytes, and the digest of the list.
 
-    The digest is that of all paths, sizes and digests in order. `files` may lack those that did not fit.
+    `digest` is that of all paths, sizes and digests in order, `listing` that of all paths and identities. `files` may
+    lack those that did not fit.
     """
 
     file_count: int
     bytes: int
     digest: str
+    listing: str
     files: tuple[InputFile, ...]
 
 
@@ -84,6 +88,7 @@ class ResolvedInput(Value):
     file_count: int | None = None
     bytes: int | None = None
     digest: str | None = None
+    listing: str | None = None
     files: tuple[InputFile, ...] = ()
 
 
@@ -93,6 +98,10 @@ class Snapshot(Value):
     `location` is the store's key of its folder. `columns` have both the types of the query and those in the files.
     `quarantine` are files beside the result, which hold rows of source tables that were left out of it; `rows` and
     `bytes` do not count them.
+
+    `recipe` is the digest of all that decides the result, except the content of its inputs. `deterministic` says that
+    the same recipe and inputs give the same rows. `content` is the digest of the rows in any order, None if nothing
+    needed it so far. Snapshots of an older release have none of them.
     """
 
     id: UUID
@@ -109,6 +118,9 @@ class Snapshot(Value):
     engine_version: str
     created_at: datetime
     quarantine: tuple[SnapshotFile, ...] = ()
+    recipe: str | None = None
+    deterministic: bool = False
+    content: str | None = None
 
 
 class QuarantinedRow(Value):

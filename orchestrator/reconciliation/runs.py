@@ -62,8 +62,8 @@ class RunReconciler:
                 status = RunStatus.RUNNING if outcome is None else outcome.status
             else:
                 status = (await self.sync.close_if_ended(run)).status
-            # A run that completed in between has recorded its outcome itself.
-            if status not in {RunStatus.RUNNING, RunStatus.COMPLETED}:
+            # A run that completed or was skipped in between has recorded its outcome itself.
+            if status not in {RunStatus.RUNNING, RunStatus.COMPLETED, RunStatus.SKIPPED}:
                 message = f"it is over in Temporal and is recorded as {status}"
                 yield Finding(kind=FindingKind.RUN_ENDED, subject=str(run.id), message=message)
 

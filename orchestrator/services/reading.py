@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -58,6 +59,13 @@ class ViewVersion(NamedTuple):
 
     view: SavedQuery
     snapshot: Snapshot
+
+    @property
+    def data_as_of(self) -> datetime:
+        """The moment for which the version is known to be right; of an older one, when it was computed."""
+        current = self.view.current_snapshot
+        is_current = current is not None and current.id == self.snapshot.id
+        return (self.view.data_as_of if is_current else None) or self.snapshot.created_at
 
 
 class ReadService:

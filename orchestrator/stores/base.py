@@ -53,6 +53,9 @@ class SnapshotStore(Protocol):
     async def list_locations(self) -> list[str]:
         """Every location that has a folder, staged or sealed."""
 
+    async def is_whole(self, location: str, files: Sequence[SnapshotFile]) -> bool:
+        """Whether the sealed folder has these files, each with its size."""
+
     async def manifest(self, location: str) -> bytes:
         """The manifest of a sealed folder."""
 

@@ -128,6 +128,18 @@ class LocalStore:
 
         return sorted(await _in_thread(found))
 
+    async def is_whole(self, location: str, files: Sequence[SnapshotFile]) -> bool:
+        """See SnapshotStore."""
+        sealed = _resolve(self._sealed, location)
+
+        def are_there() -> bool:
+            try:
+                return all((sealed / file.name).stat().st_size == file.bytes for file in files)
+            except OSError:
+                return False
+
+        return await _in_thread(are_there)
+
     async def manifest(self, location: str) -> bytes:
         """See SnapshotStore."""
         return await _in_thread((_resolve(self._sealed, location) / MANIFEST).read_bytes)

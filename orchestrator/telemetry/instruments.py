@@ -81,7 +81,7 @@ class WorkerMetrics:
         """Start the series of each label at 0: Prometheus sees no increase in a series that appears with 1."""
         for trigger in Trigger:
             self.queue_seconds.labels(trigger.value)
-            for status in (RunStatus.COMPLETED, RunStatus.CANCELLED):
+            for status in (RunStatus.COMPLETED, RunStatus.SKIPPED, RunStatus.CANCELLED):
                 self.runs.labels(status.value, trigger.value, "")
         for status in (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED):
             self.run_seconds.labels(status.value)

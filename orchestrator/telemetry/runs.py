@@ -40,7 +40,8 @@ class RunCounter:
         self._metrics.runs.labels(run.status.value, run.trigger.value, run.error_code or "").inc()
         if run.status is RunStatus.FAILED:
             self._metrics.failed.inc()
-        if run.finished_at is not None:
+        # A skipped run did nothing that its time could be compared with.
+        if run.finished_at is not None and run.status is not RunStatus.SKIPPED:
             seconds = (run.finished_at - run.started_at).total_seconds()
             self._metrics.run_seconds.labels(run.status.value).observe(seconds)
         if run.status is RunStatus.COMPLETED:

@@ -20,6 +20,7 @@ DELIVER_NOTICE_WORKFLOW = "DeliverNotice"
 BEGIN_RUN = "begin_run"
 WRITE_SNAPSHOT = "write_snapshot"
 PUBLISH = "publish"
+SKIP_RUN = "skip_run"
 CLOSE_RUN = "close_run"
 RECONCILE_ALL = "reconcile"
 

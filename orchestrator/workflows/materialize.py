@@ -1,4 +1,4 @@
-"""A run of a view: begin, write, publish, or close."""
+"""A run of a view: begin, write, and publish, skip or close."""
 
 import asyncio
 from collections.abc import Coroutine, Iterable
@@ -18,7 +18,16 @@ from temporalio.workflow import ActivityCancellationType, ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
     from orchestrator.activities.materialize import MaterializeActivities
-    from orchestrator.model.run import CloseRequest, Progress, RunOutcome, RunPlan, RunRequest, RunStatus
+    from orchestrator.model.run import (
+        CloseRequest,
+        Progress,
+        RunOutcome,
+        RunPlan,
+        RunRequest,
+        RunStatus,
+        SkipRequest,
+        WriteResult,
+    )
     from orchestrator.model.snapshot import Snapshot
     from orchestrator.model.webhook_event import CloseResult, PublishResult, WebhookEvent
     from orchestrator.temporal import contract
@@ -86,7 +95,10 @@ class MaterializeSavedQuery:
         try:
             self._set_page("Pins its inputs")
             self._plan = await _begin(request)
-            snapshot = await self._write(self._plan)
+            written = await self._write(self._plan)
+            if written.skip is not None:
+                return await self._skip(written.skip)
+            snapshot = _written(written)
             self._set_page("Publishes its result")
             published = await uninterruptible(_publish(snapshot))
         except (Exception, asyncio.CancelledError) as error:
@@ -96,7 +108,12 @@ class MaterializeSavedQuery:
         self._set_final_page(RunStatus.COMPLETED, f"{snapshot.rows:,} rows, snapshot {snapshot.id}")
         return RunOutcome(status=RunStatus.COMPLETED, rows=snapshot.rows, bytes=snapshot.bytes, snapshot_id=snapshot.id)
 
-    async def _write(self, plan: RunPlan) -> Snapshot:
+    async def _skip(self, request: SkipRequest) -> RunOutcome:
+        await uninterruptible(_record_skip(request))
+        self._set_final_page(RunStatus.SKIPPED, request.reason)
+        return RunOutcome(status=RunStatus.SKIPPED, snapshot_id=request.snapshot_id, detail=request.reason)
+
+    async def _write(self, plan: RunPlan) -> WriteResult:
         self._writing = True
         self._set_page(running(None))
         try:
@@ -110,7 +127,7 @@ class MaterializeSavedQuery:
         closed = await uninterruptible(_close(closing))
         await uninterruptible(_start_deliveries(closed.notices))
         self._set_final_page(closed.status, closing.error)
-        if closed.status is RunStatus.COMPLETED:
+        if closed.status in {RunStatus.COMPLETED, RunStatus.SKIPPED}:
             return closed
         if closing.status is RunStatus.CANCELLED:
             raise asyncio.CancelledError from error
@@ -134,7 +151,7 @@ async def _begin(request: RunRequest) -> RunPlan:
     )
 
 
-async def _write(plan: RunPlan) -> Snapshot:
+async def _write(plan: RunPlan) -> WriteResult:
     return await workflow.execute_activity_method(
         MaterializeActivities.write_snapshot,
         plan,
@@ -144,6 +161,18 @@ async def _write(plan: RunPlan) -> Snapshot:
         # A cancelled run ends when its query has ended, not when the cancel was requested.
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=f"Query of {plan.name}",
+    )
+
+
+def _written(result: WriteResult) -> Snapshot:
+    if result.snapshot is None:
+        raise ApplicationError("The query wrote no result.", type=contract.UNEXPECTED_ERROR, non_retryable=True)
+    return result.snapshot
+
+
+async def _record_skip(request: SkipRequest) -> None:
+    await workflow.execute_local_activity_method(
+        MaterializeActivities.skip_run, request, summary="Record that nothing has changed", **CATALOG_STEP_OPTIONS
     )
 
 

@@ -241,7 +241,8 @@ async def test_a_line_of_the_log_names_the_run_that_it_is_about(watched: Watched
     (run,) = await tenant.history(view["id"])
     log = watched.stack.servers.home.logs / "worker.log"
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
-    (line,) = [line for line in lines if line.get("run") == run["id"] and line.get("activity") == "write_snapshot"]
+    why, line = [line for line in lines if line.get("run") == run["id"] and line.get("activity") == "write_snapshot"]
+    assert why["message"] == "v runs: The view has no result yet, or its last run did not complete."
     assert (line["project"], line["view"]) == (str(tenant.project_id), view["id"])
     assert (line["workflow"], line["attempt"]) == (run["workflow_id"], "1")
     assert line["workflow_run"] == run["workflow_run_id"]

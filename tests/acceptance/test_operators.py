@@ -194,7 +194,7 @@ async def workflow_tasks(temporal: Client, run: Json) -> list[int]:
 
 
 @pytest.mark.parametrize("place", [0, -1], ids=["to its beginning", "to its end"])
-@pytest.mark.parametrize("sql", ["SELECT 1 AS n", "SELECT error('no') AS n"], ids=["completed", "failed"])
+@pytest.mark.parametrize("sql", ["SELECT now() AS n", "SELECT error('no') AS n"], ids=["completed", "failed"])
 async def test_a_run_that_an_operator_resets_leaves_history_true(
     tenant: Tenant, temporal: Client, sql: str, place: int
 ) -> None:
@@ -298,7 +298,7 @@ async def test_with_only_some_of_the_attributes_schedules_still_start_runs(bare:
 
     await until(known, "the server to know the attributes", patience=150)
     async with a_tenant(bare) as tenant:
-        view = await tenant.materialized("v", "SELECT 1 AS n")
+        view = await tenant.materialized("v", "SELECT now() AS n")
         await Operator(temporal).tick(view["id"])
         run = await tenant.ended(view["id"], 2)
         assert (run["status"], run["trigger"]) == ("Completed", "schedule")

@@ -108,7 +108,7 @@ async def test_a_run_that_an_operator_terminated_reads_as_cancelled_and_does_not
 async def test_a_run_that_an_operator_started_in_temporal_is_recorded_as_theirs(
     tenant: Tenant, temporal: Client
 ) -> None:
-    view = await tenant.materialized("v", "SELECT 1 AS n")
+    view = await tenant.materialized("v", "SELECT now() AS n")
     await temporal.execute_workflow(
         contract.MATERIALIZE,
         {"saved_query_id": view["id"]},

@@ -107,6 +107,7 @@ def view(**given: object) -> Json:
         "sync_frequency": "24hour",
         "is_materialized": True,
         "last_run_at": None,
+        "data_as_of": None,
         "latest_error": None,
         **given,
     }

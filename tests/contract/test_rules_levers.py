@@ -146,7 +146,8 @@ async def test_a_run_works_on_a_paused_schedule_and_leaves_it_paused(tenant: Ten
     ran = await tenant.act(view["id"], "run", body)
     assert (ran["schedule_paused"], ran["sync_frequency"]) == (True, "never")
     run = await tenant.ended(view["id"], 2)
-    assert (run["status"], run["trigger"]) == ("Completed", "api")
+    skipped = body == {"full_refresh": False}  # nothing has changed
+    assert (run["status"], run["trigger"]) == ("Skipped" if skipped else "Completed", "api")
     assert (await tenant.view(view["id"]))["schedule_paused"] is True
 
 
@@ -189,7 +190,7 @@ async def test_an_entry_of_the_history_has_the_fields_of_the_contract(tenant: Te
     (run,) = await tenant.history(view["id"])
     assert set(run) >= {
         *("status", "timestamp", "id", "started_at", "finished_at", "duration_seconds", "trigger", "rows", "bytes"),
-        *("error", "workflow_id", "workflow_run_id", "snapshot_id"),
+        *("error", "workflow_id", "workflow_run_id", "snapshot_id", "skipped_reason"),
     }
     assert (run["status"], run["timestamp"], run["finished_at"]) == ("Running", run["started_at"], None)
     await tenant.act(view["id"], "cancel")

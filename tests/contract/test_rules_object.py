@@ -12,7 +12,10 @@ SUMMARY = {
     *("id", "deleted", "name", "created_by", "created_at", "sync_frequency", "columns", "status", "last_run_at"),
     *("managed_viewset_kind", "latest_error", "is_materialized", "origin", "description"),
 }
-OURS = {"next_run_at", "schedule_paused", "paused_reason", "row_count", "size_bytes", "current_snapshot_id"}
+OURS = {
+    *("next_run_at", "schedule_paused", "paused_reason", "row_count", "size_bytes", "current_snapshot_id"),
+    "data_as_of",
+}
 ONE = "SELECT 1 AS n"
 TAKEN = "A table or view with this name already exists. Choose a different name."
 

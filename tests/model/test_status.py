@@ -49,7 +49,6 @@ def a_view(**more: Any) -> SavedQuery:
         (SECOND, a_run(RunStatus.FAILED), ViewStatus.MODIFIED),
         (FIRST, a_run(RunStatus.FAILED, revision=None), ViewStatus.FAILED),
         (FIRST, a_run(RunStatus.CANCELLED), ViewStatus.CANCELLED),
-        (FIRST, a_run(RunStatus.SKIPPED), None),
     ],
 )
 def test_a_views_status_follows_its_newest_run(revision: Revision, run: Run | None, status: ViewStatus | None) -> None:

@@ -19,7 +19,7 @@ import matview
 with matview.connect() as mv:
     view = mv.view("ns.numbers")
     print(view.to_arrow(columns=["id"], limit=3).to_pydict(), view.row_count)
-    print(sum(batch.num_rows for batch in view.batches()), view.refresh(timeout=60).status)
+    print(sum(batch.num_rows for batch in view.batches()), view.refresh(timeout=60, force=True).status)
     few = mv.query("SELECT sum(id)::BIGINT AS s FROM ns.numbers WHERE id < $most", values={"most": 10})
     print(few.to_arrow().to_pylist())
     for call in (view.to_pandas, view.to_polars, mv.query("SELECT 1").to_pandas):

@@ -6,7 +6,6 @@ from uuid import UUID, uuid4
 
 import pandas as pd
 import polars as pl
-import psycopg
 import pyarrow as pa
 import pytest
 
@@ -113,21 +112,6 @@ async def test_an_older_version_is_read_by_its_id(tenant: Tenant, mv: matview.Co
     assert first.snapshot_id != second.snapshot_id
     with pytest.raises(matview.NotFound, match="no longer kept"):
         await aside(view.to_arrow, snapshot_id=uuid4())
-
-
-async def test_a_view_that_was_got_before_its_version_was_removed_shows_the_newer_one(
-    stack: DevStack, tenant: Tenant, mv: matview.Connection
-) -> None:
-    made = await tenant.materialized("v", "SELECT 1 AS n")
-    view = await aside(mv.view, "v")
-    await tenant.act(made["id"], "run")
-    newest = await tenant.ended(made["id"], 2)
-    connection = await psycopg.AsyncConnection.connect(stack.info["database_url"], autocommit=True)
-    async with connection:
-        await connection.execute("UPDATE snapshots SET removed_at = now() WHERE id = %s", [made["current_snapshot_id"]])
-    as_of = await aside(lambda: view.data_as_of)
-    assert as_of is not None
-    assert as_of >= datetime.fromisoformat(newest["started_at"])
 
 
 async def test_a_bad_request_for_rows_is_an_error_with_its_reason(tenant: Tenant, mv: matview.Connection) -> None:

@@ -80,6 +80,9 @@ class Tenant:
         return await self.call("GET", f"/warehouse_saved_queries/{view_id}/")
 
     async def act(self, view_id: str, action: str, json: object = None) -> Json:
+        """An action of a view. A run that is asked for without a body runs its query also if nothing has changed."""
+        if action == "run" and json is None:
+            json = {"full_refresh": True}
         return await self.call("POST", f"/warehouse_saved_queries/{view_id}/{action}/", json)
 
     async def history(self, view_id: str, limit: int = 100) -> list[Json]:

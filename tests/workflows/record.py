@@ -49,8 +49,12 @@ class Recorder:
 
     async def record(self, kill_worker: Callable[[], None]) -> None:
         """Record the histories of all runs and ticks without a webhook."""
-        good = await self._tenant.materialized("good", "SELECT 1 AS n")
+        good = await self._tenant.materialized("good", "SELECT now() AS n")
         await self._save("run-completed", contract.run_workflow_id(UUID(good["id"])))
+        same = await self._tenant.materialized("same", "SELECT 1 AS n")
+        await self._tenant.act(same["id"], "run", {})
+        await self._tenant.ended(same["id"], runs=2)
+        await self._save("run-skipped", contract.run_workflow_id(UUID(same["id"])))
         await self._tick("tick-completed", good["id"], runs=2)
         bad = await self._tenant.materialized("bad", "SELECT error('always') AS n")
         await self._save("run-failed", contract.run_workflow_id(UUID(bad["id"])))

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib.metadata
 import itertools
 import logging
 import shutil
@@ -22,6 +23,7 @@ from orchestrator.engines.duckdb.process_pool import ProcessPool
 from orchestrator.engines.duckdb.protocol import (
     decode_columns,
     encode_columns,
+    encode_previous,
     encode_relation,
     input_files,
     parse_progress,
@@ -31,6 +33,7 @@ from orchestrator.engines.duckdb.protocol import (
 )
 from orchestrator.engines.duckdb.scratch import remove_abandoned
 from orchestrator.engines.duckdb.source_finder import SourceFinder
+from orchestrator.engines.duckdb.sources.discovery import SourceFile
 from orchestrator.model.errors import (
     DiskFull,
     EngineCrashed,
@@ -85,7 +88,7 @@ class DuckDBEngine:
         max_queries: int | None = None,
         analysis_seconds: float = ANALYSIS_SECONDS,
     ) -> None:
-        self._finder = SourceFinder(source_roots, [*private, temp_dir.absolute()])
+        self.source_lister = SourceFinder(source_roots, [*private, temp_dir.absolute()])
         self._limits = limits
         self._temp_dir = temp_dir.absolute()
         self._admission = Admission(worker_memory_mb, queries=max_queries, reserve_mb=limits.memory_mb)
@@ -102,6 +105,11 @@ class DuckDBEngine:
         self._processes = KeptProcesses(self._temp_dir)
         self._digests = DigestCache()
 
+    @property
+    def version(self) -> str:
+        """The name and version of the engine, as QueryResult has it."""
+        return f"duckdb {importlib.metadata.version('duckdb')}"
+
     async def start(self) -> None:
         """Start the fork server of this engine's processes, and log the layers that isolate a query.
 
@@ -114,7 +122,7 @@ class DuckDBEngine:
         """End every process that this engine started. Running and waiting queries fail with EngineCrashed."""
         self._admission.close()
         await self._processes.close()
-        await self._finder.close()
+        await self.source_lister.close()
         await self._parser_pool.close()
         await self._binder_pool.close()
         await self._source_pool.close()
@@ -184,7 +192,7 @@ class DuckDBEngine:
         limit = _seconds(self._source_pool.seconds)
         too_slow = InvalidSource(f"{url_pattern} could not be read within {limit}.", attr="url_pattern")
         return decode_columns(
-            await self._analyse(self._source_pool, project_id, request | self._finder.allowed, too_slow)
+            await self._analyse(self._source_pool, project_id, request | self.source_lister.allowed, too_slow)
         )
 
     async def write(
@@ -218,32 +226,48 @@ class DuckDBEngine:
         limits: Limits,
         on_progress: Callable[[Progress], None],
     ) -> QueryResult:
-        files = await self._finder.find(plan.project_id, plan.relations)
+        files = await self.source_lister.find(plan.project_id, plan.relations)
         relations = [encode_relation(relation, file_url, self._digests, files) for relation in plan.relations]
-        request = {
+        request: dict[str, Any] = {
             "job": "write",
             "sql": plan.sql,
             "relations": relations,
             "target": str(target.folder),
             "file_suffix": plan.run_id.hex[:8],
+            "previous": encode_previous(plan.previous, file_url) if plan.previous else None,
             "parquet_metadata": {
                 "run_id": str(plan.run_id),
                 "saved_query_id": str(plan.saved_query_id),
                 "revision_id": str(plan.revision_id),
             },
         }
-        found = itertools.chain(*files.values(), *(input_files(relation) for relation in relations))
-        reach = Reach.of_run(plan.project_id, limits, target, found)
+        reach = await asyncio.to_thread(_reach, plan.project_id, limits, target, request, files)
         process = await self._processes.take(reach)
         try:
-            result = await self._run(process, request, on_progress)
+            return await self._run_in(process, request, on_progress)
+        except EngineCrashed:
+            if process.uses == 1:
+                raise
+        # The cause may be the state in which an earlier query left the process.
+        await asyncio.to_thread(_empty, target.folder)
+        return await self._run_in(await self._processes.take(reach, fresh=True), request, on_progress)
+
+    async def _run_in(
+        self, process: KeptProcess, request: dict[str, Any], on_progress: Callable[[Progress], None]
+    ) -> QueryResult:
+        """Run the request in the process, which is usable afterwards only if it has written a result."""
+        try:
+            result = await self._answer_of(process, request, on_progress)
+            store_digests(self._digests, request["relations"], result)
+            written = await asyncio.to_thread(parse_written, result, Path(request["target"]))
+            process.is_usable = True
+            return written
         finally:
             await uninterruptible(self._processes.give_back(process))
-        store_digests(self._digests, relations, result)
-        return await asyncio.to_thread(parse_written, result, target.folder)
 
-    async def _run(self, process: KeptProcess, request: dict[str, Any], on_progress: Callable[[Progress], None]) -> Any:  # noqa: ANN401 - JSON
-        """The answer of a process to the request. The process is usable afterwards only if it has written a result."""
+    async def _answer_of(
+        self, process: KeptProcess, request: dict[str, Any], on_progress: Callable[[Progress], None]
+    ) -> Any:  # noqa: ANN401 - JSON
         began, child, output_mb = time.monotonic(), process.child, process.reach.limits.output_mb
         disk = await asyncio.to_thread(DiskSpace, request["target"], str(process.scratch.path))
         request = process.begin() | request
@@ -256,11 +280,9 @@ class DuckDBEngine:
         await _check_size(disk, output_mb)
         status = None if answer and "ok" in answer else await process.end()
         try:
-            result = parse_result(answer, status)
+            return parse_result(answer, status)
         except DiskFull as error:
             raise await asyncio.to_thread(disk.classify, error) from None
-        process.is_usable = True
-        return result
 
     async def _analyse(
         self, pool: ProcessPool, project_id: int, request: dict[str, Any], too_slow: OrchestratorError
@@ -278,6 +300,18 @@ class DuckDBEngine:
 def _too_complex(pool: ProcessPool) -> InvalidQuery:
     limit = _seconds(pool.seconds)
     return InvalidQuery(f"Invalid query: it is too complex to analyse within {limit}.", attr="query")
+
+
+def _reach(
+    project_id: int,
+    limits: Limits,
+    target: WriteTarget,
+    request: Mapping[str, Any],
+    files: Mapping[str, Sequence[SourceFile]],
+) -> Reach:
+    """The reach that the request needs. It finds the real path of each input, which may take long."""
+    sealed = [*request["relations"], request["previous"] or {}]
+    return Reach.of_run(project_id, limits, target, itertools.chain(*files.values(), *map(input_files, sealed)))
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ open, and nothing can widen that. So it serves only queries that need no more, a
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +17,18 @@ from orchestrator.engines.duckdb.child_process import ChildProcess, ProcessLimit
 from orchestrator.engines.duckdb.priorities import Priorities
 from orchestrator.engines.duckdb.scratch import Scratch
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
-from orchestrator.model.errors import StoreUnavailable
+from orchestrator.model.errors import EngineCrashed, StoreUnavailable
 from orchestrator.model.limits import Limits
 from orchestrator.model.write_target import WriteTarget
 
 # Processes without a query, in all: each holds some 60 MiB, most of it shared with the server that it is forked from.
 _MOST_IDLE = 8
+# The memory that they may hold together, since no limit of running queries counts it.
+_MOST_IDLE_BYTES = 512 << 20
 _IDLE_SECONDS = 300.0
+# From then on it is not kept any more. A process can open the files that were in its reach at its start, also those
+# that no query of its project may read any more.
+_LIFETIME_SECONDS = 3600.0
 _MIB = 1 << 20
 
 
@@ -68,7 +74,8 @@ class Reach:
 class KeptProcess:
     """A process that serves one query at a time, and the folder for what its queries spill.
 
-    `is_usable` says whether it can serve another one; `uses` counts those that it was taken for.
+    `is_usable` says whether it can serve another one; `uses` counts those that it was taken for. `held_bytes` is the
+    memory that it held when it was given back.
     """
 
     child: ChildProcess
@@ -76,6 +83,8 @@ class KeptProcess:
     reach: Reach
     is_usable: bool = True
     uses: int = 0
+    started_at: float = field(default_factory=time.monotonic)
+    held_bytes: int = 0
     _has_begun: bool = field(default=False, init=False)
     _removing: "asyncio.Future[None] | None" = field(default=None, init=False)
 
@@ -122,16 +131,17 @@ class KeptProcesses:
     async def close(self) -> None:
         """End every process. Those in use answer nothing more."""
         self._is_closed = True
-        for process in [*self._idle, *self.busy]:
-            await process.end()
+        processes = [*self._idle, *self.busy]
         self._idle.clear()
-        await asyncio.gather(*self._ending, return_exceptions=True)
+        await asyncio.gather(*(process.end() for process in processes), *self._ending, return_exceptions=True)
 
     async def take(self, reach: Reach, *, fresh: bool = False) -> KeptProcess:
         """A process that no other query uses, and that has served no other project. A `fresh` one has served none.
 
-        The caller must give it back. Raises StoreUnavailable if its folder cannot be made.
+        The caller must give it back. Raises StoreUnavailable if its folder cannot be made, EngineCrashed after `close`.
         """
+        if self._is_closed:
+            raise EngineCrashed("The process was stopped before the query began.")
         process = None if fresh else await self._find_kept(reach)
         if process is None:
             process = await self._start(reach)
@@ -147,12 +157,14 @@ class KeptProcesses:
             or not process.is_usable
             or not process.reach.is_lasting
             or not process.child.is_worth_keeping()
+            or time.monotonic() - process.started_at > _LIFETIME_SECONDS
         ):
             await process.end()
             return
+        process.held_bytes = process.child.memory_bytes() or 0
         self._idle.append(process)
         asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._expire, process, process.uses)
-        while len(self._idle) > _MOST_IDLE:
+        while len(self._idle) > _MOST_IDLE or sum(one.held_bytes for one in self._idle) > _MOST_IDLE_BYTES:
             await self._idle.pop(0).end()
 
     def running(self, process: KeptProcess) -> contextlib.AbstractContextManager[None]:

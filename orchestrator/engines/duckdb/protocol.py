@@ -30,7 +30,7 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.reading import ReadRelation, ResultSummary
 from orchestrator.model.run import Progress
-from orchestrator.model.snapshot import Column, InputFile, InputFiles, SnapshotFile
+from orchestrator.model.snapshot import Column, InputFile, InputFiles, Snapshot, SnapshotFile
 
 # The subfolder of a result's folder that holds the rows that the query left out.
 _QUARANTINE = "quarantine"
@@ -124,8 +124,18 @@ def encode_relation(
     return known | {"sql": relation.sql}
 
 
+def encode_previous(version: Snapshot, file_url: Callable[[str, str], str]) -> dict[str, Any]:
+    """The description of the version before, with which the result is compared."""
+    return {
+        "paths": [file_url(version.location, file.name) for file in version.files],
+        "rows": version.rows,
+        "columns": [(one.name, one.duckdb_type, one.stored_type or one.duckdb_type) for one in version.columns],
+        "content": version.content,
+    }
+
+
 def input_files(relation: Mapping[str, Any]) -> list[SourceFile]:
-    """The files of an encoded snapshot."""
+    """The files of an encoded snapshot, or version."""
     return [SourceFile(shown=path, real=os.path.realpath(path)) for path in relation.get("paths", ())]
 
 
@@ -155,6 +165,9 @@ def parse_written(result: Any, folder: Path) -> QueryResult:  # noqa: ANN401 - J
             columns=_stored_columns_of(result["columns"]),
             engine_version=result["engine_version"],
             rejected=rejected,
+            deterministic=result["deterministic"],
+            content=result["content"],
+            previous_content=result["previous_content"],
             sources={name: _input_files(*report) for name, report in result["sources"].items()},
         )
 
@@ -180,15 +193,22 @@ def store_digests(digests: DigestCache, relations: Sequence[Mapping[str, Any]], 
 
 
 def _input_files(
-    file_count: int, size: int, digest: str, files: Sequence[tuple[str, int, int, str | None]], _known: object
+    file_count: int,
+    size: int,
+    digest: str,
+    listing: str,
+    files: Sequence[tuple[str, int, int, str | None, str]],
+    _known: object,
 ) -> InputFiles:
     """The fields of a FileReport as InputFiles. A time in nanoseconds may be out of range for a datetime."""
     return InputFiles(
         file_count=file_count,
         bytes=size,
         digest=digest,
+        listing=listing,
         files=tuple(
-            InputFile(path=path, bytes=n, modified_at=_moment(ns), digest=found) for path, n, ns, found in files
+            InputFile(path=path, bytes=n, modified_at=_moment(ns), digest=found, identity=identity)
+            for path, n, ns, found, identity in files
         ),
     )
 

@@ -71,6 +71,7 @@ class DuckDBReadSession:
         self._reader = reader
         self._reach = reach
         self._process: KeptProcess | None = None
+        self._searching: asyncio.Future[Mapping[str, list[SourceFile]]] | None = None
         self._is_stopped = False
 
     async def close(self) -> None:
@@ -82,6 +83,8 @@ class DuckDBReadSession:
     async def stop(self) -> None:
         """See ReadSession."""
         self._is_stopped = True  # also for a process that is being started
+        if self._searching is not None:
+            self._searching.cancel()
         if self._process is not None:
             await self._process.end()
 
@@ -102,7 +105,7 @@ class DuckDBReadSession:
     @asynccontextmanager
     async def read(self, plan: ReadPlan, file_url: Callable[[str, str], str]) -> AsyncIterator[ResultPipe]:
         """See ReadSession."""
-        files = await self._reader.finder.find(self._reach.project_id, plan.relations)
+        files = await self._find(plan)
         relations = [encode_relation(relation, file_url, DigestCache(), files) for relation in plan.relations]
         process = await self._use(self._reach_of(relations, files))
         request = process.begin() | {"job": "read", "relations": relations} | _options_of(plan)
@@ -124,6 +127,16 @@ class DuckDBReadSession:
             await asyncio.gather(answer, return_exceptions=True)
             # Of source files, DuckDB would keep the footers, by times that are too coarse to notice every change.
             process.is_usable = process.is_usable and not files
+
+    async def _find(self, plan: ReadPlan) -> Mapping[str, list[SourceFile]]:
+        self._searching = asyncio.ensure_future(self._reader.finder.find(self._reach.project_id, plan.relations))
+        try:
+            return await self._searching
+        except asyncio.CancelledError:
+            self._searching.cancel()
+            if not self._is_stopped:
+                raise
+            raise EngineCrashed("The query was stopped before it began.") from None
 
     def _reach_of(self, relations: Iterable[Mapping[str, Any]], files: Mapping[str, Sequence[SourceFile]]) -> Reach:
         found = frozenset(itertools.chain(*files.values()))

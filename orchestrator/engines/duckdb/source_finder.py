@@ -4,13 +4,20 @@ A pattern may lead to millions of names, or to a file system that does not answe
 search delays no other work, and can be ended.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from orchestrator.engines.base import SourceFileState, SourceListing
 from orchestrator.engines.duckdb.child_process import ProcessLimits
 from orchestrator.engines.duckdb.process_pool import ProcessPool
 from orchestrator.engines.duckdb.protocol import parse_result
-from orchestrator.engines.duckdb.sources.discovery import SourceFile
+from orchestrator.engines.duckdb.sources.discovery import (
+    ListedFile,
+    SourceFile,
+    listing_digest,
+    shown_path,
+)
 from orchestrator.model.errors import InputMissing
 from orchestrator.model.reading import ReadRelation
 from orchestrator.model.run import SourceRelation
@@ -30,21 +37,43 @@ class SourceFinder:
         }
         """The part of each request that says where files may lie."""
         limits = ProcessLimits(address_space=_ADDRESS_SPACE, file_size=0)
-        self._pool = ProcessPool(size=_SEARCHES, process_limits=limits, seconds=_SECONDS)
+        self._searches = ProcessPool(size=_SEARCHES, process_limits=limits, seconds=_SECONDS)
+        # Apart: to read files takes long, and must not keep other runs from finding theirs.
+        self._digests = ProcessPool(size=_SEARCHES, process_limits=limits, seconds=_SECONDS)
 
     async def close(self) -> None:
         """End every process."""
-        await self._pool.close()
+        await self._searches.close()
+        await self._digests.close()
 
     async def find(self, project_id: int, relations: Iterable[ReadRelation]) -> Mapping[str, list[SourceFile]]:
         """The files of each source table among the relations, by its name.
 
         Raises InputMissing, naming the table, if it has no file or none that may be read.
         """
-        return {one.name: await self._of_table(project_id, one) for one in relations if one.kind == "source"}
+        tables = [one for one in relations if one.kind == "source"]
+        return {table.name: [found.file for found in await self._listed(project_id, table)] for table in tables}
 
-    async def _of_table(self, project_id: int, table: SourceRelation) -> list[SourceFile]:
-        request = {"job": "find_files", "name": table.name, "url_pattern": table.url_pattern, **self.allowed}
-        too_slow = InputMissing(f'The files of "{table.name}" could not be listed within {_SECONDS:g} seconds.')
-        found = parse_result(*await self._pool.ask(project_id, request, too_slow))
-        return [SourceFile(*file) for file in found]
+    async def list(self, project_id: int, table: SourceRelation) -> SourceListing:
+        """The files of a source table, and their state now. Raises InputMissing as `find` does."""
+        found = await self._listed(project_id, table)
+        files = {shown_path(one.file): SourceFileState(bytes=one.size, identity=one.identity) for one in found}
+        digest = listing_digest((path, file.identity) for path, file in files.items())
+        return SourceListing(digest=digest, files=files, is_settled=all(one.is_settled for one in found))
+
+    async def digests(self, project_id: int, table: SourceRelation, paths: Collection[str]) -> Mapping[str, str]:
+        """The digests of the bytes of these files of a source table, by path. Files that are gone are missing.
+
+        Raises InputMissing if that takes too long.
+        """
+        found = await self._ask(self._digests, project_id, table, {"job": "digest_files", "paths": [*paths]})
+        return {str(path): str(digest) for path, digest in found.items()}
+
+    async def _listed(self, project_id: int, table: SourceRelation) -> Sequence[ListedFile]:
+        found = await self._ask(self._searches, project_id, table, {"job": "find_files"})
+        return [ListedFile(SourceFile(*file), *status) for file, *status in found]
+
+    async def _ask(self, pool: ProcessPool, project_id: int, table: SourceRelation, request: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+        request |= {"name": table.name, "url_pattern": table.url_pattern, **self.allowed}
+        too_slow = InputMissing(f'The files of "{table.name}" could not be looked at within {_SECONDS:g} seconds.')
+        return parse_result(*await pool.ask(project_id, request, too_slow))

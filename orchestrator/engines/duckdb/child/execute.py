@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,10 @@ from orchestrator.engines.duckdb.integrity.unchanged import Reading, TableFiles
 from orchestrator.engines.duckdb.sources.bad_values import explained
 from orchestrator.engines.duckdb.sources.parquet import listed, read_parquet
 from orchestrator.engines.duckdb.sources.rejects import rows_left_out
+from orchestrator.engines.duckdb.sql.content import content_digest
+from orchestrator.engines.duckdb.sql.determinism import is_deterministic
 from orchestrator.engines.duckdb.sql.parquet_casts import TOO_WIDE, cast_for_parquet, literal
+from orchestrator.engines.duckdb.sql.references import syntax_tree
 from orchestrator.engines.duckdb.sql.statement import single_select
 from orchestrator.model.errors import OutputTooLarge, StoreUnavailable
 
@@ -35,6 +39,8 @@ Columns = list[tuple[str, str]]
 
 _COPY = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, RETURN_STATS true"
 _SPLIT = "FILE_SIZE_BYTES '256MB'"
+# Types of which two different values may have the same text.
+_WITHOUT_TEXT = ("GEOMETRY", "VARIANT")
 _ORDER = re.compile(r"\border\b", re.IGNORECASE)
 
 
@@ -82,8 +88,12 @@ def _write(request: Request, inputs: Inputs, watch: Watch) -> dict[str, Any]:
         raise where or error from None
     if len(counts) > 1:
         counts = _with_unique_names(target, counts, request["file_suffix"])
-    return _written(connection, target, counts, columns, request["limits"]) | {
-        "rejected": _rejected(connection, request, inputs)
+    written = _written(connection, target, counts, columns, request["limits"])
+    return {
+        **written,
+        **_compared(connection, request, target, written),
+        "rejected": _rejected(connection, request, inputs),
+        "deterministic": _is_deterministic(connection, request, text),
     }
 
 
@@ -119,6 +129,30 @@ def _copy(
         chosen = cast_for_parquet(connection, sql, collated=collated, wide=True)
         written = connection.execute(f"COPY ({chosen.select}) {into}, PARQUET_VERSION {chosen.version})").fetchall()
     return chosen.columns, {Path(row[0]).name: row[1] for row in written}
+
+
+def _is_deterministic(connection: duckdb.DuckDBPyConnection, request: Request, text: str) -> bool:
+    views = [single_select(connection, one["sql"]) for one in request["relations"] if one["kind"] == "view"]
+    return all(is_deterministic(syntax_tree(connection, sql)) for sql in (text, *views))
+
+
+def _compared(
+    connection: duckdb.DuckDBPyConnection, request: Request, target: str, written: Mapping[str, Any]
+) -> dict[str, str | None]:
+    """The digests of the rows of this version and of the one before, if both have as many rows of the same columns."""
+    previous = request["previous"]
+    rows = sum(rows for _, rows, _ in written["files"])
+    columns = [list(column) for column in written["columns"]]
+    has_texts = not any(kind.startswith(_WITHOUT_TEXT) for _, kind, _ in written["columns"])
+    if not previous or previous["rows"] != rows or previous["columns"] != columns or not has_texts:
+        return {"content": None, "previous_content": None}
+    names = [name for name, _, _ in written["columns"]]
+    paths = [f"{target}/{name}" for name, _, _ in written["files"]]
+    # The result is written and right, also where the version before cannot be read.
+    with suppress(duckdb.Error):
+        before = previous["content"] or content_digest(connection, previous["paths"], names)
+        return {"content": content_digest(connection, paths, names), "previous_content": before}
+    return {"content": None, "previous_content": None}
 
 
 def _rejected(connection: duckdb.DuckDBPyConnection, request: Request, inputs: Inputs) -> list[tuple[str, int, str]]:

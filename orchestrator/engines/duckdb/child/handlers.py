@@ -11,7 +11,7 @@ import duckdb
 
 from orchestrator.engines.duckdb.child.errors import clean_message, redact_paths
 from orchestrator.engines.duckdb.child.execute import write
-from orchestrator.engines.duckdb.child.plan import Answered, Request, Task, Watch, find_files
+from orchestrator.engines.duckdb.child.plan import Answered, Request, Task, Watch, digest_files, find_files
 from orchestrator.engines.duckdb.child.read import analyze, read
 from orchestrator.engines.duckdb.child.session import RelationBinder, open_session
 from orchestrator.engines.duckdb.integrity.unchanged import Reading, TableFiles
@@ -155,6 +155,7 @@ HANDLERS: dict[str, Callable[[Request], Task | Answered]] = {
     "describe_each": describe_each,
     "describe_source": describe_source,
     "find_files": find_files,
+    "digest_files": digest_files,
     "write": write,
     "analyze": analyze,
     "read": read,

@@ -83,7 +83,7 @@ class _RequestLoop:
         self._tasks: queue.SimpleQueue[tuple[str, Task]] = queue.SimpleQueue()
         self._working = False
         self._connection: duckdb.DuckDBPyConnection | None = None
-        # Never closed: closing would free the database piece by piece, and the process ends right after its query.
+        # Never closed: closing would free the database piece by piece, and the process ends without that.
         self._kept: duckdb.DuckDBPyConnection | None = None
 
     def listen(self) -> None:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,9 +10,15 @@ import duckdb
 
 from orchestrator.engines.duckdb.child.errors import failure, redact_paths
 from orchestrator.engines.duckdb.child.session import RelationBinder, rows_select
+from orchestrator.engines.duckdb.integrity.whole_files import digest_of
 from orchestrator.engines.duckdb.sources.bad_values import Source
 from orchestrator.engines.duckdb.sources.contract import Contract, UnreadableFile
-from orchestrator.engines.duckdb.sources.discovery import SourceFile, find_source_files
+from orchestrator.engines.duckdb.sources.discovery import (
+    ListedFile,
+    SourceFile,
+    list_source_files,
+    shown_path,
+)
 from orchestrator.engines.duckdb.sources.parquet import read_parquet
 from orchestrator.engines.duckdb.sources.scan import source_select
 from orchestrator.engines.duckdb.sql.inlining import weigh
@@ -80,14 +86,28 @@ def _to_domain_error(error: Exception, limits: Mapping[str, int]) -> Orchestrato
 
 def find_files(request: Request) -> Answered:
     """The files of the source table `name` that match its pattern now. Raises InputMissing if there is none."""
+    return Answered(_listed(request))
+
+
+def digest_files(request: Request) -> Answered:
+    """The digests of those files of the source table `name` whose paths are in `paths`, as far as they can be read."""
+    wanted, found = set(request["paths"]), {}
+    for one in _listed(request):
+        if shown_path(one.file) in wanted:
+            with suppress(OSError):
+                found[shown_path(one.file)] = digest_of(one.file)
+    return Answered(found)
+
+
+def _listed(request: Request) -> list[ListedFile]:
     name, pattern = request["name"], request["url_pattern"]
     try:
-        found = find_source_files(pattern, request["source_roots"], request["private"])
+        found = list_source_files(pattern, request["source_roots"], request["private"])
     except InvalidSource as error:
         raise InputMissing(f'Source table "{name}": {error.message}') from None
     if not found:
         raise InputMissing(f'Source table "{name}" has no files that match {pattern}.')
-    return Answered(found)
+    return found
 
 
 def list_inputs(request: Request, inputs: Inputs, labels: dict[str, str]) -> None:

@@ -80,6 +80,8 @@ def open_session(
         f"allowed_directories = {_literal_and_escaped(f'{folder}/' for folder in folders)}",
         f"preserve_insertion_order = {str(for_reader).lower()}",
         f"parquet_metadata_cache = {str(for_reader).lower()}",
+        # A source file may be changed in place between two queries of a session; a snapshot's files never change.
+        f"enable_external_file_cache = {str(for_reader).lower()}",
         # In this order: once external access is off, the two lists cannot be set.
         "enable_external_access = false",
         "lock_configuration = true",

@@ -22,7 +22,7 @@ import xxhash
 
 from orchestrator.engines.duckdb.integrity.whole_files import PARQUET, Stopped, check_whole, digest_of_footer, is_packed
 from orchestrator.engines.duckdb.sources.contract import UnreadableFile
-from orchestrator.engines.duckdb.sources.discovery import SourceFile
+from orchestrator.engines.duckdb.sources.discovery import ListedFile, SourceFile, listing_digest, shown_path
 from orchestrator.engines.duckdb.sources.parquet import read_parquet
 from orchestrator.model.errors import InputReplaced
 
@@ -60,16 +60,19 @@ class TableFiles(NamedTuple):
 
 
 class FileReport(NamedTuple):
-    """The files of which a table consisted: their number, their bytes, the digest of their list, and the list.
+    """The files of which a table consisted: their number, their bytes, two digests of their list, and the list.
 
-    `files` has the path, bytes, modification time in nanoseconds and digest of the first files, as many as fit. `known`
-    has the digests of Parquet files that were read to the end, by a key that identifies each file until it changes.
+    `digest` is of their paths, sizes and digests, `listing` of their paths and identities. `files` has the path, bytes,
+    modification time in nanoseconds, digest and identity of the first files, as many as fit. The identity is empty if
+    the file was changed so lately that a further change might not show. `known` has the digests of
+    Parquet files that were read to the end, by a key that identifies each file until it changes.
     """
 
     file_count: int
     bytes: int
     digest: str
-    files: list[tuple[str, int, int, str | None]]
+    listing: str
+    files: list[tuple[str, int, int, str | None, str]]
     known: dict[str, str]
 
 
@@ -86,6 +89,7 @@ class _Check(NamedTuple):
     sources: TableFiles
     file: SourceFile
     seen: Seen | None
+    identity: str
     digest: Future[str | None]
 
 
@@ -152,7 +156,7 @@ class Reading:
                 if seen and not whole and not known and seen.size <= budget:
                     budget, whole = budget - seen.size, True
                 digest = _given(known) if known else self._pool.submit(self._look, sources, file, seen, whole)
-                yield _Check(sources, file, seen, digest)
+                yield _Check(sources, file, seen, _identity(file, seen), digest)
 
     def _look(self, sources: TableFiles, file: SourceFile, seen: Seen | None, whole: bool) -> str | None:
         try:
@@ -289,21 +293,34 @@ def _told(checks: Sequence[_Check]) -> dict[str, FileReport]:
     for table, of_table in groupby(checks, key=lambda check: check.sources.table):
         files, count, size, digest = [], 0, 0, xxhash.xxh3_128()
         known: dict[str, str] = {}
+        identities: list[tuple[str, str]] = []
         for check in of_table:
             one = _file(check)
-            path, file_bytes, _, file_digest = one
+            path, file_bytes, _, file_digest, file_identity = one
+            identities.append((path, file_identity))
             digest.update(json.dumps([path, file_bytes, file_digest]).encode())
             count, size, room = count + 1, size + file_bytes, room - len(json.dumps(one))
             if room >= 0:
                 files.append(one)
             if check.seen and check.sources.format == PARQUET and str(file_digest).startswith("xxh128:"):
                 known[_key(check.seen)] = str(file_digest)
-        reports[table] = FileReport(count, size, f"xxh128:{digest.hexdigest()}", files, known)
+        listing = listing_digest(identities)
+        reports[table] = FileReport(count, size, f"xxh128:{digest.hexdigest()}", listing, files, known)
     return reports
 
 
-def _file(check: _Check) -> tuple[str, int, int, str | None]:
-    # A file name may be any bytes, but all users of a report take Unicode only.
-    path = os.fsencode(check.file.shown).decode("utf-8", "backslashreplace")
-    seen = check.seen
-    return path, seen.size if seen else 0, seen.modified_ns if seen else 0, check.digest.result()
+def _file(check: _Check) -> tuple[str, int, int, str | None, str]:
+    seen = check.seen or Seen(0, 0, 0, 0)
+    return shown_path(check.file), seen.size, seen.modified_ns, check.digest.result(), check.identity
+
+
+def _identity(file: SourceFile, seen: Seen | None) -> str:
+    try:
+        status = os.stat(file.real)  # noqa: PTH116 - of thousands
+    except OSError:
+        return ""
+    if seen != Seen(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns):
+        return ""
+    found = SourceFile(file.shown, file.real, status.st_dev, status.st_ino)
+    listed = ListedFile(found, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return listed.identity if listed.is_settled else ""

@@ -60,6 +60,11 @@ def check_whole(file: SourceFile, source_format: str, stop: Callable[[], bool] =
     return f"xxh128:{digest.hexdigest()}"
 
 
+def digest_of(file: SourceFile) -> str:
+    """The digest of a file's bytes, as `check_whole` returns it. Raises OSError."""
+    return check_whole(file, PARQUET)
+
+
 def check_text(files: Iterable[SourceFile], source_format: str) -> None:
     """Raise UnreadableFile for a text file whose name says no compression, and that does not begin like text."""
     for file in files:

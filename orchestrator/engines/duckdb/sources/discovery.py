@@ -5,15 +5,19 @@ open descriptor. The sandbox allows the child process to open exactly that file.
 link afterwards gives access to no other file.
 """
 
+import json
 import os
 import re
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
+
+import xxhash
 
 from orchestrator.model.errors import InvalidSource
 from orchestrator.model.private_folders import MARKER
@@ -25,6 +29,8 @@ _NEVER = ("/proc", "/sys", "/dev", "/etc", "/run/secrets", "/run/credentials", "
 # Only Linux gives the path of an open descriptor. Elsewhere there is no sandbox that would need it.
 _BY_DESCRIPTOR = sys.platform == "linux"
 
+
+_COARSEST_TIME_NS = 2_000_000_000
 
 _MAGIC = re.compile(r"[*?\[]")
 
@@ -42,10 +48,55 @@ class SourceFile(NamedTuple):
     inode: int = 0
 
 
+class ListedFile(NamedTuple):
+    """A file that matches a pattern, and its status at that moment.
+
+    The size is in bytes, and the times at which its content and its status were last changed are in nanoseconds.
+    """
+
+    file: SourceFile
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+    @property
+    def identity(self) -> str:
+        """A text that stays equal as long as it is the same file and is not changed.
+
+        The time of its last change of status is part of it: a program can set the other one back.
+        """
+        return f"{self.file.device}:{self.file.inode}:{self.size}:{self.modified_ns}:{self.changed_ns}"
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a further change would give it another identity: file systems have times of up to two seconds."""
+        return max(self.modified_ns, self.changed_ns) + _COARSEST_TIME_NS < time.time_ns()
+
+
+def shown_path(file: SourceFile) -> str:
+    """The path of a file in Unicode, which its name may not be: every user of a report takes Unicode only."""
+    return os.fsencode(file.shown).decode("utf-8", "backslashreplace")
+
+
+def listing_digest(files: Iterable[tuple[str, str]]) -> str:
+    """The digest of the path and the identity of each file, in their order."""
+    digest = xxhash.xxh3_128()
+    for pair in files:
+        digest.update(json.dumps(pair).encode())
+    return f"xxh128:{digest.hexdigest()}"
+
+
 def find_source_files(
     url_pattern: str, roots: Sequence[str | Path], private: Sequence[str | Path] = ()
 ) -> list[SourceFile]:
-    """The files that match, sorted by path.
+    """The files that match, sorted by path. Otherwise the same as `list_source_files`."""
+    return [listed.file for listed in list_source_files(url_pattern, roots, private)]
+
+
+def list_source_files(
+    url_pattern: str, roots: Sequence[str | Path], private: Sequence[str | Path] = ()
+) -> list[ListedFile]:
+    """The files that match and their state now, sorted by path.
 
     `url_pattern` is an absolute path or a file:// URL. In it, `*` and `?` match within one segment of the path, but not
     the leading dot of a hidden file.
@@ -171,7 +222,7 @@ def _fits(name: str, pattern: str) -> bool:
     return not pattern[expected:].strip("*")
 
 
-def _checked(path: Path, allowed: _Allowed) -> SourceFile:
+def _checked(path: Path, allowed: _Allowed) -> ListedFile:
     real, status = _looked_at(path)
     refusal = allowed.refusal(Path(real))
     if refusal:
@@ -180,7 +231,8 @@ def _checked(path: Path, allowed: _Allowed) -> SourceFile:
         raise _invalid(f"{path} is not a file.")
     if not _can_be_escaped(real):
         raise _invalid(f"{path} cannot be read: its path has a backslash and one of the characters * ? [ in it.")
-    return SourceFile(str(path), real, status.st_dev, status.st_ino)
+    file = SourceFile(str(path), real, status.st_dev, status.st_ino)
+    return ListedFile(file, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _looked_at(path: Path) -> tuple[str, os.stat_result]:

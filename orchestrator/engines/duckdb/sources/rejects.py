@@ -41,6 +41,8 @@ def rows_left_out(connection: duckdb.DuckDBPyConnection, source: Source, kept: P
         kept.parent.mkdir(exist_ok=True)
         rows = f'SELECT * EXCLUDE (number) FROM {_TABLE} ORDER BY "file", line, number'
         connection.execute(f"COPY ({rows}) TO {literal(str(kept))} ({_FORMAT})")
+    # The next query of the session may read a view of this name, which a temporary table would hide.
+    connection.execute(f"DROP TABLE {_TABLE}")
     return int(count)
 
 
