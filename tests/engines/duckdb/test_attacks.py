@@ -62,9 +62,9 @@ class World:
         self.scratch.mkdir()
         self.targets = folder / "targets"
         self.targets.mkdir()
-        self.engine = self.make_engine()
+        self.engine, self.unruly_engine = self.make_engine(), self.make_engine()
         self.limits = LIMITS.model_copy(update={"memory_mb": 300, "temp_disk_mb": 300})
-        self.reader = self.make_reader()
+        self.reader, self.unruly_reader = self.make_reader(), self.make_reader()
 
     def make_engine(self) -> DuckDBEngine:
         return make_engine(
@@ -118,8 +118,8 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     world = World(tmp_path_factory.mktemp("world"))
     await world.engine.start()
     yield world
-    await world.reader.close()
-    await world.engine.close()
+    for one in (world.reader, world.unruly_reader, world.engine, world.unruly_engine):
+        await one.close()
 
 
 @pytest.fixture
@@ -153,13 +153,9 @@ class Doors:
         """The same in a process that does not check the statement first."""
         for path in self.target.iterdir():
             path.unlink()
-        engine = self.world.make_engine()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(child_process, "serve", unruly.serve)
-            try:
-                return await self._listen(self._write(engine))
-            finally:
-                await engine.close()
+            return await self._listen(self._write(self.world.unruly_engine))
 
     async def _write(self, engine: DuckDBEngine) -> QueryResult:
         target = WriteTarget.local(self.target, shared=(self.world.own.parent.parent, self.world.targets))
@@ -171,13 +167,9 @@ class Doors:
 
     async def read_past_the_rules(self) -> OrchestratorError | None:
         """The same in a process that does not check it first."""
-        reader = self.world.make_reader()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(child_process, "serve", unruly.serve)
-            try:
-                return await self._listen(self._read(reader))
-            finally:
-                await reader.close()
+            return await self._listen(self._read(self.world.unruly_reader))
 
     async def _read(self, reader: DuckDBReader) -> bytes:
         plan = ReadPlan(
