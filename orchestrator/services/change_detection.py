@@ -7,7 +7,6 @@ ran again and gave the same rows in another order. In doubt the query runs.
 import hashlib
 import importlib.metadata
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
@@ -22,8 +21,6 @@ from orchestrator.model.errors import CatalogUnavailable, OrchestratorError
 from orchestrator.model.run import Relation, RunPlan, SourceRelation
 from orchestrator.model.snapshot import InputFile, Manifest, ResolvedInput, Snapshot
 from orchestrator.stores.base import SnapshotStore
-
-logger = logging.getLogger(__name__)
 
 # Part of every recipe: another release may read texts by other rules, and give another result.
 _RELEASE = importlib.metadata.version("matview")

@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
 
-from orchestrator.catalog import stats
+from orchestrator.catalog import runs, stats
 from orchestrator.catalog.database import Database, Transaction
+from orchestrator.model.run import RunRequest, SkipRequest
 from tests.support.tenants import ENDLESS, Tenant
 
 
@@ -42,6 +44,13 @@ async def age(tx: Transaction, view: str, seconds: int) -> None:
     )
     await tx.execute(
         text(
+            "UPDATE saved_queries SET data_as_of = clock_timestamp() - make_interval(secs => :seconds) "
+            "WHERE id = CAST(:view AS uuid)"
+        ),
+        moment,
+    )
+    await tx.execute(
+        text(
             "UPDATE saved_queries SET sync_frequency_set_at = clock_timestamp() - make_interval(secs => :seconds) "
             "WHERE id = CAST(:view AS uuid) AND current_snapshot_id IS NULL"
         ),
@@ -69,6 +78,18 @@ async def test_data_is_stale_that_is_older_than_two_intervals_of_its_view(tenant
     assert told.oldest_seconds == pytest.approx(90_000, abs=60)
     assert told.most_overdue[1].seconds == pytest.approx(7_100, abs=60), "without a result, as old as its frequency"
     assert (later.stale, len(later.most_overdue), none.most_overdue) == (2, 1, ())
+
+
+async def test_data_that_a_skipped_run_found_right_is_not_stale(tenant: Tenant) -> None:
+    view = await tenant.materialized("v", "SELECT 1 AS n", "1hour")
+    async with catalog_of(tenant) as tx:
+        await age(tx, view["id"], 7_300)
+        before = await stats.load_stats(tx, 1)
+        run = await runs.ensure_run(tx, RunRequest(saved_query_id=UUID(view["id"])), "w", uuid4())
+        version = UUID(view["current_snapshot_id"])
+        assert await runs.skip(tx, SkipRequest(run_id=run.id, snapshot_id=version, reason="the same"))
+        after = await stats.load_stats(tx, 1)
+    assert (before.stale, after.stale) == (1, 0)
 
 
 async def test_an_empty_catalog_has_figures_too(tenant: Tenant) -> None:

@@ -26,7 +26,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def told(*files: list[Any]) -> dict[str, Any]:
-    return {"files": list(files), "columns": COLUMNS, "engine_version": "duckdb", "sources": {}, "rejected": []}
+    compared = {"deterministic": True, "content": None, "previous_content": None}
+    of_query = {"columns": COLUMNS, "engine_version": "duckdb", "sources": {}, "rejected": []}
+    return {"files": list(files), **of_query, **compared}
 
 
 def test_the_files_that_lie_there_are_believed(folder: Path) -> None:
