@@ -129,6 +129,7 @@ class MaterializeActivities:
                 limits=limits.over(self.limits),
                 trigger=run.trigger,
                 queued_at=run.started_at,
+                may_skip=True,
                 full_refresh=request.full_refresh,
                 api_url=self.urls.view(view.project_id, view.id),
             )

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid5
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from orchestrator.model.base import Value
 from orchestrator.model.limits import Limits
@@ -97,7 +97,8 @@ class RunPlan(Value):
     of a schedule, and so since when its query waits. A later attempt has None there: it is a retry, not a wait. Plans
     made by an older release have neither it nor a `trigger`.
 
-    `full_refresh` has the query run also if nothing has changed. `previous` is the version before, with whose rows the
+    `may_skip` says that the release that began the run knows skipped runs. `full_refresh` has the query run also if
+    nothing has changed. `previous` is the version before, with whose rows the
     result is compared; it is set just before the query runs, and only if other views read this one.
     """
 
@@ -113,6 +114,7 @@ class RunPlan(Value):
     api_url: str | None = None
     trigger: Trigger | None = None
     queued_at: datetime | None = None
+    may_skip: bool = False
     full_refresh: bool = False
     previous: Snapshot | None = None
 
@@ -168,11 +170,18 @@ class WriteResult(Value):
     snapshot: Snapshot | None = None
     skip: SkipRequest | None = None
 
+    # As JSON, the result of a query that ran is the snapshot itself. An older release knows no other, whose worker may
+    # continue the run while a new release is rolled out.
+
     @model_validator(mode="before")
     @classmethod
-    def _of_an_older_release(cls, value: Any) -> Any:  # noqa: ANN401 - of any shape
-        """In the history of a run by an older release, the result is the snapshot itself."""
+    def _parse(cls, value: Any) -> Any:  # noqa: ANN401 - of any shape
         return {"snapshot": value} if isinstance(value, dict) and "location" in value else value
+
+    @model_serializer(mode="wrap")
+    def _serialize(self, default: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        shapes: dict[str, Any] = default(self)
+        return shapes["snapshot"] or {"skip": shapes["skip"]}
 
 
 class RunOutcome(Value):

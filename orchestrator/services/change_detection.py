@@ -56,8 +56,8 @@ class ChangeDetector:
         After a run that did not complete the query runs in any case, so that the status of the view becomes true again.
         It also runs if something cannot be compared. Raises CatalogUnavailable.
         """
-        if plan.full_refresh:
-            return "A full refresh was asked for."
+        if plan.full_refresh or not plan.may_skip:
+            return "A full refresh was asked for, or an older release began the run."
         if current is None or not current.last_run_completed:
             return "The view has no result yet, or its last run did not complete."
         try:

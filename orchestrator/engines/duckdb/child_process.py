@@ -82,8 +82,8 @@ class ChildProcess:
         return int(resident) * _PAGE_BYTES
 
     def has_ended(self) -> bool:
-        """Whether the process has ended by itself."""
-        return bool(connection.wait([self._process.sentinel], timeout=0))
+        """Whether the process has ended, or is being ended."""
+        return self._ending is not None or bool(connection.wait([self._process.sentinel], timeout=0))
 
     def is_worth_keeping(self) -> bool:
         """Whether the next request is served as well by this process as by a new one."""

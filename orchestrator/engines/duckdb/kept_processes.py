@@ -155,6 +155,8 @@ class KeptProcesses:
         if (
             self._is_closed
             or not process.is_usable
+            # A query may be stopped at the moment of its answer, which says that the process is usable.
+            or process.child.has_ended()
             or not process.reach.is_lasting
             or not process.child.is_worth_keeping()
             or time.monotonic() - process.started_at > _LIFETIME_SECONDS

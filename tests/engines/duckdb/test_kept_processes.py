@@ -173,6 +173,19 @@ async def test_other_limits_need_another_process(project: Project) -> None:
     assert {process.reach.limits.memory_mb for process in project.idle} == {300, LIMITS.memory_mb}
 
 
+async def test_a_process_that_is_ended_as_it_answers_is_not_kept(project: Project) -> None:
+    await project.write("SELECT 1 AS n")
+    (process,) = project.idle
+    kept = project.engine._processes
+    taken = await kept.take(process.reach)
+    assert taken is process
+    await process.end()
+    process.is_usable = True
+    await kept.give_back(process)
+    assert project.idle == []
+    assert await project.rows("SELECT 2 AS n") == [(2,)]
+
+
 async def test_a_process_that_died_while_it_was_idle_is_replaced(project: Project) -> None:
     await project.write("SELECT 1 AS n")
     (process,) = project.idle
