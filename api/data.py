@@ -148,7 +148,7 @@ async def _asked(request: Request, saved_query_id: UUID, context: RequestContext
 
 @router.head("/data/", response_class=Response, responses=_HEAD_OK)
 async def describe_rows(request: Request, saved_query_id: ViewId, context: RowReader, wanted: Wanted) -> Response:
-    """Show the headers of a view's rows: its version, and when it was computed."""
+    """Show the headers of a view's rows: its version, and the moment for which it is known to be right."""
     asked = await _asked(request, saved_query_id, context, wanted)
     if _has(request, asked.headers["ETag"]):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=asked.headers)

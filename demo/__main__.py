@@ -126,8 +126,11 @@ def _show_results(results: dict[str, Result]) -> None:
 
 def _show_rows(info: DevInfo) -> None:
     """Query a view as any client does, and show what the API answers."""
-    with matview.connect(info["api_url"], key=info["api_key"], project=int(info["project_id"])) as connection:
-        found = connection.query(_SHOWN_QUERY).to_arrow()
+    try:
+        with matview.connect(info["api_url"], key=info["api_key"], project=int(info["project_id"])) as connection:
+            found = connection.query(_SHOWN_QUERY).to_arrow()
+    except matview.MatviewError as error:
+        raise DemoError(f"{_SHOWN_QUERY}: {error}") from None
     say(f"\n{_SHOWN_QUERY};\n")
     say_table(found.column_names, list(zip(*found.to_pydict().values(), strict=True)))
     say()

@@ -10,8 +10,9 @@ from chaos.catalog import Catalog
 from chaos.harness import Harness
 from chaos.processes import Processes, open_files
 
-# A project holds all but one process of a pool at most: one of two that parse, and two of three that bind.
-_CHILDREN_THAT_STAY = 3
+# A project holds all but one process of a pool at most: one of two that parse, and two of three each that bind, that
+# search for files and that digest them. Up to eight are kept for the next query.
+_CHILDREN_THAT_STAY = 1 + 3 * 2 + 8
 _CONNECTIONS_OF_A_PROCESS = 20
 # Those of the harness itself: for its checks, and one for each reader.
 _OWN_CONNECTIONS = 12

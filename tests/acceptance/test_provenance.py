@@ -74,7 +74,7 @@ async def test_a_padded_file_ends_the_run_at_its_first_try_and_is_named(tenant: 
     assert run["duration_seconds"] < 60
 
 
-def told(path: Path) -> Json:
+def recorded(path: Path) -> Json:
     content = path.read_bytes()
     return {"path": str(path), "bytes": len(content), "digest": f"xxh128:{xxhash.xxh3_128_hexdigest(content)}"}
 
@@ -99,7 +99,9 @@ async def test_a_version_and_its_manifest_say_which_files_it_was_made_from(tenan
     (pin,) = version["inputs"]
     assert (pin["name"], pin["kind"], pin["id"], pin["snapshot_id"]) == ("numbers", "source", table["id"], None)
     assert (pin["file_count"], pin["bytes"]) == (2, sum(path.stat().st_size for path in paths))
-    assert [without_time(file, path) for file, path in zip(pin["files"], paths, strict=True)] == list(map(told, paths))
+    assert [without_time(file, path) for file, path in zip(pin["files"], paths, strict=True)] == list(
+        map(recorded, paths)
+    )
     assert pin["files"][0]["modified_at"] == "2023-11-14T22:13:20.500000Z"
 
     listed = await tenant.call("GET", f"{VIEWS}{view['id']}/snapshots/{version['id']}/source_files/")
@@ -109,7 +111,7 @@ async def test_a_version_and_its_manifest_say_which_files_it_was_made_from(tenan
     manifest = (tenant.data_dir / "snapshots" / version["location"] / "manifest.json").read_bytes()
     (of_manifest,) = Manifest.model_validate_json(manifest).snapshot.inputs
     assert [file.model_dump(exclude={"modified_at", "identity"}) for file in of_manifest.files] == list(
-        map(told, paths)
+        map(recorded, paths)
     )
 
     # The digest does not depend on the times of the files.
@@ -134,7 +136,7 @@ async def test_of_very_many_files_the_first_are_shown_and_all_are_listed(tenant:
     assert [(page["count"], len(page["results"])) for page in pages] == [(1_500, 700), (1_500, 700), (1_500, 100)]
     files = [file for page in pages for file in page["results"]]
     assert [file["path"] for file in files] == [f"{folder}/{n:04}.csv" for n in range(1_500)]
-    assert without_time(files[1_499], folder / "1499.csv") == told(folder / "1499.csv")
+    assert without_time(files[1_499], folder / "1499.csv") == recorded(folder / "1499.csv")
 
 
 async def test_a_view_without_sources_and_one_without_a_result_have_no_source_files(tenant: Tenant) -> None:

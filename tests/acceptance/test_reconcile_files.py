@@ -91,7 +91,7 @@ async def test_files_that_no_run_needs_are_deleted_and_what_is_not_ours_is_left_
     foreign = [
         project / view["id"] / f"{uuid4()}-1",
         project / view["id"] / "notes",
-        tenant.data_dir / "snapshots" / "of" / "somebody" / "else",
+        tenant.data_dir / "snapshots" / "of" / "another" / "installation",
     ]
     for folder in [*left, *foreign]:
         folder.mkdir(parents=True)

@@ -25,7 +25,7 @@ from tests.support.tenants import Json, Tenant, until
 
 
 async def a_schedule(temporal: Client, view_id: str) -> None:
-    action = ScheduleActionStartWorkflow(contract.SCHEDULED_TICK, id=f"tick/{view_id}", task_queue="nobody's")
+    action = ScheduleActionStartWorkflow(contract.SCHEDULED_TICK, id=f"tick/{view_id}", task_queue="without-workers")
     spec = ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(days=9))])
     await temporal.create_schedule(contract.schedule_id(UUID(view_id)), Schedule(action=action, spec=spec))
 

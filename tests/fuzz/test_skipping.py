@@ -139,7 +139,7 @@ class World:
                 found[name] = run["status"]
         return found
 
-    async def check(self, told: object) -> None:
+    async def check(self, after: object) -> None:
         """Compare each result with what plain DuckDB gives for the files and statements of now."""
         with duckdb.connect() as connection:
             for name in ("a", "b"):
@@ -150,7 +150,7 @@ class World:
                 if view["is_materialized"]:
                     expected = Counter(connection.execute(f"SELECT k, v FROM {name}").fetchall())
                     rows = Counter((row["k"], row["v"]) for row in await self.tenant.rows(view))
-                    assert rows == expected, f"{name} after {told}: {self.sql}"
+                    assert rows == expected, f"{name} after {after}: {self.sql}"
 
 
 @pytest.mark.timeout(120 + 20 * CHANGES)

@@ -19,6 +19,7 @@ from orchestrator.engines.duckdb.child_process import ProcessLimits
 from orchestrator.engines.duckdb.digest_cache import DigestCache
 from orchestrator.engines.duckdb.disk_space import DiskSpace
 from orchestrator.engines.duckdb.kept_processes import KeptProcess, KeptProcesses, Reach
+from orchestrator.engines.duckdb.local_source_lister import LocalSourceLister
 from orchestrator.engines.duckdb.process_pool import ProcessPool
 from orchestrator.engines.duckdb.protocol import (
     decode_columns,
@@ -32,7 +33,6 @@ from orchestrator.engines.duckdb.protocol import (
     store_digests,
 )
 from orchestrator.engines.duckdb.scratch import remove_abandoned
-from orchestrator.engines.duckdb.source_finder import SourceFinder
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
 from orchestrator.model.errors import (
     DiskFull,
@@ -88,7 +88,7 @@ class DuckDBEngine:
         max_queries: int | None = None,
         analysis_seconds: float = ANALYSIS_SECONDS,
     ) -> None:
-        self.source_lister = SourceFinder(source_roots, [*private, temp_dir.absolute()])
+        self.source_lister = LocalSourceLister(source_roots, [*private, temp_dir.absolute()])
         self._limits = limits
         self._temp_dir = temp_dir.absolute()
         self._admission = Admission(worker_memory_mb, queries=max_queries, reserve_mb=limits.memory_mb)

@@ -13,10 +13,10 @@ from typing import Any
 from orchestrator.aio import uninterruptible
 from orchestrator.engines.duckdb.digest_cache import DigestCache
 from orchestrator.engines.duckdb.kept_processes import KeptProcess, KeptProcesses, Reach
+from orchestrator.engines.duckdb.local_source_lister import LocalSourceLister
 from orchestrator.engines.duckdb.protocol import encode_relation, input_files, parse_result, parse_summary
 from orchestrator.engines.duckdb.result_pipe import ResultPipe
 from orchestrator.engines.duckdb.scratch import remove_abandoned
-from orchestrator.engines.duckdb.source_finder import SourceFinder
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
 from orchestrator.engines.fair_slots import FairSlots
 from orchestrator.model.errors import EngineCrashed, QueryTimedOut
@@ -38,7 +38,7 @@ class DuckDBReader:
     def __init__(
         self, *, source_roots: Sequence[Path], private: Sequence[Path], temp_dir: Path, queries: int, of_project: int
     ) -> None:
-        self.finder = SourceFinder(source_roots, [*private, temp_dir.absolute()])
+        self.source_lister = LocalSourceLister(source_roots, [*private, temp_dir.absolute()])
         self.processes = KeptProcesses(temp_dir.absolute())
         self._temp_dir = temp_dir.absolute()
         self._slots = FairSlots(size=queries, share=max(1, min(of_project, queries - 1)), queue=_LONGEST_QUEUE)
@@ -50,7 +50,7 @@ class DuckDBReader:
     async def close(self) -> None:
         """End every process. Queries in progress fail with EngineCrashed."""
         await self.processes.close()
-        await self.finder.close()
+        await self.source_lister.close()
 
     @asynccontextmanager
     async def session(self, project_id: int, folder: str | None, limits: Limits) -> AsyncIterator["DuckDBReadSession"]:
@@ -129,7 +129,7 @@ class DuckDBReadSession:
             process.is_usable = process.is_usable and not files
 
     async def _find(self, plan: ReadPlan) -> Mapping[str, list[SourceFile]]:
-        self._searching = asyncio.ensure_future(self._reader.finder.find(self._reach.project_id, plan.relations))
+        self._searching = asyncio.ensure_future(self._reader.source_lister.find(self._reach.project_id, plan.relations))
         try:
             return await self._searching
         except asyncio.CancelledError:

@@ -2,8 +2,8 @@
 last two without the rules.
 
 An attack is harmless if three things hold. No result, message or name contains a file that is not the author's, a
-secret of the environment or another project's data. No file changes or appears outside the run's own folder. The next
-query is answered.
+secret of the environment or another project's data. No file changes or appears outside the folders of its project's
+results and of its process. The next query is answered.
 """
 
 import os

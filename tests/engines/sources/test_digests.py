@@ -91,18 +91,18 @@ def test_of_very_much_parquet_the_footers_are_digested_until_the_files_are_known
         max(path.stat().st_size for path in paths) + 10,
     )
 
-    def told(known: Mapping[str, str]) -> FileReport:
+    def report(known: Mapping[str, str]) -> FileReport:
         with Reading([TableFiles("t", "Parquet", files, known)], threads=2) as reading:
             return reading.finish()["t"]
 
     known: Mapping[str, str] = {}
     for digests in ([whole[0], *footers[1:]], [*whole[:2], footers[2]], whole, whole):
-        now = told(known)
+        now = report(known)
         assert [digest for _, _, _, digest, _ in now.files] == digests
         known = now.known
     # A file that was written since then is digested again.
     write_parquet(paths[1], "SELECT 7 AS id")
-    assert [digest for _, _, _, digest, _ in told(known).files] == [whole[0], expected(paths[1])[3], whole[2]]
+    assert [digest for _, _, _, digest, _ in report(known).files] == [whole[0], expected(paths[1])[3], whole[2]]
 
 
 async def test_a_run_knows_the_digests_of_the_last_one(engine: DuckDBEngine, run: Run, data: Path) -> None:

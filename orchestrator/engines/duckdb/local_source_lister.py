@@ -27,7 +27,7 @@ _SECONDS = 60.0
 _ADDRESS_SPACE = 1 << 30
 
 
-class SourceFinder:
+class LocalSourceLister:
     """Finds files below `source_roots`, except those in the files and folders `private`."""
 
     def __init__(self, source_roots: Sequence[Path], private: Sequence[Path]) -> None:
