@@ -62,6 +62,14 @@ def _snapshot_page(
     return PageQuery(page=page, page_size=page_size, search=None)
 
 
+def _generation_page(
+    page: Annotated[int, Query(ge=1, le=10**9, description="1 is the first")] = 1,
+    page_size: Annotated[int, Query(ge=1, le=1000, description="Generations on a page")] = 100,
+) -> PageQuery:
+    return PageQuery(page=page, page_size=page_size, search=None)
+
+
+GenerationPage = Annotated[PageQuery, Depends(_generation_page)]
 SnapshotPage = Annotated[PageQuery, Depends(_snapshot_page)]
 ActivityPage = Annotated[PageQuery, Depends(_journal_page)]
 PageParams = Annotated[PageQuery, Depends(_page_query)]

@@ -129,9 +129,11 @@ async def revert_materialization(saved_query_id: ViewId, context: ViewWriter, _:
 @router.post("/{saved_query_id}/materialize/")
 async def materialize_view(saved_query_id: ViewId, context: ViewWriter, body: Materialize | None = None) -> ViewOut:
     """Give a view its schedule, every 24 hours unless asked otherwise, and start a first run."""
-    frequency = body.sync_frequency if body else None
+    asked = body or Materialize()
     return view_out(
-        await context.services.views.materialize(context.project_id, saved_query_id, frequency, context.user)
+        await context.services.views.materialize(
+            context.project_id, saved_query_id, asked.sync_frequency, context.user, run=asked.run
+        )
     )
 
 

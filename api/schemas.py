@@ -94,6 +94,7 @@ class Materialize(RequestModel):
     """How often to refresh."""
 
     sync_frequency: SyncFrequency | None = Field(default=None, description="24hour unless given")
+    run: bool = Field(default=True, description="Start a first run; false leaves that to a refresh of several views")
 
 
 class RunView(RequestModel):
@@ -226,6 +227,7 @@ class RunOut(BaseModel):
     workflow_id: str = Field(description="Where to find it in Temporal")
     workflow_run_id: UUID = Field(description="Which of the executions of that id it is")
     snapshot_id: UUID | None = Field(description="What it published")
+    generation_id: UUID | None = Field(description="The refresh that it is a part of; null until that has begun")
     progress: ProgressOut | None = Field(description="How far its query is; null unless it runs")
 
 

@@ -75,7 +75,7 @@ KINDS = {
     ),
     "dag": Kind(
         dag.measure,
-        "views upon views, layer by layer, beside plain DuckDB",
+        "views upon views, refreshed as one, beside plain DuckDB",
         {"rounds": rounds(3), "layers": Option(10, 3, "how many"), "width": Option(20, 3, "views in a layer")},
     ),
     "start": Kind(start.measure, "from the shell's command to the first result", {"rounds": rounds()}),

@@ -16,17 +16,28 @@ def plain(sql: str, folder: Path, sources: Mapping[str, Path] | None = None) -> 
         folder: Where the result is written: into the folder, or into `{folder}.parquet` if the statement has ORDER BY.
         sources: The Parquet files that each name in the statement refers to.
     """
-    with duckdb.connect() as connection:
-        connection.execute("SET preserve_insertion_order = false")
-        connection.execute("SET enable_progress_bar = false")
-        for name, path in (sources or {}).items():
-            connection.execute(f"CREATE VIEW {name} AS FROM read_parquet('{path}')")
-        several = "" if "ORDER BY" in sql else ", FILE_SIZE_BYTES '256MB', OVERWRITE true"
-        target = f"{folder}.parquet" if not several else folder
-        connection.execute(
-            f"COPY ({sql}) TO '{target}' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION V2"
-            f"{several})"
-        )
+    with connected() as connection:
+        copy(connection, sql, folder, sources or {})
+
+
+def connected() -> duckdb.DuckDBPyConnection:
+    """A connection as the floors use it."""
+    connection = duckdb.connect()
+    connection.execute("SET preserve_insertion_order = false")
+    connection.execute("SET enable_progress_bar = false")
+    return connection
+
+
+def copy(connection: duckdb.DuckDBPyConnection, sql: str, folder: Path, sources: Mapping[str, Path]) -> None:
+    """Write the result of a statement; the arguments are those of `plain`."""
+    for name, path in sources.items():
+        connection.execute(f"CREATE OR REPLACE VIEW {name} AS FROM read_parquet('{path}')")
+    several = "" if "ORDER BY" in sql else ", FILE_SIZE_BYTES '256MB', OVERWRITE true"
+    target = f"{folder}.parquet" if not several else folder
+    connection.execute(
+        f"COPY ({sql}) TO '{target}' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION V2"
+        f"{several})"
+    )
 
 
 if __name__ == "__main__":

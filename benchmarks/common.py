@@ -28,6 +28,7 @@ R = TypeVar("R")
 
 # A poll costs the server several milliseconds. So the pause between two polls grows from the first to the last value.
 _FIRST_POLL_SECONDS, _LAST_POLL_SECONDS = 0.05, 0.5
+_GENERATION_POLL_SECONDS = 0.02
 # How many views are created at a time where their creation is not measured.
 MADE_AT_ONCE = 8
 # With hundreds at once, waiting for the client's own connection pool takes as long as all that is measured.
@@ -117,6 +118,25 @@ class Api:
         for view_id in view_ids:
             await self.ended(view_id, runs=self._runs[view_id] + 1, longest_pause=_FIRST_POLL_SECONDS)
         return time.perf_counter() - began
+
+    async def refresh(self, select: Json, **more: object) -> tuple[float, Json]:
+        """Refresh views as one generation; returns the seconds until a polling client has seen its end, and itself.
+
+        Raises RuntimeError if a view failed.
+        """
+        began = time.perf_counter()
+        started = await self.call("POST", "/generations/", {"select": select, **more})
+        while True:
+            await asyncio.sleep(_GENERATION_POLL_SECONDS)
+            newest = (await self.call("GET", "/generations/?page_size=1"))["results"][0]
+            if newest["id"] != started["id"]:
+                raise RuntimeError("another generation was started meanwhile")
+            if newest["status"] != "Running":
+                break
+        seconds = time.perf_counter() - began
+        if newest["status"] not in {"Completed", "Skipped"}:
+            raise RuntimeError(f"a generation {newest['status']}: {newest['counts']}")
+        return seconds, newest
 
     async def _act(self, action: str, view_ids: Sequence[str]) -> None:
         paths = (f"/warehouse_saved_queries/{view_id}/{action}/" for view_id in view_ids)

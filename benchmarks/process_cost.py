@@ -8,7 +8,7 @@ from benchmarks.baseline import plain
 from benchmarks.common import Measurement, timed
 from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.limits import Limits
-from orchestrator.model.run import RunPlan
+from orchestrator.model.run import RunPlan, Trigger
 from orchestrator.model.write_target import WriteTarget
 
 _SQL = "SELECT 1 AS one"
@@ -46,6 +46,8 @@ def _made(folder: Path) -> Path:
 async def _write(engine: DuckDBEngine, target: WriteTarget) -> None:
     plan = RunPlan(
         run_id=uuid4(),
+        generation_id=uuid4(),
+        trigger=Trigger.API,
         project_id=1,
         saved_query_id=uuid4(),
         revision_id=uuid4(),

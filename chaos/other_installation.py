@@ -36,7 +36,7 @@ class OtherInstallation:
         for schedule_id in (f"materialize/{uuid4()}", f"nightly/{uuid4()}"):
             await client.create_schedule(schedule_id, _schedule())
             self.schedules.append(schedule_id)
-        for workflow_id, kind in ((f"materialize/{uuid4()}", "MaterializeSavedQuery"), (f"import/{uuid4()}", "Import")):
+        for workflow_id, kind in ((f"materialize/{uuid4()}", "RefreshViews"), (f"import/{uuid4()}", "Import")):
             await client.start_workflow(kind, id=workflow_id, task_queue=_QUEUE)
             self.workflows.append(workflow_id)
         places = (

@@ -34,16 +34,16 @@ class Bug(NamedTuple):
 BUGS = (
     Bug(
         "a version is published before its files are sealed",
-        "orchestrator/activities/materialize.py",
+        "orchestrator/activities/write.py",
         "await self.store.seal(location, files, _manifest(plan, snapshot))",
         "asyncio.get_running_loop().call_later(3, lambda: asyncio.ensure_future("
         "self.store.seal(location, files, _manifest(plan, snapshot))))",
     ),
     Bug(
         "a run that was ended may still publish",
-        "orchestrator/catalog/runs.py",
-        "if run.status != RunStatus.RUNNING or run.attempt != snapshot.attempt:",
-        "if run.status == RunStatus.COMPLETED:",
+        "orchestrator/catalog/publication.py",
+        "ready = [run for run in runs if run.status == RunStatus.RUNNING and run.id not in refused]",
+        "ready = [run for run in runs if run.status != RunStatus.COMPLETED]",
     ),
     Bug(
         "a cancel answers before the query has ended",
@@ -65,9 +65,9 @@ BUGS = (
     ),
     Bug(
         "the pointer moves and the run is not completed with it",
-        "orchestrator/catalog/runs.py",
-        'await tx.execute(_complete_stmt(), {"run": snapshot.run_id, **done})',
-        "assert done",
+        "orchestrator/catalog/publication.py",
+        "await tx.execute(_complete_stmt(), rows)",
+        "assert rows",
     ),
 )
 

@@ -20,6 +20,7 @@ from orchestrator.reconciliation.schedules import ScheduleReconciler, ScheduleSy
 from orchestrator.services.access import AccessService
 from orchestrator.services.definitions import DefinitionService
 from orchestrator.services.encryption import Encryptor
+from orchestrator.services.generations import GenerationService
 from orchestrator.services.health import HealthService
 from orchestrator.services.iceberg import IcebergService
 from orchestrator.services.lineage import LineageService
@@ -53,6 +54,7 @@ class Container:
     schedules: Schedules
     urls: ApiUrls
     policy: FailurePolicy
+    run_sync: RunSync
     current: CurrentLinks
     reconciler: Reconciler
     services: Services
@@ -133,6 +135,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
         schedules=schedules,
         urls=urls,
         policy=policy,
+        run_sync=run_sync,
         current=current,
         reconciler=Reconciler(
             RunReconciler(database, workflows, run_sync, policy),
@@ -153,6 +156,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
                 current=current,
             ),
             runs=runs,
+            generations=GenerationService(database=database, workflows=workflows, runs=runs),
             snapshots=SnapshotService(
                 database=database,
                 store=store,

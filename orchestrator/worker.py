@@ -3,20 +3,27 @@
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import NamedTuple
 
 import httpx
 from temporalio.client import Client
 from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, Worker
 
-from orchestrator.activities.materialize import MaterializeActivities
+from orchestrator.activities.begin import BeginActivities
+from orchestrator.activities.finish import FinishActivities
 from orchestrator.activities.reconcile import ReconcileActivities
 from orchestrator.activities.webhooks import WebhookActivities
-from orchestrator.container import open_container
+from orchestrator.activities.write import WriteActivities
+from orchestrator.container import Container, open_container
+from orchestrator.engines.base import QueryRunner
 from orchestrator.model.errors import TemporalUnavailable
+from orchestrator.model.run import Run
 from orchestrator.services.change_detection import ChangeDetector
+from orchestrator.services.pinned_sources import PinnedSources
+from orchestrator.services.planning import Planner
 from orchestrator.settings import Settings
 from orchestrator.telemetry import tracing
 from orchestrator.telemetry.metrics_server import new_registry, serve_metrics
@@ -26,13 +33,13 @@ from orchestrator.temporal.attribute_registration import register_attributes
 from orchestrator.temporal.error_interceptor import ErrorInterceptor
 from orchestrator.temporal.reconciler_schedule import ensure_reconciler_schedule, start_reconciler
 from orchestrator.workflows.deliver_notice import DeliverNotice
-from orchestrator.workflows.materialize import MaterializeSavedQuery
 from orchestrator.workflows.reconcile import Reconcile
+from orchestrator.workflows.refresh import RefreshViews
 from orchestrator.workflows.scheduled_tick import ScheduledTick
 
 logger = logging.getLogger(__name__)
 
-WORKFLOWS = [MaterializeSavedQuery, Reconcile, ScheduledTick, DeliverNotice]
+WORKFLOWS = [RefreshViews, Reconcile, ScheduledTick, DeliverNotice]
 
 # If the server does not push a cancel, it reaches a query with the answer to a heartbeat: so late may one be sent.
 _HEARTBEAT_THROTTLE = timedelta(milliseconds=200)
@@ -42,8 +49,16 @@ _STICKY_TIMEOUT = timedelta(seconds=2)
 _DELIVERIES_AT_ONCE = 10
 
 
+class RefreshActivities(NamedTuple):
+    """The steps of a generation."""
+
+    begin: BeginActivities
+    write: WriteActivities
+    finish: FinishActivities
+
+
 def build_worker(
-    client: Client, activities: MaterializeActivities, interceptor: Interceptor, *, max_concurrent_queries: int
+    client: Client, activities: RefreshActivities, interceptor: Interceptor, *, max_concurrent_queries: int
 ) -> Worker:
     """A worker for every workflow and activity of the program."""
     return Worker(
@@ -51,11 +66,12 @@ def build_worker(
         task_queue=contract.TASK_QUEUE,
         workflows=WORKFLOWS,
         activities=[
-            activities.begin_run,
-            activities.write_snapshot,
-            activities.publish,
-            activities.skip_run,
-            activities.close_run,
+            activities.begin.begin,
+            activities.begin.repin,
+            activities.write.write_snapshot,
+            activities.finish.publish,
+            activities.finish.close,
+            activities.finish.summarize,
         ],
         # A sandbox would load the workflow's modules again for each run, which took a third of all that a worker does
         # beside queries. The tests replay every recorded history in one: see tests/workflows/sandbox.py.
@@ -125,25 +141,32 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
                 await asyncio.sleep(1)
 
 
+def _activities(container: Container, runner: QueryRunner, on_run_finished: Callable[[Run], None]) -> RefreshActivities:
+    database, store, settings = container.database, container.store, container.settings
+    detector = ChangeDetector(database, store, container.engine.version)
+    sources = PinnedSources(database, container.engine.source_lister)
+    planner = Planner(
+        database=database,
+        sync=container.run_sync,
+        detector=detector,
+        sources=sources,
+        limits=settings.limits,
+        query_timeout=settings.query_timeout,
+    )
+    return RefreshActivities(
+        begin=BeginActivities(database, planner, container.urls),
+        write=WriteActivities(database, runner, store, detector, sources),
+        finish=FinishActivities(
+            database, container.engine, store, container.policy, container.current, on_run_finished
+        ),
+    )
+
+
 async def _work(settings: Settings, telemetry: WorkerTelemetry, stop: asyncio.Event) -> None:
     async with open_container(settings, lazy=False) as container:
         await container.engine.start()
         runner, on_run_finished, interceptor = telemetry.instrument(container.engine, settings.limits)
-        activities = MaterializeActivities(
-            database=container.database,
-            analyzer=container.engine,
-            runner=runner,
-            store=container.store,
-            limits=settings.limits,
-            query_timeout=settings.query_timeout,
-            detector=ChangeDetector(
-                container.database, container.engine.source_lister, container.store, container.engine.version
-            ),
-            policy=container.policy,
-            current=container.current,
-            urls=container.urls,
-            on_run_finished=on_run_finished,
-        )
+        activities = _activities(container, runner, on_run_finished)
         worker = build_worker(
             container.temporal, activities, interceptor, max_concurrent_queries=settings.max_concurrent_queries
         )

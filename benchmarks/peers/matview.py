@@ -13,7 +13,7 @@ import psycopg
 from benchmarks.baseline import plain
 from benchmarks.common import Api, timed
 from benchmarks.peers.competitor import Competitor, InParquet, Relations
-from benchmarks.peers.subprocesses import PeerError, environment, run, serving
+from benchmarks.peers.subprocesses import environment, run, serving
 from benchmarks.peers.workloads import Workload
 from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.home import DevInfo, Home
@@ -61,16 +61,6 @@ class Plain(InParquet):
 class Client(Api):
     """A client of the API that is closed with its stack."""
 
-    async def seen(self, view_id: str, runs: int) -> None:
-        """Poll every 0.05 seconds, as a waiting client does, until that many runs have ended. Raises PeerError."""
-        while True:
-            history = await self.history(view_id)
-            if len(history) >= runs and history[0]["status"] != "Running":
-                break
-            await asyncio.sleep(_LOOK_SECONDS)
-        if history[0]["status"] != "Completed":
-            raise PeerError(f"a run {history[0]['status']}: {history[0]['error']}")
-
     async def close(self) -> None:
         """Close its connections."""
         await self._http.aclose()
@@ -114,13 +104,8 @@ class Product(Competitor):
         await asyncio.to_thread(self._look_up)
 
     async def refresh(self) -> float:
-        """Run everything: all views of a layer at once, the next layer when a client has seen that they ended."""
-        layers = [[self._ids[view.name] for view in layer] for layer in self.workload.layers]
-        if len(layers) == 1:
-            seconds = await self._api.run(*layers[0])
-        else:
-            before = {one: len(await self._api.history(one)) for layer in layers for one in layer}
-            seconds = await timed(lambda: self._in_order(layers, before))
+        """Refresh everything as one, also what has not changed, as the peers do."""
+        seconds, _ = await self._api.refresh({"all": True}, force=True)
         await asyncio.to_thread(self._look_up)
         return seconds
 
@@ -153,20 +138,6 @@ class Product(Competitor):
         """A connection that reads the files that were current after the last refresh."""
         with duckdb.connect() as connection:
             yield connection, lambda view: f"read_parquet({self._files[view]})"
-
-    async def _in_order(self, layers: list[list[str]], before: dict[str, int]) -> None:
-        """Run each layer once a poll sees that the one before has ended; `before` counts the earlier runs by view."""
-        for layer in layers:
-            for view_id in layer:
-                before[view_id] += 1
-            await asyncio.gather(
-                *(
-                    self._api.call("POST", f"/warehouse_saved_queries/{one}/run/", {"full_refresh": True})
-                    for one in layer
-                )
-            )
-            for view_id in layer:
-                await self._api.seen(view_id, before[view_id])
 
     async def _is_ready(self, pid: int) -> bool:
         info = Home(self._home).read_info()

@@ -48,7 +48,7 @@ _STAMPED_WITHIN = timedelta(seconds=1)
 async def check_workflows(chaos: Harness, _: Catalog) -> None:
     """Check that no workflow of this installation is open, and that no two of one view overlapped."""
     spans: dict[str, list[tuple[Any, Any]]] = {}
-    async for workflow in chaos.temporal.list_workflows("WorkflowType = 'MaterializeSavedQuery'"):
+    async for workflow in chaos.temporal.list_workflows("WorkflowType = 'RefreshViews'"):
         if workflow.id in chaos.other_installation.workflows:
             continue
         if workflow.close_time is None:

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from uuid import UUID
 
 from temporalio import activity
 
@@ -40,29 +41,29 @@ class ProgressReporter:
         self.progress = progress
 
 
-async def report_trouble(error: OrchestratorError) -> None:
-    """Send the run's workflow the reason why the query is tried again, for the run's page."""
-    await _send(Progress(percent=None, elapsed_seconds=0, trouble=error.message), _TROUBLE_SECONDS)
+async def report_trouble(run_id: UUID, error: OrchestratorError) -> None:
+    """Send the run's workflow the reason why the query is tried again, for its page."""
+    await _send(Progress(run_id=run_id, percent=None, elapsed_seconds=0, trouble=error.message), _TROUBLE_SECONDS)
 
 
 @asynccontextmanager
-async def report_progress() -> AsyncIterator[ProgressReporter]:
+async def report_progress(run_id: UUID) -> AsyncIterator[ProgressReporter]:
     """Report progress at regular intervals, also while the query is planned and while its files are synced to disk."""
     latest = ProgressReporter()
     async with heartbeating(_HEARTBEAT_SECONDS, lambda: (latest.progress,)):
-        updating = asyncio.create_task(_update(latest))
+        updating = asyncio.create_task(_update(run_id, latest))
         try:
             yield latest
         finally:
             updating.cancel()
 
 
-async def _update(latest: ProgressReporter) -> None:
+async def _update(run_id: UUID, latest: ProgressReporter) -> None:
     pause = _FIRST_UPDATE_SECONDS
     while True:
         await asyncio.sleep(pause)
         pause *= _UPDATE_GROWTH
-        await _send(latest.progress)
+        await _send(latest.progress.model_copy(update={"run_id": run_id}))
 
 
 async def _send(progress: Progress, at_most: float = _UPDATE_SECONDS) -> None:

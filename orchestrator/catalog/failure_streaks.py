@@ -1,11 +1,13 @@
 """The input of the failure policy: a run that has ended and its view's runs before it. The counts are not stored."""
 
+from collections.abc import Collection
 from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, bindparam, func, literal, select, update
-from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy import ColumnElement, ScalarSelect, Select, any_, bindparam, func, literal, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
+from sqlalchemy.types import Uuid
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
@@ -35,14 +37,22 @@ class RunContext(Value):
     failures_since_success: int
 
 
-async def load_run_context(tx: Transaction, run_id: UUID) -> RunContext:
-    """The context of that run, which must exist.
+async def load_run_contexts(tx: Transaction, run_ids: Collection[UUID]) -> list[RunContext]:
+    """The contexts of these runs. Ids without a run are left out.
 
-    It depends only on what was stored when the run ended and on what a person did since. So a repeated call after a
+    They depend only on what was stored when a run ended and on what a person did since. So a repeated call after a
     lost answer returns the same.
     """
-    row = (await tx.execute(_select(), {"run": run_id})).one()
-    return RunContext(run=Run.model_validate(row._mapping), **{name: row._mapping[name] for name in _BESIDE})
+    rows = await tx.execute(_select(), {"runs": list(run_ids)})
+    return [
+        RunContext(run=Run.model_validate(row._mapping), **{name: row._mapping[name] for name in _BESIDE})
+        for row in rows
+    ]
+
+
+async def load_run_context(tx: Transaction, run_id: UUID) -> RunContext:
+    """The context of that run, which must exist."""
+    return (await load_run_contexts(tx, [run_id]))[0]
 
 
 async def reset_failure_streak(tx: Transaction, saved_query_id: UUID) -> None:
@@ -78,7 +88,7 @@ def _select() -> Select[Any]:
         .select_from(t.runs)
         .join(t.saved_queries, t.saved_queries.c.id == t.runs.c.saved_query_id)
         .join(t.revisions, t.revisions.c.id == t.saved_queries.c.revision_id)
-        .where(t.runs.c.id == bindparam("run"))
+        .where(t.runs.c.id == any_(bindparam("runs", type_=ARRAY(Uuid))))
     )
 
 

@@ -1,6 +1,6 @@
 """The shared namespace of a project's views and source tables."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 from uuid import UUID
 
@@ -83,11 +83,11 @@ async def published(tx: Transaction, project_id: int) -> list[str]:
     return [row.name for row in await tx.execute(query)]
 
 
-async def current_location(tx: Transaction, project_id: int, name: str) -> tuple[str, str | None] | None:
-    """The spelling of a view's name, and the location of its current snapshot; None if no view has the name."""
-    query = _current_locations().where(t.names.c.project_id == project_id, t.names.c.key == name_key(name))
-    row = (await tx.execute(query)).one_or_none()
-    return None if row is None else (row.name, row.location)
+async def current_locations_of(tx: Transaction, project_id: int, some: Collection[str]) -> dict[str, str | None]:
+    """The location of the current snapshot of each of these views, by name. Only names in this spelling are found."""
+    keys = [name_key(name) for name in some]
+    query = _current_locations().where(t.names.c.project_id == project_id, t.names.c.key.in_(keys))
+    return {row.name: row.location for row in await tx.execute(query)}
 
 
 async def current_locations(tx: Transaction) -> dict[tuple[int, str], str]:

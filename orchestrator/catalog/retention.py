@@ -1,6 +1,6 @@
 """Retention of snapshots: the leases of running runs, and the removal of expired snapshots."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -14,13 +14,16 @@ from orchestrator.model.run import RunStatus
 from orchestrator.model.snapshot import Retention
 
 
-async def lease(tx: Transaction, run_id: UUID, snapshot_ids: Collection[UUID]) -> bool:
-    """Keep the files of these snapshots for as long as the run is Running. False if one was just removed."""
-    if not snapshot_ids:
+async def lease(tx: Transaction, read: Mapping[UUID, Collection[UUID]]) -> bool:
+    """Keep the files of the snapshots that each run reads, for as long as it is Running. False if one was just removed.
+
+    `read` has the ids of snapshots by that of the run.
+    """
+    rows = [{"run_id": run, "snapshot_id": snapshot} for run, some in read.items() for snapshot in set(some)]
+    if not rows:
         return True
-    if not await lock_kept(tx, snapshot_ids):
+    if not await lock_kept(tx, {row["snapshot_id"] for row in rows}):
         return False
-    rows = [{"run_id": run_id, "snapshot_id": snapshot_id} for snapshot_id in set(snapshot_ids)]
     await tx.execute(insert(t.leases).on_conflict_do_nothing(), rows)
     return True
 

@@ -1,35 +1,96 @@
 """The inputs of a run or of a client's query, read in one statement so that all of them are of the same moment."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from graphlib import TopologicalSorter
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import CTE, Row, Select, Uuid, bindparam, literal, null, select
+from sqlalchemy import CTE, ColumnElement, Row, Select, Uuid, all_, any_, bindparam, literal, null, select
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.sql.elements import Label
+from sqlalchemy.sql.selectable import FromClause
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
+from orchestrator.model.batches import batches
 from orchestrator.model.errors import InputMissing
 from orchestrator.model.names import name_key
 from orchestrator.model.run import Relation, SnapshotRelation, SourceRelation, ViewRelation
 
+_MANY = 1000
 
-async def relations(tx: Transaction, saved_query_id: UUID) -> tuple[Relation, ...]:
-    """The inputs of the view, direct and through views that are evaluated inside the run, in dependency order.
+
+class PinnedInputs(NamedTuple):
+    """The inputs of a view: those that its generation refreshes too (id, name, version now), and all others.
+
+    `relations` are in dependency order. `missing` says which input was deleted, None if none was.
+    """
+
+    members: tuple[tuple[UUID, str, SnapshotRelation | None], ...]
+    relations: tuple[Relation, ...]
+    missing: str | None
+
+
+async def pinned(tx: Transaction, members: Collection[UUID]) -> dict[UUID, PinnedInputs]:
+    """The inputs of each member, direct and through views that are evaluated inside its query.
 
     A view with a snapshot is read from that, and its own inputs are left out, even if its query has changed since. It
     serves its last good result until a run of its own replaces that.
-
-    Raises InputMissing, naming the input, if one was deleted.
     """
-    return _in_order((await tx.execute(_reachable(), {"view": saved_query_id})).all())
+    rows = (await tx.execute(_edges_stmt(), {"members": list(members)})).all()
+    views = list({row.view_id for row in rows if row.view_id})
+    tables = list({row.table_id for row in rows if row.table_id})
+    described: dict[UUID, Row[Any]] = {}
+    for batch in batches(views, _MANY):
+        described |= {row.view_id: row for row in await tx.execute(_views_stmt(), {"views": batch})}
+    for batch in batches(tables, _MANY):
+        described |= {row.table_id: row for row in await tx.execute(_tables_stmt(), {"tables": batch})}
+    edges: dict[UUID, list[UUID]] = {}
+    for row in rows:
+        edges.setdefault(row.reader_id, []).append(row.table_id or row.view_id)
+    known: dict[UUID, Relation] = {}
+    return {member: _pinned(member, edges, described, known, set(members)) for member in members}
+
+
+def _pinned(
+    member: UUID,
+    edges: Mapping[UUID, Sequence[UUID]],
+    described: Mapping[UUID, Row[Any]],
+    known: dict[UUID, Relation],
+    members: Collection[UUID],
+) -> PinnedInputs:
+    """`known` holds the relations that were made for other members."""
+    graph: dict[UUID, Sequence[UUID]] = {}
+    waiting = [member]
+    while waiting:
+        reader = waiting.pop()
+        graph[reader] = () if reader in members and reader != member else edges.get(reader, ())
+        waiting.extend(one for one in graph[reader] if one not in graph)
+    beside: list[tuple[UUID, str, SnapshotRelation | None]] = []
+    relations: list[Relation] = []
+    # Saving refuses cycles, so there is such an order.
+    for one in TopologicalSorter(graph).static_order():
+        if one == member:
+            continue
+        row = described[one]
+        try:
+            if one not in known and (row.table_id is not None or row.snapshot_id is not None or one not in members):
+                known[one] = _relation(row)
+        except InputMissing as error:
+            return PinnedInputs((), (), error.message)
+        if one in members:
+            current = known.get(one)
+            beside.append((one, row.view_name, current if isinstance(current, SnapshotRelation) else None))
+        else:
+            relations.append(known[one])
+    return PinnedInputs(tuple(beside), tuple(relations), None)
 
 
 async def named(tx: Transaction, project_id: int, names: Collection[str]) -> tuple[Relation, ...]:
     """The views and tables of these names and the inputs of those that are evaluated, in dependency order.
 
-    Names that nothing has are left out. Otherwise as `relations`.
+    Names that nothing has are left out. Raises InputMissing, naming the input, if one was deleted.
     """
     keys = list({name_key(name) for name in names})
     return _in_order((await tx.execute(_reachable_by_name(), {"project": project_id, "keys": keys})).all())
@@ -53,15 +114,18 @@ async def inlined(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[st
     return {row.name: row.query["query"] for row in rows}
 
 
-def _with_plain_inputs(views: Select[tuple[UUID]]) -> CTE:
-    """The ids of these views, and of the views without a snapshot that they read, directly or through one another."""
+def _with_plain_inputs(views: Select[tuple[UUID]], *further: ColumnElement[bool]) -> CTE:
+    """The ids of these views, and of the views without a snapshot that they read, directly or through one another.
+
+    `further` restricts the latter.
+    """
     readers = views.cte("readers", recursive=True)
     inputs = t.saved_queries.alias("plain_inputs")
     return readers.union(
         select(t.inputs.c.input_view_id)
         .join(readers, t.inputs.c.saved_query_id == readers.c.id)
         .join(inputs, inputs.c.id == t.inputs.c.input_view_id)
-        .where(inputs.c.current_snapshot_id.is_(None))
+        .where(inputs.c.current_snapshot_id.is_(None), *further)
     )
 
 
@@ -77,14 +141,34 @@ def _inlined_stmt() -> Any:  # noqa: ANN401 - see below
     )
 
 
-@cache
-def _reachable() -> Any:  # noqa: ANN401 - the statement's type is as long as the statement
-    """Every input of the view and of the views without a snapshot that it reads: a row for each reader and input.
+# Each of these is cached: building the statement takes longer than running it.
 
-    Cached: building the statement takes longer than running it.
-    """
-    itself = select(t.saved_queries.c.id).where(t.saved_queries.c.id == bindparam("view"))
-    return _described(_edges(_with_plain_inputs(itself)).cte("edges"))
+
+@cache
+def _edges_stmt() -> Any:  # noqa: ANN401 - the statement's type is as long as the statement
+    """Every input of the members, and of other views without a snapshot that they read: a row for each."""
+    members = any_(bindparam("members", type_=ARRAY(Uuid)))
+    themselves = select(t.saved_queries.c.id).where(t.saved_queries.c.id == members)
+    edges = _edges(_with_plain_inputs(themselves, t.inputs.c.input_view_id != all_(bindparam("members"))))
+    return edges.order_by("reader_id", "position")
+
+
+@cache
+def _views_stmt() -> Any:  # noqa: ANN401 - as above
+    views = t.saved_queries.alias("views")
+    columns = (*_view_columns(views), null().label("table_id"))
+    return (
+        select(*columns)
+        .join(t.revisions, t.revisions.c.id == views.c.revision_id)
+        .outerjoin(t.snapshots, t.snapshots.c.id == views.c.current_snapshot_id)
+        .where(views.c.id == any_(bindparam("views", type_=ARRAY(Uuid))))
+    )
+
+
+@cache
+def _tables_stmt() -> Any:  # noqa: ANN401 - as above
+    tables = any_(bindparam("tables", type_=ARRAY(Uuid)))
+    return select(*_table_columns()).where(t.source_tables.c.id == tables)
 
 
 @cache
@@ -119,22 +203,8 @@ def _described(edges: CTE) -> Select[Any]:
     return (
         select(
             edges.c.reader_id,
-            views.c.id.label("view_id"),
-            views.c.name.label("view_name"),
-            views.c.deleted_at.label("view_deleted_at"),
-            t.revisions.c.query.label("view_query"),
-            t.snapshots.c.id.label("snapshot_id"),
-            t.snapshots.c.location,
-            t.snapshots.c.files,
-            t.snapshots.c.columns.label("snapshot_columns"),
-            t.source_tables.c.id.label("table_id"),
-            t.source_tables.c.name.label("table_name"),
-            t.source_tables.c.deleted_at.label("table_deleted_at"),
-            t.source_tables.c.format,
-            t.source_tables.c.url_pattern,
-            t.source_tables.c.columns.label("table_columns"),
-            t.source_tables.c.options.label("table_options"),
-            t.source_tables.c.stated.label("table_stated"),
+            *_view_columns(views),
+            *_table_columns(),
         )
         .select_from(edges)
         .outerjoin(views, views.c.id == edges.c.view_id)
@@ -143,6 +213,33 @@ def _described(edges: CTE) -> Select[Any]:
         .outerjoin(t.source_tables, t.source_tables.c.id == edges.c.table_id)
         .order_by(edges.c.reader_id, edges.c.position)
     )
+
+
+def _view_columns(views: FromClause) -> list[Label[Any]]:
+    return [
+        views.c.id.label("view_id"),
+        views.c.name.label("view_name"),
+        views.c.deleted_at.label("view_deleted_at"),
+        t.revisions.c.query.label("view_query"),
+        t.snapshots.c.id.label("snapshot_id"),
+        t.snapshots.c.location.label("location"),
+        t.snapshots.c.files.label("files"),
+        t.snapshots.c.columns.label("snapshot_columns"),
+    ]
+
+
+def _table_columns() -> list[Label[Any]]:
+    table = t.source_tables.c
+    return [
+        table.id.label("table_id"),
+        table.name.label("table_name"),
+        table.deleted_at.label("table_deleted_at"),
+        table.format.label("format"),
+        table.url_pattern.label("url_pattern"),
+        table.columns.label("table_columns"),
+        table.options.label("table_options"),
+        table.stated.label("table_stated"),
+    ]
 
 
 def _relation(row: Row[Any]) -> Relation:

@@ -1,39 +1,113 @@
-"""Runs: opened, claimed by an attempt, published or closed.
+"""Runs: opened, claimed by an attempt, and closed. `publication.py` publishes them.
 
 Times are those of the clock, not of the transaction's start: a transaction that has waited for a lock would otherwise
 end a run before it began.
 
-The row of a run is written by the API that started the workflow or by the workflow's first activity, in either order.
+An open row, of which a view has at most one, is the right to run the view: no two runs of a view overlap. The row of a
+generation of one is written by the API that started the workflow or by the workflow's first activity, in either order.
 The run's id is derived, so both write the same row. Each function here may be repeated after a lost answer.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Integer, Select, Update, bindparam, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Integer, Select, any_, bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
+from sqlalchemy.types import Uuid
 
-from orchestrator.catalog import snapshots, tables as t
+from orchestrator.catalog import generations, tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.rows import RUN_COLUMNS
+from orchestrator.model.batches import batches
 from orchestrator.model.errors import RunSuperseded
-from orchestrator.model.run import Run, RunRequest, RunStatus, SkipRequest, run_id_of
-from orchestrator.model.snapshot import Column, Snapshot, seen
+from orchestrator.model.generation import EndedRun, Generation
+from orchestrator.model.run import Run, RunRequest, RunStatus, run_id_of
 
 _FINISHED_NOW = {"finished_at": func.clock_timestamp()}
+_MANY = 500
+
+
+async def record_started(
+    tx: Transaction,
+    request: RunRequest,
+    workflow_id: str,
+    workflow_run_id: UUID,
+    *,
+    generation_id: UUID | None = None,
+) -> None:
+    """Store the run of a workflow that was just started, so that the next request sees it.
+
+    If the view has another open run, nothing is stored: the workflow finds out whether that has really ended.
+    """
+    values = _row(request, workflow_id, workflow_run_id) | {"generation_id": generation_id}
+    await tx.execute(insert(t.runs).values(started_at=func.clock_timestamp(), **values).on_conflict_do_nothing())
 
 
 async def ensure_run(
-    tx: Transaction, request: RunRequest, workflow_id: str, workflow_run_id: UUID, revision_id: UUID | None = None
+    tx: Transaction,
+    request: RunRequest,
+    workflow_id: str,
+    workflow_run_id: UUID,
+    *,
+    revision_id: UUID | None = None,
+    generation_id: UUID | None = None,
 ) -> Run:
-    """The run of this workflow run, stored as Running if it is new. The view must exist.
+    """The run of this workflow run, stored as Running if it is new. The view must exist, and have no other open run.
 
     `revision_id` is the revision of the query that the run uses, once that is decided.
     """
-    values = {
+    decided = {"revision_id": revision_id, "generation_id": generation_id}
+    row = (await tx.execute(_upsert_stmt(), _row(request, workflow_id, workflow_run_id) | decided)).one()
+    return Run.model_validate(row._mapping)
+
+
+class NewMember(NamedTuple):
+    """A view that a generation takes hold of: its revision, and the members that it reads."""
+
+    saved_query_id: UUID
+    revision_id: UUID
+    parents: tuple[UUID, ...]
+
+
+async def open_members(
+    tx: Transaction, generation: Generation, workflow_run_id: UUID, members: Iterable[NewMember]
+) -> None:
+    """Open the runs of a generation. None of its views may have an open run, and their rows must be locked."""
+    rows = [
+        {
+            "id": run_id_of(workflow_run_id, one.saved_query_id),
+            "saved_query_id": one.saved_query_id,
+            "workflow_id": generation.workflow_id,
+            "workflow_run_id": workflow_run_id,
+            "status": RunStatus.RUNNING,
+            "trigger": generation.trigger,
+            "revision_id": one.revision_id,
+            "generation_id": generation.id,
+            "parents": list(one.parents),
+        }
+        for one in members
+    ]
+    for some in batches(rows, _MANY):
+        await tx.execute(insert(t.runs), some)
+
+
+async def list_open(tx: Transaction, saved_query_ids: Collection[UUID]) -> list[Run]:
+    """The open runs of these views."""
+    rows = await tx.execute(_open_stmt(), {"views": list(saved_query_ids)})
+    return [Run.model_validate(row._mapping) for row in rows]
+
+
+async def list_of_workflow(tx: Transaction, workflow_run_id: UUID) -> list[UUID]:
+    """The open runs that a workflow executes."""
+    mine = select(t.runs.c.id).where(t.runs.c.workflow_run_id == workflow_run_id)
+    return list(await tx.scalars(mine.where(t.runs.c.status == RunStatus.RUNNING)))
+
+
+def _row(request: RunRequest, workflow_id: str, workflow_run_id: UUID) -> dict[str, Any]:
+    return {
         "id": run_id_of(workflow_run_id, request.saved_query_id),
         "saved_query_id": request.saved_query_id,
         "workflow_id": workflow_id,
@@ -41,10 +115,7 @@ async def ensure_run(
         "status": RunStatus.RUNNING,
         "trigger": request.trigger,
         "scheduled_for": request.scheduled_for,
-        "revision_id": revision_id,
     }
-    row = (await tx.execute(_upsert_stmt(), values)).one()
-    return Run.model_validate(row._mapping)
 
 
 async def get(tx: Transaction, run_id: UUID) -> Run:
@@ -65,16 +136,6 @@ async def recent(tx: Transaction, saved_query_id: UUID, limit: int) -> list[Run]
     return [Run.model_validate(row._mapping) for row in rows]
 
 
-async def cancel_stale_runs(tx: Transaction, saved_query_id: UUID, run_id: UUID) -> None:
-    """End every other run of the view that the catalog still calls Running.
-
-    Temporal admits one open workflow for an id, so the start of `run_id` proves that the others have ended: an operator
-    ended them, or the server lost them. Once closed, none of them can publish.
-    """
-    message = "The run was ended in Temporal before it could say how."
-    await cancel_running(tx, saved_query_id, message, "ended_outside", except_run_id=run_id)
-
-
 async def cancel_running(
     tx: Transaction, saved_query_id: UUID, error: str, error_code: str, *, except_run_id: UUID | None = None
 ) -> list[Run]:
@@ -86,7 +147,9 @@ async def cancel_running(
     if except_run_id is not None:
         change = change.where(t.runs.c.id != except_run_id)
     ended = change.values(status=RunStatus.CANCELLED, error=error, error_code=error_code, **_FINISHED_NOW)
-    return [Run.model_validate(row._mapping) for row in await tx.execute(ended.returning(*RUN_COLUMNS))]
+    found = [Run.model_validate(row._mapping) for row in await tx.execute(ended.returning(*RUN_COLUMNS))]
+    await generations.settle(tx, [run.generation_id for run in found])
+    return found
 
 
 async def list_running(tx: Transaction) -> list[Run]:
@@ -119,69 +182,27 @@ async def release_attempt(tx: Transaction, run_id: UUID, attempt: int) -> None:
     await tx.execute(change.where(t.runs.c.status == RunStatus.RUNNING).values(attempt=attempt - 1))
 
 
-async def publish(tx: Transaction, snapshot: Snapshot) -> bool:
-    """Make the snapshot its view's current one and complete its run; True if readers may see other columns.
+async def close(tx: Transaction, runs: Iterable[EndedRun], *, policy_due: bool = False) -> None:
+    """End runs that publish nothing. The first closing wins: a run that has ended stays as it is.
 
-    Both happen in one transaction, so that readers see both or neither. A repetition changes nothing.
-
-    Raises RunSuperseded if the run has ended, if its attempt lost the right to publish, or if the view is no longer
-    materialized. The files of that attempt then stay invisible.
+    `policy_due` leaves the failure policy to the reconciler, because the runs' workflow can no longer apply it.
     """
-    view = (await tx.execute(_lock_view_stmt(), {"view": snapshot.saved_query_id})).one()
-    run = (await tx.execute(_lock_run_stmt(), {"run": snapshot.run_id})).one()
-    if run.snapshot_id == snapshot.id:
-        return True
-    if run.status != RunStatus.RUNNING or run.attempt != snapshot.attempt:
-        raise RunSuperseded
-    was_reverted = view.reverted_at is not None and run.started_at <= view.reverted_at
-    if view.deleted_at is not None or view.sync_frequency is None or was_reverted:
-        raise RunSuperseded("The view was deleted or its materialization was undone while the query ran.")
-    await snapshots.insert_new(tx, snapshot)
-    before = await snapshots.set_current(tx, snapshot) or tuple(map(Column.model_validate, view.columns))
-    done = {"rows": snapshot.rows, "bytes": snapshot.bytes, "snapshot_id": snapshot.id}
-    await tx.execute(_complete_stmt(), {"run": snapshot.run_id, **done})
-    return seen(before) != seen(snapshot.columns)
-
-
-async def skip(tx: Transaction, request: SkipRequest) -> bool:
-    """End a run whose query need not run, and record that its view's result is right for the moment of its start.
-
-    False if the run has ended otherwise. A repetition changes nothing.
-    """
-    view_id = select(t.runs.c.saved_query_id).where(t.runs.c.id == request.run_id).scalar_subquery()
-    # The view before its runs, as everywhere, so that no two transactions wait for each other.
-    await tx.execute(
-        select(t.saved_queries.c.id).where(t.saved_queries.c.id == view_id).with_for_update(key_share=True)
-    )
-    change = update(t.runs).where(t.runs.c.id == request.run_id, t.runs.c.status == RunStatus.RUNNING)
-    ended = change.values(status=RunStatus.SKIPPED, skipped_reason=request.reason, **_FINISHED_NOW)
-    row = (await tx.execute(ended.returning(t.runs.c.saved_query_id, t.runs.c.started_at))).one_or_none()
-    if row is None:
-        return await status_of(tx, request.run_id) is RunStatus.SKIPPED
-    # Another version may be the current one by now, after a rollback.
-    view = update(t.saved_queries).where(
-        t.saved_queries.c.id == row.saved_query_id, t.saved_queries.c.current_snapshot_id == request.snapshot_id
-    )
-    await tx.execute(view.values(data_as_of=row.started_at))
-    return True
-
-
-async def close(
-    tx: Transaction,
-    run_id: UUID,
-    status: RunStatus,
-    error: str | None,
-    error_code: str | None,
-    *,
-    policy_due: bool = False,
-) -> None:
-    """End a run that publishes nothing. The first closing wins: a run that has ended stays as it is.
-
-    `policy_due` leaves the failure policy to the reconciler, because the run's workflow can no longer apply it.
-    """
-    change = update(t.runs).where(t.runs.c.id == run_id, t.runs.c.status == RunStatus.RUNNING)
-    ended = {"status": status, "error": error, "error_code": error_code, "policy_due": policy_due}
-    await tx.execute(change.values(**ended, **_FINISHED_NOW))
+    rows = [
+        {
+            "run": run.run_id,
+            "status": run.status,
+            "error": run.error,
+            "error_code": run.error_code,
+            "skipped_reason": run.reason,
+            "policy_due": policy_due and run.status is RunStatus.FAILED,
+        }
+        for run in runs
+    ]
+    if not rows:
+        return
+    await tx.execute(_close_stmt(), rows)
+    ids = [row["run"] for row in rows]
+    await generations.settle(tx, await tx.scalars(select(t.runs.c.generation_id).where(t.runs.c.id.in_(ids))))
 
 
 async def list_policy_due(tx: Transaction) -> list[UUID]:
@@ -201,8 +222,10 @@ async def clear_policy_due(tx: Transaction, run_id: UUID) -> None:
 def _upsert_stmt() -> ReturningInsert[Any]:
     new = insert(t.runs).values(started_at=func.clock_timestamp())
     # DO NOTHING would neither lock nor return an existing row.
-    revision = func.coalesce(new.excluded.revision_id, t.runs.c.revision_id)
-    known = new.on_conflict_do_update(index_elements=["id"], set_={"revision_id": revision})
+    decided = ("revision_id", "generation_id")
+    known = new.on_conflict_do_update(
+        index_elements=["id"], set_={name: func.coalesce(new.excluded[name], t.runs.c[name]) for name in decided}
+    )
     return known.returning(*RUN_COLUMNS)
 
 
@@ -213,22 +236,16 @@ def _claim_stmt() -> ReturningUpdate[Any]:
 
 
 @cache
-def _lock_view_stmt() -> Select[Any]:
-    view = t.saved_queries
-    columns = (view.c.sync_frequency, view.c.deleted_at, view.c.reverted_at, view.c.columns)
-    return select(*columns).where(view.c.id == bindparam("view")).with_for_update(key_share=True)
+def _open_stmt() -> Select[Any]:
+    mine = t.runs.c.saved_query_id == any_(bindparam("views", type_=ARRAY(Uuid)))
+    return select(*RUN_COLUMNS).where(mine, t.runs.c.status == RunStatus.RUNNING)
 
 
 @cache
-def _lock_run_stmt() -> Select[Any]:
-    columns = (t.runs.c.status, t.runs.c.attempt, t.runs.c.snapshot_id, t.runs.c.started_at)
-    return select(*columns).where(t.runs.c.id == bindparam("run")).with_for_update(key_share=True)
-
-
-@cache
-def _complete_stmt() -> Update:
-    """Completes a run. SQLAlchemy adds every further parameter (rows, bytes, snapshot_id) to the SET clause."""
-    return update(t.runs).where(t.runs.c.id == bindparam("run")).values(status=RunStatus.COMPLETED, **_FINISHED_NOW)
+def _close_stmt() -> Any:  # noqa: ANN401 - the statement's type is as long as the statement
+    """Closes a run. SQLAlchemy adds every further parameter to the SET clause."""
+    change = update(t.runs).where(t.runs.c.id == bindparam("run"), t.runs.c.status == RunStatus.RUNNING)
+    return change.values(**_FINISHED_NOW)
 
 
 @cache

@@ -5,7 +5,7 @@ Readers see the one in `saved_queries.current_snapshot_id`, which only `set_curr
 its files may be deleted.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -15,6 +15,7 @@ from sqlalchemy import (
     Row,
     Select,
     Update,
+    any_,
     bindparam,
     case,
     exists,
@@ -23,8 +24,9 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy.types import Uuid
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
@@ -36,38 +38,47 @@ _LISTS = ("files", "quarantine", "columns", "inputs")
 _PLAIN = tuple(name for name in Snapshot.model_fields if name not in _LISTS)
 
 
-async def insert_new(tx: Transaction, snapshot: Snapshot) -> None:
-    """Store a snapshot that is about to become its view's current one."""
-    row = {name: getattr(snapshot, name) for name in _PLAIN}
-    await tx.execute(insert(t.snapshots), row | {name: to_jsonb(getattr(snapshot, name)) for name in _LISTS})
+async def insert_new(tx: Transaction, new: Iterable[Snapshot]) -> None:
+    """Store snapshots that are about to become the current ones of their views."""
+    rows = [
+        {name: getattr(one, name) for name in _PLAIN} | {name: to_jsonb(getattr(one, name)) for name in _LISTS}
+        for one in new
+    ]
+    await tx.execute(_insert_stmt(), rows)
 
 
-async def set_current(tx: Transaction, snapshot: Snapshot) -> tuple[Column, ...] | None:
-    """Make a stored snapshot its view's current one. The view's row must be locked.
+async def set_current(tx: Transaction, stored: Iterable[Snapshot]) -> None:
+    """Make stored snapshots the current ones of their views, whose rows must be locked.
 
-    Returns the columns of the one that was current before, if there was one.
+    Those that are current now must have been superseded.
     """
-    before = await _supersede_current(tx, snapshot.saved_query_id)
-    shown = {
-        "snapshot": snapshot.id,
-        "revision": snapshot.revision_id,
-        "snapshot_columns": to_jsonb(seen(snapshot.columns)),
-        "run": snapshot.run_id,
-    }
-    await tx.execute(_set_current_stmt(), {"view": snapshot.saved_query_id, **shown})
-    return before
+    rows = [
+        {
+            "view": one.saved_query_id,
+            "snapshot": one.id,
+            "revision": one.revision_id,
+            "snapshot_columns": to_jsonb(seen(one.columns)),
+            "run": one.run_id,
+        }
+        for one in stored
+    ]
+    await tx.execute(_set_current_stmt(), rows)
 
 
 async def restore_current(tx: Transaction, snapshot: Snapshot) -> tuple[Column, ...] | None:
-    """Make a superseded snapshot its view's current one again. Otherwise the same as `set_current`."""
-    before = await set_current(tx, snapshot)
+    """Make a superseded snapshot its view's current one again. The view's row must be locked.
+
+    Returns the columns of the one that was current before, if there was one.
+    """
+    before = await supersede_current(tx, [snapshot.saved_query_id])
+    await set_current(tx, [snapshot])
     await tx.execute(update(t.snapshots).where(t.snapshots.c.id == snapshot.id).values(superseded_at=None))
-    return before
+    return tuple(map(Column.model_validate, before[0].columns)) if before else None
 
 
 async def clear_current(tx: Transaction, saved_query_id: UUID) -> None:
     """Leave a view without a current snapshot, so that readers see none."""
-    await _supersede_current(tx, saved_query_id)
+    await supersede_current(tx, [saved_query_id])
     view = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
     await tx.execute(view.values(current_snapshot_id=None, data_as_of=None))
 
@@ -91,13 +102,15 @@ class CurrentVersion(NamedTuple):
     has_readers: bool
 
 
-async def current(tx: Transaction, saved_query_id: UUID) -> CurrentVersion | None:
-    """The view's current version; None if it has none."""
-    row = (await tx.execute(_current_stmt(), {"view": saved_query_id})).one_or_none()
-    if row is None:
-        return None
-    snapshot = Snapshot.model_validate({name: row._mapping[name] for name in Snapshot.model_fields})
-    return CurrentVersion(snapshot, row.last_status == RunStatus.COMPLETED, row.has_readers)
+async def current(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[UUID, CurrentVersion]:
+    """The current versions of these views, as far as they have one."""
+    found: dict[UUID, CurrentVersion] = {}
+    for row in await tx.execute(_current_stmt(), {"views": list(saved_query_ids)}):
+        snapshot = Snapshot.model_validate({name: row._mapping[name] for name in Snapshot.model_fields})
+        found[snapshot.saved_query_id] = CurrentVersion(
+            snapshot, row.last_status == RunStatus.COMPLETED, row.has_readers
+        )
+    return found
 
 
 async def contents(tx: Transaction, snapshot_ids: Collection[UUID]) -> dict[UUID, str]:
@@ -141,9 +154,10 @@ async def set_pinned(tx: Transaction, snapshot_id: UUID, *, pinned: bool) -> Non
     await tx.execute(update(t.snapshots).where(t.snapshots.c.id == snapshot_id).values(pinned=pinned))
 
 
-async def _supersede_current(tx: Transaction, saved_query_id: UUID) -> tuple[Column, ...] | None:
-    columns = (await tx.execute(_supersede_stmt(), {"view": saved_query_id})).scalar_one_or_none()
-    return None if columns is None else tuple(map(Column.model_validate, columns))
+async def supersede_current(tx: Transaction, saved_query_ids: Collection[UUID]) -> Sequence[Row[Any]]:
+    """Record that the current snapshots of these views are so no longer; returns `saved_query_id` and `columns`."""
+    result = await tx.execute(_supersede_stmt(), {"views": list(saved_query_ids)})
+    return list(result)
 
 
 def is_reverted() -> ColumnElement[bool]:
@@ -176,29 +190,42 @@ def _version(row: Row[Any]) -> PublishedSnapshot:
 
 @cache
 def _current_stmt() -> Select[Any]:
+    view, live = t.saved_queries, t.saved_queries.alias("live")
     ended = (
         ran_query(t.runs),
         t.runs.c.status != RunStatus.RUNNING,
-        t.runs.c.saved_query_id == bindparam("view"),
+        t.runs.c.saved_query_id == view.c.id,
     )
-    live = t.saved_queries.alias("live")
     reader = exists().where(
-        *(t.inputs.c.input_view_id == bindparam("view"), live.c.id == t.inputs.c.saved_query_id),
+        *(t.inputs.c.input_view_id == view.c.id, live.c.id == t.inputs.c.saved_query_id),
         live.c.deleted_at.is_(None),
     )
     last = select(t.runs.c.status).where(*ended).order_by(t.runs.c.started_at.desc(), t.runs.c.id).limit(1)
     return (
-        select(t.snapshots, last.scalar_subquery().label("last_status"), reader.label("has_readers"))
-        .join(t.saved_queries, t.saved_queries.c.current_snapshot_id == t.snapshots.c.id)
-        .where(t.saved_queries.c.id == bindparam("view"))
+        select(
+            t.snapshots,
+            last.correlate(view).scalar_subquery().label("last_status"),
+            reader.correlate(view).label("has_readers"),
+        )
+        .join(view, view.c.current_snapshot_id == t.snapshots.c.id)
+        .where(view.c.id == any_(bindparam("views", type_=ARRAY(Uuid))))
     )
 
 
 @cache
+def _insert_stmt() -> Any:  # noqa: ANN401 - the statement's type is as long as the statement
+    return insert(t.snapshots)
+
+
+@cache
 def _supersede_stmt() -> ReturningUpdate[Any]:
-    current = select(t.saved_queries.c.current_snapshot_id).where(t.saved_queries.c.id == bindparam("view"))
-    change = update(t.snapshots).where(t.snapshots.c.id == current.scalar_subquery())
-    return change.values(superseded_at=func.clock_timestamp()).returning(t.snapshots.c.columns)
+    current = select(t.saved_queries.c.current_snapshot_id).where(
+        t.saved_queries.c.id == any_(bindparam("views", type_=ARRAY(Uuid)))
+    )
+    change = update(t.snapshots).where(t.snapshots.c.id.in_(current))
+    return change.values(superseded_at=func.clock_timestamp()).returning(
+        t.snapshots.c.saved_query_id, t.snapshots.c.columns
+    )
 
 
 @cache

@@ -191,6 +191,8 @@ runs = Table(
     Column("error", Text),
     Column("error_code", Text),
     Column("skipped_reason", Text, comment="why its query did not run"),
+    Column("generation_id", ForeignKey("generations.id"), index=True),
+    Column("parents", ARRAY(Uuid), comment="the views of its generation that it waits for"),
     Column(
         "policy_due",
         Boolean,
@@ -201,9 +203,53 @@ runs = Table(
     Index(None, "saved_query_id", "started_at"),
     CheckConstraint("(status = 'Running') = (finished_at IS NULL)", name="finished_unless_running"),
     Index("ix_runs_running", "started_at", postgresql_where=text("status = 'Running'")),
+    # The right to run a view: the workflow whose row this is has it, until the row is closed.
+    Index("uq_runs_open", "saved_query_id", unique=True, postgresql_where=text("status = 'Running'")),
     # A view may have thousands of skipped runs after the last one that ran its query.
     Index("ix_runs_unskipped", "saved_query_id", "started_at", postgresql_where=text("status <> 'Skipped'")),
     Index("ix_runs_policy_due", "started_at", postgresql_where=text("policy_due")),
+)
+
+generations = Table(
+    "generations",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _project(),
+    Column("workflow_id", Text, nullable=False),
+    Column("selection", JSONB, nullable=False),
+    Column("publish", Text, nullable=False, comment="what is published if a member fails"),
+    Column("full_refresh", Boolean, nullable=False),
+    Column("trigger", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("created_by", ForeignKey("users.id"), comment="null: a schedule, or an operator"),
+    _created_at(),
+    Column("started_at", DateTime(timezone=True), comment="since when it holds its members; null: it waits for them"),
+    Column("finished_at", DateTime(timezone=True)),
+    CheckConstraint("(status = 'Running') = (finished_at IS NULL)", name="finished_unless_running"),
+    Index(None, "project_id", "created_at"),
+    Index("ix_generations_running", "project_id", "created_at", postgresql_where=text("status = 'Running'")),
+)
+
+# The steps of open runs pass this to one another. It is deleted when their generation has ended.
+run_plans = Table(
+    "run_plans",
+    metadata,
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("plan", JSONB, nullable=False),
+    Column("snapshot", JSONB, comment="what was written and sealed, and is not published yet"),
+    Column("unchanged_id", Uuid, comment="the version that stays, since nothing has changed"),
+    Column("unchanged_reason", Text),
+    Column("spent", Integer, nullable=False, server_default="0", comment="attempts that were outdated: no tries"),
+)
+
+# The files of source tables as a generation reads them, listed once. They are deleted when it has ended.
+source_pins = Table(
+    "source_pins",
+    metadata,
+    Column("generation_id", ForeignKey("generations.id", ondelete="CASCADE"), primary_key=True),
+    Column("source_table_id", ForeignKey("source_tables.id"), primary_key=True),
+    Column("round", Integer, primary_key=True, comment="0, and one more each time that the files had changed"),
+    Column("listing", LargeBinary, comment="compressed JSON, since names of files need not be Unicode; null: outdated"),
 )
 
 # The pauses that Temporal last reported, for schedules that have to be created again; see saved_pauses.py.

@@ -7,15 +7,13 @@ from contextlib import contextmanager
 from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from orchestrator.cli.api_client import Api, Json, Unavailable, data
+from orchestrator.cli.api_client import Api, Json, data
 from orchestrator.cli.output import Failure, echo, out
+from orchestrator.cli.patience import PATIENCE_SECONDS, POLL_SECONDS, patiently
 from orchestrator.model.printable import one_line
 from orchestrator.model.run import RunStatus, Trigger
 
-_POLL_SECONDS = 0.3
 _RUNS_LOOKED_AT = 20
-# How long to wait for an API that cannot be reached. It may be restarting, and the run goes on without it.
-_PATIENCE_SECONDS = 30
 _SECONDS_BETWEEN_LINES = 5
 
 
@@ -45,11 +43,11 @@ def wait_for_started_run(api: Api, view: Json, before: Sequence[Json], *, expect
     If a run is `expected`, waits for it: one that the schedule started a moment ago may not be recorded yet. Raises
     Failure if none is recorded in time.
     """
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while (run_id := pick_started_run(before, _patient_runs(api, view))) is None and expected:
         if time.monotonic() > deadline:
             raise Failure(f"{view['name']}: the run does not show in the view's history; does a worker run?")
-        time.sleep(_POLL_SECONDS)
+        time.sleep(POLL_SECONDS)
     return run_id
 
 
@@ -64,7 +62,7 @@ def follow_run(api: Api, view: Json, run_id: str) -> Json:
                 return run
             if run["progress"] is not None:  # None before the query starts and after it has ended
                 show(run["progress"])
-            time.sleep(_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
 
 
 def result_line(run: Json) -> str:
@@ -84,14 +82,7 @@ def progress_text(progress: Json) -> str:
 
 
 def _patient_runs(api: Api, view: Json) -> list[Json]:
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        try:
-            return recent_runs(api, view)
-        except Unavailable:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(_POLL_SECONDS)
+    return patiently(lambda: recent_runs(api, view))
 
 
 @contextmanager

@@ -121,10 +121,15 @@ def materialize_view(
         SyncFrequency | None, typer.Option(help="How often it is refreshed; 24hour, or what it has, if not given.")
     ] = None,
     wait: Wait = False,
+    no_run: Annotated[bool, typer.Option("--no-run", help="Leave its first run to `matview refresh`.")] = False,
 ) -> None:
     """Give a view its schedule and start a first run."""
-    found = find(api, view)
-    _start(api, found, "materialize", {"sync_frequency": every} if every else {}, wait=wait)
+    if wait and no_run:
+        raise typer.BadParameter("there is no run to wait for with --no-run", param_hint="--wait")
+    body: Json = {"sync_frequency": every} if every else {}
+    if no_run:
+        body["run"] = False
+    _start(api, find(api, view), "materialize", body, wait=wait)
 
 
 @app.command("run")
@@ -232,6 +237,8 @@ def _wait(api: Api, view: Json, before: Sequence[Json], *, expected: bool) -> Js
 def _started(view: Json, action: str, answer: Json) -> str:
     if action == "materialize" and view["is_materialized"]:
         return f"refreshed every {answer['sync_frequency']}; it was materialized before, so no run was started"
+    if action == "materialize" and answer["status"] is None:
+        return f"refreshed every {answer['sync_frequency']} from now on; it has not run yet"
     if action == "materialize":
         return f"refreshed every {answer['sync_frequency']} from now on; a first run was started"
     return "the run in progress was joined" if view["status"] == ViewStatus.RUNNING else "a run was started"

@@ -7,7 +7,7 @@ from typing import Protocol
 from orchestrator.model.base import Value
 from orchestrator.model.limits import Limits
 from orchestrator.model.reading import ReadPlan, ResultStream
-from orchestrator.model.run import Progress, RunPlan, SourceRelation
+from orchestrator.model.run import OpenedFile, Progress, RunPlan, SourceRelation
 from orchestrator.model.snapshot import Column, InputFiles, SnapshotFile
 from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
 from orchestrator.model.write_target import WriteTarget
@@ -25,10 +25,11 @@ class LeftOutRows(Value):
 
 
 class SourceFileState(Value):
-    """A source file as it is now: its size, and its identity as InputFile has it."""
+    """A source file as it is now: its size, its identity as InputFile has it, and how the engine opens it."""
 
     bytes: int
     identity: str
+    opened_as: OpenedFile
 
 
 class SourceListing(Value):

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid5
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field
 
 from orchestrator.model.base import Value
 from orchestrator.model.limits import Limits
@@ -36,7 +36,7 @@ class Trigger(StrEnum):
 
 
 class RunRequest(Value):
-    """The argument of the run workflow: identity and intent, nothing that could become outdated.
+    """The argument of the workflow of a generation of one: identity and intent, nothing that could become outdated.
 
     The exception is `label`, the view in words: people see it first in the Temporal UI, and no code reads it.
     """
@@ -48,10 +48,15 @@ class RunRequest(Value):
     full_refresh: bool = False
 
 
+# A file as the engine's own processes describe it to one another. Its name need not be Unicode.
+OpenedFile = tuple[Any, ...]
+
+
 class SourceRelation(Value):
     """A source table as an input: the files that match `url_pattern` when the query starts.
 
-    `stated` names the columns whose type a person stated; the types of the others were detected.
+    `stated` names the columns whose type a person stated; the types of the others were detected. `files` are those that
+    the generation pinned, as the engine itself describes a file; None has the engine look for them.
     """
 
     kind: Literal["source"] = "source"
@@ -62,6 +67,7 @@ class SourceRelation(Value):
     columns: tuple[Column, ...]
     options: ReadOptions = AS_USUAL
     stated: tuple[str, ...] = ()
+    files: tuple[OpenedFile, ...] | None = None
 
 
 class SnapshotRelation(Value):
@@ -85,36 +91,47 @@ class ViewRelation(Value):
     sql: str
 
 
+class MemberRelation(Value):
+    """A view as an input that the same generation refreshes, in run `run_id`: what that run writes.
+
+    `current` is its version when the generation began, which it keeps if nothing that it reads has changed.
+    """
+
+    run_id: UUID
+    name: str
+    current: SnapshotRelation | None
+
+
 Relation = Annotated[SourceRelation | SnapshotRelation | ViewRelation, Field(discriminator="kind")]
 
 
 class RunPlan(Value):
-    """Everything that decides a run's result, pinned when it begins.
+    """Everything that decides a run's result, pinned when its generation begins.
 
-    `relations` are in dependency order: each may read only those before it. `timeout_seconds` bounds the query's
-    wall time. `limits` None means those of the worker: plans made by an older release have none. `api_url` is the
-    view's address, for people who see the run in the Temporal UI. `queued_at` is when the run began, after the jitter
-    of a schedule, and so since when its query waits. A later attempt has None there: it is a retry, not a wait. Plans
-    made by an older release have neither it nor a `trigger`.
+    `relations` are in dependency order: each may read only those before it. `members` are the inputs that the same
+    generation refreshes. `fault` and its code say that the query cannot run, and why. `timeout_seconds` bounds the
+    query's wall time. `queued_at` is when the run began, after the jitter of a schedule, and so since when its query
+    waits. A later attempt has None there: it is a retry, not a wait.
 
-    `may_skip` says that the release that began the run knows skipped runs. `full_refresh` has the query run also if
-    nothing has changed. `previous` is the version before, with whose rows the
+    `full_refresh` has the query run also if nothing has changed. `previous` is the version before, with whose rows the
     result is compared; it is set just before the query runs, and only if other views read this one.
     """
 
     run_id: UUID
+    generation_id: UUID
     project_id: int
     saved_query_id: UUID
     revision_id: UUID
     name: str
     sql: str
     relations: tuple[Relation, ...]
+    members: tuple[MemberRelation, ...] = ()
+    fault: str | None = None
+    fault_code: str | None = None
     timeout_seconds: float
     limits: Limits | None = None
-    api_url: str | None = None
-    trigger: Trigger | None = None
+    trigger: Trigger
     queued_at: datetime | None = None
-    may_skip: bool = False
     full_refresh: bool = False
     previous: Snapshot | None = None
 
@@ -133,55 +150,16 @@ class Progress(Value):
 
     `waiting` says that the query has not begun, since others use the memory that it needs. `bytes_written` counts what
     is on the disk so far, `memory_bytes` what its process uses, None where that is not known. `trouble` is set between
-    two attempts: the error with which the earlier one ended.
+    two attempts: the error with which the earlier one ended. `run_id` distinguishes the runs of one workflow.
     """
 
     percent: float | None
     elapsed_seconds: float
+    run_id: UUID | None = None
     waiting: bool = False
     bytes_written: int = 0
     memory_bytes: int | None = None
     trouble: str | None = None
-
-
-class CloseRequest(Value):
-    """How a run ended without publishing. `error` is for the view's owner, `error_code` for programs."""
-
-    request: RunRequest
-    status: RunStatus
-    error: str | None = None
-    error_code: str | None = None
-
-
-class SkipRequest(Value):
-    """A run whose query need not run, since it would give the rows of version `snapshot_id` again.
-
-    `reason` is for people.
-    """
-
-    run_id: UUID
-    snapshot_id: UUID
-    reason: str
-
-
-class WriteResult(Value):
-    """The snapshot that a query wrote, or why it need not run. Exactly one of them is set."""
-
-    snapshot: Snapshot | None = None
-    skip: SkipRequest | None = None
-
-    # As JSON, the result of a query that ran is the snapshot itself. An older release knows no other, whose worker may
-    # continue the run while a new release is rolled out.
-
-    @model_validator(mode="before")
-    @classmethod
-    def _parse(cls, value: Any) -> Any:  # noqa: ANN401 - of any shape
-        return {"snapshot": value} if isinstance(value, dict) and "location" in value else value
-
-    @model_serializer(mode="wrap")
-    def _serialize(self, default: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        shapes: dict[str, Any] = default(self)
-        return shapes["snapshot"] or {"skip": shapes["skip"]}
 
 
 class RunOutcome(Value):
@@ -194,18 +172,23 @@ class RunOutcome(Value):
     detail: str | None = None
 
 
-class Run(Value):
+class RunRef(Value):
+    """A run by its id, and the workflow that executes it."""
+
+    id: UUID
+    workflow_id: str
+    workflow_run_id: UUID
+
+
+class Run(RunRef):
     """A run as the catalog keeps it; it outlives Temporal's own history.
 
     `workflow_id` and `workflow_run_id` identify it in the Temporal UI. `attempt` is the attempt of its query that has
     the right to publish (0: none began yet). Sizes in bytes; None until known. `skipped_reason` says why its query did
-    not run.
+    not run. `generation_id` is None until its generation has begun, and for runs of older releases.
     """
 
-    id: UUID
     saved_query_id: UUID
-    workflow_id: str
-    workflow_run_id: UUID
     status: RunStatus
     trigger: Trigger
     started_at: datetime
@@ -219,6 +202,7 @@ class Run(Value):
     error: str | None = None
     error_code: str | None = None
     skipped_reason: str | None = None
+    generation_id: UUID | None = None
 
     @property
     def timestamp(self) -> datetime:
@@ -230,6 +214,6 @@ def run_id_of(workflow_run_id: UUID, saved_query_id: UUID) -> UUID:
     """The id of a run, derived from the workflow run that executes it.
 
     So the API and the workflow can both record the run without asking each other, and recording it twice makes one
-    row. The view is part of it because one workflow may later execute the runs of several views.
+    row. The view is part of it because one workflow executes the runs of several views.
     """
     return uuid5(workflow_run_id, str(saved_query_id))

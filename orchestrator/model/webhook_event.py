@@ -51,13 +51,16 @@ class WebhookEvent(Value):
         return uuid5(self.data.run_id, self.type)
 
 
-class PublishResult(Value):
-    """The events that publishing a snapshot gave rise to. Histories of older releases have no such result."""
+class ClosedRun(RunOutcome):
+    """How a run has ended. `error` is for the view's owner; `detail` is the reason of a skipped one."""
 
-    notices: tuple[WebhookEvent, ...] = ()
+    run_id: UUID
+    error: str | None = None
+    error_code: str | None = None
 
 
-class CloseResult(RunOutcome):
-    """The outcome of a run that was closed, and the events that this gave rise to."""
+class ClosedRuns(Value):
+    """How runs have ended, and the events that this gave rise to."""
 
+    runs: tuple[ClosedRun, ...]
     notices: tuple[WebhookEvent, ...] = ()

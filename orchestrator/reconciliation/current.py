@@ -4,7 +4,7 @@ The catalog is changed first. A process that dies before it has changed the path
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -29,14 +29,18 @@ class CurrentLinks:
     request_repair: Callable[[], Awaitable[None]]
 
     async def sync(self, project_id: int, name: str) -> None:
-        """Make the path of this name lead to the current snapshot of the view that has the name.
+        """Make the path of this name lead to the current snapshot of the view that has the name."""
+        await self.sync_all(project_id, [name])
+
+    async def sync_all(self, project_id: int, some: Collection[str]) -> None:
+        """Make the path of each name lead to the current snapshot of the view that has the name.
 
         A store that cannot be written to is logged, and left to the reconciler: an API may see it read-only.
         """
         try:
-            await self._sync(project_id, name)
+            await self._sync(project_id, some)
         except StoreUnavailable as error:
-            logger.warning("the path of view %s is left to the reconciler: %s", name, error.message)
+            logger.warning("the paths of %d views are left to the reconciler: %s", len(some), error.message)
             with suppress(TemporalUnavailable):
                 await self.request_repair()
 
@@ -48,18 +52,20 @@ class CurrentLinks:
         for key in sorted(present.keys() | wanted.keys()):
             if present.get(key) != wanted.get(key):
                 if not dry_run:
-                    await self._sync(*key)
+                    await self._sync(key[0], [key[1]])
                 message = "its path in current/ leads to another version, or there is none"
                 yield Finding(kind=FindingKind.CURRENT_OUTDATED, subject="/".join(map(str, key)), message=message)
 
-    async def _sync(self, project_id: int, name: str) -> None:
+    async def _sync(self, project_id: int, some: Collection[str]) -> None:
         """Read again after each change: of two that act at once, the later one may have read the older location."""
-        pointed: list[str | None] = []
+        pointed: dict[str, str | None] = {}
+        waiting = list(some)
         for _ in range(_TRIES):
             async with self.database.single() as tx:
-                found = await names.current_location(tx, project_id, name)
-            wanted = found[1] if found is not None and found[0] == name else None
-            if pointed[-1:] == [wanted]:
+                found = await names.current_locations_of(tx, project_id, waiting)
+            waiting = [name for name in waiting if name not in pointed or pointed[name] != found.get(name)]
+            if not waiting:
                 return
-            await self.store.point_current(project_id, name, wanted)
-            pointed.append(wanted)
+            for name in waiting:
+                pointed[name] = found.get(name)
+                await self.store.point_current(project_id, name, pointed[name])

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from orchestrator.catalog import saved_queries
 from orchestrator.catalog.database import Database
-from orchestrator.reconciliation.batches import batches
+from orchestrator.model.batches import batches
 
 
 async def existing_ids(database: Database, ids: Collection[UUID]) -> set[UUID]:

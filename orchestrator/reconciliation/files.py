@@ -7,10 +7,10 @@ from uuid import UUID
 
 from orchestrator.catalog import reads, retention as snapshot_retention, runs
 from orchestrator.catalog.database import Database
+from orchestrator.model.batches import batches
 from orchestrator.model.errors import StoreUnavailable
 from orchestrator.model.findings import Finding, FindingKind
 from orchestrator.model.snapshot import Retention
-from orchestrator.reconciliation.batches import batches
 from orchestrator.stores.base import SnapshotStore
 
 _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"

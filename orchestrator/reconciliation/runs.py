@@ -2,14 +2,20 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
 
-from orchestrator.catalog import failure_streaks, runs, saved_queries
+from orchestrator.catalog import failure_streaks, generations, runs, saved_queries
 from orchestrator.catalog.database import Database
 from orchestrator.model.findings import Finding, FindingKind
+from orchestrator.model.generation import EndedRun, GenerationStatus
 from orchestrator.model.run import Run, RunStatus
 from orchestrator.reconciliation.existing import existing_ids
 from orchestrator.reconciliation.failure_policy import FailurePolicy
 from orchestrator.temporal.run_workflows import RunWorkflows, WorkflowOutcome
+
+# The API stores a generation before it starts its workflow.
+_STARTING = timedelta(minutes=1)
 
 
 class RunSync:
@@ -26,20 +32,25 @@ class RunSync:
         """
         if run.status is not RunStatus.RUNNING:
             return None
-        outcome = await self._workflows.find_outcome(run.saved_query_id, run.workflow_run_id)
+        outcome = await self._workflows.find_outcome(run)
         if outcome is not None and outcome.status is RunStatus.COMPLETED:
             return WorkflowOutcome(status=RunStatus.FAILED, error="The run's result is missing.", error_code="run_lost")
         return outcome
 
     async def close_if_ended(self, run: Run) -> Run:
-        """The run, closed first if its workflow has ended without recording its outcome."""
+        """The run, closed first if its workflow has ended without recording its outcome.
+
+        All other open runs of that workflow are closed with it.
+        """
         outcome = await self.find_outcome(run)
         if outcome is None:
             return run
         async with self._database.begin() as tx:
             # A run that completed after the workflow was described is closed already, and this leaves it so.
-            failed = outcome.status is RunStatus.FAILED
-            await runs.close(tx, run.id, outcome.status, outcome.error, outcome.error_code, policy_due=failed)
+            ended = EndedRun(run_id=run.id, status=outcome.status, error=outcome.error, error_code=outcome.error_code)
+            others = await runs.list_of_workflow(tx, run.workflow_run_id)
+            ids = {run.id, *others}
+            await runs.close(tx, [ended.model_copy(update={"run_id": one}) for one in ids], policy_due=True)
             return await runs.get(tx, run.id)
 
 
@@ -56,16 +67,41 @@ class RunReconciler:
         """Close runs whose workflow ended without recording its outcome."""
         async with self.database.begin() as tx:
             open_runs = await runs.list_running(tx)
+        closed: set[UUID] = set()
         for run in open_runs:
+            if run.workflow_run_id in closed:
+                continue
             if dry_run:
                 outcome = await self.sync.find_outcome(run)
                 status = RunStatus.RUNNING if outcome is None else outcome.status
             else:
                 status = (await self.sync.close_if_ended(run)).status
+            if status is not RunStatus.RUNNING:
+                closed.add(run.workflow_run_id)
             # A run that completed or was skipped in between has recorded its outcome itself.
             if status not in {RunStatus.RUNNING, RunStatus.COMPLETED, RunStatus.SKIPPED}:
                 message = f"it is over in Temporal and is recorded as {status}"
                 yield Finding(kind=FindingKind.RUN_ENDED, subject=str(run.id), message=message)
+        async for finding in self._close_generations(dry_run):
+            yield finding
+
+    async def _close_generations(self, dry_run: bool) -> AsyncIterator[Finding]:
+        """Close generations that have no open run and whose workflow is over.
+
+        It ended before they took hold of their members, or two of their runs were closed at the same moment, neither as
+        the last.
+        """
+        async with self.database.begin() as tx:
+            idle = await generations.list_idle(tx, _STARTING)
+        for generation in idle:
+            if await self.workflows.is_open(generation.workflow_id):
+                continue
+            if not dry_run:
+                async with self.database.begin() as tx:
+                    await generations.settle(tx, [generation.id])
+                    await generations.close(tx, generation.id, GenerationStatus.CANCELLED)
+            message = "it has no run in progress, and its workflow is over"
+            yield Finding(kind=FindingKind.RUN_ENDED, subject=str(generation.id), message=message)
 
     async def apply_policy(self) -> None:
         """Apply the failure policy to the runs that were closed here: webhook events, and a pause.
@@ -89,6 +125,6 @@ class RunReconciler:
                 if await saved_queries.find_desired_schedule(tx, view_id) is not None:
                     continue
             if not dry_run:
-                await self.workflows.cancel(view_id, running[view_id])
+                await self.workflows.cancel_single(view_id, running[view_id])
             message = "the view is not materialized; its run is cancelled"
             yield Finding(kind=FindingKind.RUN_ORPHANED, subject=str(view_id), message=message)

@@ -10,11 +10,11 @@ from uuid import UUID
 from orchestrator.catalog import saved_pauses, saved_queries
 from orchestrator.catalog.database import Database
 from orchestrator.model.base import now
+from orchestrator.model.batches import batches
 from orchestrator.model.errors import TemporalBusy
 from orchestrator.model.findings import Finding, FindingKind
 from orchestrator.model.schedule import DesiredSchedule
 from orchestrator.model.single_flight import SingleFlight
-from orchestrator.reconciliation.batches import batches
 from orchestrator.reconciliation.existing import existing_ids
 from orchestrator.temporal.schedule_spec import NEVER_NOTE
 from orchestrator.temporal.schedule_state import ListedSchedule

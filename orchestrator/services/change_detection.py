@@ -16,17 +16,20 @@ from pydantic import ValidationError
 from orchestrator.catalog import snapshots
 from orchestrator.catalog.database import Database
 from orchestrator.catalog.snapshots import CurrentVersion
-from orchestrator.engines.base import SourceLister, SourceListing
+from orchestrator.engines.base import SourceListing
 from orchestrator.model.errors import CatalogUnavailable, OrchestratorError
 from orchestrator.model.run import Relation, RunPlan, SourceRelation
 from orchestrator.model.snapshot import InputFile, Manifest, ResolvedInput, Snapshot
+from orchestrator.services.pinned_sources import GenerationPins
 from orchestrator.stores.base import SnapshotStore
 
 # Part of every recipe: another release may read texts by other rules, and give another result.
 _RELEASE = importlib.metadata.version("matview")
 # Files that were only touched are read to compare their content, up to so many bytes. More is left to the query.
 _MOST_BYTES = 4 << 30
+UNCHANGED = "Nothing that it reads has changed since its current version was made."
 _FOOTER_DIGEST = "xxh128-footer:"
+_NOTHING: Mapping[UUID, str | None] = {}
 _DESCRIBED: Mapping[str, set[str]] = {
     "source": {"kind", "name", "id", "format", "url_pattern", "columns", "options", "stated"},
     "snapshot": {"kind", "name", "id", "columns"},
@@ -46,22 +49,32 @@ class ChangeDetector:
     """Compares plans with the current versions of their views. `engine_version` is the engine that would run them."""
 
     database: Database
-    lister: SourceLister
     store: SnapshotStore
     engine_version: str
 
-    async def find_change(self, plan: RunPlan, current: CurrentVersion | None) -> str | None:
+    async def find_change(
+        self,
+        plan: RunPlan,
+        current: CurrentVersion | None,
+        pins: GenerationPins,
+        unpublished: Mapping[UUID, str | None] = _NOTHING,
+    ) -> str | None:
         """Why the plan's query has to run; None if nothing has changed since the `current` version of its view.
+
+        `plan` must name a version of each view that it reads. `pins` are those of its generation, `unpublished` the
+        digests of the rows of versions that it has written.
 
         After a run that did not complete the query runs in any case, so that the status of the view becomes true again.
         It also runs if something cannot be compared. Raises CatalogUnavailable.
         """
-        if plan.full_refresh or not plan.may_skip:
-            return "A full refresh was asked for, or an older release began the run."
+        if plan.full_refresh:
+            return "A full refresh was asked for."
         if current is None or not current.last_run_completed:
             return "The view has no result yet, or its last run did not complete."
         try:
-            return self._changed_query(plan, current.snapshot) or await self._changed_data(plan, current.snapshot)
+            return self._changed_query(plan, current.snapshot) or await self._changed_data(
+                plan, current.snapshot, pins, unpublished
+            )
         except CatalogUnavailable:
             raise
         except (OrchestratorError, ValidationError) as error:
@@ -74,19 +87,21 @@ class ChangeDetector:
             return "An input is defined otherwise, or the engine has another version."
         return None if version.deterministic else "Its query may give other rows each time."
 
-    async def _changed_data(self, plan: RunPlan, version: Snapshot) -> str | None:
+    async def _changed_data(
+        self, plan: RunPlan, version: Snapshot, pins: GenerationPins, unpublished: Mapping[UUID, str | None]
+    ) -> str | None:
         if not await self.store.is_whole(version.location, (*version.files, *version.quarantine)):
             return "A file of its result is missing or damaged."
         before = {one.id: one for one in version.inputs}
         listings: dict[UUID, str] = {}
-        contents = await self._contents(plan, before)
+        contents = {**await self._contents(plan, before), **unpublished}
         for relation in plan.relations:
             known = before.get(relation.id)
             if known is None:
                 return f'"{relation.name}" was not read before.'
             if relation.kind == "source":
-                listing = await self.lister.list(plan.project_id, relation)
-                change = await self._changed_files(plan.project_id, relation, known, listing, version)
+                listing = (await pins.of(relation)).listing
+                change = await self._changed_files(relation, known, listing, version, pins)
                 if listing.is_settled:
                     listings[relation.id] = listing.digest
             else:
@@ -106,7 +121,12 @@ class ChangeDetector:
             return await snapshots.contents(tx, now | then)
 
     async def _changed_files(
-        self, project_id: int, table: SourceRelation, known: ResolvedInput, listing: SourceListing, version: Snapshot
+        self,
+        table: SourceRelation,
+        known: ResolvedInput,
+        listing: SourceListing,
+        version: Snapshot,
+        pins: GenerationPins,
     ) -> str | None:
         if listing.digest == known.listing:
             return None
@@ -119,7 +139,7 @@ class ChangeDetector:
         if new or gone:
             return f'"{table.name}" has {len(new)} new files, and {len(gone)} fewer of those before.'
         touched = {path: files[path] for path, file in listing.files.items() if file.identity != files[path].identity}
-        if not await self._are_equal(project_id, table, touched, listing):
+        if not await _are_equal(table, touched, listing, pins):
             return f'A file of "{table.name}" has changed.'
         return None
 
@@ -128,21 +148,6 @@ class ChangeDetector:
         manifest = Manifest.model_validate_json(await self.store.manifest(version.location))
         found = next((one for one in manifest.snapshot.inputs if one.id == table.id), None)
         return None if found is None else {file.path: file for file in found.files}
-
-    async def _are_equal(
-        self, project_id: int, table: SourceRelation, touched: Mapping[str, InputFile], listing: SourceListing
-    ) -> bool:
-        """Whether files that were touched hold the same bytes as before."""
-        for path, file in touched.items():
-            if file.bytes != listing.files[path].bytes or not file.digest or file.digest.startswith(_FOOTER_DIGEST):
-                return False
-        if sum(file.bytes for file in touched.values()) > _MOST_BYTES:
-            return False
-        digests = await self.lister.digests(project_id, table, touched)
-        if any(digests.get(path) != file.digest for path, file in touched.items()):
-            return False
-        # A file that was changed while it was read may have both: the bytes of before and the identity of after.
-        return (await self.lister.list(project_id, table)).digest == listing.digest
 
     async def _remember(self, version: Snapshot, listings: Mapping[UUID, str]) -> None:
         """Record the identities under which the files are known now, so that they are not read again next time."""
@@ -153,7 +158,20 @@ class ChangeDetector:
             await snapshots.set_inputs(tx, version.id, inputs)
 
 
-def _changed_view(relation: Relation, known: ResolvedInput, contents: Mapping[UUID, str]) -> str | None:
+async def _are_equal(
+    table: SourceRelation, touched: Mapping[str, InputFile], listing: SourceListing, pins: GenerationPins
+) -> bool:
+    """Whether files that were touched hold the same bytes as before."""
+    for path, file in touched.items():
+        if file.bytes != listing.files[path].bytes or not file.digest or file.digest.startswith(_FOOTER_DIGEST):
+            return False
+    if sum(file.bytes for file in touched.values()) > _MOST_BYTES:
+        return False
+    digests = await pins.digests(table, touched)
+    return all(digests.get(path) == file.digest for path, file in touched.items())
+
+
+def _changed_view(relation: Relation, known: ResolvedInput, contents: Mapping[UUID, str | None]) -> str | None:
     if relation.kind != "snapshot" or relation.snapshot_id == known.snapshot_id:
         return None
     before = contents.get(known.snapshot_id) if known.snapshot_id else None

@@ -17,7 +17,7 @@ from orchestrator.model.read_limits import MOST_READINGS
 from orchestrator.model.snapshot import Column
 
 # A run's plan contains the text of every view that is evaluated inside it. This leaves space for the rest of the plan,
-# which `begin_run` refuses beyond 1,500,000 bytes.
+# which the planner refuses beyond 1,500,000 bytes.
 _MOST_TEXT = 1_400_000
 _SHORT_TEXT = 5_000
 

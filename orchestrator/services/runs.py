@@ -1,11 +1,11 @@
 """Starting, cancelling and listing the runs of a view, in Temporal and in the catalog."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Mapping
 from datetime import timedelta
 from uuid import UUID
 
-from orchestrator.catalog import audit_log, runs, saved_queries
+from orchestrator.catalog import audit_log, generations, runs, saved_queries
 from orchestrator.catalog.database import Database
 from orchestrator.model.audit import Verb
 from orchestrator.model.base import Value
@@ -19,13 +19,14 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.principal import User
 from orchestrator.model.printable import code
-from orchestrator.model.run import Progress, Run, RunRequest, RunStatus, Trigger, run_id_of
+from orchestrator.model.run import Progress, Run, RunRef, RunRequest, RunStatus, Trigger
 from orchestrator.model.saved_query import SavedQuery
 from orchestrator.model.urls import ApiUrls
 from orchestrator.reconciliation.runs import RunSync
 from orchestrator.services.definitions import DefinitionService
 from orchestrator.services.view_states import ViewState, ViewStates
-from orchestrator.temporal.run_workflows import RunWorkflows, WorkflowOutcome
+from orchestrator.temporal import contract
+from orchestrator.temporal.run_workflows import RunWorkflows, WorkflowOutcome, single_run
 from orchestrator.temporal.search_attributes import ViewRef
 
 # How long a call waits for a run's workflow to close before it raises StillStopping or StillEnding.
@@ -75,7 +76,7 @@ class RunService:
         Raises NotRunning if there is none, or if it ended before the cancel; StillStopping if it takes too long.
         """
         view = await self._definitions.get(project_id, saved_query_id)
-        outcome = await self.stop(view.id, await self.running_workflow_run_ids(view.id))
+        outcome = await self.stop(await self.running(view.id))
         if outcome is None or outcome.status is not RunStatus.CANCELLED:
             raise NotRunning("Cannot cancel a query that is not running")
         async with self._database.begin() as tx:
@@ -101,47 +102,88 @@ class RunService:
         A run that has published or failed, and whose workflow is only about to close, is not in progress: a client
         that saw it end and asks for a run means another one. Raises StillEnding if that workflow does not close.
         """
+        return (await self._start(view, trigger, user, full_refresh=full_refresh))[1]
+
+    async def start_generation(self, view: SavedQuery, user: User, *, full_refresh: bool) -> UUID:
+        """Start a generation of this view alone, or find the one that refreshes it; returns its id."""
+        return (await self._start(view, Trigger.API, user, full_refresh=full_refresh))[0]
+
+    async def _start(self, view: SavedQuery, trigger: Trigger, user: User, *, full_refresh: bool) -> tuple[UUID, bool]:
+        """The id of the generation that refreshes the view, and whether it was started now."""
         ref = ViewRef(project_id=view.project_id, name=view.name)
         request = RunRequest(saved_query_id=view.id, label=str(ref), trigger=trigger, full_refresh=full_refresh)
         why = "to materialize it for the first time" if trigger is Trigger.FIRST else "to refresh it now"
         details = f"Started by {code(user.email)} over the API, {why}.\n\n{self._urls.view(view.project_id, view.id)}"
         for _ in range(_START_TRIES):
+            held_by = await self._held_by(view.id)
+            if held_by is not None:
+                return held_by, False
             started = await self._workflows.start(request, ref, details)
+            run = single_run(view.id, started.workflow_run_id)
             async with self._database.begin() as tx:
                 if not started.already_running:
-                    await runs.ensure_run(tx, request, started.workflow_id, started.workflow_run_id)
+                    generation_id = run.workflow_run_id
+                    await generations.ensure_single(
+                        tx, generation_id, view.project_id, request, run.workflow_id, user_id=user.id
+                    )
+                    await runs.record_started(
+                        tx, request, run.workflow_id, run.workflow_run_id, generation_id=generation_id
+                    )
                     if trigger is not Trigger.FIRST:
                         await audit_log.record(tx, view, Verb.SYNC_TRIGGERED, user)
-                    return True
-                status = await runs.status_of(tx, run_id_of(started.workflow_run_id, view.id))
+                    return run.workflow_run_id, True
+                status = await runs.status_of(tx, run.id)
             if status in {None, RunStatus.RUNNING}:
-                return False
-            if await self._workflows.wait_until_closed(view.id, started.workflow_run_id, CANCEL_WAIT) is None:
+                return run.workflow_run_id, False
+            if await self._workflows.wait_until_closed(run, CANCEL_WAIT) is None:
                 break
         raise StillEnding
 
-    async def running_workflow_run_ids(self, saved_query_id: UUID) -> set[UUID]:
-        """The workflow run id of the view's run in progress, if there is one, also before the catalog has its row."""
+    async def running(self, saved_query_id: UUID) -> dict[UUID, RunRef]:
+        """The view's run in progress, by id, if there is one, also before the catalog has its row."""
         workflow_run_id = await self._workflows.find_running(saved_query_id)
-        return set() if workflow_run_id is None else {workflow_run_id}
+        async with self._database.single() as tx:
+            found: list[RunRef] = list(await runs.list_open(tx, [saved_query_id]))
+        if workflow_run_id is not None:
+            found.append(single_run(saved_query_id, workflow_run_id))
+        return {run.id: run for run in found}
 
-    async def stop(self, saved_query_id: UUID, workflow_run_ids: Collection[UUID]) -> WorkflowOutcome | None:
+    async def stop(self, some: Mapping[UUID, RunRef]) -> WorkflowOutcome | None:
         """Cancel these runs and wait until they are closed; returns the outcome of the last one.
 
-        None if there are no ids. The runs are named, so that a run that another client has started since is left alone.
+        None if there are none. The runs are named, so that a run that another client has started since is left alone.
         Raises StillStopping.
         """
-        await asyncio.gather(*(self._workflows.cancel(saved_query_id, run) for run in workflow_run_ids))
+        await asyncio.gather(*(self._workflows.cancel(run) for run in some.values()))
         outcome: WorkflowOutcome | None = None
-        for run in workflow_run_ids:
-            outcome = await self._workflows.wait_until_closed(saved_query_id, run, CANCEL_WAIT)
+        for run in some.values():
+            outcome = await self._outcome(run)
             if outcome is None:
                 raise StillStopping
         return outcome
+
+    async def _outcome(self, run: RunRef) -> WorkflowOutcome | None:
+        """How a run that was cancelled has ended; None if it has not yet."""
+        if not contract.is_of_several(run.workflow_id):
+            return await self._workflows.wait_until_closed(run, CANCEL_WAIT)
+        async with self._database.single() as tx:
+            closed = await runs.get(tx, run.id)
+        closed = await self._run_sync.close_if_ended(closed)
+        return None if closed.status is RunStatus.RUNNING else WorkflowOutcome(status=closed.status)
+
+    async def _held_by(self, saved_query_id: UUID) -> UUID | None:
+        """The generation of several views that refreshes the view, if there is one."""
+        async with self._database.single() as tx:
+            found = await runs.list_open(tx, [saved_query_id])
+        for run in found:
+            if contract.is_of_several(run.workflow_id):
+                current = await self._run_sync.close_if_ended(run)
+                return current.generation_id if current.status is RunStatus.RUNNING else None
+        return None
 
     async def _state(self, run: Run) -> RunState:
         current = await self._run_sync.close_if_ended(run)
         if current.status is not RunStatus.RUNNING:
             return RunState(run=current)
-        progress, trouble = await self._workflows.query_progress(run.saved_query_id, run.workflow_run_id)
+        progress, trouble = await self._workflows.query_progress(run)
         return RunState(run=current, progress=progress, trouble=trouble)

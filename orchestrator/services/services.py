@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from orchestrator.services.access import AccessService
 from orchestrator.services.definitions import DefinitionService
+from orchestrator.services.generations import GenerationService
 from orchestrator.services.health import HealthService
 from orchestrator.services.iceberg import IcebergService
 from orchestrator.services.lineage import LineageService
@@ -22,6 +23,7 @@ class Services:
     definitions: DefinitionService
     views: ViewService
     runs: RunService
+    generations: GenerationService
     snapshots: SnapshotService
     source_tables: SourceTableService
     health: HealthService

@@ -131,7 +131,7 @@ class SnapshotService:
         why = _pause_note(version, user)
         paused = await self._schedules.pause(saved_query_id, why)
         ticks = await self._schedules.running_ticks(saved_query_id)
-        running = await self._runs.running_workflow_run_ids(saved_query_id)
+        running = await self._runs.running(saved_query_id)
         try:
             view, ended = await self._set_current(project_id, saved_query_id, version.snapshot.id, user, end_runs=True)
         except Exception:
@@ -146,7 +146,7 @@ class SnapshotService:
         # A tick that has fired may not have begun its run yet.
         await self._workflows.cancel_ticks(ticks)
         with suppress(StillStopping):  # a run with a row cannot publish any more, and the others have been cancelled
-            await self._runs.stop(view.id, running | {run.workflow_run_id for run in ended})
+            await self._runs.stop(running | {run.id: run for run in ended})
 
     async def _set_current(
         self, project_id: int, saved_query_id: UUID, snapshot_id: UUID, user: User, *, end_runs: bool

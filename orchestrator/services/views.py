@@ -19,7 +19,7 @@ from orchestrator.model.base import now
 from orchestrator.model.errors import Invalid, TemporalUnavailable
 from orchestrator.model.principal import User
 from orchestrator.model.printable import one_line
-from orchestrator.model.run import Trigger
+from orchestrator.model.run import RunRef, Trigger
 from orchestrator.model.saved_query import SavedQuery, SyncFrequency
 from orchestrator.reconciliation.current import CurrentLinks
 from orchestrator.reconciliation.schedules import ScheduleSync
@@ -92,21 +92,29 @@ class ViewService:
 
     async def delete(self, project_id: int, saved_query_id: UUID, user: User) -> ViewState:
         """Delete a view with its schedule; a run in progress is cancelled and publishes nothing."""
-        running: set[UUID] = set()
+        running: dict[UUID, RunRef] = {}
         if (await self._definitions.get(project_id, saved_query_id)).is_materialized:
             # Also fails here, with nothing changed, if Temporal cannot be reached.
-            running = await self._runs.running_workflow_run_ids(saved_query_id)
+            running = await self._runs.running(saved_query_id)
         view, ended = await self._definitions.delete(project_id, saved_query_id, user)
         if view.is_materialized:
             await self._current.sync(project_id, view.name)
             await self._schedule_sync.sync(view.id)
-            await self._runs.stop(view.id, running | {run.workflow_run_id for run in ended})
+            await self._runs.stop(running | {run.id: run for run in ended})
         return ViewState(view=view.model_copy(update=_NOT_MATERIALIZED), deleted=True)
 
     async def materialize(
-        self, project_id: int, saved_query_id: UUID, frequency: SyncFrequency | None, user: User
+        self,
+        project_id: int,
+        saved_query_id: UUID,
+        frequency: SyncFrequency | None,
+        user: User,
+        *,
+        run: bool = True,
     ) -> ViewState:
         """Give a view its schedule and start a first run. Repeating it keeps the schedule and starts nothing.
+
+        `run` False starts none: a refresh of several views is to follow, in which each reads the others' results.
 
         `frequency` None keeps the present one, or sets 24 hours. Raises Invalid for `never`, TemporalUnavailable, with
         nothing changed, if the server cannot be reached.
@@ -115,17 +123,17 @@ class ViewService:
             raise Invalid("A view cannot be materialized with the frequency 'never'.", attr="sync_frequency")
         await self._require_temporal(project_id, saved_query_id)
         before, view = await self._definitions.set_frequency(project_id, saved_query_id, frequency, user)
-        await self._apply_schedule(before, view, user)
+        await self._apply_schedule(before, view, user, run=run)
         return await self.show(project_id, saved_query_id)
 
     async def revert(self, project_id: int, saved_query_id: UUID, user: User) -> ViewState:
         """Undo materialization: no schedule, no result, no run in progress. Readers then evaluate the view's text."""
         await self._require_temporal(project_id, saved_query_id)
-        running = await self._runs.running_workflow_run_ids(saved_query_id)
+        running = await self._runs.running(saved_query_id)
         view, ended = await self._definitions.revert(project_id, saved_query_id, user)
         await self._current.sync(project_id, view.name)
         await self._schedule_sync.sync(saved_query_id)
-        await self._runs.stop(saved_query_id, running | {run.workflow_run_id for run in ended})
+        await self._runs.stop(running | {run.id: run for run in ended})
         return await self.show(project_id, saved_query_id)
 
     async def resume(self, project_id: int, ids: Collection[UUID], user: User) -> list[UUID]:
@@ -151,11 +159,11 @@ class ViewService:
         await self._definitions.get(project_id, saved_query_id)
         await self._schedules.find(saved_query_id)
 
-    async def _apply_schedule(self, before: SavedQuery, view: SavedQuery, user: User) -> None:
+    async def _apply_schedule(self, before: SavedQuery, view: SavedQuery, user: User, *, run: bool = True) -> None:
         """Make the schedule match the view and start a first run; restore the frequency if that fails."""
         try:
             await self._schedule_sync.sync(view.id)
-            if _needs_first_run(before):
+            if run and _needs_first_run(before):
                 await self._runs.start(view, Trigger.FIRST, user)
         except Exception:
             if before.sync_frequency_set_at != view.sync_frequency_set_at:

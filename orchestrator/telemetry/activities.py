@@ -7,10 +7,12 @@ from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from orchestrator.model.findings import ReconcileReport
-from orchestrator.model.run import RunPlan
+from orchestrator.model.generation import Begun, MemberTask
 from orchestrator.model.webhook_event import WebhookEvent
 from orchestrator.telemetry.log_context import bound_log_fields, ids_from_sdk, remember_project
 from orchestrator.telemetry.runs import RunCounter
+
+_MOST_MEMBERS = 100
 
 
 class TelemetryInterceptor(Interceptor):
@@ -32,8 +34,9 @@ class _Watcher(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, ANN401 - the SDK's signature
         with bound_log_fields(_ids(input.args)):
             result = await super().execute_activity(input)
-            if isinstance(result, RunPlan):
-                remember_project(result.saved_query_id, result.project_id)
+            if isinstance(result, Begun):
+                for member in result.members[:_MOST_MEMBERS]:
+                    remember_project(member.saved_query_id, result.project_id)
             if isinstance(result, ReconcileReport) and self._counter is not None:
                 self._counter.reconciled(result)
             return result
@@ -42,8 +45,9 @@ class _Watcher(ActivityInboundInterceptor):
 def _ids(args: Sequence[Any]) -> dict[str, str]:
     info = activity.info()
     match args:
-        case [RunPlan() as plan]:
-            remember_project(plan.saved_query_id, plan.project_id)
+        case [MemberTask() as task]:
+            ids = {"project": str(task.project_id), "view": str(task.saved_query_id), "run": str(task.run_id)}
+            return ids_from_sdk(vars(info)) | ids
         case [WebhookEvent() as notice]:
             data = notice.data
             ids = {"project": str(data.project_id), "view": str(data.view_id), "run": str(data.run_id)}

@@ -12,23 +12,30 @@ RECONCILER_QUEUE = "matview-upkeep"
 # A queue of its own: a webhook that hangs must not occupy an activity slot in which a query could run.
 NOTICE_QUEUE = "matview-notices"
 
-MATERIALIZE = "MaterializeSavedQuery"
+REFRESH = "RefreshViews"
 SCHEDULED_TICK = "ScheduledTick"
 RECONCILE = "Reconcile"
 DELIVER_NOTICE_WORKFLOW = "DeliverNotice"
 
-BEGIN_RUN = "begin_run"
+BEGIN = "begin"
 WRITE_SNAPSHOT = "write_snapshot"
+REPIN = "repin"
 PUBLISH = "publish"
-SKIP_RUN = "skip_run"
-CLOSE_RUN = "close_run"
+CLOSE = "close"
+SUMMARIZE = "summarize"
 RECONCILE_ALL = "reconcile"
 
 # The failure type of a run that failed for an unforeseen reason. Errors of every other type say what is wrong.
 UNEXPECTED_ERROR = "lost"
 
-# The update by which the activity reports a query's progress to the run's workflow.
+# The failure type of a step that found a source file other than it was pinned, with the table, its pin and the file.
+SOURCE_MOVED = "source_moved"
+
+# The update by which the activity reports a query's progress to the workflow, and the one that cancels one member.
 PROGRESS = "progress"
+CANCEL_MEMBER = "cancel_member"
+
+_SEVERAL = "refresh/"
 
 # Search attributes for filters in the Temporal UI, all of type Keyword. Only people use them: everything works without
 # them, as in a namespace that forbids their registration.
@@ -44,8 +51,18 @@ DELIVER_NOTICE = "deliver_notice"
 
 
 def run_workflow_id(saved_query_id: UUID) -> str:
-    """The workflow id of every run of a view. The server admits one open workflow of an id, hence one run of a view."""
+    """The workflow id of every generation of this view alone. The server admits one open workflow of an id."""
     return f"materialize/{saved_query_id}"
+
+
+def generation_workflow_id(project_id: int, generation_id: UUID) -> str:
+    """The workflow id of a generation of several views. It follows from its id, so none is started twice."""
+    return f"{_SEVERAL}{project_id}/{generation_id}"
+
+
+def is_of_several(workflow_id: str) -> bool:
+    """Whether a workflow of this id is a generation of several views."""
+    return workflow_id.startswith(_SEVERAL)
 
 
 def schedule_id(saved_query_id: UUID) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -27,11 +28,22 @@ from temporalio.exceptions import (
 from temporalio.service import RPCError
 
 from orchestrator.model.base import Value
-from orchestrator.model.run import Progress, RunOutcome, RunRequest, RunStatus
+from orchestrator.model.generation import Generation, GenerationRequest
+from orchestrator.model.run import Progress, RunRef, RunRequest, RunStatus, run_id_of
 from orchestrator.model.webhook_event import WebhookEvent
 from orchestrator.temporal import contract
 from orchestrator.temporal.client import RPC_TIMEOUT, is_not_found, translate_rpc_errors
-from orchestrator.temporal.search_attributes import ViewRef, is_unknown_attribute, priority, run_attributes
+from orchestrator.temporal.search_attributes import (
+    ViewRef,
+    generation_attributes,
+    is_unknown_attribute,
+    priority,
+    project_priority,
+    run_attributes,
+)
+
+# The cancel of one member waits for the end of its query.
+UPDATE_TIMEOUT = timedelta(seconds=8)
 
 
 class StartResult(Value):
@@ -55,6 +67,18 @@ class WorkflowOutcome(Value):
     status: RunStatus
     error: str | None = None
     error_code: str | None = None
+
+
+class _AnyOutcome(Value):
+    """The result of a generation of one or of several views."""
+
+    status: str
+
+    @property
+    def of_run(self) -> RunStatus:
+        """The status of each run of it that the catalog still calls Running."""
+        known = RunStatus.__members__.values()
+        return RunStatus(self.status) if self.status in known else RunStatus.COMPLETED
 
 
 class RunWorkflows:
@@ -87,7 +111,7 @@ class RunWorkflows:
     ) -> WorkflowHandle[Any, Any]:
         with translate_rpc_errors():
             return await self._client.start_workflow(
-                contract.MATERIALIZE,
+                contract.REFRESH,
                 request,
                 id=contract.run_workflow_id(request.saved_query_id),
                 task_queue=contract.TASK_QUEUE,
@@ -96,6 +120,42 @@ class RunWorkflows:
                 static_summary=f"Run of {view}",
                 static_details=details,
                 priority=priority(view),
+                rpc_timeout=RPC_TIMEOUT,
+            )
+
+    async def start_generation(self, generation: Generation, label: str, details: str) -> None:
+        """Start the workflow of a generation of several views. It may be repeated."""
+        request = GenerationRequest(
+            generation_id=generation.id, project_id=generation.project_id, label=label, trigger=generation.trigger
+        )
+        attributes = generation_attributes(generation.project_id, generation.trigger)
+        with suppress(WorkflowAlreadyStartedError):
+            try:
+                await self._start_generation(generation, request, details, attributes)
+            except RPCError as error:
+                if not is_unknown_attribute(error):
+                    raise
+                await self._start_generation(generation, request, details, None)
+
+    async def _start_generation(
+        self,
+        generation: Generation,
+        request: GenerationRequest,
+        details: str,
+        attributes: TypedSearchAttributes | None,
+    ) -> None:
+        with translate_rpc_errors():
+            await self._client.start_workflow(
+                contract.REFRESH,
+                request,
+                id=generation.workflow_id,
+                task_queue=contract.TASK_QUEUE,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                search_attributes=attributes,
+                static_summary=request.label,
+                static_details=details,
+                priority=project_priority(generation.project_id),
                 rpc_timeout=RPC_TIMEOUT,
             )
 
@@ -117,25 +177,34 @@ class RunWorkflows:
                 continue
 
     async def find_running(self, saved_query_id: UUID) -> UUID | None:
-        """The workflow run id of the view's run in progress, or None."""
-        description = await self._describe(saved_query_id, None)
+        """The workflow run id of the generation of this view alone that is in progress, or None."""
+        description = await self._describe(contract.run_workflow_id(saved_query_id), None)
         if description is None or description.status is not WorkflowExecutionStatus.RUNNING:
             return None
         return UUID(description.run_id)
 
+    async def is_open(self, workflow_id: str) -> bool:
+        """Whether a workflow of this id is in progress."""
+        description = await self._describe(workflow_id, None)
+        return description is not None and description.status is WorkflowExecutionStatus.RUNNING
+
     async def list_running(self) -> dict[UUID, UUID]:
-        """The workflow run id of each view's run in progress. The server's list may be a moment late."""
-        query = f"WorkflowType = '{contract.MATERIALIZE}' AND ExecutionStatus = 'Running'"
+        """The workflow run id of each view's run in progress, without those of larger generations.
+
+        The server's list may be a moment late.
+        """
+        query = f"WorkflowType = '{contract.REFRESH}' AND ExecutionStatus = 'Running'"
         with translate_rpc_errors():
             listed = [(contract.parse_view_id(e.id), e.run_id) async for e in self._client.list_workflows(query)]
         return {view: UUID(run_id) for view, run_id in listed if view is not None}
 
-    async def query_progress(self, saved_query_id: UUID, workflow_run_id: UUID) -> QueryProgress:
+    async def query_progress(self, run: RunRef) -> QueryProgress:
         """The last progress of the run's query, and the error that ended its previous try, if it is retried."""
-        description = await self._describe(saved_query_id, workflow_run_id)
+        description = await self._describe(*_execution(run))
         pending = description.raw_description.pending_activities if description is not None else ()
         for one in pending:
-            return QueryProgress(await self._progress(one), one.last_failure.message or None)
+            if one.activity_id == str(run.id):
+                return QueryProgress(await self._progress(one), one.last_failure.message or None)
         return QueryProgress(None, None)
 
     async def _progress(self, pending: PendingActivityInfo) -> Progress | None:
@@ -145,13 +214,13 @@ class RunWorkflows:
         decoded = await self._client.data_converter.decode(pending.heartbeat_details.payloads, [Progress])
         return Progress.model_validate(decoded[0]) if decoded else None
 
-    async def find_outcome(self, saved_query_id: UUID, workflow_run_id: UUID) -> WorkflowOutcome | None:
-        """How a run ended, or None while it is open.
+    async def find_outcome(self, run: RunRef) -> WorkflowOutcome | None:
+        """How a run's workflow ended, or None while it is open.
 
         Also for a run whose workflow could not record its end: terminated by an operator, timed out, or removed after
         the namespace's retention.
         """
-        description = await self._describe(saved_query_id, workflow_run_id)
+        description = await self._describe(*_execution(run))
         if description is None:
             return WorkflowOutcome(
                 status=RunStatus.FAILED,
@@ -160,13 +229,34 @@ class RunWorkflows:
             )
         if description.status is WorkflowExecutionStatus.RUNNING:
             return None
-        return await self._await_outcome(self._handle(saved_query_id, workflow_run_id))
+        return await self._await_outcome(self._handle(run))
 
-    async def cancel(self, saved_query_id: UUID, workflow_run_id: UUID) -> None:
-        """Request the cancellation of the run. Nothing happens if it has already ended."""
+    async def cancel(self, run: RunRef) -> None:
+        """Request the cancellation of the run, and of no other one. Nothing happens if it has already ended.
+
+        In a generation of several views, it returns when the run has been cancelled, or can be no more.
+        """
         try:
             with translate_rpc_errors():
-                await self._handle(saved_query_id, workflow_run_id).cancel(rpc_timeout=RPC_TIMEOUT)
+                if contract.is_of_several(run.workflow_id):
+                    await self._handle(run).execute_update(
+                        contract.CANCEL_MEMBER, run.id, result_type=bool, rpc_timeout=UPDATE_TIMEOUT
+                    )
+                else:
+                    await self._handle(run).cancel(rpc_timeout=RPC_TIMEOUT)
+        except RPCError as error:
+            if not is_not_found(error):
+                raise
+
+    async def cancel_single(self, saved_query_id: UUID, workflow_run_id: UUID) -> None:
+        """Request the cancellation of a generation of this view alone."""
+        await self.cancel(single_run(saved_query_id, workflow_run_id))
+
+    async def cancel_generation(self, workflow_id: str) -> None:
+        """Request the cancellation of a generation of several views. Nothing happens if it has already ended."""
+        try:
+            with translate_rpc_errors():
+                await self._client.get_workflow_handle(workflow_id).cancel(rpc_timeout=RPC_TIMEOUT)
         except RPCError as error:
             if not is_not_found(error):
                 raise
@@ -181,15 +271,29 @@ class RunWorkflows:
                 if not is_not_found(error):
                     raise
 
-    async def wait_until_closed(
-        self, saved_query_id: UUID, workflow_run_id: UUID, at_most: timedelta
-    ) -> WorkflowOutcome | None:
-        """Wait for the run's end and return how it ended; None if it is still open after `at_most`."""
+    async def wait_until_closed(self, run: RunRef, at_most: timedelta) -> WorkflowOutcome | None:
+        """Wait for the end of the run's workflow; returns how it ended, or None if it is still open after `at_most`."""
         try:
             async with asyncio.timeout(at_most.total_seconds()):
-                return await self._await_outcome(self._handle(saved_query_id, workflow_run_id))
+                return await self._await_outcome(self._handle(run))
         except TimeoutError:
             return None
+
+    async def wait_for_generation(self, workflow_id: str, at_most: timedelta) -> bool:
+        """Wait for the end of a generation of several views; whether it has ended."""
+        handle: WorkflowHandle[object, object] = self._client.get_workflow_handle(workflow_id)
+        try:
+            async with asyncio.timeout(at_most.total_seconds()):
+                with translate_rpc_errors():
+                    await handle.result()
+        except TimeoutError:
+            return False
+        except WorkflowFailureError:
+            return True
+        except RPCError as error:
+            if not is_not_found(error):
+                raise
+        return True
 
     async def ping(self) -> None:
         """Raise TemporalUnavailable unless the server answers for the configured namespace."""
@@ -198,16 +302,12 @@ class RunWorkflows:
                 DescribeNamespaceRequest(namespace=self._client.namespace), timeout=RPC_TIMEOUT
             )
 
-    def _handle(self, saved_query_id: UUID, workflow_run_id: UUID) -> WorkflowHandle[object, RunOutcome]:
-        return self._client.get_workflow_handle(
-            contract.run_workflow_id(saved_query_id), run_id=str(workflow_run_id), result_type=RunOutcome
-        )
+    def _handle(self, run: RunRef) -> WorkflowHandle[object, "_AnyOutcome"]:
+        workflow_id, run_id = _execution(run)
+        return self._client.get_workflow_handle(workflow_id, run_id=run_id, result_type=_AnyOutcome)
 
-    async def _describe(
-        self, saved_query_id: UUID, workflow_run_id: UUID | None
-    ) -> WorkflowExecutionDescription | None:
-        run_id = None if workflow_run_id is None else str(workflow_run_id)
-        handle = self._client.get_workflow_handle(contract.run_workflow_id(saved_query_id), run_id=run_id)
+    async def _describe(self, workflow_id: str, run_id: str | None) -> WorkflowExecutionDescription | None:
+        handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
         try:
             with translate_rpc_errors():
                 return await handle.describe(rpc_timeout=RPC_TIMEOUT)
@@ -216,13 +316,27 @@ class RunWorkflows:
                 return None
             raise
 
-    async def _await_outcome(self, handle: WorkflowHandle[object, RunOutcome]) -> WorkflowOutcome:
+    async def _await_outcome(self, handle: WorkflowHandle[object, "_AnyOutcome"]) -> WorkflowOutcome:
         try:
             with translate_rpc_errors():
-                outcome = await handle.result(follow_runs=False)
+                outcome = await handle.result()
         except WorkflowFailureError as failure:
             return _outcome_of_failure(failure.cause)
-        return WorkflowOutcome(status=outcome.status)
+        return WorkflowOutcome(status=outcome.of_run)
+
+
+def single_run(saved_query_id: UUID, workflow_run_id: UUID) -> RunRef:
+    """The run of a generation of this view alone."""
+    return RunRef(
+        id=run_id_of(workflow_run_id, saved_query_id),
+        workflow_id=contract.run_workflow_id(saved_query_id),
+        workflow_run_id=workflow_run_id,
+    )
+
+
+def _execution(run: RunRef) -> tuple[str, str | None]:
+    """The workflow id and run id of a run. A generation of several views goes on in further runs of the same id."""
+    return run.workflow_id, None if contract.is_of_several(run.workflow_id) else str(run.workflow_run_id)
 
 
 def _outcome_of_failure(cause: BaseException) -> WorkflowOutcome:

@@ -29,6 +29,12 @@ def run_attributes(view: ViewRef, trigger: Trigger) -> TypedSearchAttributes:
     return TypedSearchAttributes([*view_attributes(view), *pairs])
 
 
+def generation_attributes(project_id: int, trigger: Trigger) -> TypedSearchAttributes:
+    """The attributes of a generation of several views at its start. It has no view of its own."""
+    pairs = [(_PROJECT, str(project_id)), (_TRIGGER, trigger), (_STATUS, RunStatus.RUNNING)]
+    return TypedSearchAttributes([SearchAttributePair(key, str(value)) for key, value in pairs])
+
+
 def tick_attributes(view: ViewRef) -> TypedSearchAttributes:
     """The attributes of a tick: all that its run will have, so that a namespace which lacks one refuses the schedule.
 
@@ -45,8 +51,13 @@ def view_attributes(view: ViewRef) -> TypedSearchAttributes:
 
 
 def priority(view: ViewRef) -> Priority:
+    """The priority of a run of the view."""
+    return project_priority(view.project_id)
+
+
+def project_priority(project_id: int) -> Priority:
     """A fairness key for each project: if the server applies fairness, many runs of one project delay no other's."""
-    return Priority(fairness_key=str(view.project_id))
+    return Priority(fairness_key=str(project_id))
 
 
 def is_unknown_attribute(error: RPCError) -> bool:

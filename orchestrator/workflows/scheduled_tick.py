@@ -14,7 +14,6 @@ from temporalio.workflow import ParentClosePolicy
 with workflow.unsafe.imports_passed_through():
     from orchestrator.model.run import RunOutcome, RunRequest, RunStatus, Trigger
     from orchestrator.temporal import contract
-    from orchestrator.workflows.materialize import MaterializeSavedQuery
 
 _PROJECT, _VIEW, _STATUS, _TRIGGER = map(SearchAttributeKey.for_keyword, contract.SEARCH_ATTRIBUTES)
 _SCHEDULED_FOR = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
@@ -30,8 +29,8 @@ class ScheduledTick:
         attributes = workflow.info().typed_search_attributes
         scheduled_for = attributes.get(_SCHEDULED_FOR)
         try:
-            return await workflow.execute_child_workflow(
-                MaterializeSavedQuery.run,
+            outcome: RunOutcome = await workflow.execute_child_workflow(
+                contract.REFRESH,
                 request.model_copy(update={"trigger": Trigger.SCHEDULE, "scheduled_for": scheduled_for}),
                 id=contract.run_workflow_id(request.saved_query_id),
                 search_attributes=_labels(attributes),
@@ -39,7 +38,9 @@ class ScheduledTick:
                 static_details=f"Started by its schedule, in the tick `{workflow.info().workflow_id}`.",
                 # An operator or a client that cancels or terminates the tick means the run.
                 parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
+                result_type=RunOutcome,
             )
+            return outcome  # noqa: TRY300 - the other returns are of errors
         except WorkflowAlreadyStartedError:
             return RunOutcome(status=RunStatus.SKIPPED, detail="A run of this view was in progress.")
         except ChildWorkflowError as error:

@@ -12,7 +12,7 @@ from orchestrator.model.errors import TemporalUnavailable
 from orchestrator.model.run import RunRequest
 from orchestrator.temporal import contract
 from orchestrator.temporal.client import connect
-from orchestrator.temporal.run_workflows import RunWorkflows
+from orchestrator.temporal.run_workflows import RunWorkflows, single_run
 from orchestrator.temporal.schedules import Schedules
 from tests.contract.support import temporal_of
 from tests.support.operator import Operator, a_flaky_view
@@ -251,7 +251,7 @@ async def test_a_namespace_that_does_not_exist_says_nothing_about_runs(own_stack
         await tenant.running(view["id"])
         client = await connect(own_stack.info["temporal_address"], "another", lazy=True)
         with pytest.raises(TemporalUnavailable, match="namespace"):
-            await RunWorkflows(client).find_outcome(UUID(view["id"]), uuid4())
+            await RunWorkflows(client).find_outcome(single_run(UUID(view["id"]), uuid4()))
         with pytest.raises(TemporalUnavailable, match="namespace"):
             await Schedules(client).find(UUID(view["id"]))
         assert (await tenant.act(view["id"], "cancel"))["status"] == "Cancelled"
@@ -266,7 +266,7 @@ async def test_a_run_that_was_terminated_unseen_is_over_once_the_next_begins(own
         handle = client.get_workflow_handle(contract.run_workflow_id(UUID(view["id"])))
         await handle.terminate(reason="nobody looks")
         following = await client.start_workflow(
-            contract.MATERIALIZE,
+            contract.REFRESH,
             RunRequest(saved_query_id=UUID(view["id"])),
             id=handle.id,
             task_queue=contract.TASK_QUEUE,

@@ -204,14 +204,14 @@ async def test_a_run_is_one_trace_from_the_request_to_the_query(watched: Watched
         "duckdb query",
         "RunActivity:write_snapshot",
         "StartActivity:write_snapshot",
-        "RunWorkflow:MaterializeSavedQuery",
-        "StartWorkflow:MaterializeSavedQuery",
+        "RunWorkflow:RefreshViews",
+        "StartWorkflow:RefreshViews",
         "POST /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/materialize/",
     ]
     assert query["parent_id"] is None
     assert [span["parent_id"] for span in trace if span["parent_id"] not in by_id] == [None], "one tree"
     steps = {span["name"] for span in trace}
-    assert steps >= {f"RunActivity:{name}" for name in ("begin_run", "write_snapshot", "publish")}
+    assert steps >= {f"RunActivity:{name}" for name in ("begin", "write_snapshot", "publish")}
     assert len([span for span in trace if span["name"].startswith("RunWorkflow:")]) == 1
     (query,) = [span for span in trace if span["name"] == "duckdb query"]
     (run,) = await tenant.history(view["id"])

@@ -130,7 +130,7 @@ async def test_runs_are_found_by_view_project_status_and_trigger(tenant: Tenant,
     await Operator(temporal).tick(good["id"])
     await tenant.ended(good["id"], 2)
 
-    mine = f"MatviewProject = '{tenant.project_id}' AND WorkflowType = '{contract.MATERIALIZE}'"
+    mine = f"MatviewProject = '{tenant.project_id}' AND WorkflowType = '{contract.REFRESH}'"
     assert await listed(temporal, f"{mine} AND MatviewStatus = 'Failed'", 1) == [f"materialize/{bad['id']}"]
     assert len(await listed(temporal, f"{mine} AND MatviewView = 'good'", 2)) == 2
     assert len(await listed(temporal, f"{mine} AND MatviewTrigger = 'schedule'", 1)) == 1

@@ -9,15 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.catalog import runs
 from orchestrator.catalog.database import Database
 from orchestrator.catalog.diagnostics import list_current_snapshots
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.base import now
 from orchestrator.model.principal import Scope
-from orchestrator.model.run import RunRequest
 from orchestrator.model.snapshot import Manifest, ResolvedInput, Snapshot, SnapshotFile, location_of, snapshot_id
 from orchestrator.stores.local import LocalStore
+from tests.support import publishing
 from tests.support.tenants import Json, Tenant, a_tenant, quarantined, write_quarantine
 
 VIEWS = "/warehouse_saved_queries/"
@@ -27,8 +26,7 @@ async def published(database: Database, tenant: Tenant, view: Json, **rejected: 
     """Publish a version whose run left out rows of these tables. With None, three were skipped and not kept."""
     store, view_id = LocalStore(tenant.data_dir), UUID(view["id"])
     async with database.begin() as tx:
-        run = await runs.ensure_run(tx, RunRequest(saved_query_id=view_id), "w", uuid4())
-        await runs.claim_attempt(tx, run.id)
+        run = await publishing.opened(tx, tenant.project_id, view)
     location = location_of(tenant.project_id, view_id, run.id, 1)
     folder = (await store.stage(location)).folder
     pq.write_table(pa.table({"n": [1, 2]}), folder / "data_0.parquet")
@@ -62,7 +60,7 @@ async def published(database: Database, tenant: Tenant, view: Json, **rejected: 
     manifest = Manifest(project_id=tenant.project_id, name="v", sql="SELECT 1", snapshot=snapshot)
     await store.seal(location, measured, manifest.model_dump_json().encode())
     async with database.begin() as tx:
-        await runs.publish(tx, snapshot)
+        await publishing.published(tx, snapshot)
     return snapshot
 
 

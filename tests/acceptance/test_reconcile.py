@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from temporalio.client import Client
 
@@ -35,6 +35,35 @@ async def test_a_run_that_is_over_in_temporal_is_closed(tenant: Tenant, temporal
     assert (FindingKind.RUN_ENDED, run["id"]) in found
     listed_ = (await tenant.call("GET", "/warehouse_saved_queries/"))["results"]
     assert [one["status"] for one in listed_] == ["Cancelled"]
+
+
+async def test_a_generation_whose_workflow_is_over_is_closed(
+    tenant: Tenant, temporal: Client, database: Database, reconcile: Reconcile
+) -> None:
+    """It ended before it began, or its last two runs were closed at the same moment, neither as the last."""
+    view = await tenant.materialized("v", "SELECT 1 AS n")
+    (ended,) = (await tenant.call("GET", "/generations/"))["results"]
+    began, unstarted, young = ended["id"], str(uuid4()), str(uuid4())
+    async with database.begin() as tx:
+        copied = "INSERT INTO generations SELECT '{}'::uuid, project_id, 'refresh/{}', selection, publish, full_refresh"
+        columns = "trigger, 'Running', created_by, clock_timestamp() - interval '{} minutes', NULL, NULL"
+        for new, age in ((unstarted, 2), (young, 0)):
+            row = f"{copied.format(new, new)}, {columns.format(age)} FROM generations WHERE id = '{began}'"
+            await tx.exec_driver_sql(row)
+        await tx.exec_driver_sql(
+            "UPDATE generations SET status = 'Running', finished_at = NULL, created_at = created_at - interval '1 hour'"
+            f" WHERE id = '{began}'"
+        )
+    found = {(FindingKind.RUN_ENDED, began), (FindingKind.RUN_ENDED, unstarted)}
+    assert await reconcile(dry_run=True) >= found
+    assert await reconcile() >= found
+    listed_ = (await tenant.call("GET", "/generations/"))["results"]
+    assert {one["id"]: one["status"] for one in listed_} == {
+        began: "Completed",
+        unstarted: "Cancelled",
+        young: "Running",  # the API may be starting it at this moment
+    }
+    assert await tenant.rows(view) == [{"n": 1}]
 
 
 async def test_a_run_of_a_view_that_nobody_wants_any_more_is_cancelled(

@@ -110,7 +110,7 @@ async def test_a_run_that_an_operator_started_in_temporal_is_recorded_as_theirs(
 ) -> None:
     view = await tenant.materialized("v", "SELECT now() AS n")
     await temporal.execute_workflow(
-        contract.MATERIALIZE,
+        contract.REFRESH,
         {"saved_query_id": view["id"]},
         id=contract.run_workflow_id(UUID(view["id"])),
         task_queue=contract.TASK_QUEUE,

@@ -2,9 +2,9 @@
 
 from uuid import UUID, uuid4
 
-from orchestrator.activities.materialize import _snapshot
+from orchestrator.activities.write import _snapshot
 from orchestrator.engines.base import LeftOutRows, QueryResult
-from orchestrator.model.run import RunPlan, SourceRelation
+from orchestrator.model.run import RunPlan, SourceRelation, Trigger
 from orchestrator.model.snapshot import SnapshotFile
 from orchestrator.model.source_table import SourceFormat
 
@@ -16,6 +16,8 @@ def source(name: str) -> SourceRelation:
 def plan_of(*names: str) -> RunPlan:
     return RunPlan(
         run_id=uuid4(),
+        generation_id=uuid4(),
+        trigger=Trigger.API,
         project_id=1,
         saved_query_id=uuid4(),
         revision_id=UUID(int=7),

@@ -7,7 +7,7 @@ import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
-from api import data, queries, saved_queries, snapshots, source_tables
+from api import data, generations, queries, saved_queries, snapshots, source_tables
 from orchestrator.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,14 @@ def test_the_table_of_endpoints_is_that_of_the_code() -> None:
     documented = set(
         re.findall(r"^\| `(GET|HEAD|POST|PATCH|PUT|DELETE) (/\S+)` \| `(\S+)` \|", README, flags=re.MULTILINE)
     )
-    routers = (data.router, queries.router, saved_queries.router, snapshots.router, source_tables.router)
+    routers = (
+        data.router,
+        generations.router,
+        queries.router,
+        saved_queries.router,
+        snapshots.router,
+        source_tables.router,
+    )
     assert documented == set().union(*map(routes, routers))
 
 

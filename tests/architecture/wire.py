@@ -84,7 +84,7 @@ def _crosses_temporal(kind: type) -> bool:
     return kind.__module__ in {f"orchestrator.model.{name}" for name in _MODULES_IN_TEMPORAL}
 
 
-_MODULES_IN_TEMPORAL = ("run", "webhook_event", "snapshot", "findings")
+_MODULES_IN_TEMPORAL = ("run", "generation", "webhook_event", "snapshot", "findings")
 
 
 def _temporal() -> dict[str, Any]:
@@ -105,6 +105,7 @@ def _temporal() -> dict[str, Any]:
         "definitions": sorted(definitions),
         "ids": [
             contract.run_workflow_id(_VIEW),
+            contract.generation_workflow_id(1, _VIEW),
             contract.schedule_id(_VIEW),
             contract.tick_workflow_id(_VIEW, 1, "a.b"),
             contract.notice_workflow_id(_VIEW, "run.failed"),

@@ -38,7 +38,7 @@ async def test_a_table_of_an_older_release_is_read_as_usual(empty_database: str)
 async def given(database: Database, view: Json) -> ReadOptions:
     """The options in the plan of a run of the view, which reads one source table through another view."""
     async with database.begin() as tx:
-        relation, _ = await run_inputs.relations(tx, UUID(view["id"]))
+        relation, _ = (await run_inputs.pinned(tx, [UUID(view["id"])]))[UUID(view["id"])].relations
     assert isinstance(relation, SourceRelation)
     return relation.options
 

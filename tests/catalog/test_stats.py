@@ -2,14 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
 
-from orchestrator.catalog import runs, stats
+from orchestrator.catalog import publication, run_plans, stats
 from orchestrator.catalog.database import Database, Transaction
-from orchestrator.model.run import RunRequest, SkipRequest
+from tests.support import publishing
 from tests.support.tenants import ENDLESS, Tenant
 
 
@@ -85,9 +85,9 @@ async def test_data_that_a_skipped_run_found_right_is_not_stale(tenant: Tenant) 
     async with catalog_of(tenant) as tx:
         await age(tx, view["id"], 7_300)
         before = await stats.load_stats(tx, 1)
-        run = await runs.ensure_run(tx, RunRequest(saved_query_id=UUID(view["id"])), "w", uuid4())
-        version = UUID(view["current_snapshot_id"])
-        assert await runs.skip(tx, SkipRequest(run_id=run.id, snapshot_id=version, reason="the same"))
+        run = await publishing.opened(tx, tenant.project_id, view)
+        await run_plans.record_unchanged(tx, [(run.id, UUID(view["current_snapshot_id"]), "the same")])
+        assert (await publication.publish(tx, [run.id])).unchanged == (run.id,)
         after = await stats.load_stats(tx, 1)
     assert (before.stale, after.stale) == (1, 0)
 

@@ -22,7 +22,7 @@ from tests.contract.support import (
 )
 from tests.support.tenants import Json, Tenant, a_tenant, write_parquet
 
-ID_PARAMETERS = {"saved_query_id", "table_id", "snapshot_id"}
+ID_PARAMETERS = {"saved_query_id", "table_id", "snapshot_id", "generation_id"}
 # Bodies that would do harm if the API accepted them.
 HARM: dict[str, Json] = {
     "VIEW": {"name": "stolen", "query": {"query": "SELECT 666 AS n"}, "soft_update": True, "sync_frequency": "15min"},
@@ -36,7 +36,7 @@ _OF_THE_MOMENT = {"date", "x-request-id"}
 
 @dataclass
 class Victim:
-    """A project with a materialized view, a view that reads it, a paused view and a source table."""
+    """A project with a materialized view, its generation, a view that reads it, a paused view and a source table."""
 
     tenant: Tenant
     temporal: Client
@@ -44,6 +44,7 @@ class Victim:
     reader: Json
     paused: Json
     table: Json
+    generation_id: str
 
     async def state(self) -> Json:
         """The whole state of the project in the API and in Temporal, for comparison."""
@@ -55,6 +56,7 @@ class Victim:
             "tables": await self.tenant.call("GET", TABLES),
             "versions": [await self.tenant.call("GET", f"{VIEWS}{view_id}/snapshots/") for view_id in ids],
             "runs": [await self.tenant.history(view_id) for view_id in ids],
+            "generations": await self.tenant.call("GET", "/generations/"),
             "journal": [await self.tenant.call("GET", f"{VIEWS}{view_id}/activity/?limit=100") for view_id in ids],
             "schedules": [
                 found and (found.schedule.state.paused, found.schedule.spec.intervals) for found in schedules
@@ -76,7 +78,8 @@ async def victim(stack: DevStack, sources: Path) -> AsyncIterator[Victim]:
         reader = await owner.create_view("totals", "SELECT sum(n) AS n FROM salaries")
         paused = await owner.materialized("rested", "SELECT 1 AS n")
         paused = await owner.call("PATCH", f"{VIEWS}{paused['id']}/", {"sync_frequency": "never"})
-        yield Victim(owner, await temporal_of(stack), view, reader, paused, table)
+        generations = (await owner.call("GET", f"/generations/?view={view['id']}"))["results"]
+        yield Victim(owner, await temporal_of(stack), view, reader, paused, table, generations[0]["id"])
 
 
 @pytest.fixture
@@ -102,6 +105,7 @@ def _body_for(operation: Operation, victim: Victim) -> Json | None:
         "/{snapshot_id}/": {"pinned": True},
         "/ancestors/": {"level": 1},
         "/descendants/": {"level": 1},
+        "/generations/": {"select": {"views": [victim.view["id"]]}},
         "/query/": {"query": {"query": "SELECT n FROM salaries"}},
         "/execute_sql/": {"args": {"query": "SELECT n FROM salaries"}},
     }
@@ -112,11 +116,18 @@ def _body_for(operation: Operation, victim: Victim) -> Json | None:
 async def _ask(
     who: Tenant, operation: Operation, victim: Victim, *, project_id: int, view: str, table: str
 ) -> httpx.Response:
-    snapshot = victim.view["current_snapshot_id"]
-    ids = {"saved_query_id": view, "table_id": table, "snapshot_id": snapshot, "client_query_id": "mine"}
+    ids = {"saved_query_id": view, "table_id": table} | _other_ids(victim)
     path = operation.path.format(project_id=project_id, **ids)
     url = str(who.http.base_url).partition("/api/")[0] + path
     return await who.http.request(operation.method, url, json=_body_for(operation, victim))
+
+
+def _other_ids(victim: Victim) -> Json:
+    return {
+        "snapshot_id": victim.view["current_snapshot_id"],
+        "generation_id": victim.generation_id,
+        "client_query_id": "mine",
+    }
 
 
 def _told(answer: httpx.Response) -> tuple[int, bytes, list[tuple[str, str]]]:
@@ -171,6 +182,18 @@ async def test_foreign_ids_in_ones_own_project_are_404_as_any_unknown_id_is(
     assert await victim.state() == before
 
 
+@pytest.mark.parametrize("which", ["id", "name"])
+async def test_views_of_another_project_cannot_be_refreshed(victim: Victim, stranger: Tenant, which: str) -> None:
+    before = await victim.state()
+    mine = await stranger.create_view("mine", "SELECT 1 AS n")
+    for view in (victim.view[which], str(uuid4())):
+        select = {"views": [mine["id"], view]}
+        refused = await stranger.error("POST", "/generations/", {"select": select}, status=404)
+        assert refused["detail"] == f'There is no view "{view}" in this project.'
+    await stranger.error("GET", f"/generations/?view={victim.view[which]}", status=404)
+    assert await victim.state() == before
+
+
 async def test_a_key_that_may_be_used_elsewhere_only_gets_403_everywhere(
     document: Json, victim: Victim, stranger: Tenant, stack: DevStack
 ) -> None:
@@ -207,8 +230,7 @@ async def test_without_a_key_every_operation_says_the_same_whatever_exists(docum
                     project_id=victim.tenant.project_id,
                     saved_query_id=victim.view["id"],
                     table_id=uuid4(),
-                    snapshot_id=victim.view["current_snapshot_id"],
-                    client_query_id="mine",
+                    **_other_ids(victim),
                 )
                 answer = await nobody.http.request(operation.method, base_url + path)
                 assert answer.status_code == 401, str(operation)

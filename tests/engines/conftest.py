@@ -12,7 +12,7 @@ import pytest
 from orchestrator.engines.base import QueryResult
 from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.limits import Limits
-from orchestrator.model.run import Relation, RunPlan, SnapshotRelation, SourceRelation, ViewRelation
+from orchestrator.model.run import Relation, RunPlan, SnapshotRelation, SourceRelation, Trigger, ViewRelation
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import SourceFormat
 from orchestrator.model.write_target import WriteTarget
@@ -53,6 +53,8 @@ def make_plan(
 ) -> RunPlan:
     return RunPlan(
         run_id=ID,
+        generation_id=ID,
+        trigger=Trigger.API,
         project_id=1,
         saved_query_id=ID,
         revision_id=ID,

@@ -12,6 +12,7 @@ from orchestrator.catalog.database import Database
 from orchestrator.catalog.failure_streaks import RunContext
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.errors import TemporalUnavailable
+from orchestrator.model.generation import EndedRun
 from orchestrator.model.run import RunRequest, RunStatus, Trigger
 from orchestrator.model.webhook_event import WebhookEventType
 from orchestrator.reconciliation.failure_policy import FailurePolicy
@@ -36,7 +37,8 @@ class Worker:
         request = RunRequest(saved_query_id=UUID(view_id), trigger=Trigger.SCHEDULE)
         async with self.policy.database.begin() as tx:
             run = await runs.ensure_run(tx, request, "died", uuid4())
-            await runs.close(tx, run.id, RunStatus.FAILED, "no more", "query_failed")
+            end = EndedRun(run_id=run.id, status=RunStatus.FAILED, error="no more", error_code="query_failed")
+            await runs.close(tx, [end])
         return await self.standing(str(run.id))
 
     async def apply(self, run_id: str) -> list[WebhookEventType]:

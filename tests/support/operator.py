@@ -11,6 +11,7 @@ from temporalio.client import Client, ScheduleHandle, ScheduleOverlapPolicy, Wor
 
 from orchestrator.catalog import runs, tables
 from orchestrator.catalog.database import Database, Transaction
+from orchestrator.model.generation import EndedRun
 from orchestrator.model.run import RunRequest, RunStatus, Trigger
 from orchestrator.temporal import contract
 from tests.support.tenants import Json, Tenant, until, write_parquet
@@ -71,7 +72,8 @@ class Flaky:
             for _ in range(times):
                 async with database.begin() as tx:
                     run = await runs.ensure_run(tx, request, "before", uuid4())
-                    await runs.close(tx, run.id, RunStatus.FAILED, "no more", "query_failed")
+                    end = EndedRun(run_id=run.id, status=RunStatus.FAILED, error="no more", error_code="query_failed")
+                    await runs.close(tx, [end])
         finally:
             await database.close()
 

@@ -138,7 +138,7 @@ from uuid import UUID
 from orchestrator.telemetry.log_context import remember_project
 from orchestrator.model.run import run_id_of
 remember_project(UUID({view!r}), 7)
-known = {{"workflow_id": "materialize/{view}", "run_id": {workflow_run!r}, "workflow_type": "MaterializeSavedQuery"}}
+known = {{"workflow_id": "materialize/{view}", "run_id": {workflow_run!r}, "workflow_type": "RefreshViews"}}
 log.warning("failed", extra={{"temporal_workflow": known}})
 log.warning("failed", extra={{"temporal_workflow": {{"workflow_id": "matview/reconcile", "run_id": "x"}}}})
 print(run_id_of(UUID({workflow_run!r}), UUID({view!r})))

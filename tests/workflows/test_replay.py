@@ -18,20 +18,35 @@ from tests.workflows.sandbox import workflow_runner
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 
 
-def test_there_is_a_history_of_every_way_in_which_a_run_ends() -> None:
+def test_there_is_a_history_of_every_way_in_which_a_generation_ends() -> None:
     assert {path.stem for path in HISTORIES} >= {
         "run-completed",
+        "run-skipped",
         "run-failed",
         "run-cancelled",
         "run-cancelled-at-once",
         "run-cancelled-too-late",
         "run-not-begun",
         "run-retried",
+        "run-held",
         "tick-completed",
         "tick-failed",
         "tick-skipped",
         "tick-run-cancelled",
         "tick-cancelled",
+        "tick-held",
+        "generation-completed",
+        "generation-completed-in-part",
+        "generation-completed-of-two",
+        "generation-skipped",
+        "generation-partial",
+        "generation-failed",
+        "generation-cancelled",
+        "generation-members-cancelled",
+        "generation-waited",
+        "generation-source-moved",
+        "generation-retried",
+        "generation-told",
         "run-failed-told",
         "run-recovered-told",
         "notice-delivered",

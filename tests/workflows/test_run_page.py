@@ -3,9 +3,9 @@
 import re
 from uuid import uuid4
 
-from orchestrator.model.run import RunPlan, RunRequest, SourceRelation
+from orchestrator.model.run import RunPlan, RunRequest, RunStatus, SourceRelation, Trigger
 from orchestrator.model.source_table import SourceFormat
-from orchestrator.workflows.run_page import render
+from orchestrator.temporal.run_page import inputs_of, members_page, render
 
 HOSTILE = [
     "](http://evil.example)",
@@ -22,10 +22,12 @@ def page(message: str, sql: str, pattern: str) -> str:
     view = uuid4()
     source = SourceRelation(name="t", id=uuid4(), format=SourceFormat.PARQUET, url_pattern=pattern, columns=())
     plan = RunPlan(
-        run_id=uuid4(), project_id=1, saved_query_id=view, revision_id=uuid4(), name="v", sql=sql,
-        relations=(source,), timeout_seconds=1, api_url="http://matview.example/v",
+        run_id=uuid4(), generation_id=uuid4(), project_id=1, saved_query_id=view, revision_id=uuid4(), name="v",
+        sql=sql, relations=(source,), timeout_seconds=1, trigger=Trigger.API,
     )  # fmt: skip
-    return render(RunRequest(saved_query_id=view), plan, "Failed", message=message, namespace="default")
+    inputs = inputs_of(plan, "http://matview.example/v", "default")
+    members = members_page({"waiting": (1, ["v"])}, {RunStatus.FAILED: 1}, [f"v: {message}"], ["`v`: The query runs"])
+    return render(RunRequest(saved_query_id=view), "Failed", message=message, more=f"{inputs}\n{members}")
 
 
 def test_what_an_author_wrote_is_only_ever_code() -> None:

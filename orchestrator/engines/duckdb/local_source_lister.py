@@ -46,18 +46,26 @@ class LocalSourceLister:
         await self._searches.close()
         await self._digests.close()
 
-    async def find(self, project_id: int, relations: Iterable[ReadRelation]) -> Mapping[str, list[SourceFile]]:
-        """The files of each source table among the relations, by its name.
+    async def find(self, project_id: int, relations: Iterable[ReadRelation]) -> Mapping[str, Sequence[SourceFile]]:
+        """The files of each source table among the relations, by its name: those that were pinned, if any were.
 
         Raises InputMissing, naming the table, if it has no file or none that may be read.
         """
         tables = [one for one in relations if one.kind == "source"]
-        return {table.name: [found.file for found in await self._listed(project_id, table)] for table in tables}
+        return {table.name: await self._files_of(project_id, table) for table in tables}
+
+    async def _files_of(self, project_id: int, table: SourceRelation) -> Sequence[SourceFile]:
+        if table.files is not None:
+            return [SourceFile(*file) for file in table.files]
+        return [found.file for found in await self._listed(project_id, table)]
 
     async def list(self, project_id: int, table: SourceRelation) -> SourceListing:
         """The files of a source table, and their state now. Raises InputMissing as `find` does."""
         found = await self._listed(project_id, table)
-        files = {shown_path(one.file): SourceFileState(bytes=one.size, identity=one.identity) for one in found}
+        files = {
+            shown_path(one.file): SourceFileState(bytes=one.size, identity=one.identity, opened_as=tuple(one.file))
+            for one in found
+        }
         digest = listing_digest((path, file.identity) for path, file in files.items())
         return SourceListing(digest=digest, files=files, is_settled=all(one.is_settled for one in found))
 

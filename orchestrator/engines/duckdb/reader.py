@@ -71,7 +71,7 @@ class DuckDBReadSession:
         self._reader = reader
         self._reach = reach
         self._process: KeptProcess | None = None
-        self._searching: asyncio.Future[Mapping[str, list[SourceFile]]] | None = None
+        self._searching: asyncio.Future[Mapping[str, Sequence[SourceFile]]] | None = None
         self._is_stopped = False
 
     async def close(self) -> None:
@@ -128,7 +128,7 @@ class DuckDBReadSession:
             # Of source files, DuckDB would keep the footers, by times that are too coarse to notice every change.
             process.is_usable = process.is_usable and not files
 
-    async def _find(self, plan: ReadPlan) -> Mapping[str, list[SourceFile]]:
+    async def _find(self, plan: ReadPlan) -> Mapping[str, Sequence[SourceFile]]:
         self._searching = asyncio.ensure_future(self._reader.source_lister.find(self._reach.project_id, plan.relations))
         try:
             return await self._searching

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.engines.duckdb.child.errors import clean_message
 from orchestrator.model.run import RunRequest
-from orchestrator.workflows.run_page import render
+from orchestrator.temporal.run_page import render
 
 BOUND_SECONDS = 2
 HOSTILE = {
@@ -38,7 +38,7 @@ def test_a_text_of_any_shape_is_read_at_once(text: str, kind: type[duckdb.Error]
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_the_page_of_a_run_is_written_at_once(text: str) -> None:
     began = time.monotonic()
-    assert render(RunRequest(saved_query_id=uuid4()), None, "Failed", message=text, namespace="default")
+    assert render(RunRequest(saved_query_id=uuid4()), "Failed", message=text)
     assert time.monotonic() - began < BOUND_SECONDS
 
 

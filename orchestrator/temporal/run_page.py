@@ -1,10 +1,12 @@
-"""The Markdown on the page of a run in the Temporal UI."""
+"""The Markdown on the page of a generation in the Temporal UI."""
 
+from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from urllib.parse import quote
 
+from orchestrator.model.generation import RefreshRequest
 from orchestrator.model.printable import code, lines
-from orchestrator.model.run import Progress, Relation, RunPlan, RunRequest, Trigger
+from orchestrator.model.run import Progress, Relation, RunPlan, RunRequest, RunStatus, Trigger
 from orchestrator.temporal import contract
 
 _LONGEST_TEXT = 4000
@@ -19,22 +21,44 @@ _STARTED_BY = {
 }
 
 
-def render(request: RunRequest, plan: RunPlan | None, headline: str, *, message: str | None, namespace: str) -> str:
-    """The state of a run, its inputs and its trigger. `plan` is None until its inputs are resolved.
-
-    `message` is the error, or the result.
-    """
-    due = f", due {request.scheduled_for:%Y-%m-%d %H:%M:%S} UTC" if request.scheduled_for else ""
+def render(request: RefreshRequest, headline: str, *, message: str | None, more: str = "") -> str:
+    """The state of a generation, its trigger, and `more`, which is Markdown. `message` is the error, or the result."""
+    due = request.scheduled_for if isinstance(request, RunRequest) else None
+    when = f", due {due:%Y-%m-%d %H:%M:%S} UTC" if due else ""
     page = [f"**{headline}**", "", *_as_it_is(_wrapped((message or "")[:_LONGEST_TEXT])), ""]
-    page.append(f"Started by {_STARTED_BY[request.trigger]}{due}.")
-    if plan is None:
-        return "\n".join(page)
+    page.append(f"Started by {_STARTED_BY[request.trigger]}{when}.")
+    return "\n".join([*page, "", more] if more else page)
+
+
+def inputs_of(plan: RunPlan, api_url: str | None, namespace: str) -> str:
+    """The view of a generation of one, its inputs and its query, as Markdown."""
     view = f"{code(plan.name)} of project {plan.project_id}"
     schedule = f"/namespaces/{namespace}/schedules/{quote(contract.schedule_id(plan.saved_query_id), safe='')}"
-    page += ["", f"View: {f'[{view}]({plan.api_url})' if plan.api_url else view}"]
+    page = [f"View: {f'[{view}]({api_url})' if api_url else view}"]
     page += ["", f"Next runs: [its schedule]({schedule})", "", "Reads:", ""]
     page += [f"- {_told(relation)}" for relation in plan.relations] or ["- nothing but its own text"]
     return "\n".join([*page, "", "Query:", "", *_as_it_is(plan.sql)])
+
+
+def members_page(
+    states: Mapping[str, tuple[int, Sequence[str]]],
+    statuses: Mapping[RunStatus, int],
+    errors: Sequence[str],
+    running_now: Sequence[str],
+) -> str:
+    """The members of a generation by their state, and the progress of those that run, as Markdown.
+
+    `states` has the number of views in each state, in words, and the names of some; `statuses` counts runs that have
+    ended, and `errors` are what some of them ended with.
+    """
+    page = [", ".join(f"{number:,} {status}" for status, number in sorted(statuses.items()) if number)]
+    for state, (number, names) in states.items():
+        more = f" and {number - len(names):,} more" if number > len(names) else ""
+        page += ["", f"{state.capitalize()} ({number:,}): {', '.join(map(code, names))}{more}"]
+    page += ["", *(f"- {line}" for line in running_now)]
+    for error in errors:
+        page += ["", *_as_it_is(_wrapped(error[:_LONGEST_TROUBLE]))]
+    return "\n".join(page)
 
 
 def _wrapped(text: str) -> str:

@@ -1,0 +1,59 @@
+"""The steps before a generation's queries: begin, and pin a source table again whose files have changed."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from temporalio import activity
+
+from orchestrator.activities.heartbeat import workflow_ids
+from orchestrator.catalog import run_plans, source_pins
+from orchestrator.catalog.database import Database
+from orchestrator.model.generation import Begun, GenerationRequest, RefreshRequest, RepinRequest
+from orchestrator.model.urls import ApiUrls
+from orchestrator.services.planning import Planner
+from orchestrator.temporal import contract
+from orchestrator.temporal.run_page import inputs_of
+
+
+@dataclass(frozen=True)
+class BeginActivities:
+    """Begins generations."""
+
+    database: Database
+    planner: Planner
+    urls: ApiUrls
+
+    @activity.defn(name=contract.BEGIN)
+    async def begin(self, request: RefreshRequest) -> Begun:
+        """Take hold of the views of a generation and pin what they read. It may be repeated.
+
+        Raises what the planner does.
+        """
+        workflow_id, workflow_run_id = workflow_ids()
+        if isinstance(request, GenerationRequest):
+            return await self.planner.begin_many(request, workflow_run_id)
+        begun, plan = await self.planner.begin_one(request, workflow_id, workflow_run_id)
+        if plan is None:
+            return begun
+        page = inputs_of(plan, self.urls.view(plan.project_id, plan.saved_query_id), activity.info().namespace)
+        return begun.model_copy(update={"page": page})
+
+    @activity.defn(name=contract.REPIN)
+    async def repin(self, request: RepinRequest) -> tuple[UUID, ...]:
+        """Forget the pin of a source table and what was written from it; returns the runs that are to run again."""
+        async with self.database.begin() as tx:
+            stored = await run_plans.load_all(tx, request.generation_id)
+            await source_pins.give_up(tx, request.generation_id, request.table_id, request.round)
+            again = {
+                one.plan.run_id
+                for one in stored
+                if any(relation.id == request.table_id for relation in one.plan.relations)
+            }
+            waiting = [one.plan for one in stored if one.plan.run_id not in again]
+            grown = True
+            while grown:
+                below = {plan.run_id for plan in waiting if any(one.run_id in again for one in plan.members)}
+                grown = bool(below - again)
+                again |= below
+            await run_plans.reset(tx, again)
+        return tuple(sorted(again))

@@ -1,0 +1,257 @@
+"""The step of a run that writes: it decides whether the query has to run, and runs it.
+
+Only this step sends heartbeats and can be cancelled. It records its result before the workflow hears of it, so that no
+result is written twice.
+"""
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from orchestrator.activities.progress import ProgressReporter, report_progress, report_trouble
+from orchestrator.catalog import run_plans, runs, snapshots
+from orchestrator.catalog.database import Database
+from orchestrator.engines.base import LeftOutRows, QueryResult, QueryRunner
+from orchestrator.model.base import now
+from orchestrator.model.errors import (
+    EngineCrashed,
+    InputMissing,
+    InputReplaced,
+    OrchestratorError,
+    QueryFailed,
+    RunSuperseded,
+    StoreUnavailable,
+    Terminal,
+    Transient,
+    WorkerBusy,
+)
+from orchestrator.model.generation import MemberResult, MemberTask
+from orchestrator.model.run import RunPlan
+from orchestrator.model.snapshot import (
+    Manifest,
+    ResolvedInput,
+    Snapshot,
+    SnapshotFile,
+    location_of,
+    pinned,
+    shortened,
+    snapshot_id,
+)
+from orchestrator.services.change_detection import UNCHANGED, ChangeDetector, recipe_of
+from orchestrator.services.member_plans import resolved
+from orchestrator.services.pinned_sources import GenerationPins, PinnedSources
+from orchestrator.stores.base import SnapshotStore
+from orchestrator.temporal import contract
+
+logger = logging.getLogger(__name__)
+
+# A query whose process crashes is tried once more, in case the query was not the cause, and then given up.
+_CRASHES_ALLOWED = 2
+# How often a query is tried when it fails for any other reason that is not its own fault.
+_MOST_ATTEMPTS = 8
+_LOST = f"The run was given up: its query was begun {_MOST_ATTEMPTS} times without a result."
+# A query that the worker had no memory for is tried again after a second, then after pauses that grow up to this.
+_LONGEST_PAUSE = timedelta(seconds=15)
+
+
+@dataclass(frozen=True)
+class WriteActivities:
+    """The writing step, and its dependencies."""
+
+    database: Database
+    runner: QueryRunner
+    store: SnapshotStore
+    detector: ChangeDetector
+    sources: PinnedSources
+
+    @activity.defn(name=contract.WRITE_SNAPSHOT)
+    async def write_snapshot(self, task: MemberTask) -> MemberResult:
+        """Run the query into sealed Parquet files that are not visible yet, unless nothing has changed.
+
+        Each attempt has a folder of its own: an attempt that still runs after it was given up as lost cannot write into
+        its successor's.
+        """
+        async with self.database.single() as tx:
+            stored = await run_plans.load(tx, task.run_id)
+        if stored is None:
+            raise RunSuperseded
+        if stored.written is not None:
+            return _result(stored.written)
+        if stored.plan.fault is not None:
+            raise ApplicationError(stored.plan.fault, type=stored.plan.fault_code, non_retryable=True)
+        async with self.database.single() as tx:
+            attempt = await runs.claim_attempt(tx, task.run_id)
+        tries = attempt - stored.spent
+        if tries > _MOST_ATTEMPTS:
+            raise ApplicationError(_LOST, type=contract.UNEXPECTED_ERROR, non_retryable=True)
+        plan = stored.plan if attempt == 1 else stored.plan.model_copy(update={"queued_at": None})
+        for earlier in range(1, attempt):
+            await self._discard(_location(plan, earlier))
+        try:
+            async with report_progress(task.run_id) as progress:
+                return await self._try(plan, attempt, progress)
+        except BaseException as error:
+            # No snapshot has a failed attempt's files, so every error removes them. Shielded: a cancel may come twice.
+            await asyncio.shield(self._discard(_location(plan, attempt)))
+            if isinstance(error, WorkerBusy):
+                await self._give_back(plan.run_id, attempt)
+            reported = _error_to_report(error, tries)
+            if reported is not error:
+                raise reported from error
+            if isinstance(error, Transient):
+                await report_trouble(task.run_id, error)
+            raise
+
+    async def _try(self, stored_plan: RunPlan, attempt: int, progress: ProgressReporter) -> MemberResult:
+        written: dict[UUID, Snapshot] = {}
+        if stored_plan.members:
+            async with self.database.single() as tx:
+                written = await run_plans.written(tx, [one.run_id for one in stored_plan.members])
+        plan = resolved(stored_plan, written)
+        pins = self.sources.of(plan.generation_id, plan.project_id)
+        await pins.load([one for one in plan.relations if one.kind == "source"])
+        async with self.database.single() as tx:
+            current = (await snapshots.current(tx, [plan.saved_query_id])).get(plan.saved_query_id)
+        unpublished = {one.id: one.content for one in written.values()}
+        change = await self.detector.find_change(plan, current, pins, unpublished)
+        if current is not None and change is None:
+            async with self.database.begin() as tx:
+                kept = current.snapshot.id
+                if not await run_plans.record_still_unchanged(tx, plan.run_id, attempt, kept, UNCHANGED):
+                    raise RunSuperseded
+            return MemberResult(snapshot_id=current.snapshot.id, unchanged=UNCHANGED)
+        logger.info("%s runs: %s", plan.name, change)
+        if current is not None and current.has_readers:
+            plan = plan.model_copy(update={"previous": current.snapshot})
+        plan = plan.model_copy(update={"relations": await pins.attach(plan.relations)})
+        try:
+            snapshot = await self._write(plan, attempt, progress)
+        except (InputReplaced, InputMissing):
+            await _raise_if_moved(plan, pins)
+            raise
+        if _may_have_moved(snapshot, plan, pins):
+            await _raise_if_moved(plan, pins)
+        snapshot = snapshot.model_copy(update={"inputs": shortened(snapshot.inputs)})
+        async with self.database.begin() as tx:
+            if not await run_plans.record_written(tx, snapshot):
+                raise RunSuperseded
+        return _result(snapshot)
+
+    async def _write(self, plan: RunPlan, attempt: int, progress: ProgressReporter) -> Snapshot:
+        location = _location(plan, attempt)
+        target = await self.store.stage(location)
+        async with self.store.background_fsync(location):
+            written = await self.runner.write(plan, self.store.file_url, target, progress.report)
+        files = await self.store.measure(location, (*written.files, *written.quarantine))
+        snapshot = _snapshot(plan, attempt, location, written, files)
+        await self.store.seal(location, files, _manifest(plan, snapshot))
+        if plan.previous is not None and written.previous_content is not None:
+            with suppress(Transient):  # it saves a later run the work, and no more
+                async with self.database.single() as tx:
+                    await snapshots.set_content(tx, plan.previous.id, written.previous_content)
+        return snapshot
+
+    async def _give_back(self, run_id: UUID, attempt: int) -> None:
+        """Release the number of an attempt for which there was no memory, so that it does not count as a try."""
+        async with self.database.single() as tx:
+            await runs.release_attempt(tx, run_id, attempt)
+
+    async def _discard(self, location: str) -> None:
+        """Remove an attempt's files. They are not visible, so a failing store is only logged."""
+        try:
+            await self.store.discard(location)
+        except StoreUnavailable as error:
+            logger.warning("left behind in the store: %s (%s)", location, error.message)
+
+
+def _result(snapshot: Snapshot) -> MemberResult:
+    return MemberResult(snapshot_id=snapshot.id, rows=snapshot.rows, bytes=snapshot.bytes)
+
+
+async def _raise_if_moved(plan: RunPlan, pins: GenerationPins) -> None:
+    """Raise the error by which the workflow learns that a source file is not what its generation has pinned."""
+    moved = await pins.find_moved(plan.relations)
+    if moved is not None:
+        table, round_, path = moved
+        message = f'The file {path} of the source table "{table.name}" changed while it was read.'
+        raise ApplicationError(message, str(table.id), round_, type=contract.SOURCE_MOVED, non_retryable=True)
+
+
+def _may_have_moved(snapshot: Snapshot, plan: RunPlan, pins: GenerationPins) -> bool:
+    """Whether the query read other files than were pinned, or some whose identity is too new to be sure of."""
+    read = {one.id: one.listing for one in snapshot.inputs}
+    return any(read.get(one.id) != pins.digest(one.id) for one in plan.relations if one.kind == "source")
+
+
+def _error_to_report(error: BaseException, tries: int) -> BaseException:
+    """The error that Temporal gets for an attempt that ended with `error`: the same, or one that says how to retry."""
+    if isinstance(error, EngineCrashed) and tries >= _CRASHES_ALLOWED:
+        return QueryFailed(f"{error.message} It was tried {tries} times.")
+    if isinstance(error, asyncio.CancelledError) and activity.is_worker_shutdown():
+        return ApplicationError(
+            "The worker was shut down; the run goes on elsewhere.",
+            type="worker_shutdown",
+            next_retry_delay=timedelta(milliseconds=1),
+        )
+    if isinstance(error, WorkerBusy):
+        pause = min(_LONGEST_PAUSE, timedelta(seconds=activity.info().attempt))
+        return ApplicationError(error.message, type=error.code, next_retry_delay=pause)
+    if isinstance(error, Exception) and not isinstance(error, Terminal | ApplicationError) and tries >= _MOST_ATTEMPTS:
+        if isinstance(error, OrchestratorError):
+            return ApplicationError(error.message, type=error.code, non_retryable=True)
+        return ApplicationError(str(error), type=type(error).__name__, non_retryable=True)
+    return error
+
+
+def _location(plan: RunPlan, attempt: int) -> str:
+    return location_of(plan.project_id, plan.saved_query_id, plan.run_id, attempt)
+
+
+def _snapshot(
+    plan: RunPlan, attempt: int, location: str, written: QueryResult, measured: tuple[SnapshotFile, ...]
+) -> Snapshot:
+    """The snapshot of an attempt. `measured` holds the files of the result, then those of rows that were left out."""
+    result = len(written.files)
+    return Snapshot(
+        id=snapshot_id(plan.run_id, attempt),
+        run_id=plan.run_id,
+        saved_query_id=plan.saved_query_id,
+        revision_id=plan.revision_id,
+        attempt=attempt,
+        location=location,
+        files=measured[:result],
+        quarantine=measured[result:],
+        rows=written.rows,
+        bytes=written.bytes,
+        columns=written.columns,
+        inputs=_pins(plan, written),
+        engine_version=written.engine_version,
+        created_at=now(),
+        recipe=recipe_of(plan, written.engine_version),
+        deterministic=written.deterministic,
+        content=written.content,
+    )
+
+
+def _pins(plan: RunPlan, written: QueryResult) -> tuple[ResolvedInput, ...]:
+    """The resolved inputs, each with the files that were read and the number of its rows that were left out."""
+    rejected = {one.table: one for one in written.rejected}
+    return tuple(_with_rejected(pin, rejected.get(pin.name)) for pin in pinned(plan.resolved_inputs(), written.sources))
+
+
+def _with_rejected(pin: ResolvedInput, rejected: LeftOutRows | None) -> ResolvedInput:
+    if rejected is None:
+        return pin
+    file = rejected.file.name if rejected.file else None
+    return pin.model_copy(update={"skipped_rows": rejected.rows, "quarantine": file})
+
+
+def _manifest(plan: RunPlan, snapshot: Snapshot) -> bytes:
+    manifest = Manifest(project_id=plan.project_id, name=plan.name, sql=plan.sql, snapshot=snapshot)
+    return manifest.model_dump_json(indent=2).encode() + b"\n"

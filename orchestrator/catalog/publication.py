@@ -1,0 +1,226 @@
+"""Publication: makes what the runs of a generation wrote visible to readers, all at once.
+
+A transaction does it for all of them, so readers see all of it or none. Each statement is one for all runs: with
+hundreds of views the round trips would take longest.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Row, Select, Update, any_, bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import Uuid
+
+from orchestrator.catalog import generations, snapshots, tables as t
+from orchestrator.catalog.database import Transaction
+from orchestrator.model.generation import EndedRun
+from orchestrator.model.run import RunStatus
+from orchestrator.model.snapshot import Column, Snapshot, seen
+
+_FINISHED_NOW = {"finished_at": func.clock_timestamp()}
+ROLLED_BACK = "rolled_back"
+_GONE = "The view was deleted or its materialization was undone while the query ran."
+
+
+class PublishedRun(NamedTuple):
+    """A run whose result is visible now."""
+
+    run_id: UUID
+    saved_query_id: UUID
+    rows: int
+    bytes: int
+    snapshot_id: UUID
+
+
+class Unchanged(NamedTuple):
+    """An open run whose query need not run, since it would give the rows of version `snapshot_id` again."""
+
+    run_id: UUID
+    saved_query_id: UUID
+    snapshot_id: UUID
+    reason: str
+    started_at: datetime
+
+
+class Published(NamedTuple):
+    """The result of a publication.
+
+    `with_other_columns` are the views of which readers may see other columns than before. `refused` are runs that
+    could not be published, though their query had run.
+    """
+
+    published: tuple[PublishedRun, ...]
+    unchanged: tuple[UUID, ...]
+    with_other_columns: tuple[UUID, ...]
+    refused: tuple[EndedRun, ...]
+
+
+async def publish(tx: Transaction, run_ids: Collection[UUID]) -> Published:
+    """Publish what these runs wrote, and complete them. Those whose view has not changed are ended as Skipped.
+
+    A run that has ended, or whose view is no longer materialized, is left out, and the others are published. If a
+    person has rolled its view back, so are the runs that read what it wrote. A repetition changes nothing, and returns
+    the same.
+    """
+    views = {row.id: row for row in await tx.execute(_lock_views_stmt(), {"runs": list(run_ids)})}
+    runs = (await tx.execute(_lock_runs_stmt(), {"runs": list(run_ids)})).all()
+    refused = _refused(runs, views)
+    ready = [run for run in runs if run.status == RunStatus.RUNNING and run.id not in refused]
+    sealed = [Snapshot.model_validate(run.snapshot) for run in ready if run.snapshot is not None]
+    unchanged = [
+        Unchanged(run.id, run.saved_query_id, run.unchanged_id, run.unchanged_reason, run.started_at)
+        for run in ready
+        if run.snapshot is None
+    ]
+    changed = await _set_current(tx, sealed, views)
+    await skip(tx, unchanged)
+    await _close(tx, refused.values())
+    await generations.settle(tx, [run.generation_id for run in runs])
+    # An earlier call has published these, whose answer was lost.
+    done = [run for run in runs if run.status == RunStatus.COMPLETED]
+    skipped = [run.id for run in runs if run.status == RunStatus.SKIPPED]
+    return Published(
+        published=(
+            *(PublishedRun(one.run_id, one.saved_query_id, one.rows, one.bytes, one.id) for one in sealed),
+            *(PublishedRun(run.id, run.saved_query_id, run.rows, run.bytes, run.snapshot_id) for run in done),
+        ),
+        unchanged=(*(one.run_id for one in unchanged), *skipped),
+        with_other_columns=(*changed, *(one.saved_query_id for one in done)),
+        refused=tuple(refused.values()),
+    )
+
+
+def _refused(runs: Iterable[Row[Any]], views: dict[UUID, Row[Any]]) -> dict[UUID, EndedRun]:
+    refused: dict[UUID, EndedRun] = {}
+    rolled_back: dict[UUID, str] = {}
+    waiting = list(runs)
+    for run in waiting:
+        view = views[run.saved_query_id]
+        if run.status == RunStatus.CANCELLED and run.error_code == ROLLED_BACK:
+            rolled_back[run.saved_query_id] = view.name
+        reason = _why_not(run, view)
+        if reason is not None:
+            refused[run.id] = EndedRun(
+                run_id=run.id, status=RunStatus.CANCELLED, error=reason, error_code="run_superseded"
+            )
+    found = bool(rolled_back)
+    while found:
+        found = False
+        for run in waiting:
+            name = next((rolled_back[view] for view in run.parents or () if view in rolled_back), None)
+            if name is not None and run.saved_query_id not in rolled_back:
+                found = True
+                rolled_back[run.saved_query_id] = name
+                if run.id not in refused:
+                    reason = f'"{name}" was rolled back while this generation ran.'
+                    refused[run.id] = EndedRun(run_id=run.id, status=RunStatus.SKIPPED, reason=reason)
+    return refused
+
+
+def _why_not(run: Row[Any], view: Row[Any]) -> str | None:
+    if run.status != RunStatus.RUNNING:
+        return None if run.status in {RunStatus.COMPLETED, RunStatus.SKIPPED} else run.error or "The run was ended."
+    if run.snapshot is None and run.unchanged_id is None:
+        return "Its query wrote no result."
+    if run.snapshot is not None and run.snapshot["attempt"] != run.attempt:
+        return "Another attempt of its query has begun."
+    was_reverted = view.reverted_at is not None and run.started_at <= view.reverted_at
+    return _GONE if view.deleted_at is not None or view.sync_frequency is None or was_reverted else None
+
+
+async def _set_current(tx: Transaction, sealed: list[Snapshot], views: dict[UUID, Row[Any]]) -> list[UUID]:
+    """Make these the current versions; returns the views that readers may see with other columns."""
+    if not sealed:
+        return []
+    await snapshots.insert_new(tx, sealed)
+    before = {
+        row.saved_query_id: row.columns
+        for row in await snapshots.supersede_current(tx, [one.saved_query_id for one in sealed])
+    }
+    await snapshots.set_current(tx, sealed)
+    rows = [{"run": one.run_id, "rows": one.rows, "bytes": one.bytes, "snapshot_id": one.id} for one in sealed]
+    await tx.execute(_complete_stmt(), rows)
+    return [
+        one.saved_query_id
+        for one in sealed
+        if _columns(before.get(one.saved_query_id) or views[one.saved_query_id].columns) != seen(one.columns)
+    ]
+
+
+async def skip(tx: Transaction, unchanged: Sequence[Unchanged]) -> None:
+    """End runs whose query need not run, and record that their view's result is right for the moment of their start.
+
+    Another version may be the current one by now, after a rollback. Of that nothing is known.
+    """
+    if not unchanged:
+        return
+    await tx.execute(_skip_stmt(), [{"run": one.run_id, "skipped_reason": one.reason} for one in unchanged])
+    rows = [{"view": one.saved_query_id, "version": one.snapshot_id, "moment": one.started_at} for one in unchanged]
+    await tx.execute(_as_of_stmt(), rows)
+
+
+async def _close(tx: Transaction, refused: Iterable[EndedRun]) -> None:
+    rows = [
+        {"run": one.run_id, **one.model_dump(include={"status", "error", "error_code"}), "skipped_reason": one.reason}
+        for one in refused
+    ]
+    if rows:
+        await tx.execute(_refuse_stmt(), rows)
+
+
+def _columns(stored: Iterable[Any]) -> tuple[Column, ...]:
+    return seen(map(Column.model_validate, stored))
+
+
+# Each of these is cached: building the statement takes longer than running it.
+
+
+def _of_runs() -> Any:  # noqa: ANN401 - the statement's type is as long as the statement
+    return t.runs.c.id == any_(bindparam("runs", type_=ARRAY(Uuid)))
+
+
+@cache
+def _lock_views_stmt() -> Select[Any]:
+    view = t.saved_queries
+    columns = (view.c.id, view.c.name, view.c.sync_frequency, view.c.deleted_at, view.c.reverted_at, view.c.columns)
+    mine = select(t.runs.c.saved_query_id).where(_of_runs())
+    # Always in this order, and views before runs, so that no two transactions wait for each other.
+    return select(*columns).where(view.c.id.in_(mine)).order_by(view.c.id).with_for_update(key_share=True)
+
+
+@cache
+def _lock_runs_stmt() -> Select[Any]:
+    run, plan = t.runs.c, t.run_plans.c
+    columns = (run.id, run.saved_query_id, run.status, run.attempt, run.started_at, run.error, run.error_code)
+    more = (run.parents, run.generation_id, run.rows, run.bytes, run.snapshot_id)
+    passed_on = (plan.snapshot, plan.unchanged_id, plan.unchanged_reason)
+    found = select(*columns, *more, *passed_on).outerjoin(t.run_plans, plan.run_id == run.id).where(_of_runs())
+    return found.order_by(run.id).with_for_update(key_share=True, of=t.runs)
+
+
+@cache
+def _complete_stmt() -> Update:
+    """Completes a run. SQLAlchemy adds every further parameter (rows, bytes, snapshot_id) to the SET clause."""
+    return update(t.runs).where(t.runs.c.id == bindparam("run")).values(status=RunStatus.COMPLETED, **_FINISHED_NOW)
+
+
+@cache
+def _skip_stmt() -> Update:
+    """Ends a run as Skipped. SQLAlchemy adds `skipped_reason` to the SET clause, and so below."""
+    return update(t.runs).where(t.runs.c.id == bindparam("run")).values(status=RunStatus.SKIPPED, **_FINISHED_NOW)
+
+
+@cache
+def _refuse_stmt() -> Update:
+    change = update(t.runs).where(t.runs.c.id == bindparam("run"), t.runs.c.status == RunStatus.RUNNING)
+    return change.values(**_FINISHED_NOW)
+
+
+@cache
+def _as_of_stmt() -> Update:
+    current = t.saved_queries.c.current_snapshot_id == bindparam("version")
+    change = update(t.saved_queries).where(t.saved_queries.c.id == bindparam("view"), current)
+    return change.values(data_as_of=bindparam("moment"))

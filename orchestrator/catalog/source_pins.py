@@ -1,0 +1,65 @@
+"""The files of source tables as a generation reads them: the first step that needs them lists and stores them."""
+
+import json
+import zlib
+from collections.abc import Collection
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from orchestrator.catalog import tables as t
+from orchestrator.catalog.database import Transaction
+
+
+class StoredPin(NamedTuple):
+    """A pinned listing as JSON values, and how many of this table the generation has given up before."""
+
+    round: int
+    listing: Any
+
+
+async def rounds(tx: Transaction, generation_id: UUID, table_ids: Collection[UUID]) -> dict[UUID, int]:
+    """The number of the valid pin of each of the tables that has one."""
+    query = select(t.source_pins.c.source_table_id, t.source_pins.c.round).where(
+        t.source_pins.c.generation_id == generation_id,
+        t.source_pins.c.source_table_id.in_(table_ids),
+        t.source_pins.c.listing.is_not(None),
+    )
+    return {row.source_table_id: row.round for row in await tx.execute(query)}
+
+
+async def load(tx: Transaction, generation_id: UUID, table_id: UUID) -> StoredPin | None:
+    """The valid pin of a table, if it has one."""
+    query = select(t.source_pins.c.round, t.source_pins.c.listing).where(
+        t.source_pins.c.generation_id == generation_id,
+        t.source_pins.c.source_table_id == table_id,
+        t.source_pins.c.listing.is_not(None),
+    )
+    row = (await tx.execute(query)).one_or_none()
+    return None if row is None else StoredPin(row.round, json.loads(zlib.decompress(row.listing)))
+
+
+async def store(tx: Transaction, generation_id: UUID, table_id: UUID, listing: Any) -> None:  # noqa: ANN401 - JSON
+    """Store a listing as the pin of a table, unless another step was faster."""
+    given_up = select(func.coalesce(func.max(t.source_pins.c.round) + 1, 0)).where(
+        t.source_pins.c.generation_id == generation_id,
+        t.source_pins.c.source_table_id == table_id,
+        t.source_pins.c.listing.is_(None),
+    )
+    packed = zlib.compress(json.dumps(listing).encode(), 1)
+    new = insert(t.source_pins).values(
+        generation_id=generation_id, source_table_id=table_id, round=given_up.scalar_subquery(), listing=packed
+    )
+    await tx.execute(new.on_conflict_do_nothing())
+
+
+async def give_up(tx: Transaction, generation_id: UUID, table_id: UUID, round_: int) -> None:
+    """Make a pin invalid. The next step that needs the table lists its files again."""
+    change = update(t.source_pins).where(
+        t.source_pins.c.generation_id == generation_id,
+        t.source_pins.c.source_table_id == table_id,
+        t.source_pins.c.round == round_,
+    )
+    await tx.execute(change.values(listing=None))

@@ -1,0 +1,204 @@
+"""A generation: one refresh of a set of views of one project, whose results readers see all at once.
+
+The shapes of requests and steps cross Temporal as JSON and stay in its history: add optional fields, never rename or
+remove one.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from orchestrator.model.base import Value
+from orchestrator.model.run import Run, RunRequest, RunStatus, Trigger
+
+
+class Direction(StrEnum):
+    """Which relatives of the named views are refreshed with them."""
+
+    NONE = "none"
+    UPSTREAM = "upstream"
+    DOWNSTREAM = "downstream"
+    BOTH = "both"
+
+
+class PublishMode(StrEnum):
+    """How much is published if a member fails: all that does not depend on it, or nothing."""
+
+    WHAT_SUCCEEDED = "what_succeeded"
+    ALL_OR_NOTHING = "all_or_nothing"
+
+
+class GenerationStatus(StrEnum):
+    """The status of a generation.
+
+    Partial: some members were published, others failed or were cancelled. Failed and Cancelled: none was published.
+    Skipped: no query had to run.
+    """
+
+    RUNNING = "Running"
+    COMPLETED = "Completed"
+    PARTIAL = "Partial"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+    SKIPPED = "Skipped"
+
+
+class MemberPhase(StrEnum):
+    """How far an open run of a generation is. `unchanged`: its query need not run, and the others go on."""
+
+    WAITING = "waiting"
+    QUERYING = "querying"
+    WRITTEN = "written"
+    UNCHANGED = "unchanged"
+
+
+class Selection(Value):
+    """The views that a generation is asked for: those of `views` and their relatives, or all of the project."""
+
+    views: tuple[UUID, ...] = ()
+    direction: Direction = Direction.NONE
+    all: bool = False
+
+
+class GenerationRequest(Value):
+    """The argument of the workflow for a generation that the catalog already has; `label` is for people only."""
+
+    generation_id: UUID
+    project_id: int
+    label: str | None = None
+    trigger: Trigger = Trigger.API
+
+
+RefreshRequest = RunRequest | GenerationRequest
+"""The argument of the workflow: a run of one view is a generation of one, which its workflow records itself."""
+
+
+class Generation(Value):
+    """A generation as the catalog keeps it.
+
+    `started_at` is when it took hold of its members, None while it waits for other runs of them. `views` counts its
+    members, `counts` their runs by status.
+    """
+
+    id: UUID
+    project_id: int
+    workflow_id: str
+    selection: Selection
+    publish: PublishMode
+    full_refresh: bool
+    trigger: Trigger
+    status: GenerationStatus
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class Member(Value):
+    """A view of a generation with its run there.
+
+    `phase` is None once the run has ended. `parents` are the members that it waits for.
+    """
+
+    name: str
+    run: Run
+    phase: MemberPhase | None
+    parents: tuple[UUID, ...] = ()
+
+
+class MemberPlan(Value):
+    """A member whose run is open, as the workflow needs it.
+
+    `parents` are positions in the list of members, `component` is the number of those that are published together.
+    `label` is the view in words.
+    """
+
+    run_id: UUID
+    saved_query_id: UUID
+    name: str
+    timeout_seconds: float
+    parents: tuple[int, ...] = ()
+    component: int = 0
+    phase: MemberPhase = MemberPhase.WAITING
+    rows: int | None = None
+    bytes: int | None = None
+    snapshot_id: UUID | None = None
+
+
+class Begun(Value):
+    """The answer of `begin`: the open members, or why there are none yet.
+
+    `held_by` are the workflows that hold members now, for which the generation waits; one that has a single member
+    does not. `page` is Markdown about the inputs of a generation of one. `unchanged` counts the members that need not
+    run and have ended.
+    """
+
+    generation_id: UUID
+    project_id: int
+    members: tuple[MemberPlan, ...] = ()
+    held_by: tuple[str, ...] = ()
+    all_or_nothing: bool = False
+    unchanged: int = 0
+    page: str = ""
+
+
+class MemberTask(Value):
+    """The argument of the step that writes one member."""
+
+    generation_id: UUID
+    project_id: int
+    saved_query_id: UUID
+    run_id: UUID
+
+
+class MemberResult(Value):
+    """A member that was written, or that need not be: then `unchanged` says why, for people.
+
+    `snapshot_id` is the version that was written, or the one that stays.
+    """
+
+    snapshot_id: UUID
+    rows: int | None = None
+    bytes: int | None = None
+    unchanged: str | None = None
+
+
+class RepinRequest(Value):
+    """The source table whose files are no longer those that were pinned, and which pinning of it was meant."""
+
+    generation_id: UUID
+    table_id: UUID
+    round: int
+
+
+class PublishRequest(Value):
+    """The runs whose results are to become visible together."""
+
+    project_id: int
+    run_ids: tuple[UUID, ...]
+
+
+class EndedRun(Value):
+    """How one run is to end.
+
+    `error` is for the view's owner, `error_code` for programs, `reason` is that of a skipped one.
+    """
+
+    run_id: UUID
+    status: RunStatus
+    error: str | None = None
+    error_code: str | None = None
+    reason: str | None = None
+
+
+class CloseRequest(Value):
+    """Runs that end without publishing. `request` records the run of a generation of one that never began."""
+
+    request: RefreshRequest
+    runs: tuple[EndedRun, ...]
+
+
+class RefreshOutcome(Value):
+    """The result of the workflow of a generation with several members."""
+
+    status: GenerationStatus
+    detail: str

@@ -1,0 +1,160 @@
+"""Generations: asking for a refresh of several views as one, following it, and cancelling it."""
+
+from collections.abc import Sequence
+from uuid import UUID, uuid4
+
+from orchestrator.catalog import audit_log, generations, names, saved_queries
+from orchestrator.catalog.database import Database, Transaction
+from orchestrator.catalog.generations import GenerationCounts
+from orchestrator.model.audit import Verb
+from orchestrator.model.base import Value, now
+from orchestrator.model.errors import Invalid, NotFound, NotMaterialized, NotRunning, StillStopping, TemporalUnavailable
+from orchestrator.model.generation import (
+    Direction,
+    Generation,
+    GenerationStatus,
+    Member,
+    PublishMode,
+    Selection,
+)
+from orchestrator.model.principal import User
+from orchestrator.model.printable import code
+from orchestrator.model.run import Trigger
+from orchestrator.model.saved_query import SavedQuery
+from orchestrator.services.runs import CANCEL_WAIT, RunService
+from orchestrator.temporal import contract
+from orchestrator.temporal.run_workflows import RunWorkflows
+
+_SHOWN_NAMES = 3
+
+
+class GenerationState(Value):
+    """A generation with its members, by name."""
+
+    generation: Generation
+    members: tuple[Member, ...]
+
+
+class RefreshOrder(Value):
+    """A request for a refresh: views by id or name, and how they are refreshed."""
+
+    views: tuple[UUID | str, ...] = ()
+    direction: Direction = Direction.NONE
+    all: bool = False
+    force: bool = False
+    publish: PublishMode = PublishMode.WHAT_SUCCEEDED
+
+
+class GenerationService:
+    """The generations of every project."""
+
+    def __init__(self, *, database: Database, workflows: RunWorkflows, runs: RunService) -> None:
+        self._database = database
+        self._workflows = workflows
+        self._runs = runs
+
+    async def start(self, project_id: int, order: RefreshOrder, user: User) -> GenerationState:
+        """Start a generation. If it has one member that is being refreshed already, that refresh is joined.
+
+        Raises Invalid if the order names no view, NotFound for an unknown one, NotMaterialized if it has no member.
+        """
+        if order.all is bool(order.views):
+            raise Invalid("Name some views, or ask for all of them.", attr="select")
+        async with self._database.begin() as tx:
+            chosen = [await self._view(tx, project_id, one) for one in dict.fromkeys(order.views)]
+            selection = Selection(views=tuple(view.id for view in chosen), direction=order.direction, all=order.all)
+            graph = await generations.graph(tx, project_id)
+            members = graph.members(selection)
+            single = await saved_queries.find(tx, project_id, members[0]) if len(members) == 1 else None
+        if not members:
+            raise NotMaterialized("None of these views is materialized.")
+        if single is not None:
+            generation_id = await self._runs.start_generation(single, user, full_refresh=order.force)
+            return await self.get(project_id, generation_id)
+        generation = Generation(
+            id=(generation_id := uuid4()),
+            project_id=project_id,
+            workflow_id=contract.generation_workflow_id(project_id, generation_id),
+            selection=selection,
+            publish=order.publish,
+            full_refresh=order.force,
+            trigger=Trigger.API,
+            status=GenerationStatus.RUNNING,
+            created_at=now(),
+        )
+        await self._start(generation, chosen, len(members), user)
+        return await self.get(project_id, generation_id)
+
+    async def _start(self, generation: Generation, chosen: Sequence[SavedQuery], members: int, user: User) -> None:
+        async with self._database.begin() as tx:
+            await generations.insert_new(tx, generation, user.id)
+        label = f"{_words(generation.selection, chosen)} (project {generation.project_id}), {members:,} views"
+        details = f"Started by {code(user.email)} over the API."
+        try:
+            await self._workflows.start_generation(generation, label, details)
+        except TemporalUnavailable:
+            # If the server has it all the same, its workflow finds no such generation and ends.
+            async with self._database.begin() as tx:
+                await generations.delete_unstarted(tx, generation.id)
+            raise
+        async with self._database.begin() as tx:
+            for view in chosen:
+                await audit_log.record(tx, view, Verb.SYNC_TRIGGERED, user)
+
+    async def get(self, project_id: int, generation_id: UUID) -> GenerationState:
+        """A generation. Raises NotFound."""
+        async with self._database.begin() as tx:
+            generation = await generations.find(tx, project_id, generation_id)
+            if generation is None:
+                raise NotFound
+            return GenerationState(generation=generation, members=tuple(await generations.members(tx, generation_id)))
+
+    async def page(
+        self,
+        project_id: int,
+        *,
+        view: UUID | str | None,
+        status: GenerationStatus | None,
+        limit: int,
+        offset: int,
+    ) -> tuple[int, list[GenerationCounts]]:
+        """The number of generations of a project and one page of them, newest first. Raises NotFound for the view."""
+        async with self._database.begin() as tx:
+            view_id = None if view is None else (await self._view(tx, project_id, view)).id
+            return await generations.page(tx, project_id, view_id=view_id, status=status, limit=limit, offset=offset)
+
+    async def cancel(self, project_id: int, generation_id: UUID) -> GenerationState:
+        """Cancel a generation; returns when all its queries have stopped and nothing more of it will be published.
+
+        Raises NotFound, NotRunning if it had ended, StillStopping if it takes too long.
+        """
+        state = await self.get(project_id, generation_id)
+        if state.generation.status is not GenerationStatus.RUNNING:
+            raise NotRunning("Cannot cancel a generation that is not running")
+        if contract.is_of_several(state.generation.workflow_id):
+            await self._workflows.cancel_generation(state.generation.workflow_id)
+            if not await self._workflows.wait_for_generation(state.generation.workflow_id, CANCEL_WAIT):
+                raise StillStopping
+        else:
+            await self._runs.stop({one.run.id: one.run for one in state.members})
+        ended = await self.get(project_id, generation_id)
+        if ended.generation.status in {GenerationStatus.COMPLETED, GenerationStatus.SKIPPED}:
+            raise NotRunning("Cannot cancel a generation that is not running")
+        return ended
+
+    async def _view(self, tx: Transaction, project_id: int, one: UUID | str) -> SavedQuery:
+        view_id = one if isinstance(one, UUID) else await names.view_of(tx, project_id, one)
+        view = None if view_id is None else await saved_queries.find(tx, project_id, view_id)
+        if view is None:
+            raise NotFound(f'There is no view "{one}" in this project.')
+        return view
+
+
+def _words(selection: Selection, chosen: Sequence[SavedQuery]) -> str:
+    """The selection for people."""
+    if selection.all:
+        return "Refresh of all views"
+    shown = ", ".join(view.name for view in chosen[:_SHOWN_NAMES])
+    more = f" and {len(chosen) - _SHOWN_NAMES:,} more" if len(chosen) > _SHOWN_NAMES else ""
+    beside = "" if selection.direction is Direction.NONE else f", {selection.direction}"
+    return f"Refresh of {shown}{more}{beside}"

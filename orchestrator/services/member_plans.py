@@ -1,0 +1,84 @@
+"""The members of a generation, from their plans: which wait for which, and which are published together."""
+
+from collections.abc import Iterable, Mapping
+from graphlib import TopologicalSorter
+from uuid import UUID
+
+from orchestrator.catalog.run_plans import StoredPlan
+from orchestrator.model.generation import MemberPhase, MemberPlan
+from orchestrator.model.run import RunPlan, SnapshotRelation
+from orchestrator.model.snapshot import Snapshot
+
+
+def inputs_first(plans: Iterable[RunPlan]) -> list[RunPlan]:
+    """The plans, each after those of the members that it reads."""
+    by_run = {plan.run_id: plan for plan in plans}
+    graph = {run: [one.run_id for one in plan.members] for run, plan in by_run.items()}
+    return [by_run[run] for run in TopologicalSorter(graph).static_order() if run in by_run]
+
+
+def components(plans: Iterable[RunPlan]) -> dict[UUID, int]:
+    """A number for each run: equal for those that are connected by what they read, members or source tables."""
+    above: dict[UUID, UUID] = {}
+    some = list(plans)
+    for plan in some:
+        sources = (one.id for one in plan.relations if one.kind == "source")
+        for read in (*(one.run_id for one in plan.members), *sources):
+            above[_root(above, read)] = _root(above, plan.run_id)
+    numbers: dict[UUID, int] = {}
+    return {plan.run_id: numbers.setdefault(_root(above, plan.run_id), len(numbers)) for plan in some}
+
+
+def member_plans(stored: Iterable[StoredPlan]) -> tuple[MemberPlan, ...]:
+    """The open members of a generation, as its workflow needs them."""
+    by_run = {one.plan.run_id: one for one in stored}
+    ordered = inputs_first(one.plan for one in by_run.values())
+    position = {plan.run_id: number for number, plan in enumerate(ordered)}
+    component = components(ordered)
+    return tuple(_member(by_run[plan.run_id], position, component[plan.run_id]) for plan in ordered)
+
+
+def resolved(plan: RunPlan, written: Mapping[UUID, Snapshot]) -> RunPlan:
+    """The plan with a version for each input that its generation refreshes: what its run wrote, or the current one.
+
+    `written` has the former by run. The plan stays without a member that has neither.
+    """
+    found = [(one, written.get(one.run_id)) for one in plan.members]
+    read = [one.current if snapshot is None else _relation(one.name, snapshot) for one, snapshot in found]
+    return plan.model_copy(update={"relations": (*filter(None, read), *plan.relations), "members": ()})
+
+
+def _relation(name: str, snapshot: Snapshot) -> SnapshotRelation:
+    return SnapshotRelation(
+        name=name,
+        id=snapshot.saved_query_id,
+        snapshot_id=snapshot.id,
+        location=snapshot.location,
+        files=snapshot.files,
+        columns=snapshot.columns,
+    )
+
+
+def _member(stored: StoredPlan, position: Mapping[UUID, int], component: int) -> MemberPlan:
+    plan, written = stored.plan, stored.written
+    phase = MemberPhase.WAITING if stored.unchanged_id is None else MemberPhase.UNCHANGED
+    return MemberPlan(
+        run_id=plan.run_id,
+        saved_query_id=plan.saved_query_id,
+        name=plan.name,
+        timeout_seconds=plan.timeout_seconds,
+        parents=tuple(position[one.run_id] for one in plan.members if one.run_id in position),
+        component=component,
+        phase=phase if written is None else MemberPhase.WRITTEN,
+        rows=written.rows if written else None,
+        bytes=written.bytes if written else None,
+        snapshot_id=written.id if written else stored.unchanged_id,
+    )
+
+
+def _root(above: dict[UUID, UUID], node: UUID) -> UUID:
+    """The representative of a node's component, found on a path that is halved on the way."""
+    while (parent := above.get(node, node)) != node:
+        above[node] = above.get(parent, parent)
+        node = parent
+    return node

@@ -1,0 +1,283 @@
+"""The beginning of a generation: takes hold of its views, pins what they read, and finds those that need not run.
+
+It takes all of its views or none, so that no two generations can wait for each other. The plans are stored last, in one
+transaction. A beginning that is repeated before that, after the death of a worker, pins everything again: nothing was
+written by then. After that it returns what is stored.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from orchestrator.catalog import (
+    generations,
+    projects,
+    publication,
+    retention,
+    run_inputs,
+    run_plans,
+    runs,
+    saved_queries,
+    snapshots,
+)
+from orchestrator.catalog.database import Database, Transaction
+from orchestrator.catalog.publication import Unchanged
+from orchestrator.catalog.run_inputs import PinnedInputs
+from orchestrator.catalog.run_plans import StoredPlan
+from orchestrator.catalog.runs import NewMember
+from orchestrator.catalog.saved_queries import ViewToRun
+from orchestrator.model.base import now
+from orchestrator.model.batches import batches
+from orchestrator.model.errors import (
+    InputMissing,
+    InputReplaced,
+    NotFound,
+    NotMaterialized,
+    PlanTooLarge,
+    RunSuperseded,
+)
+from orchestrator.model.generation import (
+    Begun,
+    Generation,
+    GenerationRequest,
+    GenerationStatus,
+    PublishMode,
+)
+from orchestrator.model.limits import Limits
+from orchestrator.model.principal import ProjectLimits
+from orchestrator.model.run import MemberRelation, Run, RunPlan, RunRequest, RunStatus, run_id_of
+from orchestrator.reconciliation.runs import RunSync
+from orchestrator.services.change_detection import UNCHANGED, ChangeDetector
+from orchestrator.services.member_plans import components, inputs_first, member_plans, resolved
+from orchestrator.services.pinned_sources import PinnedSources
+
+# A plan goes to the process of its query as one message. It holds the SQL of every view that is evaluated inside.
+_LARGEST_PLAN_BYTES = 1_500_000
+_MANY = 1000
+_STALE = "The run was ended in Temporal before it could say how."
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Begins generations. `limits` and `query_timeout` hold for queries of projects that have none of their own."""
+
+    database: Database
+    sync: RunSync
+    detector: ChangeDetector
+    sources: PinnedSources
+    limits: Limits
+    query_timeout: timedelta
+
+    async def begin_one(
+        self, request: RunRequest, workflow_id: str, workflow_run_id: UUID
+    ) -> tuple[Begun, RunPlan | None]:
+        """Begin a generation of one view; returns it with the plan of the view.
+
+        There is no plan, and `held_by` is set, if a larger generation has the view. Raises NotFound if the view is
+        gone, NotMaterialized if it is no longer materialized, InputReplaced if an input's snapshot was just removed,
+        RunSuperseded if the run was ended before it began.
+        """
+        while True:
+            begun, plan, held = await self._begin_one(request, workflow_id, workflow_run_id)
+            if plan is not None or await self._still_hold(held):
+                return begun, plan
+
+    async def _begin_one(
+        self, request: RunRequest, workflow_id: str, workflow_run_id: UUID
+    ) -> tuple[Begun, RunPlan | None, list[Run]]:
+        async with self.database.begin() as tx:
+            view = (await saved_queries.lock_for_run(tx, [request.saved_query_id])).get(request.saved_query_id)
+            if view is None or not view.is_live:
+                raise NotFound("The view was deleted.")
+            if not view.is_materialized:
+                raise NotMaterialized
+            begun = Begun(generation_id=workflow_run_id, project_id=view.project_id)
+            others = [one for one in await runs.list_open(tx, [view.id]) if one.workflow_run_id != workflow_run_id]
+            held = [one for one in others if one.workflow_id != workflow_id]
+            if held:
+                return begun.model_copy(update={"held_by": (held[0].workflow_id,)}), None, held
+            if others:
+                # Temporal admits one open workflow of an id, so the start of this one proves that they have ended.
+                run_id = run_id_of(workflow_run_id, view.id)
+                await runs.cancel_running(tx, view.id, _STALE, "ended_outside", except_run_id=run_id)
+            await generations.ensure_single(tx, workflow_run_id, view.project_id, request, workflow_id)
+            run = await runs.ensure_run(
+                tx, request, workflow_id, workflow_run_id, revision_id=view.revision_id, generation_id=workflow_run_id
+            )
+            if run.status is not RunStatus.RUNNING:
+                raise RunSuperseded
+            plans = await self._plan(tx, {view.id: view}, [run], full_refresh=request.full_refresh)
+            await _store(tx, plans)
+        members = member_plans([StoredPlan(plans[0], 0, None, None, None)])
+        return begun.model_copy(update={"members": members}), plans[0], []
+
+    async def begin_many(self, request: GenerationRequest, workflow_run_id: UUID) -> Begun:
+        """Begin a generation of several views, or return it as it is stored.
+
+        `held_by` is set, and nothing else, while other runs of its members are in progress. Raises NotMaterialized if
+        it has no member any more, RunSuperseded if it was ended before it began, InputReplaced if an input's snapshot
+        was just removed.
+        """
+        async with self.database.begin() as tx:
+            # Before the rows of several views, which an edit changes too, after it has locked the project.
+            await projects.lock_project(tx, request.project_id)
+            generation = await generations.lock(tx, request.generation_id)
+            if generation is None:
+                raise RunSuperseded
+            begun = Begun(
+                generation_id=generation.id,
+                project_id=generation.project_id,
+                all_or_nothing=generation.publish is PublishMode.ALL_OR_NOTHING,
+            )
+            if generation.status is not GenerationStatus.RUNNING:
+                if generation.started_at is None:
+                    raise RunSuperseded
+                return begun  # an earlier call has ended it, whose answer was lost
+            owners: tuple[str, ...] = ()
+            held: list[Run] = []
+            if generation.started_at is None:
+                owners, held = await self._take(tx, generation, workflow_run_id)
+            if not owners:
+                stored = await run_plans.load_all(tx, generation.id)
+                if stored:
+                    return begun.model_copy(update={"members": member_plans(stored)})
+                plans = await self._plan_open(tx, generation)
+        if owners:
+            await self._still_hold(held)
+            return begun.model_copy(update={"held_by": owners})
+        return await self._judge(begun, generation, plans)
+
+    async def _take(
+        self, tx: Transaction, generation: Generation, workflow_run_id: UUID
+    ) -> tuple[tuple[str, ...], list[Run]]:
+        """Open the runs of all members. If that cannot be yet: the workflows that hold some, and the open runs."""
+        graph = await generations.graph(tx, generation.project_id)
+        views = await saved_queries.lock_for_run(tx, graph.members(generation.selection))
+        members = [
+            view
+            for view in graph.members(generation.selection)
+            if view in views and views[view].is_live and views[view].is_materialized
+        ]
+        if not members:
+            raise NotMaterialized("None of the views is materialized any more.")
+        held = await runs.list_open(tx, members)
+        if held:
+            return tuple({run.workflow_id for run in held}), held
+        for older in await generations.older_waiting(tx, generation):
+            if set(members).intersection(graph.members(older.selection)):
+                return (older.workflow_id,), []
+        parents = graph.parents(members)
+        new = [NewMember(one, views[one].revision_id, tuple(sorted(parents[one]))) for one in members]
+        await runs.open_members(tx, generation, workflow_run_id, new)
+        await generations.set_started(tx, generation.id)
+        return (), []
+
+    async def _plan_open(self, tx: Transaction, generation: Generation) -> list[RunPlan]:
+        open_runs = [one.run for one in await generations.members(tx, generation.id) if one.phase is not None]
+        views = await saved_queries.lock_for_run(tx, [run.saved_query_id for run in open_runs])
+        return await self._plan(tx, views, open_runs, full_refresh=generation.full_refresh)
+
+    async def _plan(
+        self, tx: Transaction, views: Mapping[UUID, ViewToRun], open_runs: Sequence[Run], *, full_refresh: bool
+    ) -> list[RunPlan]:
+        pinned = await run_inputs.pinned(tx, [run.saved_query_id for run in open_runs])
+        of_project = {view.project_id for view in views.values()}
+        limits = {project: await projects.get_limits(tx, project) for project in of_project}
+        run_ids = {run.saved_query_id: run.id for run in open_runs}
+        return [
+            self._plan_of(
+                views[run.saved_query_id],
+                run,
+                pinned[run.saved_query_id],
+                limits[views[run.saved_query_id].project_id],
+                run_ids,
+            ).model_copy(update={"full_refresh": full_refresh})
+            for run in open_runs
+        ]
+
+    def _plan_of(
+        self, view: ViewToRun, run: Run, inputs: PinnedInputs, limits: ProjectLimits, run_ids: Mapping[UUID, UUID]
+    ) -> RunPlan:
+        if run.generation_id is None:
+            raise RunSuperseded
+        plan = RunPlan(
+            run_id=run.id,
+            generation_id=run.generation_id,
+            project_id=view.project_id,
+            saved_query_id=view.id,
+            revision_id=run.revision_id or view.revision_id,
+            name=view.name,
+            sql=view.sql,
+            relations=inputs.relations,
+            members=tuple(
+                MemberRelation(run_id=run_ids[one], name=name, current=current) for one, name, current in inputs.members
+            ),
+            timeout_seconds=limits.timeout_seconds or self.query_timeout.total_seconds(),
+            limits=limits.over(self.limits),
+            trigger=run.trigger,
+            queued_at=run.started_at,
+        )
+        if inputs.missing is not None:
+            return plan.model_copy(update={"fault": inputs.missing, "fault_code": InputMissing.code})
+        if len(plan.model_dump_json().encode()) > _LARGEST_PLAN_BYTES:
+            fault = PlanTooLarge()
+            return plan.model_copy(update={"relations": (), "fault": fault.message, "fault_code": fault.code})
+        return plan
+
+    async def _judge(self, begun: Begun, generation: Generation, plans: Sequence[RunPlan]) -> Begun:
+        """End the components of the generation in which nothing has changed, and store the plans of all others."""
+        unchanged = {} if generation.full_refresh else await self._unchanged(generation, inputs_first(plans))
+        component = components(plans)
+        active = {component[plan.run_id] for plan in plans if plan.run_id not in unchanged}
+        going_on = [plan for plan in plans if component[plan.run_id] in active]
+        ended = [
+            Unchanged(plan.run_id, plan.saved_query_id, unchanged[plan.run_id], UNCHANGED, plan.queued_at or now())
+            for plan in plans
+            if component[plan.run_id] not in active
+        ]
+        marked = [(plan.run_id, unchanged[plan.run_id], UNCHANGED) for plan in going_on if plan.run_id in unchanged]
+        async with self.database.begin() as tx:
+            await _store(tx, going_on)
+            await run_plans.record_unchanged(tx, marked)
+            await publication.skip(tx, ended)
+            await generations.settle(tx, [generation.id])
+        stored = [StoredPlan(plan, 0, None, unchanged.get(plan.run_id), UNCHANGED) for plan in going_on]
+        return begun.model_copy(update={"members": member_plans(stored), "unchanged": len(ended)})
+
+    async def _unchanged(self, generation: Generation, plans: Sequence[RunPlan]) -> dict[UUID, UUID]:
+        """The versions of the views that need not run, by run. `plans` come after those that they read."""
+        found: dict[UUID, UUID] = {}
+        pins = self.sources.of(generation.id, generation.project_id)
+        for some in batches(plans, _MANY):
+            async with self.database.begin() as tx:
+                currents = await snapshots.current(tx, [plan.saved_query_id for plan in some])
+            for plan in some:
+                current = currents.get(plan.saved_query_id)
+                if current is None or plan.fault or any(one.run_id not in found for one in plan.members):
+                    continue
+                if await self.detector.find_change(resolved(plan, {}), current, pins) is None:
+                    found[plan.run_id] = current.snapshot.id
+        return found
+
+    async def _still_hold(self, held: Sequence[Run]) -> bool:
+        """Whether one of these runs is still open, after those whose workflow has ended were closed."""
+        by_owner = {run.workflow_run_id: run for run in held}
+        for run in by_owner.values():
+            if (await self.sync.close_if_ended(run)).status is RunStatus.RUNNING:
+                return True
+        return False
+
+
+async def _store(tx: Transaction, plans: Sequence[RunPlan]) -> None:
+    """Store plans, and keep the versions that they read. Raises InputReplaced."""
+    read = {
+        plan.run_id: [
+            *(one.snapshot_id for one in plan.relations if one.kind == "snapshot"),
+            *(one.current.snapshot_id for one in plan.members if one.current),
+        ]
+        for plan in plans
+    }
+    if not await retention.lease(tx, read):
+        raise InputReplaced
+    await run_plans.store(tx, plans)

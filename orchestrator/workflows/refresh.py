@@ -1,0 +1,319 @@
+"""A generation: begin, write each member once its parents are written, and publish what belongs together."""
+
+import asyncio
+from functools import partial
+from uuid import UUID
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from orchestrator.model.generation import (
+        Begun,
+        CloseRequest,
+        EndedRun,
+        GenerationStatus,
+        PublishRequest,
+        RefreshOutcome,
+        RefreshRequest,
+        RepinRequest,
+    )
+    from orchestrator.model.printable import code
+    from orchestrator.model.run import Progress, RunOutcome, RunRequest, RunStatus, run_id_of
+    from orchestrator.model.webhook_event import ClosedRun, ClosedRuns
+    from orchestrator.temporal import contract
+    from orchestrator.temporal.run_page import members_page, render, running
+    from orchestrator.workflows import steps
+    from orchestrator.workflows.members import Member, Members, State
+    from orchestrator.workflows.steps import uninterruptible
+
+_STATUS = SearchAttributeKey.for_keyword(contract.STATUS_ATTRIBUTE)
+_HELD = "A generation of several views refreshes this view already."
+# Pauses before a source table is pinned again whose files have changed. Then its readers fail.
+_REPIN_PAUSES = (1.0, 5.0, 20.0)
+# Pauses while other runs hold a member.
+_FIRST_WAIT, _LONGEST_WAIT = 0.2, 10.0
+# A history may have 50,000 events. A member has some ten, and those in flight are waited for.
+_MOST_EVENTS = 8_000
+
+
+# Without failure_exception_types Temporal would retry the workflow task after an unexpected exception, endlessly, and
+# the runs would stay Running.
+@workflow.defn(name=contract.REFRESH, failure_exception_types=[Exception])
+class RefreshViews:
+    """One generation.
+
+    A run of one view is a generation of one. All those of a view have the same workflow id, so the server itself keeps
+    two of them apart; that larger ones do not run the view at the same time is seen to by the rows of open runs.
+    """
+
+    @workflow.init
+    def __init__(self, request: RefreshRequest) -> None:
+        """A generation that has not begun."""
+        self._request = request
+        self._begun: Begun | None = None
+        self._members = Members(())
+        self._headline = "Pins its inputs"
+        self._message: str | None = None
+        self._progress: dict[UUID, Progress] = {}
+        self._tasks: dict[UUID, asyncio.Task[None]] = {}
+        self._publishing: asyncio.Task[None] | None = None
+        self._closed_early: ClosedRun | None = None
+        self._rounds: dict[UUID, int] = {}
+        self._repinning = asyncio.Lock()
+
+    @workflow.update(name=contract.PROGRESS)
+    def progress(self, progress: Progress) -> None:
+        """Show the progress of a query on the generation's page in the Temporal UI.
+
+        An update and not a signal: the server passes ten updates at a time to a run, and two thousand in all. It
+        collects signals by the thousand, and handling ten thousand in one workflow task took longer than a task may, so
+        the run could not continue. A generation handles no signals: one from an operator has no effect.
+        """
+        if progress.run_id in self._tasks:
+            self._progress[progress.run_id] = progress
+            self._show()
+
+    @workflow.update(name=contract.CANCEL_MEMBER)
+    async def cancel_member(self, run_id: UUID) -> bool:
+        """Cancel one member: its query has ended when this returns. False if it is too late for that."""
+        member = self._members.find(run_id)
+        if member is None or member.state in {State.PUBLISHING, State.ENDED}:
+            return False
+        end = EndedRun(run_id=run_id, status=RunStatus.CANCELLED)
+        if run_id in self._tasks:
+            member.end = member.end or end
+            self._stop(member)
+        else:
+            self._members.fail(member, end)
+        await workflow.wait_condition(lambda: member.state is State.ENDED)
+        return member.outcome is not None and member.outcome.status is RunStatus.CANCELLED
+
+    @workflow.run
+    async def run(self, request: RefreshRequest) -> RunOutcome | RefreshOutcome:
+        """Run to the end. A cancel that comes once publication has begun changes nothing."""
+        self._show()
+        try:
+            begun = await self._begin()
+            if isinstance(request, RunRequest) and begun.held_by:
+                self._set_final(RunStatus.SKIPPED, _HELD)
+                return RunOutcome(status=RunStatus.SKIPPED, detail=_HELD)
+            self._begun = begun
+            self._members = Members(begun.members, all_or_nothing=begun.all_or_nothing, unchanged=begun.unchanged)
+            await self._refresh(begun)
+        except (Exception, asyncio.CancelledError) as error:
+            return await self._end(error)
+        if not self._members.all_ended():
+            await workflow.wait_condition(workflow.all_handlers_finished)
+            workflow.continue_as_new(request)
+        return await self._finish(None)
+
+    async def _begin(self) -> Begun:
+        """Begin, once no other run of a member is in progress. A generation of one does not wait for a larger one."""
+        pause = _FIRST_WAIT
+        while True:
+            begun = await steps.begin(self._request)
+            if not begun.held_by or isinstance(self._request, RunRequest):
+                return begun
+            self._headline = f"Waits for {', '.join(begun.held_by[:3])}, which refreshes some of its views"
+            self._show()
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_WAIT)
+            if workflow.info().get_current_history_length() > _MOST_EVENTS:
+                workflow.continue_as_new(self._request)
+
+    async def _refresh(self, begun: Begun) -> None:
+        """Write and publish all members. Some are left over if the history is long: a further run continues."""
+        self._headline = "The queries run" if len(self._members) > 1 else running(None)
+        while not self._members.all_ended() or self._publishing is not None:
+            is_long = workflow.info().get_current_history_length() > _MOST_EVENTS
+            for member in () if is_long else self._members.start_ready():
+                self._tasks[member.run_id] = asyncio.create_task(self._process(begun, member))
+            seen = self._members.changes
+            await self._close_failed()
+            self._start_publication(begun)
+            if is_long and not self._tasks and self._publishing is None and seen == self._members.changes:
+                return
+            self._show()
+            if seen == self._members.changes:
+                await workflow.wait_condition(partial(self._members.have_changed_since, seen))
+            _raise_if_cancelled()
+
+    async def _close_failed(self) -> None:
+        for member in self._members.doomed():
+            self._stop(member)
+        closing = self._members.to_close()
+        if closing:
+            await uninterruptible(self._close(closing))
+
+    def _stop(self, member: Member) -> None:
+        """Cancel the query of a member, once."""
+        if not member.is_stopping:
+            member.is_stopping = True
+            self._tasks[member.run_id].cancel()
+
+    def _start_publication(self, begun: Begun) -> None:
+        if self._publishing is None and (runs := self._members.take_publishable()):
+            request = PublishRequest(project_id=begun.project_id, run_ids=runs)
+            self._publishing = asyncio.create_task(self._publish(request))
+
+    async def _process(self, begun: Begun, member: Member) -> None:
+        """Write one member. Its failure is that of the member alone."""
+        try:
+            result = await steps.write(begun, member.plan)
+        except (Exception, asyncio.CancelledError) as error:
+            moved = None if member.end else _moved_source(error)
+            # An outdated query may have read files that are removed by now.
+            is_outdated = member.is_outdated and member.end is None and not _is_cancelled(error)
+            if is_outdated or (moved is not None and await self._repin(begun, member, *moved)):
+                self._members.retry(member)
+            else:
+                self._members.fail(member, _ended(member.run_id, error))
+        else:
+            if member.end is None:
+                self._members.take(member, result)
+            else:
+                self._members.fail(member, member.end)
+        member.is_stopping = False
+        del self._tasks[member.run_id]
+        self._progress.pop(member.run_id, None)
+
+    async def _repin(self, begun: Begun, member: Member, table: UUID, round_: int) -> bool:
+        """Pin a source table again whose files have changed. False if that was done too often."""
+        try:
+            async with self._repinning:
+                if self._rounds.get(table, 0) > round_:
+                    return True  # another reader of the table has had it pinned again
+                if round_ >= len(_REPIN_PAUSES):
+                    return False
+                await asyncio.sleep(_REPIN_PAUSES[round_])
+                request = RepinRequest(generation_id=begun.generation_id, table_id=table, round=round_)
+                again = await steps.repin(request)
+                self._rounds[table] = round_ + 1
+                self._members.outdate(one for one in again if one != member.run_id)
+        except (FailureError, asyncio.CancelledError):
+            return False
+        return True
+
+    async def _publish(self, request: PublishRequest) -> None:
+        self._headline = "Publishes its results" if len(self._members) > 1 else "Publishes its result"
+        self._show()
+        try:
+            await self._take_closed(await steps.publish(request))
+        except Exception as error:
+            for run_id in request.run_ids:
+                member = self._members.find(run_id)
+                if member is not None:
+                    self._members.fail(member, _ended(run_id, error))
+        self._publishing = None
+        self._members.changes += 1
+
+    async def _close(self, runs: tuple[EndedRun, ...]) -> None:
+        await self._take_closed(await steps.close(CloseRequest(request=self._request, runs=runs)))
+
+    async def _take_closed(self, closed: ClosedRuns) -> None:
+        for run in closed.runs:
+            self._members.end(run)
+            self._closed_early = run
+        await steps.start_deliveries(closed.notices)
+
+    async def _end(self, error: BaseException) -> RunOutcome | RefreshOutcome:
+        """Close all that has not been published, then return the outcome or raise the failure."""
+        for member in filter(None, map(self._members.find, self._tasks)):
+            self._stop(member)
+        await uninterruptible(self._wait_for_tasks())
+        open_runs = [one.run_id for one in self._members.open()]
+        if self._begun is None and isinstance(self._request, RunRequest):
+            open_runs = [run_id_of(UUID(workflow.info().run_id), self._request.saved_query_id)]
+        if open_runs:
+            await uninterruptible(self._close(tuple(_ended(run_id, error) for run_id in open_runs)))
+        return await self._finish(error)
+
+    async def _wait_for_tasks(self) -> None:
+        if self._tasks:
+            await workflow.wait(list(self._tasks.values()))
+        if self._publishing is not None:
+            await workflow.wait([self._publishing])
+
+    async def _finish(self, error: BaseException | None) -> RunOutcome | RefreshOutcome:
+        if isinstance(self._request, RunRequest):
+            return self._finish_one(error)
+        outcome = await uninterruptible(steps.summarize(self._request))
+        self._set_final(outcome.status, _reason_of(error) or outcome.detail)
+        if outcome.status is GenerationStatus.CANCELLED and _is_cancelled(error):
+            raise asyncio.CancelledError from error
+        if outcome.status in {GenerationStatus.CANCELLED, GenerationStatus.FAILED}:
+            reason = _reason_of(error) or outcome.detail
+            raise ApplicationError(reason, type="generation_failed", non_retryable=True) from error
+        return outcome
+
+    def _finish_one(self, error: BaseException | None) -> RunOutcome:
+        outcome = self._closed_early
+        if outcome is None:  # no such view ever existed, so no run could be recorded
+            end = _ended(UUID(int=0), error or RuntimeError("The run was not recorded."))
+            outcome = ClosedRun(run_id=end.run_id, status=end.status, error=end.error, error_code=end.error_code)
+        done = f"{outcome.rows or 0:,} rows, snapshot {outcome.snapshot_id}"
+        message = outcome.error or outcome.detail or (done if outcome.status is RunStatus.COMPLETED else None)
+        self._set_final(outcome.status, message)
+        if outcome.status is RunStatus.CANCELLED:
+            raise asyncio.CancelledError from error
+        if outcome.status is RunStatus.FAILED:
+            failure = outcome.error or "The run failed."
+            raise ApplicationError(failure, type=outcome.error_code, non_retryable=True) from error
+        return RunOutcome.model_validate(outcome.model_dump(include=set(RunOutcome.model_fields)))
+
+    def _set_final(self, status: RunStatus | GenerationStatus, message: str | None) -> None:
+        self._headline, self._message = status, message
+        self._show()
+        # Only if it was started with it: in a namespace without the attribute, the workflow could not continue.
+        if workflow.info().typed_search_attributes.get(_STATUS) is not None:
+            workflow.upsert_search_attributes([_STATUS.value_set(status)])
+
+    def _show(self) -> None:
+        headline, more = self._headline, self._begun.page if self._begun else ""
+        if isinstance(self._request, RunRequest):
+            headline = next((running(one) for one in self._progress.values()), headline)
+        elif self._begun is not None:
+            named = {run: self._members.find(run) for run in self._progress}
+            lines = [f"{code(one.plan.name)}: {running(self._progress[run])}" for run, one in named.items() if one]
+            more = members_page(self._members.shown(), self._members.statuses, self._members.errors, lines)
+        workflow.set_current_details(render(self._request, headline, message=self._message, more=more))
+
+
+def _is_cancelled(error: BaseException | None) -> bool:
+    # If a worker dies during a cancel, the error is a timeout; the run is cancelled all the same.
+    task = asyncio.current_task()
+    return (error is not None and is_cancelled_exception(error)) or (task is not None and task.cancelling() > 0)
+
+
+def _raise_if_cancelled() -> None:
+    """Raise a cancel that an uninterruptible step has outlasted."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+def _moved_source(error: BaseException) -> tuple[UUID, int] | None:
+    """The table, and its pin, if the error says that its files have changed."""
+    cause = error.cause if isinstance(error, ActivityError) else None
+    if not isinstance(cause, ApplicationError) or cause.type != contract.SOURCE_MOVED:
+        return None
+    table, round_ = cause.details
+    return UUID(table), int(round_)
+
+
+def _ended(run_id: UUID, error: BaseException) -> EndedRun:
+    """How a run is to be closed that ended with `error`."""
+    if _is_cancelled(error):
+        return EndedRun(run_id=run_id, status=RunStatus.CANCELLED)
+    cause = error.cause if isinstance(error, ActivityError) else error
+    if isinstance(cause, ApplicationError):
+        return EndedRun(run_id=run_id, status=RunStatus.FAILED, error=cause.message, error_code=cause.type)
+    lost = f"The run was given up: {cause or 'no worker answered'}."
+    return EndedRun(run_id=run_id, status=RunStatus.FAILED, error=lost, error_code=contract.UNEXPECTED_ERROR)
+
+
+def _reason_of(error: BaseException | None) -> str | None:
+    """Why a generation could not begin, for people."""
+    return None if error is None or _is_cancelled(error) else _ended(UUID(int=0), error).error

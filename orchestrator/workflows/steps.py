@@ -1,0 +1,139 @@
+"""The steps of a generation as its workflow calls them: their time limits, retries and labels."""
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, TypedDict, TypeVar
+from uuid import UUID
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.workflow import ActivityCancellationType, ParentClosePolicy
+
+with workflow.unsafe.imports_passed_through():
+    from orchestrator.activities.begin import BeginActivities
+    from orchestrator.activities.finish import FinishActivities
+    from orchestrator.activities.write import WriteActivities
+    from orchestrator.model.generation import (
+        Begun,
+        CloseRequest,
+        GenerationRequest,
+        MemberPlan,
+        MemberResult,
+        MemberTask,
+        PublishRequest,
+        RefreshOutcome,
+        RefreshRequest,
+        RepinRequest,
+    )
+    from orchestrator.model.webhook_event import ClosedRuns, WebhookEvent
+    from orchestrator.temporal import contract
+    from orchestrator.workflows.deliver_notice import DeliverNotice
+
+T = TypeVar("T")
+
+
+class _Options(TypedDict):
+    schedule_to_close_timeout: timedelta
+    start_to_close_timeout: timedelta
+    retry_policy: RetryPolicy
+
+
+# A few SQL statements each, for thousands of views at most. They are retried for an hour: a catalog that is away for a
+# while should delay a generation, not lose its results.
+CATALOG_STEP_OPTIONS = _Options(
+    schedule_to_close_timeout=timedelta(hours=1),
+    start_to_close_timeout=timedelta(minutes=2),
+    retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=30)),
+)
+# For failures that are not the query's fault. The activity itself gives up after eight tries, with two minutes of
+# pauses in all. Here, tries that found no memory count too: this many of them last for days.
+QUERY_RETRIES = RetryPolicy(
+    initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1), maximum_attempts=10_000
+)
+# The death of a worker is noticed after this; a living one sends a heartbeat twice a second.
+HEARTBEAT_TIMEOUT = timedelta(seconds=5)
+# The engine ends a query at its time limit and says so; Temporal's later timeout is for an engine that does not. The
+# margin includes ten minutes for which a query may wait until the worker has memory for it.
+START_TO_CLOSE_MARGIN = timedelta(minutes=15)
+
+
+async def begin(request: RefreshRequest) -> Begun:
+    """Take hold of the views, and pin what they read."""
+    return await workflow.execute_local_activity_method(
+        BeginActivities.begin, request, summary="Take hold of the views, pin their inputs", **CATALOG_STEP_OPTIONS
+    )
+
+
+async def write(begun: Begun, member: MemberPlan) -> MemberResult:
+    """Run the query of a member. It may run on any worker."""
+    task = MemberTask(
+        generation_id=begun.generation_id,
+        project_id=begun.project_id,
+        saved_query_id=member.saved_query_id,
+        run_id=member.run_id,
+    )
+    return await workflow.execute_activity_method(
+        WriteActivities.write_snapshot,
+        task,
+        activity_id=str(member.run_id),
+        start_to_close_timeout=timedelta(seconds=member.timeout_seconds) + START_TO_CLOSE_MARGIN,
+        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        retry_policy=QUERY_RETRIES,
+        # A cancelled run ends when its query has ended, not when the cancel was requested.
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=f"Query of {member.name}",
+    )
+
+
+async def repin(request: RepinRequest) -> tuple[UUID, ...]:
+    """Pin a source table again; returns the runs that are to run again."""
+    return await workflow.execute_local_activity_method(
+        BeginActivities.repin, request, summary="A source file has changed", **CATALOG_STEP_OPTIONS
+    )
+
+
+async def publish(request: PublishRequest) -> ClosedRuns:
+    """Make results visible together."""
+    return await workflow.execute_local_activity_method(
+        FinishActivities.publish, request, summary="Make the results visible", **CATALOG_STEP_OPTIONS
+    )
+
+
+async def close(request: CloseRequest) -> ClosedRuns:
+    """End runs without results."""
+    return await workflow.execute_local_activity_method(
+        FinishActivities.close, request, summary="Record how runs ended", **CATALOG_STEP_OPTIONS
+    )
+
+
+async def summarize(request: GenerationRequest) -> RefreshOutcome:
+    """How a generation of several views has ended."""
+    return await workflow.execute_local_activity_method(
+        FinishActivities.summarize, request, summary="Sum up", **CATALOG_STEP_OPTIONS
+    )
+
+
+async def start_deliveries(notices: Iterable[WebhookEvent]) -> None:
+    """Start the delivery of each webhook event as a workflow of its own: no run waits for a webhook."""
+    for event in notices:
+        with suppress(WorkflowAlreadyStartedError):
+            await workflow.start_child_workflow(
+                DeliverNotice.run,
+                event,
+                id=contract.notice_workflow_id(event.data.run_id, event.type),
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                parent_close_policy=ParentClosePolicy.ABANDON,
+                static_summary=f"{event.type}: {event.data.view_name}",
+            )
+
+
+async def uninterruptible(step: Coroutine[Any, Any, T]) -> T:
+    """Await a step to its end even if the run is cancelled in between. Temporal cancels a workflow at most once."""
+    task = asyncio.create_task(step)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        return await task

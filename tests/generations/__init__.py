@@ -1,0 +1,1 @@
+"""Refreshes of several views as one."""
