@@ -19,7 +19,7 @@ from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.stack import DevStack
 
 _SOURCE = "numbers"
-_NUMBERS = "SELECT i % 10 AS k, i AS v FROM range(100000) t(i)"
+_NUMBERS = "SELECT i // 100 % 10 AS k, i AS v FROM range(100000) t(i)"  # every view has a row for each k
 _FIRST = "SELECT k, sum(v)::BIGINT % 1000003 AS v FROM numbers WHERE v % {width} = {column} GROUP BY k"
 _LATER = "SELECT a.k, (a.v + b.v + {more}) % 1000003 AS v FROM {one} a JOIN {other} b ON a.k = b.k"
 
@@ -105,8 +105,8 @@ class Built:
         for layer in self._layers:
             ids = await at_once(MADE_AT_ONCE, lambda node: self._api.create(node.name, node.sql), layer)
             self._ids |= {node.name: view_id for node, view_id in zip(layer, ids, strict=True)}
-        paths = (f"/warehouse_saved_queries/{view_id}/materialize/" for view_id in self._ids.values())
-        await at_once(MADE_AT_ONCE, lambda path: self._api.call("POST", path, {"run": False}), paths)
+            paths = (f"/warehouse_saved_queries/{view_id}/materialize/" for view_id in ids)
+            await at_once(MADE_AT_ONCE, lambda path: self._api.call("POST", path, {"run": False}), paths)
 
     async def edit(self) -> set[str]:
         """Change the first view of the middle layer; returns the names of it and of its descendants."""

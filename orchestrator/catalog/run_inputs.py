@@ -19,6 +19,7 @@ from orchestrator.model.names import name_key
 from orchestrator.model.run import Relation, SnapshotRelation, SourceRelation, ViewRelation
 
 _MANY = 1000
+_PLAIN_INPUTS = t.saved_queries.alias("plain_inputs")
 
 
 class PinnedInputs(NamedTuple):
@@ -109,7 +110,10 @@ def _in_order(rows: Iterable[Row[Any]]) -> tuple[Relation, ...]:
 
 
 async def inlined(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[str, str]:
-    """The SQL by name of those views that have no snapshot, and of all without one that these read, at any depth."""
+    """The SQL by name of those views that have no result and get none, and of all such that these read, at any depth.
+
+    A materialized view without a snapshot gets one before a generation reads it.
+    """
     rows = await tx.execute(_inlined_stmt(), {"views": list(saved_query_ids)})
     return {row.name: row.query["query"] for row in rows}
 
@@ -117,23 +121,24 @@ async def inlined(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[st
 def _with_plain_inputs(views: Select[tuple[UUID]], *further: ColumnElement[bool]) -> CTE:
     """The ids of these views, and of the views without a snapshot that they read, directly or through one another.
 
-    `further` restricts the latter.
+    `further` restricts the latter, which it knows as `_PLAIN_INPUTS`.
     """
     readers = views.cte("readers", recursive=True)
-    inputs = t.saved_queries.alias("plain_inputs")
     return readers.union(
         select(t.inputs.c.input_view_id)
         .join(readers, t.inputs.c.saved_query_id == readers.c.id)
-        .join(inputs, inputs.c.id == t.inputs.c.input_view_id)
-        .where(inputs.c.current_snapshot_id.is_(None), *further)
+        .join(_PLAIN_INPUTS, _PLAIN_INPUTS.c.id == t.inputs.c.input_view_id)
+        .where(_PLAIN_INPUTS.c.current_snapshot_id.is_(None), *further)
     )
 
 
 @cache
 def _inlined_stmt() -> Any:  # noqa: ANN401 - see below
-    plain = t.saved_queries.c.current_snapshot_id.is_(None)
-    asked = select(t.saved_queries.c.id).where(t.saved_queries.c.id.in_(bindparam("views", expanding=True)), plain)
-    readers = _with_plain_inputs(asked)
+    mine = t.saved_queries.c.id.in_(bindparam("views", expanding=True))
+    plain = (t.saved_queries.c.current_snapshot_id.is_(None), t.saved_queries.c.sync_frequency.is_(None))
+    readers = _with_plain_inputs(
+        select(t.saved_queries.c.id).where(mine, *plain), _PLAIN_INPUTS.c.sync_frequency.is_(None)
+    )
     return (
         select(t.saved_queries.c.name, t.revisions.c.query)
         .join(readers, readers.c.id == t.saved_queries.c.id)

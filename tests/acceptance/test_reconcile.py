@@ -38,7 +38,7 @@ async def test_a_run_that_is_over_in_temporal_is_closed(tenant: Tenant, temporal
 
 
 async def test_a_generation_whose_workflow_is_over_is_closed(
-    tenant: Tenant, temporal: Client, database: Database, reconcile: Reconcile
+    tenant: Tenant, database: Database, reconcile: Reconcile
 ) -> None:
     """It ended before it began, or its last two runs were closed at the same moment, neither as the last."""
     view = await tenant.materialized("v", "SELECT 1 AS n")
