@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 
 async def uninterruptible(work: Awaitable[T]) -> T:
@@ -33,3 +35,64 @@ async def acquire(work: Awaitable[T], release: Callable[[T], object]) -> T:
         if not task.cancelled() and task.exception() is None:
             release(task.result())
         raise
+
+
+class Grouped(Generic[K, V]):
+    """One piece of work for many callers: calls that come while it is in progress gather, and are served together next.
+
+    So a caller that is alone is served at once, and the more there are, the larger the groups.
+    """
+
+    def __init__(
+        self, work: Callable[[list[K]], Awaitable[Mapping[K, V]]], *, most: int, shared: type[Exception]
+    ) -> None:
+        """`work` gets `most` different keys at most, and returns what it has found for them.
+
+        An error of the type `shared` concerns every call of a group. After any other one, each is served alone.
+        """
+        self._work = work
+        self._most = most
+        self._shared = shared
+        self._waiting: list[tuple[K, asyncio.Future[V | None]]] = []
+        self._serving: asyncio.Task[None] | None = None
+
+    async def __call__(self, key: K) -> V | None:
+        """The value that the work finds for the key, None if nothing. Raises what the work raises."""
+        future: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((key, future))
+        if self._serving is None:
+            self._serving = asyncio.create_task(self._serve())
+        return await future
+
+    async def _serve(self) -> None:
+        try:
+            while self._waiting:
+                group: dict[K, asyncio.Future[V | None]] = {}
+                left: list[tuple[K, asyncio.Future[V | None]]] = []
+                for key, future in self._waiting:
+                    if future.cancelled():
+                        continue
+                    if key in group or len(group) == self._most:
+                        left.append((key, future))
+                    else:
+                        group[key] = future
+                self._waiting = left
+                await self._serve_group(group)
+        finally:
+            self._serving = None
+
+    async def _serve_group(self, group: Mapping[K, "asyncio.Future[V | None]"]) -> None:
+        try:
+            found = await self._work([*group])
+        except Exception as error:
+            if len(group) > 1 and not isinstance(error, self._shared):
+                for key, future in group.items():
+                    await self._serve_group({key: future})
+                return
+            for future in group.values():
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for key, future in group.items():
+            if not future.done():
+                future.set_result(found.get(key))

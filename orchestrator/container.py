@@ -77,6 +77,7 @@ async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Con
         worker_memory_mb=settings.worker_memory_mb,
         temp_dir=settings.data_dir / "tmp",
         max_queries=settings.max_concurrent_queries,
+        slots=settings.query_slots,
     )
     reader = DuckDBReader(
         source_roots=settings.source_roots,

@@ -202,6 +202,15 @@ class Settings(BaseSettings):
         )
 
     @property
+    def query_slots(self) -> int:
+        """How many queries a worker takes at a time: those that run, and some that wait for their turn.
+
+        The server hands a task to a worker that is free for it in half the time that it takes to store it for later. So
+        a worker has more slots than queries, as one prepares or finishes its result while another one runs.
+        """
+        return 8 * self.max_concurrent_queries
+
+    @property
     def read_limits(self) -> Limits:
         """The resources that a query may use whose result a client reads through the API."""
         return self.limits.model_copy(update={"memory_mb": min(self.read_memory_mb, self.query_memory_mb)})

@@ -21,6 +21,7 @@ from orchestrator.container import Container, open_container
 from orchestrator.engines.base import QueryRunner
 from orchestrator.model.errors import TemporalUnavailable
 from orchestrator.model.run import Run
+from orchestrator.services.attempts import Attempts
 from orchestrator.services.change_detection import ChangeDetector
 from orchestrator.services.pinned_sources import PinnedSources
 from orchestrator.services.planning import Planner
@@ -57,10 +58,8 @@ class RefreshActivities(NamedTuple):
     finish: FinishActivities
 
 
-def build_worker(
-    client: Client, activities: RefreshActivities, interceptor: Interceptor, *, max_concurrent_queries: int
-) -> Worker:
-    """A worker for every workflow and activity of the program."""
+def build_worker(client: Client, activities: RefreshActivities, interceptor: Interceptor, *, slots: int) -> Worker:
+    """A worker for every workflow and activity of the program. It takes as many queries at a time as it has `slots`."""
     return Worker(
         client,
         task_queue=contract.TASK_QUEUE,
@@ -77,8 +76,7 @@ def build_worker(
         # beside queries. The tests replay every recorded history in one: see tests/workflows/sandbox.py.
         workflow_runner=UnsandboxedWorkflowRunner(),
         interceptors=[ErrorInterceptor(), interceptor],
-        # One more than a project may run, for a query of another project.
-        max_concurrent_activities=max_concurrent_queries + 1,
+        max_concurrent_activities=slots,
         max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
@@ -155,7 +153,7 @@ def _activities(container: Container, runner: QueryRunner, on_run_finished: Call
     )
     return RefreshActivities(
         begin=BeginActivities(database, planner, container.urls),
-        write=WriteActivities(database, runner, store, detector, sources),
+        write=WriteActivities(database, Attempts(database), runner, store, detector, sources),
         finish=FinishActivities(
             database, container.engine, store, container.policy, container.current, on_run_finished
         ),
@@ -167,9 +165,7 @@ async def _work(settings: Settings, telemetry: WorkerTelemetry, stop: asyncio.Ev
         await container.engine.start()
         runner, on_run_finished, interceptor = telemetry.instrument(container.engine, settings.limits)
         activities = _activities(container, runner, on_run_finished)
-        worker = build_worker(
-            container.temporal, activities, interceptor, max_concurrent_queries=settings.max_concurrent_queries
-        )
+        worker = build_worker(container.temporal, activities, interceptor, slots=settings.query_slots)
         reconciler = build_reconciler_worker(container.temporal, ReconcileActivities(container.reconciler), interceptor)
         # The objects loaded by now are never freed; each garbage collection would examine them for a tenth of a second.
         gc.freeze()

@@ -15,8 +15,9 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from orchestrator.activities.progress import ProgressReporter, report_progress, report_trouble
-from orchestrator.catalog import run_plans, runs, snapshots
+from orchestrator.catalog import runs, snapshots
 from orchestrator.catalog.database import Database
+from orchestrator.catalog.run_plans import Outcome
 from orchestrator.engines.base import LeftOutRows, QueryResult, QueryRunner
 from orchestrator.model.base import now
 from orchestrator.model.errors import (
@@ -25,7 +26,6 @@ from orchestrator.model.errors import (
     InputReplaced,
     OrchestratorError,
     QueryFailed,
-    RunSuperseded,
     StoreUnavailable,
     Terminal,
     Transient,
@@ -43,8 +43,8 @@ from orchestrator.model.snapshot import (
     shortened,
     snapshot_id,
 )
+from orchestrator.services.attempts import Attempt, Attempts
 from orchestrator.services.change_detection import UNCHANGED, ChangeDetector, recipe_of
-from orchestrator.services.member_plans import resolved
 from orchestrator.services.pinned_sources import GenerationPins, PinnedSources
 from orchestrator.stores.base import SnapshotStore
 from orchestrator.temporal import contract
@@ -65,6 +65,7 @@ class WriteActivities:
     """The writing step, and its dependencies."""
 
     database: Database
+    attempts: Attempts
     runner: QueryRunner
     store: SnapshotStore
     detector: ChangeDetector
@@ -77,70 +78,57 @@ class WriteActivities:
         Each attempt has a folder of its own: an attempt that still runs after it was given up as lost cannot write into
         its successor's.
         """
-        async with self.database.single() as tx:
-            stored = await run_plans.load(tx, task.run_id)
-        if stored is None:
-            raise RunSuperseded
-        if stored.written is not None:
-            return _result(stored.written)
-        if stored.plan.fault is not None:
-            raise ApplicationError(stored.plan.fault, type=stored.plan.fault_code, non_retryable=True)
-        async with self.database.single() as tx:
-            attempt = await runs.claim_attempt(tx, task.run_id)
-        tries = attempt - stored.spent
-        if tries > _MOST_ATTEMPTS:
+        attempt = await self.attempts.begin(task.run_id)
+        if isinstance(attempt, Snapshot):
+            return _result(attempt)
+        plan = attempt.plan
+        if plan.fault is not None:
+            raise ApplicationError(plan.fault, type=plan.fault_code, non_retryable=True)
+        if attempt.tries > _MOST_ATTEMPTS:
             raise ApplicationError(_LOST, type=contract.UNEXPECTED_ERROR, non_retryable=True)
-        plan = stored.plan if attempt == 1 else stored.plan.model_copy(update={"queued_at": None})
-        for earlier in range(1, attempt):
+        for earlier in range(1, attempt.number):
             await self._discard(_location(plan, earlier))
         try:
             async with report_progress(task.run_id) as progress:
-                return await self._try(plan, attempt, progress)
+                return await self._try(attempt, progress)
         except BaseException as error:
             # No snapshot has a failed attempt's files, so every error removes them. Shielded: a cancel may come twice.
-            await asyncio.shield(self._discard(_location(plan, attempt)))
+            await asyncio.shield(self._discard(_location(plan, attempt.number)))
             if isinstance(error, WorkerBusy):
-                await self._give_back(plan.run_id, attempt)
-            reported = _error_to_report(error, tries)
+                await self._give_back(plan.run_id, attempt.number)
+            reported = _error_to_report(error, attempt.tries)
             if reported is not error:
                 raise reported from error
             if isinstance(error, Transient):
                 await report_trouble(task.run_id, error)
             raise
 
-    async def _try(self, stored_plan: RunPlan, attempt: int, progress: ProgressReporter) -> MemberResult:
-        written: dict[UUID, Snapshot] = {}
-        if stored_plan.members:
-            async with self.database.single() as tx:
-                written = await run_plans.written(tx, [one.run_id for one in stored_plan.members])
-        plan = resolved(stored_plan, written)
+    async def _try(self, attempt: Attempt, progress: ProgressReporter) -> MemberResult:
+        plan, current = attempt.plan, attempt.current
+        if attempt.number > 1:
+            plan = plan.model_copy(update={"queued_at": None})
         pins = self.sources.of(plan.generation_id, plan.project_id)
-        await pins.load([one for one in plan.relations if one.kind == "source"])
-        async with self.database.single() as tx:
-            current = (await snapshots.current(tx, [plan.saved_query_id])).get(plan.saved_query_id)
-        unpublished = {one.id: one.content for one in written.values()}
-        change = await self.detector.find_change(plan, current, pins, unpublished)
+        pins.recall(attempt.pins)
+        change = await self.detector.find_change(plan, current, pins, attempt.unpublished)
         if current is not None and change is None:
-            async with self.database.begin() as tx:
-                kept = current.snapshot.id
-                if not await run_plans.record_still_unchanged(tx, plan.run_id, attempt, kept, UNCHANGED):
-                    raise RunSuperseded
-            return MemberResult(snapshot_id=current.snapshot.id, unchanged=UNCHANGED)
+            kept = current.snapshot.id
+            await self.attempts.record(
+                Outcome(plan.run_id, attempt.number, unchanged_id=kept, unchanged_reason=UNCHANGED)
+            )
+            return MemberResult(snapshot_id=kept, unchanged=UNCHANGED)
         logger.info("%s runs: %s", plan.name, change)
         if current is not None and current.has_readers:
             plan = plan.model_copy(update={"previous": current.snapshot})
         plan = plan.model_copy(update={"relations": await pins.attach(plan.relations)})
         try:
-            snapshot = await self._write(plan, attempt, progress)
+            snapshot = await self._write(plan, attempt.number, progress)
         except (InputReplaced, InputMissing):
             await _raise_if_moved(plan, pins)
             raise
         if _may_have_moved(snapshot, plan, pins):
             await _raise_if_moved(plan, pins)
         snapshot = snapshot.model_copy(update={"inputs": shortened(snapshot.inputs)})
-        async with self.database.begin() as tx:
-            if not await run_plans.record_written(tx, snapshot):
-                raise RunSuperseded
+        await self.attempts.record(Outcome(plan.run_id, attempt.number, written=snapshot))
         return _result(snapshot)
 
     async def _write(self, plan: RunPlan, attempt: int, progress: ProgressReporter) -> Snapshot:

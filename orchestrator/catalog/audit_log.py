@@ -1,6 +1,6 @@
 """The audit log: each entry is inserted in the transaction of the change that it describes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID, uuid4
 
 from sqlalchemy import select
@@ -61,6 +61,16 @@ async def record(
         user_id=user.id if user else None,
         changes=changes,
     )
+
+
+async def record_all(
+    tx: Transaction, project_id: int, views: Mapping[UUID, str], verb: Verb, user: User | None
+) -> None:
+    """Insert an entry for each of these views, which are given by id and name."""
+    entry = {"project_id": project_id, "scope": SAVED_QUERY, "verb": verb, "user_id": user.id if user else None}
+    rows = [{**entry, "id": uuid4(), "item_id": view, "item_name": name, "changes": []} for view, name in views.items()]
+    if rows:
+        await tx.execute(insert(t.journal), rows)
 
 
 async def page(tx: Transaction, item_id: UUID, *, limit: int, offset: int) -> tuple[int, list[AuditEntry]]:

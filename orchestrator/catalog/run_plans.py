@@ -4,11 +4,13 @@ They are here and not in Temporal's history, since a generation may have thousan
 """
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, Update, any_, bindparam, null, select, update
+from pydantic_core import to_json
+from sqlalchemy import Integer, Select, Text, Update, any_, bindparam, cast, column, func, null, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.types import Uuid
 
@@ -33,6 +35,28 @@ class StoredPlan(NamedTuple):
     written: Snapshot | None
     unchanged_id: UUID | None
     unchanged_reason: str | None
+
+
+class ClaimedPlan(NamedTuple):
+    """The plan of an open run, and the attempt that may write its result now.
+
+    `tries` counts it and the earlier ones that have failed.
+    """
+
+    plan: RunPlan
+    attempt: int
+    tries: int
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """The finding of an attempt: the version that it has sealed, or the one that stays and why."""
+
+    run_id: UUID
+    attempt: int
+    written: Snapshot | None = None
+    unchanged_id: UUID | None = None
+    unchanged_reason: str | None = None
 
 
 async def store(tx: Transaction, plans: Iterable[RunPlan]) -> None:
@@ -73,10 +97,32 @@ async def written(tx: Transaction, run_ids: Collection[UUID]) -> dict[UUID, Snap
     return {row.run_id: Snapshot.model_validate(row.snapshot) for row in rows}
 
 
-async def record_written(tx: Transaction, snapshot: Snapshot) -> bool:
-    """Record what an attempt of an open run has sealed. False if the attempt may not publish any more."""
-    values = {"run": snapshot.run_id, "attempt_of": snapshot.attempt, "sealed": snapshot.model_dump(mode="json")}
-    return (await tx.execute(_record_stmt(), values)).one_or_none() is not None
+async def claim(tx: Transaction, run_ids: Collection[UUID]) -> dict[UUID, ClaimedPlan]:
+    """The plans of those open runs that have written nothing yet, each with a new attempt (1 is the first).
+
+    It takes the right to publish from every earlier one. Temporal's own count starts again when an operator resets an
+    activity. With this count, no two attempts that write have the same number, and so the same location in the store.
+    """
+    return {
+        row.run_id: ClaimedPlan(RunPlan.model_validate(row.plan), row.attempt, row.attempt - row.spent)
+        for row in await tx.execute(_claim_stmt(), {"runs": list(run_ids)})
+    }
+
+
+async def record(tx: Transaction, outcomes: Collection[Outcome]) -> set[UUID]:
+    """Record what attempts have found; returns their runs, without those whose attempt may not publish any more."""
+    rows = [
+        {
+            "run": one.run_id,
+            "attempt": one.attempt,
+            "snapshot": None if one.written is None else one.written.model_dump(mode="json"),
+            "unchanged_id": one.unchanged_id,
+            "unchanged_reason": one.unchanged_reason,
+        }
+        for one in outcomes
+    ]
+    values = {"outcomes": to_json(rows).decode()}
+    return set(await tx.scalars(_record_stmt(), values))
 
 
 async def record_unchanged(tx: Transaction, unchanged: Collection[tuple[UUID, UUID, str]]) -> None:
@@ -86,19 +132,15 @@ async def record_unchanged(tx: Transaction, unchanged: Collection[tuple[UUID, UU
         await tx.execute(_unchanged_stmt(), rows)
 
 
-async def record_still_unchanged(tx: Transaction, run_id: UUID, attempt: int, version: UUID, reason: str) -> bool:
-    """Record what an attempt of an open run found: the version stays. False if the attempt may not publish any more."""
-    values = {"unchanged_id": version, "unchanged_reason": reason}
-    return (await tx.execute(_of_attempt(values), {"run": run_id, "attempt_of": attempt})).one_or_none() is not None
-
-
 async def reset(tx: Transaction, run_ids: Collection[UUID]) -> None:
     """Forget what these runs have written, so that they run again.
 
     Attempts that are still in progress lose the right to record a result: theirs would be outdated.
     """
-    begun = update(t.runs).where(t.runs.c.id.in_(run_ids), t.runs.c.status == RunStatus.RUNNING, t.runs.c.attempt > 0)
-    await tx.execute(begun.values(attempt=t.runs.c.attempt + 1))
+    mine = (t.runs.c.id.in_(run_ids), t.runs.c.status == RunStatus.RUNNING)
+    # Those that have not begun too: an attempt that begins now must not read what is being forgotten.
+    await tx.execute(select(t.runs.c.id).where(*mine).order_by(t.runs.c.id).with_for_update())
+    await tx.execute(update(t.runs).where(*mine, t.runs.c.attempt > 0).values(attempt=t.runs.c.attempt + 1))
     spent = select(t.runs.c.attempt).where(t.runs.c.id == t.run_plans.c.run_id).scalar_subquery()
     change = update(t.run_plans).where(t.run_plans.c.run_id.in_(run_ids))
     await tx.execute(change.values(snapshot=null(), unchanged_id=None, unchanged_reason=None, spent=spent))
@@ -132,21 +174,53 @@ def _written_stmt() -> Select[Any]:
 
 
 @cache
+def _claim_stmt() -> Any:  # noqa: ANN401 - as above
+    # Locked in one order, so that two of these cannot wait for each other.
+    mine = (
+        select(t.runs.c.id)
+        .join(t.run_plans, t.run_plans.c.run_id == t.runs.c.id)
+        .where(
+            t.runs.c.id == any_(bindparam("runs", type_=ARRAY(Uuid))),
+            t.runs.c.status == RunStatus.RUNNING,
+            t.run_plans.c.snapshot.is_(None),
+        )
+        .order_by(t.runs.c.id)
+        .with_for_update(of=t.runs)
+        .cte("mine")
+    )
+    return (
+        update(t.runs)
+        .where(t.runs.c.id == mine.c.id, t.run_plans.c.run_id == mine.c.id)
+        .values(attempt=t.runs.c.attempt + 1)
+        .returning(t.run_plans.c.run_id, t.run_plans.c.plan, t.run_plans.c.spent, t.runs.c.attempt)
+    )
+
+
+@cache
 def _record_stmt() -> Any:  # noqa: ANN401 - as above
-    return _of_attempt({"snapshot": bindparam("sealed", type_=JSONB)})
-
-
-def _of_attempt(values: dict[str, Any]) -> Any:  # noqa: ANN401 - as above
-    """A change of the row of an open run, if this attempt is its last."""
+    """The rows of the runs are locked first: only so is their attempt the last one when the change is made."""
+    found = func.jsonb_to_recordset(cast(bindparam("outcomes"), JSONB)).table_valued(
+        column("run", Uuid),
+        column("attempt", Integer),
+        column("snapshot", JSONB),
+        column("unchanged_id", Uuid),
+        column("unchanged_reason", Text),
+        name="found",
+    )
+    found = found.render_derived(with_types=True)
+    mine = (
+        select(t.runs.c.id)
+        .join(found, found.c.run == t.runs.c.id)
+        .where(t.runs.c.status == RunStatus.RUNNING, t.runs.c.attempt == found.c.attempt)
+        .order_by(t.runs.c.id)
+        .with_for_update(of=t.runs, key_share=True)
+        .cte("mine")
+    )
+    changed = ("snapshot", "unchanged_id", "unchanged_reason")
     return (
         update(t.run_plans)
-        .where(
-            t.run_plans.c.run_id == bindparam("run"),
-            t.runs.c.id == t.run_plans.c.run_id,
-            t.runs.c.status == RunStatus.RUNNING,
-            t.runs.c.attempt == bindparam("attempt_of"),
-        )
-        .values(values)
+        .where(t.run_plans.c.run_id == mine.c.id, found.c.run == mine.c.id)
+        .values({name: found.c[name] for name in changed})
         .returning(t.run_plans.c.run_id)
     )
 

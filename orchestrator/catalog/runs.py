@@ -1,4 +1,4 @@
-"""Runs: opened, claimed by an attempt, and closed. `publication.py` publishes them.
+"""Runs: opened and closed. `publication.py` publishes them.
 
 Times are those of the clock, not of the transaction's start: a transaction that has waited for a lock would otherwise
 end a run before it began.
@@ -15,14 +15,13 @@ from uuid import UUID
 
 from sqlalchemy import Integer, Select, any_, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
-from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
+from sqlalchemy.sql.dml import ReturningInsert
 from sqlalchemy.types import Uuid
 
 from orchestrator.catalog import generations, tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.rows import RUN_COLUMNS
 from orchestrator.model.batches import batches
-from orchestrator.model.errors import RunSuperseded
 from orchestrator.model.generation import EndedRun, Generation
 from orchestrator.model.run import Run, RunRequest, RunStatus, run_id_of
 
@@ -164,18 +163,6 @@ async def finished_by_id(tx: Transaction, run_ids: Collection[UUID]) -> dict[UUI
     return {row[0]: row[1] for row in await tx.execute(query)}
 
 
-async def claim_attempt(tx: Transaction, run_id: UUID) -> int:
-    """Take the right to publish from every earlier attempt, and return the number of this one (1 is the first).
-
-    Temporal's own count starts again when an operator resets an activity. With this count, no two attempts that write
-    have the same number, and so the same location in the store. Raises RunSuperseded if the run has ended.
-    """
-    attempt = await tx.scalar(_claim_stmt(), {"run": run_id})
-    if attempt is None:
-        raise RunSuperseded
-    return int(attempt)
-
-
 async def release_attempt(tx: Transaction, run_id: UUID, attempt: int) -> None:
     """Give back the number of an attempt that began and wrote nothing, unless a later attempt has claimed one."""
     change = update(t.runs).where(t.runs.c.id == run_id, t.runs.c.attempt == attempt)
@@ -227,12 +214,6 @@ def _upsert_stmt() -> ReturningInsert[Any]:
         index_elements=["id"], set_={name: func.coalesce(new.excluded[name], t.runs.c[name]) for name in decided}
     )
     return known.returning(*RUN_COLUMNS)
-
-
-@cache
-def _claim_stmt() -> ReturningUpdate[Any]:
-    change = update(t.runs).where(t.runs.c.id == bindparam("run"), t.runs.c.status == RunStatus.RUNNING)
-    return change.values(attempt=t.runs.c.attempt + 1).returning(t.runs.c.attempt)
 
 
 @cache

@@ -20,14 +20,18 @@ class StoredPin(NamedTuple):
     listing: Any
 
 
-async def rounds(tx: Transaction, generation_id: UUID, table_ids: Collection[UUID]) -> dict[UUID, int]:
-    """The number of the valid pin of each of the tables that has one."""
-    query = select(t.source_pins.c.source_table_id, t.source_pins.c.round).where(
-        t.source_pins.c.generation_id == generation_id,
-        t.source_pins.c.source_table_id.in_(table_ids),
-        t.source_pins.c.listing.is_not(None),
+async def rounds(
+    tx: Transaction, generation_ids: Collection[UUID], table_ids: Collection[UUID]
+) -> dict[UUID, dict[UUID, int]]:
+    """The numbers of the valid pins of these tables that these generations have, by generation and table."""
+    pin = t.source_pins.c
+    query = select(pin.generation_id, pin.source_table_id, pin.round).where(
+        pin.generation_id.in_(generation_ids), pin.source_table_id.in_(table_ids), pin.listing.is_not(None)
     )
-    return {row.source_table_id: row.round for row in await tx.execute(query)}
+    found: dict[UUID, dict[UUID, int]] = {}
+    for generation_id, table_id, number in await tx.execute(query):
+        found.setdefault(generation_id, {})[table_id] = number
+    return found
 
 
 async def load(tx: Transaction, generation_id: UUID, table_id: UUID) -> StoredPin | None:

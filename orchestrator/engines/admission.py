@@ -14,8 +14,8 @@ from orchestrator.model.errors import EngineCrashed, OutOfMemory, WorkerBusy
 
 MAX_WAIT_SECONDS = 600.0
 _TICK_SECONDS = 0.25
-# A query waits at most this long in the worker's last slot while others of its project run. Then it goes back to the
-# task queue in Temporal, so that the worker can take a query of another project.
+# A query waits at most this long in the last slot of the worker's activities while others of its project run. Then it
+# goes back to the task queue in Temporal, so that the worker can take a query of another project.
 _LAST_SLOT_SECONDS = 1.0
 
 
@@ -32,7 +32,8 @@ class Admission:
 
     Projects that run fewest queries come first. At most `queries` run at a time, and one more of a project that runs
     none. `reserve_mb` MiB stay free for that one: a project that runs a query is admitted only if as much is left.
-    Without `queries`, neither limit applies.
+    Without `queries`, neither limit applies. `slots` is how many queries the worker takes at a time, those that wait
+    included.
 
     Within a project, a small query never overtakes a large one: otherwise a stream of small ones could block it without
     end. A query of a project that runs nothing may overtake it, until the large one has waited half of
@@ -45,11 +46,13 @@ class Admission:
         max_wait_seconds: float = MAX_WAIT_SECONDS,
         *,
         queries: int | None = None,
+        slots: int = 0,
         reserve_mb: int = 0,
     ) -> None:
         self._total_mb = self._free_mb = total_mb
         self._patience = max_wait_seconds
         self._queries = queries
+        self._slots = max(slots, (queries or 0) + 1)
         self._reserve_mb = reserve_mb if queries else 0
         self._running: Counter[int] = Counter()
         self._queue: list[_Waiter] = []
@@ -95,7 +98,7 @@ class Admission:
 
     def _is_in_the_way(self, turn: _Waiter) -> bool:
         """Whether this query takes the last slot from other projects while it waits for others of its own project."""
-        if self._queries is None or len(self._queue) + self._running.total() <= self._queries:
+        if self._queries is None or len(self._queue) + self._running.total() < self._slots:
             return False
         ahead = next(one for one in self._queue if one.project_id == turn.project_id)
         return self._running[turn.project_id] > 0 or ahead is not turn

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from orchestrator.model.generation import Direction, Selection
+from orchestrator.model.names import name_key
 
 Neighbours = Callable[[UUID], Iterable[UUID]]
 
@@ -27,10 +28,21 @@ class ViewGraph:
 
     def __init__(self, nodes: Mapping[UUID, ViewNode]) -> None:
         self._nodes = nodes
+        self._by_name = {name_key(node.name): view for view, node in nodes.items()}
         self._readers: dict[UUID, list[UUID]] = {}
         for reader, node in nodes.items():
             for view in node.views:
                 self._readers.setdefault(view, []).append(reader)
+
+    def find(self, view: UUID | str) -> UUID | None:
+        """The id of a view that is named by its id or its name."""
+        if isinstance(view, UUID):
+            return view if view in self._nodes else None
+        return self._by_name.get(name_key(view))
+
+    def name(self, view: UUID) -> str:
+        """The name of a view."""
+        return self._nodes[view].name
 
     def members(self, selection: Selection) -> list[UUID]:
         """The materialized views that the selection means, each after those that it reads.

@@ -1,6 +1,6 @@
 """Generations: asking for a refresh of several views as one, following it, and cancelling it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID, uuid4
 
 from orchestrator.catalog import audit_log, generations, names, saved_queries
@@ -20,7 +20,6 @@ from orchestrator.model.generation import (
 from orchestrator.model.principal import User
 from orchestrator.model.printable import code
 from orchestrator.model.run import Trigger
-from orchestrator.model.saved_query import SavedQuery
 from orchestrator.services.runs import CANCEL_WAIT, RunService
 from orchestrator.temporal import contract
 from orchestrator.temporal.run_workflows import RunWorkflows
@@ -61,9 +60,9 @@ class GenerationService:
         if order.all is bool(order.views):
             raise Invalid("Name some views, or ask for all of them.", attr="select")
         async with self._database.begin() as tx:
-            chosen = [await self._view(tx, project_id, one) for one in dict.fromkeys(order.views)]
-            selection = Selection(views=tuple(view.id for view in chosen), direction=order.direction, all=order.all)
             graph = await generations.graph(tx, project_id)
+            chosen = {_known(one, graph.find(one)): None for one in order.views}
+            selection = Selection(views=tuple(chosen), direction=order.direction, all=order.all)
             members = graph.members(selection)
             single = await saved_queries.find(tx, project_id, members[0]) if len(members) == 1 else None
         if not members:
@@ -82,13 +81,15 @@ class GenerationService:
             status=GenerationStatus.RUNNING,
             created_at=now(),
         )
-        await self._start(generation, chosen, len(members), user)
+        await self._start(generation, {view: graph.name(view) for view in chosen}, len(members), user)
         return await self.get(project_id, generation_id)
 
-    async def _start(self, generation: Generation, chosen: Sequence[SavedQuery], members: int, user: User) -> None:
+    async def _start(self, generation: Generation, chosen: Mapping[UUID, str], members: int, user: User) -> None:
         async with self._database.begin() as tx:
             await generations.insert_new(tx, generation, user.id)
-        label = f"{_words(generation.selection, chosen)} (project {generation.project_id}), {members:,} views"
+        label = (
+            f"{_words(generation.selection, [*chosen.values()])} (project {generation.project_id}), {members:,} views"
+        )
         details = f"Started by {code(user.email)} over the API."
         try:
             await self._workflows.start_generation(generation, label, details)
@@ -98,8 +99,7 @@ class GenerationService:
                 await generations.delete_unstarted(tx, generation.id)
             raise
         async with self._database.begin() as tx:
-            for view in chosen:
-                await audit_log.record(tx, view, Verb.SYNC_TRIGGERED, user)
+            await audit_log.record_all(tx, generation.project_id, chosen, Verb.SYNC_TRIGGERED, user)
 
     async def get(self, project_id: int, generation_id: UUID) -> GenerationState:
         """A generation. Raises NotFound."""
@@ -120,7 +120,7 @@ class GenerationService:
     ) -> tuple[int, list[GenerationCounts]]:
         """The number of generations of a project and one page of them, newest first. Raises NotFound for the view."""
         async with self._database.begin() as tx:
-            view_id = None if view is None else (await self._view(tx, project_id, view)).id
+            view_id = None if view is None else _known(view, await self._find(tx, project_id, view))
             return await generations.page(tx, project_id, view_id=view_id, status=status, limit=limit, offset=offset)
 
     async def cancel(self, project_id: int, generation_id: UUID) -> GenerationState:
@@ -142,19 +142,23 @@ class GenerationService:
             raise NotRunning("Cannot cancel a generation that is not running")
         return ended
 
-    async def _view(self, tx: Transaction, project_id: int, one: UUID | str) -> SavedQuery:
-        view_id = one if isinstance(one, UUID) else await names.view_of(tx, project_id, one)
-        view = None if view_id is None else await saved_queries.find(tx, project_id, view_id)
-        if view is None:
-            raise NotFound(f'There is no view "{one}" in this project.')
-        return view
+    async def _find(self, tx: Transaction, project_id: int, view: UUID | str) -> UUID | None:
+        if isinstance(view, str):
+            return await names.view_of(tx, project_id, view)
+        return view if await saved_queries.is_live(tx, project_id, view) else None
 
 
-def _words(selection: Selection, chosen: Sequence[SavedQuery]) -> str:
+def _known(view: UUID | str, view_id: UUID | None) -> UUID:
+    if view_id is None:
+        raise NotFound(f'There is no view "{view}" in this project.')
+    return view_id
+
+
+def _words(selection: Selection, chosen: Sequence[str]) -> str:
     """The selection for people."""
     if selection.all:
         return "Refresh of all views"
-    shown = ", ".join(view.name for view in chosen[:_SHOWN_NAMES])
+    shown = ", ".join(chosen[:_SHOWN_NAMES])
     more = f" and {len(chosen) - _SHOWN_NAMES:,} more" if len(chosen) > _SHOWN_NAMES else ""
     beside = "" if selection.direction is Direction.NONE else f", {selection.direction}"
     return f"Refresh of {shown}{more}{beside}"

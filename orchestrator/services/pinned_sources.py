@@ -82,16 +82,10 @@ class GenerationPins:
         self._pins: dict[UUID, Pin] = {}
         self._digests: dict[tuple[UUID, str], str] = {}
 
-    async def load(self, tables: Collection[SourceRelation]) -> None:
-        """Read the pins of these tables that other steps have made. The others are made when they are needed."""
-        ids = [table.id for table in tables if table.id not in self._pins]
-        if not ids:
-            return
-        async with self._sources.database.single() as tx:
-            rounds = await source_pins.rounds(tx, self._generation_id, ids)
+    def recall(self, rounds: Mapping[UUID, int]) -> None:
+        """Take the pins of these numbers that are in memory. The others are read, or made, when they are needed."""
         for table_id, round_ in rounds.items():
             pin = self._sources.known(self._generation_id, table_id, round_)
-            pin = pin or await self._sources.find(self._generation_id, table_id)
             if pin is not None:
                 self._pins[table_id] = pin
 

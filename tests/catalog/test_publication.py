@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from orchestrator.catalog import publication, run_plans, runs, saved_queries
+from orchestrator.catalog import publication, runs, saved_queries
 from orchestrator.catalog.database import Database
 from orchestrator.model.base import now
 from orchestrator.model.generation import EndedRun
@@ -68,11 +68,19 @@ async def test_an_attempt_that_another_one_has_followed_does_not_publish(
 ) -> None:
     run = await begun(database, tenant, view)
     async with database.begin() as tx:
-        assert await runs.claim_attempt(tx, run.id) == 2
-        assert not await run_plans.record_written(tx, result(tenant, view, run, attempt=1))
+        assert await publishing.claimed(tx, run) == 2
+        assert not await publishing.recorded(tx, result(tenant, view, run, attempt=1))
     async with database.begin() as tx:
         await publishing.published(tx, result(tenant, view, run, attempt=2))
     assert (await tenant.view(view["id"]))["current_snapshot_id"] == str(snapshot_id(run.id, 2))
+
+
+async def test_no_attempt_begins_once_a_result_is_recorded(database: Database, tenant: Tenant, view: Json) -> None:
+    run = await begun(database, tenant, view)
+    async with database.begin() as tx:
+        assert await publishing.recorded(tx, result(tenant, view, run))
+        assert await publishing.claimed(tx, run) == 0
+        assert [one.run_id for one in (await publication.publish(tx, [run.id])).published] == [run.id]
 
 
 async def test_a_result_is_not_published_once_another_attempt_has_begun(
@@ -80,8 +88,8 @@ async def test_a_result_is_not_published_once_another_attempt_has_begun(
 ) -> None:
     run = await begun(database, tenant, view)
     async with database.begin() as tx:
-        assert await run_plans.record_written(tx, result(tenant, view, run))
-        assert await runs.claim_attempt(tx, run.id) == 2
+        assert await publishing.recorded(tx, result(tenant, view, run))
+        await tx.exec_driver_sql(f"UPDATE runs SET attempt = 2 WHERE id = '{run.id}'")
     async with database.begin() as tx:
         done = await publication.publish(tx, [run.id])
     assert [(one.run_id, one.error) for one in done.refused] == [(run.id, "Another attempt of its query has begun.")]

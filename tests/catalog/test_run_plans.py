@@ -4,6 +4,7 @@ from uuid import UUID
 
 from orchestrator.catalog import publication, run_plans, runs
 from orchestrator.catalog.database import Database
+from orchestrator.catalog.run_plans import Outcome
 from tests.catalog.test_publication import result
 from tests.support import publishing
 from tests.support.tenants import Tenant
@@ -16,9 +17,9 @@ async def test_an_attempt_that_began_before_its_run_was_reset_records_nothing(
     async with database.begin() as tx:
         run = await publishing.opened(tx, tenant.project_id, view)
         await run_plans.reset(tx, [run.id])
-        assert not await run_plans.record_written(tx, result(tenant, view, run, attempt=1))
-        attempt = await runs.claim_attempt(tx, run.id)
-        assert await run_plans.record_written(tx, result(tenant, view, run, attempt=attempt))
+        assert not await publishing.recorded(tx, result(tenant, view, run, attempt=1))
+        attempt = await publishing.claimed(tx, run)
+        assert await publishing.recorded(tx, result(tenant, view, run, attempt=attempt))
         assert [one.run_id for one in (await publication.publish(tx, [run.id])).published] == [run.id]
 
 
@@ -28,7 +29,7 @@ async def test_a_reset_forgets_what_was_written_and_what_was_found_unchanged(
     views = [await tenant.materialized(name, "SELECT 1 AS n") for name in ("written", "same")]
     async with database.begin() as tx:
         written, same = [await publishing.opened(tx, tenant.project_id, view) for view in views]
-        assert await run_plans.record_written(tx, result(tenant, views[0], written))
+        assert await publishing.recorded(tx, result(tenant, views[0], written))
         await run_plans.record_unchanged(tx, [(same.id, UUID(views[1]["current_snapshot_id"]), "the same")])
         await run_plans.reset(tx, [written.id, same.id])
         for run in (written, same):
@@ -41,13 +42,11 @@ async def test_attempts_that_were_outdated_by_a_reset_count_as_no_tries(database
     views = [await tenant.materialized(name, "SELECT 1 AS n") for name in ("begun", "waiting")]
     async with database.begin() as tx:
         begun, waiting = [await publishing.opened(tx, tenant.project_id, view, begun=False) for view in views]
-        assert await runs.claim_attempt(tx, begun.id) == 1
+        assert await publishing.claimed(tx, begun) == 1
         await run_plans.reset(tx, [begun.id, waiting.id])
         for run, attempt in ((begun, 3), (waiting, 1)):
-            assert await runs.claim_attempt(tx, run.id) == attempt
-            stored = await run_plans.load(tx, run.id)
-            assert stored is not None
-            assert attempt - stored.spent == 1
+            claimed = (await run_plans.claim(tx, [run.id]))[run.id]
+            assert (claimed.attempt, claimed.tries) == (attempt, 1)
 
 
 async def test_an_attempt_that_was_outdated_cannot_say_that_nothing_has_changed(
@@ -58,9 +57,9 @@ async def test_an_attempt_that_was_outdated_cannot_say_that_nothing_has_changed(
     async with database.begin() as tx:
         run = await publishing.opened(tx, tenant.project_id, view)
         await run_plans.reset(tx, [run.id])
-        assert not await run_plans.record_still_unchanged(tx, run.id, 1, version, "the same")
-        attempt = await runs.claim_attempt(tx, run.id)
-        assert await run_plans.record_still_unchanged(tx, run.id, attempt, version, "the same")
+        assert not await run_plans.record(tx, [Outcome(run.id, 1, None, version, "the same")])
+        attempt = await publishing.claimed(tx, run)
+        assert await run_plans.record(tx, [Outcome(run.id, attempt, None, version, "the same")]) == {run.id}
         stored = await run_plans.load(tx, run.id)
         assert stored is not None
         assert (stored.unchanged_id, stored.unchanged_reason) == (version, "the same")

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 from orchestrator.catalog import generations, publication, run_plans, runs
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.publication import Published
+from orchestrator.catalog.run_plans import Outcome
 from orchestrator.model.run import Run, RunPlan, RunRequest, Trigger
 from orchestrator.model.snapshot import Snapshot
 from tests.support.tenants import Json
@@ -20,17 +21,28 @@ async def opened(
     run = await runs.ensure_run(tx, request, "w", workflow_run_id, generation_id=workflow_run_id)
     await run_plans.store(tx, [_plan(project_id, run, UUID(view["latest_history_id"]))])
     if begun:
-        await runs.claim_attempt(tx, run.id)
+        await claimed(tx, run)
     if parents:
         ids = ", ".join(f"'{parent}'" for parent in parents)
         await tx.exec_driver_sql(f"UPDATE runs SET parents = ARRAY[{ids}]::uuid[] WHERE id = '{run.id}'")
     return run
 
 
+async def claimed(tx: Transaction, run: Run) -> int:
+    """The number of a new attempt of the run, 0 if it has a result."""
+    found = await run_plans.claim(tx, [run.id])
+    return found[run.id].attempt if found else 0
+
+
+async def recorded(tx: Transaction, snapshot: Snapshot) -> bool:
+    """Record what an attempt has written; returns whether it still may."""
+    return bool(await run_plans.record(tx, [Outcome(snapshot.run_id, snapshot.attempt, snapshot)]))
+
+
 async def published(tx: Transaction, *written: Snapshot) -> Published:
     """Publish these snapshots of open runs together."""
     for snapshot in written:
-        await run_plans.record_written(tx, snapshot)
+        await recorded(tx, snapshot)
     return await publication.publish(tx, [snapshot.run_id for snapshot in written])
 
 

@@ -73,7 +73,7 @@ class DuckDBEngine:
 
     `source_roots` are the folders below which source tables may read files, except the files and folders `private`.
     `limits` hold for each query whose plan has none of its own, `worker_memory_mb` for all that run at a time, in MiB.
-    At most `max_queries` run at a time, and one more of a project that runs none.
+    At most `max_queries` run at a time, and one more of a project that runs none. The worker takes `slots` at a time.
     `temp_dir` is where queries spill data that does not fit into memory; it is created if it does not exist.
     """
 
@@ -86,12 +86,13 @@ class DuckDBEngine:
         worker_memory_mb: int,
         temp_dir: Path,
         max_queries: int | None = None,
+        slots: int = 0,
         analysis_seconds: float = ANALYSIS_SECONDS,
     ) -> None:
         self.source_lister = LocalSourceLister(source_roots, [*private, temp_dir.absolute()])
         self._limits = limits
         self._temp_dir = temp_dir.absolute()
-        self._admission = Admission(worker_memory_mb, queries=max_queries, reserve_mb=limits.memory_mb)
+        self._admission = Admission(worker_memory_mb, queries=max_queries, slots=slots, reserve_mb=limits.memory_mb)
         process_limits = ProcessLimits(address_space=_BINDER_SPACE * _MIB, file_size=0)
         # A pool of its own: parsing takes milliseconds, and must not wait for queries that are being described.
         self._parser_pool = ProcessPool(
