@@ -52,6 +52,7 @@ class Container:
     reader: DuckDBReader
     store: SnapshotStore
     schedules: Schedules
+    workflows: RunWorkflows
     urls: ApiUrls
     policy: FailurePolicy
     run_sync: RunSync
@@ -134,6 +135,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
         reader=reader,
         store=store,
         schedules=schedules,
+        workflows=workflows,
         urls=urls,
         policy=policy,
         run_sync=run_sync,

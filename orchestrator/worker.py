@@ -15,6 +15,7 @@ from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, Worker
 from orchestrator.activities.begin import BeginActivities
 from orchestrator.activities.finish import FinishActivities
 from orchestrator.activities.reconcile import ReconcileActivities
+from orchestrator.activities.ticks import TickActivities
 from orchestrator.activities.webhooks import WebhookActivities
 from orchestrator.activities.write import WriteActivities
 from orchestrator.container import Container, open_container
@@ -25,6 +26,7 @@ from orchestrator.services.attempts import Attempts
 from orchestrator.services.change_detection import ChangeDetector
 from orchestrator.services.pinned_sources import PinnedSources
 from orchestrator.services.planning import Planner
+from orchestrator.services.ticks import Ticks
 from orchestrator.settings import Settings
 from orchestrator.telemetry import tracing
 from orchestrator.telemetry.metrics_server import new_registry, serve_metrics
@@ -56,6 +58,7 @@ class RefreshActivities(NamedTuple):
     begin: BeginActivities
     write: WriteActivities
     finish: FinishActivities
+    ticks: TickActivities
 
 
 def build_worker(client: Client, activities: RefreshActivities, interceptor: Interceptor, *, slots: int) -> Worker:
@@ -71,6 +74,10 @@ def build_worker(client: Client, activities: RefreshActivities, interceptor: Int
             activities.finish.publish,
             activities.finish.close,
             activities.finish.summarize,
+            activities.ticks.gather,
+            activities.ticks.outcome,
+            activities.ticks.leave,
+            activities.ticks.release,
         ],
         # A sandbox would load the workflow's modules again for each run, which took a third of all that a worker does
         # beside queries. The tests replay every recorded history in one: see tests/workflows/sandbox.py.
@@ -157,6 +164,7 @@ def _activities(container: Container, runner: QueryRunner, on_run_finished: Call
         finish=FinishActivities(
             database, container.engine, store, container.policy, container.current, on_run_finished
         ),
+        ticks=TickActivities(Ticks(database, container.workflows)),
     )
 
 

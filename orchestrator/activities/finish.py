@@ -101,7 +101,7 @@ class FinishActivities:
         for context in contexts:
             self.on_run_finished(context.run)
             notices.extend(await self.policy.on_run_finished(context))
-        return ClosedRuns(runs=tuple(_closed(one.run) for one in contexts), notices=tuple(notices))
+        return ClosedRuns(runs=tuple(ClosedRun.of(one.run) for one in contexts), notices=tuple(notices))
 
     async def _propagate_columns(self, project_id: int, view_ids: Iterable[UUID]) -> None:
         """Update the columns of views without a snapshot that read the published ones.
@@ -123,16 +123,3 @@ class FinishActivities:
                 await self.store.discard(location)
             except StoreUnavailable as error:
                 logger.warning("left behind in the store: %s (%s)", location, error.message)
-
-
-def _closed(run: Run) -> ClosedRun:
-    return ClosedRun(
-        run_id=run.id,
-        status=run.status,
-        rows=run.rows,
-        bytes=run.bytes,
-        snapshot_id=run.snapshot_id,
-        detail=run.skipped_reason,
-        error=run.error,
-        error_code=run.error_code,
-    )

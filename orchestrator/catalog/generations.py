@@ -81,6 +81,28 @@ async def find(tx: Transaction, project_id: int, generation_id: UUID) -> Generat
     return None if row is None else _generation(row)
 
 
+async def is_running(tx: Transaction, generation_id: UUID) -> bool:
+    """Whether the catalog has a generation of this id and calls it Running."""
+    query = select(t.generations.c.id).where(t.generations.c.id == generation_id)
+    return await tx.scalar(query.where(t.generations.c.status == GenerationStatus.RUNNING)) is not None
+
+
+async def of_tick(tx: Transaction, workflow_run_id: UUID) -> Generation | None:
+    """The generation that a tick follows."""
+    query = _select().join(t.ticks, t.ticks.c.generation_id == t.generations.c.id)
+    row = (await tx.execute(query.where(t.ticks.c.id == workflow_run_id))).one_or_none()
+    return None if row is None else _generation(row)
+
+
+async def leave_out(tx: Transaction, generation_id: UUID, view: UUID) -> None:
+    """Take a view out of what a generation was asked for, which has not begun."""
+    generation = await lock(tx, generation_id)
+    if generation is not None and generation.started_at is None:
+        left = tuple(one for one in generation.selection.views if one != view)
+        selection = generation.selection.model_copy(update={"views": left}).model_dump(mode="json")
+        await tx.execute(update(t.generations).where(t.generations.c.id == generation_id).values(selection=selection))
+
+
 class GenerationCounts(NamedTuple):
     """A generation, and how many runs of each status it has."""
 

@@ -9,6 +9,7 @@ The run's id is derived, so both write the same row. Each function here may be r
 """
 
 from collections.abc import Collection, Iterable
+from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -64,11 +65,12 @@ async def ensure_run(
 
 
 class NewMember(NamedTuple):
-    """A view that a generation takes hold of: its revision, and the members that it reads."""
+    """A view that a generation takes hold of: its revision, the members that it reads, and the time of its tick."""
 
     saved_query_id: UUID
     revision_id: UUID
     parents: tuple[UUID, ...]
+    scheduled_for: datetime | None = None
 
 
 async def open_members(
@@ -83,6 +85,7 @@ async def open_members(
             "workflow_run_id": workflow_run_id,
             "status": RunStatus.RUNNING,
             "trigger": generation.trigger,
+            "scheduled_for": one.scheduled_for,
             "revision_id": one.revision_id,
             "generation_id": generation.id,
             "parents": list(one.parents),
@@ -97,6 +100,13 @@ async def list_open(tx: Transaction, saved_query_ids: Collection[UUID]) -> list[
     """The open runs of these views."""
     rows = await tx.execute(_open_stmt(), {"views": list(saved_query_ids)})
     return [Run.model_validate(row._mapping) for row in rows]
+
+
+async def find_in_generation(tx: Transaction, generation_id: UUID, saved_query_id: UUID) -> Run | None:
+    """The run of a view in a generation."""
+    mine = (t.runs.c.generation_id == generation_id, t.runs.c.saved_query_id == saved_query_id)
+    row = (await tx.execute(select(*RUN_COLUMNS).where(*mine))).one_or_none()
+    return None if row is None else Run.model_validate(row._mapping)
 
 
 async def list_of_workflow(tx: Transaction, workflow_run_id: UUID) -> list[UUID]:

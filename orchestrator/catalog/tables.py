@@ -242,6 +242,19 @@ run_plans = Table(
     Column("spent", Integer, nullable=False, server_default="0", comment="attempts that were outdated: no tries"),
 )
 
+# The ticks of schedules that wait for others of their project, or for the end of the generation that they follow.
+ticks = Table(
+    "ticks",
+    metadata,
+    Column("id", Uuid, primary_key=True, comment="the run id of its workflow"),
+    Column("workflow_id", Text, nullable=False),
+    Column("project_id", ForeignKey("projects.id"), nullable=False, index=True),
+    Column("saved_query_id", ForeignKey("saved_queries.id"), nullable=False),
+    Column("scheduled_for", DateTime(timezone=True)),
+    _created_at(),
+    Column("generation_id", ForeignKey("generations.id"), index=True, comment="null: it waits for other ticks"),
+)
+
 # The files of source tables as a generation reads them, listed once. They are deleted when it has ended.
 source_pins = Table(
     "source_pins",

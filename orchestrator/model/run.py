@@ -110,8 +110,8 @@ class RunPlan(Value):
 
     `relations` are in dependency order: each may read only those before it. `members` are the inputs that the same
     generation refreshes. `fault` and its code say that the query cannot run, and why. `timeout_seconds` bounds the
-    query's wall time. `queued_at` is when the run began, after the jitter of a schedule, and so since when its query
-    waits. A later attempt has None there: it is a retry, not a wait.
+    query's wall time. `queued_at` is when the run began, and so since when its query waits. A later attempt has None
+    there: it is a retry, not a wait.
 
     `full_refresh` has the query run also if nothing has changed. `previous` is the version before, with whose rows the
     result is compared; it is set just before the query runs, and only if other views read this one.

@@ -5,10 +5,11 @@ These shapes cross Temporal and HTTP as JSON: add fields, never rename or remove
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Self
 from uuid import UUID, uuid5
 
 from orchestrator.model.base import Value
-from orchestrator.model.run import RunOutcome, RunStatus, Trigger
+from orchestrator.model.run import Run, RunOutcome, RunStatus, Trigger
 
 
 class WebhookEventType(StrEnum):
@@ -57,6 +58,20 @@ class ClosedRun(RunOutcome):
     run_id: UUID
     error: str | None = None
     error_code: str | None = None
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        """How this run has ended."""
+        return cls(
+            run_id=run.id,
+            status=run.status,
+            rows=run.rows,
+            bytes=run.bytes,
+            snapshot_id=run.snapshot_id,
+            detail=run.skipped_reason,
+            error=run.error,
+            error_code=run.error_code,
+        )
 
 
 class ClosedRuns(Value):

@@ -20,6 +20,7 @@ from orchestrator.catalog import (
     runs,
     saved_queries,
     snapshots,
+    ticks,
 )
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.publication import Unchanged
@@ -168,7 +169,8 @@ class Planner:
             if set(members).intersection(graph.members(older.selection)):
                 return (older.workflow_id,), []
         parents = graph.parents(members)
-        new = [NewMember(one, views[one].revision_id, tuple(sorted(parents[one]))) for one in members]
+        times = await ticks.scheduled_times(tx, generation.id)
+        new = [NewMember(one, views[one].revision_id, tuple(sorted(parents[one])), times.get(one)) for one in members]
         await runs.open_members(tx, generation, workflow_run_id, new)
         await generations.set_started(tx, generation.id)
         return (), []

@@ -23,6 +23,10 @@ REPIN = "repin"
 PUBLISH = "publish"
 CLOSE = "close"
 SUMMARIZE = "summarize"
+GATHER = "gather"
+TICK_OUTCOME = "tick_outcome"
+LEAVE = "leave_generation"
+RELEASE_TICKS = "release_ticks"
 RECONCILE_ALL = "reconcile"
 
 # The failure type of a run that failed for an unforeseen reason. Errors of every other type say what is wrong.
@@ -34,6 +38,8 @@ SOURCE_MOVED = "source_moved"
 # The update by which the activity reports a query's progress to the workflow, and the one that cancels one member.
 PROGRESS = "progress"
 CANCEL_MEMBER = "cancel_member"
+# The signal with which a tick hears how its view has ended in the generation that it follows.
+ENDED = "ended"
 
 _SEVERAL = "refresh/"
 

@@ -30,7 +30,8 @@ from temporalio.service import RPCError
 from orchestrator.model.base import Value
 from orchestrator.model.generation import Generation, GenerationRequest
 from orchestrator.model.run import Progress, RunRef, RunRequest, RunStatus, run_id_of
-from orchestrator.model.webhook_event import WebhookEvent
+from orchestrator.model.tick import Tick
+from orchestrator.model.webhook_event import ClosedRun, WebhookEvent
 from orchestrator.temporal import contract
 from orchestrator.temporal.client import RPC_TIMEOUT, is_not_found, translate_rpc_errors
 from orchestrator.temporal.search_attributes import (
@@ -270,6 +271,16 @@ class RunWorkflows:
             except RPCError as error:
                 if not is_not_found(error):
                     raise
+
+    async def report_to_tick(self, tick: Tick, ended: ClosedRun) -> None:
+        """Report to a tick how its view has ended. Nothing happens if the tick has ended already."""
+        try:
+            with translate_rpc_errors():
+                handle = self._client.get_workflow_handle(tick.workflow_id, run_id=str(tick.workflow_run_id))
+                await handle.signal(contract.ENDED, ended, rpc_timeout=RPC_TIMEOUT)
+        except RPCError as error:
+            if not is_not_found(error):
+                raise
 
     async def wait_until_closed(self, run: RunRef, at_most: timedelta) -> WorkflowOutcome | None:
         """Wait for the end of the run's workflow; returns how it ended, or None if it is still open after `at_most`."""

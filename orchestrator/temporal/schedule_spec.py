@@ -23,7 +23,6 @@ from orchestrator.temporal.search_attributes import ViewRef, priority, tick_attr
 NEVER_NOTE = "Paused, because the view's sync_frequency is set to never."
 
 _NOTE = "Refreshes the materialized view"
-_LONGEST_JITTER = timedelta(minutes=15)
 
 
 def new_schedule(desired: DesiredSchedule, *, labelled: bool) -> Schedule:
@@ -40,7 +39,6 @@ def new_schedule(desired: DesiredSchedule, *, labelled: bool) -> Schedule:
         ),
         spec=ScheduleSpec(
             intervals=[ScheduleIntervalSpec(every=desired.interval, offset=_offset(desired))],
-            jitter=_jitter(desired.interval),
         ),
         policy=SchedulePolicy(
             # A refresh that is still running makes the next tick superfluous: it would read the same inputs.
@@ -80,27 +78,21 @@ def tick_summary(desired: DesiredSchedule) -> str:
 
 
 def schedule_spec_message(desired: DesiredSchedule) -> SpecProto:
-    """The interval, offset and jitter as the protobuf message with which an existing schedule is changed."""
+    """The interval and the offset as the protobuf message with which an existing schedule is changed."""
     interval = IntervalSpec()
     interval.interval.FromTimedelta(desired.interval)
     interval.phase.FromTimedelta(_offset(desired))
-    spec = SpecProto(interval=[interval])
-    spec.jitter.FromTimedelta(_jitter(desired.interval))
-    return spec
+    return SpecProto(interval=[interval])
 
 
 def _offset(desired: DesiredSchedule) -> timedelta:
-    """The offset of a view's ticks in the interval, spread evenly by its id, or all views would start at midnight."""
-    digest = hashlib.sha256(desired.saved_query_id.bytes).digest()
-    return timedelta(seconds=int.from_bytes(digest[:8], "big") % int(desired.interval.total_seconds()))
+    """The offset of a view's ticks in the interval: the same for all views of a project, which gather into generations.
 
-
-def _jitter(interval: timedelta) -> timedelta:
-    """The longest random delay of a tick: a sixtieth of the interval (a minute for an hour), at most 15 minutes.
-
-    The offset spreads the views. The jitter separates the ticks of views whose offsets happen to be close.
+    It is spread evenly by the project, or all projects would start at midnight. There is no random delay beside it: it
+    would separate ticks that belong together.
     """
-    return min(interval / 60, _LONGEST_JITTER)
+    digest = hashlib.sha256(f"project {desired.project_id}".encode()).digest()
+    return timedelta(seconds=int.from_bytes(digest[:8], "big") % int(desired.interval.total_seconds()))
 
 
 def catchup_window(interval: timedelta) -> timedelta:

@@ -20,7 +20,7 @@ with workflow.unsafe.imports_passed_through():
         RepinRequest,
     )
     from orchestrator.model.printable import code
-    from orchestrator.model.run import Progress, RunOutcome, RunRequest, RunStatus, run_id_of
+    from orchestrator.model.run import Progress, RunOutcome, RunRequest, RunStatus, Trigger, run_id_of
     from orchestrator.model.webhook_event import ClosedRun, ClosedRuns
     from orchestrator.temporal import contract
     from orchestrator.temporal.run_page import members_page, render, running
@@ -241,6 +241,8 @@ class RefreshViews:
             return self._finish_one(error)
         outcome = await uninterruptible(steps.summarize(self._request))
         self._set_final(outcome.status, _reason_of(error) or outcome.detail)
+        if self._request.trigger is Trigger.SCHEDULE:
+            await uninterruptible(steps.release_ticks(self._request))
         if outcome.status is GenerationStatus.CANCELLED and _is_cancelled(error):
             raise asyncio.CancelledError from error
         if outcome.status in {GenerationStatus.CANCELLED, GenerationStatus.FAILED}:

@@ -15,6 +15,7 @@ from temporalio.workflow import ActivityCancellationType, ParentClosePolicy
 with workflow.unsafe.imports_passed_through():
     from orchestrator.activities.begin import BeginActivities
     from orchestrator.activities.finish import FinishActivities
+    from orchestrator.activities.ticks import TickActivities
     from orchestrator.activities.write import WriteActivities
     from orchestrator.model.generation import (
         Begun,
@@ -28,7 +29,8 @@ with workflow.unsafe.imports_passed_through():
         RefreshRequest,
         RepinRequest,
     )
-    from orchestrator.model.webhook_event import ClosedRuns, WebhookEvent
+    from orchestrator.model.tick import Gathered, Tick
+    from orchestrator.model.webhook_event import ClosedRun, ClosedRuns, WebhookEvent
     from orchestrator.temporal import contract
     from orchestrator.workflows.deliver_notice import DeliverNotice
 
@@ -113,6 +115,34 @@ async def summarize(request: GenerationRequest) -> RefreshOutcome:
     """How a generation of several views has ended."""
     return await workflow.execute_local_activity_method(
         FinishActivities.summarize, request, summary="Sum up", **CATALOG_STEP_OPTIONS
+    )
+
+
+async def gather(tick: Tick) -> Gathered:
+    """Join the ticks that are due together; returns what this one is to do."""
+    return await workflow.execute_local_activity_method(
+        TickActivities.gather, tick, summary="Join the ticks that are due", **CATALOG_STEP_OPTIONS
+    )
+
+
+async def tick_outcome(tick: Tick) -> ClosedRun | None:
+    """How the view of a tick has ended in a generation; None if it has not."""
+    return await workflow.execute_local_activity_method(
+        TickActivities.outcome, tick, summary="Look how the view stands", **CATALOG_STEP_OPTIONS
+    )
+
+
+async def leave(tick: Tick) -> None:
+    """Cancel the view of a tick in its generation."""
+    await workflow.execute_local_activity_method(
+        TickActivities.leave, tick, summary="Cancel the view", **CATALOG_STEP_OPTIONS
+    )
+
+
+async def release_ticks(request: GenerationRequest) -> None:
+    """Report to the ticks that follow a generation how it ended."""
+    await workflow.execute_local_activity_method(
+        TickActivities.release, request, summary="Report to its ticks", **CATALOG_STEP_OPTIONS
     )
 
 
