@@ -17,7 +17,7 @@ from temporalio.exceptions import ApplicationError
 from orchestrator.activities.progress import ProgressReporter, report_progress, report_trouble
 from orchestrator.catalog import runs, snapshots
 from orchestrator.catalog.database import Database
-from orchestrator.catalog.run_plans import Outcome
+from orchestrator.catalog.run_plans import Outcome, StoredPlan
 from orchestrator.engines.base import LeftOutRows, QueryResult, QueryRunner
 from orchestrator.model.base import now
 from orchestrator.model.errors import (
@@ -79,11 +79,11 @@ class WriteActivities:
         its successor's.
         """
         attempt = await self.attempts.begin(task.run_id)
-        if isinstance(attempt, Snapshot):
-            return _result(attempt)
         plan = attempt.plan
-        if plan.fault is not None:
-            raise ApplicationError(plan.fault, type=plan.fault_code, non_retryable=True)
+        if isinstance(attempt, StoredPlan):
+            if attempt.written is None:
+                raise ApplicationError(plan.fault or "", type=plan.fault_code, non_retryable=True)
+            return _result(attempt.written)
         if attempt.tries > _MOST_ATTEMPTS:
             raise ApplicationError(_LOST, type=contract.UNEXPECTED_ERROR, non_retryable=True)
         for earlier in range(1, attempt.number):

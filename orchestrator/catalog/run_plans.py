@@ -98,7 +98,7 @@ async def written(tx: Transaction, run_ids: Collection[UUID]) -> dict[UUID, Snap
 
 
 async def claim(tx: Transaction, run_ids: Collection[UUID]) -> dict[UUID, ClaimedPlan]:
-    """The plans of those open runs that have written nothing yet, each with a new attempt (1 is the first).
+    """The plans of those open runs that can run and have written nothing yet, each with a new attempt (1 is the first).
 
     It takes the right to publish from every earlier one. Temporal's own count starts again when an operator resets an
     activity. With this count, no two attempts that write have the same number, and so the same location in the store.
@@ -183,6 +183,7 @@ def _claim_stmt() -> Any:  # noqa: ANN401 - as above
             t.runs.c.id == any_(bindparam("runs", type_=ARRAY(Uuid))),
             t.runs.c.status == RunStatus.RUNNING,
             t.run_plans.c.snapshot.is_(None),
+            t.run_plans.c.plan["fault"].astext.is_(None),
         )
         .order_by(t.runs.c.id)
         .with_for_update(of=t.runs)

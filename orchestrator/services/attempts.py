@@ -11,7 +11,7 @@ from uuid import UUID
 from orchestrator.aio import Grouped
 from orchestrator.catalog import run_plans, snapshots, source_pins
 from orchestrator.catalog.database import Database
-from orchestrator.catalog.run_plans import ClaimedPlan, Outcome
+from orchestrator.catalog.run_plans import ClaimedPlan, Outcome, StoredPlan
 from orchestrator.catalog.snapshots import CurrentVersion
 from orchestrator.model.errors import RunSuperseded, Transient
 from orchestrator.model.run import RunPlan
@@ -45,8 +45,11 @@ class Attempts:
         self._claims = Grouped(self._claim, most=_MOST, shared=Transient)
         self._outcomes = Grouped(self._record, most=_MOST, shared=Transient)
 
-    async def begin(self, run_id: UUID) -> Attempt | Snapshot:
-        """Begin an attempt, or return what an earlier one has written. Raises RunSuperseded if the run is not open."""
+    async def begin(self, run_id: UUID) -> Attempt | StoredPlan:
+        """Begin an attempt, or return the plan that has a fault, or a result from an earlier attempt.
+
+        Raises RunSuperseded if the run is not open.
+        """
         while True:
             attempt = await self._claims(run_id)
             if attempt is not None:
@@ -55,8 +58,8 @@ class Attempts:
                 stored = await run_plans.load(tx, run_id)
             if stored is None:
                 raise RunSuperseded
-            if stored.written is not None:
-                return stored.written
+            if stored.written is not None or stored.plan.fault is not None:
+                return stored
 
     async def record(self, outcome: Outcome) -> None:
         """Record what an attempt has found. Raises RunSuperseded if it may not publish any more."""

@@ -10,7 +10,7 @@ from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.stack import DevStack
 from tests.support.tenants import ENDLESS, Tenant, a_tenant
 
-CROWD = 6
+CROWD = 20  # more than either worker takes at a time
 
 
 @pytest.fixture(params=[1, 2], ids=["one query at a time", "two queries at a time"])

@@ -21,6 +21,7 @@ class GenerationRecorder(Recorder):
         await self._failed()
         await self._cancelled()
         await self._held()
+        await self._scheduled()
         await self._moved(sources / "moving.parquet", kill_worker)
 
     async def record_notices(self) -> None:
@@ -82,6 +83,19 @@ class GenerationRecorder(Recorder):
         await self.save("run-held", contract.run_workflow_id(UUID(views["busy"])))
         await self.tenant.call("POST", f"{PATH}{generation['id']}/cancel/")
         await self._save("generation-waited", generation)
+
+    async def _scheduled(self) -> None:
+        """Record ticks that gather into a generation: one that fails, one that ends well, and one that is cancelled."""
+        views = await self._views(works="SELECT 1 AS n", breaks="SELECT error('always') AS n", takes_long=ENDLESS)
+        for view_id in views.values():
+            await self.client.get_schedule_handle(contract.schedule_id(UUID(view_id))).trigger()
+        run = await self.tenant.running(views["takes_long"])
+        ticks = {name: await self.newest_tick(view_id) for name, view_id in views.items()}
+        await self.client.get_workflow_handle(ticks["takes_long"]).cancel()
+        await self.save("generation-scheduled", run["workflow_id"])
+        await self.save("tick-followed", ticks["works"])
+        await self.save("tick-followed-failed", ticks["breaks"])
+        await self.save("tick-followed-cancelled", ticks["takes_long"])
 
     async def _moved(self, path: Path, kill_worker: Callable[[], None]) -> None:
         """Record a generation in which a source file is replaced between two reads of it, and one with a lost query."""
