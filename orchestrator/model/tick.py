@@ -20,7 +20,7 @@ class Tick(Value):
 
 
 class Gathered(Value):
-    """What a tick is to do: ask again after `wait_seconds`, follow a generation, or end because of `skipped`.
+    """The order for a tick: ask again after `wait_seconds`, follow a generation, or end because of `skipped`.
 
     Without any of these it runs its view alone.
     """
