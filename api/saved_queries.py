@@ -130,9 +130,15 @@ async def revert_materialization(saved_query_id: ViewId, context: ViewWriter, _:
 async def materialize_view(saved_query_id: ViewId, context: ViewWriter, body: Materialize | None = None) -> ViewOut:
     """Give a view its schedule, every 24 hours unless asked otherwise, and start a first run."""
     asked = body or Materialize()
+    fresh = asked.model_dump(exclude_unset=True, include={"freshness", "max_staleness"})
     return view_out(
         await context.services.views.materialize(
-            context.project_id, saved_query_id, asked.sync_frequency, context.user, run=asked.run
+            context.project_id,
+            saved_query_id,
+            asked.sync_frequency,
+            context.user,
+            fresh=ViewUpdate(**fresh) if fresh else None,
+            run=asked.run,
         )
     )
 

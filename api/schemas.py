@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from orchestrator.model.audit import Verb
+from orchestrator.model.freshness import Freshness
 from orchestrator.model.run import RunStatus, Trigger
 from orchestrator.model.saved_query import SyncFrequency, ViewStatus
 
@@ -44,6 +45,13 @@ class SaveView(RequestModel):
     soft_update: bool = Field(default=False, description="Save without that check")
 
 
+_FRESHNESS = (
+    "clock: its schedule refreshes it alone; upstream: before that, what it reads, as far as its data is too old; "
+    "follow: it is also refreshed with all that it reads, and becomes visible together with that"
+)
+_MAX_STALENESS = "With upstream: how old the data of what it reads may be; null: it is refreshed in any case"
+
+
 class EditView(RequestModel):
     """The fields of a view to change. A field that is left out stays as it is."""
 
@@ -53,6 +61,8 @@ class EditView(RequestModel):
     sync_frequency: SyncFrequency | None = Field(
         default=None, description="How often to refresh; never pauses the schedule, any other value resumes it"
     )
+    freshness: Freshness = Field(default=Freshness.CLOCK, description=_FRESHNESS)
+    max_staleness: SyncFrequency | None = Field(default=None, description=_MAX_STALENESS)
     edited_history_id: str | None = Field(
         default=None, description="The latest_history_id that the edit started from; needed to change a query"
     )
@@ -94,6 +104,8 @@ class Materialize(RequestModel):
     """How often to refresh."""
 
     sync_frequency: SyncFrequency | None = Field(default=None, description="24hour unless given")
+    freshness: Freshness = Field(default=Freshness.CLOCK, description=_FRESHNESS)
+    max_staleness: SyncFrequency | None = Field(default=None, description=_MAX_STALENESS)
     run: bool = Field(default=True, description="Start a first run; false leaves that to a refresh of several views")
 
 
@@ -193,6 +205,8 @@ class ViewOut(ViewSummary):
     row_count: int | None = Field(description="Rows of the current snapshot")
     size_bytes: int | None = Field(description="Its size on disk, in bytes")
     current_snapshot_id: UUID | None = Field(description="The snapshot that readers see")
+    freshness: Freshness = Field(description=_FRESHNESS)
+    max_staleness: SyncFrequency | None = Field(description=_MAX_STALENESS)
     data_as_of: Timestamp | None = Field(
         description="The moment for which the result is known to be right: the start of the last run that made it, or "
         "that found nothing changed"

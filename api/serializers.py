@@ -56,6 +56,8 @@ def view_out(state: ViewState) -> ViewOut:
         row_count=snapshot.rows if snapshot else None,
         size_bytes=snapshot.bytes if snapshot else None,
         current_snapshot_id=snapshot.id if snapshot else None,
+        freshness=view.freshness,
+        max_staleness=view.max_staleness,
         data_as_of=view.data_as_of,
     )
 

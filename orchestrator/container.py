@@ -20,6 +20,7 @@ from orchestrator.reconciliation.schedules import ScheduleReconciler, ScheduleSy
 from orchestrator.services.access import AccessService
 from orchestrator.services.definitions import DefinitionService
 from orchestrator.services.encryption import Encryptor
+from orchestrator.services.generation_start import GenerationStart
 from orchestrator.services.generations import GenerationService
 from orchestrator.services.health import HealthService
 from orchestrator.services.iceberg import IcebergService
@@ -125,7 +126,13 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
     definitions = DefinitionService(database, engine)
     states = ViewStates(definitions, schedules, run_sync)
     runs = RunService(
-        database=database, definitions=definitions, states=states, workflows=workflows, run_sync=run_sync, urls=urls
+        database=database,
+        definitions=definitions,
+        states=states,
+        workflows=workflows,
+        run_sync=run_sync,
+        generation_start=(generation_start := GenerationStart(database, workflows)),
+        urls=urls,
     )
     return Container(
         settings=settings,
@@ -159,7 +166,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
                 current=current,
             ),
             runs=runs,
-            generations=GenerationService(database=database, workflows=workflows, runs=runs),
+            generations=GenerationService(database=database, workflows=workflows, runs=runs, start=generation_start),
             snapshots=SnapshotService(
                 database=database,
                 store=store,

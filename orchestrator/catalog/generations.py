@@ -17,6 +17,7 @@ from sqlalchemy.types import Uuid
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.rows import RUN_COLUMNS
+from orchestrator.model.freshness import Freshness
 from orchestrator.model.generation import (
     Direction,
     Generation,
@@ -27,6 +28,7 @@ from orchestrator.model.generation import (
     Selection,
 )
 from orchestrator.model.run import Run, RunRequest, RunStatus
+from orchestrator.model.saved_query import SyncFrequency
 from orchestrator.model.view_graph import ViewGraph, ViewNode
 
 _COLUMNS = [t.generations.c[name] for name in Generation.model_fields]
@@ -207,11 +209,22 @@ async def graph(tx: Transaction, project_id: int) -> ViewGraph:
     read_by: dict[UUID, list[UUID]] = {}
     for reader, input_view in await tx.execute(read):
         read_by.setdefault(reader, []).append(input_view)
-    nodes = select(view.c.id, view.c.name, view.c.sync_frequency.is_not(None), view.c.current_snapshot_id.is_not(None))
+    nodes = select(
+        *(view.c.id, view.c.name, view.c.sync_frequency, view.c.current_snapshot_id),
+        *(view.c.freshness, view.c.max_staleness, view.c.data_as_of),
+    )
     return ViewGraph(
         {
-            view_id: ViewNode(name, materialized, has_result, tuple(read_by.get(view_id, ())))
-            for view_id, name, materialized, has_result in await tx.execute(nodes.where(*live))
+            row.id: ViewNode(
+                name=row.name,
+                is_materialized=row.sync_frequency is not None,
+                has_result=row.current_snapshot_id is not None,
+                views=tuple(read_by.get(row.id, ())),
+                freshness=Freshness(row.freshness),
+                max_staleness=SyncFrequency(row.max_staleness).interval if row.max_staleness else timedelta(0),
+                data_as_of=row.data_as_of,
+            )
+            for row in await tx.execute(nodes.where(*live))
         }
     )
 

@@ -15,6 +15,7 @@ from orchestrator.catalog.names import NameTarget
 from orchestrator.catalog.pagination import on_page, select_page, shown
 from orchestrator.catalog.rows import label_columns, parse_labelled, ran_query, to_jsonb
 from orchestrator.model.base import now
+from orchestrator.model.freshness import Freshness
 from orchestrator.model.lineage import shortest_path
 from orchestrator.model.principal import User
 from orchestrator.model.run import Run, RunStatus
@@ -166,6 +167,21 @@ async def set_frequency(tx: Transaction, saved_query_id: UUID, frequency: SyncFr
     await tx.execute(change.values(sync_frequency=frequency, sync_frequency_set_at=func.clock_timestamp()))
 
 
+async def set_freshness(
+    tx: Transaction, saved_query_id: UUID, freshness: Freshness, max_staleness: SyncFrequency | None
+) -> None:
+    """Set how fresh the data of a view is to be."""
+    change = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
+    await tx.execute(change.values(freshness=freshness, max_staleness=max_staleness))
+
+
+async def has_followers(tx: Transaction, project_id: int) -> bool:
+    """Whether a materialized view of the project follows what it reads."""
+    view = t.saved_queries.c
+    mine = (view.project_id == project_id, view.freshness == Freshness.FOLLOW, view.sync_frequency.is_not(None), _LIVE)
+    return await tx.scalar(select(view.id).where(*mine).limit(1)) is not None
+
+
 async def update_query_object(tx: Transaction, revision_id: UUID, query: dict[str, Any]) -> None:
     """Replace a revision's query object by one with the same SQL, such as one with another `kind`."""
     await tx.execute(update(t.revisions).where(t.revisions.c.id == revision_id).values(query=query))
@@ -223,7 +239,8 @@ async def revert(tx: Transaction, saved_query_id: UUID) -> None:
     await snapshots.clear_current(tx, saved_query_id)
     change = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
     moment = func.clock_timestamp()
-    await tx.execute(change.values(sync_frequency=None, sync_frequency_set_at=moment, reverted_at=moment))
+    usual = {"freshness": Freshness.CLOCK, "max_staleness": None}
+    await tx.execute(change.values(sync_frequency=None, sync_frequency_set_at=moment, reverted_at=moment, **usual))
 
 
 async def mark_deleted(tx: Transaction, saved_query_id: UUID) -> None:
@@ -377,6 +394,8 @@ def _saved_query(row: Row[Any]) -> SavedQuery:
         is_abridged=row._mapping.get("is_abridged", False),
         sync_frequency=row.sync_frequency,
         sync_frequency_set_at=row.sync_frequency_set_at,
+        freshness=row.freshness,
+        max_staleness=row.max_staleness,
         data_as_of=row.data_as_of,
         reverted_at=row.reverted_at,
         created_by=parse_labelled("user", row, User),

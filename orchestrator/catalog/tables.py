@@ -139,6 +139,8 @@ saved_queries = Table(
     Column("columns", JSONB, nullable=False),
     Column("sync_frequency", Text, comment="null: not materialized"),
     Column("sync_frequency_set_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("freshness", Text, nullable=False, server_default="clock"),
+    Column("max_staleness", Text, comment="how old the data of what it reads may be, as a frequency; null: not at all"),
     Column("data_as_of", DateTime(timezone=True), comment="the moment for which its result is known to be right"),
     Column("reverted_at", DateTime(timezone=True), comment="when the materialization was last undone"),
     Column("resumed_at", DateTime(timezone=True), comment="when a person last resumed the schedule; forgives failures"),

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.rows import RUN_COLUMNS
+from orchestrator.model.freshness import Freshness
 from orchestrator.model.run import Run
 from orchestrator.model.saved_query import SyncFrequency
 from orchestrator.model.tick import Tick
@@ -99,11 +100,13 @@ async def of_generation(tx: Transaction, generation_id: UUID) -> list[FollowingT
     return await _following(tx, t.ticks.c.generation_id == generation_id)
 
 
-async def has_one_schedule(tx: Transaction, project_id: int) -> bool:
-    """Whether no more than one view of the project has ticks."""
+async def is_alone(tx: Transaction, project_id: int) -> bool:
+    """Whether only one view of the project has ticks, and none is refreshed together with another one."""
     view = t.saved_queries.c
-    live = (view.project_id == project_id, view.deleted_at.is_(None), view.sync_frequency != SyncFrequency.NEVER)
-    return len((await tx.execute(select(view.id).where(*live).limit(2))).all()) <= 1
+    concerned = (view.sync_frequency != SyncFrequency.NEVER) | (view.freshness != Freshness.CLOCK)
+    query = select(view.freshness).where(view.project_id == project_id, view.deleted_at.is_(None), concerned)
+    found = list(await tx.scalars(query.limit(2)))
+    return len(found) <= 1 and Freshness.UPSTREAM not in found and Freshness.FOLLOW not in found
 
 
 async def _following(tx: Transaction, mine: ColumnElement[bool]) -> list[FollowingTick]:

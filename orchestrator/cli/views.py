@@ -16,6 +16,7 @@ from orchestrator.cli.follow import follow_run, recent_runs, result_line, second
 from orchestrator.cli.installation import EXIT_USAGE
 from orchestrator.cli.output import Failure, echo, echo_json, hanging, warn
 from orchestrator.cli.queries import echo_result, run_query
+from orchestrator.model.freshness import Freshness
 from orchestrator.model.names import fold
 from orchestrator.model.run import RunStatus
 from orchestrator.model.saved_query import SyncFrequency, ViewStatus
@@ -101,7 +102,7 @@ def show_view(api: Api, view: View) -> None:
         *(("name", found["name"]), ("id", found["id"]), ("description", found["description"])),
         *(("status", found["status"]), ("error", found["latest_error"]), ("every", found["sync_frequency"])),
         *(("last run", moment(found["last_run_at"])), ("data as of", moment(found["data_as_of"]))),
-        ("next run", moment(found["next_run_at"])),
+        *(("next run", moment(found["next_run_at"])), ("refreshed", _freshness(found))),
         *(("paused", found["paused_reason"] if found["schedule_paused"] else None), ("rows", rows), ("size", size)),
         *(("snapshot", found["current_snapshot_id"]), ("revision", found["latest_history_id"])),
         ("columns", ", ".join(f"{column['name']} {column['duckdb_type']}" for column in found["columns"])),
@@ -117,11 +118,19 @@ def show_view(api: Api, view: View) -> None:
 def materialize_view(
     api: Api,
     view: View,
+    *,
     every: Annotated[
         SyncFrequency | None, typer.Option(help="How often it is refreshed; 24hour, or what it has, if not given.")
     ] = None,
     wait: Wait = False,
     no_run: Annotated[bool, typer.Option("--no-run", help="Leave its first run to `matview refresh`.")] = False,
+    freshness: Annotated[
+        Freshness | None,
+        typer.Option(help="What is refreshed with it: nothing, first what it reads, or it with all that it reads."),
+    ] = None,
+    max_staleness: Annotated[
+        SyncFrequency | None, typer.Option(help="With upstream: how old the data of what it reads may be.")
+    ] = None,
 ) -> None:
     """Give a view its schedule and start a first run."""
     if wait and no_run:
@@ -129,6 +138,10 @@ def materialize_view(
     body: Json = {"sync_frequency": every} if every else {}
     if no_run:
         body["run"] = False
+    if freshness is not None:
+        body |= {"freshness": freshness, "max_staleness": max_staleness}
+    elif max_staleness is not None:
+        body["max_staleness"] = max_staleness
     _start(api, find(api, view), "materialize", body, wait=wait)
 
 
@@ -209,6 +222,16 @@ def find(api: Api, name_or_id: str) -> Json:
         if fold(view["name"]) == fold(name_or_id):
             return view
     raise Failure(f"there is no view {name_or_id!r} in project {api.project}")
+
+
+def _freshness(view: Json) -> str | None:
+    """What is refreshed together with a view, in words."""
+    if view["freshness"] == Freshness.FOLLOW:
+        return "with all that it reads"
+    if view["freshness"] == Freshness.UPSTREAM:
+        older = f", if its data is older than {view['max_staleness']}" if view["max_staleness"] else ""
+        return f"after what it reads{older}"
+    return None
 
 
 def _start(api: Api, view: Json, action: str, body: Json, *, wait: bool) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from orchestrator.model.base import Value
+from orchestrator.model.freshness import Freshness
 from orchestrator.model.principal import User
 from orchestrator.model.run import Run, RunStatus
 from orchestrator.model.snapshot import Column
@@ -84,7 +85,7 @@ class SavedQuery(Value):
     """A view as the catalog keeps it, with its newest revision and runs beside it.
 
     `sync_frequency` None means that the view is not materialized; the view's schedule follows from it alone.
-    `sync_frequency_set_at` distinguishes two settings of the same frequency.
+    `sync_frequency_set_at` distinguishes two settings of the same frequency. `max_staleness` None: not at all.
 
     `data_as_of` is the moment for which its result is known to be right: the start of the last run that made it, or
     that found nothing changed.
@@ -105,6 +106,8 @@ class SavedQuery(Value):
     columns: tuple[Column, ...]
     sync_frequency: SyncFrequency | None
     sync_frequency_set_at: datetime
+    freshness: Freshness = Freshness.CLOCK
+    max_staleness: SyncFrequency | None = None
     data_as_of: datetime | None = None
     reverted_at: datetime | None = None
     created_by: User | None

@@ -12,6 +12,7 @@ from orchestrator.engines.base import QueryAnalyzer
 from orchestrator.model.audit import AuditEntry, FieldChange, Verb
 from orchestrator.model.base import Value, now
 from orchestrator.model.errors import EditConflict, InputsChanging, InUse, Invalid, InvalidQuery, NotFound
+from orchestrator.model.freshness import Freshness
 from orchestrator.model.names import check_name, name_key
 from orchestrator.model.principal import User
 from orchestrator.model.run import Run
@@ -35,6 +36,8 @@ class ViewUpdate(Value):
     query: Any = None
     description: str | None = None
     sync_frequency: SyncFrequency | None = None
+    freshness: Freshness = Freshness.CLOCK
+    max_staleness: SyncFrequency | None = None
     edited_history_id: str | None = None
     soft_update: bool = False
 
@@ -87,6 +90,8 @@ class DefinitionService:
         """
         if update.is_set("name"):
             check_name(update.name)
+        if update.max_staleness is SyncFrequency.NEVER:
+            raise Invalid("The data of a view cannot be older than 'never'.", attr="max_staleness")
         query = await checked(update.query) if update.is_set("query") else None
         await self.get(project_id, saved_query_id)
         for _ in range(_TRIES):
@@ -240,6 +245,10 @@ class DefinitionService:
                 propagation = ColumnPropagation(self._engine, [view.id])
         elif analyzed is not None and analyzed.query != view.revision.query:
             await saved_queries.update_query_object(tx, view.revision.id, analyzed.query)
+        if update.is_set("freshness") or update.is_set("max_staleness"):
+            freshness = update.freshness if update.is_set("freshness") else view.freshness
+            staleness = update.max_staleness if update.is_set("max_staleness") else view.max_staleness
+            await saved_queries.set_freshness(tx, view.id, freshness, staleness)
         if update.is_set("description"):
             await saved_queries.set_description(tx, view.id, update.description)
         if changes:
@@ -251,6 +260,8 @@ class DefinitionService:
         return propagation
 
 
+# Fields whose changes are recorded as they are.
+_LABELS = ("name", "description", "freshness", "max_staleness")
 _REVERTED_MESSAGE = "The materialization of the view was undone while this run was in progress."
 
 
@@ -275,14 +286,12 @@ async def _apply_frequency(tx: Transaction, view: SavedQuery, update: ViewUpdate
 
 
 def _label_changes(view: SavedQuery, update: ViewUpdate) -> list[FieldChange]:
-    changes = []
-    if update.is_set("name") and update.name != view.name:
-        changes.append(FieldChange(field="name", action="changed", before=view.name, after=update.name))
-    if update.is_set("description") and update.description != view.description:
-        changes.append(
-            FieldChange(field="description", action="changed", before=view.description, after=update.description)
-        )
-    return changes
+    fields = ((field, getattr(view, field), getattr(update, field)) for field in _LABELS if update.is_set(field))
+    return [
+        FieldChange(field=field, action="changed", before=before, after=after)
+        for field, before, after in fields
+        if before != after
+    ]
 
 
 def _require_current_revision(update: ViewUpdate, view: SavedQuery) -> None:

@@ -1,14 +1,12 @@
 """Generations: asking for a refresh of several views as one, following it, and cancelling it."""
 
-from collections.abc import Mapping, Sequence
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from orchestrator.catalog import audit_log, generations, names, saved_queries
+from orchestrator.catalog import generations, names, saved_queries
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.generations import GenerationCounts
-from orchestrator.model.audit import Verb
-from orchestrator.model.base import Value, now
-from orchestrator.model.errors import Invalid, NotFound, NotMaterialized, NotRunning, StillStopping, TemporalUnavailable
+from orchestrator.model.base import Value
+from orchestrator.model.errors import Invalid, NotFound, NotMaterialized, NotRunning, StillStopping
 from orchestrator.model.generation import (
     Direction,
     Generation,
@@ -18,13 +16,11 @@ from orchestrator.model.generation import (
     Selection,
 )
 from orchestrator.model.principal import User
-from orchestrator.model.printable import code
 from orchestrator.model.run import Trigger
+from orchestrator.services.generation_start import GenerationStart, new_generation
 from orchestrator.services.runs import CANCEL_WAIT, RunService
 from orchestrator.temporal import contract
 from orchestrator.temporal.run_workflows import RunWorkflows
-
-_SHOWN_NAMES = 3
 
 
 class GenerationState(Value):
@@ -47,10 +43,13 @@ class RefreshOrder(Value):
 class GenerationService:
     """The generations of every project."""
 
-    def __init__(self, *, database: Database, workflows: RunWorkflows, runs: RunService) -> None:
+    def __init__(
+        self, *, database: Database, workflows: RunWorkflows, runs: RunService, start: GenerationStart
+    ) -> None:
         self._database = database
         self._workflows = workflows
         self._runs = runs
+        self._start = start
 
     async def start(self, project_id: int, order: RefreshOrder, user: User) -> GenerationState:
         """Start a generation. If it has one member that is being refreshed already, that refresh is joined.
@@ -70,36 +69,9 @@ class GenerationService:
         if single is not None:
             generation_id = await self._runs.start_generation(single, user, full_refresh=order.force)
             return await self.get(project_id, generation_id)
-        generation = Generation(
-            id=(generation_id := uuid4()),
-            project_id=project_id,
-            workflow_id=contract.generation_workflow_id(project_id, generation_id),
-            selection=selection,
-            publish=order.publish,
-            full_refresh=order.force,
-            trigger=Trigger.API,
-            status=GenerationStatus.RUNNING,
-            created_at=now(),
-        )
-        await self._start(generation, {view: graph.name(view) for view in chosen}, len(members), user)
-        return await self.get(project_id, generation_id)
-
-    async def _start(self, generation: Generation, chosen: Mapping[UUID, str], members: int, user: User) -> None:
-        async with self._database.begin() as tx:
-            await generations.insert_new(tx, generation, user.id)
-        label = (
-            f"{_words(generation.selection, [*chosen.values()])} (project {generation.project_id}), {members:,} views"
-        )
-        details = f"Started by {code(user.email)} over the API."
-        try:
-            await self._workflows.start_generation(generation, label, details)
-        except TemporalUnavailable:
-            # If the server has it all the same, its workflow finds no such generation and ends.
-            async with self._database.begin() as tx:
-                await generations.delete_unstarted(tx, generation.id)
-            raise
-        async with self._database.begin() as tx:
-            await audit_log.record_all(tx, generation.project_id, chosen, Verb.SYNC_TRIGGERED, user)
+        generation = new_generation(project_id, selection, Trigger.API, publish=order.publish, force=order.force)
+        await self._start.start(generation, {view: graph.name(view) for view in chosen}, len(members), user)
+        return await self.get(project_id, generation.id)
 
     async def get(self, project_id: int, generation_id: UUID) -> GenerationState:
         """A generation. Raises NotFound."""
@@ -152,13 +124,3 @@ def _known(view: UUID | str, view_id: UUID | None) -> UUID:
     if view_id is None:
         raise NotFound(f'There is no view "{view}" in this project.')
     return view_id
-
-
-def _words(selection: Selection, chosen: Sequence[str]) -> str:
-    """The selection for people."""
-    if selection.all:
-        return "Refresh of all views"
-    shown = ", ".join(chosen[:_SHOWN_NAMES])
-    more = f" and {len(chosen) - _SHOWN_NAMES:,} more" if len(chosen) > _SHOWN_NAMES else ""
-    beside = "" if selection.direction is Direction.NONE else f", {selection.direction}"
-    return f"Refresh of {shown}{more}{beside}"

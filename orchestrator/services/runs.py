@@ -17,6 +17,7 @@ from orchestrator.model.errors import (
     StillStopping,
     TemporalUnavailable,
 )
+from orchestrator.model.generation import Selection
 from orchestrator.model.principal import User
 from orchestrator.model.printable import code
 from orchestrator.model.run import Progress, Run, RunRef, RunRequest, RunStatus, Trigger
@@ -24,6 +25,7 @@ from orchestrator.model.saved_query import SavedQuery
 from orchestrator.model.urls import ApiUrls
 from orchestrator.reconciliation.runs import RunSync
 from orchestrator.services.definitions import DefinitionService
+from orchestrator.services.generation_start import GenerationStart, new_generation
 from orchestrator.services.view_states import ViewState, ViewStates
 from orchestrator.temporal import contract
 from orchestrator.temporal.run_workflows import RunWorkflows, WorkflowOutcome, single_run
@@ -32,6 +34,7 @@ from orchestrator.temporal.search_attributes import ViewRef
 # How long a call waits for a run's workflow to close before it raises StillStopping or StillEnding.
 CANCEL_WAIT = timedelta(seconds=8)
 _START_TRIES = 5
+_LOOKS_FOR_BEGIN, _LOOK_SECONDS = 40, 0.05
 
 
 class RunState(Value):
@@ -53,6 +56,7 @@ class RunService:
         states: ViewStates,
         workflows: RunWorkflows,
         run_sync: RunSync,
+        generation_start: GenerationStart,
         urls: ApiUrls,
     ) -> None:
         self._database = database
@@ -60,6 +64,7 @@ class RunService:
         self._states = states
         self._workflows = workflows
         self._run_sync = run_sync
+        self._generation_start = generation_start
         self._urls = urls
 
     async def run(self, project_id: int, saved_query_id: UUID, user: User, *, full_refresh: bool = False) -> ViewState:
@@ -118,6 +123,9 @@ class RunService:
             held_by = await self._held_by(view.id)
             if held_by is not None:
                 return held_by, False
+            with_followers = await self._start_with_followers(view, user, full_refresh=full_refresh)
+            if with_followers is not None:
+                return with_followers, True
             started = await self._workflows.start(request, ref, details)
             run = single_run(view.id, started.workflow_run_id)
             async with self._database.begin() as tx:
@@ -138,6 +146,27 @@ class RunService:
             if await self._workflows.wait_until_closed(run, CANCEL_WAIT) is None:
                 break
         raise StillEnding
+
+    async def _start_with_followers(self, view: SavedQuery, user: User, *, full_refresh: bool) -> UUID | None:
+        """Start a generation of the view and those that follow it; None if there are none of these."""
+        async with self._database.begin() as tx:
+            if not await saved_queries.has_followers(tx, view.project_id):
+                return None
+            graph = await generations.graph(tx, view.project_id)
+            if await runs.list_open(tx, [view.id]):
+                return None  # it is joined
+        selection = Selection(views=(view.id,))
+        members = graph.members(selection)
+        if len(members) <= 1:
+            return None
+        generation = new_generation(view.project_id, selection, Trigger.API, force=full_refresh)
+        await self._generation_start.start(generation, {view.id: view.name}, len(members), user)
+        for _ in range(_LOOKS_FOR_BEGIN):  # so that the next request sees its run
+            async with self._database.begin() as tx:
+                if await runs.find_in_generation(tx, generation.id, view.id) is not None:
+                    break
+            await asyncio.sleep(_LOOK_SECONDS)
+        return generation.id
 
     async def running(self, saved_query_id: UUID) -> dict[UUID, RunRef]:
         """The view's run in progress, by id, if there is one, also before the catalog has its row."""

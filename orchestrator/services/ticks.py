@@ -9,17 +9,17 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from orchestrator.catalog import generations, projects, runs, saved_queries, ticks
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.ticks import WaitingTick
 from orchestrator.model.base import now
-from orchestrator.model.generation import Generation, GenerationStatus, PublishMode, Selection
+from orchestrator.model.generation import Generation, Selection
 from orchestrator.model.run import RunStatus, Trigger
 from orchestrator.model.tick import Gathered, Tick
 from orchestrator.model.webhook_event import ClosedRun
-from orchestrator.temporal import contract
+from orchestrator.services.generation_start import new_generation
 from orchestrator.temporal.run_workflows import RunWorkflows
 
 # Ticks that come due together start within some tenths of a second of each other.
@@ -46,7 +46,7 @@ class Ticks:
         """
         async with self.database.begin() as tx:
             project_id = await saved_queries.get_project_id(tx, tick.saved_query_id)
-            if project_id is None or await ticks.has_one_schedule(tx, project_id):
+            if project_id is None or await ticks.is_alone(tx, project_id):
                 return Gathered()
             await projects.lock_project(tx, project_id)
             generation_id = await ticks.ensure(tx, tick, project_id)
@@ -118,25 +118,15 @@ class Ticks:
         held = {run.saved_query_id for run in await runs.list_open(tx, [one.saved_query_id for one in waiting])}
         graph = await generations.graph(tx, project_id)
         due = tuple(dict.fromkeys(one.saved_query_id for one in waiting if one.saved_query_id not in held))
-        selection = Selection(views=due)
-        if len(graph.members(selection)) <= 1:
+        older = sorted(graph.too_old(due, now()).difference(due))
+        selection = Selection(views=(*due, *older))
+        members = graph.members(selection)
+        if len(members) <= 1:
             return None
-        generation_id = uuid4()
-        generation = Generation(
-            id=generation_id,
-            project_id=project_id,
-            workflow_id=contract.generation_workflow_id(project_id, generation_id),
-            selection=selection,
-            publish=PublishMode.WHAT_SUCCEEDED,
-            full_refresh=False,
-            trigger=Trigger.SCHEDULE,
-            status=GenerationStatus.RUNNING,
-            created_at=now(),
-        )
+        generation = new_generation(project_id, selection, Trigger.SCHEDULE)
         await generations.insert_new(tx, generation, None)
-        members = set(graph.members(selection))
-        following = [one.workflow_run_id for one in waiting if one.saved_query_id in members]
-        await ticks.follow(tx, following, generation_id)
+        following = [one.workflow_run_id for one in waiting if one.saved_query_id in due]
+        await ticks.follow(tx, following, generation.id)
         return generation
 
     async def _start(self, generation: Generation) -> None:

@@ -110,11 +110,13 @@ class ViewService:
         frequency: SyncFrequency | None,
         user: User,
         *,
+        fresh: ViewUpdate | None = None,
         run: bool = True,
     ) -> ViewState:
         """Give a view its schedule and start a first run. Repeating it keeps the schedule and starts nothing.
 
-        `run` False starts none: a refresh of several views is to follow, in which each reads the others' results.
+        `fresh` changes its freshness. `run` False starts no run: a refresh of several views is to follow, in which each
+        reads the others' results.
 
         `frequency` None keeps the present one, or sets 24 hours. Raises Invalid for `never`, TemporalUnavailable, with
         nothing changed, if the server cannot be reached.
@@ -122,6 +124,8 @@ class ViewService:
         if frequency is SyncFrequency.NEVER:
             raise Invalid("A view cannot be materialized with the frequency 'never'.", attr="sync_frequency")
         await self._require_temporal(project_id, saved_query_id)
+        if fresh is not None:
+            await self._definitions.update(project_id, saved_query_id, fresh, user)
         before, view = await self._definitions.set_frequency(project_id, saved_query_id, frequency, user)
         await self._apply_schedule(before, view, user, run=run)
         return await self.show(project_id, saved_query_id)

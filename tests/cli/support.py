@@ -108,6 +108,8 @@ def view(**given: object) -> Json:
         "is_materialized": True,
         "last_run_at": None,
         "data_as_of": None,
+        "freshness": "clock",
+        "max_staleness": None,
         "latest_error": None,
         **given,
     }

@@ -1,9 +1,11 @@
 """Which views a generation refreshes, in which order, and which wait for which."""
 
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 
+from orchestrator.model.freshness import Freshness
 from orchestrator.model.generation import Direction, Selection
 from orchestrator.model.view_graph import ViewGraph, ViewNode
 
@@ -110,3 +112,52 @@ def test_views_are_found_by_id_and_by_name_in_any_case() -> None:
     some = graph(**DIAMOND)
     assert some.find("Left") == some.find(id_of("LEFT")) == id_of("LEFT")
     assert some.find("nothing") is some.find(id_of("nothing")) is None
+
+
+MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def node(name: str, reads: str, freshness: Freshness, *, hours_old: float = 0, max_staleness: int = 0) -> ViewNode:
+    return ViewNode(
+        name=name.lower(),
+        is_materialized=name.isupper(),
+        has_result=name.isupper(),
+        views=tuple(map(id_of, reads.split())),
+        freshness=freshness,
+        max_staleness=timedelta(hours=max_staleness),
+        data_as_of=MOMENT - timedelta(hours=hours_old),
+    )
+
+
+def test_followers_are_members_also_behind_others_and_behind_views_that_are_evaluated() -> None:
+    some = ViewGraph(
+        {
+            id_of("BASE"): node("BASE", "", Freshness.CLOCK),
+            id_of("plain"): node("plain", "BASE", Freshness.CLOCK),
+            id_of("FIRST"): node("FIRST", "plain", Freshness.FOLLOW),
+            id_of("SECOND"): node("SECOND", "FIRST", Freshness.FOLLOW),
+            id_of("CLOCK"): node("CLOCK", "BASE", Freshness.CLOCK),
+            id_of("BEHIND"): node("BEHIND", "CLOCK", Freshness.FOLLOW),
+        }
+    )
+    assert names(some, "BASE") == ["BASE", "FIRST", "SECOND"]
+    assert names(some, "CLOCK") == ["CLOCK", "BEHIND"]
+    assert names(some, "plain") == []
+
+
+def test_what_is_older_than_a_view_accepts_is_found_above_it() -> None:
+    some = ViewGraph(
+        {
+            id_of("OLD"): node("OLD", "", Freshness.CLOCK, hours_old=3),
+            id_of("YOUNG"): node("YOUNG", "OLD", Freshness.CLOCK, hours_old=1),
+            id_of("plain"): node("plain", "YOUNG", Freshness.CLOCK, hours_old=9),
+            id_of("EXACT"): node("EXACT", "plain", Freshness.UPSTREAM),
+            id_of("PATIENT"): node("PATIENT", "plain", Freshness.UPSTREAM, max_staleness=2),
+            id_of("CLOCK"): node("CLOCK", "plain", Freshness.CLOCK),
+        }
+    )
+    now = MOMENT + timedelta(minutes=1)
+    assert some.too_old([id_of("EXACT")], now) == {id_of("OLD"), id_of("YOUNG")}
+    assert some.too_old([id_of("PATIENT")], now) == {id_of("OLD")}
+    assert some.too_old([id_of("CLOCK"), id_of("gone")], now) == set()
+    assert some.too_old([id_of("CLOCK"), id_of("PATIENT")], now) == {id_of("OLD")}

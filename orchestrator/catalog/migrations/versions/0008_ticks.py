@@ -1,4 +1,4 @@
-"""The ticks of schedules, which gather into generations."""
+"""The ticks of schedules, which gather into generations, and how fresh a view is to be."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -27,8 +27,19 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_ticks_project_id"), "ticks", ["project_id"])
     op.create_index(op.f("ix_ticks_generation_id"), "ticks", ["generation_id"])
+    op.add_column("saved_queries", sa.Column("freshness", sa.Text(), server_default="clock", nullable=False))
+    op.add_column(
+        "saved_queries",
+        sa.Column(
+            "max_staleness",
+            sa.Text(),
+            comment="how old the data of what it reads may be, as a frequency; null: not at all",
+        ),
+    )
 
 
 def downgrade() -> None:
     """Undo."""
+    op.drop_column("saved_queries", "max_staleness")
+    op.drop_column("saved_queries", "freshness")
     op.drop_table("ticks")
