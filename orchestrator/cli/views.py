@@ -225,7 +225,7 @@ def find(api: Api, name_or_id: str) -> Json:
 
 
 def _freshness(view: Json) -> str | None:
-    """What is refreshed together with a view, in words."""
+    """The views that are refreshed together with a view, in words."""
     if view["freshness"] == Freshness.FOLLOW:
         return "with all that it reads"
     if view["freshness"] == Freshness.UPSTREAM:

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Freshness(StrEnum):
-    """What a view's schedule refreshes, and what else refreshes the view.
+    """The views that are refreshed with a view, and those with which it is refreshed.
 
     `clock`: its schedule refreshes the view alone, from its inputs as they are. `upstream`: before that, the views that
     it reads, as far as their data is too old. `follow`: beside its schedule, the view is in every generation that
