@@ -20,6 +20,7 @@ from chaos.checks.monitor import Monitor
 from chaos.checks.quiesce import conclude, settle
 from chaos.client import Api
 from chaos.disk import Disk
+from chaos.generations import look_for_mixes
 from chaos.harness import ENVIRONMENT, Harness
 from chaos.history import History, population
 from chaos.other_installation import OtherInstallation
@@ -119,6 +120,7 @@ async def _work(
     await chaos.other_installation.plant(temporal, chaos.data, chaos.project_id)
     say(f"The stack is ready; {options.minutes:g} minutes of trouble begin, with seed {options.seed}.")
     onlookers = [read_on(chaos, number) for number in range(options.readers)] + [Monitor(chaos).watch()]
+    onlookers.append(look_for_mixes(chaos))
     with PublishListener(chaos, asyncio.get_running_loop().call_soon_threadsafe) as listener:
         await _during(onlookers, _trouble_and_end(options, chaos, listener))
     await chaos.api.close()

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from random import Random
 
-from chaos import lock_contention, operations as o
+from chaos import generations, lock_contention, operations as o
 from chaos.harness import Harness
 from chaos.history import View
 from chaos.operators import OPERATOR_ACTS
@@ -27,6 +27,9 @@ OPERATIONS: dict[str, tuple[Operation, int]] = {
     "set frequency": (o.set_frequency, 4),
     "resume": (o.resume, 4),
     "look": (o.look, 6),
+    "refresh": (generations.refresh, 16),
+    "cancel generation": (generations.cancel, 6),
+    "set freshness": (generations.set_freshness, 3),
     **OPERATOR_ACTS,
 }
 # Operations that leave an operator's pause as it is.

@@ -13,6 +13,7 @@ from chaos.catalog import Catalog, Unavailable
 from chaos.checked_queries import NO_RESULT_KINDS, revision_of
 from chaos.checks import invariants, leaks
 from chaos.client import VIEWS
+from chaos.generations import check_generations
 from chaos.harness import GRACE_SECONDS, Harness
 from chaos.history import View
 from chaos.operations import path_of
@@ -48,6 +49,7 @@ async def conclude(chaos: Harness) -> None:
     try:
         for check in (
             invariants.check_runs,
+            check_generations,
             invariants.check_workflows,
             invariants.check_schedules,
             invariants.check_store,

@@ -39,7 +39,9 @@ _DESCRIBED: Mapping[str, set[str]] = {
 
 def recipe_of(plan: RunPlan, engine_version: str) -> str:
     """The digest of all that decides the plan's result, except the content of its inputs."""
-    relations = [relation.model_dump(mode="json", include=_DESCRIBED[relation.kind]) for relation in plan.relations]
+    # In one order: alone and in a generation, a view has the same inputs in another one.
+    ordered = sorted(plan.relations, key=lambda relation: relation.id)
+    relations = [relation.model_dump(mode="json", include=_DESCRIBED[relation.kind]) for relation in ordered]
     recipe = json.dumps([_RELEASE, engine_version, plan.sql, relations], sort_keys=True)
     return f"sha256:{hashlib.sha256(recipe.encode()).hexdigest()}"
 
