@@ -38,9 +38,8 @@ async def refresh(chaos: Harness, view: View, random: Random) -> str:
     """Refresh the view with others as one generation."""
     others = [other.id for other in chaos.history.views if other.live and other.id and other is not view]
     chosen = [view.id, *random.sample(others, min(len(others), random.randrange(_MOST_VIEWS)))]
-    select = {"views": chosen, "direction": random.choice(_DIRECTIONS)}
-    if random.random() < 0.2:
-        select = {"all": True}
+    some: dict[str, object] = {"views": chosen, "direction": random.choice(_DIRECTIONS)}
+    select = random.choice((some, some, some, some, {"all": True}))
     body = {"select": select, "force": random.choice((True, False)), "publish": random.choice(_PUBLISH)}
     refusals = ("not_found", "not_materialized")
     return (await chaos.api.call("POST", PATH, body, refusals=refusals, view=view)).word

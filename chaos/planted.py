@@ -23,12 +23,23 @@ _STARTING_SECONDS = 600
 
 
 class Bug(NamedTuple):
-    """A piece of the product's code, and the faulty code that replaces it."""
+    """A piece of the product's code, and the faulty code that replaces it.
+
+    `more` are further replacements (file, right, wrong). `test` is the test that has to find it, where chaos cannot:
+    its views read no source files.
+    """
 
     name: str
     file: str
     right: str
     wrong: str
+    more: tuple[tuple[str, str, str], ...] = ()
+    test: str = ""
+
+    @property
+    def changes(self) -> tuple[tuple[str, str, str], ...]:
+        """All replacements: file, right and wrong code."""
+        return ((self.file, self.right, self.wrong), *self.more)
 
 
 BUGS = (
@@ -69,6 +80,47 @@ BUGS = (
         "await tx.execute(_complete_stmt(), rows)",
         "assert rows",
     ),
+    Bug(
+        "the views of a generation become visible one by one",
+        "orchestrator/activities/finish.py",
+        "            published = await publication.publish(tx, request.run_ids)\n",
+        "            for one in request.run_ids:\n"
+        "                async with self.database.begin() as each:\n"
+        "                    published = await publication.publish(each, [one])\n",
+    ),
+    Bug(
+        "a lock forgets a view",
+        "orchestrator/services/planning.py",
+        "held = await runs.list_open(tx, members)",
+        "held = await runs.list_open(tx, members[1:])",
+        (
+            (
+                "orchestrator/catalog/migrations/versions/0007_generations.py",
+                '"uq_runs_open", "runs", ["saved_query_id"], unique=True,',
+                '"uq_runs_open", "runs", ["saved_query_id"],',
+            ),
+        ),
+    ),
+    Bug(
+        "a kept process keeps a relation of the query before",
+        "orchestrator/engines/duckdb/child/session.py",
+        "if self._created.get(key) == source:",
+        "if key in self._created:",
+        (
+            (
+                "orchestrator/engines/duckdb/child/execute.py",
+                "clear_session(connection, created)",
+                "assert connection",
+            ),
+        ),
+    ),
+    Bug(
+        "a file is known by its time only",
+        "orchestrator/engines/duckdb/sources/discovery.py",
+        'return f"{self.file.device}:{self.file.inode}:{self.size}:{self.modified_ns}:{self.changed_ns}"',
+        'return f"{self.modified_ns}"',
+        test="tests/acceptance/test_skipping.py",
+    ),
 )
 
 
@@ -86,6 +138,8 @@ def _is_found(bug: Bug, minutes: float, seed: int) -> bool:
         copy = Path(name, "copy")
         python = _copied(copy)
         _plant(bug, copy)
+        if bug.test:
+            return _fails(bug, python, copy)
         report, began = Path(name, "report.json"), time.monotonic()
         command = [
             str(python),
@@ -108,6 +162,14 @@ def _is_found(bug: Bug, minutes: float, seed: int) -> bool:
         return bool(violations)
 
 
+def _fails(bug: Bug, python: Path, copy: Path) -> bool:
+    """Whether the test of a bug fails in the copy."""
+    command = [str(python), "-m", "pytest", "-q", "-x", bug.test]
+    ended = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=_STARTING_SECONDS, check=False)  # noqa: S603 - ourselves
+    say(f"{bug.name}: {bug.test} {'fails' if ended.returncode == 1 else 'passes'}")
+    return ended.returncode == 1
+
+
 def _copied(copy: Path) -> Path:
     """Copy the files that Git tracks to the folder `copy`; returns a Python that imports the copy and not this tree."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=_ROOT, capture_output=True, check=True)  # noqa: S607 - of the user
@@ -125,12 +187,12 @@ def _copied(copy: Path) -> Path:
 
 
 def _plant(bug: Bug, copy: Path) -> None:
-    """Replace the code. Raises ValueError if the file does not hold it exactly once."""
-    path = copy / bug.file
-    text = path.read_text()
-    if text.count(bug.right) != 1:
-        raise ValueError(f"{bug.file} has no single place with: {bug.right}")
-    path.write_text(text.replace(bug.right, bug.wrong))
+    """Replace the code. Raises ValueError if a file does not hold it exactly once."""
+    for file, right, wrong in bug.changes:
+        text = (copy / file).read_text()
+        if text.count(right) != 1:
+            raise ValueError(f"{file} has no single place with: {right}")
+        (copy / file).write_text(text.replace(right, wrong))
 
 
 def _arguments() -> argparse.Namespace:

@@ -120,6 +120,16 @@ async def test_relatives_are_refreshed_as_asked(
     assert done["select"] == {"views": [views["total"]["id"]], "direction": direction, "all": False}
 
 
+async def test_alone_and_in_a_generation_a_view_has_the_same_inputs(tenant: Tenant, sources: Path) -> None:
+    await diamond(tenant, sources)
+    view = (await saved(tenant, mixed="SELECT src.n FROM src, total, number"))["mixed"]
+    assert (await refreshed(tenant))["status"] == "Completed"
+    for number in (2, 4):
+        await tenant.act(view["id"], "run", {})
+        assert (await tenant.ended(view["id"], number))["status"] == "Skipped"
+        assert (await refreshed(tenant))["status"] == "Skipped"
+
+
 async def test_a_failure_skips_what_is_below_it_and_nothing_else(tenant: Tenant) -> None:
     views = await saved(
         tenant,
