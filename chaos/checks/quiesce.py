@@ -13,7 +13,7 @@ from chaos.catalog import Catalog, Unavailable
 from chaos.checked_queries import NO_RESULT_KINDS, revision_of
 from chaos.checks import invariants, leaks
 from chaos.client import VIEWS
-from chaos.generations import check_generations
+from chaos.generations import PATH, check_generations
 from chaos.harness import GRACE_SECONDS, Harness
 from chaos.history import View
 from chaos.operations import path_of
@@ -93,23 +93,27 @@ async def _healthy(chaos: Harness) -> str:
 
 
 async def _paused(chaos: Harness) -> str:
-    """Set every frequency to `never`, so that no schedule starts a run any more."""
+    """Set every frequency to `never`, so that no schedule starts a run any more, and no view follows another one."""
     rows = await chaos.catalog.rows(
         "SELECT id, name FROM saved_queries WHERE deleted_at IS NULL AND sync_frequency IS NOT NULL "
-        "AND sync_frequency <> 'never'"
+        "AND (sync_frequency <> 'never' OR freshness <> 'clock')"
     )
     for row in rows:
-        await chaos.api.call("PATCH", f"{VIEWS}{row['id']}/", {"sync_frequency": "never"}, refusals=("not_found",))
+        body = {"sync_frequency": "never", "freshness": "clock"}
+        await chaos.api.call("PATCH", f"{VIEWS}{row['id']}/", body, refusals=("not_found",))
     return f"{[row['name'] for row in rows]}" if rows else ""
 
 
 async def _idle(chaos: Harness) -> str:
-    """Cancel the runs in progress. The reconciler ends those that are over and still have the status Running."""
+    """Cancel what is in progress. The reconciler ends the runs that are over and still have the status Running."""
+    waiting = await chaos.catalog.rows("SELECT id FROM generations WHERE status = 'Running'")
+    for row in waiting:
+        await chaos.api.call("POST", f"{PATH}{row['id']}/cancel/", refusals=("not_running", "not_found"))
     rows = await chaos.catalog.rows("SELECT id, saved_query_id, error FROM runs WHERE status = 'Running'")
     for row in rows:
         refusals = ("not_running", "not_found")
         await chaos.api.call("POST", f"{VIEWS}{row['saved_query_id']}/cancel/", refusals=refusals)
-    return f"{rows}" if rows else ""
+    return f"{waiting} {rows}" if waiting or rows else ""
 
 
 async def _check_acknowledged(chaos: Harness, view: View) -> None:

@@ -177,6 +177,13 @@ async def list_idle(tx: Transaction, older_than: timedelta) -> list[Generation]:
     return [_generation(row) for row in await tx.execute(query.order_by(t.generations.c.created_at))]
 
 
+async def count_waiting(tx: Transaction, project_id: int) -> int:
+    """How many generations of the project do not hold their members yet."""
+    waiting = (t.generations.c.status == GenerationStatus.RUNNING, t.generations.c.started_at.is_(None))
+    query = select(func.count()).select_from(t.generations)
+    return await tx.scalar(query.where(t.generations.c.project_id == project_id, *waiting)) or 0
+
+
 async def older_waiting(tx: Transaction, generation: Generation) -> list[Generation]:
     """The generations of the project that were asked for earlier, and do not hold their members yet."""
     older = (t.generations.c.created_at, t.generations.c.id)

@@ -92,8 +92,9 @@ async def open_members(
         }
         for one in members
     ]
+    new = insert(t.runs).values(started_at=func.clock_timestamp())
     for some in batches(rows, _MANY):
-        await tx.execute(insert(t.runs), some)
+        await tx.execute(new, some)
 
 
 async def list_open(tx: Transaction, saved_query_ids: Collection[UUID]) -> list[Run]:

@@ -8,7 +8,7 @@ from orchestrator.catalog import audit_log, generations
 from orchestrator.catalog.database import Database
 from orchestrator.model.audit import Verb
 from orchestrator.model.base import now
-from orchestrator.model.errors import TemporalUnavailable
+from orchestrator.model.errors import TemporalUnavailable, TooManyRequests
 from orchestrator.model.generation import Direction, Generation, GenerationStatus, PublishMode, Selection
 from orchestrator.model.principal import User
 from orchestrator.model.printable import code
@@ -17,6 +17,8 @@ from orchestrator.temporal import contract
 from orchestrator.temporal.run_workflows import RunWorkflows
 
 _SHOWN_NAMES = 3
+# Each that waits for another one asks again every ten seconds.
+_MOST_WAITING = 100
 
 
 def new_generation(
@@ -52,9 +54,14 @@ class GenerationStart:
     async def start(self, generation: Generation, chosen: Mapping[UUID, str], members: int, user: User) -> None:
         """Start a generation. `chosen` are the names of the views that were asked for, each gets an audit entry.
 
-        Raises TemporalUnavailable, with nothing changed, if the server cannot be reached.
+        Raises TooManyRequests if many of the project wait for others. Raises TemporalUnavailable, with nothing changed,
+        if the server cannot be reached.
         """
         async with self.database.begin() as tx:
+            if await generations.count_waiting(tx, generation.project_id) >= _MOST_WAITING:
+                raise TooManyRequests(
+                    f"{_MOST_WAITING} refreshes of this project wait for others. Cancel some of them."
+                )
             await generations.insert_new(tx, generation, user.id)
         words = _words(generation.selection, [*chosen.values()])
         label = f"{words} (project {generation.project_id}), {members:,} views"

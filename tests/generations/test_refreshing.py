@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.catalog.database import Database
 from tests.support.tenants import ENDLESS, PATIENCE, Json, Tenant, until
 
 PATH = "/generations/"
@@ -246,3 +247,25 @@ async def test_what_cannot_be_refreshed_is_refused(tenant: Tenant) -> None:
         in (await tenant.error("POST", PATH, {"select": {"views": ["nothing_here"]}}, status=404))["detail"]
     )
     await tenant.error("GET", f"{PATH}{'0' * 8}-0000-0000-0000-{'0' * 12}/", status=404)
+
+
+async def test_only_so_many_refreshes_may_wait(tenant: Tenant, database: Database) -> None:
+    views = await saved(tenant, slow=ENDLESS, beside="SELECT 1 AS n")
+    holding = await started(tenant)
+    await tenant.running(views["slow"]["id"])
+    waiting = await started(tenant)
+    more = (
+        "INSERT INTO generations (id, project_id, workflow_id, selection, publish, full_refresh, trigger, status) "
+        "SELECT gen_random_uuid(), project_id, 'none', selection, publish, full_refresh, trigger, status "
+        f"FROM generations CROSS JOIN generate_series(1, 99) WHERE id = '{waiting['id']}'"
+    )
+    async with database.begin() as tx:
+        await tx.exec_driver_sql(more)
+    refused = await tenant.error("POST", PATH, {"select": {"all": True}}, status=429)
+    assert refused["detail"] == "100 refreshes of this project wait for others. Cancel some of them."
+    async with database.begin() as tx:
+        await tx.exec_driver_sql(
+            f"DELETE FROM generations WHERE project_id = {tenant.project_id} AND workflow_id = 'none'"
+        )
+    for one in (waiting, holding):
+        await tenant.call("POST", f"{PATH}{one['id']}/cancel/")

@@ -1,0 +1,53 @@
+"""A killed worker costs a generation the queries that it was in, and nothing that was written."""
+
+import asyncio
+from pathlib import Path
+
+from orchestrator.catalog.database import Database
+from tests.generations.test_refreshing import PATH, finished, saved, started
+from tests.support.tenants import Json, a_tenant, dev_stack, until
+
+LAYERS, WIDTH = 5, 6
+# Long enough that the generation lasts for some seconds.
+FIRST = "SELECT {n} + sum(sqrt(i))::BIGINT % 7 AS n FROM range(12000000) t(i)"
+LATER = "SELECT a.n + b.n + (SELECT sum(sqrt(i))::BIGINT % 7 FROM range(12000000) t(i)) AS n FROM {a} a, {b} b"
+
+
+def graph() -> dict[str, str]:
+    """The statements of views in layers, each of which reads two of the layer above."""
+    views = {f"v_0_{n}": FIRST.format(n=n) for n in range(WIDTH)}
+    for layer in range(1, LAYERS):
+        for n in range(WIDTH):
+            above = [f"v_{layer - 1}_{one % WIDTH}" for one in (n, n + layer)]
+            views[f"v_{layer}_{n}"] = LATER.format(a=above[0], b=above[1])
+    return views
+
+
+async def test_nothing_is_written_twice_and_nothing_is_missing_after_a_worker_was_killed(tmp_path: Path) -> None:
+    async with dev_stack(tmp_path / "home") as stack, a_tenant(stack) as tenant:
+        views = await saved(tenant, **graph())
+        generation = await started(tenant)
+
+        async def halfway() -> Json | None:
+            shown = await tenant.call("GET", f"{PATH}{generation['id']}/")
+            written = [one for one in shown["views"] if one["phase"] == "written"]
+            return shown if len(written) >= len(views) // 2 else None
+
+        before = await until(halfway, "half of the views")
+        stack.kill("worker")
+        done = await finished(tenant, generation)
+        assert (done["status"], done["counts"]) == ("Completed", {"Completed": len(views)})
+        written = {one["name"] for one in before["views"] if one["phase"] == "written"}
+        database = Database(stack.info["database_url"])
+        async with database.begin() as tx:
+            rows = await tx.exec_driver_sql(
+                "SELECT v.name, r.attempt FROM runs r JOIN saved_queries v ON v.id = r.saved_query_id"
+            )
+            attempts = {row.name: row.attempt for row in rows}
+        await database.close()
+        # Those that were written are as they were, and no more were begun again than a worker takes at a time.
+        assert {attempts[name] for name in written} == {1}
+        assert set(attempts.values()) <= {1, 2}
+        for view in views.values():
+            assert len(await asyncio.to_thread(tenant.files, view)) == 1
+        assert tenant.staged() == []
