@@ -38,7 +38,9 @@ async def create(chaos: Harness, view: View, random: Random) -> str:
     """Save a view that does not exist, or update it if it exists after all, and mostly materialize it."""
     made = chaos.history.new_query(view, random.choice(view.kinds), random)
     body = {"name": view.name, "query": {"query": made.sql}, "soft_update": True}
-    answer = await chaos.api.call("POST", VIEWS, body, refusals=("invalid_query", "name_taken"), view=view)
+    # Another client may delete it at the same moment, before the answer shows it.
+    refusals = ("invalid_query", "name_taken", *_GONE)
+    answer = await chaos.api.call("POST", VIEWS, body, refusals=refusals, view=view)
     if answer.good:
         chaos.history.born(view, answer.body["id"])
         if random.random() < _MATERIALIZED_AT_ONCE:

@@ -16,6 +16,8 @@ from temporalio.client import (
     WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowHandle,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import TypedSearchAttributes, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import (
@@ -235,7 +237,8 @@ class RunWorkflows:
     async def cancel(self, run: RunRef) -> None:
         """Request the cancellation of the run, and of no other one. Nothing happens if it has already ended.
 
-        In a generation of several views, it returns when the run has been cancelled, or can be no more.
+        In a generation of several views, it returns when the run has been cancelled, or can be no more, or after a
+        while.
         """
         try:
             with translate_rpc_errors():
@@ -245,6 +248,8 @@ class RunWorkflows:
                     )
                 else:
                     await self._handle(run).cancel(rpc_timeout=RPC_TIMEOUT)
+        except (WorkflowUpdateRPCTimeoutOrCancelledError, WorkflowUpdateFailedError):
+            return  # it was not answered in time, or the workflow ended during it: the caller looks at the run
         except RPCError as error:
             if not is_not_found(error):
                 raise
