@@ -1,11 +1,13 @@
 """A killed worker costs a generation the queries that it was in, and nothing that was written."""
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 
 from orchestrator.catalog.database import Database
 from tests.generations.test_refreshing import PATH, finished, saved, started
-from tests.support.tenants import Json, a_tenant, dev_stack, until
+from tests.support.tenants import ENDLESS, Json, a_tenant, dev_stack, until
 
 LAYERS, WIDTH = 5, 6
 # Long enough that the generation lasts for some seconds.
@@ -51,3 +53,24 @@ async def test_nothing_is_written_twice_and_nothing_is_missing_after_a_worker_wa
         for view in views.values():
             assert len(await asyncio.to_thread(tenant.files, view)) == 1
         assert tenant.staged() == []
+
+
+async def test_a_cancel_that_no_worker_answers_is_said_to_take_longer(tmp_path: Path) -> None:
+    async with dev_stack(tmp_path / "home") as stack, a_tenant(stack) as tenant:
+        views = await saved(tenant, slow=ENDLESS, beside="SELECT 1 AS n")
+        await started(tenant)
+        await tenant.running(views["slow"]["id"])
+        worker = stack.info["pids"]["worker"]
+        path = f"/warehouse_saved_queries/{views['slow']['id']}/cancel/"
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            told = await tenant.error("POST", path, status=503)
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        assert told["code"] == "still_stopping"
+
+        async def cancelled() -> bool:
+            (run,) = await tenant.history(views["slow"]["id"])
+            return bool(run["status"] == "Cancelled")
+
+        await until(cancelled, "the cancel")
