@@ -23,7 +23,7 @@ _HALF_PUBLISHED = (
     "WHERE (child.status = 'Completed') <> (parent.status = 'Completed') "
     "AND 'Running' IN (child.status, parent.status)"
 )
-# A visible version that was made from a version that nobody could ever see.
+# A visible version that was made from a version that was never visible.
 _FROM_UNPUBLISHED = (
     "SELECT v.id AS saved_query_id, s.id AS version, read ->> 'name' AS name, read ->> 'snapshot_id' AS made_from "
     "FROM saved_queries v JOIN snapshots s ON s.id = v.current_snapshot_id "

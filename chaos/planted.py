@@ -83,7 +83,8 @@ BUGS = (
     Bug(
         "the views of a generation become visible one by one",
         "orchestrator/activities/finish.py",
-        "            published = await publication.publish(tx, request.run_ids)\n",
+        "            published = await publication.publish("
+        "tx, request.run_ids, all_or_nothing=request.all_or_nothing)\n",
         "            for one in request.run_ids:\n"
         "                async with self.database.begin() as each:\n"
         "                    published = await publication.publish(each, [one])\n",

@@ -53,7 +53,7 @@ class FinishActivities:
             if len(request.run_ids) > 1:
                 # Before the rows of several views, which an edit changes too, after it has locked the project.
                 await projects.lock_project(tx, request.project_id)
-            published = await publication.publish(tx, request.run_ids)
+            published = await publication.publish(tx, request.run_ids, all_or_nothing=request.all_or_nothing)
             contexts = await failure_streaks.load_run_contexts(tx, request.run_ids)
         if published.with_other_columns and contexts:
             await self._propagate_columns(contexts[0].project_id, published.with_other_columns)
@@ -69,12 +69,15 @@ class FinishActivities:
         A run may be Completed or Skipped: a cancel at the same moment can lose the answer of `publish`, but the
         transaction stays committed.
         """
-        run_ids = [one.run_id for one in request.runs]
         async with self.database.begin() as tx:
+            ended = [*request.runs]
             if isinstance(request.request, RunRequest):
                 await self._ensure(tx, request.request)
-            await runs.close(tx, request.runs)
-            contexts = await failure_streaks.load_run_contexts(tx, run_ids)
+            elif request.rest is not None:
+                left = await runs.open_of_generation(tx, request.request.generation_id)
+                ended += [request.rest.model_copy(update={"run_id": run_id}) for run_id in left]
+            await runs.close(tx, ended)
+            contexts = await failure_streaks.load_run_contexts(tx, [one.run_id for one in ended])
         for context in contexts:
             if context.run.status is not RunStatus.COMPLETED:
                 await self._discard(context)

@@ -26,6 +26,7 @@ from orchestrator.model.errors import (
     InputReplaced,
     OrchestratorError,
     QueryFailed,
+    RunSuperseded,
     StoreUnavailable,
     Terminal,
     Transient,
@@ -92,10 +93,6 @@ class WriteActivities:
             async with report_progress(task.run_id) as progress:
                 return await self._try(attempt, progress)
         except BaseException as error:
-            # No snapshot has a failed attempt's files, so every error removes them. Shielded: a cancel may come twice.
-            await asyncio.shield(self._discard(_location(plan, attempt.number)))
-            if isinstance(error, WorkerBusy):
-                await self._give_back(plan.run_id, attempt.number)
             reported = _error_to_report(error, attempt.tries)
             if reported is not error:
                 raise reported from error
@@ -104,6 +101,27 @@ class WriteActivities:
             raise
 
     async def _try(self, attempt: Attempt, progress: ProgressReporter) -> MemberResult:
+        plan, location = attempt.plan, _location(attempt.plan, attempt.number)
+        try:
+            found = await self._find(attempt, progress)
+        except BaseException as error:
+            # No snapshot has a failed attempt's files, so every error removes them. Shielded: a cancel may come twice.
+            await asyncio.shield(self._discard(location))
+            if isinstance(error, WorkerBusy):
+                await self._give_back(plan.run_id, attempt.number)
+            raise
+        try:
+            await self.attempts.record(found)
+        except RunSuperseded:
+            await asyncio.shield(self._discard(location))
+            raise
+        # After any other error it may be recorded all the same. If it is not, the next attempt removes its files.
+        if found.written is not None:
+            return _result(found.written)
+        return MemberResult(snapshot_id=found.unchanged_id, unchanged=found.unchanged_reason)
+
+    async def _find(self, attempt: Attempt, progress: ProgressReporter) -> Outcome:
+        """Run the query into sealed files, unless nothing has changed."""
         plan, current = attempt.plan, attempt.current
         if attempt.number > 1:
             plan = plan.model_copy(update={"queued_at": None})
@@ -112,10 +130,7 @@ class WriteActivities:
         change = await self.detector.find_change(plan, current, pins, attempt.unpublished)
         if current is not None and change is None:
             kept = current.snapshot.id
-            await self.attempts.record(
-                Outcome(plan.run_id, attempt.number, unchanged_id=kept, unchanged_reason=UNCHANGED)
-            )
-            return MemberResult(snapshot_id=kept, unchanged=UNCHANGED)
+            return Outcome(plan.run_id, attempt.number, unchanged_id=kept, unchanged_reason=UNCHANGED)
         logger.info("%s runs: %s", plan.name, change)
         if current is not None and current.has_readers:
             plan = plan.model_copy(update={"previous": current.snapshot})
@@ -128,8 +143,7 @@ class WriteActivities:
         if _may_have_moved(snapshot, plan, pins):
             await _raise_if_moved(plan, pins)
         snapshot = snapshot.model_copy(update={"inputs": shortened(snapshot.inputs)})
-        await self.attempts.record(Outcome(plan.run_id, attempt.number, written=snapshot))
-        return _result(snapshot)
+        return Outcome(plan.run_id, attempt.number, written=snapshot)
 
     async def _write(self, plan: RunPlan, attempt: int, progress: ProgressReporter) -> Snapshot:
         location = _location(plan, attempt)

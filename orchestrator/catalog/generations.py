@@ -65,9 +65,22 @@ async def ensure_single(
     await tx.execute(_ensure_stmt(), row)
 
 
-async def delete_unstarted(tx: Transaction, generation_id: UUID) -> None:
-    """Remove a generation whose workflow could not be started."""
-    await tx.execute(delete(t.generations).where(t.generations.c.id == generation_id))
+async def delete_unstarted(tx: Transaction, generation_id: UUID) -> bool:
+    """Remove a generation whose workflow could not be started. False if it was started all the same, and has begun."""
+    mine = (t.generations.c.id == generation_id, t.generations.c.started_at.is_(None))
+    removed = await tx.execute(delete(t.generations).where(*mine).returning(t.generations.c.id))
+    return removed.one_or_none() is not None
+
+
+async def find_waiting(tx: Transaction, like: Generation) -> UUID | None:
+    """A generation that was asked for in the same way as `like`, and has not begun. It will do what `like` would."""
+    row = t.generations.c
+    query = select(row.id).where(
+        *(row.project_id == like.project_id, row.status == GenerationStatus.RUNNING, row.started_at.is_(None)),
+        *(row.publish == like.publish, row.full_refresh == like.full_refresh, row.trigger == like.trigger),
+        row.selection == like.selection.model_dump(mode="json"),
+    )
+    return await tx.scalar(query.limit(1))
 
 
 async def lock(tx: Transaction, generation_id: UUID) -> Generation | None:

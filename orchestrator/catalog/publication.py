@@ -22,6 +22,7 @@ from orchestrator.model.snapshot import Column, Snapshot, seen
 
 _FINISHED_NOW = {"finished_at": func.clock_timestamp()}
 ROLLED_BACK = "rolled_back"
+_NOT_ALL = "Another view of its generation could not be published."
 _GONE = "The view was deleted or its materialization was undone while the query ran."
 
 
@@ -58,16 +59,19 @@ class Published(NamedTuple):
     refused: tuple[EndedRun, ...]
 
 
-async def publish(tx: Transaction, run_ids: Collection[UUID]) -> Published:
+async def publish(tx: Transaction, run_ids: Collection[UUID], *, all_or_nothing: bool = False) -> Published:
     """Publish what these runs wrote, and complete them. Those whose view has not changed are ended as Skipped.
 
     A run that has ended, or whose view is no longer materialized, is left out, and the others are published. If a
-    person has rolled its view back, so are the runs that read what it wrote. A repetition changes nothing, and returns
-    the same.
+    person has rolled its view back, so are the runs that read what it wrote. If `all_or_nothing`, so are all. A
+    repetition changes nothing, and returns the same.
     """
     views = {row.id: row for row in await tx.execute(_lock_views_stmt(), {"runs": list(run_ids)})}
     runs = (await tx.execute(_lock_runs_stmt(), {"runs": list(run_ids)})).all()
     refused = _refused(runs, views)
+    if all_or_nothing and refused:
+        left = [run.id for run in runs if run.status == RunStatus.RUNNING and run.id not in refused]
+        refused |= {one: EndedRun(run_id=one, status=RunStatus.SKIPPED, reason=_NOT_ALL) for one in left}
     ready = [run for run in runs if run.status == RunStatus.RUNNING and run.id not in refused]
     sealed = [Snapshot.model_validate(run.snapshot) for run in ready if run.snapshot is not None]
     unchanged = [
@@ -210,7 +214,8 @@ def _complete_stmt() -> Update:
 @cache
 def _skip_stmt() -> Update:
     """Ends a run as Skipped. SQLAlchemy adds `skipped_reason` to the SET clause, and so below."""
-    return update(t.runs).where(t.runs.c.id == bindparam("run")).values(status=RunStatus.SKIPPED, **_FINISHED_NOW)
+    change = update(t.runs).where(t.runs.c.id == bindparam("run"), t.runs.c.status == RunStatus.RUNNING)
+    return change.values(status=RunStatus.SKIPPED, **_FINISHED_NOW)
 
 
 @cache

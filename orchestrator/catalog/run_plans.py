@@ -91,10 +91,10 @@ async def load_all(tx: Transaction, generation_id: UUID) -> list[StoredPlan]:
     ]
 
 
-async def written(tx: Transaction, run_ids: Collection[UUID]) -> dict[UUID, Snapshot]:
-    """The results that these runs have written, by run."""
-    rows = await tx.execute(_written_stmt(), {"runs": list(run_ids)})
-    return {row.run_id: Snapshot.model_validate(row.snapshot) for row in rows}
+async def results(tx: Transaction, run_ids: Collection[UUID]) -> dict[UUID, Snapshot | None]:
+    """The results of those of the runs that have one: what they have written, or None if their view's version stays."""
+    rows = await tx.execute(_results_stmt(), {"runs": list(run_ids)})
+    return {row.run_id: None if row.snapshot is None else Snapshot.model_validate(row.snapshot) for row in rows}
 
 
 async def claim(tx: Transaction, run_ids: Collection[UUID]) -> dict[UUID, ClaimedPlan]:
@@ -168,9 +168,11 @@ def _load_stmt() -> Select[Any]:
 
 
 @cache
-def _written_stmt() -> Select[Any]:
-    mine = t.run_plans.c.run_id == any_(bindparam("runs", type_=ARRAY(Uuid)))
-    return select(t.run_plans.c.run_id, t.run_plans.c.snapshot).where(mine, t.run_plans.c.snapshot.is_not(None))
+def _results_stmt() -> Select[Any]:
+    plan = t.run_plans.c
+    mine = plan.run_id == any_(bindparam("runs", type_=ARRAY(Uuid)))
+    done = plan.snapshot.is_not(None) | plan.unchanged_id.is_not(None)
+    return select(plan.run_id, plan.snapshot).where(mine, done)
 
 
 @cache

@@ -103,6 +103,12 @@ async def list_open(tx: Transaction, saved_query_ids: Collection[UUID]) -> list[
     return [Run.model_validate(row._mapping) for row in rows]
 
 
+async def open_of_generation(tx: Transaction, generation_id: UUID) -> list[UUID]:
+    """The open runs of a generation."""
+    mine = select(t.runs.c.id).where(t.runs.c.generation_id == generation_id)
+    return list(await tx.scalars(mine.where(t.runs.c.status == RunStatus.RUNNING)))
+
+
 async def find_in_generation(tx: Transaction, generation_id: UUID, saved_query_id: UUID) -> Run | None:
     """The run of a view in a generation."""
     mine = (t.runs.c.generation_id == generation_id, t.runs.c.saved_query_id == saved_query_id)

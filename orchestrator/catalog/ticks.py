@@ -46,16 +46,16 @@ async def ensure(tx: Transaction, tick: Tick, project_id: int) -> UUID | None:
     return await tx.scalar(select(t.ticks.c.generation_id).where(t.ticks.c.id == tick.workflow_run_id))
 
 
-async def waiting(tx: Transaction, project_id: int, at_most: timedelta) -> list[WaitingTick]:
+async def waiting(tx: Transaction, project_id: int, asking: UUID, at_most: timedelta) -> list[WaitingTick]:
     """The ticks of a project that have no generation yet, the first first.
 
-    Those that have waited for longer than `at_most` are left out: their workflows were ended by an operator.
+    Those that have waited for longer than `at_most` are left out, except the one that is `asking`.
     """
     seconds = func.extract("epoch", func.clock_timestamp() - t.ticks.c.created_at)
     query = select(t.ticks.c.id, t.ticks.c.saved_query_id, seconds).where(
         t.ticks.c.project_id == project_id,
         t.ticks.c.generation_id.is_(None),
-        t.ticks.c.created_at > func.clock_timestamp() - at_most,
+        (t.ticks.c.created_at > func.clock_timestamp() - at_most) | (t.ticks.c.id == asking),
     )
     return [
         WaitingTick(row[0], row[1], float(row[2])) for row in await tx.execute(query.order_by(t.ticks.c.created_at))
@@ -87,12 +87,6 @@ async def scheduled_times(tx: Transaction, generation_id: UUID) -> dict[UUID, da
     mine = (t.ticks.c.generation_id == generation_id, t.ticks.c.scheduled_for.is_not(None))
     rows = await tx.execute(select(t.ticks.c.saved_query_id, t.ticks.c.scheduled_for).where(*mine))
     return {row.saved_query_id: row.scheduled_for for row in rows}
-
-
-async def find(tx: Transaction, workflow_run_id: UUID) -> FollowingTick | None:
-    """A tick that follows a generation."""
-    found = await _following(tx, t.ticks.c.id == workflow_run_id)
-    return found[0] if found else None
 
 
 async def of_generation(tx: Transaction, generation_id: UUID) -> list[FollowingTick]:

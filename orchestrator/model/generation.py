@@ -171,10 +171,11 @@ class RepinRequest(Value):
 
 
 class PublishRequest(Value):
-    """The runs whose results are to become visible together."""
+    """The runs whose results are to become visible together. If `all_or_nothing`, none does unless all can."""
 
     project_id: int
     run_ids: tuple[UUID, ...]
+    all_or_nothing: bool = False
 
 
 class EndedRun(Value):
@@ -191,10 +192,14 @@ class EndedRun(Value):
 
 
 class CloseRequest(Value):
-    """Runs that end without publishing. `request` records the run of a generation of one that never began."""
+    """Runs that end without publishing. `request` records the run of a generation of one that never began.
+
+    `rest` is how all other open runs of a larger generation end, whose workflow does not know them.
+    """
 
     request: RefreshRequest
     runs: tuple[EndedRun, ...]
+    rest: EndedRun | None = None
 
 
 class RefreshOutcome(Value):

@@ -48,18 +48,16 @@ class Attempts:
     async def begin(self, run_id: UUID) -> Attempt | StoredPlan:
         """Begin an attempt, or return the plan that has a fault, or a result from an earlier attempt.
 
-        Raises RunSuperseded if the run is not open.
+        Raises RunSuperseded if the run is not open, or if a view that it reads is to be written again first.
         """
-        while True:
-            attempt = await self._claims(run_id)
-            if attempt is not None:
-                return attempt
-            async with self._database.single() as tx:
-                stored = await run_plans.load(tx, run_id)
-            if stored is None:
-                raise RunSuperseded
-            if stored.written is not None or stored.plan.fault is not None:
-                return stored
+        attempt = await self._claims(run_id)
+        if attempt is not None:
+            return attempt
+        async with self._database.single() as tx:
+            stored = await run_plans.load(tx, run_id)
+        if stored is not None and (stored.written is not None or stored.plan.fault is not None):
+            return stored
+        raise RunSuperseded
 
     async def record(self, outcome: Outcome) -> None:
         """Record what an attempt has found. Raises RunSuperseded if it may not publish any more."""
@@ -72,11 +70,16 @@ class Attempts:
             claimed = await run_plans.claim(tx, run_ids)
             plans = [one.plan for one in claimed.values()]
             parents = [member.run_id for plan in plans for member in plan.members]
-            written = await run_plans.written(tx, parents) if parents else {}
+            # Read after the lock: what a parent had written may have been forgotten while this attempt waited.
+            found = await run_plans.results(tx, parents) if parents else {}
             tables = {one.id for plan in plans for one in plan.relations if one.kind == "source"}
             pins = await source_pins.rounds(tx, {plan.generation_id for plan in plans}, tables) if tables else {}
             current = await snapshots.current(tx, [plan.saved_query_id for plan in plans]) if plans else {}
-        return {run_id: _attempt(one, written, pins, current) for run_id, one in claimed.items()}
+        return {
+            run_id: _attempt(one, found, pins, current)
+            for run_id, one in claimed.items()
+            if all(member.run_id in found for member in one.plan.members)
+        }
 
     async def _record(self, outcomes: Sequence[Outcome]) -> Mapping[Outcome, bool]:
         async with self._database.single() as tx:
@@ -86,11 +89,12 @@ class Attempts:
 
 def _attempt(
     claimed: ClaimedPlan,
-    written: Mapping[UUID, Snapshot],
+    results: Mapping[UUID, Snapshot | None],
     pins: Mapping[UUID, Mapping[UUID, int]],
     current: Mapping[UUID, CurrentVersion],
 ) -> Attempt:
     plan = claimed.plan
+    written = {run_id: snapshot for run_id, snapshot in results.items() if snapshot is not None}
     of_parents = [written[one.run_id] for one in plan.members if one.run_id in written]
     return Attempt(
         plan=resolved(plan, written),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from orchestrator.catalog import audit_log, generations
+from orchestrator.catalog import audit_log, generations, projects
 from orchestrator.catalog.database import Database
 from orchestrator.model.audit import Verb
 from orchestrator.model.base import now
@@ -51,13 +51,20 @@ class GenerationStart:
     database: Database
     workflows: RunWorkflows
 
-    async def start(self, generation: Generation, chosen: Mapping[UUID, str], members: int, user: User) -> None:
-        """Start a generation. `chosen` are the names of the views that were asked for, each gets an audit entry.
+    async def start(
+        self, generation: Generation, chosen: Mapping[UUID, str], members: int, user: User, *, audited: bool = True
+    ) -> UUID:
+        """Start a generation, or join one that was asked for in the same way and has not begun; returns its id.
 
-        Raises TooManyRequests if many of the project wait for others. Raises TemporalUnavailable, with nothing changed,
-        if the server cannot be reached.
+        `chosen` are the names of the views that were asked for. If `audited`, each gets an audit entry. Raises
+        TooManyRequests if many of the project wait for others. Raises TemporalUnavailable, with nothing changed, if the
+        server cannot be reached.
         """
         async with self.database.begin() as tx:
+            await projects.lock_project(tx, generation.project_id)
+            joined = await generations.find_waiting(tx, generation)
+            if joined is not None:
+                return joined
             if await generations.count_waiting(tx, generation.project_id) >= _MOST_WAITING:
                 raise TooManyRequests(
                     f"{_MOST_WAITING} refreshes of this project wait for others. Cancel some of them."
@@ -69,12 +76,14 @@ class GenerationStart:
         try:
             await self.workflows.start_generation(generation, label, details)
         except TemporalUnavailable:
-            # If the server has it all the same, its workflow finds no such generation and ends.
+            # If the server has it all the same, its workflow finds no such generation and ends, unless it has begun.
             async with self.database.begin() as tx:
-                await generations.delete_unstarted(tx, generation.id)
-            raise
-        async with self.database.begin() as tx:
-            await audit_log.record_all(tx, generation.project_id, chosen, Verb.SYNC_TRIGGERED, user)
+                if await generations.delete_unstarted(tx, generation.id):
+                    raise
+        if audited:
+            async with self.database.begin() as tx:
+                await audit_log.record_all(tx, generation.project_id, chosen, Verb.SYNC_TRIGGERED, user)
+        return generation.id
 
 
 def _words(selection: Selection, chosen: Sequence[str]) -> str:

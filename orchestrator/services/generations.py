@@ -70,8 +70,8 @@ class GenerationService:
             generation_id = await self._runs.start_generation(single, user, full_refresh=order.force)
             return await self.get(project_id, generation_id)
         generation = new_generation(project_id, selection, Trigger.API, publish=order.publish, force=order.force)
-        await self._start.start(generation, {view: graph.name(view) for view in chosen}, len(members), user)
-        return await self.get(project_id, generation.id)
+        names_of = {view: graph.name(view) for view in chosen}
+        return await self.get(project_id, await self._start.start(generation, names_of, len(members), user))
 
     async def get(self, project_id: int, generation_id: UUID) -> GenerationState:
         """A generation. Raises NotFound."""

@@ -5,7 +5,10 @@ transaction. A beginning that is repeated before that, after the death of a work
 written by then. After that it returns what is stored.
 """
 
+import asyncio
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -56,6 +59,8 @@ from orchestrator.services.pinned_sources import PinnedSources
 # A plan goes to the process of its query as one message. It holds the SQL of every view that is evaluated inside.
 _LARGEST_PLAN_BYTES = 1_500_000
 _MANY = 1000
+# The step has two minutes. To compare files that were only touched, all of them are read.
+_LONGEST_COMPARISON_SECONDS = 60.0
 _STALE = "The run was ended in Temporal before it could say how."
 
 
@@ -240,8 +245,13 @@ class Planner:
         ]
         marked = [(plan.run_id, unchanged[plan.run_id], UNCHANGED) for plan in going_on if plan.run_id in unchanged]
         async with self.database.begin() as tx:
+            # A client may have ended some of the runs since. Views are locked before runs, as everywhere.
+            await saved_queries.lock_for_run(tx, [plan.saved_query_id for plan in plans])
+            still_open = set(await runs.open_of_generation(tx, generation.id))
+            going_on = [plan for plan in going_on if plan.run_id in still_open]
+            ended = [one for one in ended if one.run_id in still_open]
             await _store(tx, going_on)
-            await run_plans.record_unchanged(tx, marked)
+            await run_plans.record_unchanged(tx, [one for one in marked if one[0] in still_open])
             await publication.skip(tx, ended)
             await generations.settle(tx, [generation.id])
         stored = [StoredPlan(plan, 0, None, unchanged.get(plan.run_id), UNCHANGED) for plan in going_on]
@@ -250,16 +260,21 @@ class Planner:
     async def _unchanged(self, generation: Generation, plans: Sequence[RunPlan]) -> dict[UUID, UUID]:
         """The versions of the views that need not run, by run. `plans` come after those that they read."""
         found: dict[UUID, UUID] = {}
+        deadline = time.monotonic() + _LONGEST_COMPARISON_SECONDS
         pins = self.sources.of(generation.id, generation.project_id)
         for some in batches(plans, _MANY):
             async with self.database.begin() as tx:
                 currents = await snapshots.current(tx, [plan.saved_query_id for plan in some])
             for plan in some:
+                if time.monotonic() > deadline:
+                    return found  # the others are compared once more before their queries run
                 current = currents.get(plan.saved_query_id)
                 if current is None or plan.fault or any(one.run_id not in found for one in plan.members):
                     continue
-                if await self.detector.find_change(resolved(plan, {}), current, pins) is None:
-                    found[plan.run_id] = current.snapshot.id
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(deadline - time.monotonic()):
+                        if await self.detector.find_change(resolved(plan, {}), current, pins) is None:
+                            found[plan.run_id] = current.snapshot.id
         return found
 
     async def _still_hold(self, held: Sequence[Run]) -> bool:

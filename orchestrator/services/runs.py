@@ -123,7 +123,7 @@ class RunService:
             held_by = await self._held_by(view.id)
             if held_by is not None:
                 return held_by, False
-            with_followers = await self._start_with_followers(view, user, full_refresh=full_refresh)
+            with_followers = await self._start_with_followers(view, trigger, user, full_refresh=full_refresh)
             if with_followers is not None:
                 return with_followers, True
             started = await self._workflows.start(request, ref, details)
@@ -147,7 +147,9 @@ class RunService:
                 break
         raise StillEnding
 
-    async def _start_with_followers(self, view: SavedQuery, user: User, *, full_refresh: bool) -> UUID | None:
+    async def _start_with_followers(
+        self, view: SavedQuery, trigger: Trigger, user: User, *, full_refresh: bool
+    ) -> UUID | None:
         """Start a generation of the view and those that follow it; None if there are none of these."""
         async with self._database.begin() as tx:
             if not await saved_queries.has_followers(tx, view.project_id):
@@ -160,13 +162,15 @@ class RunService:
         if len(members) <= 1:
             return None
         generation = new_generation(view.project_id, selection, Trigger.API, force=full_refresh)
-        await self._generation_start.start(generation, {view.id: view.name}, len(members), user)
+        generation_id = await self._generation_start.start(
+            generation, {view.id: view.name}, len(members), user, audited=trigger is not Trigger.FIRST
+        )
         for _ in range(_LOOKS_FOR_BEGIN):  # so that the next request sees its run
             async with self._database.begin() as tx:
-                if await runs.find_in_generation(tx, generation.id, view.id) is not None:
+                if await runs.find_in_generation(tx, generation_id, view.id) is not None:
                     break
             await asyncio.sleep(_LOOK_SECONDS)
-        return generation.id
+        return generation_id
 
     async def running(self, saved_query_id: UUID) -> dict[UUID, RunRef]:
         """The view's run in progress, by id, if there is one, also before the catalog has its row."""

@@ -15,8 +15,9 @@ from orchestrator.catalog import generations, projects, runs, saved_queries, tic
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.ticks import WaitingTick
 from orchestrator.model.base import now
+from orchestrator.model.errors import StillStopping
 from orchestrator.model.generation import Generation, Selection
-from orchestrator.model.run import RunStatus, Trigger
+from orchestrator.model.run import Run, RunStatus, Trigger
 from orchestrator.model.tick import Gathered, Tick
 from orchestrator.model.webhook_event import ClosedRun
 from orchestrator.services.generation_start import new_generation
@@ -24,8 +25,8 @@ from orchestrator.temporal.run_workflows import RunWorkflows
 
 # Ticks that come due together start within some tenths of a second of each other.
 _QUIET_SECONDS, _MOST_SECONDS = 0.3, 3.0
-# A tick asks at least this often while it gathers. One that has not for so long was ended by an operator.
-_LOST = timedelta(minutes=1)
+# A tick that has waited for longer was ended by an operator, or no worker has run since.
+_LOST = timedelta(minutes=10)
 _FORGOTTEN = timedelta(days=1)
 _SIGNALS_AT_ONCE = 20
 _IN_PROGRESS = "A run of this view was in progress."
@@ -88,22 +89,40 @@ class Ticks:
             await ticks.remove_old(tx, _FORGOTTEN)
 
     async def leave(self, tick: Tick) -> None:
-        """Cancel the view of a tick in the generation that the tick follows, or take it out before that begins."""
+        """Cancel the view of a tick in the generation that the tick follows, or take it out before that begins.
+
+        Raises StillStopping if the view's query has not ended yet.
+        """
+        run = await self._left(tick)
+        if run is not None:
+            await self.workflows.cancel(run)
+            async with self.database.begin() as tx:
+                if (await runs.get(tx, run.id)).status is RunStatus.RUNNING:
+                    raise StillStopping
         async with self.database.begin() as tx:
-            found = await ticks.find(tx, tick.workflow_run_id)
-            generation = await generations.of_tick(tx, tick.workflow_run_id)
-            if generation is not None and found is not None and found.run is None:
-                await generations.leave_out(tx, generation.id, tick.saved_query_id)
             await ticks.remove(tx, [tick.workflow_run_id])
-        if found is not None and found.run is not None and found.run.status is RunStatus.RUNNING:
-            await self.workflows.cancel(found.run)
+
+    async def _left(self, tick: Tick) -> Run | None:
+        """The open run of a tick's view, after the view was taken out of a generation that has not begun."""
+        async with self.database.begin() as tx:
+            project_id = await saved_queries.get_project_id(tx, tick.saved_query_id)
+            if project_id is not None:  # so that no generation gathers or begins now
+                await projects.lock_project(tx, project_id)
+            generation = await generations.of_tick(tx, tick.workflow_run_id)
+            if generation is None:
+                await ticks.remove(tx, [tick.workflow_run_id])
+                return None
+            run = await runs.find_in_generation(tx, generation.id, tick.saved_query_id)
+            if run is None:
+                await generations.leave_out(tx, generation.id, tick.saved_query_id)
+        return run if run is not None and run.status is RunStatus.RUNNING else None
 
     async def _decide(self, tx: Transaction, project_id: int, tick: Tick) -> Gathered:
         mine = tick.workflow_run_id
         if await runs.list_open(tx, [tick.saved_query_id]):
             await ticks.remove(tx, [mine])
             return Gathered(skipped=_IN_PROGRESS)
-        waiting = await ticks.waiting(tx, project_id, _LOST)
+        waiting = await ticks.waiting(tx, project_id, mine, _LOST)
         pause = _pause(waiting)
         if pause > 0:
             return Gathered(wait_seconds=pause)

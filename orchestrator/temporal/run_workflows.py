@@ -80,8 +80,8 @@ class _AnyOutcome(Value):
     @property
     def of_run(self) -> RunStatus:
         """The status of each run of it that the catalog still calls Running."""
-        known = RunStatus.__members__.values()
-        return RunStatus(self.status) if self.status in known else RunStatus.COMPLETED
+        ended = set(RunStatus.__members__.values()) - {RunStatus.RUNNING}
+        return RunStatus(self.status) if self.status in ended else RunStatus.COMPLETED
 
 
 class RunWorkflows:

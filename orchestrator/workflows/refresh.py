@@ -155,7 +155,7 @@ class RefreshViews:
 
     def _start_publication(self, begun: Begun) -> None:
         if self._publishing is None and (runs := self._members.take_publishable()):
-            request = PublishRequest(project_id=begun.project_id, run_ids=runs)
+            request = PublishRequest(project_id=begun.project_id, run_ids=runs, all_or_nothing=begun.all_or_nothing)
             self._publishing = asyncio.create_task(self._publish(request))
 
     async def _process(self, begun: Begun, member: Member) -> None:
@@ -166,7 +166,8 @@ class RefreshViews:
             moved = None if member.end else _moved_source(error)
             # An outdated query may have read files that are removed by now.
             is_outdated = member.is_outdated and member.end is None and not _is_cancelled(error)
-            if is_outdated or (moved is not None and await self._repin(begun, member, *moved)):
+            is_pinned_again = moved is not None and await self._repin(begun, member, *moved)
+            if (is_outdated or is_pinned_again) and member.end is None:
                 self._members.retry(member)
             else:
                 self._members.fail(member, _ended(member.run_id, error))
@@ -189,7 +190,8 @@ class RefreshViews:
                     return False
                 await asyncio.sleep(_REPIN_PAUSES[round_])
                 request = RepinRequest(generation_id=begun.generation_id, table_id=table, round=round_)
-                again = await steps.repin(request)
+                # A cancel in between must not keep the other readers from being written again.
+                again = await uninterruptible(steps.repin(request))
                 self._rounds[table] = round_ + 1
                 self._members.outdate(one for one in again if one != member.run_id)
         except (FailureError, asyncio.CancelledError):
@@ -209,8 +211,8 @@ class RefreshViews:
         self._publishing = None
         self._members.changes += 1
 
-    async def _close(self, runs: tuple[EndedRun, ...]) -> None:
-        await self._take_closed(await steps.close(CloseRequest(request=self._request, runs=runs)))
+    async def _close(self, runs: tuple[EndedRun, ...], rest: EndedRun | None = None) -> None:
+        await self._take_closed(await steps.close(CloseRequest(request=self._request, runs=runs, rest=rest)))
 
     async def _take_closed(self, closed: ClosedRuns) -> None:
         for run in closed.runs:
@@ -228,6 +230,8 @@ class RefreshViews:
             open_runs = [run_id_of(UUID(workflow.info().run_id), self._request.saved_query_id)]
         if open_runs:
             await uninterruptible(self._close(tuple(_ended(run_id, error) for run_id in open_runs)))
+        elif self._begun is None:  # the beginning may have opened runs, and its answer was lost
+            await uninterruptible(self._close((), rest=_ended(UUID(int=0), error)))
         return await self._finish(error)
 
     async def _wait_for_tasks(self) -> None:

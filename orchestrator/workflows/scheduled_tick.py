@@ -18,8 +18,10 @@ from temporalio.exceptions import (
     ApplicationError,
     CancelledError,
     ChildWorkflowError,
+    FailureError,
     TerminatedError,
     WorkflowAlreadyStartedError,
+    is_cancelled_exception,
 )
 from temporalio.workflow import ParentClosePolicy
 
@@ -66,8 +68,9 @@ class ScheduledTick:
             if gathered.generation_id is not None:
                 self._tick = self._tick.model_copy(update={"generation_id": gathered.generation_id})
                 return _mirrored(await self._follow())
-        except asyncio.CancelledError:
-            await uninterruptible(steps.leave(self._tick))
+        except (asyncio.CancelledError, FailureError) as error:
+            if is_cancelled_exception(error):  # an error of a step, if it was in progress
+                await uninterruptible(steps.leave(self._tick))
             raise
         if gathered.skipped is not None:
             return RunOutcome(status=RunStatus.SKIPPED, detail=gathered.skipped)

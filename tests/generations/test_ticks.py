@@ -89,7 +89,8 @@ async def test_cancelling_a_tick_cancels_its_view_only(tenant: Tenant, temporal:
     await tenant.running(views["slow"]["id"])
     ((workflow_id, _),) = await ticks(temporal, views["slow"])
     await temporal.get_workflow_handle(workflow_id).cancel()
-    assert await tick_ended(temporal, views["slow"]) is CANCELED
+    # The report that its view was cancelled may overtake the end of the tick's own cancel.
+    assert await tick_ended(temporal, views["slow"]) in {CANCELED, COMPLETED}
     assert await tick_ended(temporal, views["good"]) is COMPLETED
     assert {name: (await tenant.history(view["id"]))[0]["status"] for name, view in views.items()} == {
         "slow": "Cancelled",
