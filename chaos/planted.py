@@ -114,12 +114,20 @@ BUGS = (
                 "assert connection",
             ),
         ),
+        "tests/engines/duckdb/test_kept_processes.py",
     ),
     Bug(
         "a file is known by its time only",
         "orchestrator/engines/duckdb/sources/discovery.py",
         'return f"{self.file.device}:{self.file.inode}:{self.size}:{self.modified_ns}:{self.changed_ns}"',
         'return f"{self.modified_ns}"',
+        (
+            (
+                "orchestrator/engines/duckdb/sources/discovery.py",
+                "return max(self.modified_ns, self.changed_ns) + _COARSEST_TIME_NS < time.time_ns()",
+                "return True",
+            ),
+        ),
         test="tests/acceptance/test_skipping.py",
     ),
 )
