@@ -60,11 +60,15 @@ async def _prepare(api: Api, folder: Path) -> dict[str, str]:
     await asyncio.sleep(1)
     await api.call("POST", f"/warehouse_saved_queries/{cancelled}/cancel/")
     running = await _started(api, "all_pairs", _SLOW)
+    member = await _refreshed(api)
     await asyncio.sleep(8)
     runs = {
         n: (await api.history(v))[0] for n, v in (("failed", failed), ("cancelled", cancelled), ("running", running))
     }
+    of_several = (await api.history(member))[0]
     return {
+        "generation": _page_of(of_several, "timeline"),
+        "generation-details": _page_of(of_several, "user-metadata"),
         "schedules": "schedules",
         "schedule": f"schedules/{quote(f'materialize/{by_day}', safe='')}",
         "workflows": "workflows",
@@ -76,6 +80,24 @@ async def _prepare(api: Api, folder: Path) -> dict[str, str]:
 
 def _page_of(run: Json, tab: str) -> str:
     return f"workflows/{quote(run['workflow_id'], safe='')}/{run['workflow_run_id']}/{tab}"
+
+
+async def _refreshed(api: Api) -> str:
+    """Start a refresh of several views, one of which fails and one takes long; returns the id of a view of it."""
+    statements = {
+        "staged_orders": "SELECT day::DATE AS day, country, amount::DECIMAL(9, 2) AS amount FROM orders",
+        "orders_by_country": "SELECT country, sum(amount) AS total FROM staged_orders GROUP BY country",
+        "countries": "SELECT error('no such country: ' || country) AS name FROM staged_orders",
+        "named_totals": "SELECT name, total FROM countries, orders_by_country",
+        "weights": _SLOW.replace("orders", "staged_orders"),
+        "best_weights": "SELECT max(total) AS best FROM weights",
+    }
+    views = {}
+    for name, sql in statements.items():
+        views[name] = await api.create(name, sql)
+        await api.call("POST", f"/warehouse_saved_queries/{views[name]}/materialize/", {"run": False})
+    await api.call("POST", "/generations/", {"select": {"views": list(views.values())}})
+    return views["weights"]
 
 
 async def _started(api: Api, name: str, sql: str) -> str:

@@ -55,9 +55,10 @@ def members_page(
     for state, (number, names) in states.items():
         more = f" and {number - len(names):,} more" if number > len(names) else ""
         page += ["", f"{state.capitalize()} ({number:,}): {', '.join(map(code, names))}{more}"]
-    page += ["", *(f"- {line}" for line in running_now)]
     for error in errors:
         page += ["", *_as_it_is(_wrapped(error[:_LONGEST_TROUBLE]))]
+    # The list comes last: behind one, an indented block belongs to its last item, and would be read as Markdown.
+    page += ["", *(f"- {line}" for line in running_now)]
     return "\n".join(page)
 
 

@@ -1,6 +1,7 @@
 """The page of a run in the Temporal UI: the text of an author is shown there, and is never read as Markdown."""
 
 import re
+from itertools import pairwise
 from uuid import uuid4
 
 from orchestrator.model.run import RunPlan, RunRequest, RunStatus, SourceRelation, Trigger
@@ -37,6 +38,9 @@ def test_what_an_author_wrote_is_only_ever_code() -> None:
             own = [line for line in shown.split("\n") if not line.startswith("    ")]
             outside = [re.sub(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", "", line) for line in own]
             assert not [line for line in outside if "evil" in line or "script" in line or "Completed" in line], own
+            filled = [line for line in shown.split("\n") if line.strip()]
+            # Behind an item of a list, an indented line would be a part of that item and no code.
+            assert not [line for before, line in pairwise(filled) if before[:2] == "- " and line[:4] == "    "]
 
 
 def test_a_text_of_any_length_is_cut_before_it_is_looked_at() -> None:
