@@ -151,9 +151,10 @@ class RunService:
         self, view: SavedQuery, trigger: Trigger, user: User, *, full_refresh: bool
     ) -> UUID | None:
         """Start a generation of the view and those that follow it; None if there are none of these."""
-        async with self._database.begin() as tx:
+        async with self._database.single() as tx:
             if not await saved_queries.has_followers(tx, view.project_id):
                 return None
+        async with self._database.begin() as tx:
             graph = await generations.graph(tx, view.project_id)
             if await runs.list_open(tx, [view.id]):
                 return None  # it is joined
