@@ -112,7 +112,7 @@ async def test_asking_for_a_run_makes_no_more_trips_to_postgresql_than_it_did(
         assert (
             await http.post(path, json=body)
         ).status_code == 200  # the statements of a first connection do not count
-        await tenant.ended(view["id"], 2)
+        await tenant.closed(await tenant.ended(view["id"], 2))
         with counted() as sent:
             assert (await http.post(path, json=body)).status_code == 200
     assert (await tenant.ended(view["id"], 3))["status"] == "Completed"
