@@ -130,7 +130,7 @@ class Api:
             await asyncio.sleep(max(_FIRST_POLL_SECONDS, 0.1 * (time.perf_counter() - began)))
             newest = (await self.call("GET", "/generations/?page_size=1"))["results"][0]
             if newest["id"] != started["id"]:
-                raise RuntimeError("another generation was started meanwhile")
+                raise RuntimeError("another client has started a generation since")
             if newest["status"] != "Running":
                 break
         seconds = time.perf_counter() - began

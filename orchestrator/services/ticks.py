@@ -83,7 +83,8 @@ class Ticks:
                 await self.workflows.report_to_tick(tick, ended)
 
         ended = [(one.tick, _left_out(one.tick) if one.run is None else ClosedRun.of(one.run)) for one in following]
-        await asyncio.gather(*(report(tick, run) for tick, run in ended))
+        # A tick whose view's run is not closed yet looks for its end itself.
+        await asyncio.gather(*(report(tick, run) for tick, run in ended if run.status is not RunStatus.RUNNING))
         async with self.database.begin() as tx:
             await ticks.remove(tx, [one.tick.workflow_run_id for one in following])
             await ticks.remove_old(tx, _FORGOTTEN)

@@ -121,9 +121,9 @@ async def test_whoever_does_not_decide_the_revision_of_a_run_leaves_it_as_it_is(
         uuid4(),
         UUID(view["latest_history_id"]),
     )
-    for told, known in ((None, None), (revision, revision), (None, revision)):
+    for given, known in ((None, None), (revision, revision), (None, revision)):
         async with database.begin() as tx:
-            assert (await runs.ensure_run(tx, request, "w", workflow_run_id, revision_id=told)).revision_id == known
+            assert (await runs.ensure_run(tx, request, "w", workflow_run_id, revision_id=given)).revision_id == known
 
 
 async def test_a_run_that_may_not_publish_keeps_none_of_the_others_from_it(

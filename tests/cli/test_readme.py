@@ -33,14 +33,14 @@ async def test_the_readmes_first_view_and_its_versions_are_as_it_says(
     (folder / ".matview").symlink_to(session_folder / "home")
     (folder / ".venv").symlink_to(sys.prefix)
 
-    told = await asyncio.to_thread(typed, blocks("A first view"), folder)
-    assert "2 rows" in told
-    assert '"name":"clicks"' in told
-    assert '"count":3' in told
+    printed = await asyncio.to_thread(typed, blocks("A first view"), folder)
+    assert "2 rows" in printed
+    assert '"name":"clicks"' in printed
+    assert '"count":3' in printed
 
     listed = await asyncio.to_thread(typed, ".venv/bin/matview view versions events_by_day", folder)
     commands = blocks("Versions").replace("<id>", listed.splitlines()[1].split()[5])
-    told = await asyncio.to_thread(typed, commands, folder)
-    assert "the schedule is paused" in told
-    assert "is kept regardless of its age" in told
+    printed = await asyncio.to_thread(typed, commands, folder)
+    assert "the schedule is paused" in printed
+    assert "is kept regardless of its age" in printed
     assert stack.info["project_id"] == "1"

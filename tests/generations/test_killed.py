@@ -64,10 +64,10 @@ async def test_a_cancel_that_no_worker_answers_is_said_to_take_longer(tmp_path: 
         path = f"/warehouse_saved_queries/{views['slow']['id']}/cancel/"
         os.kill(worker, signal.SIGSTOP)
         try:
-            told = await tenant.error("POST", path, status=503)
+            refused = await tenant.error("POST", path, status=503)
         finally:
             os.kill(worker, signal.SIGCONT)
-        assert told["code"] == "still_stopping"
+        assert refused["code"] == "still_stopping"
 
         async def cancelled() -> bool:
             (run,) = await tenant.history(views["slow"]["id"])

@@ -72,21 +72,21 @@ class RunRecorder(Recorder):
         """Record the histories of runs that send a webhook event, and of the deliveries."""
         tenant, view_id = self.tenant, (await self.tenant.create_view("v", "SELECT error('always') AS n"))["id"]
         await tenant.act(view_id, "materialize")
-        await self._told(view_id, 1, "run-failed-told", "run.failed", "notice-delivered")
+        await self._notified(view_id, 1, "run-failed-notified", "run.failed", "notice-delivered")
         await self._edit(view_id, "SELECT 1 AS n")
         receiver.answer(500)
         await tenant.act(view_id, "run")
-        await self._told(view_id, 2, "run-recovered-told", "run.recovered", "notice-retried")
+        await self._notified(view_id, 2, "run-recovered-notified", "run.recovered", "notice-retried")
         await self._edit(view_id, "SELECT error('again') AS n")
         receiver.answer(410)
         await tenant.act(view_id, "run")
-        await self._told(view_id, 3, None, "run.failed", "notice-refused")
+        await self._notified(view_id, 3, None, "run.failed", "notice-refused")
 
     async def _edit(self, view_id: str, sql: str) -> None:
         change = {"query": {"query": sql}, "soft_update": True}
         await self.tenant.call("PATCH", f"/warehouse_saved_queries/{view_id}/", change)
 
-    async def _told(self, view_id: str, runs: int, name: str | None, event: str, notice: str) -> None:
+    async def _notified(self, view_id: str, runs: int, name: str | None, event: str, notice: str) -> None:
         """Save the history of the newest run, and that of the delivery of its event."""
         run = await self.tenant.ended(view_id, runs)
         for history, workflow_id in (
@@ -120,8 +120,8 @@ class RunRecorder(Recorder):
             await tenant.running(view_id)
             await self.client.get_workflow_handle(await self.newest_tick(view_id)).cancel()
 
-        await self.tick("tick-run-cancelled", view_id, runs=3, meanwhile=cancel_run)
-        await self.tick("tick-cancelled", view_id, runs=4, meanwhile=cancel_tick)
+        await self.tick("tick-run-cancelled", view_id, runs=3, during=cancel_run)
+        await self.tick("tick-cancelled", view_id, runs=4, during=cancel_tick)
 
     async def _cancelled_too_late(self, view_id: str) -> None:
         """Record a cancel that comes while the result is being published, which a lock of this process makes slow."""

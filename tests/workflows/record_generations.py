@@ -27,7 +27,7 @@ class GenerationRecorder(Recorder):
     async def record_notices(self) -> None:
         """Record the history of a generation that sends a webhook event."""
         views = await self._views(works="SELECT 1 AS n", fails="SELECT error('always ' || n) AS n FROM works")
-        await self._refreshed("generation-told", views)
+        await self._refreshed("generation-notified", views)
 
     async def _completed(self) -> None:
         views = await self._views(

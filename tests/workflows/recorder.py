@@ -42,7 +42,7 @@ class Recorder:
         view_id: str,
         *,
         runs: int | None,
-        meanwhile: Callable[[], Awaitable[None]] | None = None,
+        during: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Save the history of a tick of the view's schedule, once the view has that many ended runs."""
         before = await self._ticks(view_id)
@@ -52,8 +52,8 @@ class Recorder:
             return len(await self._ticks(view_id)) > len(before)
 
         await until(started, "a tick")
-        if meanwhile is not None:
-            await meanwhile()
+        if during is not None:
+            await during()
         if runs is not None:
             await self.tenant.ended(view_id, runs)
         tick = await self.newest_tick(view_id)
