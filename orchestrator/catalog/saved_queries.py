@@ -2,12 +2,11 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Row, Select, any_, bindparam, cast, delete, func, insert, select, true, update
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.types import Uuid
+from sqlalchemy import ColumnElement, Row, Select, bindparam, cast, delete, func, insert, select, true, update
+from sqlalchemy.dialects.postgresql import JSONB
 
 from orchestrator.catalog import saved_pauses, snapshots, tables as t
 from orchestrator.catalog.database import Transaction
@@ -45,41 +44,6 @@ async def is_plain(tx: Transaction, saved_query_id: UUID) -> bool:
     """Whether the view has no snapshot, so that readers see the result of its query."""
     query = select(t.saved_queries.c.id).where(t.saved_queries.c.id == saved_query_id)
     return await tx.scalar(query.where(t.saved_queries.c.current_snapshot_id.is_(None))) is not None
-
-
-class ViewToRun(NamedTuple):
-    """A view as a generation needs it."""
-
-    id: UUID
-    project_id: int
-    name: str
-    revision_id: UUID
-    sql: str
-    is_live: bool
-    is_materialized: bool
-
-
-async def lock_for_run(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[UUID, ViewToRun]:
-    """The views of these ids, in any project, since a run of one has only the view's id.
-
-    No other transaction can edit them, or take the right to run them, until this one ends. So all that is read of one
-    belongs to the same revision.
-    """
-    some = {"views": list(saved_query_ids)}
-    # Always in this order, so that no two transactions wait for each other.
-    await tx.execute(_lock_stmt(), some)
-    return {
-        row.id: ViewToRun(
-            id=row.id,
-            project_id=row.project_id,
-            name=row.name,
-            revision_id=row.revision_id,
-            sql=str(row.query["query"]),
-            is_live=row.deleted_at is None,
-            is_materialized=row.sync_frequency is not None,
-        )
-        for row in await tx.execute(_to_run_stmt(), some)
-    }
 
 
 async def find_desired_schedule(tx: Transaction, saved_query_id: UUID) -> DesiredSchedule | None:
@@ -352,20 +316,6 @@ def _select_with(columns: Iterable[ColumnElement[Any]], query: ColumnElement[Any
 def _live_id() -> Select[Any]:
     views = t.saved_queries.c
     return select(views.id).where(views.id == bindparam("view"), views.project_id == bindparam("project"), _LIVE)
-
-
-@cache
-def _lock_stmt() -> Select[Any]:
-    mine = t.saved_queries.c.id == any_(bindparam("views", type_=ARRAY(Uuid)))
-    return select(t.saved_queries.c.id).where(mine).order_by(t.saved_queries.c.id).with_for_update(key_share=True)
-
-
-@cache
-def _to_run_stmt() -> Select[Any]:
-    view = t.saved_queries.c
-    columns = (view.id, view.project_id, view.name, view.revision_id, view.deleted_at, view.sync_frequency)
-    mine = view.id == any_(bindparam("views", type_=ARRAY(Uuid)))
-    return select(*columns, t.revisions.c.query).join(t.revisions, t.revisions.c.id == view.revision_id).where(mine)
 
 
 @cache

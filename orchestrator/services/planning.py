@@ -21,16 +21,16 @@ from orchestrator.catalog import (
     run_inputs,
     run_plans,
     runs,
-    saved_queries,
     snapshots,
     ticks,
+    views_to_run,
 )
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.publication import Unchanged
 from orchestrator.catalog.run_inputs import PinnedInputs
 from orchestrator.catalog.run_plans import StoredPlan
 from orchestrator.catalog.runs import NewMember
-from orchestrator.catalog.saved_queries import ViewToRun
+from orchestrator.catalog.views_to_run import ViewToRun
 from orchestrator.model.base import now
 from orchestrator.model.batches import batches
 from orchestrator.model.errors import (
@@ -93,7 +93,7 @@ class Planner:
         self, request: RunRequest, workflow_id: str, workflow_run_id: UUID
     ) -> tuple[Begun, RunPlan | None, list[Run]]:
         async with self.database.begin() as tx:
-            view = (await saved_queries.lock_for_run(tx, [request.saved_query_id])).get(request.saved_query_id)
+            view = (await views_to_run.lock(tx, [request.saved_query_id])).get(request.saved_query_id)
             if view is None or not view.is_live:
                 raise NotFound("The view was deleted.")
             if not view.is_materialized:
@@ -159,7 +159,7 @@ class Planner:
     ) -> tuple[tuple[str, ...], list[Run]]:
         """Open the runs of all members. If that cannot be yet: the workflows that hold some, and the open runs."""
         graph = await generations.graph(tx, generation.project_id)
-        views = await saved_queries.lock_for_run(tx, graph.members(generation.selection))
+        views = await views_to_run.lock(tx, graph.members(generation.selection))
         members = [
             view
             for view in graph.members(generation.selection)
@@ -182,7 +182,7 @@ class Planner:
 
     async def _plan_open(self, tx: Transaction, generation: Generation) -> list[RunPlan]:
         open_runs = [one.run for one in await generations.members(tx, generation.id) if one.phase is not None]
-        views = await saved_queries.lock_for_run(tx, [run.saved_query_id for run in open_runs])
+        views = await views_to_run.lock(tx, [run.saved_query_id for run in open_runs])
         return await self._plan(tx, views, open_runs, full_refresh=generation.full_refresh)
 
     async def _plan(
@@ -246,7 +246,7 @@ class Planner:
         marked = [(plan.run_id, unchanged[plan.run_id], UNCHANGED) for plan in going_on if plan.run_id in unchanged]
         async with self.database.begin() as tx:
             # A client may have ended some of the runs since. Views are locked before runs, as everywhere.
-            await saved_queries.lock_for_run(tx, [plan.saved_query_id for plan in plans])
+            await views_to_run.lock(tx, [plan.saved_query_id for plan in plans])
             still_open = set(await runs.open_of_generation(tx, generation.id))
             going_on = [plan for plan in going_on if plan.run_id in still_open]
             ended = [one for one in ended if one.run_id in still_open]
