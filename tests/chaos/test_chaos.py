@@ -23,7 +23,9 @@ def test_readers_see_nothing_wrong_while_everything_is_killed(session_folder: Pa
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     figures = json.loads(found.read_text())["figures"]
-    assert all(figures.get(f"kills/{part}", 0) > 0 for part in PARTS), figures
+    # Workers are also killed at a publication. One that was killed a moment ago is left alone, so that may be all.
+    killed = {name.removeprefix("kills/").partition(",")[0] for name in figures if name.startswith("kills/")}
+    assert killed >= set(PARTS), figures
     assert figures["runs/Completed"] > 0
     assert figures["reads/catalog, good"] > 0
     assert figures["reads/API, good"] > 0
