@@ -37,13 +37,18 @@ async def record_started(
     workflow_run_id: UUID,
     *,
     generation_id: UUID | None = None,
-) -> None:
-    """Store the run of a workflow that was just started, so that the next request sees it.
+) -> RunStatus | None:
+    """Store the run of a workflow that was just started, so that the next request sees it; returns how it stands.
 
-    If the view has another open run, nothing is stored: the workflow finds out whether that has really ended.
+    If the view has another open run, nothing is stored and None is returned: the workflow finds out whether that has
+    really ended.
     """
     values = _row(request, workflow_id, workflow_run_id) | {"generation_id": generation_id}
-    await tx.execute(insert(t.runs).values(started_at=func.clock_timestamp(), **values).on_conflict_do_nothing())
+    new = insert(t.runs).values(started_at=func.clock_timestamp(), **values).on_conflict_do_nothing()
+    if await tx.scalar(new.returning(t.runs.c.id)) is not None:
+        return RunStatus.RUNNING
+    status = await tx.scalar(select(t.runs.c.status).where(t.runs.c.id == values["id"]))
+    return None if status is None else RunStatus(status)
 
 
 async def ensure_run(
@@ -138,12 +143,6 @@ async def get(tx: Transaction, run_id: UUID) -> Run:
     """The run of that id, which must exist."""
     row = (await tx.execute(select(*RUN_COLUMNS).where(t.runs.c.id == run_id))).one()
     return Run.model_validate(row._mapping)
-
-
-async def status_of(tx: Transaction, run_id: UUID) -> RunStatus | None:
-    """The status of a run; None if it is not recorded yet."""
-    status = await tx.scalar(select(t.runs.c.status).where(t.runs.c.id == run_id))
-    return None if status is None else RunStatus(status)
 
 
 async def recent(tx: Transaction, saved_query_id: UUID, limit: int) -> list[Run]:

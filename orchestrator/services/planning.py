@@ -102,6 +102,7 @@ class Planner:
             others = [one for one in await runs.list_open(tx, [view.id]) if one.workflow_run_id != workflow_run_id]
             held = [one for one in others if one.workflow_id != workflow_id]
             if held:
+                await generations.close(tx, workflow_run_id, GenerationStatus.SKIPPED)  # if a client has recorded it
                 return begun.model_copy(update={"held_by": (held[0].workflow_id,)}), None, held
             if others:
                 # Temporal admits one open workflow of an id, so the start of this one proves that they have ended.

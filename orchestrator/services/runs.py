@@ -37,6 +37,10 @@ _START_TRIES = 5
 _LOOKS_FOR_BEGIN, _LOOK_SECONDS = 40, 0.05
 
 
+class _HeldByGenerationError(Exception):
+    """A generation of several views has an open run of the view."""
+
+
 class RunState(Value):
     """A run. While it runs, also its query's last progress and why the query was tried again, if it was."""
 
@@ -128,24 +132,38 @@ class RunService:
                 return with_followers, True
             started = await self._workflows.start(request, ref, details)
             run = single_run(view.id, started.workflow_run_id)
-            async with self._database.begin() as tx:
-                if not started.already_running:
-                    generation_id = run.workflow_run_id
-                    await generations.ensure_single(
-                        tx, generation_id, view.project_id, request, run.workflow_id, user_id=user.id
-                    )
-                    await runs.record_started(
-                        tx, request, run.workflow_id, run.workflow_run_id, generation_id=generation_id
-                    )
-                    if trigger is not Trigger.FIRST:
-                        await audit_log.record(tx, view, Verb.SYNC_TRIGGERED, user)
-                    return run.workflow_run_id, True
-                status = await runs.status_of(tx, run.id)
-            if status in {None, RunStatus.RUNNING}:
-                return run.workflow_run_id, False
+            try:
+                status = await self._record(view, request, run, user, is_new=not started.already_running)
+            except _HeldByGenerationError:
+                continue
+            if not started.already_running or status in {None, RunStatus.RUNNING}:
+                return run.workflow_run_id, not started.already_running
             if await self._workflows.wait_until_closed(run, CANCEL_WAIT) is None:
                 break
         raise StillEnding
+
+    async def _record(
+        self, view: SavedQuery, request: RunRequest, run: RunRef, user: User, *, is_new: bool
+    ) -> RunStatus | None:
+        """Record a run whose workflow is open, unless that was done; returns how it stands, None if it has not begun.
+
+        Raises _HeldByGenerationError, with nothing recorded, if a generation has taken hold of the view since.
+        """
+        generation_id = run.workflow_run_id
+        async with self._database.begin() as tx:
+            await generations.ensure_single(
+                tx, generation_id, view.project_id, request, run.workflow_id, user_id=user.id
+            )
+            status = await runs.record_started(
+                tx, request, run.workflow_id, run.workflow_run_id, generation_id=generation_id
+            )
+            if status is None:
+                others = await runs.list_open(tx, [view.id])
+                if any(contract.is_of_several(one.workflow_id) for one in others):
+                    raise _HeldByGenerationError
+            if is_new and request.trigger is not Trigger.FIRST:
+                await audit_log.record(tx, view, Verb.SYNC_TRIGGERED, user)
+        return status
 
     async def _start_with_followers(
         self, view: SavedQuery, trigger: Trigger, user: User, *, full_refresh: bool

@@ -169,6 +169,7 @@ async def test_a_run_that_an_operator_cancels_reads_as_cancelled(tenant: Tenant,
     await handle_of(temporal, await tenant.running(view["id"])).cancel()
     run = await tenant.ended(view["id"])
     assert (run["status"], run["snapshot_id"]) == ("Cancelled", None)
+    await until_closed(temporal, run["workflow_id"], run["workflow_run_id"])
     attributes = attributes_of(await handle_of(temporal, run).describe())
     assert attributes["MatviewStatus"] == "Cancelled"
 

@@ -7,12 +7,15 @@ import pytest
 
 from orchestrator.container import Container
 from orchestrator.model.errors import Invalid, NotFound, NotMaterialized, NotRunning, TemporalUnavailable
-from orchestrator.model.run import RunStatus, Trigger
+from orchestrator.model.run import RunRequest, RunStatus, Trigger
 from orchestrator.model.saved_query import SavedQuery, SyncFrequency, ViewStatus
 from orchestrator.services.definitions import ViewUpdate
+from orchestrator.services.generations import GenerationState, RefreshOrder
 from orchestrator.services.views import ViewService
 from orchestrator.temporal.client import connect
+from orchestrator.temporal.run_workflows import RunWorkflows, StartResult
 from orchestrator.temporal.schedules import Schedules
+from orchestrator.temporal.search_attributes import ViewRef
 from tests.services.conftest import Project
 from tests.support.tenants import until
 
@@ -64,6 +67,36 @@ async def test_two_runs_at_once_are_one_run(container: Container, project: Proje
     assert state.view.status is ViewStatus.CANCELLED
     with pytest.raises(NotRunning):
         await runs.cancel(project.id, view.id, project.user)
+
+
+async def test_a_run_that_comes_just_after_a_generation_joins_it(
+    container: Container, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The generation takes hold of the view between the look at what holds it and the start of the run's workflow."""
+    services = container.services
+    views = [await create(container, project, name, ENDLESS) for name in ("v", "w")]
+    for view in views:
+        await services.views.materialize(project.id, view.id, None, project.user, run=False)
+    started: list[GenerationState] = []
+    start = RunWorkflows.start
+
+    async def start_late(self: RunWorkflows, request: RunRequest, view: ViewRef, details: str) -> StartResult:
+        if not started:
+            order = RefreshOrder(views=tuple(one.id for one in views))
+            started.append(await services.generations.start(project.id, order, project.user))
+
+            async def begun() -> bool:
+                return bool((await services.generations.get(project.id, started[0].generation.id)).members)
+
+            await until(begun, "the generation's members")
+        return await start(self, request, view, details)
+
+    monkeypatch.setattr(RunWorkflows, "start", start_late)
+    joined = await services.generations.start(project.id, RefreshOrder(views=(views[0].id,)), project.user)
+    assert joined.generation.id == started[0].generation.id
+    count, _ = await services.generations.page(project.id, view=None, status=None, limit=5, offset=0)
+    assert count == 1, "nothing was recorded of a run that never began"
+    await services.generations.cancel(project.id, joined.generation.id)
 
 
 async def test_a_revert_leaves_no_schedule_no_result_and_nothing_to_run(container: Container, project: Project) -> None:
