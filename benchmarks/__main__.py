@@ -17,6 +17,7 @@ from benchmarks import (
     big,
     cancel,
     dag,
+    generations,
     hostile,
     memory_cost,
     reading,
@@ -77,6 +78,17 @@ KINDS = {
         dag.measure,
         "views upon views, refreshed as one, beside plain DuckDB",
         {"rounds": rounds(3), "layers": Option(10, 3, "how many"), "width": Option(20, 3, "views in a layer")},
+    ),
+    "generations": Kind(
+        generations.measure,
+        "independent views as one, a changed source, a killed worker, cancels, two workers, many views",
+        {
+            "rounds": rounds(),
+            "counts": Option([100, 500], [4], "how many independent views, one or several numbers"),
+            "parts": Option(list(generations.PARTS), list(generations.PARTS), "one or several"),
+            "many": Option(5_000, 12, "views in each of two projects"),
+            "long": Option(8, 2, "long queries for two workers"),
+        },
     ),
     "start": Kind(start.measure, "from the shell's command to the first result", {"rounds": rounds()}),
     "api": Kind(

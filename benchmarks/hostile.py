@@ -55,7 +55,7 @@ async def measure(folder: Path, requests: int, connections: int) -> list[Measure
         # As many as a page holds, so that every list has the same length.
         await asyncio.gather(*(api.create(f"view_{number}", "SELECT 1 AS n") for number in range(_PAGE)))
         calm = await _asked(api, requests, "calm")
-        hostile = await _another_key(stack.info)
+        hostile = await another_key(stack.info, "hostile")
         async with _watched(stack.info) as most, _attacked(hostile, connections, folder / "sources") as answers:
             await asyncio.sleep(5)
             attacked = await _asked(api, requests, "attacked")
@@ -95,14 +95,14 @@ async def _asked(api: Api, requests: int, when: str) -> list[Measurement]:
     return figures
 
 
-async def _another_key(info: DevInfo) -> DevInfo:
+async def another_key(info: DevInfo, name: str) -> DevInfo:
     """The stack's addresses, with a new project and a key that has all scopes in it."""
     database = Database(info["database_url"], pool_size=1)
     try:
         access = AccessService(database)
-        project = await access.create_project("hostile")
+        project = await access.create_project(name)
         key = await access.create_key(
-            email="hostile@example.com", label="", scopes=list(Scope), project_ids=[project.id]
+            email=f"{name}@example.com", label="", scopes=list(Scope), project_ids=[project.id]
         )
     finally:
         await database.close()

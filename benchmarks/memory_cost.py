@@ -45,7 +45,7 @@ def watched(root: int) -> Iterator[Peak]:
 
     def look() -> None:
         while not over.wait(_SAMPLE_SECONDS):
-            first, *others = (_memory_mib(pid) for pid in below(root))
+            first, *others = (memory_mib(pid) for pid in below(root))
             peak.mib = max(peak.mib, first + sum(others))
             peak.child_mib = max(peak.child_mib, *others, 0)
 
@@ -58,7 +58,8 @@ def watched(root: int) -> Iterator[Peak]:
         watcher.join()
 
 
-def _memory_mib(pid: int) -> float:
+def memory_mib(pid: int) -> float:
+    """The memory of a process, with its share of what it shares; 0 if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:

@@ -19,6 +19,7 @@ COMPARED = {
     "big": "plain DuckDB",
     "small": "processor time a view, worker",
     "dag": "descendants",
+    "generations": "worker killed",
     "start": "a home that exists",
     "api": "the floor",
     "schedules": "Temporal alone",
