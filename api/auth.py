@@ -56,8 +56,8 @@ class RequestContext:
     services: Services
 
 
-def require_scope(scope: Scope, *, keeps_turn: bool = True) -> Callable[..., AsyncIterator[RequestContext]]:
-    """A dependency that requires a key with this scope for the project, and waits for a turn of the project.
+def require_scope(*scopes: Scope, keeps_turn: bool = True) -> Callable[..., AsyncIterator[RequestContext]]:
+    """A dependency that requires a key with these scopes for the project, and waits for a turn of the project.
 
     The turn lasts until the route has done its work. A body that arrives slowly or an answer that is read slowly takes
     no turn. A route that runs a query does not keep the turn: the reader has slots of its own, and a project whose
@@ -67,11 +67,12 @@ def require_scope(scope: Scope, *, keeps_turn: bool = True) -> Callable[..., Asy
     async def check(
         request: Request,
         project_id: Annotated[int, Path(ge=1, le=LARGEST_ID, description="The project")],
-        _: Annotated[object, Security(BEARER, scopes=[scope])] = None,
+        _: Annotated[object, Security(BEARER, scopes=scopes)] = None,
     ) -> AsyncIterator[RequestContext]:
         principal: Principal = request.state.principal
         principal.require_project(project_id)
-        principal.require(scope)
+        for scope in scopes:
+            principal.require(scope)
         services: Services = request.app.state.services
         shares: Shares = request.app.state.shares
         async with shares.turn(("project", project_id)):
@@ -91,6 +92,8 @@ ViewWriter = Annotated[RequestContext, Depends(require_scope(Scope.VIEW_WRITE), 
 ActivityReader = Annotated[RequestContext, Depends(require_scope(Scope.ACTIVITY_READ), scope="function")]
 QueryReader = Annotated[RequestContext, Depends(require_scope(Scope.QUERY_READ, keeps_turn=False), scope="function")]
 RowReader = Annotated[RequestContext, Depends(require_scope(Scope.VIEW_READ, keeps_turn=False), scope="function")]
+ProjectReader = Annotated[RequestContext, Depends(require_scope(Scope.VIEW_READ, Scope.TABLE_READ), scope="function")]
+ProjectWriter = Annotated[RequestContext, Depends(require_scope(Scope.VIEW_WRITE, Scope.TABLE_WRITE), scope="function")]
 TableReader = Annotated[RequestContext, Depends(require_scope(Scope.TABLE_READ), scope="function")]
 TableWriter = Annotated[RequestContext, Depends(require_scope(Scope.TABLE_WRITE), scope="function")]
 

@@ -16,6 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 # Enough for the largest useful request: a statement of 200,000 bytes, each written as an escape like \\u0000, a
 # description likewise, notes beside the statement, and a view's columns, which clients send back and the API ignores.
 MOST_BYTES = 2 * 1024 * 1024
+# All views of a project at once, on these paths alone.
+_MOST_BYTES_OF_ALL = 32 * 1024 * 1024
+_OF_ALL = ("/definitions/plan/", "/definitions/apply/")
 _DEEPEST = 50
 # Parsing more bytes than this would noticeably delay other requests.
 _MUCH = 32_768
@@ -42,18 +45,19 @@ class BodyMiddleware:
             await self._app(scope, receive, send)
             return
         length = _length_of(scope)
+        most = _MOST_BYTES_OF_ALL if scope["path"].endswith(_OF_ALL) else MOST_BYTES
         received, is_whole = 0, length == 0
 
         async def counted() -> Message:
             nonlocal received, is_whole
-            if length is not None and length > MOST_BYTES:
-                raise _too_large()
+            if length is not None and length > most:
+                raise _too_large(most)
             message = await receive()
             if message["type"] == "http.request":
                 received += len(message.get("body", b""))
                 is_whole = not message.get("more_body", False)
-                if received > MOST_BYTES:
-                    raise _too_large()
+                if received > most:
+                    raise _too_large(most)
             return message
 
         async def marked(message: Message) -> None:
@@ -131,8 +135,8 @@ def _too_deep() -> BadBody:
     return BadBody(f"Values may be nested {_DEEPEST} deep at the most.")
 
 
-def _too_large() -> BadBody:
-    return BadBody(f"The body of a request may have {MOST_BYTES:,} bytes.", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+def _too_large(most: int) -> BadBody:
+    return BadBody(f"The body of a request may have {most:,} bytes.", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
 def _length_of(scope: Scope) -> int | None:

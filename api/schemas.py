@@ -17,7 +17,7 @@ def _z(moment: datetime) -> str:
 
 
 # A limit, since lists show every description in full.
-_LONGEST_DESCRIPTION = 10_000
+LONGEST_DESCRIPTION = 10_000
 Timestamp = Annotated[datetime, PlainSerializer(_z, return_type=str, when_used="json")]
 
 
@@ -38,18 +38,18 @@ class SaveView(RequestModel):
         description="An object that holds one SELECT statement in DuckDB's dialect",
         examples=[{"kind": "HogQLQuery", "query": "SELECT 1 AS one"}],
     )
-    description: str | None = Field(default=None, max_length=_LONGEST_DESCRIPTION, description="Free text")
+    description: str | None = Field(default=None, max_length=LONGEST_DESCRIPTION, description="Free text")
     edited_history_id: str | None = Field(
         default=None, description="The latest_history_id that the edit started from; needed to change a query"
     )
     soft_update: bool = Field(default=False, description="Save without that check")
 
 
-_FRESHNESS = (
+FRESHNESS = (
     "clock: its schedule refreshes it alone; upstream: before that, what it reads, as far as its data is too old; "
     "follow: it is also refreshed with all that it reads, and becomes visible together with that"
 )
-_MAX_STALENESS = "With upstream: how old the data of what it reads may be; null: it is refreshed in any case"
+MAX_STALENESS = "With upstream: how old the data of what it reads may be; null: it is refreshed in any case"
 
 
 class EditView(RequestModel):
@@ -57,12 +57,12 @@ class EditView(RequestModel):
 
     name: str = Field(default="", description="Unique among the project's views and tables")
     query: Any = Field(default=None, description="An object that holds one SELECT statement in DuckDB's dialect")
-    description: str | None = Field(default=None, max_length=_LONGEST_DESCRIPTION, description="Free text")
+    description: str | None = Field(default=None, max_length=LONGEST_DESCRIPTION, description="Free text")
     sync_frequency: SyncFrequency | None = Field(
         default=None, description="How often to refresh; never pauses the schedule, any other value resumes it"
     )
-    freshness: Freshness = Field(default=Freshness.CLOCK, description=_FRESHNESS)
-    max_staleness: SyncFrequency | None = Field(default=None, description=_MAX_STALENESS)
+    freshness: Freshness = Field(default=Freshness.CLOCK, description=FRESHNESS)
+    max_staleness: SyncFrequency | None = Field(default=None, description=MAX_STALENESS)
     edited_history_id: str | None = Field(
         default=None, description="The latest_history_id that the edit started from; needed to change a query"
     )
@@ -104,8 +104,8 @@ class Materialize(RequestModel):
     """How often to refresh."""
 
     sync_frequency: SyncFrequency | None = Field(default=None, description="24hour unless given")
-    freshness: Freshness = Field(default=Freshness.CLOCK, description=_FRESHNESS)
-    max_staleness: SyncFrequency | None = Field(default=None, description=_MAX_STALENESS)
+    freshness: Freshness = Field(default=Freshness.CLOCK, description=FRESHNESS)
+    max_staleness: SyncFrequency | None = Field(default=None, description=MAX_STALENESS)
     run: bool = Field(default=True, description="Start a first run; false leaves that to a refresh of several views")
 
 
@@ -205,8 +205,8 @@ class ViewOut(ViewSummary):
     row_count: int | None = Field(description="Rows of the current snapshot")
     size_bytes: int | None = Field(description="Its size on disk, in bytes")
     current_snapshot_id: UUID | None = Field(description="The snapshot that readers see")
-    freshness: Freshness = Field(description=_FRESHNESS)
-    max_staleness: SyncFrequency | None = Field(description=_MAX_STALENESS)
+    freshness: Freshness = Field(description=FRESHNESS)
+    max_staleness: SyncFrequency | None = Field(description=MAX_STALENESS)
     data_as_of: Timestamp | None = Field(
         description="The moment for which the result is known to be right: the start of the last run that made it, or "
         "that found nothing changed"

@@ -117,7 +117,7 @@ def table_out(table: SourceTable) -> TableOut:
         created_by=user_out(table.created_by),
         created_at=table.created_at,
         deleted=False,
-        **shown(table),
+        **shown(table.format, table.options),
         abridged=table.is_abridged,
     )
 

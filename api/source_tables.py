@@ -68,11 +68,11 @@ async def delete_table(table_id: TableId, context: TableWriter) -> None:
 def _edit_of(body: AddTable | EditTable) -> SourceTableUpdate:
     plain = body.model_dump(include={*_PLAIN}, exclude_unset=True)
     if "columns" in body.model_fields_set:
-        plain["stated"] = tuple(_stated(body.columns or []))
+        plain["stated"] = tuple(stated_columns(body.columns or []))
     return SourceTableUpdate(**plain, options=body.options())
 
 
-def _stated(columns: Iterable[ColumnIn]) -> Iterator[Column]:
+def stated_columns(columns: Iterable[ColumnIn]) -> Iterator[Column]:
     """The columns whose type is stated. Raises Invalid for a column with two different types."""
     for column in columns:
         shown = column.duckdb_type

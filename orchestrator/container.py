@@ -18,6 +18,10 @@ from orchestrator.reconciliation.reconciler import Reconciler
 from orchestrator.reconciliation.runs import RunReconciler, RunSync
 from orchestrator.reconciliation.schedules import ScheduleReconciler, ScheduleSync
 from orchestrator.services.access import AccessService
+from orchestrator.services.change_plans import ChangePlanner
+from orchestrator.services.change_writes import ChangeWriter
+from orchestrator.services.changes import ChangeService
+from orchestrator.services.column_binding import ColumnBinder
 from orchestrator.services.definitions import DefinitionService
 from orchestrator.services.encryption import Encryptor
 from orchestrator.services.generation_start import GenerationStart
@@ -134,6 +138,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
         generation_start=(generation_start := GenerationStart(database, workflows)),
         urls=urls,
     )
+    generations = GenerationService(database=database, workflows=workflows, runs=runs, start=generation_start)
     return Container(
         settings=settings,
         database=database,
@@ -166,7 +171,18 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
                 current=current,
             ),
             runs=runs,
-            generations=GenerationService(database=database, workflows=workflows, runs=runs, start=generation_start),
+            changes=ChangeService(
+                database=database,
+                planner=ChangePlanner(database, engine, ColumnBinder(engine)),
+                writer=ChangeWriter(database),
+                schedules=schedules,
+                schedule_sync=schedule_sync,
+                workflows=workflows,
+                runs=runs,
+                generations=generations,
+                current=current,
+            ),
+            generations=generations,
             snapshots=SnapshotService(
                 database=database,
                 store=store,

@@ -99,7 +99,7 @@ async def insert_new(tx: Transaction, view: SavedQuery, inputs: Sequence[NameTar
         )
     )
     await _insert_revision(tx, view.id, view.revision, created_by)
-    await _replace_inputs(tx, view.id, inputs)
+    await replace_inputs(tx, view.id, inputs)
 
 
 async def add_revision(
@@ -114,7 +114,7 @@ async def add_revision(
     """Store a new revision of a view's query as its current one. The view must be locked."""
     revision = Revision(id=uuid4(), number=view.revision.number + 1, query=query, created_at=now())
     await _insert_revision(tx, view.id, revision, by)
-    await _replace_inputs(tx, view.id, inputs)
+    await replace_inputs(tx, view.id, inputs)
     change = update(t.saved_queries).where(t.saved_queries.c.id == view.id)
     await tx.execute(change.values(revision_id=revision.id, columns=to_jsonb(columns)))
 
@@ -238,7 +238,8 @@ async def _insert_revision(tx: Transaction, saved_query_id: UUID, revision: Revi
     )
 
 
-async def _replace_inputs(tx: Transaction, saved_query_id: UUID, inputs: Sequence[NameTarget]) -> None:
+async def replace_inputs(tx: Transaction, saved_query_id: UUID, inputs: Sequence[NameTarget]) -> None:
+    """Store what a view reads, in order of appearance."""
     await tx.execute(delete(t.inputs).where(t.inputs.c.saved_query_id == saved_query_id))
     if inputs:
         rows = [

@@ -10,6 +10,7 @@ import typer
 
 from orchestrator.cli import admin, doctor, generations, keys, processes, reading, shell, tables, versions, views
 from orchestrator.cli.output import Failure, fail, set_up_streams
+from orchestrator.cli.project import commands as project
 
 app = typer.Typer(
     help="SQL views, materialized on a schedule of their own.",
@@ -25,6 +26,7 @@ app.add_typer(tables.app, name="table")
 versions.add_to(views.app)
 app.add_typer(views.app, name="view")
 generations.add_to(app)
+project.add_to(app)
 reading.add_to(app, views.app)
 shell.add_to(app)
 

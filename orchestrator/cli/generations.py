@@ -59,10 +59,15 @@ def refresh(
         else:
             echo(f"generation {started['id']} was started")
         return
+    follow_to_end(api, started["id"], cancel_on_interrupt=cancel_on_interrupt)
+
+
+def follow_to_end(api: Api, generation_id: str, *, cancel_on_interrupt: bool = False) -> None:
+    """Show how the views of a generation stand until it ends. Raises Failure unless all of it is well."""
     try:
-        ended = _follow(api, started)
+        ended = _follow(api, generation_id)
     except KeyboardInterrupt:
-        _interrupted(api, started, cancel=cancel_on_interrupt)
+        _interrupted(api, generation_id, cancel=cancel_on_interrupt)
         raise typer.Exit(_INTERRUPTED) from None
     _end(ended, quiet=api.as_json)
 
@@ -125,10 +130,10 @@ def _direction(upstream: bool, downstream: bool) -> Direction:
     return Direction.UPSTREAM if upstream else Direction.DOWNSTREAM if downstream else Direction.NONE
 
 
-def _follow(api: Api, started: Json) -> Json:
+def _follow(api: Api, generation_id: str) -> Json:
     """Wait until a generation has ended, show how its views stand until then, and return it."""
     with display(quiet=api.as_json) as show:
-        for response in every_moment(lambda: api.get(f"{PATH}{started['id']}/")):
+        for response in every_moment(lambda: api.get(f"{PATH}{generation_id}/")):
             found = data(response)
             show(found)
             if found["status"] != GenerationStatus.RUNNING:
@@ -138,12 +143,12 @@ def _follow(api: Api, started: Json) -> Json:
     return found
 
 
-def _interrupted(api: Api, started: Json, *, cancel: bool) -> None:
+def _interrupted(api: Api, generation_id: str, *, cancel: bool) -> None:
     if cancel:
-        api.post(f"{PATH}{started['id']}/cancel/")
-        warn(f"\ngeneration {started['id']} is cancelled")
+        api.post(f"{PATH}{generation_id}/cancel/")
+        warn(f"\ngeneration {generation_id} is cancelled")
     else:
-        warn(f"\nno longer waiting; it goes on. To stop it: matview generation cancel {started['id']}")
+        warn(f"\nno longer waiting; it goes on. To stop it: matview generation cancel {generation_id}")
 
 
 def _end(generation: Json, *, quiet: bool) -> None:

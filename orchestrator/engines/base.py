@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from orchestrator.model.base import Value
+from orchestrator.model.errors import InvalidQuery
 from orchestrator.model.limits import Limits
 from orchestrator.model.reading import ReadPlan, ResultStream
 from orchestrator.model.run import OpenedFile, Progress, RunPlan, SourceRelation
@@ -69,6 +70,16 @@ class QueryResult(Value):
         return tuple(one.file for one in self.rejected if one.file)
 
 
+class StudiedQuery(Value):
+    """A statement that a view may have: the names that it reads, as `references` has them.
+
+    `digest` is of its syntax tree: the same for two statements that differ in spaces, comments or spelling only.
+    """
+
+    references: tuple[str, ...]
+    digest: str
+
+
 class QueryAnalyzer(Protocol):
     """Analyses SQL and source files, without running the SQL. The API uses this.
 
@@ -81,6 +92,12 @@ class QueryAnalyzer(Protocol):
 
         Raises InvalidQuery, with the engine's message, unless `sql` is exactly one statement that only reads and uses
         only functions that a view may use.
+        """
+
+    async def study_each(self, statements: Sequence[str], *, project_id: int) -> list[StudiedQuery | InvalidQuery]:
+        """What can be known of each statement from its text alone. The error of one is in its place.
+
+        Raises InvalidQuery if all of them take too long.
         """
 
     async def weigh(self, sql: str, views: Mapping[str, str], *, project_id: int) -> int:
@@ -103,11 +120,12 @@ class QueryAnalyzer(Protocol):
         tables: Mapping[str, Sequence[Column]],
         *,
         project_id: int,
-    ) -> list[tuple[Column, ...] | None]:
+    ) -> list[tuple[Column, ...] | InvalidQuery]:
         """The columns of each of several views (name, statement, previous columns), as `describe` returns them.
 
-        Each may read `tables` and the views before it. None for a view that does not bind; later views then see its
-        previous columns. Raises InvalidQuery if all of them take too long, EngineCrashed if one ended the process.
+        Each may read `tables` and the views before it. The error of a view that does not bind is in its place; later
+        views then see its previous columns. Raises InvalidQuery if all of them take too long, EngineCrashed if one
+        ended the process.
         """
 
     async def describe_source(

@@ -79,6 +79,18 @@ class InvalidSource(Invalid):
     code = "invalid_source"
 
 
+class ReadersBreak(Invalid):
+    """Views that read this would stop binding."""
+
+    code = "readers_break"
+
+
+class PlanOutdated(Invalid):
+    """The project was changed after this plan was made. Plan again."""
+
+    code = "plan_outdated"
+
+
 class InUse(Invalid):
     """Other views depend on it."""
 

@@ -8,7 +8,7 @@ from orchestrator.model.column_limits import MOST_COLUMNS
 from orchestrator.model.errors import Invalid
 from orchestrator.model.names import fold
 from orchestrator.model.snapshot import Column
-from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat, SourceTable
+from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
 
 LONGEST_COLUMN_NAME = 1_000
 LONGEST_TYPE = 10_000
@@ -74,11 +74,11 @@ def check_stated(columns: Sequence[Column]) -> None:
     _check_names(columns)
 
 
-def shown(table: SourceTable) -> dict[str, Any]:
+def shown(source_format: SourceFormat, options: ReadOptions) -> dict[str, Any]:
     """Every option of a table, and whether its files have a header line. None: it does not apply to the format."""
-    options = table.options.model_dump()
-    known = {name: value if name in _always(table.format) else None for name, value in options.items()}
-    return {**known, "header": _CSV.get(table.format)}
+    always = _always(source_format)
+    known = {name: value if name in always else None for name, value in options.model_dump().items()}
+    return {**known, "header": _CSV.get(source_format)}
 
 
 def _always(source_format: SourceFormat) -> set[str]:

@@ -135,7 +135,7 @@ class DefinitionService:
                 await saved_queries.set_frequency(tx, view.id, before.sync_frequency)
             else:  # a first run may have been started, and have published
                 await saved_queries.revert(tx, view.id)
-                await runs.cancel_running(tx, view.id, _REVERTED_MESSAGE, "reverted")
+                await runs.cancel_running(tx, view.id, REVERTED_MESSAGE, "reverted")
             await _record_frequency(tx, view, before.sync_frequency, None)
             propagation = await self._without_snapshot(tx, current)
         await propagation.finish(self._database, view.project_id)
@@ -152,7 +152,7 @@ class DefinitionService:
                 await _record_frequency(tx, view, None, user)
             if view.is_materialized or view.status is not None:
                 await saved_queries.revert(tx, view.id)
-            ended = await runs.cancel_running(tx, view.id, _REVERTED_MESSAGE, "reverted")
+            ended = await runs.cancel_running(tx, view.id, REVERTED_MESSAGE, "reverted")
             propagation = await self._without_snapshot(tx, view)
         await propagation.finish(self._database, project_id)
         return view, ended
@@ -169,8 +169,7 @@ class DefinitionService:
             await names.release_name(tx, saved_query_id=view.id)
             await saved_queries.mark_deleted(tx, view.id)
             await record(tx, view, Verb.DELETED, user)
-            message = "The view was deleted while this run was in progress."
-            return view, await runs.cancel_running(tx, view.id, message, "deleted")
+            return view, await runs.cancel_running(tx, view.id, DELETED_MESSAGE, "deleted")
 
     async def get(self, project_id: int, saved_query_id: UUID) -> SavedQuery:
         """A live view. Raises NotFound."""
@@ -262,7 +261,8 @@ class DefinitionService:
 
 # Fields whose changes are recorded as they are.
 _LABELS = ("name", "description", "freshness", "max_staleness")
-_REVERTED_MESSAGE = "The materialization of the view was undone while this run was in progress."
+DELETED_MESSAGE = "The view was deleted while this run was in progress."
+REVERTED_MESSAGE = "The materialization of the view was undone while this run was in progress."
 
 
 async def _rename(tx: Transaction, view: SavedQuery, update: ViewUpdate) -> None:
@@ -322,10 +322,11 @@ async def _refuse_if_read(tx: Transaction, view: SavedQuery, verb: str) -> None:
 async def _record_frequency(tx: Transaction, view: SavedQuery, after: SyncFrequency | None, user: User | None) -> None:
     """Record a change of frequency under the verb that describes it. `view` is as it was before."""
     change = FieldChange(field="sync_frequency", action="changed", before=view.sync_frequency, after=after)
-    await record(tx, view, _frequency_action(view.sync_frequency, after), user, [change])
+    await record(tx, view, frequency_action(view.sync_frequency, after), user, [change])
 
 
-def _frequency_action(before: SyncFrequency | None, after: SyncFrequency | None) -> Verb:
+def frequency_action(before: SyncFrequency | None, after: SyncFrequency | None) -> Verb:
+    """The verb for a change of frequency."""
     if before is None:
         return Verb.MATERIALIZATION_ENABLED
     if after is None:

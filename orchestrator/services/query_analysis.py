@@ -46,28 +46,29 @@ class QueryAnalysis:
             views = [named.saved_query_id for named in inputs if named.saved_query_id is not None]
             inlined = await run_inputs.inlined(tx, views) if views else {}
         if inlined:
-            await self._check_weight(project_id, sql, inlined)
+            await checked_weight(self._engine, project_id, sql, inlined)
         tables = {named.name: named.columns for named in inputs}
         columns = await self._engine.describe(sql, tables, project_id=project_id)
         return AnalyzedQuery(query=query, columns=columns, inputs=inputs)
 
-    async def _check_weight(self, project_id: int, sql: str, inlined: Mapping[str, str]) -> None:
-        """Raise InvalidQuery if the query, with the texts of other views in it, is too large for a run."""
-        size = sum(len(text.encode()) for text in (sql, *inlined.values()))
-        if size > _MOST_TEXT:
-            raise InvalidQuery(
-                f"Invalid query: with every view that has no result of its own evaluated inside it, it is {size:,} "
-                f"bytes long; {_MOST_TEXT:,} are the most. Materialize some of the views that it reads.",
-                attr="query",
-            )
-        weight = await self._engine.weigh(sql, inlined, project_id=project_id)
-        if weight > MOST_READINGS:
-            raise InvalidQuery(
-                f"Invalid query: with every view that has no result of its own evaluated inside it, it reads tables "
-                f"and views {weight:,} times; {MOST_READINGS:,} are the most. Materialize some of the views that it "
-                "reads.",
-                attr="query",
-            )
+
+async def checked_weight(engine: QueryAnalyzer, project_id: int, sql: str, inlined: Mapping[str, str]) -> None:
+    """Raise InvalidQuery if the query, with the texts of other views in it, is too large for a run."""
+    size = sum(len(text.encode()) for text in (sql, *inlined.values()))
+    if size > _MOST_TEXT:
+        raise InvalidQuery(
+            f"Invalid query: with every view that has no result of its own evaluated inside it, it is {size:,} "
+            f"bytes long; {_MOST_TEXT:,} are the most. Materialize some of the views that it reads.",
+            attr="query",
+        )
+    weight = await engine.weigh(sql, inlined, project_id=project_id)
+    if weight > MOST_READINGS:
+        raise InvalidQuery(
+            f"Invalid query: with every view that has no result of its own evaluated inside it, it reads tables "
+            f"and views {weight:,} times; {MOST_READINGS:,} are the most. Materialize some of the views that it "
+            "reads.",
+            attr="query",
+        )
 
 
 async def is_stale(tx: Transaction, project_id: int, analyzed: AnalyzedQuery) -> bool:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from orchestrator.services.access import AccessService
+from orchestrator.services.changes import ChangeService
 from orchestrator.services.definitions import DefinitionService
 from orchestrator.services.generations import GenerationService
 from orchestrator.services.health import HealthService
@@ -21,6 +22,7 @@ class Services:
 
     access: AccessService
     definitions: DefinitionService
+    changes: ChangeService
     views: ViewService
     runs: RunService
     generations: GenerationService

@@ -161,7 +161,7 @@ def _changed(table: SourceTable, edit: SourceTableUpdate) -> SourceTable:
     plain = edit.model_dump(include={"name", "format", "url_pattern"}, exclude_unset=True)
     changed = table.model_copy(update=plain)
     check_name(changed.name, noun="table")
-    _check_pattern(changed.url_pattern)
+    check_pattern(changed.url_pattern)
     stated = edit.stated if "stated" in edit.model_fields_set else table.stated
     check_stated(stated)
     source_format = format_of(changed.format, edit.header)
@@ -169,7 +169,8 @@ def _changed(table: SourceTable, edit: SourceTableUpdate) -> SourceTable:
     return changed.model_copy(update={"format": source_format, "options": options, "stated": stated})
 
 
-def _check_pattern(url_pattern: str) -> None:
+def check_pattern(url_pattern: str) -> None:
+    """Raise Invalid for a pattern that is too long."""
     if len(url_pattern) > _LONGEST_PATTERN:
         raise Invalid(f"Ensure this field has no more than {_LONGEST_PATTERN} characters.", attr="url_pattern")
 

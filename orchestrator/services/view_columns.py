@@ -83,9 +83,9 @@ class ColumnPropagation:
         except (EngineCrashed, InvalidQuery) as error:
             # One of the views exceeds a limit, which is no reason to refuse a change of its input.
             logger.warning("the columns of %d views are left as they were: %s", len(views), error.message)
-            found = [None] * len(views)
+            found = [InvalidQuery(error.message)] * len(views)
         self._done |= set(batch)
         for view, described in zip(views, found, strict=True):
-            if described is not None and described != seen(view.columns):
+            if not isinstance(described, InvalidQuery) and described != seen(view.columns):
                 await view_columns.set_columns(tx, view.id, described)
                 self._changed.add(view.id)

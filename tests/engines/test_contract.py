@@ -81,9 +81,10 @@ async def test_a_view_that_does_not_bind_spoils_no_other(any_engine: AnyEngine) 
         ("over", "SELECT n FROM good", []),
     ]
     good, bad, over = await any_engine.describe_each(views, tables, project_id=1)
-    assert good is not None
-    assert over is not None
-    assert bad is None
+    assert not isinstance(good, InvalidQuery)
+    assert not isinstance(over, InvalidQuery)
+    assert isinstance(bad, InvalidQuery)
+    assert 'Referenced column "missing" not found' in bad.message
     assert [column.name for column in over] == ["n"]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.aio import uninterruptible
 from orchestrator.engines.admission import Admission
-from orchestrator.engines.base import NO_PROJECT, QueryResult
+from orchestrator.engines.base import NO_PROJECT, QueryResult, StudiedQuery
 from orchestrator.engines.duckdb.child_process import ProcessLimits
 from orchestrator.engines.duckdb.digest_cache import DigestCache
 from orchestrator.engines.duckdb.disk_space import DiskSpace
@@ -139,6 +139,19 @@ class DuckDBEngine:
         request = {"job": "references", "sql": sql}
         return tuple(await self._analyse(self._parser_pool, project_id, request, _too_complex(self._parser_pool)))
 
+    async def study_each(
+        self, statements: Sequence[str], *, project_id: int = NO_PROJECT
+    ) -> list[StudiedQuery | InvalidQuery]:
+        """See QueryAnalyzer."""
+        request = {"job": "study_each", "statements": list(statements)}
+        found = await self._analyse(self._parser_pool, project_id, request, _too_complex(self._parser_pool))
+        return [
+            InvalidQuery(one, attr="query")
+            if isinstance(one, str)
+            else StudiedQuery(references=tuple(one["references"]), digest=one["digest"])
+            for one in found
+        ]
+
     async def weigh(self, sql: str, views: Mapping[str, str], *, project_id: int = NO_PROJECT) -> int:
         """See QueryAnalyzer."""
         request = {"job": "weigh", "sql": sql, "views": dict(views)}
@@ -163,7 +176,7 @@ class DuckDBEngine:
         tables: Mapping[str, Sequence[Column]],
         *,
         project_id: int = NO_PROJECT,
-    ) -> list[tuple[Column, ...] | None]:
+    ) -> list[tuple[Column, ...] | InvalidQuery]:
         """See QueryAnalyzer."""
         request = {
             "job": "describe_each",
@@ -171,7 +184,7 @@ class DuckDBEngine:
             "tables": {name: encode_columns(kinds) for name, kinds in tables.items()},
         }
         found = await self._analyse(self._binder_pool, project_id, request, _too_complex(self._binder_pool))
-        return [None if columns is None else decode_columns(columns) for columns in found]
+        return [InvalidQuery(one, attr="query") if isinstance(one, str) else decode_columns(one) for one in found]
 
     async def describe_source(
         self,

@@ -23,7 +23,7 @@ from orchestrator.engines.duckdb.sources.discovery import SourceFile, find_sourc
 from orchestrator.engines.duckdb.sources.text import with_data
 from orchestrator.engines.duckdb.sql.inlining import weigh
 from orchestrator.engines.duckdb.sql.parquet_casts import UnsupportedType, logical
-from orchestrator.engines.duckdb.sql.references import readings, references
+from orchestrator.engines.duckdb.sql.references import digest, located, readings, references, syntax_tree, unique
 from orchestrator.engines.duckdb.sql.statement import invalid, single_select
 from orchestrator.engines.duckdb.types.inference import UnknownType, source_columns
 from orchestrator.model.column_limits import too_wide
@@ -43,6 +43,20 @@ def _parser() -> duckdb.DuckDBPyConnection:
 def find_references(request: Request) -> Task:
     """The names that `sql` reads."""
     return Task(lambda _: references(_parser(), request["sql"]))
+
+
+def study_each(request: Request) -> Task:
+    """The names that each of `statements` reads and the digest of its syntax tree, or the message of its error."""
+    return Task(lambda _: [_studied(sql) for sql in request["statements"]])
+
+
+def _studied(sql: str) -> dict[str, object] | str:
+    try:
+        tree = syntax_tree(_parser(), single_select(_parser(), sql))
+        names = unique(reference.name for reference in located(tree))
+    except InvalidQuery as error:
+        return error.message
+    return {"references": names, "digest": digest(tree)}
 
 
 def weigh_query(request: Request) -> Task:
@@ -80,12 +94,15 @@ def _describe(request: Request, _watch: Watch) -> list[tuple[str, str]]:
 
 
 def describe_each(request: Request) -> Task:
-    """The columns of each of `views` (name, statement, previous columns), over empty tables and the views before it."""
+    """The columns of each of `views` (name, statement, previous columns), over empty tables and the views before it.
+
+    The message of the error of one that does not bind is in its place.
+    """
     return Task(partial(_describe_each, request))
 
 
-def _describe_each(request: Request, _watch: Watch) -> list[list[tuple[str, str]] | None]:
-    found: list[list[tuple[str, str]] | None] = []
+def _describe_each(request: Request, _watch: Watch) -> list[list[tuple[str, str]] | str]:
+    found: list[list[tuple[str, str]] | str] = []
     with open_session(request["limits"]) as connection:
         names = RelationBinder(connection, [sql for _, sql, _ in request["views"]])
         own = {name.lower() for name, _, _ in request["views"]}
@@ -93,13 +110,15 @@ def _describe_each(request: Request, _watch: Watch) -> list[list[tuple[str, str]
             if name.lower() not in own:
                 names.create_empty(name, columns)
         for name, sql, before in request["views"]:
+            known = before
             try:
                 text = single_select(connection, sql)
-                columns = logical(connection, text, collated=names.collated).columns
-            except (InvalidQuery, UnsupportedType, duckdb.Error):
-                columns = None
-            found.append(columns)
-            known = before if columns is None else columns
+                found.append(known := logical(connection, text, collated=names.collated).columns)
+            except InvalidQuery as error:
+                found.append(error.message)
+            except (UnsupportedType, duckdb.Error) as error:
+                text = clean_message(error) if isinstance(error, duckdb.Error) else str(error)
+                found.append(invalid(text).message)
             if known:
                 names.create_empty(name, known)
     return found
@@ -150,6 +169,7 @@ def _columns(
 HANDLERS: dict[str, Callable[[Request], Task | Answered]] = {
     "layers": list_sandbox_layers,
     "references": find_references,
+    "study_each": study_each,
     "weigh": weigh_query,
     "describe": describe,
     "describe_each": describe_each,

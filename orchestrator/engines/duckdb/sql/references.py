@@ -1,5 +1,6 @@
 """Finds the tables and views that a query reads in its syntax tree, without binding it or opening files."""
 
+import hashlib
 import json
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
@@ -55,6 +56,19 @@ def unique(names: Iterable[str]) -> list[str]:
     for name in names:
         first.setdefault(fold(name), name)
     return list(first.values())
+
+
+def digest(tree: Any) -> str:  # noqa: ANN401 - JSON
+    """A digest of a syntax tree, without the places in the text."""
+
+    def placeless(node: Any) -> Any:  # noqa: ANN401 - JSON
+        if isinstance(node, list):
+            return [placeless(item) for item in node]
+        if isinstance(node, dict):
+            return {key: placeless(value) for key, value in node.items() if key != "query_location"}
+        return node
+
+    return hashlib.sha256(json.dumps(placeless(tree), sort_keys=True).encode()).hexdigest()
 
 
 def syntax_tree(connection: duckdb.DuckDBPyConnection, select: str) -> Any:  # noqa: ANN401 - JSON

@@ -1,0 +1,1 @@
+"""Projects in files: `matview init`, `plan`, `apply`, `export`."""

@@ -1,0 +1,86 @@
+"""Shows what a change of a project would do, as text."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+
+from orchestrator.cli.api_client import Json
+from orchestrator.cli.output import echo
+from orchestrator.cli.project.files import ViewFile
+from orchestrator.model.names import name_key
+
+_SIGNS = {"create": "+", "update": "~", "delete": "-"}
+_SHOWN_RUNS, _SHOWN_COLUMNS = 30, 8
+_VIEW_FIELDS = {"sync_frequency": "frequency", "query": "query"}
+
+
+def show_plan(plan: Json, files: Mapping[str, ViewFile], *, diff: bool) -> None:
+    """Print a plan: what changes, what breaks or cannot be, and what runs."""
+    for change in plan["changes"]:
+        echo(f"{_SIGNS[change['action']]} {change['kind']:<5} {change['name']}{_details(change)}")
+        if diff:
+            for line in _diff(change):
+                echo(f"      {line}")
+    if not plan["changes"]:
+        echo(f"nothing changes; {plan['unchanged']:,} views and tables are as the files say")
+    elif plan["unchanged"]:
+        echo(f"  {plan['unchanged']:,} more views and tables stay as they are")
+    for one in plan["problems"]:
+        echo(f"! {_place(one, files)}: {one['message']}")
+    for one in plan["broken"]:
+        echo(f"! breaks {one['name']}, which reads {', '.join(one['reads'])}: {one['message']}")
+    for line in _runs(plan["runs"]):
+        echo(line)
+
+
+def counts(plan: Json) -> str:
+    """How many things a plan creates, changes and deletes, in words."""
+    actions = [one["action"] for one in plan["changes"]]
+    words = (("create", "created"), ("update", "changed"), ("delete", "deleted"))
+    return ", ".join(f"{number:,} {word}" for action, word in words if (number := actions.count(action)))
+
+
+def _details(change: Json) -> str:
+    columns = change["columns"]
+    if change["action"] == "create":
+        added = columns["added"]
+        return f"  ({len(added)} columns)" if added else ""
+    if change["action"] == "delete":
+        return ""
+    fields = ", ".join(_VIEW_FIELDS.get(one, one.replace("_", " ")) for one in change["fields"])
+    if change["text_only"]:
+        fields = fields.replace("query", "query (spaces, comments or spelling only)")
+    parts = [f"+{one['name']} {one['duckdb_type']}" for one in columns["added"]]
+    parts += [f"-{one['name']}" for one in columns["removed"]]
+    parts += [f"{one['name']} {one['before']} -> {one['after']}" for one in columns["retyped"]]
+    more = [f"and {len(parts) - _SHOWN_COLUMNS} more columns"] if len(parts) > _SHOWN_COLUMNS else []
+    return f"  {'; '.join([fields, *parts[:_SHOWN_COLUMNS], *more])}"
+
+
+def _diff(change: Json) -> Iterator[str]:
+    if change["after"] is None or change["before"] is None:
+        return
+    before, after = change["before"].splitlines(), change["after"].splitlines()
+    lines = difflib.unified_diff(before, after, lineterm="", n=2)
+    yield from (line for line in lines if not line.startswith(("---", "+++")))
+
+
+def _place(problem: Json, files: Mapping[str, ViewFile]) -> str:
+    file = files.get(name_key(problem["name"])) if problem["kind"] == "view" else None
+    return f"{problem['kind']} {problem['name']}" if file is None else str(file.path)
+
+
+def _number(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def _runs(runs: list[Json]) -> Iterator[str]:
+    if not runs:
+        return
+    levels = 1 + max(one["level"] for one in runs)
+    known = [one["last_seconds"] for one in runs if one["last_seconds"] is not None]
+    took = f", which took {sum(known):,.1f} s when they last ran" if known else ""
+    yield f"to refresh: {_number(len(runs), 'view')} in {_number(levels, 'step')}{took}"
+    for one in runs[:_SHOWN_RUNS]:
+        yield f"  {'  ' * one['level']}{one['name']}  ({one['reason']})"
+    if len(runs) > _SHOWN_RUNS:
+        yield f"  and {len(runs) - _SHOWN_RUNS:,} more"

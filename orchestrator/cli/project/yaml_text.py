@@ -1,0 +1,75 @@
+"""YAML as the files of a project use it: mappings, lists and texts.
+
+Every scalar is read as text, so that `no`, `12:30` and `007` mean what is written. What a field means decides its type.
+Anchors are refused, since a short file could stand for a very large one, and so are keys that appear twice.
+"""
+
+from typing import Any
+
+import yaml
+
+from orchestrator.cli.output import Failure
+
+LARGEST_BYTES = 1 << 20
+
+
+class _Loader(yaml.BaseLoader):
+    def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: ANN401 - PyYAML's own
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise yaml.MarkedYAMLError(problem="anchors are not used here", problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str) or key in made:
+            problem = f"the key {key!r} is there twice" if isinstance(key, str) else "a key is a text"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
+        made[key] = loader.construct_object(value_node, deep=True)
+    return made
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+class _Dumper(yaml.SafeDumper):
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
+        # Items of a list are indented below their key.
+        super().increase_indent(flow, False)
+
+
+def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
+    has_mark = "*/" in value or "/*" in value  # which `dump` escapes, as it can between double quotes
+    style = '"' if has_mark else "|" if "\n" in value.strip() else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def load(text: str, *, file: str, first_line: int = 1) -> dict[str, Any]:
+    """The mapping that a text holds; an empty one for an empty text. Raises Failure with file, line and column."""
+    try:
+        found = yaml.load(text, Loader=_Loader)  # noqa: S506 - it makes nothing but texts, lists and mappings
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{file}:{first_line + mark.line}:{mark.column + 1}" if mark else file
+        raise Failure(f"{place}: {error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise Failure(f"{file}: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise Failure(f"{file}: it is nested too deeply") from None
+    if found in {None, ""} if not isinstance(found, (dict, list)) else False:
+        return {}
+    if not isinstance(found, dict):
+        raise Failure(f"{file}:{first_line}: it holds keys and values, as in `description: …`")
+    return found
+
+
+def dump(values: dict[str, Any]) -> str:
+    """A mapping as text, that no block comment of SQL ends inside of and none begins."""
+    text: str = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return text.replace("*/", "*\\/").replace("/*", "\\/*")

@@ -1,0 +1,100 @@
+"""The columns of the views that a change concerns: before it, after it, and as readers see them.
+
+The columns *after* are those of a view's text over the texts of all that it reads, down to the tables: what it has once
+everything has been refreshed. By them readers are judged. Those that are *shown* are over the results that are there
+now; they are stored for views without a result.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from orchestrator.model.change_plan import BrokenReader, ColumnChanges, Problem
+from orchestrator.model.definition_graph import DefinitionGraph
+from orchestrator.model.errors import InvalidQuery
+from orchestrator.model.snapshot import Column
+from orchestrator.services.change_proposal import Proposal
+from orchestrator.services.column_binding import Bound, ColumnBinder, NamedColumns, Statement
+
+
+class Binding(NamedTuple):
+    """The columns of the views that a change concerns, by key, or why one does not bind."""
+
+    before: Mapping[str, Bound]
+    after: Mapping[str, Bound]
+    shown: Mapping[str, Bound]
+
+
+async def bind(binder: ColumnBinder, project_id: int, proposal: Proposal) -> Binding:
+    """Bind the views that are affected, with all that they read."""
+    affected, stored, found = proposal.affected, proposal.stored, proposal.differences
+    if not affected:
+        return Binding({}, {}, {})
+    old_tables = {key: NamedColumns(one.definition.name, one.columns) for key, one in stored.tables.items()}
+    new_tables = {key: one for key, one in old_tables.items() if key not in found.deleted_tables}
+    new_tables |= {key: NamedColumns(proposal.name(key), columns) for key, columns in proposal.table_columns.items()}
+    old_graph = DefinitionGraph({key: one.reads for key, one in stored.views.items()})
+    old = {key: _old(proposal, key) for key in (affected | old_graph.above(affected)) & stored.views.keys()}
+    new = {
+        key: _new(proposal, key) for key in (affected | proposal.graph.above(affected)) & proposal.graph.reads.keys()
+    }
+    results = {
+        key: NamedColumns(one.definition.name, one.shown)
+        for key, one in stored.views.items()
+        if one.has_result and key not in found.deleted_views and not proposal.is_reverted(key)
+    }
+    without_result = {key: one for key, one in new.items() if key not in results}
+    return Binding(
+        before=await binder.bind(project_id, old, old_tables),
+        after=await binder.bind(project_id, new, new_tables),
+        shown=await binder.bind(project_id, without_result, new_tables | results),
+    )
+
+
+def unbound(proposal: Proposal, binding: Binding) -> list[Problem]:
+    """The views with a new statement that do not bind."""
+    after = ((key, binding.after.get(key)) for key in proposal.differences.queries)
+    return [proposal.problem(key, bound) for key, bound in after if isinstance(bound, InvalidQuery)]
+
+
+def broken(proposal: Proposal, binding: Binding) -> Iterable[BrokenReader]:
+    """The views that the change does not mention, and that bind no more though they did."""
+    found, graph = proposal.differences, proposal.graph
+    changed = {*found.views, *found.tables, *found.deleted_views, *found.deleted_tables}
+    for key in sorted(proposal.affected - set(found.queries)):
+        after = binding.after.get(key)
+        if isinstance(after, InvalidQuery) and not isinstance(binding.before.get(key), InvalidQuery):
+            reads = [one for one in graph.reads[key] if one in changed or changed & graph.above([one])]
+            yield BrokenReader(name=proposal.name(key), reads=tuple(map(proposal.name, reads)), message=after.message)
+
+
+def column_changes(proposal: Proposal, binding: Binding, key: str) -> ColumnChanges:
+    """How the columns of a view change that the change mentions."""
+    before, after = binding.before.get(key, ()), binding.after.get(key)
+    if after is None or isinstance(after, InvalidQuery):
+        return ColumnChanges()
+    known = proposal.stored.views[key].columns if isinstance(before, InvalidQuery) else before
+    return ColumnChanges.between(known, after)
+
+
+def to_store(proposal: Proposal, binding: Binding) -> dict[str, tuple[Column, ...]]:
+    """The columns to store: of views with a new statement, and of others without a result that are not those stored."""
+    columns: dict[str, tuple[Column, ...]] = {}
+    for key in {*binding.shown, *proposal.differences.queries}:
+        bound = binding.shown.get(key)
+        if bound is None or isinstance(bound, InvalidQuery):
+            bound = binding.after.get(key)
+        if bound is None or isinstance(bound, InvalidQuery):
+            continue
+        if key not in proposal.stored.views or proposal.stored.views[key].columns != bound:
+            columns[key] = bound
+    return columns
+
+
+def _old(proposal: Proposal, key: str) -> Statement:
+    view = proposal.stored.views[key]
+    return Statement(view.definition.name, view.definition.sql, view.reads, view.columns)
+
+
+def _new(proposal: Proposal, key: str) -> Statement:
+    definition, old = proposal.definition(key), proposal.stored.views.get(key)
+    return Statement(definition.name, definition.sql, proposal.graph.reads[key], old.columns if old else ())

@@ -1,0 +1,207 @@
+"""Plans of changes: what a change of a project's definitions would do, without doing it."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from orchestrator.catalog import definitions
+from orchestrator.catalog.database import Database, as_of_one_moment
+from orchestrator.catalog.definitions import StoredDefinitions
+from orchestrator.engines.base import QueryAnalyzer, StudiedQuery
+from orchestrator.model.batches import batches
+from orchestrator.model.change_plan import BrokenReader, ChangePlan, ColumnChanges, Kind, PlannedChange, Problem
+from orchestrator.model.column_limits import MOST_INPUTS
+from orchestrator.model.definitions import Change, TableDefinition
+from orchestrator.model.errors import Invalid, InvalidQuery, ReadersBreak
+from orchestrator.model.names import name_key
+from orchestrator.model.snapshot import Column
+from orchestrator.services.change_binding import Binding, bind, broken, column_changes, to_store, unbound
+from orchestrator.services.change_proposal import Proposal
+from orchestrator.services.change_runs import planned_runs
+from orchestrator.services.column_binding import ColumnBinder
+from orchestrator.services.definition_changes import Differences, compare
+from orchestrator.services.query_analysis import checked, checked_weight
+
+# Each reads files in a process of its own.
+_TABLES_AT_ONCE = 2
+_STUDIED_AT_ONCE = 100
+_SHOWN = 10
+
+Studied = Mapping[str, StudiedQuery]
+TableColumns = dict[str, tuple[Column, ...]]
+
+
+class Prepared(NamedTuple):
+    """A change that can be made, unless its plan says otherwise.
+
+    `columns` are to be stored: those of tables that change, and of views.
+    """
+
+    plan: ChangePlan
+    proposal: Proposal
+    columns: Mapping[str, tuple[Column, ...]]
+
+
+@dataclass(frozen=True)
+class ChangePlanner:
+    """Plans the changes of every project."""
+
+    database: Database
+    engine: QueryAnalyzer
+    binder: ColumnBinder
+
+    async def plan(self, project_id: int, change: Change) -> ChangePlan:
+        """What the change would do."""
+        return (await self.prepare(project_id, change)).plan
+
+    async def load(self, project_id: int) -> StoredDefinitions:
+        """The definitions of a project as they are."""
+        async with self.database.begin() as tx:
+            await as_of_one_moment(tx)
+            return await definitions.load(tx, project_id)
+
+    async def prepare(
+        self, project_id: int, change: Change, described: Mapping[str, tuple[Column, ...]] | None = None
+    ) -> Prepared:
+        """Plan a change and keep what making it needs. `described` has columns of tables that were read already."""
+        stored = await self.load(project_id)
+        found = compare(stored, change)
+        problems = list(found.problems)
+        tables: TableColumns = {key: columns for key, columns in (described or {}).items() if key in found.tables}
+        tables |= await self._describe(project_id, found, stored, problems, known=tables)
+        studied = await self._study(project_id, found, problems)
+        reads = {key: tuple(map(name_key, one.references)) for key, one in studied.items()}
+        proposal = Proposal(stored, found, reads, tables)
+        cycle = proposal.graph.cycle()
+        if cycle is not None:
+            message = f"Model contains a cycle: {' -> '.join(map(proposal.name, cycle))}"
+            problems.append(Problem(kind=Kind.VIEW, name=proposal.name(cycle[0]), message=message))
+            plan = ChangePlan(base=stored.base, unchanged=found.unchanged, problems=tuple(problems))
+            return Prepared(plan, proposal, tables)
+        binding = await bind(self.binder, project_id, proposal)
+        problems += unbound(proposal, binding)
+        problems += await self._weigh(project_id, proposal)
+        plan = ChangePlan(
+            base=stored.base,
+            changes=tuple(await self._changes(project_id, proposal, binding, studied)),
+            unchanged=found.unchanged,
+            problems=tuple(problems),
+            broken=tuple(broken(proposal, binding)),
+            runs=tuple(planned_runs(proposal)),
+        )
+        return Prepared(plan, proposal, tables | to_store(proposal, binding))
+
+    async def _describe(
+        self,
+        project_id: int,
+        found: Differences,
+        stored: StoredDefinitions,
+        problems: list[Problem],
+        *,
+        known: Mapping[str, tuple[Column, ...]],
+    ) -> TableColumns:
+        """The columns of the tables that change, and that are not known."""
+        slots = asyncio.Semaphore(_TABLES_AT_ONCE)
+
+        async def describe(key: str, table: TableDefinition) -> tuple[Column, ...]:
+            if found.table_fields.get(key) == ("name",):
+                return stored.tables[key].columns
+            try:
+                async with slots:
+                    return await self.engine.describe_source(
+                        table.url_pattern, table.format, table.options, table.stated, project_id=project_id
+                    )
+            except Invalid as error:
+                problems.append(Problem(kind=Kind.TABLE, name=table.name, message=error.message))
+                return stored.tables[key].columns if key in stored.tables else ()
+
+        asked = {key: table for key, table in found.tables.items() if key not in known}
+        columns = await asyncio.gather(*(describe(key, table) for key, table in asked.items()))
+        return dict(zip(asked, columns, strict=True))
+
+    async def _study(self, project_id: int, found: Differences, problems: list[Problem]) -> dict[str, StudiedQuery]:
+        """What is known from the texts of the statements that are new or differ."""
+        asked: list[str] = []
+        for key in found.queries:
+            try:
+                await checked(found.views[key].query)
+                asked.append(key)
+            except Invalid as error:
+                problems.append(Problem(kind=Kind.VIEW, name=found.views[key].name, message=error.message))
+        studied: dict[str, StudiedQuery] = {}
+        answers = await self._study_each(project_id, {key: found.views[key].sql for key in asked})
+        for key, answer in answers.items():
+            if isinstance(answer, InvalidQuery):
+                problems.append(Problem(kind=Kind.VIEW, name=found.views[key].name, message=answer.message))
+            else:
+                studied[key] = answer
+        return studied
+
+    async def _study_each(
+        self, project_id: int, statements: Mapping[str, str]
+    ) -> dict[str, StudiedQuery | InvalidQuery]:
+        answers: dict[str, StudiedQuery | InvalidQuery] = {}
+        for some in batches([*statements], _STUDIED_AT_ONCE):
+            texts = [statements[key] for key in some]
+            answers |= zip(some, await self.engine.study_each(texts, project_id=project_id), strict=True)
+        too_many = InvalidQuery(f"Invalid query: a view may read {MOST_INPUTS:,} views and tables.")
+        return {
+            key: too_many if isinstance(one, StudiedQuery) and len(one.references) > MOST_INPUTS else one
+            for key, one in answers.items()
+        }
+
+    async def _weigh(self, project_id: int, proposal: Proposal) -> list[Problem]:
+        """The views that change and would be too large with all that is evaluated inside them."""
+        problems: list[Problem] = []
+        for key in proposal.reads:
+            inlined: dict[str, str] = {}
+            waiting = list(proposal.graph.reads[key])
+            while waiting:
+                one = waiting.pop()
+                if proposal.is_plain(one) and one not in inlined:
+                    inlined[one] = proposal.definition(one).sql
+                    waiting += proposal.graph.reads[one]
+            if inlined:
+                try:
+                    await checked_weight(self.engine, project_id, proposal.definition(key).sql, inlined)
+                except InvalidQuery as error:
+                    problems.append(proposal.problem(key, error))
+        return problems
+
+    async def _changes(
+        self, project_id: int, proposal: Proposal, binding: Binding, studied: Studied
+    ) -> list[PlannedChange]:
+        stored = proposal.stored
+        old = {key: stored.views[key].definition.sql for key in studied if key in stored.views}
+        before = await self._study_each(project_id, old)
+        changes: list[PlannedChange] = []
+        for one in proposal.differences.planned(stored):
+            key = name_key(one.name)
+            if one.kind is Kind.TABLE:
+                known = stored.tables[key].columns if key in stored.tables else ()
+                columns = ColumnChanges.between(known, proposal.table_columns.get(key, ()))
+                changes.append(one.model_copy(update={"columns": columns}))
+                continue
+            more: dict[str, object] = {"columns": column_changes(proposal, binding, key)}
+            if "query" in one.fields:
+                same = key in studied and getattr(before.get(key), "digest", None) == studied[key].digest
+                more |= {"before": old.get(key), "after": proposal.definition(key).sql, "text_only": same}
+            changes.append(one.model_copy(update=more))
+        return changes
+
+
+def refusal(plan: ChangePlan, *, break_dependents: bool) -> Invalid | None:
+    """Why the change of a plan is not made, as one error; None if it can be."""
+    if plan.problems:
+        shown = [f"{one.kind.value} {one.name}: {one.message}" for one in plan.problems[:_SHOWN]]
+        more = [f"and {len(plan.problems) - _SHOWN:,} more"] if len(plan.problems) > _SHOWN else []
+        return Invalid("\n".join(["Nothing was changed.", *shown, *more]), attr="definitions")
+    return None if break_dependents or not plan.broken else readers_break(plan.broken)
+
+
+def readers_break(some: Iterable[BrokenReader]) -> ReadersBreak:
+    """The error for a change that breaks views which it does not mention."""
+    shown = [f"{one.name} (reads {', '.join(one.reads)}): {one.message}" for one in some]
+    lines = ["This change breaks views that read what it changes:", *shown[:_SHOWN]]
+    return ReadersBreak("\n".join([*lines, "Change them with it, or set break_dependents to make it all the same."]))

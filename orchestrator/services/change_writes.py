@@ -1,0 +1,217 @@
+"""Writes a planned change into the catalog, in one transaction."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+from orchestrator.catalog import (
+    audit_log,
+    definition_writes,
+    definitions,
+    names,
+    projects,
+    runs,
+    saved_queries,
+    source_tables,
+    view_columns,
+)
+from orchestrator.catalog.database import Database, Transaction
+from orchestrator.catalog.definition_writes import Input, NewView
+from orchestrator.catalog.names import NameTarget
+from orchestrator.model.audit import FieldChange, Verb
+from orchestrator.model.base import now
+from orchestrator.model.definitions import TableDefinition, ViewDefinition
+from orchestrator.model.principal import User
+from orchestrator.model.run import Run
+from orchestrator.model.saved_query import SavedQuery
+from orchestrator.model.snapshot import Column
+from orchestrator.model.source_table import SourceTable
+from orchestrator.services.change_plans import Prepared
+from orchestrator.services.definitions import DELETED_MESSAGE, REVERTED_MESSAGE, frequency_action
+
+_LABELS = ("name", "description", "freshness", "max_staleness")
+
+
+@dataclass
+class Written:
+    """What follows from a change: views whose schedule may differ now, or whose query was edited, and ended runs.
+
+    `paths` are the names whose path in the store may lead elsewhere now.
+    """
+
+    scheduled: set[UUID] = field(default_factory=set)
+    edited: set[UUID] = field(default_factory=set)
+    paths: set[str] = field(default_factory=set)
+    ended: list[Run] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ChangeWriter:
+    """Writes changes of any project."""
+
+    database: Database
+
+    async def write(self, project_id: int, prepared: Prepared, user: User) -> Written | None:
+        """Write a change that was prepared. None, with nothing written, if the definitions have changed since."""
+        async with self.database.begin() as tx:
+            await projects.lock_project(tx, project_id)
+            if await definitions.base(tx, project_id) != prepared.plan.base:
+                return None
+            writing = _Writing(tx, project_id, prepared, user)
+            await writing.delete()
+            await writing.save_tables()
+            await writing.save_views()
+            return writing.written
+
+
+class _Writing:
+    """One change, while it is written."""
+
+    def __init__(self, tx: Transaction, project_id: int, prepared: Prepared, user: User) -> None:
+        self.written = Written()
+        self._tx = tx
+        self._project_id = project_id
+        self._columns = prepared.columns
+        self._proposal = prepared.proposal
+        self._stored = prepared.proposal.stored
+        self._found = prepared.proposal.differences
+        self._user = user
+        self._view_ids = {key: one.id for key, one in self._stored.views.items()}
+        self._table_ids = {key: one.id for key, one in self._stored.tables.items()}
+
+    async def delete(self) -> None:
+        """Delete the views and tables that go, and free their names."""
+        for key in sorted(self._found.deleted_views):
+            view = await self._locked(self._view_ids.pop(key))
+            await names.release_name(self._tx, saved_query_id=view.id)
+            await saved_queries.mark_deleted(self._tx, view.id)
+            await audit_log.record(self._tx, view, Verb.DELETED, self._user)
+            self.written.ended += await runs.cancel_running(self._tx, view.id, DELETED_MESSAGE, "deleted")
+            if view.is_materialized:
+                self.written.scheduled.add(view.id)
+                self.written.paths.add(view.name)
+        for key in sorted(self._found.deleted_tables):
+            table_id = self._table_ids.pop(key)
+            await names.release_name(self._tx, source_table_id=table_id)
+            await source_tables.mark_deleted(self._tx, table_id)
+
+    async def save_tables(self) -> None:
+        """Create and change source tables."""
+        for key, definition in self._found.tables.items():
+            if key in self._table_ids:
+                before = await source_tables.find(self._tx, self._project_id, self._table_ids[key])
+                table = before or self._blank(definition)
+                await source_tables.change(self._tx, _table(table, definition, self._columns_of(key)))
+                continue
+            table = self._blank(definition)
+            self._table_ids[key] = table.id
+            await source_tables.insert_new(self._tx, _table(table, definition, self._columns_of(key)), None)
+            await names.reserve_name(self._tx, self._project_id, definition.name, source_table_id=table.id)
+
+    async def save_views(self) -> None:
+        """Create and change views, and store the columns of others that have changed with them."""
+        new = {key: one for key, one in self._found.views.items() if key not in self._view_ids}
+        self._view_ids |= {key: uuid4() for key in new}
+        await self._create(new)
+        for key, definition in self._found.views.items():
+            if key not in new:
+                await self._change(key, definition)
+        for key in self._columns.keys() - self._found.tables.keys() - new.keys() - set(self._found.queries):
+            await view_columns.set_columns(self._tx, self._view_ids[key], self._columns[key])
+        await self._repoint()
+
+    async def _create(self, new: Mapping[str, ViewDefinition]) -> None:
+        views = [NewView(self._view_ids[key], uuid4(), one, self._columns_of(key)) for key, one in new.items()]
+        await definition_writes.insert_views(self._tx, self._project_id, views, self._user.id)
+        inputs = {self._view_ids[key]: [self._input(read) for read in self._proposal.reads[key]] for key in new}
+        await definition_writes.insert_inputs(self._tx, inputs)
+        created = {self._view_ids[key]: one.name for key, one in new.items()}
+        await audit_log.record_all(self._tx, self._project_id, created, Verb.CREATED, self._user)
+        materialized = {self._view_ids[key]: one.name for key, one in new.items() if one.sync_frequency is not None}
+        verb = Verb.MATERIALIZATION_ENABLED
+        await audit_log.record_all(self._tx, self._project_id, materialized, verb, self._user)
+        self.written.scheduled.update(materialized)
+
+    async def _change(self, key: str, definition: ViewDefinition) -> None:
+        view, fields = await self._locked(self._view_ids[key]), self._found.view_fields[key]
+        changes = [
+            FieldChange(field=one, action="changed", before=getattr(view, one), after=getattr(definition, one))
+            for one in _LABELS
+            if one in fields
+        ]
+        if "name" in fields:
+            await saved_queries.rename(self._tx, view.id, definition.name)
+            self.written.paths |= {view.name, definition.name}
+            self.written.scheduled.add(view.id)
+        if "description" in fields:
+            await saved_queries.set_description(self._tx, view.id, definition.description)
+        if "query" in fields:
+            inputs = [self._target(read) for read in self._proposal.reads[key]]
+            query = {**view.revision.query, "query": definition.sql}
+            await saved_queries.add_revision(
+                self._tx, view, query=query, columns=self._columns_of(key), inputs=inputs, by=self._user.id
+            )
+            changes.append(FieldChange(field="query", action="changed", before=view.revision.query, after=query))
+            self.written.edited |= {view.id} if view.is_materialized else set()
+        if changes:
+            await audit_log.record(self._tx, view, Verb.UPDATED, self._user, changes)
+        if "sync_frequency" in fields:
+            await self._set_frequency(view, definition)
+        if {"freshness", "max_staleness"} & {*fields} or "sync_frequency" in fields:
+            await saved_queries.set_freshness(self._tx, view.id, definition.freshness, definition.max_staleness)
+
+    async def _repoint(self) -> None:
+        """Have unchanged views read what has a name now, where a view has taken that of a table, or the reverse."""
+        moved = self._found.deleted_views & self._found.tables.keys()
+        moved |= self._found.deleted_tables & self._found.views.keys()
+        for key, view in self._stored.views.items():
+            if moved & set(view.reads) and key in self._view_ids and key not in self._found.queries:
+                await saved_queries.replace_inputs(self._tx, view.id, [self._target(read) for read in view.reads])
+
+    async def _set_frequency(self, view: SavedQuery, definition: ViewDefinition) -> None:
+        if definition.sync_frequency is None:
+            await saved_queries.revert(self._tx, view.id)
+            self.written.ended += await runs.cancel_running(self._tx, view.id, REVERTED_MESSAGE, "reverted")
+            self.written.paths.add(view.name)
+        else:
+            await saved_queries.set_frequency(self._tx, view.id, definition.sync_frequency)
+        self.written.scheduled.add(view.id)
+        verb = frequency_action(view.sync_frequency, definition.sync_frequency)
+        before, after = view.sync_frequency, definition.sync_frequency
+        changed = FieldChange(field="sync_frequency", action="changed", before=before, after=after)
+        await audit_log.record(self._tx, view, verb, self._user, [changed])
+
+    async def _locked(self, view_id: UUID) -> SavedQuery:
+        view = await saved_queries.find(self._tx, self._project_id, view_id, lock=True)
+        if view is None:  # under the project's lock, no other transaction deletes it
+            raise RuntimeError(f"view {view_id} is gone")
+        return view
+
+    def _columns_of(self, key: str) -> tuple[Column, ...]:
+        if key in self._columns:
+            return self._columns[key]
+        stored = self._stored.views.get(key) or self._stored.tables.get(key)
+        return stored.columns if stored else ()
+
+    def _input(self, key: str) -> Input:
+        return Input(self._view_ids.get(key), None if key in self._view_ids else self._table_ids[key])
+
+    def _target(self, key: str) -> NameTarget:
+        one = self._input(key)
+        return NameTarget(name=key, saved_query_id=one.view_id, source_table_id=one.table_id, columns=())
+
+    def _blank(self, definition: TableDefinition) -> SourceTable:
+        return SourceTable(
+            id=uuid4(),
+            project_id=self._project_id,
+            name=definition.name,
+            format=definition.format,
+            url_pattern=definition.url_pattern,
+            columns=(),
+            created_by=self._user,
+            created_at=now(),
+        )
+
+
+def _table(table: SourceTable, definition: TableDefinition, columns: tuple[Column, ...]) -> SourceTable:
+    return table.model_copy(update={**dict(definition), "columns": columns})

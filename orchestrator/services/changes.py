@@ -1,0 +1,142 @@
+"""Changes of a project's definitions, made as a whole or not at all.
+
+The change is planned outside of a transaction, since binding statements and reading files take long. It is made in one
+transaction under the project's lock, and only if the definitions are still those that the plan was computed from. What
+follows from it in Temporal comes after the commit, and the reconciler does what an interruption has left of that.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from orchestrator.catalog.database import Database
+from orchestrator.model.base import Value
+from orchestrator.model.change_plan import ChangePlan
+from orchestrator.model.definitions import Change, Definitions, ViewDefinition
+from orchestrator.model.errors import Invalid, PlanOutdated, TemporalUnavailable
+from orchestrator.model.names import name_key
+from orchestrator.model.principal import User
+from orchestrator.model.printable import one_line
+from orchestrator.reconciliation.current import CurrentLinks
+from orchestrator.reconciliation.schedules import ScheduleSync
+from orchestrator.services.change_plans import ChangePlanner, refusal
+from orchestrator.services.change_writes import ChangeWriter, Written
+from orchestrator.services.generations import GenerationService, RefreshOrder
+from orchestrator.services.runs import RunService
+from orchestrator.temporal.run_workflows import RunWorkflows
+from orchestrator.temporal.schedules import Schedules
+
+logger = logging.getLogger(__name__)
+
+_TRIES = 3
+# A call to Temporal is mostly waiting.
+_AT_ONCE = 8
+
+
+class AppliedChange(Value):
+    """A change that was made: its plan, and the generation that refreshes what it concerns, if one was started."""
+
+    plan: ChangePlan
+    generation_id: UUID | None
+
+
+@dataclass(frozen=True)
+class ChangeService:
+    """The definitions of every project as a whole."""
+
+    database: Database
+    planner: ChangePlanner
+    writer: ChangeWriter
+    schedules: Schedules
+    schedule_sync: ScheduleSync
+    workflows: RunWorkflows
+    runs: RunService
+    generations: GenerationService
+    current: CurrentLinks
+
+    async def definitions(self, project_id: int) -> Definitions:
+        """The definitions of a project, sorted by name."""
+        stored = await self.planner.load(project_id)
+        return Definitions(
+            views=tuple(stored.views[key].definition for key in sorted(stored.views)),
+            tables=tuple(stored.tables[key].definition for key in sorted(stored.tables)),
+        )
+
+    async def plan(self, project_id: int, change: Change) -> ChangePlan:
+        """What a change would do."""
+        return await self.planner.plan(project_id, change)
+
+    async def plan_view(
+        self, project_id: int, name: str, *, query: dict[str, Any] | None = None, deleted: bool = False
+    ) -> ChangePlan:
+        """What a change of one view would do: another query, or its deletion. A view that does not exist is new."""
+        if deleted:
+            return await self.plan(project_id, Change(definitions=Definitions(), delete=(name,)))
+        stored = (await self.planner.load(project_id)).views.get(name_key(name))
+        if stored is None and query is None:
+            raise Invalid("A new view has a query.", attr="query")
+        before = stored.definition if stored else ViewDefinition(name=name, query={})
+        view = before.model_copy(update={"query": query or before.query})
+        return await self.plan(project_id, Change(definitions=Definitions(views=(view,))))
+
+    async def apply(
+        self, project_id: int, change: Change, user: User, *, base: str | None = None, refresh: bool = True
+    ) -> AppliedChange:
+        """Make a change, and refresh what it concerns as one generation.
+
+        With `base`, the change is made only if its plan is computed from the same definitions as that plan was. Raises
+        PlanOutdated otherwise, Invalid if the plan has problems, ReadersBreak, or TemporalUnavailable, with nothing
+        changed.
+        """
+        await self.workflows.ping()
+        for _ in range(_TRIES):
+            prepared = await self.planner.prepare(project_id, change)
+            if base is not None and prepared.plan.base != base:
+                raise PlanOutdated
+            error = refusal(prepared.plan, break_dependents=change.break_dependents)
+            if error is not None:
+                raise error
+            if not prepared.plan.changes:
+                break
+            written = await self.writer.write(project_id, prepared, user)
+            if written is not None:
+                await self._follow(project_id, written, user)
+                break
+        else:
+            raise PlanOutdated("The project is being changed all the time. Try again in a moment.")
+        generation_id = await self._refresh(project_id, prepared.plan, user) if refresh else None
+        return AppliedChange(plan=prepared.plan, generation_id=generation_id)
+
+    async def _follow(self, project_id: int, written: Written, user: User) -> None:
+        """Do what follows from a change that is committed: schedules, paths, runs that may publish no more."""
+        try:
+            await _each(written.scheduled, self.schedule_sync.sync)
+            await self.runs.stop({run.id: run for run in written.ended})
+            why = f"Resumed, because {one_line(user.email)} changed the query."
+            await _each(written.edited, lambda view: self.schedules.unpause_after_failures(view, why))
+        except TemporalUnavailable as error:
+            logger.warning("schedules of project %d are left to the reconciler: %s", project_id, error.message)
+        if written.paths:
+            await self.current.sync_all(project_id, sorted(written.paths))
+
+    async def _refresh(self, project_id: int, plan: ChangePlan, user: User) -> UUID | None:
+        if not plan.runs:
+            return None
+        order = RefreshOrder(views=tuple(one.name for one in plan.runs))
+        with suppress(TemporalUnavailable):  # the change is made; the next one, or a tick, refreshes it
+            return (await self.generations.start(project_id, order, user)).generation.id
+        return None
+
+
+async def _each(views: Iterable[UUID], work: Callable[[UUID], Awaitable[object]]) -> None:
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(view: UUID) -> None:
+        async with slots:
+            await work(view)
+
+    await asyncio.gather(*map(one, views))

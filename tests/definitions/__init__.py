@@ -1,0 +1,1 @@
+"""Definitions of a project as a whole: planned, applied, read back."""
