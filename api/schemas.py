@@ -30,6 +30,9 @@ class RequestModel(BaseModel):
 # --- requests ---------------------------------------------------------------------------------------------------------
 
 
+BREAK_DEPENDENTS = "Save it also if views that read this would stop binding"
+
+
 class SaveView(RequestModel):
     """A view to create, or to update if its name exists."""
 
@@ -43,6 +46,7 @@ class SaveView(RequestModel):
         default=None, description="The latest_history_id that the edit started from; needed to change a query"
     )
     soft_update: bool = Field(default=False, description="Save without that check")
+    break_dependents: bool = Field(default=False, description=BREAK_DEPENDENTS)
 
 
 FRESHNESS = (
@@ -67,6 +71,7 @@ class EditView(RequestModel):
         default=None, description="The latest_history_id that the edit started from; needed to change a query"
     )
     soft_update: bool = Field(default=False, description="Save without that check")
+    break_dependents: bool = Field(default=False, description=BREAK_DEPENDENTS)
     deleted: bool = Field(default=False, description="true deletes the view, as DELETE does")
 
 

@@ -9,9 +9,8 @@ from fastapi import APIRouter, Path, Request
 from api.auth import TableReader, TableWriter
 from api.bodies import JsonRoute
 from api.pagination import Page, PageParams, make_page
-from api.schemas import IgnoredBody
 from api.serializers import table_out, wire_type
-from api.table_schemas import AddTable, ColumnIn, EditTable, TableOut
+from api.table_schemas import AddTable, ColumnIn, EditTable, RefreshSchema, TableOut
 from orchestrator.model.errors import Invalid
 from orchestrator.model.snapshot import Column
 from orchestrator.services.source_tables import SourceTableUpdate
@@ -20,7 +19,7 @@ router = APIRouter(
     prefix="/api/projects/{project_id}/warehouse_tables", tags=["warehouse_tables"], route_class=JsonRoute
 )
 
-_PLAIN = ("name", "format", "header", "url_pattern", "credential")
+_PLAIN = ("name", "format", "header", "url_pattern", "credential", "break_dependents")
 
 TableId = Annotated[UUID, Path(description="The source table")]
 
@@ -54,9 +53,11 @@ async def update_table(table_id: TableId, body: EditTable, context: TableWriter)
 
 
 @router.post("/{table_id}/refresh_schema/")
-async def refresh_schema(table_id: TableId, context: TableWriter, _: IgnoredBody = None) -> TableOut:
+async def refresh_schema(table_id: TableId, context: TableWriter, body: RefreshSchema | None = None) -> TableOut:
     """Read the columns of a source table from its files again."""
-    return table_out(await context.services.source_tables.refresh(context.project_id, table_id))
+    may_break = body is not None and body.break_dependents
+    table = await context.services.source_tables.refresh(context.project_id, table_id, break_dependents=may_break)
+    return table_out(table)
 
 
 @router.delete("/{table_id}/", status_code=204)

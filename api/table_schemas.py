@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from api.schemas import ColumnOut, RequestModel, Timestamp, UserOut, is_whole
+from api.schemas import BREAK_DEPENDENTS, ColumnOut, RequestModel, Timestamp, UserOut, is_whole
 from orchestrator.model.column_limits import MOST_COLUMNS
 from orchestrator.model.read_options import LONGEST_COLUMN_NAME, LONGEST_TEXT, LONGEST_TYPE
 from orchestrator.model.source_table import AS_USUAL, BadRow, ReadOptions, SourceFormat
@@ -76,6 +76,12 @@ class ReadingIn(RequestModel):
         return ReadOptions.model_validate({k: usual[k] if value is None else value for k, value in sent.items()})
 
 
+class RefreshSchema(RequestModel):
+    """How the columns are read again."""
+
+    break_dependents: bool = Field(default=False, description=BREAK_DEPENDENTS)
+
+
 class EditTable(ReadingIn):
     """The fields of a source table to change. Its columns are read again unless only its name or credential changes."""
 
@@ -85,6 +91,7 @@ class EditTable(ReadingIn):
     credential: CredentialIn | None = Field(
         default=None, description="What opens files that are kept elsewhere; null forgets it"
     )
+    break_dependents: bool = Field(default=False, description=BREAK_DEPENDENTS)
 
 
 class AddTable(ReadingIn):

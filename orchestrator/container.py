@@ -29,6 +29,7 @@ from orchestrator.services.generations import GenerationService
 from orchestrator.services.health import HealthService
 from orchestrator.services.iceberg import IcebergService
 from orchestrator.services.lineage import LineageService
+from orchestrator.services.reader_guard import ReaderGuard
 from orchestrator.services.reading import ReadService
 from orchestrator.services.runs import RunService
 from orchestrator.services.services import Services
@@ -127,7 +128,9 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
     policy = FailurePolicy(database, schedules, notifies=settings.webhook_url is not None)
     current = CurrentLinks(database, store, partial(start_reconciler, temporal))
     schedule_sync, run_sync = ScheduleSync(database, schedules), RunSync(database, workflows)
-    definitions = DefinitionService(database, engine)
+    planner = ChangePlanner(database, engine, ColumnBinder(engine))
+    guard = ReaderGuard(database, planner)
+    definitions = DefinitionService(database, engine, guard)
     states = ViewStates(definitions, schedules, run_sync)
     runs = RunService(
         database=database,
@@ -173,7 +176,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
             runs=runs,
             changes=ChangeService(
                 database=database,
-                planner=ChangePlanner(database, engine, ColumnBinder(engine)),
+                planner=planner,
                 writer=ChangeWriter(database),
                 schedules=schedules,
                 schedule_sync=schedule_sync,
@@ -193,7 +196,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
                 workflows=workflows,
                 current=current,
             ),
-            source_tables=SourceTableService(database, engine, Encryptor(settings.secret_key)),
+            source_tables=SourceTableService(database, engine, Encryptor(settings.secret_key), guard),
             health=HealthService(database, workflows),
             lineage=LineageService(database),
             reading=reading,

@@ -10,6 +10,8 @@ from orchestrator.model.names import fold
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
 
+# The longest pattern of files, as in PostHog.
+LONGEST_PATTERN = 500
 LONGEST_COLUMN_NAME = 1_000
 LONGEST_TYPE = 10_000
 # All names and types together: a run's plan holds them, and so does every response that shows the table.
@@ -56,6 +58,12 @@ def options_of(source_format: SourceFormat, before: ReadOptions, sent: ReadOptio
     _check_each(options)
     _check_together(options, [*given])
     return options
+
+
+def check_pattern(url_pattern: str) -> None:
+    """Raise Invalid for a pattern that is too long."""
+    if len(url_pattern) > LONGEST_PATTERN:
+        raise Invalid(f"Ensure this field has no more than {LONGEST_PATTERN} characters.", attr="url_pattern")
 
 
 def check_stated(columns: Sequence[Column]) -> None:

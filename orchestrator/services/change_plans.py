@@ -66,7 +66,7 @@ class ChangePlanner:
     ) -> Prepared:
         """Plan a change and keep what making it needs. `described` has columns of tables that were read already."""
         stored = await self.load(project_id)
-        found = compare(stored, change)
+        found = compare(stored, change, described or ())
         problems = list(found.problems)
         tables: TableColumns = {key: columns for key, columns in (described or {}).items() if key in found.tables}
         tables |= await self._describe(project_id, found, stored, problems, known=tables)

@@ -1,6 +1,6 @@
 """Compares the definitions that a client states with those that a project has."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from orchestrator.catalog.definitions import StoredDefinitions, StoredTable, StoredView
@@ -8,10 +8,9 @@ from orchestrator.model.change_plan import Action, Kind, PlannedChange, Problem
 from orchestrator.model.definitions import Change, TableDefinition, ViewDefinition
 from orchestrator.model.errors import Invalid
 from orchestrator.model.names import check_name, name_key
-from orchestrator.model.read_options import check_stated, options_of
+from orchestrator.model.read_options import check_pattern, check_stated, options_of
 from orchestrator.model.saved_query import SyncFrequency
 from orchestrator.model.source_table import AS_USUAL
-from orchestrator.services.source_tables import check_pattern
 
 _VIEW_FIELDS = ("name", "query", "description", "sync_frequency", "freshness", "max_staleness")
 _TABLE_FIELDS = ("name", "format", "url_pattern", "options", "stated")
@@ -53,8 +52,8 @@ class Differences(NamedTuple):
         return [*tables, *views, *(PlannedChange(kind=kind, name=name, action=Action.DELETE) for kind, name in gone)]
 
 
-def compare(stored: StoredDefinitions, change: Change) -> Differences:
-    """How the change differs from what is stored."""
+def compare(stored: StoredDefinitions, change: Change, read_again: Collection[str] = ()) -> Differences:
+    """How the change differs from what is stored. Tables that were `read_again` have other columns, so they differ."""
     problems = list(_name_problems(change))
     views = {name_key(one.name): one for one in change.definitions.views}
     tables = {name_key(one.name): _normal(one, problems) for one in change.definitions.tables}
@@ -64,6 +63,7 @@ def compare(stored: StoredDefinitions, change: Change) -> Differences:
     problems += [_taken(Kind.TABLE, tables[key].name, Kind.VIEW) for key in tables.keys() & kept_views]
     view_fields = {key: _view_fields(stored.views[key], one) for key, one in views.items() if key in stored.views}
     table_fields = {key: _table_fields(stored.tables[key], one) for key, one in tables.items() if key in stored.tables}
+    table_fields |= {key: ("columns",) for key in read_again if not table_fields.get(key, ("new",))}
     same = sum(not fields for fields in (*view_fields.values(), *table_fields.values()))
     return Differences(
         views={key: one for key, one in views.items() if view_fields.get(key, True)},

@@ -18,6 +18,7 @@ from orchestrator.model.principal import User
 from orchestrator.model.run import Run
 from orchestrator.model.saved_query import DEFAULT_FREQUENCY, Revision, SavedQuery, SyncFrequency
 from orchestrator.services.query_analysis import AnalyzedQuery, QueryAnalysis, checked, is_stale
+from orchestrator.services.reader_guard import Checked, ReaderGuard
 from orchestrator.services.view_columns import ColumnPropagation
 
 T = TypeVar("T")
@@ -29,7 +30,7 @@ class ViewUpdate(Value):
     """The changes that a client requests of a view: the fields that are set.
 
     `edited_history_id` is the revision that the client believes to be current; `soft_update` changes the query without
-    it.
+    it. `break_dependents` says that readers may stop binding.
     """
 
     name: str = ""
@@ -40,6 +41,7 @@ class ViewUpdate(Value):
     max_staleness: SyncFrequency | None = None
     edited_history_id: str | None = None
     soft_update: bool = False
+    break_dependents: bool = False
 
     def is_set(self, field: str) -> bool:
         """Whether the field is to be changed."""
@@ -49,9 +51,10 @@ class ViewUpdate(Value):
 class DefinitionService:
     """The views of every project."""
 
-    def __init__(self, database: Database, engine: QueryAnalyzer) -> None:
+    def __init__(self, database: Database, engine: QueryAnalyzer, guard: ReaderGuard) -> None:
         self._database = database
         self._engine = engine
+        self._guard = guard
         self._analysis = QueryAnalysis(database, engine)
 
     async def create_or_update(
@@ -66,15 +69,18 @@ class DefinitionService:
         query = await checked(draft.query)
         for _ in range(_TRIES):
             analyzed = await self._analysis.analyze(project_id, query)
+            async with self._database.single() as tx:
+                existing = await names.view_of(tx, project_id, draft.name)
+            checked_readers = await self._check_readers(project_id, existing, analyzed, draft)
             async with self._database.begin() as tx:
                 await projects.lock_project(tx, project_id)
-                if await is_stale(tx, project_id, analyzed):
+                if await is_stale(tx, project_id, analyzed) or await checked_readers.is_stale(tx, project_id):
                     continue
                 view_id = await names.view_of(tx, project_id, draft.name)
                 if view_id is None:
                     return None, await self._insert(tx, project_id, draft, analyzed, user)
                 before = _found(await saved_queries.find(tx, project_id, view_id, lock=True))
-                propagation = await self._apply(tx, before, draft, analyzed, user)
+                propagation = await self._apply(tx, before, draft, analyzed, user, breaks=checked_readers.names)
                 after = _found(await saved_queries.find(tx, project_id, view_id))
             await propagation.finish(self._database, project_id)
             return before, after
@@ -96,14 +102,17 @@ class DefinitionService:
         await self.get(project_id, saved_query_id)
         for _ in range(_TRIES):
             analyzed = None if query is None else await self._analysis.analyze(project_id, query)
+            checked_readers = await self._check_readers(project_id, saved_query_id, analyzed, update)
             async with self._database.begin() as tx:
                 await projects.lock_project(tx, project_id)
                 if analyzed is not None and await is_stale(tx, project_id, analyzed):
                     continue
+                if await checked_readers.is_stale(tx, project_id):
+                    continue
                 before = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
                 await _rename(tx, before, update)
                 await _apply_frequency(tx, before, update)
-                propagation = await self._apply(tx, before, update, analyzed, user)
+                propagation = await self._apply(tx, before, update, analyzed, user, breaks=checked_readers.names)
                 after = _found(await saved_queries.find(tx, project_id, saved_query_id))
             await propagation.finish(self._database, project_id)
             return before, after
@@ -204,6 +213,17 @@ class DefinitionService:
         await propagation.step(tx)
         return propagation
 
+    async def _check_readers(
+        self, project_id: int, saved_query_id: UUID | None, analyzed: AnalyzedQuery | None, update: ViewUpdate
+    ) -> Checked:
+        """The readers that the update breaks. Raises ReadersBreak, unless the update says that it may."""
+        if analyzed is None or saved_query_id is None:
+            return Checked()
+        view = await self.get(project_id, saved_query_id)
+        if analyzed.query["query"] == view.revision.sql:
+            return Checked()
+        return await self._guard.of_view(view, analyzed, may_break=update.break_dependents)
+
     async def _insert(
         self, tx: Transaction, project_id: int, draft: ViewUpdate, analyzed: AnalyzedQuery, user: User
     ) -> SavedQuery:
@@ -226,7 +246,14 @@ class DefinitionService:
         return _found(await saved_queries.find(tx, project_id, view.id))
 
     async def _apply(
-        self, tx: Transaction, view: SavedQuery, update: ViewUpdate, analyzed: AnalyzedQuery | None, user: User
+        self,
+        tx: Transaction,
+        view: SavedQuery,
+        update: ViewUpdate,
+        analyzed: AnalyzedQuery | None,
+        user: User,
+        *,
+        breaks: Sequence[str],
     ) -> ColumnPropagation:
         """Change query and description, and record every field that the edit changes, also name and frequency."""
         changes = _label_changes(view, update)
@@ -240,6 +267,8 @@ class DefinitionService:
             changes.append(
                 FieldChange(field="query", action="changed", before=view.revision.query, after=analyzed.query)
             )
+            if breaks:
+                changes.append(FieldChange(field="break_dependents", action="changed", after=[*breaks]))
             if view.current_snapshot is None and analyzed.columns != view.columns:
                 propagation = ColumnPropagation(self._engine, [view.id])
         elif analyzed is not None and analyzed.query != view.revision.query:

@@ -7,19 +7,18 @@ from orchestrator.catalog import names, projects, saved_queries, source_tables
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.engines.base import QueryAnalyzer
 from orchestrator.model.base import Value, now
-from orchestrator.model.errors import InUse, Invalid, NotFound, TableBusy
+from orchestrator.model.errors import InUse, NotFound, TableBusy
 from orchestrator.model.names import check_name, name_key
 from orchestrator.model.principal import User
-from orchestrator.model.read_options import check_stated, format_of, options_of
+from orchestrator.model.read_options import check_pattern, check_stated, format_of, options_of
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import AS_USUAL, Credential, ReadOptions, SourceFormat, SourceTable
 from orchestrator.services.encryption import Encryptor
+from orchestrator.services.reader_guard import ReaderGuard
 from orchestrator.services.view_columns import ColumnPropagation
 
 T = TypeVar("T")
 
-# The longest pattern, as in PostHog.
-_LONGEST_PATTERN = 500
 # An edit starts again if another one changed the table while this one read the files.
 _EDIT_TRIES = 3
 # The fields that decide which columns are found.
@@ -30,7 +29,7 @@ class SourceTableUpdate(Value):
     """The changes that a client requests of a source table: the fields that are set, and of `options` those set.
 
     `header` says whether CSV files have a header line, and so which of the two CSV formats applies. `stated` replaces
-    all columns that were stated before.
+    all columns that were stated before. `break_dependents` says that readers may stop binding.
     """
 
     name: str = ""
@@ -40,14 +39,16 @@ class SourceTableUpdate(Value):
     options: ReadOptions = AS_USUAL
     stated: tuple[Column, ...] = ()
     credential: Credential | None = None
+    break_dependents: bool = False
 
 
 class SourceTableService:
     """The source tables of every project."""
 
-    def __init__(self, database: Database, engine: QueryAnalyzer, secrets: Encryptor) -> None:
+    def __init__(self, database: Database, engine: QueryAnalyzer, secrets: Encryptor, guard: ReaderGuard) -> None:
         self._database = database
         self._engine = engine
+        self._guard = guard
         self._secrets = secrets
 
     async def add(self, project_id: int, draft: SourceTableUpdate, user: User) -> SourceTable:
@@ -79,13 +80,18 @@ class SourceTableService:
         """Change a source table. All or nothing.
 
         Its columns are read again, unless only its name or its credential changes. Raises NotFound, what `add` raises,
-        InUse if views read it by the name that it would lose, or TableBusy.
+        InUse if views read it by the name that it would lose, ReadersBreak if views that read it would stop binding, or
+        TableBusy.
         """
         return await self._edit(project_id, table_id, edit, reread=False)
 
-    async def refresh(self, project_id: int, table_id: UUID) -> SourceTable:
-        """Read the columns from the files again. Raises NotFound, InvalidSource or TableBusy."""
-        return await self._edit(project_id, table_id, SourceTableUpdate(), reread=True)
+    async def refresh(self, project_id: int, table_id: UUID, *, break_dependents: bool = False) -> SourceTable:
+        """Read the columns from the files again.
+
+        Raises NotFound, InvalidSource or TableBusy, and ReadersBreak unless readers may stop binding.
+        """
+        edit = SourceTableUpdate(break_dependents=break_dependents)
+        return await self._edit(project_id, table_id, edit, reread=True)
 
     async def get(self, project_id: int, table_id: UUID) -> SourceTable:
         """A live source table. Raises NotFound."""
@@ -118,10 +124,13 @@ class SourceTableService:
             changed = _changed(table, edit)
             if reread or any(getattr(changed, name) != getattr(table, name) for name in _DECIDING):
                 changed = await self._described(changed)
+            checked = await self._guard.of_table(table, changed, may_break=edit.break_dependents)
             async with self._database.begin() as tx:
                 await projects.lock_project(tx, project_id)
                 # Reading files takes a while: a change that was saved in between must not be overwritten.
                 if _found(await source_tables.find(tx, project_id, table_id)) != table:
+                    continue
+                if await checked.is_stale(tx, project_id):
                     continue
                 await self._store(tx, table, changed)
                 if "credential" in edit.model_fields_set:
@@ -167,12 +176,6 @@ def _changed(table: SourceTable, edit: SourceTableUpdate) -> SourceTable:
     source_format = format_of(changed.format, edit.header)
     options = options_of(source_format, table.options, edit.options)
     return changed.model_copy(update={"format": source_format, "options": options, "stated": stated})
-
-
-def check_pattern(url_pattern: str) -> None:
-    """Raise Invalid for a pattern that is too long."""
-    if len(url_pattern) > _LONGEST_PATTERN:
-        raise Invalid(f"Ensure this field has no more than {_LONGEST_PATTERN} characters.", attr="url_pattern")
 
 
 def _found(value: T | None) -> T:
