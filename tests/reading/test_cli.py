@@ -3,13 +3,10 @@
 import asyncio
 import io
 import json
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +14,7 @@ import pytest
 
 from orchestrator.devstack.stack import DevStack
 from tests.reading.support import query, reads_of
+from tests.support.command_line import MATVIEW, Commands
 from tests.support.tenants import ENDLESS, Tenant, until
 from tests.support.terminal import Terminal
 
@@ -26,39 +24,6 @@ COUNTS: dict[str, Callable[[bytes], int]] = {
     "parquet": lambda raw: int(pq.read_table(io.BytesIO(raw)).num_rows),
     "arrow": lambda raw: int(pa.ipc.open_stream(raw).read_all().num_rows),
 }
-MATVIEW = [sys.executable, "-m", "orchestrator"]
-
-
-class Commands:
-    """The command line of a tenant, in a folder of its own."""
-
-    def __init__(self, stack: DevStack, tenant: Tenant, folder: Path) -> None:
-        self.folder = folder
-        self.env = os.environ | {
-            "MATVIEW_API_URL": stack.info["api_url"],
-            "MATVIEW_API_KEY": tenant.token,
-            "MATVIEW_PROJECT_ID": str(tenant.project_id),
-            "XDG_STATE_HOME": str(folder / "state"),
-        }
-
-    async def __call__(self, *arguments: str, stdin: str = "", status: int = 0) -> subprocess.CompletedProcess[bytes]:
-        ended = await asyncio.to_thread(
-            subprocess.run,
-            [*MATVIEW, *arguments],
-            cwd=self.folder,
-            env=self.env,
-            input=stdin.encode(),
-            capture_output=True,
-            check=False,
-            timeout=60,
-        )
-        assert ended.returncode == status, ended.stdout + ended.stderr
-        assert b"Traceback" not in ended.stderr
-        return ended
-
-    def started(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-        """A command that goes on, to be interrupted."""
-        return subprocess.Popen([*MATVIEW, *arguments], cwd=self.folder, env=self.env, **options)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import yaml
 from orchestrator.cli.output import Failure
 
 LARGEST_BYTES = 1 << 20
+_SPECIAL = ("*/", "/*", "\r", "\x85", "\u2028", "\u2029", "\ufeff")
 
 
 class _Loader(yaml.BaseLoader):
@@ -42,8 +43,9 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
-    has_mark = "*/" in value or "/*" in value  # which `dump` escapes, as it can between double quotes
-    style = '"' if has_mark else "|" if "\n" in value.strip() else None
+    # Between double quotes `dump` can escape the marks of a comment, and PyYAML line breaks that are not \n.
+    has_special = any(one in value for one in _SPECIAL)
+    style = '"' if has_special else "|" if "\n" in value.strip() else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
