@@ -10,7 +10,7 @@ import typer
 
 from orchestrator.cli import admin, doctor, generations, keys, processes, reading, shell, tables, versions, views
 from orchestrator.cli.output import Failure, fail, set_up_streams
-from orchestrator.cli.project import commands as project
+from orchestrator.cli.project import commands as project, dbt
 
 app = typer.Typer(
     help="SQL views, materialized on a schedule of their own.",
@@ -27,6 +27,7 @@ versions.add_to(views.app)
 app.add_typer(views.app, name="view")
 generations.add_to(app)
 project.add_to(app)
+dbt.add_to(app)
 reading.add_to(app, views.app)
 shell.add_to(app)
 

@@ -25,7 +25,8 @@ TABLE: Json = {
     "decimal_separator": ".",
     "encoding": "utf-8",
 }
-TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1)
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+ODD = ["*/ /* */", "a\nb\n", " a: b ", "no", "- x", "---*/", "'\"", "1e3", "\r", "\u2028"]
 
 
 def view(sql: str, **more: object) -> Json:
@@ -36,9 +37,7 @@ def view(sql: str, **more: object) -> Json:
 @settings(max_examples=300, deadline=None)
 @given(
     sql=TEXT | st.sampled_from(["/*---\n---*/\nSELECT 1", "SELECT 1\n", "SELECT 1\r\n\r\n", "\n\nSELECT 1"]),
-    description=st.none()
-    | TEXT
-    | st.sampled_from(["*/ /* */", "a\nb\n", " a: b ", "no", "- x", "---*/", "'\"", "1e3"]),
+    description=st.none() | TEXT | st.sampled_from(ODD),
 )
 def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, sql: str, description: str) -> None:
     folder = tmp_path_factory.mktemp("project")
@@ -62,9 +61,8 @@ def test_a_header_neither_ends_nor_begins_a_comment(value: str) -> None:
 def test_options_and_stated_types_of_tables_are_kept_and_usual_ones_are_not_written(tmp_path: Path) -> None:
     stated = [{"name": "zip", "type": "VARCHAR"}]
     special = {**TABLE, "columns": stated, "null_text": "no", "delimiter": "\t", "union_by_name": True}
-    files.write(
-        tmp_path, {"views": [], "tables": [TABLE, {**special, "name": "s", "url_pattern": f"{tmp_path}/s.csv"}]}
-    )
+    there = {**special, "name": "s", "url_pattern": f"{tmp_path}/s.csv"}
+    files.write(tmp_path, {"views": [], "tables": [TABLE, there]})
     plain, other = files.read(tmp_path).tables
     assert plain == {"name": "t", "format": "CSVWithNames", "url_pattern": "/data/*.csv"}
     assert other == {
