@@ -148,7 +148,7 @@ class PlannedRunOut(BaseModel):
 
 
 class PlanOut(BaseModel):
-    """What a change would do."""
+    """The plan of a change."""
 
     base: str = Field(description="Identifies the definitions that the plan was made from, for `apply`")
     changes: list[PlannedChangeOut] = Field(description="What changes: tables, views, and what is deleted")

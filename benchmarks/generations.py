@@ -1,4 +1,4 @@
-"""What becomes of generations: independent views, a changed source, a killed worker, cancels, and many views.
+"""Generations: independent views, a changed source, a killed worker, cancels, and many views.
 
 Floors are those of the graph of views upon views: plain DuckDB with a connection a view, and on one connection.
 """

@@ -28,7 +28,7 @@ class NewView(NamedTuple):
 
 
 class Input(NamedTuple):
-    """What a view reads: a view or a source table."""
+    """An input of a view: a view or a source table."""
 
     view_id: UUID | None
     table_id: UUID | None

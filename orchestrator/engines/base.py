@@ -95,7 +95,7 @@ class QueryAnalyzer(Protocol):
         """
 
     async def study_each(self, statements: Sequence[str], *, project_id: int) -> list[StudiedQuery | InvalidQuery]:
-        """What can be known of each statement from its text alone. The error of one is in its place.
+        """Study the text of each statement, without binding it. The error of one is in its place.
 
         Raises InvalidQuery if all of them take too long.
         """

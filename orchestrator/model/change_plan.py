@@ -1,4 +1,4 @@
-"""What a change of a project's definitions would do: computed without doing it."""
+"""The plan of a change of a project's definitions, computed without making the change."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -9,7 +9,7 @@ from orchestrator.model.snapshot import Column
 
 
 class Action(StrEnum):
-    """What becomes of a view or a source table."""
+    """How a view or a source table changes."""
 
     CREATE = "create"
     UPDATE = "update"
@@ -102,7 +102,7 @@ class PlannedRun(Value):
 
 
 class ChangePlan(Value):
-    """What a change would do. `base` identifies the definitions that it was computed from.
+    """The plan of a change. `base` identifies the definitions that it was computed from.
 
     With `problems` the change is refused, and with `broken`, unless it says that it may break readers.
     """

@@ -52,7 +52,7 @@ class ChangePlanner:
     binder: ColumnBinder
 
     async def plan(self, project_id: int, change: Change) -> ChangePlan:
-        """What the change would do."""
+        """Plan a change."""
         return (await self.prepare(project_id, change)).plan
 
     async def load(self, project_id: int) -> StoredDefinitions:
@@ -121,7 +121,7 @@ class ChangePlanner:
         return dict(zip(asked, columns, strict=True))
 
     async def _study(self, project_id: int, found: Differences, problems: list[Problem]) -> dict[str, StudiedQuery]:
-        """What is known from the texts of the statements that are new or differ."""
+        """Study the statements that are new or differ."""
         asked: list[str] = []
         for key in found.queries:
             try:

@@ -15,7 +15,7 @@ _NO_VIEW = ViewDefinition(name="", query={})
 
 
 class Proposal:
-    """What is stored, what differs, and what the statements that differ read.
+    """The stored definitions, the differences from them, and the inputs of statements that differ.
 
     `table_columns` are those of the tables that change. `graph` is that of the project after the change.
     """

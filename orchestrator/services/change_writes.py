@@ -34,7 +34,7 @@ _LABELS = ("name", "description", "freshness", "max_staleness")
 
 @dataclass
 class Written:
-    """What follows from a change: views whose schedule may differ now, or whose query was edited, and ended runs.
+    """The consequences of a change: views whose schedule may differ now, or whose query was edited, and ended runs.
 
     `paths` are the names whose path in the store may lead elsewhere now.
     """

@@ -67,13 +67,13 @@ class ChangeService:
         )
 
     async def plan(self, project_id: int, change: Change) -> ChangePlan:
-        """What a change would do."""
+        """Plan a change."""
         return await self.planner.plan(project_id, change)
 
     async def plan_view(
         self, project_id: int, name: str, *, query: dict[str, Any] | None = None, deleted: bool = False
     ) -> ChangePlan:
-        """What a change of one view would do: another query, or its deletion. A view that does not exist is new."""
+        """Plan a change of one view: another query, or its deletion. A view that does not exist is new."""
         if deleted:
             return await self.plan(project_id, Change(definitions=Definitions(), delete=(name,)))
         stored = (await self.planner.load(project_id)).views.get(name_key(name))

@@ -50,7 +50,7 @@ class ColumnBinder:
     ) -> dict[str, Bound]:
         """The columns of each view, by key, or why it does not bind.
 
-        What a view reads is in `views` or in `tables`, else the view does not bind. The views must not read one another
+        A view that reads a key which is neither in `views` nor in `tables` does not bind. The views must not read one another
         in a cycle. A view over one that does not bind sees the columns that this one had.
         """
         found: dict[str, Bound] = {}

@@ -17,7 +17,7 @@ _TABLE_FIELDS = ("name", "format", "url_pattern", "options", "stated")
 
 
 class Differences(NamedTuple):
-    """What a change changes, by the key of the name.
+    """All that a change changes, by the key of the name.
 
     `views` and `tables` are new or differ, `view_fields` and `table_fields` say in which fields; a new one is in no
     mapping of fields.
@@ -38,7 +38,7 @@ class Differences(NamedTuple):
         return [key for key in self.views if "query" in self.view_fields.get(key, ("query",))]
 
     def planned(self, stored: StoredDefinitions) -> list[PlannedChange]:
-        """What becomes of each view and table, without columns: tables first, deleted ones last."""
+        """How each view and table changes, without columns: tables first, deleted ones last."""
         tables = [
             _planned(Kind.TABLE, one.name, key in stored.tables, self.table_fields.get(key, _TABLE_FIELDS))
             for key, one in self.tables.items()

@@ -1,4 +1,4 @@
-"""A change of a whole project is made or not, at whichever moment the API is killed."""
+"""A change of a whole project is made or not, no matter when the API is killed."""
 
 import asyncio
 import random
