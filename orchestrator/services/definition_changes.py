@@ -136,7 +136,7 @@ def _planned(kind: Kind, name: str, exists: bool, fields: tuple[str, ...]) -> Pl
 
 def _view_fields(stored: StoredView, new: ViewDefinition) -> tuple[str, ...]:
     old = stored.definition
-    # What stands beside the statement in the query object belongs to the client that saved it.
+    # Notes beside the statement in the query object belong to the client that saved it.
     values = {field: (getattr(old, field), getattr(new, field)) for field in _VIEW_FIELDS if field != "query"}
     values["query"] = (old.sql, new.sql)
     return tuple(field for field in _VIEW_FIELDS if values[field][0] != values[field][1])

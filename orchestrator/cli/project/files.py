@@ -1,7 +1,7 @@
 """The files of a project: a folder `views` with a `.sql` file for each view, and `sources.yml` for the source tables.
 
-A view has the name of its file. All that the file says beside the statement stands in a comment at its very beginning, so that
-every other tool reads the file as SQL:
+A view has the name of its file. All that the file says beside the statement stands in a comment at its very beginning,
+so that every other tool reads the file as SQL:
 
     /*---
     description: Orders of each day
