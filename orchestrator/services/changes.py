@@ -1,8 +1,8 @@
 """Changes of a project's definitions, made as a whole or not at all.
 
 The change is planned outside of a transaction, since binding statements and reading files take long. It is made in one
-transaction under the project's lock, and only if the definitions are still those that the plan was computed from. What
-follows from it in Temporal comes after the commit, and the reconciler does what an interruption has left of that.
+transaction under the project's lock, and only if the definitions are still those that the plan was computed from. Its
+consequences in Temporal come after the commit, and the reconciler does those that an interruption has left out.
 """
 
 import asyncio

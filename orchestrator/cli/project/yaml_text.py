@@ -1,7 +1,7 @@
 """YAML as the files of a project use it: mappings, lists and texts.
 
-Every scalar is read as text, so that `no`, `12:30` and `007` mean what is written. The meaning of a field decides its type.
-Anchors are refused, since a short file could stand for a very large one, and so are keys that appear twice.
+Every scalar is read as text, so that `no`, `12:30` and `007` mean what is written. The meaning of a field decides its
+type. Anchors are refused, since a short file could stand for a very large one, and so are keys that appear twice.
 """
 
 from typing import Any
