@@ -50,8 +50,8 @@ class ColumnBinder:
     ) -> dict[str, Bound]:
         """The columns of each view, by key, or why it does not bind.
 
-        A view that reads a key which is neither in `views` nor in `tables` does not bind. The views must not read one another
-        in a cycle. A view over one that does not bind sees the columns that this one had.
+        A view that reads a key which is neither in `views` nor in `tables` does not bind. The views must not read one
+        another in a cycle. A view over one that does not bind sees the columns that this one had.
         """
         found: dict[str, Bound] = {}
         seen = dict(tables)

@@ -4,7 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -144,10 +144,11 @@ async def _closed(writer: asyncio.StreamWriter) -> None:
         await writer.wait_closed()
 
 
-def bare_environment(folder: Path) -> Path:
+def bare_environment(folder: Path, extra: str = "") -> Path:
     """A virtual environment with the wheel and the packages that it requires, made without a network.
 
-    Returns its folder of programs. The packages are those of this environment, as the wheel's metadata names them.
+    Returns its folder of programs. The packages are those of this environment, as the wheel's metadata names them for
+    the `extra`.
     """
     build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
@@ -158,21 +159,27 @@ def bare_environment(folder: Path) -> Path:
     subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", str(wheel)], check=True)
     (packages,) = bare.glob("lib/python*/site-packages")
     (installed,) = metadata.distributions(name="matview", path=[str(packages)])
-    for name in closure(installed.requires or []):
+    for name in closure({"matview": installed.requires or []}, ("matview", extra)) - {"matview"}:
         link(name, packages)
     return bare / "bin"
 
 
-def closure(requirements: list[str]) -> set[str]:
-    """The distributions that these requirements need here, with those that they need in turn, but no extras."""
-    found: set[str] = set()
-    waiting = list(requirements)
+def closure(known: Mapping[str, list[str]], start: tuple[str, str]) -> set[str]:
+    """The distributions that one needs here, given with an extra or an empty text, and those that they need in turn.
+
+    `known` has the requirements of distributions that are not looked up.
+    """
+    found = {start}
+    waiting = [start]
     while waiting:
-        wanted = Requirement(waiting.pop())
-        if wanted.name not in found and (wanted.marker is None or wanted.marker.evaluate({"extra": ""})):
-            found.add(wanted.name)
-            waiting += metadata.requires(wanted.name) or []
-    return found
+        name, extra = waiting.pop()
+        for line in known.get(name) or metadata.requires(name) or []:
+            wanted = Requirement(line)
+            if wanted.marker is None or wanted.marker.evaluate({"extra": extra}):
+                new = {(wanted.name, one) for one in ("", *wanted.extras)} - found
+                found |= new
+                waiting += new
+    return {name for name, _ in found}
 
 
 def link(name: str, packages: Path) -> None:
@@ -182,6 +189,11 @@ def link(name: str, packages: Path) -> None:
         source = Path(str(distribution.locate_file(top)))
         if not (packages / top).exists():
             (packages / top).symlink_to(source)
+    for file in distribution.files or []:
+        source = Path(str(distribution.locate_file(file))).resolve()
+        # Programs, but no scripts, which would run in this environment.
+        if file.parent.name == "bin" and file.parts[0] == ".." and source.read_bytes()[:2] != b"#!":
+            (packages.parents[2] / "bin" / file.name).symlink_to(source)
 
 
 async def ran(python: Path | str, script: str, environment: dict[str, str], folder: Path) -> str:
