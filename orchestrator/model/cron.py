@@ -46,6 +46,11 @@ class CronSchedule(Value):
         return parse_cron(self.expression)
 
     @property
+    def excluded(self) -> tuple[Calendar, ...]:
+        """Calendars of which a moment matches one unless it matches `calendars`; none in UTC, where none is needed."""
+        return () if self.time_zone == UTC_NAME else _complement(self.calendars)
+
+    @property
     def longest_gap(self) -> timedelta:
         """The longest time between two moments that follow one another, by clocks without daylight saving."""
         return _spread(self.calendars).longest
@@ -147,6 +152,22 @@ _EVERY_WEEKDAY = frozenset(range(7))
 _EXAMPLE = "An example: 0 6 * * 1-5 is at 6:00 from Monday to Friday."
 # The calendar repeats after 28 years, but for the years that are divisible by 100.
 _FIRST_DAY, _LAST_DAY = date(2001, 1, 1), date(2028, 12, 31)
+
+
+def _complement(calendars: tuple[Calendar, ...]) -> tuple[Calendar, ...]:
+    """Calendars that match all moments that none of these matches, which differ in their days at most."""
+    first, last = calendars[0], calendars[-1]
+    every = Calendar(frozenset(range(60)), frozenset(range(24)), _EVERY_DAY, frozenset(range(1, 13)), _EVERY_WEEKDAY)
+    others = [
+        every._replace(**{field: getattr(every, field) - getattr(first, field)})
+        for field in ("minutes", "hours", "months")
+    ]
+    days, weekdays = _EVERY_DAY - first.days, _EVERY_WEEKDAY - last.weekdays
+    if len(calendars) > 1:  # a day that matches neither
+        others.append(every._replace(days=days, weekdays=weekdays))
+    else:
+        others += [every._replace(days=days), every._replace(weekdays=weekdays)]
+    return tuple(one for one in others if all(one))
 
 
 class _Spread(NamedTuple):

@@ -2,6 +2,12 @@
 
 A cron expression becomes calendars here, not in the server. Where the day of the month and the weekday are both
 restricted, the server's own reading of an expression requires both, and crontab(5) one of them.
+
+Where clocks change, the server (1.32) computes wrong times. On the day in autumn, `30 1 * * *` in Europe/Berlin is also
+due at 2:30. On a day that has no midnight, as in America/Santiago in spring, the server takes the weekday of the day
+before. But it excludes times rightly. So each schedule has calendars that also match the weekdays before its own, and
+excludes all times that do not match its expression. In London and east of it, the server still leaves out times in the
+hour that comes twice and in the one after it.
 """
 
 import hashlib
@@ -13,7 +19,7 @@ from typing import NamedTuple
 from temporalio.api.schedule.v1 import IntervalSpec, Range, ScheduleSpec as SpecProto, StructuredCalendarSpec
 from temporalio.client import ScheduleCalendarSpec, ScheduleIntervalSpec, ScheduleRange, ScheduleSpec
 
-from orchestrator.model.cron import Calendar
+from orchestrator.model.cron import Calendar, CronSchedule
 from orchestrator.model.schedule import DesiredSchedule
 from orchestrator.model.time_zones import UTC_NAME
 
@@ -22,7 +28,7 @@ _SHORTEST_PROGRESSION = 3
 
 
 class ScheduleTimes(NamedTuple):
-    """When a schedule ticks, however its ranges are written.
+    """When a schedule ticks, however its ranges are written. `excluded` are calendars in which it does not.
 
     Each calendar holds its numbers in the order of Temporal's fields: seconds, minutes, hours, days, months, weekdays,
     years. Intervals do not depend on the time zone, so it is empty without calendars.
@@ -30,6 +36,7 @@ class ScheduleTimes(NamedTuple):
 
     intervals: tuple[timedelta, ...]
     calendars: frozenset[tuple[frozenset[int], ...]]
+    excluded: frozenset[tuple[frozenset[int], ...]]
     time_zone: str
 
     def __str__(self) -> str:
@@ -40,16 +47,10 @@ class ScheduleTimes(NamedTuple):
 
 def times_of(spec: ScheduleSpec) -> ScheduleTimes:
     """The times of a schedule as the server describes or lists it: it converts expressions to calendars."""
-    calendars = frozenset(
-        (
-            *(_numbers(ranges) for ranges in (one.second, one.minute, one.hour, one.day_of_month, one.month)),
-            frozenset(number % 7 for number in _numbers(one.day_of_week)),
-            _numbers(one.year),
-        )
-        for one in spec.calendars
-    )
+    calendars, excluded = (frozenset(map(_numbers_of, given)) for given in (spec.calendars, spec.skip))
     intervals = tuple(interval.every for interval in spec.intervals)
-    return ScheduleTimes(intervals, calendars, (spec.time_zone_name or UTC_NAME) if calendars else "")
+    zone = (spec.time_zone_name or UTC_NAME) if calendars or excluded else ""
+    return ScheduleTimes(intervals, calendars, excluded, zone)
 
 
 def desired_times(desired: DesiredSchedule) -> ScheduleTimes:
@@ -61,18 +62,12 @@ def new_spec(desired: DesiredSchedule) -> ScheduleSpec:
     """The times of a schedule as it is created."""
     if desired.cron is None:
         return ScheduleSpec(intervals=[ScheduleIntervalSpec(every=desired.longest_gap, offset=_offset(desired))])
-    calendars = [
-        ScheduleCalendarSpec(
-            minute=_ranges(one.minutes),
-            hour=_ranges(one.hours),
-            day_of_month=_ranges(one.days),
-            month=_ranges(one.months),
-            day_of_week=_ranges(one.weekdays),
-            comment=desired.cron.expression,
-        )
-        for one in desired.cron.calendars
-    ]
-    return ScheduleSpec(calendars=calendars, time_zone_name=desired.cron.time_zone)
+    comment = desired.cron.expression
+    return ScheduleSpec(
+        calendars=[_calendar(_with_weekdays_before(one, desired.cron), comment) for one in desired.cron.calendars],
+        skip=[_calendar(one, f"not {comment}") for one in desired.cron.excluded],
+        time_zone_name=desired.cron.time_zone,
+    )
 
 
 def spec_message(desired: DesiredSchedule) -> SpecProto:
@@ -82,24 +77,46 @@ def spec_message(desired: DesiredSchedule) -> SpecProto:
         interval.interval.FromTimedelta(desired.longest_gap)
         interval.phase.FromTimedelta(_offset(desired))
         return SpecProto(interval=[interval])
-    calendars = [_calendar_message(one, desired.cron.expression) for one in desired.cron.calendars]
-    return SpecProto(structured_calendar=calendars, timezone_name=desired.cron.time_zone)
+    spec = new_spec(desired)
+    return SpecProto(
+        structured_calendar=map(_calendar_message, spec.calendars),
+        exclude_structured_calendar=map(_calendar_message, spec.skip),
+        timezone_name=spec.time_zone_name or "",
+    )
 
 
-def _calendar_message(calendar: Calendar, comment: str) -> StructuredCalendarSpec:
-    return StructuredCalendarSpec(
-        second=[Range(start=0, end=0, step=1)],
-        minute=_messages(calendar.minutes),
-        hour=_messages(calendar.hours),
-        day_of_month=_messages(calendar.days),
-        month=_messages(calendar.months),
-        day_of_week=_messages(calendar.weekdays),
+def _with_weekdays_before(calendar: Calendar, cron: CronSchedule) -> Calendar:
+    if not cron.excluded:
+        return calendar
+    before = {(weekday - 1) % 7 for weekday in calendar.weekdays}
+    return calendar._replace(weekdays=calendar.weekdays | before)
+
+
+def _calendar(calendar: Calendar, comment: str) -> ScheduleCalendarSpec:
+    return ScheduleCalendarSpec(
+        minute=_ranges(calendar.minutes),
+        hour=_ranges(calendar.hours),
+        day_of_month=_ranges(calendar.days),
+        month=_ranges(calendar.months),
+        day_of_week=_ranges(calendar.weekdays),
         comment=comment,
     )
 
 
-def _messages(numbers: Iterable[int]) -> list[Range]:
-    return [Range(start=one.start, end=one.end, step=one.step) for one in _ranges(numbers)]
+def _calendar_message(calendar: ScheduleCalendarSpec) -> StructuredCalendarSpec:
+    return StructuredCalendarSpec(
+        second=_messages(calendar.second),
+        minute=_messages(calendar.minute),
+        hour=_messages(calendar.hour),
+        day_of_month=_messages(calendar.day_of_month),
+        month=_messages(calendar.month),
+        day_of_week=_messages(calendar.day_of_week),
+        comment=calendar.comment or "",
+    )
+
+
+def _messages(ranges: Iterable[ScheduleRange]) -> list[Range]:
+    return [Range(start=one.start, end=one.end, step=one.step) for one in ranges]
 
 
 def _ranges(numbers: Iterable[int]) -> list[ScheduleRange]:
@@ -121,6 +138,12 @@ def _runs(ordered: Sequence[int]) -> Iterator[list[int]]:
         run.append(number)
     if run:
         yield run
+
+
+def _numbers_of(calendar: ScheduleCalendarSpec) -> tuple[frozenset[int], ...]:
+    ranges = (calendar.second, calendar.minute, calendar.hour, calendar.day_of_month, calendar.month)
+    weekdays = frozenset(number % 7 for number in _numbers(calendar.day_of_week))
+    return (*map(_numbers, ranges), weekdays, _numbers(calendar.year))
 
 
 def _numbers(ranges: Iterable[ScheduleRange]) -> frozenset[int]:

@@ -18,6 +18,8 @@ from temporalio.client import (
 from orchestrator.model.findings import FindingKind
 from orchestrator.model.saved_query import SyncFrequency
 from orchestrator.temporal import contract
+from orchestrator.temporal.schedule_times import times_of
+from orchestrator.temporal.schedules import Schedules
 from tests.acceptance.reconciling import Reconcile, about, listed
 from tests.contract.support import VIEWS, schedule_of
 from tests.support.tenants import Json, Tenant, until
@@ -212,6 +214,8 @@ async def test_a_lost_or_changed_cron_schedule_is_repaired_and_one_that_is_right
     await listed(temporal, view["id"])
     right = (await described(temporal, view)).schedule.spec
     assert about(view, await reconcile()) == set(), "the server's own form of the times is no drift"
+    listing = (await Schedules(temporal).list_all())[UUID(view["id"])]
+    assert listing.times == times_of(right), "so that a schedule that is right is not described at each pass"
 
     handle = temporal.get_schedule_handle(contract.schedule_id(UUID(view["id"])))
     await handle.delete()

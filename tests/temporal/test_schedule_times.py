@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from random import Random
 from uuid import uuid4
 from zoneinfo import ZoneInfo
@@ -24,6 +25,8 @@ from tests.contract.support import number_from_environment
 COUNT = number_from_environment("MATVIEW_CRON_EXPRESSIONS", 25)
 SEED = number_from_environment("MATVIEW_FUZZ_SEED", 1)
 ZONES = ("UTC", "Europe/Berlin", "America/New_York")
+# Elsewhere, the server leaves out ticks in the hour that comes twice in autumn, and in the one after it.
+EXACT = {"UTC", "America/New_York"}
 NEXT = 5
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 # The clocks of both zones change after these days, in spring and in autumn.
@@ -89,6 +92,16 @@ def moments(cron: CronSchedule, start: datetime, end: datetime) -> Iterator[date
         moment += timedelta(minutes=1)
 
 
+def set_back(zone: str, start: datetime, end: datetime) -> list[datetime]:
+    """The beginnings of the hours that the clocks of the zone show twice."""
+    clocks, moment, found = ZoneInfo(zone), start.replace(minute=0), []
+    while moment < end:
+        if (moment + HOUR).astimezone(clocks).hour == moment.astimezone(clocks).hour:
+            found.append(moment)
+        moment += HOUR
+    return found
+
+
 def expressions(choose: Random) -> Iterator[str]:
     """Expressions that fire, with every form that a field may have."""
     while True:
@@ -125,14 +138,14 @@ async def test_temporal_ticks_when_the_expression_says_also_around_the_changes_o
         assert await schedules.find_drift(plan, None) is None, cron
         for start in MOMENTS:
             end = start + timedelta(days=70)
-            expected = []
-            for moment in moments(cron, start, end):
-                expected.append(moment)
-                if len(expected) == NEXT:
-                    break
+            expected = list(islice(moments(cron, start, end), NEXT))
             last = expected[-1] if len(expected) == NEXT else end - timedelta(minutes=1)
             found = await matching(temporal, contract.schedule_id(plan.saved_query_id), start, last)
-            assert found == expected, (cron, start, f"MATVIEW_FUZZ_SEED={SEED}")
+            case = (cron, start, f"MATVIEW_FUZZ_SEED={SEED}")
+            assert set(found) <= set(expected), case
+            unsure = [] if zone in EXACT else set_back(zone, start, end)
+            missing = set(expected).difference(found)
+            assert all(any(0 * HOUR <= one - began < 3 * HOUR for began in unsure) for one in missing), case
     await schedules.delete(plan.saved_query_id)
 
 
@@ -141,10 +154,11 @@ async def times(temporal: Client, expression: str, zone: str, start: date, days:
     plan = desired(CronSchedule(expression=normal_cron(expression), time_zone=zone))
     schedules = Schedules(temporal)
     await schedules.ensure(plan)
-    begin = datetime(start.year, start.month, start.day, tzinfo=ZoneInfo(zone)).astimezone(UTC)
-    found = await matching(
-        temporal, contract.schedule_id(plan.saved_query_id), begin - timedelta(seconds=1), begin + days * DAY
-    )
+    begin, end = (datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(zone)) for day in (start, start + days * DAY))
+    # The server leaves out the first moment and takes the last one.
+    second = timedelta(seconds=1)
+    schedule_id = contract.schedule_id(plan.saved_query_id)
+    found = await matching(temporal, schedule_id, begin.astimezone(UTC) - second, end.astimezone(UTC) - second)
     await schedules.delete(plan.saved_query_id)
     return [f"{moment:%m-%d %H:%M}" for moment in found]
 
@@ -159,12 +173,32 @@ async def test_a_time_that_the_clocks_skip_in_spring_is_left_out(temporal: Clien
     assert half == ["03-28 00:00", "03-28 00:30", "03-28 01:00", "03-28 01:30"]
 
 
-async def test_a_time_that_the_clocks_show_twice_in_autumn_is_a_tick_twice(temporal: Client) -> None:
+async def test_a_day_without_a_midnight_has_its_ticks(temporal: Client) -> None:
+    # In Santiago, Saturday, 4 September 2027 is followed by 01:00 of Sunday.
+    weekly = await times(temporal, "0 6 * * SUN", "America/Santiago", date(2027, 9, 4), 9)
+    assert weekly == ["09-05 09:00", "09-12 09:00"]
+    midnight = await times(temporal, "0 0,1 * * *", "America/Santiago", date(2027, 9, 4), 2)
+    assert midnight == ["09-04 04:00", "09-04 05:00", "09-05 04:00"], "there is no 00:00 on the 5th"
+
+
+async def test_a_time_that_the_clocks_show_twice_in_autumn_is_a_tick_twice_in_new_york(temporal: Client) -> None:
+    # In New York 02:00 is 01:00 once more on 7 November 2027.
+    daily = await times(temporal, "30 1 * * *", "America/New_York", date(2027, 11, 6), 3)
+    assert daily == ["11-06 05:30", "11-07 05:30", "11-07 06:30", "11-08 06:30"]
+    hourly = await times(temporal, "30 0-2 * * *", "America/New_York", date(2027, 11, 7), 1)
+    assert hourly == ["11-07 04:30", "11-07 05:30", "11-07 06:30", "11-07 07:30"]
+
+
+@pytest.mark.parametrize("minute", [0, 1, 30, 59])
+async def test_a_time_that_the_clocks_show_twice_in_autumn_is_a_tick_once_in_berlin(
+    temporal: Client, minute: int
+) -> None:
     # In Berlin 03:00 is 02:00 once more on 31 October 2027.
-    daily = await times(temporal, "30 2 * * *", "Europe/Berlin", date(2027, 10, 30), 3)
-    assert daily == ["10-30 00:30", "10-31 00:30", "10-31 01:30", "11-01 01:30"]
-    late = await times(temporal, "30 3 * * *", "Europe/Berlin", date(2027, 10, 31), 1)
-    assert late == ["10-31 02:30"]
+    daily = await times(temporal, f"{minute} 2 * * *", "Europe/Berlin", date(2027, 10, 30), 3)
+    assert daily == [f"10-30 00:{minute:02}", f"10-31 01:{minute:02}", f"11-01 01:{minute:02}"]
+    for hour, utc in ((1, "10-30 23"), (3, "10-31 02"), (6, "10-31 05")):
+        beside = await times(temporal, f"{minute} {hour} * * *", "Europe/Berlin", date(2027, 10, 31), 1)
+        assert beside == [f"{utc}:{minute:02}"], "the hours beside it are as always"
 
 
 async def test_a_day_that_matches_either_field_is_due_where_the_server_itself_requires_both(temporal: Client) -> None:
