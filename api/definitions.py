@@ -8,16 +8,20 @@ from pydantic import BaseModel, Field
 
 from api.auth import ProjectReader, ProjectWriter, ViewWriter
 from api.bodies import JsonRoute
-from api.schemas import FRESHNESS, LONGEST_DESCRIPTION, MAX_STALENESS, RequestModel
+from api.schemas import CRON, FRESHNESS, LONGEST_DESCRIPTION, MAX_STALENESS, TIME_ZONE, Frequency, RequestModel
 from api.source_tables import stated_columns
 from api.table_schemas import AddTable, ReadingOut
 from orchestrator.model.change_plan import Action, ChangePlan, Kind
+from orchestrator.model.cron import MOST_CRON_CHARACTERS
 from orchestrator.model.definitions import Change, Definitions, TableDefinition, ViewDefinition
+from orchestrator.model.errors import Invalid
 from orchestrator.model.freshness import Freshness
 from orchestrator.model.names import MAX_LENGTH
 from orchestrator.model.read_options import format_of, shown
 from orchestrator.model.saved_query import SyncFrequency
 from orchestrator.model.source_table import SourceFormat
+from orchestrator.model.time_zones import MOST_ZONE_CHARACTERS
+from orchestrator.services.timings import TimingUpdate, new_timing, timing_fields
 
 router = APIRouter(prefix="/api/projects/{project_id}", tags=["definitions"], route_class=JsonRoute)
 
@@ -34,11 +38,22 @@ class ViewIn(RequestModel):
         examples=[{"kind": "SQLQuery", "query": "SELECT 1 AS one"}],
     )
     description: str | None = Field(default=None, max_length=LONGEST_DESCRIPTION, description="Free text")
-    sync_frequency: SyncFrequency | None = Field(
+    sync_frequency: Frequency = Field(
         default=None, description="How often to refresh; null: not materialized, never: only when asked for"
     )
+    cron: str | None = Field(default=None, max_length=MOST_CRON_CHARACTERS, description=CRON, examples=["0 6 * * 1-5"])
+    time_zone: str | None = Field(default=None, max_length=MOST_ZONE_CHARACTERS, description=TIME_ZONE)
     freshness: Freshness = Field(default=Freshness.CLOCK, description=FRESHNESS)
-    max_staleness: SyncFrequency | None = Field(default=None, description=MAX_STALENESS)
+    max_staleness: Frequency = Field(default=None, description=MAX_STALENESS)
+
+    def definition(self) -> ViewDefinition:
+        """The view that this asks for. Raises Invalid for a timing that cannot be."""
+        asked = self.model_dump(include={"sync_frequency", "cron", "time_zone"}, exclude_none=True)
+        try:
+            timing = new_timing(TimingUpdate(**asked))
+        except Invalid as error:
+            raise Invalid(f"{self.name}: {error.message}", attr=error.attr) from None
+        return ViewDefinition(**self.model_dump(exclude={"sync_frequency", "cron", "time_zone"}), timing=timing)
 
 
 class DefinitionsIn(RequestModel):
@@ -58,7 +73,7 @@ class DefinitionsIn(RequestModel):
 
     def change(self) -> Change:
         """The change of the project that this asks for. Raises Invalid for columns that contradict themselves."""
-        views = tuple(ViewDefinition.model_validate(one.model_dump()) for one in self.views)
+        views = tuple(one.definition() for one in self.views)
         tables = tuple(
             TableDefinition(
                 name=one.name,
@@ -172,6 +187,8 @@ class ViewDefinitionOut(BaseModel):
     query: dict[str, Any] = Field(description="The object that holds its statement")
     description: str | None = Field(description="Free text")
     sync_frequency: SyncFrequency | None = Field(description="How often it is refreshed; null: not materialized")
+    cron: str | None = Field(description=CRON)
+    time_zone: str | None = Field(description=TIME_ZONE)
     freshness: Freshness = Field(description=FRESHNESS)
     max_staleness: SyncFrequency | None = Field(description=MAX_STALENESS)
 
@@ -212,7 +229,7 @@ async def get_definitions(context: ProjectReader) -> DefinitionsOut:
     """Show all that is defined in a project, in the form in which `apply` takes it."""
     found = await context.services.changes.definitions(context.project_id)
     return DefinitionsOut(
-        views=[ViewDefinitionOut.model_validate(one.model_dump()) for one in found.views],
+        views=[ViewDefinitionOut.model_validate({**dict(one), **timing_fields(one.timing)}) for one in found.views],
         tables=[
             TableDefinitionOut(
                 name=one.name,

@@ -137,6 +137,8 @@ async def materialize_view(saved_query_id: ViewId, context: ViewWriter, body: Ma
             saved_query_id,
             asked.sync_frequency,
             context.user,
+            cron=asked.cron,
+            time_zone=asked.time_zone,
             fresh=ViewUpdate(**fresh) if fresh else None,
             run=asked.run,
         )

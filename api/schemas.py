@@ -7,18 +7,29 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from orchestrator.model.audit import Verb
+from orchestrator.model.cron import MOST_CRON_CHARACTERS
+from orchestrator.model.frequency_words import parse_frequency
 from orchestrator.model.freshness import Freshness
 from orchestrator.model.run import RunStatus, Trigger
 from orchestrator.model.saved_query import SyncFrequency, ViewStatus
+from orchestrator.model.time_zones import MOST_ZONE_CHARACTERS
 
 
 def _z(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+def _check_frequency(word: object) -> object:
+    """The frequency that a word stands for, such as `24hour` for `daily`."""
+    return parse_frequency(word if isinstance(word, str) else str(word)) if word is not None else None
+
+
 # A limit, since lists show every description in full.
 LONGEST_DESCRIPTION = 10_000
 Timestamp = Annotated[datetime, PlainSerializer(_z, return_type=str, when_used="json")]
+
+
+Frequency = Annotated[SyncFrequency | None, BeforeValidator(_check_frequency)]
 
 
 class RequestModel(BaseModel):
@@ -54,6 +65,12 @@ FRESHNESS = (
     "follow: it is also refreshed with all that it reads, and becomes visible together with that"
 )
 MAX_STALENESS = "With upstream: how old the data of what it reads may be; null: it is refreshed in any case"
+_CRON_EXAMPLE = "0 6 * * 1-5"
+CRON = "A cron expression of five fields, in place of sync_frequency, such as 0 6 * * 1-5"
+TIME_ZONE = "The time zone of the cron expression, by its name in the IANA database; the one that it has, or UTC"
+_SHOWN_FREQUENCY = (
+    "null: not materialized; with a cron expression, the frequency that comes nearest, or never while it is paused"
+)
 
 
 class EditView(RequestModel):
@@ -62,11 +79,17 @@ class EditView(RequestModel):
     name: str = Field(default="", description="Unique among the project's views and tables")
     query: Any = Field(default=None, description="An object that holds one SELECT statement in DuckDB's dialect")
     description: str | None = Field(default=None, max_length=LONGEST_DESCRIPTION, description="Free text")
-    sync_frequency: SyncFrequency | None = Field(
-        default=None, description="How often to refresh; never pauses the schedule, any other value resumes it"
+    sync_frequency: Frequency = Field(
+        default=None,
+        description="How often to refresh, in place of a cron expression; never pauses the schedule, any other value "
+        "resumes it",
+    )
+    cron: str | None = Field(default=None, max_length=MOST_CRON_CHARACTERS, description=CRON, examples=[_CRON_EXAMPLE])
+    time_zone: str | None = Field(
+        default=None, max_length=MOST_ZONE_CHARACTERS, description=TIME_ZONE, examples=["Europe/Berlin"]
     )
     freshness: Freshness = Field(default=Freshness.CLOCK, description=FRESHNESS)
-    max_staleness: SyncFrequency | None = Field(default=None, description=MAX_STALENESS)
+    max_staleness: Frequency = Field(default=None, description=MAX_STALENESS)
     edited_history_id: str | None = Field(
         default=None, description="The latest_history_id that the edit started from; needed to change a query"
     )
@@ -108,9 +131,13 @@ class ResumeSchedules(RequestModel):
 class Materialize(RequestModel):
     """How often to refresh."""
 
-    sync_frequency: SyncFrequency | None = Field(default=None, description="24hour unless given")
+    sync_frequency: Frequency = Field(default=None, description="24hour, or what it has, unless given")
+    cron: str | None = Field(default=None, max_length=MOST_CRON_CHARACTERS, description=CRON, examples=[_CRON_EXAMPLE])
+    time_zone: str | None = Field(
+        default=None, max_length=MOST_ZONE_CHARACTERS, description=TIME_ZONE, examples=["Europe/Berlin"]
+    )
     freshness: Freshness = Field(default=Freshness.CLOCK, description=FRESHNESS)
-    max_staleness: SyncFrequency | None = Field(default=None, description=MAX_STALENESS)
+    max_staleness: Frequency = Field(default=None, description=MAX_STALENESS)
     run: bool = Field(default=True, description="Start a first run; false leaves that to a refresh of several views")
 
 
@@ -176,7 +203,9 @@ class ViewSummary(BaseModel):
     name: str = Field(description="Unique among the project's views and tables")
     created_by: UserOut | None = Field(description="Who created it")
     created_at: Timestamp = Field(description="When it was created")
-    sync_frequency: SyncFrequency | None = Field(description="null: not materialized")
+    sync_frequency: SyncFrequency | None = Field(description=_SHOWN_FREQUENCY)
+    cron: str | None = Field(description="Its cron expression; null: it has none")
+    time_zone: str | None = Field(description="The time zone of its cron expression")
     columns: list[ColumnOut] = Field(description="Its columns, in SELECT order")
     status: ViewStatus | None = Field(
         description="How its newest run stands, or Modified if the query was edited since; null: none yet"

@@ -174,6 +174,8 @@ def _summary(view: SavedQuery) -> dict[str, Any]:
         "created_by": user_out(view.created_by),
         "created_at": view.created_at,
         "sync_frequency": view.sync_frequency,
+        "cron": view.cron.expression if view.cron else None,
+        "time_zone": view.cron.time_zone if view.cron else None,
         "columns": [column_out(column) for column in view.columns],
         "status": view.status,
         "last_run_at": view.last_run_at,

@@ -16,6 +16,7 @@ from chaos.processes import writers
 
 Operation = Callable[[Harness, View, Random], Awaitable[str]]
 _FREQUENCIES = ("1min", "1min", "5min", "15min", "1hour", "24hour")
+_CRON_SHARE = 0.2
 _GONE = ("not_found",)
 # Another edit may come first, and an input may be deleted before the API has the query.
 _EDITS = ("edit_conflict", "invalid_query", *_GONE)
@@ -147,8 +148,11 @@ async def delete(chaos: Harness, view: View, random: Random) -> str:
 
 
 async def set_frequency(chaos: Harness, view: View, random: Random) -> str:
-    """Change the frequency of a view, or set it to `never`."""
+    """Change the frequency of a view, set it to `never`, or give it a cron expression."""
     body = {"sync_frequency": random.choice((*_FREQUENCIES, "never"))}
+    if random.random() < _CRON_SHARE:
+        weekday = random.choice(("*", "MON", "1-5"))
+        body = {"cron": f"{random.randrange(60)} 6 * * {weekday}", "time_zone": "Europe/Berlin"}
     return (await chaos.api.call("PATCH", path_of(view), body, refusals=_GONE, view=view)).word
 
 

@@ -12,7 +12,10 @@ from chaos.catalog import Catalog, Row
 from chaos.checks.result_files import Vanished, examine
 from chaos.harness import Harness
 from chaos.readers import result_of
+from orchestrator.model.cron import CronSchedule
 from orchestrator.model.saved_query import SyncFrequency
+from orchestrator.model.schedule import DesiredSchedule
+from orchestrator.temporal.schedule_times import desired_times, times_of
 
 # The program records the end of a run that an operator terminated when it notices, or ends the run for another reason.
 # That may be after the next run began. Temporal's own times are checked below, without exceptions.
@@ -67,8 +70,8 @@ async def check_workflows(chaos: Harness, _: Catalog) -> None:
 
 
 async def check_schedules(chaos: Harness, catalog: Catalog) -> None:
-    """Check that each materialized view has a schedule with its interval, and that no other view has one."""
-    views = await catalog.rows("SELECT id, deleted_at, sync_frequency FROM saved_queries")
+    """Check that each materialized view has a schedule with its times, and that no other view has one."""
+    views = await catalog.rows("SELECT id, deleted_at, sync_frequency, cron, time_zone FROM saved_queries")
     listed: dict[str, ScheduleListDescription] = {}
     async for entry in await chaos.temporal.list_schedules():
         listed[entry.id] = entry
@@ -79,7 +82,7 @@ async def check_schedules(chaos: Harness, catalog: Catalog) -> None:
             message = f"{name} is wanted: {wanted}; and it exists: {name in listed}"
             chaos.history.record_violation("schedule", message, chaos.history.by_id(str(view["id"])))
         elif wanted is not None:
-            await _check_schedule(chaos, name, SyncFrequency(wanted))
+            await _check_schedule(chaos, name, view)
 
 
 async def check_store(chaos: Harness, catalog: Catalog) -> None:
@@ -97,13 +100,14 @@ async def check_store(chaos: Harness, catalog: Catalog) -> None:
             chaos.history.record_violation("store", f"{place} is needed by no snapshot and no run")
 
 
-async def _check_schedule(chaos: Harness, name: str, wanted: SyncFrequency) -> None:
+async def _check_schedule(chaos: Harness, name: str, view: Row) -> None:
     schedule = (await chaos.temporal.get_schedule_handle(name).describe()).schedule
-    every = [interval.every for interval in schedule.spec.intervals]
-    if every != [wanted.interval] or (wanted is SyncFrequency.NEVER and not schedule.state.paused):
-        chaos.history.record_violation(
-            "schedule", f"{name} should be {wanted}, and is {every}, paused: {schedule.state.paused}"
-        )
+    wanted = SyncFrequency(view["sync_frequency"])
+    cron = None if view["cron"] is None else CronSchedule(expression=view["cron"], time_zone=view["time_zone"])
+    desired = DesiredSchedule(saved_query_id=view["id"], project_id=0, name=name, frequency=wanted, cron=cron)
+    if times_of(schedule.spec) != desired_times(desired) or (desired.never and not schedule.state.paused):
+        message = f"{name} should be {wanted}, {desired.times}, and is {times_of(schedule.spec)}"
+        chaos.history.record_violation("schedule", f"{message}, paused: {schedule.state.paused}")
 
 
 async def _check_version(chaos: Harness, row: Row) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Table, insert
 
-from orchestrator.catalog import tables as t
+from orchestrator.catalog import saved_queries, tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.rows import to_jsonb
 from orchestrator.model.batches import batches
@@ -42,7 +42,8 @@ async def insert_views(tx: Transaction, project_id: int, views: Sequence[NewView
             t.saved_queries,
             [
                 {
-                    **one.definition.model_dump(exclude={"query"}),
+                    **one.definition.model_dump(exclude={"query", "timing"}),
+                    **saved_queries.timing_columns(one.definition.timing),
                     "id": one.id,
                     "project_id": project_id,
                     "revision_id": one.revision_id,

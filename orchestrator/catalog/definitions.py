@@ -4,16 +4,18 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Float, Text, cast, func, literal, select, true
+from sqlalchemy import ColumnElement, Float, Row, Text, cast, func, literal, select, true
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.rows import ran_query
 from orchestrator.catalog.view_columns import shown_columns
+from orchestrator.model.cron import CronSchedule
 from orchestrator.model.definitions import TableDefinition, ViewDefinition
 from orchestrator.model.names import name_key
 from orchestrator.model.run import RunStatus
+from orchestrator.model.saved_query import Timing
 from orchestrator.model.snapshot import Column
 
 
@@ -65,7 +67,7 @@ async def load(tx: Transaction, project_id: int) -> StoredDefinitions:
     views = {
         name_key(row.name): StoredView(
             id=row.id,
-            definition=ViewDefinition.model_validate(row._mapping),
+            definition=ViewDefinition.model_validate({**row._mapping, "timing": _timing(row)}),
             revision_id=row.revision_id,
             has_result=row.current_snapshot_id is not None,
             columns=_columns(row.columns),
@@ -82,13 +84,20 @@ async def load(tx: Transaction, project_id: int) -> StoredDefinitions:
 async def base(tx: Transaction, project_id: int) -> str:
     """Identifies the definitions of a project as they are now."""
     view, table = t.saved_queries.c, t.source_tables.c
-    views = (view.id, view.name, view.revision_id, view.description, view.sync_frequency, view.freshness)
+    views = (view.id, view.name, view.revision_id, view.description, view.freshness, view.max_staleness)
     of_views = await tx.scalar(
-        select(_digest([*views, view.max_staleness], view.id)).where(*_live(t.saved_queries, project_id))
+        select(_digest([*views, view.sync_frequency, view.cron, view.time_zone], view.id)).where(
+            *_live(t.saved_queries, project_id)
+        )
     )
     tables = (table.id, table.name, table.format, table.url_pattern, table.options, table.stated, table.columns)
     of_tables = await tx.scalar(select(_digest(tables, table.id)).where(*_live(t.source_tables, project_id)))
     return f"{of_views or '-'}.{of_tables or '-'}"
+
+
+def _timing(row: Row[Any]) -> Timing | None:
+    cron = None if row.cron is None else CronSchedule(expression=row.cron, time_zone=row.time_zone)
+    return None if row.sync_frequency is None else Timing(frequency=row.sync_frequency, cron=cron)
 
 
 def _digest(fields: Any, order: ColumnElement[Any]) -> ColumnElement[str]:  # noqa: ANN401 - SQLAlchemy's own
@@ -132,6 +141,8 @@ def _views(project_id: int) -> Any:  # noqa: ANN401 - the statement's type is as
                 view.c.name,
                 view.c.description,
                 view.c.sync_frequency,
+                view.c.cron,
+                view.c.time_zone,
                 view.c.freshness,
                 view.c.max_staleness,
             ),

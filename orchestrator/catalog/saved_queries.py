@@ -14,11 +14,12 @@ from orchestrator.catalog.names import NameTarget
 from orchestrator.catalog.pagination import on_page, select_page, shown
 from orchestrator.catalog.rows import label_columns, parse_labelled, ran_query, to_jsonb
 from orchestrator.model.base import now
+from orchestrator.model.cron import CronSchedule
 from orchestrator.model.freshness import Freshness
 from orchestrator.model.lineage import shortest_path
 from orchestrator.model.principal import User
 from orchestrator.model.run import Run, RunStatus
-from orchestrator.model.saved_query import Revision, SavedQuery, SnapshotSummary, SyncFrequency
+from orchestrator.model.saved_query import Revision, SavedQuery, SnapshotSummary, SyncFrequency, Timing
 from orchestrator.model.schedule import DesiredSchedule
 from orchestrator.model.snapshot import Column
 
@@ -49,12 +50,12 @@ async def is_plain(tx: Transaction, saved_query_id: UUID) -> bool:
 async def find_desired_schedule(tx: Transaction, saved_query_id: UUID) -> DesiredSchedule | None:
     """The schedule that a view should have now; None if the view is deleted or not materialized."""
     row = (await tx.execute(_select_desired().where(t.saved_queries.c.id == saved_query_id))).one_or_none()
-    return None if row is None else DesiredSchedule.model_validate(row._mapping)
+    return None if row is None else _desired_schedule(row)
 
 
 async def list_desired_schedules(tx: Transaction) -> list[DesiredSchedule]:
     """The schedules that all live, materialized views of all projects should have."""
-    return [DesiredSchedule.model_validate(row._mapping) for row in await tx.execute(_select_desired())]
+    return [_desired_schedule(row) for row in await tx.execute(_select_desired())]
 
 
 async def existing_ids(tx: Transaction, ids: Collection[UUID]) -> set[UUID]:
@@ -125,10 +126,21 @@ async def set_description(tx: Transaction, saved_query_id: UUID, description: st
     await tx.execute(change.values(description=description))
 
 
-async def set_frequency(tx: Transaction, saved_query_id: UUID, frequency: SyncFrequency | None) -> None:
-    """Set how often a view is to be refreshed; None makes it a view that is not materialized."""
+async def set_timing(tx: Transaction, saved_query_id: UUID, timing: Timing) -> None:
+    """Set when a view is to be refreshed, which makes it a materialized view."""
     change = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
-    await tx.execute(change.values(sync_frequency=frequency, sync_frequency_set_at=func.clock_timestamp()))
+    await tx.execute(change.values(sync_frequency_set_at=func.clock_timestamp(), **timing_columns(timing)))
+
+
+def timing_columns(timing: Timing | None) -> dict[str, str | int | None]:
+    """The timing of a view as columns."""
+    cron = timing.cron if timing else None
+    return {
+        "sync_frequency": timing.frequency if timing else None,
+        "cron": cron.expression if cron else None,
+        "time_zone": cron.time_zone if cron else None,
+        "cron_gap_seconds": int(cron.longest_gap.total_seconds()) if cron else None,
+    }
 
 
 async def set_freshness(
@@ -198,12 +210,13 @@ async def rename(tx: Transaction, saved_query_id: UUID, name: str) -> None:
 
 
 async def revert(tx: Transaction, saved_query_id: UUID) -> None:
-    """Undo a view's materialization: it has no frequency any more, and none of its snapshots is visible."""
+    """Undo a view's materialization: it has no timing any more, and none of its snapshots is visible."""
     await saved_pauses.forget(tx, [saved_query_id])  # its schedule is to be deleted
     await snapshots.clear_current(tx, saved_query_id)
     change = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
     moment = func.clock_timestamp()
-    usual = {"freshness": Freshness.CLOCK, "max_staleness": None}
+    no_cron = {"cron": None, "time_zone": None, "cron_gap_seconds": None}
+    usual = {"freshness": Freshness.CLOCK, "max_staleness": None, **no_cron}
     await tx.execute(change.values(sync_frequency=None, sync_frequency_set_at=moment, reverted_at=moment, **usual))
 
 
@@ -261,6 +274,8 @@ def _select_desired() -> Select[Any]:
             t.saved_queries.c.project_id,
             t.saved_queries.c.name,
             t.saved_queries.c.sync_frequency.label("frequency"),
+            t.saved_queries.c.cron,
+            t.saved_queries.c.time_zone,
             t.pauses.c.note.label("paused_note"),
         )
         .outerjoin_from(t.saved_queries, t.pauses, t.pauses.c.saved_query_id == t.saved_queries.c.id)
@@ -329,6 +344,21 @@ def _of_project() -> Select[Any]:
     return _of_any_project().where(t.saved_queries.c.project_id == bindparam("project"))
 
 
+def _desired_schedule(row: Row[Any]) -> DesiredSchedule:
+    return DesiredSchedule(
+        saved_query_id=row.saved_query_id,
+        project_id=row.project_id,
+        name=row.name,
+        frequency=row.frequency,
+        cron=_cron(row),
+        paused_note=row.paused_note,
+    )
+
+
+def _cron(row: Row[Any]) -> CronSchedule | None:
+    return None if row.cron is None else CronSchedule(expression=row.cron, time_zone=row.time_zone)
+
+
 def _saved_query(row: Row[Any]) -> SavedQuery:
     return SavedQuery(
         id=row.id,
@@ -345,6 +375,7 @@ def _saved_query(row: Row[Any]) -> SavedQuery:
         is_abridged=row._mapping.get("is_abridged", False),
         sync_frequency=row.sync_frequency,
         sync_frequency_set_at=row.sync_frequency_set_at,
+        cron=_cron(row),
         freshness=row.freshness,
         max_staleness=row.max_staleness,
         data_as_of=row.data_as_of,

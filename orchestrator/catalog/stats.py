@@ -70,17 +70,21 @@ def _views() -> Select[int, int]:
 
 
 def _ages() -> Select[int, UUID, str, float, float]:
-    """Every view that a schedule refreshes, with the age of its data and its interval, both in seconds."""
+    """Every view that a schedule refreshes, with the age of its data and its interval, both in seconds.
+
+    The interval of a cron schedule is its longest: one for weekdays is not overdue on a Sunday.
+    """
     view = t.saved_queries.c
     since = func.coalesce(func.greatest(t.snapshots.c.published_at, view.data_as_of), view.sync_frequency_set_at)
     intervals = {frequency.value: _seconds(frequency.interval) for frequency in SyncFrequency}
+    by_word = case(intervals, value=view.sync_frequency, else_=_seconds(timedelta(days=1)))
     return (
         select(
             view.project_id,
             view.id.label("saved_query_id"),
             view.name,
             _since(since).label("seconds"),
-            case(intervals, value=view.sync_frequency, else_=_seconds(timedelta(days=1))).label("interval"),
+            func.coalesce(cast(view.cron_gap_seconds, Float), by_word).label("interval"),
         )
         .outerjoin(t.snapshots, t.snapshots.c.id == view.current_snapshot_id)
         .where(view.deleted_at.is_(None), view.sync_frequency.is_not(None))

@@ -16,6 +16,7 @@ from orchestrator.cli.follow import follow_run, recent_runs, result_line, second
 from orchestrator.cli.installation import EXIT_USAGE
 from orchestrator.cli.output import Failure, echo, echo_json, hanging, warn
 from orchestrator.cli.queries import echo_result, run_query
+from orchestrator.cli.timing import frequency, freshness_text, timing_text
 from orchestrator.model.freshness import Freshness
 from orchestrator.model.names import fold
 from orchestrator.model.run import RunStatus
@@ -81,7 +82,7 @@ def list_views(api: Api, search: Annotated[str, typer.Option(help="A part of the
     echo_columns(
         ("NAME", "STATUS", "EVERY", "LAST RUN", "ERROR"),
         [
-            (view["name"], view["status"], view["sync_frequency"], moment(view["last_run_at"]), view["latest_error"])
+            (view["name"], view["status"], timing_text(view), moment(view["last_run_at"]), view["latest_error"])
             for view in api.items(PATH, **params)
         ],
     )
@@ -100,9 +101,9 @@ def show_view(api: Api, view: View) -> None:
     rows = None if found["row_count"] is None else f"{found['row_count']:,}"
     lines = [
         *(("name", found["name"]), ("id", found["id"]), ("description", found["description"])),
-        *(("status", found["status"]), ("error", found["latest_error"]), ("every", found["sync_frequency"])),
+        *(("status", found["status"]), ("error", found["latest_error"]), ("every", timing_text(found))),
         *(("last run", moment(found["last_run_at"])), ("data as of", moment(found["data_as_of"]))),
-        *(("next run", moment(found["next_run_at"])), ("refreshed", _freshness(found))),
+        *(("next run", moment(found["next_run_at"])), ("refreshed", freshness_text(found))),
         *(("paused", found["paused_reason"] if found["schedule_paused"] else None), ("rows", rows), ("size", size)),
         *(("snapshot", found["current_snapshot_id"]), ("revision", found["latest_history_id"])),
         ("columns", ", ".join(f"{column['name']} {column['duckdb_type']}" for column in found["columns"])),
@@ -120,7 +121,20 @@ def materialize_view(
     view: View,
     *,
     every: Annotated[
-        SyncFrequency | None, typer.Option(help="How often it is refreshed; 24hour, or what it has, if not given.")
+        SyncFrequency | None,
+        typer.Option(
+            parser=frequency,
+            metavar="FREQUENCY",
+            help=f"How often it is refreshed: {', '.join(SyncFrequency)}; 24hour, or what it has, if not given.",
+        ),
+    ] = None,
+    cron: Annotated[
+        str | None,
+        typer.Option(metavar="EXPRESSION", help="When it is refreshed, as five fields of cron, such as '0 6 * * 1-5'."),
+    ] = None,
+    time_zone: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The time zone of --cron, such as Europe/Berlin; UTC, or what it has."),
     ] = None,
     wait: Wait = False,
     no_run: Annotated[bool, typer.Option("--no-run", help="Leave its first run to `matview refresh`.")] = False,
@@ -129,13 +143,19 @@ def materialize_view(
         typer.Option(help="What is refreshed with it: nothing, first what it reads, or it with all that it reads."),
     ] = None,
     max_staleness: Annotated[
-        SyncFrequency | None, typer.Option(help="With upstream: how old the data of what it reads may be.")
+        SyncFrequency | None,
+        typer.Option(
+            parser=frequency, metavar="FREQUENCY", help="With upstream: how old the data of what it reads may be."
+        ),
     ] = None,
 ) -> None:
     """Give a view its schedule and start a first run."""
     if wait and no_run:
         raise typer.BadParameter("there is no run to wait for with --no-run", param_hint="--wait")
-    body: Json = {"sync_frequency": every} if every else {}
+    if every is not None and cron is not None:
+        raise typer.BadParameter("give a frequency or a cron expression, one of them", param_hint="--cron")
+    given = {"sync_frequency": every, "cron": cron, "time_zone": time_zone}
+    body: Json = {field: value for field, value in given.items() if value is not None}
     if no_run:
         body["run"] = False
     if freshness is not None:
@@ -224,16 +244,6 @@ def find(api: Api, name_or_id: str) -> Json:
     raise Failure(f"there is no view {name_or_id!r} in project {api.project}")
 
 
-def _freshness(view: Json) -> str | None:
-    """The views that are refreshed together with a view, in words."""
-    if view["freshness"] == Freshness.FOLLOW:
-        return "with all that it reads"
-    if view["freshness"] == Freshness.UPSTREAM:
-        older = f", if its data is older than {view['max_staleness']}" if view["max_staleness"] else ""
-        return f"after what it reads{older}"
-    return None
-
-
 def _start(api: Api, view: Json, action: str, body: Json, *, wait: bool) -> None:
     before = recent_runs(api, view) if wait else []
     response = api.post(f"{PATH}{view['id']}/{action}/", body)
@@ -258,12 +268,13 @@ def _wait(api: Api, view: Json, before: Sequence[Json], *, expected: bool) -> Js
 
 
 def _started(view: Json, action: str, answer: Json) -> str:
+    times = f"{'at' if answer['cron'] else 'every'} {timing_text(answer)}" if action == "materialize" else ""
     if action == "materialize" and view["is_materialized"]:
-        return f"refreshed every {answer['sync_frequency']}; it was materialized before, so no run was started"
+        return f"refreshed {times}; it was materialized before, so no run was started"
     if action == "materialize" and answer["status"] is None:
-        return f"refreshed every {answer['sync_frequency']} from now on; it has not run yet"
+        return f"refreshed {times} from now on; it has not run yet"
     if action == "materialize":
-        return f"refreshed every {answer['sync_frequency']} from now on; a first run was started"
+        return f"refreshed {times} from now on; a first run was started"
     return "the run in progress was joined" if view["status"] == ViewStatus.RUNNING else "a run was started"
 
 

@@ -8,20 +8,25 @@ from typing import Any
 
 from orchestrator.model.base import Value
 from orchestrator.model.freshness import Freshness
-from orchestrator.model.saved_query import SyncFrequency
+from orchestrator.model.saved_query import SyncFrequency, Timing
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
 
 
 class ViewDefinition(Value):
-    """A view. `query` is the object as the client sends it; `sync_frequency` None: it is not materialized."""
+    """A view. `query` is the object as the client sends it; `timing` None: it is not materialized."""
 
     name: str
     query: dict[str, Any]
     description: str | None = None
-    sync_frequency: SyncFrequency | None = None
+    timing: Timing | None = None
     freshness: Freshness = Freshness.CLOCK
     max_staleness: SyncFrequency | None = None
+
+    @property
+    def is_materialized(self) -> bool:
+        """Whether the view has a schedule of its own."""
+        return self.timing is not None
 
     @property
     def sql(self) -> str:

@@ -1,11 +1,13 @@
 """A saved query: a view as its author saved it, with its desired frequency."""
 
+import math
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from orchestrator.model.base import Value
+from orchestrator.model.cron import CronSchedule
 from orchestrator.model.freshness import Freshness
 from orchestrator.model.principal import User
 from orchestrator.model.run import Run, RunStatus
@@ -47,6 +49,35 @@ _INTERVALS = {
 }
 
 DEFAULT_FREQUENCY = SyncFrequency.HOUR_24
+# PostHog's own build shows these for a view, and neither of the two shorter ones.
+_POSTHOG_INTERVALS = {word: span for word, span in _INTERVALS.items() if span >= timedelta(minutes=15)}
+
+
+class Timing(Value):
+    """When a materialized view is refreshed: at a frequency, or at the moments of a cron schedule.
+
+    A cron schedule has a frequency too, the one that comes nearest to the mean time between its moments, or `never`
+    while it is paused. Clients read that as `sync_frequency`. It is one of PostHog's words, since a client of PostHog's
+    API need not accept another one, and it is not null, since that means to such a client that the view is not
+    refreshed.
+    """
+
+    frequency: SyncFrequency
+    cron: CronSchedule | None = None
+
+    @classmethod
+    def of_cron(cls, cron: CronSchedule) -> "Timing":
+        """The timing of a cron schedule that is not paused."""
+        return cls(frequency=min(_POSTHOG_INTERVALS, key=lambda word: _distance(word, cron)), cron=cron)
+
+    @property
+    def longest_gap(self) -> timedelta:
+        """The longest time between two refreshes. `never` has that of the default, as its schedule."""
+        return self.cron.longest_gap if self.cron else self.frequency.interval
+
+
+def _distance(frequency: SyncFrequency, cron: CronSchedule) -> float:
+    return abs(math.log(frequency.interval / cron.mean_gap))
 
 
 class ViewStatus(StrEnum):
@@ -84,8 +115,9 @@ class SnapshotSummary(Value):
 class SavedQuery(Value):
     """A view as the catalog keeps it, with its newest revision and runs beside it.
 
-    `sync_frequency` None means that the view is not materialized; the view's schedule follows from it alone.
-    `sync_frequency_set_at` distinguishes two settings of the same frequency. `max_staleness` None: not at all.
+    `sync_frequency` None means that the view is not materialized; the view's schedule follows from it and from `cron`,
+    which together are its `timing`. `sync_frequency_set_at` distinguishes two settings of the same timing.
+    `max_staleness` None: not at all.
 
     `data_as_of` is the moment for which its result is known to be right: the start of the last run that made it, or
     that found nothing changed.
@@ -106,6 +138,7 @@ class SavedQuery(Value):
     columns: tuple[Column, ...]
     sync_frequency: SyncFrequency | None
     sync_frequency_set_at: datetime
+    cron: CronSchedule | None = None
     freshness: Freshness = Freshness.CLOCK
     max_staleness: SyncFrequency | None = None
     data_as_of: datetime | None = None
@@ -121,6 +154,11 @@ class SavedQuery(Value):
     def is_materialized(self) -> bool:
         """Whether the view has a schedule of its own."""
         return self.sync_frequency is not None
+
+    @property
+    def timing(self) -> Timing | None:
+        """When the view is refreshed; None if it is not materialized."""
+        return None if self.sync_frequency is None else Timing(frequency=self.sync_frequency, cron=self.cron)
 
     @property
     def status(self) -> ViewStatus | None:

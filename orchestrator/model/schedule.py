@@ -4,7 +4,8 @@ from datetime import timedelta
 from uuid import UUID
 
 from orchestrator.model.base import Value
-from orchestrator.model.saved_query import SyncFrequency
+from orchestrator.model.cron import CronSchedule
+from orchestrator.model.saved_query import SyncFrequency, Timing
 
 
 class DesiredSchedule(Value):
@@ -18,12 +19,18 @@ class DesiredSchedule(Value):
     project_id: int
     name: str
     frequency: SyncFrequency
+    cron: CronSchedule | None = None
     paused_note: str | None = None
 
     @property
-    def interval(self) -> timedelta:
-        """The time between two scheduled runs."""
-        return self.frequency.interval
+    def longest_gap(self) -> timedelta:
+        """The longest time between two scheduled runs."""
+        return Timing(frequency=self.frequency, cron=self.cron).longest_gap
+
+    @property
+    def times(self) -> str:
+        """When it ticks, in words."""
+        return f"at the cron times {self.cron}" if self.cron else f"every {self.frequency.interval}"
 
     @property
     def never(self) -> bool:

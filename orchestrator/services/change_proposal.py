@@ -53,7 +53,7 @@ class Proposal:
 
     def is_materialized(self, key: str) -> bool:
         """Whether the key is that of a view which is materialized after the change."""
-        return self.definition(key).sync_frequency is not None
+        return self.definition(key).is_materialized
 
     def is_plain(self, key: str) -> bool:
         """Whether the key is that of a view which is not materialized after the change."""
@@ -61,11 +61,7 @@ class Proposal:
 
     def is_reverted(self, key: str) -> bool:
         """Whether the view stops being materialized, so that its readers see the result of its text."""
-        return (
-            key in self.stored.views
-            and "sync_frequency" in self.differences.view_fields.get(key, ())
-            and self.is_plain(key)
-        )
+        return key in self.stored.views and "timing" in self.differences.view_fields.get(key, ()) and self.is_plain(key)
 
     def problem(self, key: str, error: OrchestratorError) -> Problem:
         """A reason for which a view cannot be as the change says."""

@@ -35,7 +35,7 @@ def _changed_tables(proposal: Proposal) -> set[str]:
 def _own_reason(proposal: Proposal, key: str) -> str | None:
     """Why the view itself has to run, apart from what it reads."""
     old = proposal.stored.views.get(key)
-    if old is None or old.definition.sync_frequency is None:
+    if old is None or not old.definition.is_materialized:
         return _NEW
     if "query" in proposal.differences.view_fields.get(key, ()):
         return _CHANGED

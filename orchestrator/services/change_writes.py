@@ -27,7 +27,8 @@ from orchestrator.model.saved_query import SavedQuery
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import SourceTable
 from orchestrator.services.change_plans import Prepared
-from orchestrator.services.definitions import DELETED_MESSAGE, REVERTED_MESSAGE, frequency_action
+from orchestrator.services.definitions import DELETED_MESSAGE, REVERTED_MESSAGE
+from orchestrator.services.timings import record_timing
 
 _LABELS = ("name", "description", "freshness", "max_staleness")
 
@@ -127,7 +128,7 @@ class _Writing:
         await definition_writes.insert_inputs(self._tx, inputs)
         created = {self._view_ids[key]: one.name for key, one in new.items()}
         await audit_log.record_all(self._tx, self._project_id, created, Verb.CREATED, self._user)
-        materialized = {self._view_ids[key]: one.name for key, one in new.items() if one.sync_frequency is not None}
+        materialized = {self._view_ids[key]: one.name for key, one in new.items() if one.is_materialized}
         verb = Verb.MATERIALIZATION_ENABLED
         await audit_log.record_all(self._tx, self._project_id, materialized, verb, self._user)
         self.written.scheduled.update(materialized)
@@ -155,9 +156,9 @@ class _Writing:
             self.written.edited |= {view.id} if view.is_materialized else set()
         if changes:
             await audit_log.record(self._tx, view, Verb.UPDATED, self._user, changes)
-        if "sync_frequency" in fields:
-            await self._set_frequency(view, definition)
-        if {"freshness", "max_staleness"} & {*fields} or "sync_frequency" in fields:
+        if "timing" in fields:
+            await self._set_timing(view, definition)
+        if {"freshness", "max_staleness", "timing"} & {*fields}:
             await saved_queries.set_freshness(self._tx, view.id, definition.freshness, definition.max_staleness)
 
     async def _repoint(self) -> None:
@@ -168,18 +169,15 @@ class _Writing:
             if moved & set(view.reads) and key in self._view_ids and key not in self._found.queries:
                 await saved_queries.replace_inputs(self._tx, view.id, [self._target(read) for read in view.reads])
 
-    async def _set_frequency(self, view: SavedQuery, definition: ViewDefinition) -> None:
-        if definition.sync_frequency is None:
+    async def _set_timing(self, view: SavedQuery, definition: ViewDefinition) -> None:
+        if definition.timing is None:
             await saved_queries.revert(self._tx, view.id)
             self.written.ended += await runs.cancel_running(self._tx, view.id, REVERTED_MESSAGE, "reverted")
             self.written.paths.add(view.name)
         else:
-            await saved_queries.set_frequency(self._tx, view.id, definition.sync_frequency)
+            await saved_queries.set_timing(self._tx, view.id, definition.timing)
         self.written.scheduled.add(view.id)
-        verb = frequency_action(view.sync_frequency, definition.sync_frequency)
-        before, after = view.sync_frequency, definition.sync_frequency
-        changed = FieldChange(field="sync_frequency", action="changed", before=before, after=after)
-        await audit_log.record(self._tx, view, verb, self._user, [changed])
+        await record_timing(self._tx, view, definition.timing, self._user)
 
     async def _locked(self, view_id: UUID) -> SavedQuery:
         view = await saved_queries.find(self._tx, self._project_id, view_id, lock=True)

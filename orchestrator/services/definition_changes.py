@@ -12,7 +12,7 @@ from orchestrator.model.read_options import check_pattern, check_stated, options
 from orchestrator.model.saved_query import SyncFrequency
 from orchestrator.model.source_table import AS_USUAL
 
-_VIEW_FIELDS = ("name", "query", "description", "sync_frequency", "freshness", "max_staleness")
+_VIEW_FIELDS = ("name", "query", "description", "timing", "freshness", "max_staleness")
 _TABLE_FIELDS = ("name", "format", "url_pattern", "options", "stated")
 
 

@@ -10,15 +10,16 @@ from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.names import NameTarget
 from orchestrator.engines.base import QueryAnalyzer
 from orchestrator.model.audit import AuditEntry, FieldChange, Verb
-from orchestrator.model.base import Value, now
+from orchestrator.model.base import now
 from orchestrator.model.errors import EditConflict, InputsChanging, InUse, Invalid, InvalidQuery, NotFound
 from orchestrator.model.freshness import Freshness
 from orchestrator.model.names import check_name, name_key
 from orchestrator.model.principal import User
 from orchestrator.model.run import Run
-from orchestrator.model.saved_query import DEFAULT_FREQUENCY, Revision, SavedQuery, SyncFrequency
+from orchestrator.model.saved_query import DEFAULT_FREQUENCY, Revision, SavedQuery, SyncFrequency, Timing
 from orchestrator.services.query_analysis import AnalyzedQuery, QueryAnalysis, checked, is_stale
 from orchestrator.services.reader_guard import Checked, ReaderGuard
+from orchestrator.services.timings import TimingUpdate, record_timing, timing_after
 from orchestrator.services.view_columns import ColumnPropagation
 
 T = TypeVar("T")
@@ -26,7 +27,7 @@ T = TypeVar("T")
 _TRIES = 5
 
 
-class ViewUpdate(Value):
+class ViewUpdate(TimingUpdate):
     """The changes that a client requests of a view: the fields that are set.
 
     `edited_history_id` is the revision that the client believes to be current; `soft_update` changes the query without
@@ -36,16 +37,11 @@ class ViewUpdate(Value):
     name: str = ""
     query: Any = None
     description: str | None = None
-    sync_frequency: SyncFrequency | None = None
     freshness: Freshness = Freshness.CLOCK
     max_staleness: SyncFrequency | None = None
     edited_history_id: str | None = None
     soft_update: bool = False
     break_dependents: bool = False
-
-    def is_set(self, field: str) -> bool:
-        """Whether the field is to be changed."""
-        return field in self.model_fields_set
 
 
 class DefinitionService:
@@ -91,7 +87,7 @@ class DefinitionService:
     ) -> tuple[SavedQuery, SavedQuery]:
         """Change a view; returns it as it was and as it is. Its schedule is changed in the catalog only.
 
-        All or nothing. Raises NotFound, InvalidName, NameTaken, InvalidQuery, EditConflict, Invalid for a frequency
+        All or nothing. Raises NotFound, InvalidName, NameTaken, InvalidQuery, EditConflict, Invalid for a timing
         that cannot be set, or InUse if other views read it by the name that it would lose.
         """
         if update.is_set("name"):
@@ -111,41 +107,42 @@ class DefinitionService:
                     continue
                 before = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
                 await _rename(tx, before, update)
-                await _apply_frequency(tx, before, update)
+                await _apply_timing(tx, before, update)
                 propagation = await self._apply(tx, before, update, analyzed, user, breaks=checked_readers.names)
                 after = _found(await saved_queries.find(tx, project_id, saved_query_id))
             await propagation.finish(self._database, project_id)
             return before, after
         raise InputsChanging
 
-    async def set_frequency(
-        self, project_id: int, saved_query_id: UUID, frequency: SyncFrequency | None, user: User
+    async def set_timing(
+        self, project_id: int, saved_query_id: UUID, update: TimingUpdate, user: User
     ) -> tuple[SavedQuery, SavedQuery]:
-        """Set a view's frequency, in the catalog only; returns it as it was and as it is.
+        """Materialize a view, in the catalog only; returns it as it was and as it is.
 
-        `frequency` None keeps the present one, or sets 24 hours if there is none. Raises NotFound.
+        An update that sets nothing keeps the present timing, or sets 24 hours if there is none. Raises NotFound, and
+        Invalid for a timing that cannot be set.
         """
         async with self._database.begin() as tx:
             before = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
-            wanted = frequency or before.sync_frequency or DEFAULT_FREQUENCY
-            if wanted is not before.sync_frequency:
-                await saved_queries.set_frequency(tx, before.id, wanted)
-                await _record_frequency(tx, before, wanted, user)
+            timing = timing_after(before, update) or Timing(frequency=DEFAULT_FREQUENCY)
+            if timing != before.timing:
+                await saved_queries.set_timing(tx, before.id, timing)
+                await record_timing(tx, before, timing, user)
             return before, _found(await saved_queries.find(tx, project_id, saved_query_id))
 
-    async def restore_frequency(self, view: SavedQuery, before: SavedQuery) -> None:
-        """Restore the frequency that a view had before, unless another client has set one since."""
+    async def restore_timing(self, view: SavedQuery, before: SavedQuery) -> None:
+        """Restore the timing that a view had before, unless another client has set one since."""
         async with self._database.begin() as tx:
             await projects.lock_project(tx, view.project_id)
             current = await saved_queries.find(tx, view.project_id, view.id, lock=True)
             if current is None or current.sync_frequency_set_at != view.sync_frequency_set_at:
                 return
-            if before.is_materialized:
-                await saved_queries.set_frequency(tx, view.id, before.sync_frequency)
+            if before.timing is not None:
+                await saved_queries.set_timing(tx, view.id, before.timing)
             else:  # a first run may have been started, and have published
                 await saved_queries.revert(tx, view.id)
                 await runs.cancel_running(tx, view.id, REVERTED_MESSAGE, "reverted")
-            await _record_frequency(tx, view, before.sync_frequency, None)
+            await record_timing(tx, view, before.timing, None)
             propagation = await self._without_snapshot(tx, current)
         await propagation.finish(self._database, view.project_id)
 
@@ -158,7 +155,7 @@ class DefinitionService:
             await projects.lock_project(tx, project_id)
             view = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
             if view.is_materialized:
-                await _record_frequency(tx, view, None, user)
+                await record_timing(tx, view, None, user)
             if view.is_materialized or view.status is not None:
                 await saved_queries.revert(tx, view.id)
             ended = await runs.cancel_running(tx, view.id, REVERTED_MESSAGE, "reverted")
@@ -255,7 +252,7 @@ class DefinitionService:
         *,
         breaks: Sequence[str],
     ) -> ColumnPropagation:
-        """Change query and description, and record every field that the edit changes, also name and frequency."""
+        """Change query and description, and record every field that the edit changes, also name and timing."""
         changes = _label_changes(view, update)
         propagation = ColumnPropagation(self._engine, [])
         if analyzed is not None and analyzed.query["query"] != view.revision.sql:
@@ -281,9 +278,9 @@ class DefinitionService:
             await saved_queries.set_description(tx, view.id, update.description)
         if changes:
             await record(tx, view, Verb.UPDATED, user, changes)
-        idle = not view.is_materialized and update.sync_frequency is SyncFrequency.NEVER
-        if update.is_set("sync_frequency") and update.sync_frequency is not view.sync_frequency and not idle:
-            await _record_frequency(tx, view, update.sync_frequency, user)
+        timing = timing_after(view, update)
+        if timing != view.timing:
+            await record_timing(tx, view, timing, user)
         await propagation.step(tx)
         return propagation
 
@@ -304,14 +301,10 @@ async def _rename(tx: Transaction, view: SavedQuery, update: ViewUpdate) -> None
     await saved_queries.rename(tx, view.id, update.name)
 
 
-async def _apply_frequency(tx: Transaction, view: SavedQuery, update: ViewUpdate) -> None:
-    """Set the frequency. `never` changes nothing for a view that has no schedule to pause."""
-    if not update.is_set("sync_frequency") or update.sync_frequency is view.sync_frequency:
-        return
-    if update.sync_frequency is None:
-        raise Invalid("To undo the materialization of a view, revert it.", attr="sync_frequency")
-    if view.is_materialized or update.sync_frequency is not SyncFrequency.NEVER:
-        await saved_queries.set_frequency(tx, view.id, update.sync_frequency)
+async def _apply_timing(tx: Transaction, view: SavedQuery, update: ViewUpdate) -> None:
+    timing = timing_after(view, update)
+    if timing is not None and timing != view.timing:
+        await saved_queries.set_timing(tx, view.id, timing)
 
 
 def _label_changes(view: SavedQuery, update: ViewUpdate) -> list[FieldChange]:
@@ -346,23 +339,6 @@ async def _refuse_if_read(tx: Transaction, view: SavedQuery, verb: str) -> None:
     readers = await saved_queries.dependents(tx, saved_query_id=view.id)
     if readers:
         raise InUse(f"Cannot {verb} this view because other views depend on it: {', '.join(readers)}.")
-
-
-async def _record_frequency(tx: Transaction, view: SavedQuery, after: SyncFrequency | None, user: User | None) -> None:
-    """Record a change of frequency under the verb that describes it. `view` is as it was before."""
-    change = FieldChange(field="sync_frequency", action="changed", before=view.sync_frequency, after=after)
-    await record(tx, view, frequency_action(view.sync_frequency, after), user, [change])
-
-
-def frequency_action(before: SyncFrequency | None, after: SyncFrequency | None) -> Verb:
-    """The verb for a change of frequency."""
-    if before is None:
-        return Verb.MATERIALIZATION_ENABLED
-    if after is None:
-        return Verb.MATERIALIZATION_DISABLED
-    if after is SyncFrequency.NEVER:
-        return Verb.SYNC_PAUSED
-    return Verb.SYNC_RESUMED if before is SyncFrequency.NEVER else Verb.UPDATED
 
 
 def _found(value: T | None) -> T:

@@ -49,7 +49,7 @@ class ReaderGuard:
         async with self.database.single() as tx:
             if not await saved_queries.dependents(tx, saved_query_id=view.id):
                 return Checked()
-        definition = ViewDefinition.model_validate({**dict(view), "query": analyzed.query})
+        definition = ViewDefinition.model_validate({**dict(view), "timing": view.timing, "query": analyzed.query})
         return await self._check(view.project_id, Change(definitions=Definitions(views=(definition,))), {}, may_break)
 
     async def of_table(self, table: SourceTable, changed: SourceTable, *, may_break: bool) -> Checked:

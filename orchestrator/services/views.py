@@ -25,13 +25,14 @@ from orchestrator.reconciliation.current import CurrentLinks
 from orchestrator.reconciliation.schedules import ScheduleSync
 from orchestrator.services.definitions import DefinitionService, ViewUpdate
 from orchestrator.services.runs import RunService
+from orchestrator.services.timings import TimingUpdate, timing_after
 from orchestrator.services.view_states import ViewState, ViewStates
 from orchestrator.temporal.schedules import Schedules
 
 # How long a process that has just materialized a view may need to start its first run.
 _FIRST_RUN_START_TIMEOUT = timedelta(seconds=30)
 _RESUME_CONCURRENCY = 8
-_NOT_MATERIALIZED = {"sync_frequency": None, "current_snapshot": None, "newest_run": None, "newest_finished_run": None}
+_NOT_MATERIALIZED = dict.fromkeys(("sync_frequency", "cron", "current_snapshot", "newest_run", "newest_finished_run"))
 
 
 class ViewService:
@@ -68,21 +69,20 @@ class ViewService:
         return await self.show(project_id, view.id), before is None
 
     async def update(self, project_id: int, saved_query_id: UUID, update: ViewUpdate, user: User) -> ViewState:
-        """Change a view, and its schedule if the update sets a frequency: any but `never` also resumes it.
+        """Change a view, and its schedule if the update sets a timing: any but `never` also resumes it.
 
         All or nothing. Raises what DefinitionService.update does; TemporalUnavailable, with nothing changed, if the
         schedule would change and the server cannot be reached.
         """
-        sets_frequency = update.is_set("sync_frequency") and update.sync_frequency is not None
-        if sets_frequency:
+        if update.sets_timing:
             await self._require_temporal(project_id, saved_query_id)
         before, view = await self._definitions.update(project_id, saved_query_id, update, user)
         if view.name != before.name and view.current_snapshot is not None:
             for name in (view.name, before.name):
                 await self._current.sync(project_id, name)
-        if sets_frequency and view.is_materialized:
+        if update.sets_timing and view.is_materialized:
             await self._apply_schedule(before, view, user)
-            if update.sync_frequency is not SyncFrequency.NEVER:
+            if update.resumes:
                 await self._resume(view, user)
         elif view.is_materialized and view.name != before.name:
             with suppress(TemporalUnavailable):  # a label only
@@ -110,6 +110,8 @@ class ViewService:
         frequency: SyncFrequency | None,
         user: User,
         *,
+        cron: str | None = None,
+        time_zone: str | None = None,
         fresh: ViewUpdate | None = None,
         run: bool = True,
     ) -> ViewState:
@@ -118,15 +120,18 @@ class ViewService:
         `fresh` changes its freshness. `run` False starts no run: a refresh of several views is to follow, in which each
         reads the others' results.
 
-        `frequency` None keeps the present one, or sets 24 hours. Raises Invalid for `never`, TemporalUnavailable, with
-        nothing changed, if the server cannot be reached.
+        Without `frequency` and `cron` it keeps the present timing, or sets 24 hours. Raises Invalid for `never` and for
+        a timing that cannot be set, TemporalUnavailable, with nothing changed, if the server cannot be reached.
         """
         if frequency is SyncFrequency.NEVER:
             raise Invalid("A view cannot be materialized with the frequency 'never'.", attr="sync_frequency")
+        asked = {"sync_frequency": frequency, "cron": cron, "time_zone": time_zone}
+        timing = TimingUpdate(**{name: value for name, value in asked.items() if value is not None})
+        timing_after(await self._definitions.get(project_id, saved_query_id), timing)
         await self._require_temporal(project_id, saved_query_id)
         if fresh is not None:
             await self._definitions.update(project_id, saved_query_id, fresh, user)
-        before, view = await self._definitions.set_frequency(project_id, saved_query_id, frequency, user)
+        before, view = await self._definitions.set_timing(project_id, saved_query_id, timing, user)
         await self._apply_schedule(before, view, user, run=run)
         return await self.show(project_id, saved_query_id)
 
@@ -164,14 +169,14 @@ class ViewService:
         await self._schedules.find(saved_query_id)
 
     async def _apply_schedule(self, before: SavedQuery, view: SavedQuery, user: User, *, run: bool = True) -> None:
-        """Make the schedule match the view and start a first run; restore the frequency if that fails."""
+        """Make the schedule match the view and start a first run; restore the timing if that fails."""
         try:
             await self._schedule_sync.sync(view.id)
             if run and _needs_first_run(before):
                 await self._runs.start(view, Trigger.FIRST, user)
         except Exception:
             if before.sync_frequency_set_at != view.sync_frequency_set_at:
-                await self._definitions.restore_frequency(view, before)
+                await self._definitions.restore_timing(view, before)
                 with suppress(TemporalUnavailable):
                     await self._schedule_sync.sync(view.id)
             raise

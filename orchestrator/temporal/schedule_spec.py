@@ -1,16 +1,12 @@
 """Converts a view's desired schedule into Temporal's schedule messages."""
 
-import hashlib
 from datetime import timedelta
 
-from temporalio.api.schedule.v1 import IntervalSpec, ScheduleSpec as SpecProto
 from temporalio.client import (
     Schedule,
     ScheduleActionStartWorkflow,
-    ScheduleIntervalSpec,
     ScheduleOverlapPolicy,
     SchedulePolicy,
-    ScheduleSpec,
     ScheduleState,
 )
 from temporalio.common import TypedSearchAttributes
@@ -18,6 +14,7 @@ from temporalio.common import TypedSearchAttributes
 from orchestrator.model.run import RunRequest, Trigger
 from orchestrator.model.schedule import DesiredSchedule
 from orchestrator.temporal import contract
+from orchestrator.temporal.schedule_times import new_spec
 from orchestrator.temporal.search_attributes import ViewRef, priority, tick_attributes
 
 NEVER_NOTE = "Paused, because the view's sync_frequency is set to never."
@@ -37,13 +34,11 @@ def new_schedule(desired: DesiredSchedule, *, labelled: bool) -> Schedule:
             typed_search_attributes=tick_attributes(view_ref(desired)) if labelled else TypedSearchAttributes.empty,
             priority=priority(view_ref(desired)),
         ),
-        spec=ScheduleSpec(
-            intervals=[ScheduleIntervalSpec(every=desired.interval, offset=_offset(desired))],
-        ),
+        spec=new_spec(desired),
         policy=SchedulePolicy(
             # A refresh that is still running makes the next tick superfluous: it would read the same inputs.
             overlap=ScheduleOverlapPolicy.SKIP,
-            catchup_window=catchup_window(desired.interval),
+            catchup_window=catchup_window(desired),
         ),
         state=_first_state(desired),
     )
@@ -74,39 +69,21 @@ def tick_request(desired: DesiredSchedule) -> RunRequest:
 
 def tick_summary(desired: DesiredSchedule) -> str:
     """The summary of each tick in the Temporal UI."""
-    return f"Scheduled refresh of {view_ref(desired)}, every {desired.interval}"
+    return f"Scheduled refresh of {view_ref(desired)}, {desired.times}"
 
 
-def schedule_spec_message(desired: DesiredSchedule) -> SpecProto:
-    """The interval and the offset as the protobuf message with which an existing schedule is changed."""
-    interval = IntervalSpec()
-    interval.interval.FromTimedelta(desired.interval)
-    interval.phase.FromTimedelta(_offset(desired))
-    return SpecProto(interval=[interval])
+def catchup_window(desired: DesiredSchedule) -> timedelta:
+    """How late the server may still start a tick that it missed while it was away: one interval, or the longest one.
 
-
-def _offset(desired: DesiredSchedule) -> timedelta:
-    """The offset of a view's ticks in the interval: the same for all views of a project, which gather into generations.
-
-    It is spread evenly by the project, or all projects would start at midnight. There is no random delay beside it: it
-    would separate ticks that belong together.
+    So a view that missed ticks is refreshed once, as soon as the server is back. Of several ticks that the server makes
+    up for, the later ones are skipped, since the first still runs. (The SDK's default is a year.)
     """
-    digest = hashlib.sha256(f"project {desired.project_id}".encode()).digest()
-    return timedelta(seconds=int.from_bytes(digest[:8], "big") % int(desired.interval.total_seconds()))
-
-
-def catchup_window(interval: timedelta) -> timedelta:
-    """How late the server may still start a tick that it missed while it was away: one interval.
-
-    So a view that missed ticks is refreshed once, as soon as the server is back, and never several times in a row for
-    the same data. (The SDK's default is a year.)
-    """
-    return interval
+    return desired.longest_gap
 
 
 def schedule_note(desired: DesiredSchedule) -> str:
     """The note of a schedule that is not paused: it names the view for operators."""
-    return f'{_NOTE} "{desired.name}" of project {desired.project_id} every {desired.interval}.'
+    return f'{_NOTE} "{desired.name}" of project {desired.project_id} {desired.times}.'
 
 
 def is_schedule_note(note: str | None) -> bool:

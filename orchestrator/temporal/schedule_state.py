@@ -1,6 +1,6 @@
 """The state of a view's schedule in the Temporal server, and whether it matches the desired one."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from temporalio.client import ScheduleActionStartWorkflow, ScheduleDescription, ScheduleState
 
@@ -8,6 +8,7 @@ from orchestrator.model.base import Value
 from orchestrator.model.schedule import DesiredSchedule
 from orchestrator.temporal import contract
 from orchestrator.temporal.schedule_spec import NEVER_NOTE, is_schedule_note, schedule_note, tick_id
+from orchestrator.temporal.schedule_times import ScheduleTimes, desired_times, times_of
 
 # The note of every pause that the failure policy makes begins so: the policy lifts these pauses and no other.
 FAILURE_PAUSE_NOTE = "Paused by the failure policy: "
@@ -16,7 +17,7 @@ FAILURE_PAUSE_NOTE = "Paused by the failure policy: "
 class ListedSchedule(Value):
     """A view's schedule as the server lists it, which may be a moment late. `workflow_type` is what it starts."""
 
-    interval: timedelta
+    times: ScheduleTimes
     paused: bool
     note: str | None
     workflow_type: str
@@ -25,7 +26,7 @@ class ListedSchedule(Value):
 class ScheduleInfo(Value):
     """The state of a view's schedule. `paused_reason` is its note while it is paused."""
 
-    interval: timedelta
+    times: ScheduleTimes
     paused: bool
     paused_reason: str | None
     next_run_at: datetime | None
@@ -34,10 +35,9 @@ class ScheduleInfo(Value):
 def schedule_info(description: ScheduleDescription) -> ScheduleInfo:
     """The state in the server's description."""
     schedule = description.schedule
-    intervals = schedule.spec.intervals
     upcoming = description.info.next_action_times
     return ScheduleInfo(
-        interval=intervals[0].every if intervals else timedelta(0),
+        times=times_of(schedule.spec),
         paused=schedule.state.paused,
         paused_reason=schedule.state.note if schedule.state.paused else None,
         next_run_at=upcoming[0] if upcoming and not schedule.state.paused else None,
@@ -71,7 +71,7 @@ def listing_matches(listed: ListedSchedule, desired: DesiredSchedule) -> bool:
     """
     renamed = is_schedule_note(listed.note) and listed.note != schedule_note(desired)
     expected = listed.workflow_type == contract.SCHEDULED_TICK and not renamed
-    return expected and interval_and_pause_match(desired, listed.interval, listed.note, paused=listed.paused)
+    return expected and times_and_pause_match(desired, listed.times, listed.note, paused=listed.paused)
 
 
 def times_and_labels_match(description: ScheduleDescription, desired: DesiredSchedule) -> bool:
@@ -79,14 +79,14 @@ def times_and_labels_match(description: ScheduleDescription, desired: DesiredSch
     state, action = description.schedule.state, description.schedule.action
     noted = state.paused or state.note == schedule_note(desired)
     labelled = noted and isinstance(action, ScheduleActionStartWorkflow) and action.id == tick_id(desired)
-    return labelled and schedule_info(description).interval == desired.interval
+    return labelled and schedule_info(description).times == desired_times(desired)
 
 
-def interval_and_pause_match(desired: DesiredSchedule, interval: timedelta, note: str | None, *, paused: bool) -> bool:
-    """Whether interval and pause match. A pause is an operator's, except the one that `never` makes.
+def times_and_pause_match(desired: DesiredSchedule, times: ScheduleTimes, note: str | None, *, paused: bool) -> bool:
+    """Whether times and pause match. A pause is an operator's, except the one that `never` makes.
 
     A pause of the failure policy does not fulfil `never`: it ends with the next run that succeeds.
     """
     state = ScheduleState(paused=paused, note=note)
     pause_matches = paused and not is_paused_by_policy(state) if desired.never else not (paused and note == NEVER_NOTE)
-    return pause_matches and interval == desired.interval
+    return pause_matches and times == desired_times(desired)

@@ -3,7 +3,6 @@
 import itertools
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from uuid import UUID
 
 from temporalio.api.common.v1 import Payloads, SearchAttributes
@@ -29,7 +28,6 @@ from orchestrator.temporal.schedule_spec import (
     catchup_window,
     new_schedule,
     schedule_note,
-    schedule_spec_message,
     tick_id,
     tick_request,
     tick_summary,
@@ -41,12 +39,13 @@ from orchestrator.temporal.schedule_state import (
     ScheduleInfo,
     can_pause,
     has_expected_action,
-    interval_and_pause_match,
     is_paused_by_policy,
     listing_matches,
     schedule_info,
     times_and_labels_match,
+    times_and_pause_match,
 )
+from orchestrator.temporal.schedule_times import desired_times, spec_message, times_of
 from orchestrator.temporal.schedule_update import (
     CONTENDED,
     UPDATE_TRIES,
@@ -80,9 +79,8 @@ class Schedules:
             async for entry in await self._client.list_schedules():
                 view, schedule = contract.parse_view_id(entry.id), entry.schedule
                 if view is not None and schedule is not None:
-                    every = [interval.every for interval in schedule.spec.intervals]
                     listed[view] = ListedSchedule(
-                        interval=every[0] if every else timedelta(0),
+                        times=times_of(schedule.spec),
                         paused=schedule.state.paused,
                         note=schedule.state.note,
                         workflow_type=getattr(schedule.action, "workflow", ""),
@@ -97,13 +95,13 @@ class Schedules:
         if description is None:
             paused = ", paused as it was" if desired.paused_note is not None and not desired.never else ""
             return f"the view has no schedule; it is created{paused}"
-        interval, state = schedule_info(description).interval, description.schedule.state
+        times, state = times_of(description.schedule.spec), description.schedule.state
         if not has_expected_action(description):
             return "it starts something else; it is created again"
-        if interval_and_pause_match(desired, interval, state.note, paused=state.paused):
+        if times_and_pause_match(desired, times, state.note, paused=state.paused):
             return None if times_and_labels_match(description, desired) else "it says another name; it is corrected"
-        if interval != desired.interval:
-            return f"it is every {interval} and should be every {desired.interval}; it is corrected"
+        if times != desired_times(desired):
+            return f"it ticks {times} and should tick {desired.times}; it is corrected"
         return "its pause is not what the view says; it is corrected"
 
     async def ensure(self, desired: DesiredSchedule) -> None:
@@ -254,8 +252,8 @@ class Schedules:
             raw = description.raw_description
             changed = ScheduleProto()
             changed.CopyFrom(raw.schedule)
-            changed.spec.CopyFrom(schedule_spec_message(desired))
-            changed.policies.catchup_window.FromTimedelta(catchup_window(desired.interval))
+            changed.spec.CopyFrom(spec_message(desired))
+            changed.policies.catchup_window.FromTimedelta(catchup_window(desired))
             changed.state.notes = raw.schedule.state.notes if raw.schedule.state.paused else schedule_note(desired)
             attributes = await self._update_action_labels(changed, desired)
             await self._replace(desired.saved_query_id, description, changed, attributes)

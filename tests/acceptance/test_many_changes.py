@@ -69,7 +69,7 @@ async def test_a_hundred_looks_of_as_many_processes_at_one_schedule_are_all_answ
     await Schedules(temporal).ensure(desired)
     try:
         looks = await asyncio.gather(*(Schedules(temporal).find(desired.saved_query_id) for _ in range(MANY)))
-        assert {look.interval for look in looks if look is not None} == {timedelta(days=30)}
+        assert {look.times.intervals for look in looks if look is not None} == {(timedelta(days=30),)}
         assert None not in looks
     finally:
         await Schedules(temporal).delete(desired.saved_query_id)

@@ -28,6 +28,7 @@ from tests.support.operator import copied_pause
 from tests.support.tenants import ENDLESS, PATIENCE, Json, Tenant, a_tenant, dev_stack, until, write_parquet
 
 PAUSED = "paused by an operator"
+CRON, ZONE = "0 6 13 * FRI", "Europe/Berlin"
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ async def lived_in(stack: DevStack, tenant: Tenant, sources: Path, backup: Path)
     await tenant.call("PATCH", f"/warehouse_saved_queries/{daily['id']}/snapshots/{first['id']}/", {"pinned": True})
     await rerun(tenant, daily, "SELECT n, 2 AS version FROM numbers", 2)
     reader = await tenant.materialized("reader", "SELECT max(version) AS version FROM daily")
+    reader = await tenant.act(reader["id"], "materialize", {"cron": CRON, "time_zone": ZONE})
     hourly = await tenant.materialized("hourly", "SELECT 1 AS n", "1hour")
     temporal = await temporal_of(stack)
     await temporal.get_schedule_handle(contract.schedule_id(UUID(hourly["id"]))).pause(note=PAUSED)
@@ -167,13 +169,17 @@ async def test_from_a_dump_and_a_copy_of_the_store_everything_lives_on_with_an_e
 async def schedules_are_back(stack: DevStack, before: Before) -> None:
     """Each materialized view has its schedule, and the one that an operator had paused is paused."""
     temporal = await temporal_of(stack)
-    wanted = {view["id"]: timedelta(days=1) for view in (before.daily, before.reader, before.unended)}
+    wanted = {view["id"]: timedelta(days=1) for view in (before.daily, before.unended)}
     wanted[before.hourly["id"]] = timedelta(hours=1)
     for view_id, interval in wanted.items():
         found = await until(lambda view_id=view_id: schedule_of(temporal, view_id), "the schedule")  # type: ignore[misc]
         assert found.schedule.spec.intervals[0].every == interval
         paused = view_id == before.hourly["id"]
         assert (found.schedule.state.paused, found.schedule.state.note == PAUSED) == (paused, paused)
+    by_cron = await schedule_of(temporal, before.reader["id"])
+    assert by_cron is not None
+    spec = by_cron.schedule.spec
+    assert (len(spec.intervals), len(spec.calendars), spec.time_zone_name) == (0, 2, ZONE)
     assert await schedule_of(temporal, before.plain["id"]) is None
 
 
@@ -189,6 +195,8 @@ async def what_was_known_is_known(now: Tenant, before: Before) -> None:
             assert file["digest"] == f"xxh128:{xxhash.xxh3_128_hexdigest(content)}"
     assert await now.rows(before.daily) == [{"n": n, "version": 2} for n in (1, 2, 3)]
     assert await now.rows(before.reader) == [{"version": 2}]
+    reader = await now.view(before.reader["id"])
+    assert (reader["cron"], reader["time_zone"], reader["next_run_at"] is None) == (CRON, ZONE, False)
     assert not (await now.view(before.plain["id"]))["is_materialized"]
 
 

@@ -10,7 +10,7 @@ from orchestrator.catalog.database import Database
 from orchestrator.model.base import now
 from orchestrator.model.generation import EndedRun
 from orchestrator.model.run import Run, RunRequest, RunStatus
-from orchestrator.model.saved_query import SyncFrequency
+from orchestrator.model.saved_query import SyncFrequency, Timing
 from orchestrator.model.snapshot import Snapshot, location_of, snapshot_id
 from tests.support import publishing
 from tests.support.tenants import Json, Tenant
@@ -58,7 +58,7 @@ async def test_a_run_from_before_a_revert_does_not_publish_after_the_view_is_wan
     async with database.begin() as tx:
         await saved_queries.revert(tx, UUID(view["id"]))
     async with database.begin() as tx:
-        await saved_queries.set_frequency(tx, UUID(view["id"]), SyncFrequency.HOUR_1)
+        await saved_queries.set_timing(tx, UUID(view["id"]), Timing(frequency=SyncFrequency.HOUR_1))
     await refused(database, result(tenant, view, run))
     assert (await tenant.view(view["id"]))["current_snapshot_id"] is None
 

@@ -80,6 +80,17 @@ async def test_data_is_stale_that_is_older_than_two_intervals_of_its_view(tenant
     assert (later.stale, len(later.most_overdue), none.most_overdue) == (2, 1, ())
 
 
+async def test_data_of_a_cron_schedule_is_stale_after_two_of_its_longest_gaps(tenant: Tenant) -> None:
+    view = await tenant.materialized("weekdays", "SELECT 1 AS n")
+    await tenant.act(view["id"], "materialize", {"cron": "0 6 * * 1-5"})
+    async with catalog_of(tenant) as tx:
+        await age(tx, view["id"], 5 * 86_400)
+        before = await stats.load_stats(tx, 1)
+        await age(tx, view["id"], 7 * 86_400)
+        after = await stats.load_stats(tx, 1)
+    assert (before.stale, after.stale) == (0, 1), "from Friday to Monday are three days"
+
+
 async def test_data_that_a_skipped_run_found_right_is_not_stale(tenant: Tenant) -> None:
     view = await tenant.materialized("v", "SELECT 1 AS n", "1hour")
     async with catalog_of(tenant) as tx:

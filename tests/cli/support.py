@@ -105,6 +105,8 @@ def view(**given: object) -> Json:
         "name": "sales",
         "status": None,
         "sync_frequency": "24hour",
+        "cron": None,
+        "time_zone": None,
         "is_materialized": True,
         "last_run_at": None,
         "data_as_of": None,

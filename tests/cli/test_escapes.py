@@ -15,7 +15,8 @@ HOSTILE = "first\nsales: 9 rows, 1 kB\r\x1b[2J\x1b]0;owned\x07\x9b31m\u202ecod\u
 UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 SHOWN = {
     "query": {"query": f"SELECT 1 -- {HOSTILE}"}, "id": VIEW_ID, "name": "sales", "description": HOSTILE,
-    "status": "Failed", "latest_error": HOSTILE, "sync_frequency": "1hour", "last_run_at": None,
+    "status": "Failed", "latest_error": HOSTILE, "sync_frequency": "1hour", "last_run_at": None, "cron": None,
+    "time_zone": None,
     "next_run_at": None, "data_as_of": None, "freshness": "clock", "max_staleness": None,
     "schedule_paused": True, "paused_reason": HOSTILE, "row_count": None, "size_bytes": None,
     "current_snapshot_id": None, "latest_history_id": None, "columns": [{"name": HOSTILE, "duckdb_type": HOSTILE}],

@@ -85,8 +85,33 @@ def test_the_frequency_is_sent_if_it_is_given(matview: Matview, api: CannedApi) 
     assert api.posted() == [{"sync_frequency": "1hour"}, {}]
 
 
+def test_a_frequency_in_other_words_is_sent_as_the_word_of_the_api(matview: Matview, api: CannedApi) -> None:
+    api.will_say("GET", VIEWS, page(view()))
+    api.will_say("POST", f"{OF_VIEW}materialize/", view())
+    said = ("--every", "1d", "--freshness", "upstream", "--max-staleness", "6h")
+    assert matview("view", "materialize", "sales", *said).exit_code == 0
+    assert api.posted() == [{"sync_frequency": "24hour", "freshness": "upstream", "max_staleness": "6hour"}]
+
+
 def test_a_frequency_that_there_is_not_is_misuse(matview: Matview) -> None:
-    assert matview("view", "materialize", "sales", "--every", "2hour").exit_code == 2
+    refused = matview("view", "materialize", "sales", "--every", "2hour")
+    assert refused.exit_code == 2
+    assert "Did you mean 1hour?" in " ".join(refused.output.split())
+    assert matview("view", "materialize", "sales", "--every", "1hour", "--cron", "0 6 * * *").exit_code == 2
+
+
+def test_a_cron_expression_is_sent_with_its_time_zone_and_shown(matview: Matview, api: CannedApi) -> None:
+    cron = {"cron": "0 6 * * 1-5", "time_zone": "Europe/Berlin"}
+    api.will_say("GET", VIEWS, page(view(is_materialized=False)))
+    api.will_say("POST", f"{OF_VIEW}materialize/", view(**cron))
+    ended = matview("view", "materialize", "sales", "--cron", cron["cron"], "--time-zone", cron["time_zone"])
+    assert ended.stdout == "sales: refreshed at 0 6 * * 1-5 (Europe/Berlin) from now on; a first run was started\n"
+    assert api.posted() == [cron]
+
+    api.will_say("GET", VIEWS, page(view(**cron), view(name="other", sync_frequency="never", **cron)))
+    lines = matview("view", "list").stdout.splitlines()
+    assert "0 6 * * 1-5 (Europe/Berlin)" in lines[1]
+    assert "never; 0 6 * * 1-5 (Europe/Berlin) is paused" in lines[2]
 
 
 def test_the_history_shows_each_run_in_a_line(matview: Matview, api: CannedApi) -> None:

@@ -91,6 +91,24 @@ async def test_a_view_is_materialized_daily_or_as_asked(client: Client, tenant: 
         assert await tenant.rows(now) == rows
 
 
+async def test_a_view_with_a_cron_schedule_is_one_that_the_client_knows_how_to_read_and_to_change(
+    client: Client, tenant: Tenant
+) -> None:
+    view = await tenant.create_view("v", "SELECT 1 AS n")
+    await tenant.act(view["id"], "materialize", {"cron": "0 6 * * 1-5", "time_zone": "Europe/Berlin"})
+    await tenant.ended(view["id"])
+    shown, listed = await asyncio.gather(client.call("view-get", id=view["id"]), client.call("view-list"))
+    assert (shown["sync_frequency"], shown["is_materialized"]) == ("24hour", True)
+    assert listed["results"][0]["sync_frequency"] == "24hour"
+    await client.call("view-materialize", id=view["id"])
+    assert (await tenant.view(view["id"]))["cron"] == "0 6 * * 1-5", "what it does not mention stays"
+    await client.call("view-update", id=view["id"], sync_frequency="never")
+    assert (await client.call("view-get", id=view["id"]))["sync_frequency"] == "never"
+    await client.call("view-update", id=view["id"], sync_frequency="6hour")
+    now = await tenant.view(view["id"])
+    assert (now["sync_frequency"], now["cron"], now["schedule_paused"]) == ("6hour", None, False)
+
+
 async def test_a_run_is_started_and_seen_in_the_history(client: Client, tenant: Tenant) -> None:
     view = await tenant.materialized("v", "SELECT 1 AS n")
     plain = await tenant.create_view("plain", "SELECT 1 AS n")

@@ -15,7 +15,7 @@ from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.base import now
 from orchestrator.model.run import RunRequest, Trigger
-from orchestrator.model.saved_query import Revision, SavedQuery, SyncFrequency
+from orchestrator.model.saved_query import Revision, SavedQuery, SyncFrequency, Timing
 from tests.contract.support import VIEWS
 from tests.support.tenants import Tenant
 
@@ -67,7 +67,7 @@ async def _make_views(tenant: Tenant, first: int, count: int) -> UUID:
                 inputs = (await names.resolve(tx, tenant.project_id, [f"v{number - 1}"])).values()
                 await saved_queries.insert_new(tx, view, list(inputs))
                 await names.reserve_name(tx, tenant.project_id, view.name, saved_query_id=view.id)
-                await saved_queries.set_frequency(tx, view.id, SyncFrequency.HOUR_1)
+                await saved_queries.set_timing(tx, view.id, Timing(frequency=SyncFrequency.HOUR_1))
                 request = RunRequest(saved_query_id=view.id, trigger=Trigger.FIRST)
                 await runs.ensure_run(tx, request, f"materialize/{view.id}", uuid4())
     finally:

@@ -47,11 +47,11 @@ async def test_a_view_is_materialized_once_and_each_further_call_starts_nothing(
     view = await create(container, project, "v")
     first = await views.materialize(project.id, view.id, None, project.user)
     assert first.schedule is not None
-    assert first.schedule.interval == SyncFrequency.HOUR_24.interval
+    assert first.schedule.times.intervals == (SyncFrequency.HOUR_24.interval,)
     assert await ended(container, project, view) is RunStatus.COMPLETED
     again = await views.materialize(project.id, view.id, SyncFrequency.HOUR_1, project.user)
     assert again.schedule is not None
-    assert again.schedule.interval == SyncFrequency.HOUR_1.interval
+    assert again.schedule.times.intervals == (SyncFrequency.HOUR_1.interval,)
     assert len(await container.services.runs.history(project.id, view.id, 10)) == 1
 
 
@@ -137,13 +137,14 @@ async def test_a_frequency_that_could_not_be_applied_is_restored_unless_it_has_c
 ) -> None:
     definitions = container.services.definitions
     view = await create(container, project, "v")
-    before, after = await definitions.set_frequency(project.id, view.id, SyncFrequency.HOUR_1, project.user)
-    await definitions.restore_frequency(after, before)
+    hourly = ViewUpdate(sync_frequency=SyncFrequency.HOUR_1)
+    before, after = await definitions.set_timing(project.id, view.id, hourly, project.user)
+    await definitions.restore_timing(after, before)
     assert (await definitions.get(project.id, view.id)).sync_frequency is None
 
-    before, after = await definitions.set_frequency(project.id, view.id, SyncFrequency.HOUR_1, project.user)
-    await definitions.set_frequency(project.id, view.id, SyncFrequency.HOUR_6, project.user)
-    await definitions.restore_frequency(after, before)
+    before, after = await definitions.set_timing(project.id, view.id, hourly, project.user)
+    await definitions.set_timing(project.id, view.id, ViewUpdate(sync_frequency=SyncFrequency.HOUR_6), project.user)
+    await definitions.restore_timing(after, before)
     assert (await definitions.get(project.id, view.id)).sync_frequency is SyncFrequency.HOUR_6
 
 

@@ -39,7 +39,9 @@ async def test_a_pause_for_failures_that_is_told_again_was_ours_and_is_not_made_
     await schedules.ensure(desired.model_copy(update={"frequency": SyncFrequency.HOUR_1, "name": "w"}))
     info = await schedules.find(desired.saved_query_id)
     assert info is not None
-    assert (info.paused_reason, info.interval) == (FAILURE_PAUSE_NOTE + WHY, timedelta(hours=1)), "aligning keeps it"
+    assert (info.paused_reason, info.times.intervals) == (FAILURE_PAUSE_NOTE + WHY, (timedelta(hours=1),)), (
+        "aligning keeps it"
+    )
 
 
 async def test_a_lift_that_is_told_again_was_ours_and_lifts_nothing_else(
