@@ -27,6 +27,8 @@ from orchestrator.engines.duckdb.protocol import (
     encode_previous,
     encode_relation,
     input_files,
+    parse_described,
+    parse_position,
     parse_progress,
     parse_result,
     parse_written,
@@ -44,9 +46,10 @@ from orchestrator.model.errors import (
     QueryTimedOut,
 )
 from orchestrator.model.limits import Limits
+from orchestrator.model.position import Position
 from orchestrator.model.run import Progress, RunPlan
 from orchestrator.model.snapshot import Column
-from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
+from orchestrator.model.source_table import AS_USUAL, DescribedSource, ReadOptions, SourceFormat
 from orchestrator.model.write_target import WriteTarget
 
 logger = logging.getLogger(__name__)
@@ -139,6 +142,12 @@ class DuckDBEngine:
         request = {"job": "references", "sql": sql}
         return tuple(await self._analyse(self._parser_pool, project_id, request, _too_complex(self._parser_pool)))
 
+    async def find_name(self, sql: str, name: str, *, project_id: int = NO_PROJECT) -> Position | None:
+        """See QueryAnalyzer."""
+        request = {"job": "find_name", "sql": sql, "name": name}
+        too_slow = _too_complex(self._parser_pool)
+        return parse_position(await self._analyse(self._parser_pool, project_id, request, too_slow))
+
     async def weigh(self, sql: str, views: Mapping[str, str], *, project_id: int = NO_PROJECT) -> int:
         """See QueryAnalyzer."""
         request = {"job": "weigh", "sql": sql, "views": dict(views)}
@@ -182,6 +191,19 @@ class DuckDBEngine:
         *,
         project_id: int = NO_PROJECT,
     ) -> tuple[Column, ...]:
+        """The columns of `inspect_source` alone."""
+        found = await self.inspect_source(url_pattern, source_format, options, stated, project_id=project_id)
+        return found.columns
+
+    async def inspect_source(
+        self,
+        url_pattern: str,
+        source_format: SourceFormat,
+        options: ReadOptions = AS_USUAL,
+        stated: Sequence[Column] = (),
+        *,
+        project_id: int = NO_PROJECT,
+    ) -> DescribedSource:
         """See QueryAnalyzer."""
         request: dict[str, Any] = {
             "job": "describe_source",
@@ -192,9 +214,8 @@ class DuckDBEngine:
         }
         limit = _seconds(self._source_pool.seconds)
         too_slow = InvalidSource(f"{url_pattern} could not be read within {limit}.", attr="url_pattern")
-        return decode_columns(
-            await self._analyse(self._source_pool, project_id, request | self.source_lister.allowed, too_slow)
-        )
+        found = await self._analyse(self._source_pool, project_id, request | self.source_lister.allowed, too_slow)
+        return parse_described(found)
 
     async def write(
         self,
@@ -284,6 +305,8 @@ class DuckDBEngine:
             return parse_result(answer, status)
         except DiskFull as error:
             raise await asyncio.to_thread(disk.classify, error) from None
+        except OrchestratorError as error:
+            raise error.placed() from None
 
     async def _analyse(
         self, pool: ProcessPool, project_id: int, request: dict[str, Any], too_slow: OrchestratorError

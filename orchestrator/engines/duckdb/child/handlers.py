@@ -6,24 +6,28 @@ that has nothing left to do returns its answer.
 
 from collections.abc import Callable
 from functools import cache, partial
+from typing import Any
 
 import duckdb
 
-from orchestrator.engines.duckdb.child.errors import clean_message, redact_paths
+from orchestrator.engines.duckdb.child.binding import explain_binding
+from orchestrator.engines.duckdb.child.errors import clean_message, plain_message, redact_paths
 from orchestrator.engines.duckdb.child.execute import write
+from orchestrator.engines.duckdb.child.places import place_in_text
 from orchestrator.engines.duckdb.child.plan import Answered, Request, Task, Watch, digest_files, find_files
-from orchestrator.engines.duckdb.child.read import analyze, read
+from orchestrator.engines.duckdb.child.read import analyze, find_name as read_find_name, read
 from orchestrator.engines.duckdb.child.session import RelationBinder, open_session
 from orchestrator.engines.duckdb.integrity.unchanged import Reading, TableFiles
 from orchestrator.engines.duckdb.integrity.whole_files import check_text, is_packed
 from orchestrator.engines.duckdb.sandbox import confine
 from orchestrator.engines.duckdb.sources.bad_values import Source, explained
 from orchestrator.engines.duckdb.sources.contract import Contract, UnreadableFile
-from orchestrator.engines.duckdb.sources.discovery import SourceFile, find_source_files
+from orchestrator.engines.duckdb.sources.differences import differences
+from orchestrator.engines.duckdb.sources.discovery import ListedFile, SourceFile, list_source_files
 from orchestrator.engines.duckdb.sources.text import with_data
 from orchestrator.engines.duckdb.sql.inlining import weigh
 from orchestrator.engines.duckdb.sql.parquet_casts import UnsupportedType, logical
-from orchestrator.engines.duckdb.sql.references import readings, references
+from orchestrator.engines.duckdb.sql.references import place_of_name, readings, references
 from orchestrator.engines.duckdb.sql.statement import invalid, single_select
 from orchestrator.engines.duckdb.types.inference import UnknownType, source_columns
 from orchestrator.model.column_limits import too_wide
@@ -43,6 +47,16 @@ def _parser() -> duckdb.DuckDBPyConnection:
 def find_references(request: Request) -> Task:
     """The names that `sql` reads."""
     return Task(lambda _: references(_parser(), request["sql"]))
+
+
+def find_name(request: Request) -> Task:
+    """The place where `sql` first reads the table or view `name`; None if there is none."""
+    return Task(partial(_find_name, request))
+
+
+def _find_name(request: Request, _watch: Watch) -> dict[str, Any] | None:
+    position = place_of_name(_parser(), request["sql"], request["name"])
+    return None if position is None else position.model_dump()
 
 
 def weigh_query(request: Request) -> Task:
@@ -76,7 +90,8 @@ def _describe(request: Request, _watch: Watch) -> list[tuple[str, str]]:
         except UnsupportedType as error:
             raise invalid(str(error)) from None
         except duckdb.Error as error:
-            raise invalid(clean_message(error)) from None
+            columns = {column for table in request["tables"].values() for column, _ in table}
+            raise invalid(explain_binding(error, text, columns), place_in_text(error)) from None
 
 
 def describe_each(request: Request) -> Task:
@@ -106,14 +121,15 @@ def _describe_each(request: Request, _watch: Watch) -> list[list[tuple[str, str]
 
 
 def describe_source(request: Request) -> Task:
-    """The columns of the files that match `url_pattern`, read as `format`."""
-    found = find_source_files(request["url_pattern"], request["source_roots"], request["private"])
+    """The columns of the files that match `url_pattern`, read as `format`, and how the files differ from them."""
+    found = list_source_files(request["url_pattern"], request["source_roots"], request["private"])
     if not found:
         raise InvalidSource(f"No file matches {request['url_pattern']}.", attr="url_pattern")
-    return Task(partial(_describe_source, request, found), readable=tuple(found))
+    return Task(partial(_describe_source, request, found), readable=tuple(one.file for one in found))
 
 
-def _describe_source(request: Request, found: list[SourceFile], _watch: Watch) -> list[tuple[str, str]]:
+def _describe_source(request: Request, listed: list[ListedFile], _watch: Watch) -> dict[str, Any]:
+    found = [one.file for one in listed]
     contract = Contract.of(request, request["stated"])
     files = found if contract.format == "Parquet" else with_data(found)
     if not files:
@@ -125,6 +141,7 @@ def _describe_source(request: Request, found: list[SourceFile], _watch: Watch) -
         with reading, open_session(request["limits"], files=[file.real for file in files]) as connection:
             reading.watch(connection)
             columns = _columns(connection, contract, files)
+            others = differences(connection, contract, columns, files)
             reading.finish_within(_WHOLE_SECONDS)
     except (duckdb.Error, UnreadableFile, OSError) as error:
         text = clean_message(error) if isinstance(error, duckdb.Error) else str(error)
@@ -135,7 +152,12 @@ def _describe_source(request: Request, found: list[SourceFile], _watch: Watch) -
     excess = too_wide(columns)
     if excess:
         raise InvalidSource(f"{request['url_pattern']} cannot be a table: {excess}", attr="url_pattern")
-    return columns
+    return {
+        "columns": columns,
+        "file_count": len(listed),
+        "bytes": sum(one.size for one in listed),
+        "differences": others,
+    }
 
 
 def _columns(
@@ -144,12 +166,13 @@ def _columns(
     try:
         return source_columns(connection, contract, files)
     except (duckdb.Error, UnreadableFile, OSError) as error:
-        raise explained(connection, str(error), {"": Source(contract, files)}) or error from None
+        raise explained(connection, plain_message(error), {"": Source(contract, files)}) or error from None
 
 
 HANDLERS: dict[str, Callable[[Request], Task | Answered]] = {
     "layers": list_sandbox_layers,
     "references": find_references,
+    "find_name": find_name,
     "weigh": weigh_query,
     "describe": describe,
     "describe_each": describe_each,
@@ -159,4 +182,5 @@ HANDLERS: dict[str, Callable[[Request], Task | Answered]] = {
     "write": write,
     "analyze": analyze,
     "read": read,
+    "find_name_read": read_find_name,
 }
