@@ -31,7 +31,7 @@ from orchestrator.model.principal import User
 from orchestrator.model.read_options import shown
 from orchestrator.model.saved_query import SavedQuery
 from orchestrator.model.snapshot import Column
-from orchestrator.model.source_table import SourceTable
+from orchestrator.model.source_table import ColumnChanges, SourceTable
 from orchestrator.services.runs import RunState
 from orchestrator.services.source_tables import StoredTable
 from orchestrator.services.view_states import ViewState
@@ -123,12 +123,14 @@ def stored_table_out(stored: StoredTable) -> StoredTableOut:
     found, changes = stored.described, stored.changes
     return StoredTableOut(
         **_of_table(stored.table),
-        differences=None if found is None else [FileDifferenceOut(**one.model_dump()) for one in found.differences],
+        differences=[FileDifferenceOut(**one.model_dump()) for one in (found.differences if found else ())],
         changes=ColumnChangesOut(
             added=[*changes.added],
             removed=[*changes.removed],
             retyped=[RetypedColumnOut(name=name, before=old, after=new) for name, old, new in changes.retyped],
-        ),
+        )
+        if changes != ColumnChanges()
+        else None,
     )
 
 

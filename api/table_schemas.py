@@ -183,11 +183,19 @@ class ColumnChangesOut(BaseModel):
     retyped: list[RetypedColumnOut] = Field(description="Columns whose type changed")
 
 
+def _is_empty(value: object) -> bool:
+    return not value
+
+
 class StoredTableOut(TableOut):
     """A source table that was added, changed or read again."""
 
-    differences: list[FileDifferenceOut] | None = Field(
+    differences: list[FileDifferenceOut] = Field(
+        default=[],
+        exclude_if=_is_empty,
         description="Files whose columns are not the table's; additional ones are not read. Of many such groups, the "
-        "first ones; null if the files were not read"
+        "first ones; missing if there are none, or if the files were not read",
     )
-    changes: ColumnChangesOut = Field(description="What is different from before; nothing for a new table")
+    changes: ColumnChangesOut | None = Field(
+        default=None, exclude_if=_is_empty, description="How the columns changed; missing if they did not"
+    )

@@ -104,7 +104,7 @@ class SourceFiles(Value):
 
 
 class DescribedSource(SourceFiles):
-    """What files were found to hold: their columns, and the files whose columns are others."""
+    """The columns that files were found to have, and the files whose columns are others."""
 
     columns: tuple[Column, ...]
     differences: tuple[FileDifference, ...] = ()

@@ -1,4 +1,4 @@
-"""What the command line shows of an error in a statement: file, line and column, the line, and a caret."""
+"""The command line shows where in a statement an error is: file, line and column, the line, and a caret."""
 
 from pathlib import Path
 

@@ -159,7 +159,7 @@ def decode_columns(pairs: Sequence[tuple[str, str]]) -> tuple[Column, ...]:
 
 
 def parse_described(result: Any) -> DescribedSource:  # noqa: ANN401 - JSON
-    """What files were found to hold."""
+    """The columns of files, and their differences."""
     with _reject_malformed():
         names = ("path", "file_count", "missing", "missing_count", "additional", "additional_count")
         return DescribedSource(

@@ -19,7 +19,7 @@ _SKIP = "The table's option on_bad_row (--on-bad-row skip, or quarantine) leaves
 _UNION = "The table's option union_by_name (--union-by-name) reads files whose columns differ."
 # No pattern scans a text more than once: each begins with a fixed text, and goes on to the end of a line or of all.
 _REST, _LINE = r".*", r"[^\n]*"
-# What a list of solutions says, and which of our options does the same.
+# A word in a list of solutions, and which of our options does the same.
 _SOLUTIONS = {"ignore_errors": _SKIP, "union_by_name": _UNION}
 _LIST = re.compile(r"(?:Possible [Ss]olutions?:|Possible fixes:)")
 _HINTS = (

@@ -51,7 +51,7 @@ _TYPES = (
 
 
 class Raised(NamedTuple):
-    """What DuckDB says of an error: its message, the byte of the statement where it is, and what else is known.
+    """The parts of an error: its message, the byte of the statement where it is, and what else is known.
 
     `facts` may have `error_subtype`, `name`, `type` and `candidates`.
     """

@@ -19,7 +19,7 @@ from orchestrator.model.errors import InvalidQuery, OrchestratorError
 from orchestrator.model.position import Position, moved
 
 _STATED, _FOUND = "_matview_stated", "_matview_position"
-# What the statement of a view of files has at the byte of an error in it.
+# The statement of a view of files has one of these at the byte of an error in it.
 _OF_FILES = (b"read_", b"CAST(", b"TRY_CAST(", b"cast_to_type(")
 
 
