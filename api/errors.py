@@ -51,7 +51,7 @@ class PositionOut(BaseModel):
     column: int = Field(description="The column in that line")
     length: int = Field(description="How many characters the word there has")
     view: str | None = Field(description="The view in whose text it is; null for the statement that was sent")
-    excerpt: str = Field(description="That line, or of a long one the part around the place")
+    excerpt: str = Field(description="That line, or of a long one the part around the place; empty for a view")
     excerpt_column: int = Field(description="The column in the excerpt")
 
 

@@ -13,5 +13,7 @@ def with_place(message: str, position: Position, file: str | None = None) -> str
         where = f"view {one_line(position.view)}:{position.line}:{position.column}"
     elif file is not None and file != "-":
         where = f"{one_line(file)}:{position.line}:{position.column}"
+    if not position.excerpt:
+        return f"{message}\n{where}"
     shown = "\n".join(f"{_INDENT}{line}" for line in position.marked.split("\n"))
     return f"{message}\n{where}\n{shown}"

@@ -20,7 +20,8 @@ class Position(Value):
     """A place in a statement, both numbers from 1, counted in characters.
 
     `length` is that of the word there. `view` names the view whose text it is, None for the statement itself. `excerpt`
-    is the line, or a part of a long one, in which the place is `excerpt_column`.
+    is the line, or a part of a long one, in which the place is `excerpt_column`. It is empty for a view: a client that
+    may query a view need not be one that may read its text.
     """
 
     line: int
@@ -30,6 +31,10 @@ class Position(Value):
     excerpt: str = Field(default="", max_length=2 * _WINDOW)
     excerpt_column: int = 1
 
+    def of_view(self, name: str | None) -> "Position":
+        """The same place in the text of that view, or in the statement itself if there is no name."""
+        return self if name is None else self.model_copy(update={"view": name, "excerpt": "", "excerpt_column": 1})
+
     @property
     def marked(self) -> str:
         """The excerpt on one line, and a caret below the place."""
@@ -38,7 +43,7 @@ class Position(Value):
         return f"{before}{rest}\n{' ' * sum(map(_width, before))}^"
 
 
-def position_at(text: str, index: int, view: str | None = None) -> Position:
+def position_at(text: str, index: int) -> Position:
     """The place of the character `index` of a text; behind its last character for a larger one."""
     index = max(0, min(index, len(text)))
     start = text.rfind("\n", 0, index) + 1
@@ -51,16 +56,15 @@ def position_at(text: str, index: int, view: str | None = None) -> Position:
         line=text.count("\n", 0, index) + 1,
         column=column + 1,
         length=len(word[0]) if word else 1,
-        view=view,
         excerpt=excerpt,
         excerpt_column=column - shift + 1,
     )
 
 
-def position_at_byte(text: str, offset: int, view: str | None = None) -> Position:
+def position_at_byte(text: str, offset: int) -> Position:
     """The place of byte `offset` of a text in UTF-8."""
     raw = text.encode(errors="replace")
-    return position_at(text, len(raw[: max(0, offset)].decode(errors="ignore")), view)
+    return position_at(text, len(raw[: max(0, offset)].decode(errors="ignore")))
 
 
 def moved(position: Position, text: str, other: str) -> Position | None:

@@ -86,8 +86,14 @@ async def test_a_query_that_fails_inside_of_a_view_names_that_view(tenant: Tenan
     await tenant.create_view("base", "SELECT 'x' AS text")
     await tenant.create_view("numbers", "SELECT\n  1 AS one,\n  CAST(text AS INTEGER) AS n\nFROM base")
     body = await query(tenant, "SELECT one, n + 1 AS m\nFROM numbers", status=400)
-    assert body["position"]["view"] == "numbers"
-    assert place(body)[:2] == (3, 3)
+    assert {**body["position"], "length": 0} == {
+        "line": 3,
+        "column": 3,
+        "length": 0,
+        "view": "numbers",
+        "excerpt": "",
+        "excerpt_column": 1,
+    }
     assert body["detail"].startswith('In the view "numbers": ')
 
 

@@ -14,7 +14,7 @@ DETAIL = 'Invalid query: Binder Error: Referenced column "amout" not found in FR
 
 
 def refused(sql: str, index: int, view: str | None = None, detail: str = DETAIL) -> Json:
-    position = position_at(sql, index, view).model_dump()
+    position = position_at(sql, index).of_view(view).model_dump()
     return {
         "type": "validation_error",
         "code": "invalid_query",
@@ -54,7 +54,7 @@ def test_of_a_query_on_the_command_line_it_is_the_line_alone(api: CannedApi) -> 
 def test_an_error_inside_of_another_view_names_that_view_and_not_the_file(api: CannedApi, empty_folder: Path) -> None:
     (empty_folder / "a.sql").write_text("SELECT * FROM v")
     api.will_say("POST", "query/", refused("SELECT 1,\n x", 11, "v"), status=400)
-    assert lines(api, "query", "-f", "a.sql")[1] == "       view v:2:2"
+    assert lines(api, "query", "-f", "a.sql") == [f"error: {DETAIL}", "       view v:2:2"]
 
 
 def test_nothing_in_a_statement_acts_on_the_terminal(api: CannedApi, empty_folder: Path) -> None:

@@ -71,8 +71,7 @@ def place_in_text(error: duckdb.Error, view: str | None = None) -> Position | No
     own = offset - stated.start
     if not 0 <= own <= len(stated.text.encode(errors="replace")):
         return None
-    position = place_of(stated.text, own)
-    return position.model_copy(update={"view": view})
+    return place_of(stated.text, own).of_view(view)
 
 
 def find_place(
@@ -99,7 +98,7 @@ def find_place(
         start = statement.rfind(f"\n{views[name]}\n") + 1
         inner = offset - len(statement[:start].encode(errors="replace"))
         if start and inner in _offsets(connection, views[name]):
-            found.append(place_of(views[name], inner).model_copy(update={"view": name}))
+            found.append(place_of(views[name], inner).of_view(name))
     return found[0] if len(found) == 1 else None
 
 

@@ -192,7 +192,7 @@ def _readings(
 
 
 def _of_view(position: Position | None, view: str | None) -> Position | None:
-    return None if position is None else position.model_copy(update={"view": view})
+    return None if position is None else position.of_view(view)
 
 
 def create_relations(

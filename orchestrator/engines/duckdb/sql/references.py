@@ -59,7 +59,8 @@ def located(tree: Any, text: str) -> list[Reference]:  # noqa: ANN401 - JSON
     try:
         _walk(tree, frozenset(), found)
     except _RefusedAt as refused:
-        raise InvalidQuery(refused.reason, attr="query", position=place_of(text, refused.offset)) from None
+        position = place_of(text, refused.offset) if refused.offset <= len(text.encode()) else None
+        raise InvalidQuery(refused.reason, attr="query", position=position) from None
     return sorted(found, key=lambda reference: reference.offset)
 
 
