@@ -204,7 +204,11 @@ def _difference(found: Json) -> str:
     more = found["file_count"] - 1
     which = one_line(found["path"]) + (f" and {more:,} more" if more else "")
     parts = [
-        *([f"without {_names(found['missing'], found['missing_count'])}"] if found["missing_count"] else []),
+        *(
+            [f"without {_names(found['missing'], found['missing_count'])} (NULL there)"]
+            if found["missing_count"]
+            else []
+        ),
         *(
             [f"with {_names(found['additional'], found['additional_count'])}, which the table does not have"]
             if found["additional_count"]

@@ -111,5 +111,5 @@ def test_files_that_differ_and_columns_that_changed_are_said(matview: Matview, a
         "new columns: x",
         "the column n is BIGINT now, and was INTEGER",
         "note: /3.csv and 1 more: with channel, which the table does not have (--union-by-name takes such columns in)",
-        "note: /d\\x1b[1m: without a\\nb and 39 more",
+        "note: /d\\x1b[1m: without a\\nb and 39 more (NULL there)",
     ]

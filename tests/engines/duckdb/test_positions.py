@@ -124,3 +124,14 @@ async def test_a_hostile_statement_has_a_bounded_answer(engine: DuckDBEngine, sq
     assert len(error.message) <= 4_000
     assert error.position is None or len(error.position.model_dump_json()) < 2_000
     assert len(sql) > MAX_BYTES or error.position is None or error.position.line <= sql.count("\n") + 1
+
+
+async def test_a_place_is_the_right_one_or_none_however_the_texts_lie_beside_one_another(run: Run) -> None:
+    relations = (view("base", "SELECT 'x' AS t, 1 AS u"), view("v", "SELECT u,\n t::INTEGER AS i\nFROM base"))
+    placed = 0
+    for blanks in range(0, 75, 3):
+        message = await failure(run, f"SELECT{' ' * blanks} i, i + 1 AS j, u * 2 AS k\nFROM v", *relations)
+        right = message.startswith('In the view "v": ') and message.endswith("(line 2, column 3)")
+        assert right or "(line" not in message, message
+        placed += right
+    assert placed >= 15
