@@ -102,7 +102,7 @@ def absolute(pattern: str) -> str:
     return os.path.abspath(Path(pattern).expanduser()) if _is_local(pattern) else pattern  # noqa: PTH100 - takes .. away
 
 
-def warn_of_siblings(pattern: str) -> None:
+def warn_of_siblings(pattern: str, table: str) -> None:
     """Warn on standard error if files of the same kind lie beside the only registered file.
 
     The shell expands an unquoted `*.csv` to one file while there is only one. The table would never read later files.
@@ -119,8 +119,8 @@ def warn_of_siblings(pattern: str) -> None:
     if others:
         typer.echo(
             f"note: only the one file {path.name} is registered, though {others:,} more {kind} "
-            f"{'lies' if others == 1 else 'lie'} beside it; for all of them, now and later, "
-            f"give the pattern in quotes: {shlex.quote(absolute(str(path.parent / kind)))}",
+            f"{'lies' if others == 1 else 'lie'} beside it; for all of them, now and later: "
+            f"matview table update {shlex.quote(table)} --pattern {shlex.quote(absolute(str(path.parent / kind)))}",
             err=True,
         )
 

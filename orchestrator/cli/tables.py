@@ -56,7 +56,7 @@ def add_table(
         reading = {"delimiter": "\t", **reading}
     body = {"name": name, "format": chosen, "url_pattern": absolute(files), **reading}
     _say_contract(api, api.post(_PATH, body))
-    warn_of_siblings(files)
+    warn_of_siblings(files, name)
 
 
 @app.command("list")
@@ -132,7 +132,7 @@ def update_table(
         raise Failure("nothing is to be changed; see matview table update --help", EXIT_USAGE)
     _say_contract(api, api.patch(f"{_PATH}{_find(api, table)}/", body))
     if pattern is not None:
-        warn_of_siblings(pattern)
+        warn_of_siblings(pattern, rename or table)
 
 
 @app.command("refresh")

@@ -28,7 +28,12 @@ _CREATED = re.compile(
     re.IGNORECASE,
 )
 _FIRST = re.compile(r"\s*([A-Za-z]+)")
-_WRITES = frozenset({"insert", "update", "delete", "merge", "copy", "drop", "alter", "truncate"})
+_BY_FIRST_WORD = {
+    **dict.fromkeys(("insert", "update", "delete", "merge", "copy", "drop", "alter", "truncate"), _CHANGES),
+    **dict.fromkeys(("install", "load"), "Extensions of DuckDB cannot be loaded here."),
+    **dict.fromkeys(("set", "pragma", "reset"), "A view has no settings of its own; the operator sets its limits."),
+    **dict.fromkeys(("attach", "use"), FILES),
+}
 _FILE_ENDINGS = frozenset(
     {".csv", ".tsv", ".parquet", ".json", ".jsonl", ".ndjson", ".xlsx", ".txt", ".gz", ".zst", ".db", ".duckdb"}
 )
@@ -65,7 +70,7 @@ def of_text(sql: str) -> str:
     if created and created[1].lower() in {"view", "table"}:
         return _CREATE.format(name=created[2] or "NAME")
     first = _FIRST.match(code)
-    return _CHANGES if first and first[1].lower() in _WRITES else ""
+    return _BY_FIRST_WORD.get(first[1].lower(), "") if first else ""
 
 
 def _of_template(sql: str) -> str:

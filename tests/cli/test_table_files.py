@@ -85,7 +85,7 @@ def test_only_files_of_a_similar_name_are_taken_for_siblings_if_there_are_any(
         (empty_folder / name).touch()
     result = matview("table", "add", "events", "orders-2026-01.csv")
     assert "1 more orders-*.csv lies beside it" in result.stderr
-    assert f"{empty_folder}/orders-*.csv" in result.stderr
+    assert f"matview table update events --pattern '{empty_folder}/orders-*.csv'" in result.stderr
 
 
 def test_the_number_and_size_of_the_files_are_listed(matview: Matview, api: CannedApi) -> None:
