@@ -8,9 +8,10 @@ from pydantic import BaseModel, Field
 
 from api.auth import ProjectReader, ProjectWriter, ViewWriter
 from api.bodies import JsonRoute
+from api.errors import PositionOut
 from api.schemas import CRON, FRESHNESS, LONGEST_DESCRIPTION, MAX_STALENESS, TIME_ZONE, Frequency, RequestModel
 from api.source_tables import stated_columns
-from api.table_schemas import AddTable, ReadingOut
+from api.table_schemas import AddTable, ColumnChangesOut, ReadingOut
 from orchestrator.model.change_plan import Action, ChangePlan, Kind
 from orchestrator.model.cron import MOST_CRON_CHARACTERS
 from orchestrator.model.definitions import Change, Definitions, TableDefinition, ViewDefinition
@@ -101,29 +102,6 @@ class ApplyIn(DefinitionsIn):
     refresh: bool = Field(default=True, description="Refresh the views that the plan names, as one generation")
 
 
-class ColumnType(BaseModel):
-    """A column."""
-
-    name: str = Field(description="Its name")
-    duckdb_type: str = Field(description="Its type, as DuckDB writes it")
-
-
-class TypeChange(BaseModel):
-    """A column whose type changes."""
-
-    name: str = Field(description="Its name")
-    before: str = Field(description="Its type now")
-    after: str = Field(description="Its type after the change")
-
-
-class ColumnChangesOut(BaseModel):
-    """How columns change. A renamed one is removed and added."""
-
-    added: list[ColumnType] = Field(description="New columns")
-    removed: list[ColumnType] = Field(description="Columns that are gone")
-    retyped: list[TypeChange] = Field(description="Columns of another type")
-
-
 class PlannedChangeOut(BaseModel):
     """A view or table that changes."""
 
@@ -151,6 +129,7 @@ class ProblemOut(BaseModel):
     kind: Kind = Field(description="What it is about")
     name: str = Field(description="The name of the view or table")
     message: str = Field(description="What is wrong")
+    position: PositionOut | None = Field(description="The place in the statement of a view that is wrong, if known")
 
 
 class PlannedRunOut(BaseModel):

@@ -44,6 +44,21 @@ _RETRY_AFTER_SECONDS = "5"
 _RETRY_LATER = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}
 
 
+class PositionOut(BaseModel):
+    """A place in a statement: lines and columns count from 1, columns in characters."""
+
+    line: int = Field(description="The line")
+    column: int = Field(description="The column in that line")
+    length: int = Field(description="How many characters the word there has")
+    view: str | None = Field(description="The view in whose text it is; null for the statement that was sent")
+    excerpt: str = Field(description="That line, or of a long one the part around the place; empty for a view")
+    excerpt_column: int = Field(description="The column in the excerpt")
+
+
+def _is_unknown(value: object) -> bool:
+    return value is None
+
+
 class ErrorBody(BaseModel):
     """The body of every answer that is not a success."""
 
@@ -54,6 +69,9 @@ class ErrorBody(BaseModel):
     code: str = Field(description="A stable word for programs")
     detail: str = Field(description="What is wrong, for people")
     attr: str | None = Field(description="The field of the request that is wrong, if one is")
+    position: PositionOut | None = Field(
+        default=None, exclude_if=_is_unknown, description="The place in the statement that is wrong, where it is known"
+    )
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -104,7 +122,8 @@ def error_response(error: OrchestratorError) -> JSONResponse:
     headers = {"Retry-After": _RETRY_AFTER_SECONDS} if status in _RETRY_LATER else {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    return _body(status, kind, error.code, error.message, error.attr, headers)
+    position = None if error.position is None else PositionOut(**error.position.model_dump())
+    return _body(status, kind, error.code, error.message, error.attr, headers, position)
 
 
 def log_broken_off(scope: Scope, error: OrchestratorError) -> None:
@@ -180,7 +199,13 @@ def _attr(where: list[str]) -> str | None:
 
 
 def _body(  # noqa: PLR0917 - the fields of the body, in its order
-    status: int, kind: str, code: str, detail: str, attr: str | None, headers: dict[str, str] | None = None
+    status: int,
+    kind: str,
+    code: str,
+    detail: str,
+    attr: str | None,
+    headers: dict[str, str] | None = None,
+    position: PositionOut | None = None,
 ) -> JSONResponse:
-    body = ErrorBody(type=kind, code=code, detail=detail, attr=attr)
+    body = ErrorBody(type=kind, code=code, detail=detail, attr=attr, position=position)
     return JSONResponse(body.model_dump(), status_code=status, headers=headers)

@@ -118,6 +118,7 @@ async def run_query(
     text = QueryText(
         sql=with_parameters(body.query.query, body.query.values or {}),
         values=body.query.values or {},
+        written=body.query.query,
         client_query_id=body.client_query_id,
         large_as_text=numbers == "string",
     )
@@ -152,7 +153,7 @@ async def _tool_result(context: RequestContext, arguments: ToolArguments) -> Too
     try:
         found, summary = await _rows_of(context, arguments.query)
     except (Invalid, RunFailed) as error:
-        return ToolResult(success=False, content=error.message)
+        return ToolResult(success=False, content=error.placed().message)
     columns = [column.name for column in summary.columns]
     # In a thread, since a megabyte of nested lists would hold up all other requests for a fifth of a second.
     lines = await asyncio.to_thread(_lines, columns, found, shortened=arguments.truncate)
@@ -163,7 +164,7 @@ async def _tool_result(context: RequestContext, arguments: ToolArguments) -> Too
 
 
 async def _rows_of(context: RequestContext, sql: str) -> tuple[bytes, ResultSummary]:
-    text = QueryText(sql=with_parameters(sql, {}))
+    text = QueryText(sql=with_parameters(sql, {}), written=sql)
     bounds = {"default_rows": DEFAULT_ROWS, "most_rows": _MOST_TOOL_ROWS}
     async with context.services.reading.query(context.project_id, text, ResultFormat.JSON, **bounds) as stream:
         found = bytearray()

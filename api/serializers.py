@@ -16,8 +16,15 @@ from api.schemas import (
     ViewOut,
     ViewSummary,
 )
-from api.table_schemas import TableColumnOut, TableOut
+from api.table_schemas import (
+    ColumnChangesOut,
+    FileDifferenceOut,
+    StoredTableOut,
+    TableColumnOut,
+    TableOut,
+)
 from orchestrator.model.audit import AuditEntry
+from orchestrator.model.column_changes import ColumnChanges
 from orchestrator.model.lineage import Node
 from orchestrator.model.names import fold
 from orchestrator.model.principal import User
@@ -26,6 +33,7 @@ from orchestrator.model.saved_query import SavedQuery
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import SourceTable
 from orchestrator.services.runs import RunState
+from orchestrator.services.source_tables import StoredTable
 from orchestrator.services.view_states import ViewState
 
 _SHOWN_OTHERWISE = {"timestamp", "error"}
@@ -107,13 +115,29 @@ def nodes_out(nodes: Iterable[Node]) -> list[str]:
 
 def table_out(table: SourceTable) -> TableOut:
     """A source table as the API shows it."""
+    return TableOut(**_of_table(table))
+
+
+def stored_table_out(stored: StoredTable) -> StoredTableOut:
+    """A source table that was stored, with what was found in its files."""
+    found, changes = stored.described, stored.changes
+    return StoredTableOut(
+        **_of_table(stored.table),
+        differences=[FileDifferenceOut(**one.model_dump()) for one in (found.differences if found else ())],
+        changes=ColumnChangesOut.model_validate(changes.model_dump()) if changes != ColumnChanges() else None,
+    )
+
+
+def _of_table(table: SourceTable) -> dict[str, Any]:
     stated = {fold(column.name) for column in table.stated}
-    return TableOut(
+    return dict(
         id=table.id,
         name=table.name,
         format=table.format,
         url_pattern=table.url_pattern,
         columns=[_table_column(column, fold(column.name) in stated) for column in table.columns],
+        file_count=None if table.files is None else table.files.file_count,
+        bytes=None if table.files is None else table.files.bytes,
         created_by=user_out(table.created_by),
         created_at=table.created_at,
         deleted=False,

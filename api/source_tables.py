@@ -9,8 +9,8 @@ from fastapi import APIRouter, Path, Request
 from api.auth import TableReader, TableWriter
 from api.bodies import JsonRoute
 from api.pagination import Page, PageParams, make_page
-from api.serializers import table_out, wire_type
-from api.table_schemas import AddTable, ColumnIn, EditTable, RefreshSchema, TableOut
+from api.serializers import stored_table_out, table_out, wire_type
+from api.table_schemas import AddTable, ColumnIn, EditTable, RefreshSchema, StoredTableOut, TableOut
 from orchestrator.model.errors import Invalid
 from orchestrator.model.snapshot import Column
 from orchestrator.services.source_tables import SourceTableUpdate
@@ -34,9 +34,9 @@ async def list_tables(request: Request, context: TableReader, params: PageParams
 
 
 @router.post("/", status_code=201)
-async def create_table(body: AddTable, context: TableWriter) -> TableOut:
+async def create_table(body: AddTable, context: TableWriter) -> StoredTableOut:
     """Register files as a source table. Its columns are read from them, but for types that are stated."""
-    return table_out(await context.services.source_tables.add(context.project_id, _edit_of(body), context.user))
+    return stored_table_out(await context.services.source_tables.add(context.project_id, _edit_of(body), context.user))
 
 
 @router.get("/{table_id}/")
@@ -47,17 +47,17 @@ async def retrieve_table(table_id: TableId, context: TableReader) -> TableOut:
 
 @router.put("/{table_id}/", name="replace_table")
 @router.patch("/{table_id}/")
-async def update_table(table_id: TableId, body: EditTable, context: TableWriter) -> TableOut:
+async def update_table(table_id: TableId, body: EditTable, context: TableWriter) -> StoredTableOut:
     """Change a source table. Its columns are read again unless only its name or credential changes."""
-    return table_out(await context.services.source_tables.edit(context.project_id, table_id, _edit_of(body)))
+    return stored_table_out(await context.services.source_tables.edit(context.project_id, table_id, _edit_of(body)))
 
 
 @router.post("/{table_id}/refresh_schema/")
-async def refresh_schema(table_id: TableId, context: TableWriter, body: RefreshSchema | None = None) -> TableOut:
-    """Read the columns of a source table from its files again."""
+async def refresh_schema(table_id: TableId, context: TableWriter, body: RefreshSchema | None = None) -> StoredTableOut:
+    """Read the columns of a source table from its files again; says what changed, and which files differ."""
     may_break = body is not None and body.break_dependents
     table = await context.services.source_tables.refresh(context.project_id, table_id, break_dependents=may_break)
-    return table_out(table)
+    return stored_table_out(table)
 
 
 @router.delete("/{table_id}/", status_code=204)

@@ -1,14 +1,14 @@
 """The JSON shapes of requests and answers about source tables."""
 
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from api.schemas import BREAK_DEPENDENTS, ColumnOut, RequestModel, Timestamp, UserOut, is_whole
 from orchestrator.model.column_limits import MOST_COLUMNS
 from orchestrator.model.read_options import LONGEST_COLUMN_NAME, LONGEST_TEXT, LONGEST_TYPE
-from orchestrator.model.source_table import AS_USUAL, BadRow, ReadOptions, SourceFormat
+from orchestrator.model.source_table import AS_USUAL, BadRow, ReadOptions, SourceFormat, format_named
 
 _COLUMNS = (
     "States the type of columns, as DuckDB writes it; the types of all others are detected. In an edit the list "
@@ -82,11 +82,22 @@ class RefreshSchema(RequestModel):
     break_dependents: bool = Field(default=False, description=BREAK_DEPENDENTS)
 
 
+def _known_format(value: object) -> object:
+    return format_named(value) if isinstance(value, str) else value
+
+
+FormatIn = Annotated[SourceFormat, BeforeValidator(_known_format)]
+_FORMAT = (
+    "How the files are read; CSVWithNames has a header line, CSV has none. In any case of letters, parquet, csv (which "
+    "is CSVWithNames), json, jsonl and ndjson mean the same"
+)
+
+
 class EditTable(ReadingIn):
     """The fields of a source table to change. Its columns are read again unless only its name or credential changes."""
 
     name: str = Field(default="", description="Unique among the project's views and tables")
-    format: SourceFormat = Field(default=SourceFormat.PARQUET, description="How the files are read")
+    format: FormatIn = Field(default=SourceFormat.PARQUET, description=_FORMAT)
     url_pattern: str = Field(default="", description="A file, or several with * (within one folder)")
     credential: CredentialIn | None = Field(
         default=None, description="What opens files that are kept elsewhere; null forgets it"
@@ -98,7 +109,7 @@ class AddTable(ReadingIn):
     """Files to register as a source table."""
 
     name: str = Field(description="Unique among the project's views and tables", examples=["events"])
-    format: SourceFormat = Field(description="How the files are read; CSV has no header line, CSVWithNames has one")
+    format: FormatIn = Field(description=_FORMAT)
     url_pattern: str = Field(
         description="A file, or several with * (within one folder)", examples=["/data/events/*.parquet"]
     )
@@ -138,6 +149,10 @@ class TableOut(ReadingOut):
     columns: list[TableColumnOut] = Field(
         description="Its columns, as its files had them when they were last read, or as they were stated"
     )
+    file_count: int | None = Field(
+        description="How many files it had when its columns were last read; null if that is not known"
+    )
+    bytes: int | None = Field(description="How large they were together")
     created_by: UserOut | None = Field(description="Who registered it")
     created_at: Timestamp = Field(description="When it was registered")
     deleted: bool = Field(description="Always false: deleted tables are not shown")
@@ -145,4 +160,56 @@ class TableOut(ReadingOut):
         default=False,
         exclude_if=is_whole,
         description="true if its columns were left out, since the list would be too large; smaller pages show them",
+    )
+
+
+class FileDifferenceOut(BaseModel):
+    """Files that have the same columns, which are not those of their table."""
+
+    path: str = Field(description="The first of these files")
+    file_count: int = Field(description="How many files they are")
+    missing: list[str] = Field(description="Columns of the table that they lack; of many, the first ones")
+    missing_count: int = Field(description="How many they lack")
+    additional: list[str] = Field(description="Columns that the table does not have; of many, the first ones")
+    additional_count: int = Field(description="How many the table does not have")
+
+
+class PlainColumnOut(BaseModel):
+    """A column."""
+
+    name: str = Field(description="Its name")
+    duckdb_type: str = Field(description="Its type, as DuckDB writes it")
+
+
+class RetypedColumnOut(BaseModel):
+    """A column whose type is another one."""
+
+    name: str = Field(description="Its name")
+    before: str = Field(description="The DuckDB type before")
+    after: str = Field(description="The DuckDB type after it")
+
+
+class ColumnChangesOut(BaseModel):
+    """How columns change. A renamed one is removed and added."""
+
+    added: list[PlainColumnOut] = Field(description="New columns")
+    removed: list[PlainColumnOut] = Field(description="Columns that are gone")
+    retyped: list[RetypedColumnOut] = Field(description="Columns of another type")
+
+
+def _is_empty(value: object) -> bool:
+    return not value
+
+
+class StoredTableOut(TableOut):
+    """A source table that was added, changed or read again."""
+
+    differences: list[FileDifferenceOut] = Field(
+        default=[],
+        exclude_if=_is_empty,
+        description="Files whose columns are not the table's; additional ones are not read. Of many such groups, the "
+        "first ones; missing if there are none, or if the files were not read",
+    )
+    changes: ColumnChangesOut | None = Field(
+        default=None, exclude_if=_is_empty, description="How the columns changed; missing if they did not"
     )

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matview.views import Run
 
 
 class MatviewError(Exception):
-    """A call failed. `code` is a stable word for programs, `detail` says what is wrong, `status` is HTTP's."""
+    """A call failed. `code` is a stable word for programs, `detail` says what is wrong, `status` is HTTP's.
 
-    def __init__(self, detail: str, *, code: str = "error", attr: str | None = None, status: int | None = None) -> None:
+    `position` is the place in the statement that is wrong, as the API gives it: `line`, `column`, `excerpt` and more.
+    """
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        code: str = "error",
+        attr: str | None = None,
+        status: int | None = None,
+        position: Mapping[str, Any] | None = None,
+    ) -> None:
         """`attr` is the field of the request that is wrong. `status` is None if the server gave no answer."""
         super().__init__(detail)
+        self.position = position
         self.detail = detail
         self.code = code
         self.attr = attr

@@ -160,7 +160,7 @@ def _error_of(response: httpx.Response, content: bytes, *, reads_rows: bool) -> 
     kind = {401: Unauthorized, 403: Unauthorized, 404: NotFound}.get(status, MatviewError)
     if kind is MatviewError and reads_rows and "code" in body:
         kind = QueryError
-    return kind(detail, code=code, attr=body.get("attr"), status=status)
+    return kind(detail, code=code, attr=body.get("attr"), status=status, position=body.get("position"))
 
 
 def _was_silent(error: Unavailable) -> bool:

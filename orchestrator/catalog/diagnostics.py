@@ -3,11 +3,13 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import and_, func, select, text
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.model.base import Value
+from orchestrator.model.errors import InputMissing
+from orchestrator.model.run import RunStatus, SourceRelation
 from orchestrator.model.snapshot import SnapshotFile
 
 
@@ -40,3 +42,44 @@ async def list_current_snapshots(tx: Transaction) -> list[CurrentSnapshotFiles]:
         .order_by(t.saved_queries.c.name)
     )
     return [CurrentSnapshotFiles.model_validate(row._mapping) for row in await tx.execute(query)]
+
+
+async def list_source_tables(tx: Transaction, most: int) -> list[tuple[int, SourceRelation]]:
+    """The live source tables, newest first, each with its project; their columns are left out."""
+    table = t.source_tables.c
+    query = (
+        select(table.project_id, table.id, table.name, table.format, table.url_pattern)
+        .where(table.deleted_at.is_(None))
+        .order_by(table.created_at.desc())
+        .limit(most)
+    )
+    return [
+        (
+            row.project_id,
+            SourceRelation(name=row.name, id=row.id, format=row.format, url_pattern=row.url_pattern, columns=()),
+        )
+        for row in await tx.execute(query)
+    ]
+
+
+async def views_without_input(tx: Transaction) -> list[str]:
+    """The names of the live views whose newest run that ended failed because an input was missing."""
+    newest = (
+        select(t.runs.c.status, t.runs.c.error_code)
+        .where(
+            and_(
+                t.runs.c.saved_query_id == t.saved_queries.c.id,
+                t.runs.c.status.not_in((RunStatus.RUNNING, RunStatus.SKIPPED)),
+            )
+        )
+        .order_by(t.runs.c.started_at.desc())
+        .limit(1)
+        .lateral()
+    )
+    query = (
+        select(t.saved_queries.c.name)
+        .join(newest, newest.c.status == RunStatus.FAILED)
+        .where(t.saved_queries.c.deleted_at.is_(None), newest.c.error_code == InputMissing.code)
+        .order_by(t.saved_queries.c.name)
+    )
+    return [*await tx.scalars(query)]

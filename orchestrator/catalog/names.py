@@ -16,6 +16,9 @@ from orchestrator.model.information_schema import CatalogEntry
 from orchestrator.model.names import name_key
 from orchestrator.model.snapshot import Column
 
+# A person is asked whether one of so many was meant.
+_MOST_NAMES = 20_000
+
 
 class NameTarget(Value):
     """The view or source table that has a name. Exactly one id is set; `columns` are those that a reader sees."""
@@ -40,6 +43,21 @@ async def entries(tx: Transaction, project_id: int) -> list[CatalogEntry]:
         )
         for row in await tx.execute(query)
     ]
+
+
+async def all_names(tx: Transaction, project_id: int) -> list[str]:
+    """The names of the live views and source tables of a project, as they are spelled; of very many, the first."""
+    name = func.coalesce(t.saved_queries.c.name, t.source_tables.c.name)
+    query = (
+        select(name)
+        .select_from(t.names)
+        .outerjoin(t.saved_queries, t.saved_queries.c.id == t.names.c.saved_query_id)
+        .outerjoin(t.source_tables, t.source_tables.c.id == t.names.c.source_table_id)
+        .where(t.names.c.project_id == project_id)
+        .order_by(t.names.c.key)
+        .limit(_MOST_NAMES)
+    )
+    return [*await tx.scalars(query)]
 
 
 async def reserve_name(

@@ -77,11 +77,15 @@ async def mark_deleted(tx: Transaction, table_id: UUID) -> None:
 
 
 def _contract(table: SourceTable) -> dict[str, Any]:
-    """The contract: the columns that a run expects of the files, and the options with which it reads them."""
+    """The contract: the columns that a run expects of the files, and the options with which it reads them.
+
+    With it, the number and size of the files that the columns were read from.
+    """
     return {
         "columns": to_jsonb(table.columns),
         "options": table.options.model_dump(mode="json"),
         "stated": to_jsonb(table.stated),
+        "files": None if table.files is None else table.files.model_dump(mode="json"),
     }
 
 

@@ -115,6 +115,7 @@ source_tables = Table(
     Column(
         "stated", JSONB, nullable=False, server_default=text("'[]'"), comment="the columns whose type a person stated"
     ),
+    Column("files", JSONB, comment="their number and bytes when the columns were last read; null: not known"),
     Column("credential", LargeBinary, comment="encrypted"),
     Column("created_by", ForeignKey("users.id")),
     _created_at(),

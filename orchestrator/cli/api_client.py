@@ -14,6 +14,8 @@ from rich.cells import cell_len
 
 from orchestrator.cli.installation import EXIT_USAGE, nearest_home, stack_info
 from orchestrator.cli.output import Failure, echo
+from orchestrator.cli.statement_errors import with_place
+from orchestrator.model.position import Position
 from orchestrator.model.printable import one_line
 
 P = ParamSpec("P")
@@ -37,12 +39,17 @@ class Unavailable(Failure):
 
 
 class Refused(Failure):
-    """The API answered with an error: `detail` is its message, `code` the status of HTTP."""
+    """The API answered with an error: `detail` is its message, `code` the status of HTTP.
 
-    def __init__(self, detail: str, code: int) -> None:
-        super().__init__(f"{detail} (HTTP {code})")
+    `position` is the place in the statement that is wrong, if the API knows it.
+    """
+
+    def __init__(self, detail: str, code: int, position: Position | None = None, message: str | None = None) -> None:
+        self.message = message or f"{detail} (HTTP {code})"
+        super().__init__(self.message if position is None else with_place(self.message, position))
         self.detail = detail
         self.code = code
+        self.position = position
 
 
 class Api:
@@ -177,6 +184,17 @@ def with_api(command: Callable[Concatenate[Api, P], None]) -> Callable[..., None
     return connected
 
 
+@contextmanager
+def naming_file(file: str | None) -> Iterator[None]:
+    """Have an error of a statement name the file that holds it, if one does."""
+    try:
+        yield
+    except Refused as error:
+        if file is None or error.position is None:
+            raise
+        raise Failure(with_place(error.message, error.position, file)) from None
+
+
 def connect(url: str | None, key: str | None, project: int | str | None, *, as_json: bool = False) -> Api:
     """A client of the given API, or else of the `matview dev` in this folder or one above. Raises Failure."""
     dev: Json = dict(stack_info(nearest_home()) or {})
@@ -227,7 +245,7 @@ def _cell(value: object) -> str:
 def _refusal(response: httpx.Response) -> Failure:
     if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
         return Unavailable(f"{_detail(response)} (HTTP {response.status_code})")
-    return Refused(_detail(response), response.status_code)
+    return Refused(_detail(response), response.status_code, _position(response))
 
 
 def _detail(response: httpx.Response) -> str:
@@ -235,6 +253,14 @@ def _detail(response: httpx.Response) -> str:
         return str(response.json()["detail"])
     except (ValueError, KeyError, TypeError):
         return response.reason_phrase or "the API failed"
+
+
+def _position(response: httpx.Response) -> Position | None:
+    try:
+        found = response.json().get("position")
+        return None if found is None else Position.model_validate(found)
+    except (ValueError, AttributeError):
+        return None
 
 
 def _is_this_machine(url: str) -> bool:

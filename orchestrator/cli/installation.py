@@ -12,7 +12,7 @@ from orchestrator.settings import PREFIX
 
 EXIT_USAGE = 2
 DEFAULT_HOME = Path(".matview")
-_WHERE = ("database_url", "data_dir", "temporal_address", "temporal_namespace", "temporal_ui_url")
+_WHERE = ("database_url", "data_dir", "temporal_address", "temporal_namespace", "temporal_ui_url", "source_roots")
 
 HomeOption = Annotated[
     Path | None,

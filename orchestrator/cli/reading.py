@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 
-from orchestrator.cli.api_client import Api, Json, data, moment, with_api
+from orchestrator.cli.api_client import Api, Json, data, moment, naming_file, with_api
 from orchestrator.cli.download import Write, chosen_format, copy, destination, is_file
 from orchestrator.cli.installation import EXIT_USAGE, nearest_home, stack_info
 from orchestrator.cli.output import Failure, echo, warn
@@ -128,11 +128,12 @@ def query(
     chosen = chosen_format(result_format, output, as_json=api.as_json)
     if chosen is not None and limit is not None:
         raise typer.BadParameter("it is for tables: write a LIMIT into the statement", param_hint="--limit")
-    if chosen is None:
-        echo_result(run_query(api, text, values), limit)
-        return
-    with destination(output, chosen) as write, streamed(api, text, values, chosen) as response:
-        _transfer(response, write, chosen, output, None)
+    with naming_file(file):
+        if chosen is None:
+            echo_result(run_query(api, text, values), limit)
+            return
+        with destination(output, chosen) as write, streamed(api, text, values, chosen) as response:
+            _transfer(response, write, chosen, output, None)
 
 
 def _transfer(

@@ -1,28 +1,39 @@
 """`matview table`: the files that views may read."""
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 from uuid import UUID
 
 import httpx
 import typer
+from rich.filesize import decimal
 
 from orchestrator.cli.api_client import Api, Json, data, echo_columns, moment, with_api
 from orchestrator.cli.installation import EXIT_USAGE
-from orchestrator.cli.output import Failure, echo, echo_json
+from orchestrator.cli.output import Failure, echo, echo_json, warn
 from orchestrator.cli.read_options import with_reading
-from orchestrator.cli.source_patterns import absolute, guess_format, has_tabs, single, warn_of_siblings
+from orchestrator.cli.source_patterns import absolute, guess_format, has_tabs, named_format, single, warn_of_siblings
 from orchestrator.model.names import name_key
+from orchestrator.model.printable import one_line
 from orchestrator.model.source_table import ReadOptions, SourceFormat
 
 app = typer.Typer(help="Source tables: files that views may read under a name.", no_args_is_help=True)
 
 _PATH = "warehouse_tables/"
+_MOST_LINES, _MOST_NAMES = 20, 10
 _CSV = (SourceFormat.CSV, SourceFormat.CSV_WITH_NAMES)
 
 Table = Annotated[str, typer.Argument(metavar="TABLE", help="Its name or its id.", show_default=False)]
 Format = Annotated[
-    SourceFormat | None, typer.Option("--format", help="How they are read; guessed from the ending if not given.")
+    SourceFormat | None,
+    typer.Option(
+        "--format",
+        parser=named_format,
+        metavar="FORMAT",
+        help="How they are read: Parquet, CSVWithNames, CSV (without a header line) or JSONEachRow; guessed from the "
+        "ending if not given.",
+    ),
 ]
 
 
@@ -39,13 +50,13 @@ def add_table(
     file_format: Format = None,
 ) -> None:
     """Register files as a source table."""
-    files = single(pattern)
+    files = single(pattern, f"matview table add {shlex.quote(name)}")
     chosen = file_format or guess_format(files)
     if chosen in _CSV and has_tabs(files):
         reading = {"delimiter": "\t", **reading}
     body = {"name": name, "format": chosen, "url_pattern": absolute(files), **reading}
     _say_contract(api, api.post(_PATH, body))
-    warn_of_siblings(files)
+    warn_of_siblings(files, name)
 
 
 @app.command("list")
@@ -57,9 +68,12 @@ def list_tables(api: Api) -> None:
             echo_json(page.text)
         return
     echo_columns(
-        ("NAME", "FORMAT", "COLUMNS", "CREATED", "FILES"),
+        ("NAME", "FORMAT", "COLUMNS", "FILES", "SIZE", "CREATED", "PATTERN"),
         [
-            (table["name"], table["format"], len(table["columns"]), moment(table["created_at"]), table["url_pattern"])
+            (
+                *(table["name"], table["format"], len(table["columns"]), table.get("file_count"), _size(table)),
+                *(moment(table["created_at"]), table["url_pattern"]),
+            )
             for table in api.items(_PATH)
         ],
     )
@@ -76,6 +90,7 @@ def show_table(api: Api, table: Table) -> None:
     found = data(response)
     lines = [
         *(("name", found["name"]), ("id", found["id"]), ("format", found["format"]), ("files", found["url_pattern"])),
+        ("last read", _counted(found)),
         *((name.replace("_", " "), _value(found[name])) for name in ("header", *ReadOptions.model_fields)),
         ("created", moment(found["created_at"])),
     ]
@@ -98,7 +113,7 @@ def update_table(
     pattern: Annotated[
         str | None, typer.Option("--pattern", help="A file, or several with * (in quotes), instead of those it has.")
     ] = None,
-    file_format: Annotated[SourceFormat | None, typer.Option("--format", help="How the files are read.")] = None,
+    file_format: Format = None,
     no_types: Annotated[bool, typer.Option("--no-types", help="State no type: all are detected.")] = False,
 ) -> None:
     """Change a source table: only what is given. Types that are given replace all that were stated before."""
@@ -106,7 +121,9 @@ def update_table(
         raise typer.BadParameter("give types or state none, not both", param_hint="--no-types")
     given: Json = {
         "name": rename,
-        "url_pattern": None if pattern is None else absolute(single([pattern])),
+        "url_pattern": None
+        if pattern is None
+        else absolute(single([pattern], f"matview table update {shlex.quote(table)} --pattern")),
         "format": file_format,
         "columns": [] if no_types else None,
     }
@@ -115,7 +132,7 @@ def update_table(
         raise Failure("nothing is to be changed; see matview table update --help", EXIT_USAGE)
     _say_contract(api, api.patch(f"{_PATH}{_find(api, table)}/", body))
     if pattern is not None:
-        warn_of_siblings(pattern)
+        warn_of_siblings(pattern, rename or table)
 
 
 @app.command("refresh")
@@ -154,8 +171,60 @@ def _say_contract(api: Api, response: httpx.Response) -> None:
         echo_json(response.text)
         return
     table = data(response)
-    echo(f"{table['name']}: {table['format']} files, {len(table['columns'])} columns")
+    counted = _counted(table)
+    echo(
+        f"{table['name']}: {table['format']} files{f' ({counted})' if counted else ''}, {len(table['columns'])} columns"
+    )
     _say_types(table["columns"])
+    for line in (*_changes(table.get("changes") or {}), *map(_difference, table.get("differences") or ())):
+        warn(line)
+
+
+def _counted(table: Json) -> str | None:
+    """The number and size of a table's files when its columns were last read."""
+    count = table.get("file_count")
+    return None if count is None else f"{count:,} file{'' if count == 1 else 's'}, {_size(table)}"
+
+
+def _size(table: Json) -> str | None:
+    return None if table.get("bytes") is None else decimal(table["bytes"])
+
+
+def _changes(changes: Json) -> Iterator[str]:
+    if changes.get("added"):
+        yield f"new columns: {_names([one['name'] for one in changes['added']])}"
+    if changes.get("removed"):
+        yield f"columns that are gone: {_names([one['name'] for one in changes['removed']])}"
+    for one in changes.get("retyped", ())[:_MOST_LINES]:
+        yield f"the column {one_line(one['name'])} is {one['after']} now, and was {one['before']}"
+
+
+def _difference(found: Json) -> str:
+    """One line about files whose columns are others."""
+    more = found["file_count"] - 1
+    which = one_line(found["path"]) + (f" and {more:,} more" if more else "")
+    parts = [
+        *(
+            [f"without {_names(found['missing'], found['missing_count'])} (NULL there)"]
+            if found["missing_count"]
+            else []
+        ),
+        *(
+            [f"with {_names(found['additional'], found['additional_count'])}, which the table does not have"]
+            if found["additional_count"]
+            else []
+        ),
+    ]
+    advice = ""
+    if found["additional_count"]:
+        advice = " (--union-by-name takes such columns in)"
+    return f"note: {which}: {' and '.join(parts)}{advice}"
+
+
+def _names(names: Sequence[str], count: int | None = None) -> str:
+    shown = ", ".join(one_line(name) for name in names[:_MOST_NAMES])
+    more = (len(names) if count is None else count) - min(len(names), _MOST_NAMES)
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def _say_types(columns: Sequence[Json]) -> None:

@@ -11,7 +11,7 @@ from uuid import UUID
 import typer
 from rich.filesize import decimal
 
-from orchestrator.cli.api_client import Api, Json, data, echo_columns, moment, with_api
+from orchestrator.cli.api_client import Api, Json, data, echo_columns, moment, naming_file, with_api
 from orchestrator.cli.follow import follow_run, recent_runs, result_line, seconds, wait_for_started_run
 from orchestrator.cli.installation import EXIT_USAGE
 from orchestrator.cli.output import Failure, echo, echo_json, hanging, warn
@@ -54,15 +54,16 @@ def create_view(
 ) -> None:
     """Create a view, or update the one of that name."""
     text = statement(sql, file)
-    if preview:
-        if api.as_json:
-            raise typer.BadParameter("it is a table, no JSON", param_hint="--preview")
-        echo_result(run_query(api, text), _PREVIEW_ROWS)
-        echo("")
+    if preview and api.as_json:
+        raise typer.BadParameter("it is a table, no JSON", param_hint="--preview")
     body: Json = {"name": name, "query": {"kind": "SQLQuery", "query": text}}
     given = {"description": description, "edited_history_id": edited_history_id}
     body.update({field: value for field, value in given.items() if value is not None})
-    response = api.post(PATH, body)
+    with naming_file(file):
+        if preview:
+            echo_result(run_query(api, text), _PREVIEW_ROWS)
+            echo("")
+        response = api.post(PATH, body)
     if api.as_json:
         echo_json(response.text)
         return

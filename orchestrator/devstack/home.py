@@ -6,7 +6,7 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import NotRequired, TypedDict, cast
 
 from orchestrator.model.errors import Terminal
 from orchestrator.model.private_folders import MARKER, TEXT
@@ -29,6 +29,7 @@ class DevInfo(TypedDict):
     temporal_ui_url: str
     database_url: str
     data_dir: str
+    source_roots: NotRequired[str]  # a JSON list, as the setting has it
     metrics_urls: dict[str, str]
     pids: dict[str, int]
 

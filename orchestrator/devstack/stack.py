@@ -152,6 +152,7 @@ class DevStack:
             "temporal_ui_url": self.servers.temporal_ui_url,
             "database_url": self.servers.database_url,
             "data_dir": str(self.servers.home.data),
+            "source_roots": environment["MATVIEW_SOURCE_ROOTS"],
             "metrics_urls": {
                 role.name: f"http://{LOOPBACK}:{port}/metrics"
                 for role, port in zip(self._roles, metrics_ports, strict=True)

@@ -4,6 +4,7 @@ from orchestrator.container import Container, open_container
 from orchestrator.doctor.host import HostChecks
 from orchestrator.doctor.postgres import PostgresChecks
 from orchestrator.doctor.report import Check, CheckResult, Report, ReportLine, Status, ok, run_checks
+from orchestrator.doctor.sources import SourceChecks
 from orchestrator.doctor.temporal import TemporalChecks
 from orchestrator.settings import Settings
 from orchestrator.temporal.diagnostics import ServerInfo
@@ -29,4 +30,11 @@ def _checks(container: Container, origin: str) -> list[Check]:
     catalog = PostgresChecks(container.database, container.store)
     server = ServerInfo(container.temporal)
     orchestration = TemporalChecks(container.settings, server, container.database, container.reconciler)
-    return [Check("settings", settings, ""), *machine.checks(), *catalog.checks(), *orchestration.checks()]
+    sources = SourceChecks(container.database, container.engine.source_lister, container.settings.source_roots)
+    return [
+        Check("settings", settings, ""),
+        *machine.checks(),
+        *catalog.checks(),
+        *sources.checks(),
+        *orchestration.checks(),
+    ]

@@ -7,10 +7,11 @@ from typing import Protocol
 from orchestrator.model.base import Value
 from orchestrator.model.errors import InvalidQuery
 from orchestrator.model.limits import Limits
+from orchestrator.model.position import Position
 from orchestrator.model.reading import ReadPlan, ResultStream
 from orchestrator.model.run import OpenedFile, Progress, RunPlan, SourceRelation
 from orchestrator.model.snapshot import Column, InputFiles, SnapshotFile
-from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
+from orchestrator.model.source_table import AS_USUAL, DescribedSource, ReadOptions, SourceFormat
 from orchestrator.model.write_target import WriteTarget
 
 # The project id of requests that belong to no project.
@@ -100,6 +101,9 @@ class QueryAnalyzer(Protocol):
         Raises InvalidQuery if all of them take too long.
         """
 
+    async def find_name(self, sql: str, name: str, *, project_id: int) -> Position | None:
+        """The place where `sql` first reads the table or view of that name. Raises InvalidQuery."""
+
     async def weigh(self, sql: str, views: Mapping[str, str], *, project_id: int) -> int:
         """The number of times that `sql` reads tables and views once `views` (name to SQL) are inlined into it.
 
@@ -128,7 +132,7 @@ class QueryAnalyzer(Protocol):
         ended the process.
         """
 
-    async def describe_source(
+    async def inspect_source(
         self,
         url_pattern: str,
         source_format: SourceFormat,
@@ -136,8 +140,10 @@ class QueryAnalyzer(Protocol):
         stated: Sequence[Column] = (),
         *,
         project_id: int,
-    ) -> tuple[Column, ...]:
+    ) -> DescribedSource:
         """The columns of the files that match: those in `stated` as given there, the others with detected types.
+
+        With them, the number and size of the files, and which of them have other columns.
 
         Raises InvalidSource if no file matches, if the files cannot be read, or if they do not fit `stated`.
         """
@@ -183,6 +189,9 @@ class ReadSession(Protocol):
 
     async def references(self, sql: str, parameters: Collection[str]) -> tuple[str, ...]:
         """The names that `sql` reads, as `QueryAnalyzer.references` returns them; it may have these parameters."""
+
+    async def find_name(self, sql: str, name: str, parameters: Collection[str]) -> Position | None:
+        """The place where `sql` first reads the table or view of that name; it may have these parameters."""
 
     def read(self, plan: ReadPlan, file_url: Callable[[str, str], str]) -> AbstractAsyncContextManager[ResultStream]:
         """Run the plan's query while the context lasts. Leaving it ends the query.

@@ -1,11 +1,11 @@
 """The plan of a change of a project's definitions, computed without making the change."""
 
-from collections.abc import Sequence
 from enum import StrEnum
 from typing import Literal
 
 from orchestrator.model.base import Value
-from orchestrator.model.snapshot import Column
+from orchestrator.model.column_changes import ColumnChanges
+from orchestrator.model.position import Position
 
 
 class Action(StrEnum):
@@ -21,36 +21,6 @@ class Kind(StrEnum):
 
     VIEW = "view"
     TABLE = "table"
-
-
-class RetypedColumn(Value):
-    """A column whose type changes: DuckDB's names of both types."""
-
-    name: str
-    before: str
-    after: str
-
-
-class ColumnChanges(Value):
-    """How columns change. A column that is renamed is one removed and one added."""
-
-    added: tuple[Column, ...] = ()
-    removed: tuple[Column, ...] = ()
-    retyped: tuple[RetypedColumn, ...] = ()
-
-    @classmethod
-    def between(cls, before: Sequence[Column], after: Sequence[Column]) -> "ColumnChanges":
-        """The differences between two lists of columns."""
-        old, new = {one.name: one for one in before}, {one.name: one for one in after}
-        return cls(
-            added=tuple(one for name, one in new.items() if name not in old),
-            removed=tuple(one for name, one in old.items() if name not in new),
-            retyped=tuple(
-                RetypedColumn(name=name, before=old[name].duckdb_type, after=one.duckdb_type)
-                for name, one in new.items()
-                if name in old and old[name].duckdb_type != one.duckdb_type
-            ),
-        )
 
 
 class PlannedChange(Value):
@@ -82,11 +52,12 @@ class BrokenReader(Value):
 
 
 class Problem(Value):
-    """A reason for which the change cannot be made."""
+    """A reason for which the change cannot be made. `position` is the place in the statement of a view, if known."""
 
     kind: Kind
     name: str
     message: str
+    position: Position | None = None
 
 
 class PlannedRun(Value):

@@ -6,7 +6,9 @@ server is away, a disk is full). The branch alone decides whether Temporal retri
 and Temporal's failure types carry the `code`, so it stays when a class is renamed.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
+
+from orchestrator.model.position import Position
 
 
 class OrchestratorError(Exception):
@@ -14,12 +16,31 @@ class OrchestratorError(Exception):
 
     code: ClassVar[str] = "error"
 
-    def __init__(self, message: str | None = None, *, attr: str | None = None) -> None:
-        """`message` is for the person who asked; `attr` names the field of the request that is wrong, if any."""
+    def __init__(
+        self, message: str | None = None, *, attr: str | None = None, position: Position | None = None
+    ) -> None:
+        """`message` is for the person who asked; `attr` names the field of the request that is wrong, if any.
+
+        `position` is the place in the statement that is wrong, if one is known.
+        """
         doc = (type(self).__doc__ or "").strip().splitlines()
         self.message = message or (doc[0] if doc else type(self).__name__)
         self.attr = attr
+        self.position = position
         super().__init__(self.message)
+
+    def changed(self, message: str) -> Self:
+        """The same error with another message."""
+        return type(self)(message, attr=self.attr, position=self.position)
+
+    def placed(self, message: str | None = None) -> Self:
+        """The same error with its line and column at the end of the message's first line, for a reader of the text."""
+        text = self.message if message is None else message
+        if self.position is None:
+            return self.changed(text)
+        first, *rest = text.split("\n")
+        place = f"{first} (line {self.position.line}, column {self.position.column})"
+        return self.changed("\n".join([place, *rest]))
 
 
 class Terminal(OrchestratorError):

@@ -130,6 +130,30 @@ def is_blank(sql: str) -> bool:
     return True
 
 
+def without_quoted(sql: str) -> str:
+    """`sql` with a blank in place of each string, quoted name, blank and comment."""
+    pieces, position = [], 0
+    while position < len(sql):
+        kind, end = _token(sql, position)
+        pieces.append(" " if kind in {"blank", "quoted"} else sql[position:end])
+        position = end
+    return "".join(pieces)
+
+
+def with_plain_blanks(sql: str) -> str:
+    """`sql` with a space for each blank beyond ASCII outside of strings, as DuckDB reads it."""
+    if sql.isascii():
+        return sql
+    pieces, position = [], 0
+    while position < len(sql):
+        kind, end = _token(sql, position)
+        text = sql[position:end]
+        is_space = kind == "blank" and not text.startswith(("--", "/*"))
+        pieces.append("".join(one if one.isascii() else " " for one in text) if is_space else text)
+        position = end
+    return "".join(pieces)
+
+
 def _earlier(first: int | None, closed: _Opened) -> int | None:
     is_legal = not closed.is_brace or closed.is_literal or (closed.is_empty and closed.follows_map)
     return first if is_legal or (first is not None and first < closed.start) else closed.start

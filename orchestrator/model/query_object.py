@@ -5,12 +5,16 @@ from typing import Any
 
 from orchestrator.model.errors import InvalidQuery
 from orchestrator.model.placeholders import find_placeholder, variable_at
+from orchestrator.model.position import position_at
+from orchestrator.model.sql_habits import of_text
 
 KINDS = ("HogQLQuery", "SQLQuery")
 # The longest text of a statement, in UTF-8.
 MAX_BYTES = 200_000
 # The most JSON beside the statement, where clients keep notes of their own.
 MAX_EXTRA_BYTES = 20_000
+# Braces of a template, for which there is advice.
+_TEMPLATES = ("{{", "{%")
 
 
 def check_query(query: object) -> dict[str, Any]:
@@ -46,10 +50,13 @@ def refuse_placeholders(sql: str) -> None:
     brace = find_placeholder(sql)
     if brace is None:
         return
-    variable = variable_at(sql, brace)
+    variable, position = variable_at(sql, brace), position_at(sql, brace)
     if variable:
-        raise InvalidQuery(f"Variables like {{variables.{variable}}} are not allowed in views", attr="query")
-    raise InvalidQuery("Filters and placeholder expressions are not allowed in views", attr="query")
+        refused = f"Variables like {{variables.{variable}}} are not allowed in views"
+    else:
+        refused = "Filters and placeholder expressions are not allowed in views"
+    advice = of_text(sql) if sql.startswith(_TEMPLATES, brace) or sql.startswith("$", brace - 1) else ""
+    raise InvalidQuery(f"{refused}. {advice}" if advice else refused, attr="query", position=position)
 
 
 def _check_extras(query: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from typing import Literal
 from uuid import UUID
 
 from orchestrator.model.base import Value
+from orchestrator.model.nearest import nearest
 from orchestrator.model.principal import User
 from orchestrator.model.snapshot import Column
 
@@ -17,6 +18,31 @@ class SourceFormat(StrEnum):
     CSV = "CSV"
     CSV_WITH_NAMES = "CSVWithNames"
     JSON_EACH_ROW = "JSONEachRow"
+
+
+# Other words for the formats, in any case. PostHog's own words above are exact: CSV has no header line.
+_ALIASES = {
+    **dict.fromkeys(("parquet", "pq"), SourceFormat.PARQUET),
+    **dict.fromkeys(("csv", "csvwithnames", "csv_with_names", "csv-with-names"), SourceFormat.CSV_WITH_NAMES),
+    **dict.fromkeys(("json", "jsonl", "ndjson", "jsonlines", "jsoneachrow"), SourceFormat.JSON_EACH_ROW),
+}
+_LONGEST_SHOWN = 60
+_TABS = "CSVWithNames, with \\t as its delimiter"
+
+
+def format_named(text: str) -> SourceFormat:
+    """The format of that name or alias. Raises ValueError, with the name that was probably meant."""
+    if text in {*SourceFormat}:
+        return SourceFormat(text)
+    found = _ALIASES.get(text.strip().lower())
+    if found is not None:
+        return found
+    if text.strip().lower() in {"tsv", "tab"}:
+        raise ValueError(f"{text.strip()} is {_TABS}.")
+    meant = nearest(text, [*_ALIASES, *SourceFormat])
+    advice = f' Did you mean "{meant}"?' if meant else ""
+    shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+    raise ValueError(f'"{shown}" is no format; it is one of: {", ".join(SourceFormat)}.{advice}')
 
 
 class BadRow(StrEnum):
@@ -53,6 +79,35 @@ class ReadOptions(Value):
 AS_USUAL = ReadOptions()
 
 
+class FileDifference(Value):
+    """Files that all have the same columns, which are not those of their table.
+
+    `path` is the first of them, and `file_count` their number. They lack `missing` and have `additional` beside the
+    table's columns, which are not read. Of many names only the first are there; the counts are of all.
+    """
+
+    path: str
+    file_count: int
+    missing: tuple[str, ...] = ()
+    missing_count: int = 0
+    additional: tuple[str, ...] = ()
+    additional_count: int = 0
+
+
+class SourceFiles(Value):
+    """The number and total bytes of a table's files when its columns were last read from them."""
+
+    file_count: int
+    bytes: int
+
+
+class DescribedSource(SourceFiles):
+    """The columns that files were found to have, and the files whose columns are others."""
+
+    columns: tuple[Column, ...]
+    differences: tuple[FileDifference, ...] = ()
+
+
 class Credential(Value):
     """The credential for the remote files of a source table. Stored encrypted and never shown."""
 
@@ -64,7 +119,8 @@ class SourceTable(Value):
     """A source table as the catalog keeps it.
 
     `columns` were read from its files when they were last inspected. `stated` are those whose type a person has stated;
-    the types of the others were detected. One that `is_abridged` has no columns: they do not fit on the page of a list.
+    the types of the others were detected. `files` is None if an older release
+    read them. One that `is_abridged` has no columns: they do not fit on the page of a list.
     """
 
     id: UUID
@@ -75,6 +131,7 @@ class SourceTable(Value):
     columns: tuple[Column, ...]
     options: ReadOptions = AS_USUAL
     stated: tuple[Column, ...] = ()
+    files: SourceFiles | None = None
     created_by: User | None
     created_at: datetime
     is_abridged: bool = False

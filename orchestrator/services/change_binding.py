@@ -5,10 +5,11 @@ everything has been refreshed. By them readers are judged. Those that are *shown
 now; they are stored for views without a result.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from orchestrator.model.change_plan import BrokenReader, ColumnChanges, Problem
+from orchestrator.model.change_plan import BrokenReader
+from orchestrator.model.column_changes import ColumnChanges
 from orchestrator.model.definition_graph import DefinitionGraph
 from orchestrator.model.errors import InvalidQuery
 from orchestrator.model.snapshot import Column
@@ -50,10 +51,15 @@ async def bind(binder: ColumnBinder, project_id: int, proposal: Proposal) -> Bin
     )
 
 
-def unbound(proposal: Proposal, binding: Binding) -> list[Problem]:
-    """The views with a new statement that do not bind."""
-    after = ((key, binding.after.get(key)) for key in proposal.differences.queries)
-    return [proposal.problem(key, bound) for key, bound in after if isinstance(bound, InvalidQuery)]
+def unbound(proposal: Proposal, binding: Binding, unread: Collection[str]) -> dict[str, InvalidQuery]:
+    """Why views with a new statement do not bind, by key. `unread` are tables whose files could not be read.
+
+    Without those that read such a table, or another view that does not bind: theirs is not the cause.
+    """
+    after = {key: binding.after.get(key) for key in proposal.differences.queries}
+    errors = {key: bound for key, bound in after.items() if isinstance(bound, InvalidQuery)}
+    causes = errors.keys() | set(unread)
+    return {key: error for key, error in errors.items() if not proposal.graph.above([key]) & causes}
 
 
 def broken(proposal: Proposal, binding: Binding) -> Iterable[BrokenReader]:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from orchestrator.catalog import definitions
@@ -10,18 +11,21 @@ from orchestrator.catalog.database import Database, as_of_one_moment
 from orchestrator.catalog.definitions import StoredDefinitions
 from orchestrator.engines.base import QueryAnalyzer, StudiedQuery
 from orchestrator.model.batches import batches
-from orchestrator.model.change_plan import BrokenReader, ChangePlan, ColumnChanges, Kind, PlannedChange, Problem
+from orchestrator.model.change_plan import BrokenReader, ChangePlan, Kind, PlannedChange, Problem
+from orchestrator.model.column_changes import ColumnChanges
 from orchestrator.model.column_limits import MOST_INPUTS
 from orchestrator.model.definitions import Change, TableDefinition
 from orchestrator.model.errors import Invalid, InvalidQuery, ReadersBreak
 from orchestrator.model.names import name_key
 from orchestrator.model.snapshot import Column
+from orchestrator.model.source_table import DescribedSource
 from orchestrator.services.change_binding import Binding, bind, broken, column_changes, to_store, unbound
 from orchestrator.services.change_proposal import Proposal
 from orchestrator.services.change_runs import planned_runs
 from orchestrator.services.column_binding import ColumnBinder
 from orchestrator.services.definition_changes import Differences, compare
 from orchestrator.services.query_analysis import checked, checked_weight
+from orchestrator.services.unknown_names import UnknownName, explained
 
 # Each reads files in a process of its own.
 _TABLES_AT_ONCE = 2
@@ -29,18 +33,19 @@ _STUDIED_AT_ONCE = 100
 _SHOWN = 10
 
 Studied = Mapping[str, StudiedQuery]
-TableColumns = dict[str, tuple[Column, ...]]
+Described = dict[str, DescribedSource]
 
 
 class Prepared(NamedTuple):
     """A change that can be made, unless its plan says otherwise.
 
-    `columns` are to be stored: those of tables that change, and of views.
+    `columns` are to be stored of views, and `tables` has what the files of those tables hold that were read.
     """
 
     plan: ChangePlan
     proposal: Proposal
     columns: Mapping[str, tuple[Column, ...]]
+    tables: Mapping[str, DescribedSource]
 
 
 @dataclass(frozen=True)
@@ -62,14 +67,15 @@ class ChangePlanner:
             return await definitions.load(tx, project_id)
 
     async def prepare(
-        self, project_id: int, change: Change, described: Mapping[str, tuple[Column, ...]] | None = None
+        self, project_id: int, change: Change, read: Mapping[str, tuple[Column, ...]] | None = None
     ) -> Prepared:
-        """Plan a change and keep what making it needs. `described` has columns of tables that were read already."""
+        """Plan a change and keep what making it needs. `read` has columns of tables that were read already."""
         stored = await self.load(project_id)
-        found = compare(stored, change, described or ())
+        found = compare(stored, change, read or ())
         problems = list(found.problems)
-        tables: TableColumns = {key: columns for key, columns in (described or {}).items() if key in found.tables}
-        tables |= await self._describe(project_id, found, stored, problems, known=tables)
+        described = await self._describe(project_id, found, problems, known=read or {})
+        known = {key: stored.tables[key].columns for key in found.tables if key in stored.tables}
+        tables = known | {key: one.columns for key, one in described.items()} | dict(read or {})
         studied = await self._study(project_id, found, problems)
         reads = {key: tuple(map(name_key, one.references)) for key, one in studied.items()}
         proposal = Proposal(stored, found, reads, tables)
@@ -78,9 +84,11 @@ class ChangePlanner:
             message = f"Model contains a cycle: {' -> '.join(map(proposal.name, cycle))}"
             problems.append(Problem(kind=Kind.VIEW, name=proposal.name(cycle[0]), message=message))
             plan = ChangePlan(base=stored.base, unchanged=found.unchanged, problems=tuple(problems))
-            return Prepared(plan, proposal, tables)
+            return Prepared(plan, proposal, {}, described)
         binding = await bind(self.binder, project_id, proposal)
-        problems += unbound(proposal, binding)
+        unread = {key for key in found.tables if key not in tables}
+        for key, error in unbound(proposal, binding, unread).items():
+            problems.append(proposal.problem(key, await self._explained(project_id, proposal, key, error)))
         problems += await self._weigh(project_id, proposal)
         plan = ChangePlan(
             base=stored.base,
@@ -90,35 +98,44 @@ class ChangePlanner:
             broken=tuple(broken(proposal, binding)),
             runs=tuple(planned_runs(proposal)),
         )
-        return Prepared(plan, proposal, tables | to_store(proposal, binding))
+        return Prepared(plan, proposal, to_store(proposal, binding), described)
 
     async def _describe(
         self,
         project_id: int,
         found: Differences,
-        stored: StoredDefinitions,
         problems: list[Problem],
         *,
         known: Mapping[str, tuple[Column, ...]],
-    ) -> TableColumns:
-        """The columns of the tables that change, and that are not known."""
+    ) -> Described:
+        """The files of the tables that change, and whose columns are not known."""
         slots = asyncio.Semaphore(_TABLES_AT_ONCE)
 
-        async def describe(key: str, table: TableDefinition) -> tuple[Column, ...]:
-            if found.table_fields.get(key) == ("name",):
-                return stored.tables[key].columns
+        async def describe(table: TableDefinition) -> DescribedSource | None:
             try:
                 async with slots:
-                    return await self.engine.describe_source(
+                    return await self.engine.inspect_source(
                         table.url_pattern, table.format, table.options, table.stated, project_id=project_id
                     )
             except Invalid as error:
                 problems.append(Problem(kind=Kind.TABLE, name=table.name, message=error.message))
-                return stored.tables[key].columns if key in stored.tables else ()
+                return None
 
-        asked = {key: table for key, table in found.tables.items() if key not in known}
-        columns = await asyncio.gather(*(describe(key, table) for key, table in asked.items()))
-        return dict(zip(asked, columns, strict=True))
+        renamed = {key for key, fields in found.table_fields.items() if fields == ("name",)}
+        asked = {key: table for key, table in found.tables.items() if key not in renamed and key not in known}
+        answers = await asyncio.gather(*map(describe, asked.values()))
+        return {key: one for key, one in zip(asked, answers, strict=True) if one is not None}
+
+    async def _explained(self, project_id: int, proposal: Proposal, key: str, error: InvalidQuery) -> InvalidQuery:
+        """The error of a view, with the place of a name that is not known, and the name that was meant."""
+        if not isinstance(error, UnknownName):
+            return error
+        sql = proposal.definition(key).sql
+        names = [
+            proposal.name(one) for one in {*proposal.graph.reads, *proposal.stored.tables, *proposal.differences.tables}
+        ]
+        found = await explained(error, names, partial(self.engine.find_name, sql, project_id=project_id))
+        return found.changed(f"Invalid query: {found.message}")
 
     async def _study(self, project_id: int, found: Differences, problems: list[Problem]) -> dict[str, StudiedQuery]:
         """Study the statements that are new or differ."""
@@ -128,12 +145,12 @@ class ChangePlanner:
                 await checked(found.views[key].query)
                 asked.append(key)
             except Invalid as error:
-                problems.append(Problem(kind=Kind.VIEW, name=found.views[key].name, message=error.message))
+                problems.append(_problem(found, key, error))
         studied: dict[str, StudiedQuery] = {}
         answers = await self._study_each(project_id, {key: found.views[key].sql for key in asked})
         for key, answer in answers.items():
             if isinstance(answer, InvalidQuery):
-                problems.append(Problem(kind=Kind.VIEW, name=found.views[key].name, message=answer.message))
+                problems.append(_problem(found, key, answer))
             else:
                 studied[key] = answer
         return studied
@@ -189,6 +206,10 @@ class ChangePlanner:
                 more |= {"before": old.get(key), "after": proposal.definition(key).sql, "text_only": same}
             changes.append(one.model_copy(update=more))
         return changes
+
+
+def _problem(found: Differences, key: str, error: Invalid) -> Problem:
+    return Problem(kind=Kind.VIEW, name=found.views[key].name, message=error.message, position=error.position)
 
 
 def refusal(plan: ChangePlan, *, break_dependents: bool) -> Invalid | None:

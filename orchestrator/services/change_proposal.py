@@ -65,7 +65,7 @@ class Proposal:
 
     def problem(self, key: str, error: OrchestratorError) -> Problem:
         """A reason for which a view cannot be as the change says."""
-        return Problem(kind=Kind.VIEW, name=self.name(key), message=error.message)
+        return Problem(kind=Kind.VIEW, name=self.name(key), message=error.message, position=error.position)
 
     @cached_property
     def affected(self) -> set[str]:

@@ -25,7 +25,7 @@ from orchestrator.model.principal import User
 from orchestrator.model.run import Run
 from orchestrator.model.saved_query import SavedQuery
 from orchestrator.model.snapshot import Column
-from orchestrator.model.source_table import SourceTable
+from orchestrator.model.source_table import SourceFiles, SourceTable
 from orchestrator.services.change_plans import Prepared
 from orchestrator.services.definitions import DELETED_MESSAGE, REVERTED_MESSAGE
 from orchestrator.services.timings import record_timing
@@ -73,6 +73,7 @@ class _Writing:
         self._tx = tx
         self._project_id = project_id
         self._columns = prepared.columns
+        self._files = prepared.tables
         self._proposal = prepared.proposal
         self._stored = prepared.proposal.stored
         self._found = prepared.proposal.differences
@@ -101,12 +102,11 @@ class _Writing:
         for key, definition in self._found.tables.items():
             if key in self._table_ids:
                 before = await source_tables.find(self._tx, self._project_id, self._table_ids[key])
-                table = before or self._blank(definition)
-                await source_tables.change(self._tx, _table(table, definition, self._columns_of(key)))
+                await source_tables.change(self._tx, self._table(key, before or self._blank(definition)))
                 continue
-            table = self._blank(definition)
+            table = self._table(key, self._blank(definition))
             self._table_ids[key] = table.id
-            await source_tables.insert_new(self._tx, _table(table, definition, self._columns_of(key)), None)
+            await source_tables.insert_new(self._tx, table, None)
             await names.reserve_name(self._tx, self._project_id, definition.name, source_table_id=table.id)
 
     async def save_views(self) -> None:
@@ -117,7 +117,7 @@ class _Writing:
         for key, definition in self._found.views.items():
             if key not in new:
                 await self._change(key, definition)
-        for key in self._columns.keys() - self._found.tables.keys() - new.keys() - set(self._found.queries):
+        for key in self._columns.keys() - new.keys() - set(self._found.queries):
             await view_columns.set_columns(self._tx, self._view_ids[key], self._columns[key])
         await self._repoint()
 
@@ -188,7 +188,7 @@ class _Writing:
     def _columns_of(self, key: str) -> tuple[Column, ...]:
         if key in self._columns:
             return self._columns[key]
-        stored = self._stored.views.get(key) or self._stored.tables.get(key)
+        stored = self._stored.views.get(key)
         return stored.columns if stored else ()
 
     def _input(self, key: str) -> Input:
@@ -197,6 +197,15 @@ class _Writing:
     def _target(self, key: str) -> NameTarget:
         one = self._input(key)
         return NameTarget(name=key, saved_query_id=one.view_id, source_table_id=one.table_id, columns=())
+
+    def _table(self, key: str, before: SourceTable) -> SourceTable:
+        """A source table as it is to be: its files as they were found to be, unless it is only renamed."""
+        changed = before.model_copy(update=dict(self._found.tables[key]))
+        found = self._files.get(key)
+        if found is None:
+            return changed
+        files = SourceFiles(file_count=found.file_count, bytes=found.bytes)
+        return changed.model_copy(update={"columns": found.columns, "files": files})
 
     def _blank(self, definition: TableDefinition) -> SourceTable:
         return SourceTable(
@@ -209,7 +218,3 @@ class _Writing:
             created_by=self._user,
             created_at=now(),
         )
-
-
-def _table(table: SourceTable, definition: TableDefinition, columns: tuple[Column, ...]) -> SourceTable:
-    return table.model_copy(update={**dict(definition), "columns": columns})

@@ -10,6 +10,7 @@ from orchestrator.engines.base import QueryAnalyzer
 from orchestrator.model.batches import batches
 from orchestrator.model.errors import EngineCrashed, InvalidQuery
 from orchestrator.model.snapshot import Column
+from orchestrator.services.unknown_names import UnknownName
 
 _AT_ONCE = 50
 # A view with eight columns takes some two kilobytes.
@@ -77,9 +78,7 @@ class ColumnBinder:
         for key, view in views.items():
             missing = next((one for one in view.reads if one not in seen), None)
             if missing is not None:
-                found[key] = InvalidQuery(
-                    f"Invalid query: Catalog Error: Table with name {missing} does not exist!", attr="query"
-                )
+                found[key] = UnknownName(missing)
                 continue
             digest = _digest(view, seen)
             if digest in self._known:

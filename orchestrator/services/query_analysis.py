@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from orchestrator.catalog import names, run_inputs
@@ -15,6 +16,7 @@ from orchestrator.model.names import name_key
 from orchestrator.model.query_object import check_query
 from orchestrator.model.read_limits import MOST_READINGS
 from orchestrator.model.snapshot import Column
+from orchestrator.services.unknown_names import UnknownName, explained, known_names
 
 # A run's plan contains the text of every view that is evaluated inside it. This leaves space for the rest of the plan,
 # which the planner refuses beyond 1,500,000 bytes.
@@ -39,6 +41,14 @@ class QueryAnalysis:
 
     async def analyze(self, project_id: int, query: dict[str, Any]) -> AnalyzedQuery:
         """The inputs and columns of a checked query. Raises InvalidQuery."""
+        try:
+            return await self._analyze(project_id, query)
+        except UnknownName as error:
+            find = partial(self._engine.find_name, query["query"], project_id=project_id)
+            found = await explained(error, await known_names(self._database, project_id), find)
+            raise found.changed(f"Invalid query: {found.message}") from None
+
+    async def _analyze(self, project_id: int, query: dict[str, Any]) -> AnalyzedQuery:
         sql = query["query"]
         references = await self._engine.references(sql, project_id=project_id)
         async with self._database.begin() as tx:
@@ -93,9 +103,7 @@ async def _resolve_inputs(tx: Transaction, project_id: int, references: Sequence
     for reference in references:
         key = name_key(reference)
         if key not in known:
-            raise InvalidQuery(
-                f"Invalid query: Catalog Error: Table with name {reference} does not exist!", attr="query"
-            )
+            raise UnknownName(reference)
         found[key] = known[key]
     return tuple(found.values())
 

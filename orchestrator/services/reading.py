@@ -1,9 +1,10 @@
 """Reading: the rows of a view, and the results of queries, as of one moment of the catalog."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -11,15 +12,17 @@ from orchestrator.catalog import names, projects, run_inputs, saved_queries, sna
 from orchestrator.catalog.database import Database, Transaction, as_of_one_moment
 from orchestrator.engines.base import QueryReader, ReadSession
 from orchestrator.model.base import Value
-from orchestrator.model.errors import EngineCrashed, InputsChanging, Invalid, InvalidQuery, NotFound
+from orchestrator.model.errors import EngineCrashed, InputsChanging, Invalid, InvalidQuery, NotFound, OrchestratorError
 from orchestrator.model.information_schema import COLUMNS, SCHEMATA, CatalogEntry, rows_of
 from orchestrator.model.limits import Limits
 from orchestrator.model.names import catalog_table, name_key, quoted
+from orchestrator.model.position import moved
 from orchestrator.model.reading import ReadPlan, ReadRelation, ResultFormat, ResultStream, RowsRelation
 from orchestrator.model.run import Relation, SnapshotRelation
 from orchestrator.model.saved_query import SavedQuery
 from orchestrator.model.snapshot import Column, Retention, Snapshot
 from orchestrator.services.reads import Read, ReadRegistry
+from orchestrator.services.unknown_names import UnknownName, explained, known_names
 from orchestrator.stores.base import SnapshotStore, StoredFile
 
 # A snapshot that is removed between the reading of the catalog and the lease is a rare coincidence.
@@ -30,10 +33,14 @@ _PLAIN = "This view is not materialized, so it has no rows of its own. Materiali
 
 
 class QueryText(Value):
-    """A statement that a client sends: with `values` of its parameters, and the id by which it can be cancelled."""
+    """A statement that a client sends: with `values` of its parameters, and the id by which it can be cancelled.
+
+    `written` is the statement as its client wrote it, where `sql` is a variant of that.
+    """
 
     sql: str
     values: Mapping[str, Any] = {}
+    written: str | None = None
     client_query_id: str | None = None
     large_as_text: bool = False
 
@@ -116,10 +123,16 @@ class ReadService:
         """
         async with AsyncExitStack() as stack:
             read, session, limits, seconds = await self._open(stack, project_id, text.client_query_id)
+            stack.enter_context(_placed_as_written(text))
             references = await session.references(text.sql, text.values)
+            try:
+                relations = await self._pin(read, references)
+            except UnknownName as error:
+                find = partial(session.find_name, text.sql, parameters=text.values)
+                raise await explained(error, await known_names(self._database, project_id), find) from None
             plan = ReadPlan(
                 sql=text.sql,
-                relations=await self._pin(read, references),
+                relations=relations,
                 parameters=text.values,
                 format=result_format,
                 limits=limits,
@@ -251,11 +264,22 @@ def _says_cancelled(read: Read) -> Any:  # noqa: ANN401 - an exit function
     return leave
 
 
+@contextmanager
+def _placed_as_written(text: QueryText) -> Iterator[None]:
+    """Change the place of an error in the statement that is run to that in the statement that was written."""
+    try:
+        yield
+    except OrchestratorError as error:
+        if text.written is not None and error.position is not None:
+            error.position = moved(error.position, text.sql, text.written)
+        raise
+
+
 def _check_names(references: Sequence[str], found: Sequence[Relation]) -> None:
     known = {name_key(one.name) for one in found}
     unknown = next((name for name in references if name_key(name) not in known), None)
     if unknown is not None:
-        raise InvalidQuery(f"Catalog Error: Table with name {unknown} does not exist!", attr="query")
+        raise UnknownName(unknown)
 
 
 async def _catalog_tables(tx: Transaction, project_id: int, references: Sequence[str]) -> tuple[RowsRelation, ...]:

@@ -1,18 +1,27 @@
 """Source tables: files that views may read under a name."""
 
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from uuid import UUID, uuid4
 
 from orchestrator.catalog import names, projects, saved_queries, source_tables
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.engines.base import QueryAnalyzer
 from orchestrator.model.base import Value, now
+from orchestrator.model.column_changes import ColumnChanges
 from orchestrator.model.errors import InUse, NotFound, TableBusy
 from orchestrator.model.names import check_name, name_key
 from orchestrator.model.principal import User
 from orchestrator.model.read_options import check_pattern, check_stated, format_of, options_of
 from orchestrator.model.snapshot import Column
-from orchestrator.model.source_table import AS_USUAL, Credential, ReadOptions, SourceFormat, SourceTable
+from orchestrator.model.source_table import (
+    AS_USUAL,
+    Credential,
+    DescribedSource,
+    ReadOptions,
+    SourceFiles,
+    SourceFormat,
+    SourceTable,
+)
 from orchestrator.services.encryption import Encryptor
 from orchestrator.services.reader_guard import ReaderGuard
 from orchestrator.services.view_columns import ColumnPropagation
@@ -42,6 +51,14 @@ class SourceTableUpdate(Value):
     break_dependents: bool = False
 
 
+class StoredTable(NamedTuple):
+    """A table that was stored, what its files were found to hold if they were read, and how its columns changed."""
+
+    table: SourceTable
+    described: DescribedSource | None
+    changes: ColumnChanges
+
+
 class SourceTableService:
     """The source tables of every project."""
 
@@ -51,7 +68,7 @@ class SourceTableService:
         self._guard = guard
         self._secrets = secrets
 
-    async def add(self, project_id: int, draft: SourceTableUpdate, user: User) -> SourceTable:
+    async def add(self, project_id: int, draft: SourceTableUpdate, user: User) -> StoredTable:
         """Register files as a source table; its columns are read from them now.
 
         Raises InvalidName or NameTaken; Invalid for options or columns that make no sense, or for a credential that
@@ -69,14 +86,15 @@ class SourceTableService:
             created_at=now(),
         )
         sealed = self._encrypted_credential(draft)
-        table = await self._described(_changed(blank, draft))
+        table, described = await self._described(_changed(blank, draft))
         async with self._database.begin() as tx:
             await projects.lock_project(tx, project_id)
             await source_tables.insert_new(tx, table, sealed)
             await names.reserve_name(tx, project_id, draft.name, source_table_id=table.id)
-            return _found(await source_tables.find(tx, project_id, table.id))
+            stored = _found(await source_tables.find(tx, project_id, table.id))
+        return StoredTable(stored, described, ColumnChanges())
 
-    async def edit(self, project_id: int, table_id: UUID, edit: SourceTableUpdate) -> SourceTable:
+    async def edit(self, project_id: int, table_id: UUID, edit: SourceTableUpdate) -> StoredTable:
         """Change a source table. All or nothing.
 
         Its columns are read again, unless only its name or its credential changes. Raises NotFound, what `add` raises,
@@ -85,7 +103,7 @@ class SourceTableService:
         """
         return await self._edit(project_id, table_id, edit, reread=False)
 
-    async def refresh(self, project_id: int, table_id: UUID, *, break_dependents: bool = False) -> SourceTable:
+    async def refresh(self, project_id: int, table_id: UUID, *, break_dependents: bool = False) -> StoredTable:
         """Read the columns from the files again.
 
         Raises NotFound, InvalidSource or TableBusy, and ReadersBreak unless readers may stop binding.
@@ -117,13 +135,13 @@ class SourceTableService:
             await names.release_name(tx, source_table_id=table_id)
             await source_tables.mark_deleted(tx, table_id)
 
-    async def _edit(self, project_id: int, table_id: UUID, edit: SourceTableUpdate, *, reread: bool) -> SourceTable:
+    async def _edit(self, project_id: int, table_id: UUID, edit: SourceTableUpdate, *, reread: bool) -> StoredTable:
         sealed = self._encrypted_credential(edit)
         for _ in range(_EDIT_TRIES):
             table = await self.get(project_id, table_id)
-            changed = _changed(table, edit)
+            changed, described = _changed(table, edit), None
             if reread or any(getattr(changed, name) != getattr(table, name) for name in _DECIDING):
-                changed = await self._described(changed)
+                changed, described = await self._described(changed)
             checked = await self._guard.of_table(table, changed, may_break=edit.break_dependents)
             async with self._database.begin() as tx:
                 await projects.lock_project(tx, project_id)
@@ -139,15 +157,16 @@ class SourceTableService:
                 await propagation.step(tx)
                 after = _found(await source_tables.find(tx, project_id, table_id))
             await propagation.finish(self._database, project_id)
-            return after
+            return StoredTable(after, described, ColumnChanges.between(table.columns, after.columns))
         raise TableBusy
 
-    async def _described(self, table: SourceTable) -> SourceTable:
-        """The table with the columns that its files have now."""
-        columns = await self._engine.describe_source(
+    async def _described(self, table: SourceTable) -> tuple[SourceTable, DescribedSource]:
+        """The table with the columns that its files have now, and all that they were found to hold."""
+        found = await self._engine.inspect_source(
             table.url_pattern, table.format, table.options, table.stated, project_id=table.project_id
         )
-        return table.model_copy(update={"columns": columns})
+        files = SourceFiles(file_count=found.file_count, bytes=found.bytes)
+        return table.model_copy(update={"columns": found.columns, "files": files}), found
 
     async def _store(self, tx: Transaction, before: SourceTable, after: SourceTable) -> None:
         if name_key(after.name) != name_key(before.name):

@@ -127,7 +127,7 @@ async def test_a_database_that_is_away_hides_nothing_else(own: DevStack) -> None
         await own.start("postgres")
     assert failed(found) == {"database"}
     assert found["database"].advice
-    needing = {"migrations", "clock", "results", "agreement"}
+    needing = {"migrations", "clock", "results", "sources", "agreement"}
     assert not_well(found) == {"database"} | needing
     assert all(found[name].message == "not looked at: it needs database" for name in needing)
 

@@ -30,7 +30,8 @@ ODD = ["*/ /* */", "a\nb\n", " a: b ", "no", "- x", "---*/", "'\"", "1e3", "\r",
 
 
 def view(sql: str, **more: object) -> Json:
-    usual = {"description": None, "sync_frequency": None, "freshness": "clock", "max_staleness": None}
+    fields = ("description", "sync_frequency", "cron", "time_zone", "max_staleness")
+    usual = {**dict.fromkeys(fields), "freshness": "clock"}
     return {"name": "v", "query": {"kind": "SQLQuery", "query": sql}, **usual, **more}
 
 
@@ -111,6 +112,24 @@ def test_what_is_wrong_with_a_file_is_said_by_its_name(tmp_path: Path, file: str
     with pytest.raises(Failure) as failure:
         files.read(tmp_path)
     assert said in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        ({"sync_frequency": "24hour", "cron": "0 6 * * *", "time_zone": "UTC"}, "cron: 0 6 * * *\n"),
+        ({"sync_frequency": "never", "cron": "0 6 * * *", "time_zone": "UTC"}, "frequency: never\ncron: 0 6 * * *\n"),
+        ({"sync_frequency": "24hour", "cron": "@daily", "time_zone": "Asia/Tokyo"}, "time_zone: Asia/Tokyo"),
+        ({"sync_frequency": "1hour"}, "frequency: 1hour\n"),
+    ],
+)
+def test_a_cron_expression_is_written_without_the_frequency_that_stands_for_it(
+    tmp_path: Path, shown: Json, text: str
+) -> None:
+    files.write(tmp_path, {"views": [view("SELECT 1", **shown)], "tables": []})
+    written = (tmp_path / "views" / "v.sql").read_text()
+    assert text in written
+    assert "24hour" not in written
 
 
 def test_a_folder_that_is_no_project_is_said_to_be_none(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def is_error(answer: httpx.Response) -> bool:
     """Whether the body is that of an error, and of nothing else."""
     body: Json = answer.json()
     return (
-        set(body) == ERROR_FIELDS
+        set(body) - {"position"} == ERROR_FIELDS
         and body["type"] in ERROR_TYPES
         and isinstance(body["code"], str)
         and bool(body["detail"])

@@ -194,6 +194,21 @@ async def test_what_is_read_back_defines_the_same_again(tenant: Tenant, folder: 
     assert (await plan(tenant, {**shown, "prune": True}))["changes"] == []
 
 
+async def test_a_cron_expression_is_applied_paused_and_read_back(tenant: Tenant) -> None:
+    zone = {"cron": "0 6 * * 1-5", "time_zone": "Europe/Berlin"}
+    views = [view("v", "SELECT 1 AS n", None, **zone), view("w", "SELECT 1 AS n", "never", **zone)]
+    await apply(tenant, {"views": views, "refresh": False})
+    body = await tenant.call("GET", "/definitions/")
+    assert [one["cron"] for one in body["views"]] == ["0 6 * * 1-5"] * 2
+    assert [one["sync_frequency"] for one in body["views"]] == ["24hour", "never"]
+    assert (await plan(tenant, body))["changes"] == (await plan(tenant, {"views": views}))["changes"] == []
+    found = (await tenant.call("GET", "/warehouse_saved_queries/"))["results"]
+    paused = {one["name"]: (await tenant.view(one["id"]))["schedule_paused"] for one in found}
+    assert paused == {"v": False, "w": True}
+    wrong = await tenant.error("POST", "/definitions/plan/", {"views": [view("v", "SELECT 1", cron="x")]}, status=400)
+    assert wrong["detail"].startswith("v: ")
+
+
 async def test_an_edit_of_one_view_is_planned_by_its_name(tenant: Tenant, folder: Path) -> None:
     await applied(tenant, definitions(folder))
     body = {"name": "stg_returns", "query": {"query": "SELECT 1 AS order_id"}}
@@ -207,7 +222,7 @@ async def test_an_edit_of_one_view_is_planned_by_its_name(tenant: Tenant, folder
 async def test_a_view_that_is_no_longer_materialized_loses_its_result(tenant: Tenant) -> None:
     await applied(tenant, {"views": [view("v", "SELECT 1 AS n")]})
     done = await apply(tenant, {"views": [view("v", "SELECT 1 AS n", None)]})
-    assert done["plan"]["changes"][0]["fields"] == ["sync_frequency"]
+    assert done["plan"]["changes"][0]["fields"] == ["timing"]
     (shown,) = (await tenant.call("GET", "/warehouse_saved_queries/"))["results"]
     assert (shown["is_materialized"], (await tenant.view(shown["id"]))["next_run_at"]) == (False, None)
 

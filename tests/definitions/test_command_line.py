@@ -66,9 +66,15 @@ async def test_an_edit_that_breaks_a_reader_names_it_and_changes_nothing(matview
 
 async def test_what_is_wrong_in_a_file_is_said_with_its_name(matview: Commands, folder: Path) -> None:
     await matview("init")
-    (folder / "views" / "wrong.sql").write_text("SELECT x FROM kept_orders\n")
+    (folder / "views" / "wrong.sql").write_text("/*---\nfrequency: 1hour\n---*/\nSELECT\n  x FROM kept_orders\n")
+    (folder / "views" / "typo.sql").write_text("SELECT id\nFROM kept_order\n")
+    (folder / "views" / "below.sql").write_text("SELECT x FROM wrong\n")
     failed = await matview("apply", "--yes", status=1)
-    assert f"! {Path('views') / 'wrong.sql'}: Invalid query: Binder Error" in out(failed)
+    assert "Invalid query: Binder Error" in out(failed)
+    assert "views/wrong.sql:5:3" in out(failed)
+    assert "views/typo.sql:2:6" in out(failed)
+    assert 'Did you mean "kept_orders"' in out(failed)
+    assert "below" not in out(failed)
     assert "nothing can be applied" in failed.stderr.decode()
 
 

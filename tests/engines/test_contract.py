@@ -90,7 +90,7 @@ async def test_a_view_that_does_not_bind_spoils_no_other(any_engine: AnyEngine) 
 
 async def test_a_source_that_is_not_there_is_refused(any_engine: AnyEngine, tmp_path: Path) -> None:
     with pytest.raises(InvalidSource):
-        await any_engine.describe_source(str(tmp_path / "sources" / "*.csv"), SourceFormat.CSV_WITH_NAMES, project_id=1)
+        await any_engine.inspect_source(str(tmp_path / "sources" / "*.csv"), SourceFormat.CSV_WITH_NAMES, project_id=1)
 
 
 async def test_a_result_is_parquet_in_the_target_and_its_sizes_are_true(
@@ -111,7 +111,7 @@ async def test_a_run_reads_snapshots_views_and_source_tables(
     before = await write(any_engine, make_plan("SELECT 1 AS n"), WriteTarget.local(first))
     path = tmp_path / "sources" / "t.csv"
     path.write_text("n\n4\n", encoding="utf-8")
-    columns = await any_engine.describe_source(str(path), SourceFormat.CSV_WITH_NAMES, project_id=1)
+    columns = (await any_engine.inspect_source(str(path), SourceFormat.CSV_WITH_NAMES, project_id=1)).columns
     relations: list[Relation] = [
         snapshot("s", first, before),
         view("v", "SELECT n + 1 AS n FROM s"),

@@ -86,6 +86,13 @@ async def test_a_query_that_is_refused_or_fails_is_an_error(
         assert (failed.value.code, failed.value.status) == (code, 400)
 
 
+async def test_an_error_has_its_place_in_the_statement(mv: matview.Connection) -> None:
+    with pytest.raises(matview.QueryError) as failed:
+        await aside(mv.query("SELECT 1,\n nothing").to_arrow)
+    assert failed.value.position is not None
+    assert (failed.value.position["line"], failed.value.position["column"]) == (2, 2)
+
+
 async def test_a_query_that_fails_after_its_first_rows_gives_no_table(tenant: Tenant, mv: matview.Connection) -> None:
     with pytest.raises(matview.Incomplete, match="broke off"):
         await aside(mv.query(LATE).to_arrow)

@@ -63,9 +63,9 @@ class Tenant:
         return body
 
     async def error(self, method: str, path: str, json: object = None, *, status: int) -> Json:
-        """The body of an answer that is not a success, which always has the same four fields."""
+        """The body of an answer that is not a success: the same four fields, and a place if it is of a statement."""
         body = await self.call(method, path, json, expect=status)
-        assert set(body) == {"type", "code", "detail", "attr"}
+        assert set(body) - {"position"} == {"type", "code", "detail", "attr"}
         return body
 
     async def add_table(self, name: str, pattern: Path | str, file_format: str = "Parquet") -> Json:

@@ -110,6 +110,8 @@ def convert(name: str, text: str, file: str, *, every: str = "24hour", descripti
         "query": {"kind": "SQLQuery", "query": sql.strip()},
         "description": description,
         "sync_frequency": every if kind in _STORED else None,
+        "cron": None,
+        "time_zone": None,
         "freshness": "clock",
         "max_staleness": None,
     }

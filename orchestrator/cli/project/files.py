@@ -20,6 +20,7 @@ from orchestrator.cli.api_client import Json
 from orchestrator.cli.output import Failure
 from orchestrator.cli.project import yaml_text
 from orchestrator.model.names import name_key
+from orchestrator.model.saved_query import SyncFrequency
 from orchestrator.model.source_table import AS_USUAL, ReadOptions
 
 VIEWS, SOURCES = "views", "sources.yml"
@@ -30,10 +31,13 @@ _MOST_FILES = 20_000
 _VIEW_WORDS = {
     "description": "description",
     "frequency": "sync_frequency",
+    "cron": "cron",
+    "time_zone": "time_zone",
     "freshness": "freshness",
     "max_staleness": "max_staleness",
 }
 _USUAL = {"freshness": "clock"}
+_USUAL = {"freshness": "clock", "time_zone": "UTC"}
 _TABLE_WORDS = ("path", "format", "columns", "header", *ReadOptions.model_fields)
 _YES_NO = {"true": True, "yes": True, "false": False, "no": False}
 _FLAGS = ("header", "union_by_name", "hive_partitioning")
@@ -139,10 +143,9 @@ def _parts(text: str, file: str) -> tuple[str, str, int]:
 
 def _view_text(view: Json) -> str:
     sql: str = view["query"]["query"]
-    usual = {"freshness": "clock"}
-    values = {
-        word: view[field] for word, field in _VIEW_WORDS.items() if view.get(field) not in {None, usual.get(word)}
-    }
+    if view["cron"] is not None and view["sync_frequency"] != SyncFrequency.NEVER:
+        view = {**view, "sync_frequency": None}  # the one that comes nearest to the expression
+    values = {word: view[field] for word, field in _VIEW_WORDS.items() if view[field] not in {None, _USUAL.get(word)}}
     header = f"{_BEGIN}\n{yaml_text.dump(values)}{_END}\n" if values else ""
     if not header and sql.split("\n", 1)[0].rstrip() == _BEGIN:
         header = f"{_BEGIN}\n{_END}\n"

@@ -4,13 +4,14 @@ import difflib
 from collections.abc import Iterator, Mapping
 
 from orchestrator.cli.api_client import Json
-from orchestrator.cli.output import echo
+from orchestrator.cli.output import echo, hanging
 from orchestrator.cli.project.files import ViewFile
+from orchestrator.cli.statement_errors import with_place
 from orchestrator.model.names import name_key
+from orchestrator.model.position import Position
 
 _SIGNS = {"create": "+", "update": "~", "delete": "-"}
 _SHOWN_RUNS, _SHOWN_COLUMNS = 30, 8
-_VIEW_FIELDS = {"sync_frequency": "frequency", "query": "query"}
 
 
 def show_plan(plan: Json, files: Mapping[str, ViewFile], *, diff: bool) -> None:
@@ -25,7 +26,7 @@ def show_plan(plan: Json, files: Mapping[str, ViewFile], *, diff: bool) -> None:
     elif plan["unchanged"]:
         echo(f"  {plan['unchanged']:,} more views and tables stay as they are")
     for one in plan["problems"]:
-        echo(f"! {_place(one, files)}: {one['message']}")
+        echo(hanging("! ", _problem(one, files)))
     for one in plan["broken"]:
         echo(f"! breaks {one['name']}, which reads {', '.join(one['reads'])}: {one['message']}")
     for line in _runs(plan["runs"]):
@@ -46,7 +47,7 @@ def _details(change: Json) -> str:
         return f"  ({len(added)} columns)" if added else ""
     if change["action"] == "delete":
         return ""
-    fields = ", ".join(_VIEW_FIELDS.get(one, one.replace("_", " ")) for one in change["fields"])
+    fields = ", ".join(one.replace("_", " ") for one in change["fields"])
     if change["text_only"]:
         fields = fields.replace("query", "query (spaces, comments or spelling only)")
     parts = [f"+{one['name']} {one['duckdb_type']}" for one in columns["added"]]
@@ -64,9 +65,17 @@ def _diff(change: Json) -> Iterator[str]:
     yield from (line for line in lines if not line.startswith(("---", "+++")))
 
 
-def _place(problem: Json, files: Mapping[str, ViewFile]) -> str:
+def _problem(problem: Json, files: Mapping[str, ViewFile]) -> str:
+    """A problem with the place in the file of the view that it is about, if that is known."""
     file = files.get(name_key(problem["name"])) if problem["kind"] == "view" else None
-    return f"{problem['kind']} {problem['name']}" if file is None else str(file.path)
+    if file is None:
+        return f"{problem['kind']} {problem['name']}: {problem['message']}"
+    if problem["position"] is None:
+        return f"{file.path}: {problem['message']}"
+    position = Position.model_validate(problem["position"])
+    if position.view is None:
+        position = position.model_copy(update={"line": position.line + file.first_line - 1})
+    return f"view {problem['name']}: {with_place(problem['message'], position, str(file.path))}"
 
 
 def _number(number: int, word: str) -> str:

@@ -27,6 +27,8 @@ from orchestrator.engines.duckdb.protocol import (
     encode_previous,
     encode_relation,
     input_files,
+    parse_described,
+    parse_position,
     parse_progress,
     parse_result,
     parse_written,
@@ -44,9 +46,10 @@ from orchestrator.model.errors import (
     QueryTimedOut,
 )
 from orchestrator.model.limits import Limits
+from orchestrator.model.position import Position
 from orchestrator.model.run import Progress, RunPlan
 from orchestrator.model.snapshot import Column
-from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
+from orchestrator.model.source_table import AS_USUAL, DescribedSource, ReadOptions, SourceFormat
 from orchestrator.model.write_target import WriteTarget
 
 logger = logging.getLogger(__name__)
@@ -146,11 +149,15 @@ class DuckDBEngine:
         request = {"job": "study_each", "statements": list(statements)}
         found = await self._analyse(self._parser_pool, project_id, request, _too_complex(self._parser_pool))
         return [
-            InvalidQuery(one, attr="query")
-            if isinstance(one, str)
-            else StudiedQuery(references=tuple(one["references"]), digest=one["digest"])
+            _invalid(one) if "error" in one else StudiedQuery(references=one["references"], digest=one["digest"])
             for one in found
         ]
+
+    async def find_name(self, sql: str, name: str, *, project_id: int = NO_PROJECT) -> Position | None:
+        """See QueryAnalyzer."""
+        request = {"job": "find_name", "sql": sql, "name": name}
+        too_slow = _too_complex(self._parser_pool)
+        return parse_position(await self._analyse(self._parser_pool, project_id, request, too_slow))
 
     async def weigh(self, sql: str, views: Mapping[str, str], *, project_id: int = NO_PROJECT) -> int:
         """See QueryAnalyzer."""
@@ -184,7 +191,7 @@ class DuckDBEngine:
             "tables": {name: encode_columns(kinds) for name, kinds in tables.items()},
         }
         found = await self._analyse(self._binder_pool, project_id, request, _too_complex(self._binder_pool))
-        return [InvalidQuery(one, attr="query") if isinstance(one, str) else decode_columns(one) for one in found]
+        return [_invalid(one) if isinstance(one, dict) else decode_columns(one) for one in found]
 
     async def describe_source(
         self,
@@ -195,6 +202,19 @@ class DuckDBEngine:
         *,
         project_id: int = NO_PROJECT,
     ) -> tuple[Column, ...]:
+        """The columns of `inspect_source` alone."""
+        found = await self.inspect_source(url_pattern, source_format, options, stated, project_id=project_id)
+        return found.columns
+
+    async def inspect_source(
+        self,
+        url_pattern: str,
+        source_format: SourceFormat,
+        options: ReadOptions = AS_USUAL,
+        stated: Sequence[Column] = (),
+        *,
+        project_id: int = NO_PROJECT,
+    ) -> DescribedSource:
         """See QueryAnalyzer."""
         request: dict[str, Any] = {
             "job": "describe_source",
@@ -205,9 +225,8 @@ class DuckDBEngine:
         }
         limit = _seconds(self._source_pool.seconds)
         too_slow = InvalidSource(f"{url_pattern} could not be read within {limit}.", attr="url_pattern")
-        return decode_columns(
-            await self._analyse(self._source_pool, project_id, request | self.source_lister.allowed, too_slow)
-        )
+        found = await self._analyse(self._source_pool, project_id, request | self.source_lister.allowed, too_slow)
+        return parse_described(found)
 
     async def write(
         self,
@@ -297,6 +316,8 @@ class DuckDBEngine:
             return parse_result(answer, status)
         except DiskFull as error:
             raise await asyncio.to_thread(disk.classify, error) from None
+        except OrchestratorError as error:
+            raise error.placed() from None
 
     async def _analyse(
         self, pool: ProcessPool, project_id: int, request: dict[str, Any], too_slow: OrchestratorError
@@ -309,6 +330,10 @@ class DuckDBEngine:
         # An analysis must not spill to disk.
         fenced = {**request, "limits": limits, "temp_directory": ""}
         return parse_result(*await pool.ask(project_id, fenced, too_slow))
+
+
+def _invalid(found: Mapping[str, Any]) -> InvalidQuery:
+    return InvalidQuery(str(found["error"]), attr="query", position=parse_position(found["position"]))
 
 
 def _too_complex(pool: ProcessPool) -> InvalidQuery:

@@ -28,9 +28,11 @@ from orchestrator.model.errors import (
     QueryRefused,
     StoreUnavailable,
 )
+from orchestrator.model.position import Position
 from orchestrator.model.reading import ReadRelation, ResultSummary
 from orchestrator.model.run import Progress
 from orchestrator.model.snapshot import Column, InputFile, InputFiles, Snapshot, SnapshotFile
+from orchestrator.model.source_table import DescribedSource, FileDifference
 
 # The subfolder of a result's folder that holds the rows that the query left out.
 _QUARANTINE = "quarantine"
@@ -62,8 +64,15 @@ def parse_result(answer: dict[str, Any] | None, status: int | None) -> Any:  # n
     with _reject_malformed():
         if "error" not in answer:
             return answer["ok"]
-        error = _ERRORS[answer["error"]](str(answer["message"]), attr=answer["attr"])
+        position = parse_position(answer.get("position"))
+        error = _ERRORS[answer["error"]](str(answer["message"]), attr=answer["attr"], position=position)
     raise error
+
+
+def parse_position(found: Any) -> Position | None:  # noqa: ANN401 - JSON
+    """The place in a statement that an answer has, None if it has none."""
+    with _reject_malformed():
+        return None if found is None else Position.model_validate(found)
 
 
 def parse_progress(answer: dict[str, Any], elapsed_seconds: float, written: int, memory: int | None) -> Progress:
@@ -147,6 +156,20 @@ def encode_columns(columns: Sequence[Column]) -> list[tuple[str, str]]:
 def decode_columns(pairs: Sequence[tuple[str, str]]) -> tuple[Column, ...]:
     """The columns of these names and DuckDB types."""
     return tuple(Column(name=name, duckdb_type=kind) for name, kind in pairs)
+
+
+def parse_described(result: Any) -> DescribedSource:  # noqa: ANN401 - JSON
+    """The columns of files, and their differences."""
+    with _reject_malformed():
+        names = ("path", "file_count", "missing", "missing_count", "additional", "additional_count")
+        return DescribedSource(
+            columns=decode_columns(result["columns"]),
+            file_count=result["file_count"],
+            bytes=result["bytes"],
+            differences=tuple(
+                FileDifference.model_validate(dict(zip(names, one, strict=True))) for one in result["differences"]
+            ),
+        )
 
 
 def parse_written(result: Any, folder: Path) -> QueryResult:  # noqa: ANN401 - JSON

@@ -14,13 +14,20 @@ from orchestrator.aio import uninterruptible
 from orchestrator.engines.duckdb.digest_cache import DigestCache
 from orchestrator.engines.duckdb.kept_processes import KeptProcess, KeptProcesses, Reach
 from orchestrator.engines.duckdb.local_source_lister import LocalSourceLister
-from orchestrator.engines.duckdb.protocol import encode_relation, input_files, parse_result, parse_summary
+from orchestrator.engines.duckdb.protocol import (
+    encode_relation,
+    input_files,
+    parse_position,
+    parse_result,
+    parse_summary,
+)
 from orchestrator.engines.duckdb.result_pipe import ResultPipe
 from orchestrator.engines.duckdb.scratch import remove_abandoned
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
 from orchestrator.engines.fair_slots import FairSlots
 from orchestrator.model.errors import EngineCrashed, QueryTimedOut
 from orchestrator.model.limits import Limits
+from orchestrator.model.position import Position
 from orchestrator.model.reading import ReadPlan, ResultSummary
 
 _ANALYSIS_SECONDS = 5.0
@@ -101,6 +108,13 @@ class DuckDBReadSession:
             if not clock.expired():
                 raise
             raise QueryTimedOut(f"The statement could not be analysed within {_ANALYSIS_SECONDS:g} seconds.") from None
+
+    async def find_name(self, sql: str, name: str, parameters: Collection[str] = ()) -> Position | None:
+        """See ReadSession."""
+        process = await self._use(self._reach)
+        request = process.begin() | {"job": "find_name_read", "sql": sql, "name": name, "parameters": [*parameters]}
+        await process.child.send(request)
+        return parse_position(await _answer_of(process))
 
     @asynccontextmanager
     async def read(self, plan: ReadPlan, file_url: Callable[[str, str], str]) -> AsyncIterator[ResultPipe]:

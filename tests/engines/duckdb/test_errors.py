@@ -55,5 +55,6 @@ def test_advice_on_settings_is_left_out_and_the_file_of_a_csv_error_is_not() -> 
     assert len(message) <= 2000
     lines[1] = "Original Line: 1"
     assert clean_message(duckdb.InvalidInputException("\n".join(lines))) == (
-        "Invalid Input Error: CSV Error on Line: 2\nOriginal Line: 1\nCould not convert (file /a b/c.csv)"
+        "Invalid Input Error: CSV Error on Line: 2\nOriginal Line: 1\nCould not convert (file /a b/c.csv) "
+        "The table's option on_bad_row (--on-bad-row skip, or quarantine) leaves such rows out."
     )

@@ -156,7 +156,7 @@ REFUSED = [
     ("SELECT * FROM (SHOW TABLES)", "not allowed in a view"),
     (
         "SELECT * FROM read_parquet('/etc/passwd')",
-        "read_parquet() is not allowed in a view. Register the files as a source table and read that.",
+        "read_parquet() is not allowed in a view. Files are read under a name: `matview table add NAME 'PATTERN'`",
     ),
     ("SELECT * FROM read_csv('/etc/passwd')", "read_csv() is not allowed"),
     ("SELECT * FROM READ_TEXT('/etc/passwd')", "is not allowed"),

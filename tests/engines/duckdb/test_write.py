@@ -76,7 +76,10 @@ async def test_a_pivot_over_listed_values_is_written(run: Run) -> None:
 
 
 FAILING = [
-    ("SELECT nope FROM t", 'Binder Error: Referenced column "nope" not found in FROM clause!\nCandidate bindings: "x"'),
+    (
+        "SELECT nope FROM t",
+        'Binder Error: Referenced column "nope" not found in FROM clause! (line 1, column 8)\nCandidate bindings: "x"',
+    ),
     ("SELECT * FROM nope", "Catalog Error: Table with name nope does not exist!"),
     ("SELECT 'x'::INTEGER", "Conversion Error: Could not convert string 'x' to INT32"),
     ("SELECT error('boo') AS e FROM range(9) r(i)", "Invalid Input Error: boo"),

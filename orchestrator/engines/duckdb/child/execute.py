@@ -10,7 +10,9 @@ from typing import Any
 
 import duckdb
 
+from orchestrator.engines.duckdb.child.errors import plain_message
 from orchestrator.engines.duckdb.child.kept_session import kept_session, within_reach
+from orchestrator.engines.duckdb.child.places import note_place, stating
 from orchestrator.engines.duckdb.child.plan import (
     Inputs,
     Request,
@@ -19,6 +21,7 @@ from orchestrator.engines.duckdb.child.plan import (
     check_plan,
     create_relations,
     list_inputs,
+    place_in_plan,
     read_plain_files_quickly,
     sources_of,
     translate_errors,
@@ -30,7 +33,7 @@ from orchestrator.engines.duckdb.sources.parquet import listed, read_parquet
 from orchestrator.engines.duckdb.sources.rejects import rows_left_out
 from orchestrator.engines.duckdb.sql.content import content_digest
 from orchestrator.engines.duckdb.sql.determinism import is_deterministic
-from orchestrator.engines.duckdb.sql.parquet_casts import TOO_WIDE, cast_for_parquet, literal
+from orchestrator.engines.duckdb.sql.parquet_casts import TOO_WIDE, Storable, cast_for_parquet, literal
 from orchestrator.engines.duckdb.sql.references import syntax_tree
 from orchestrator.engines.duckdb.sql.statement import single_select
 from orchestrator.model.errors import OutputTooLarge, StoreUnavailable
@@ -84,7 +87,8 @@ def _write(request: Request, inputs: Inputs, watch: Watch) -> dict[str, Any]:
     try:
         columns, counts = _copy(connection, text, into, target, collated=names.collated)
     except duckdb.Error as error:
-        where = explained(connection, str(error), sources_of(request, inputs))
+        where = explained(connection, plain_message(error), sources_of(request, inputs))
+        note_place(error, place_in_plan(connection, error, request, names))
         raise where or error from None
     if len(counts) > 1:
         counts = _with_unique_names(target, counts, request["file_suffix"])
@@ -120,15 +124,21 @@ def _copy(
     """
     chosen = cast_for_parquet(connection, sql, collated=collated)
     try:
-        written = connection.execute(f"COPY ({chosen.select}) {into}, PARQUET_VERSION {chosen.version})").fetchall()
+        written = _written_by(connection, sql, chosen, into)
     except duckdb.ConversionException as error:
         if not chosen.may_be_wide or TOO_WIDE not in str(error):
             raise
         for path in Path(target).iterdir():
             path.unlink()
         chosen = cast_for_parquet(connection, sql, collated=collated, wide=True)
-        written = connection.execute(f"COPY ({chosen.select}) {into}, PARQUET_VERSION {chosen.version})").fetchall()
+        written = _written_by(connection, sql, chosen, into)
     return chosen.columns, {Path(row[0]).name: row[1] for row in written}
+
+
+def _written_by(connection: duckdb.DuckDBPyConnection, sql: str, chosen: Storable, into: str) -> list[Any]:
+    statement = f"COPY ({chosen.select}) {into}, PARQUET_VERSION {chosen.version})"
+    with stating(statement, sql):
+        return connection.execute(statement).fetchall()
 
 
 def _is_deterministic(connection: duckdb.DuckDBPyConnection, request: Request, text: str) -> bool:

@@ -4,26 +4,38 @@ Each handler first does what needs the whole file system, without running any SQ
 that has nothing left to do returns its answer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
+from typing import Any
 
 import duckdb
 
-from orchestrator.engines.duckdb.child.errors import clean_message, redact_paths
+from orchestrator.engines.duckdb.child.binding import explain_binding
+from orchestrator.engines.duckdb.child.errors import clean_message, plain_message, redact_paths
 from orchestrator.engines.duckdb.child.execute import write
+from orchestrator.engines.duckdb.child.places import place_in_text
 from orchestrator.engines.duckdb.child.plan import Answered, Request, Task, Watch, digest_files, find_files
-from orchestrator.engines.duckdb.child.read import analyze, read
+from orchestrator.engines.duckdb.child.read import analyze, find_name as read_find_name, read
 from orchestrator.engines.duckdb.child.session import RelationBinder, open_session
 from orchestrator.engines.duckdb.integrity.unchanged import Reading, TableFiles
 from orchestrator.engines.duckdb.integrity.whole_files import check_text, is_packed
 from orchestrator.engines.duckdb.sandbox import confine
 from orchestrator.engines.duckdb.sources.bad_values import Source, explained
 from orchestrator.engines.duckdb.sources.contract import Contract, UnreadableFile
-from orchestrator.engines.duckdb.sources.discovery import SourceFile, find_source_files
+from orchestrator.engines.duckdb.sources.differences import differences
+from orchestrator.engines.duckdb.sources.discovery import ListedFile, SourceFile, list_source_files
 from orchestrator.engines.duckdb.sources.text import with_data
 from orchestrator.engines.duckdb.sql.inlining import weigh
 from orchestrator.engines.duckdb.sql.parquet_casts import UnsupportedType, logical
-from orchestrator.engines.duckdb.sql.references import digest, located, readings, references, syntax_tree, unique
+from orchestrator.engines.duckdb.sql.references import (
+    digest,
+    located,
+    place_of_name,
+    readings,
+    references,
+    syntax_tree,
+    unique,
+)
 from orchestrator.engines.duckdb.sql.statement import invalid, single_select
 from orchestrator.engines.duckdb.types.inference import UnknownType, source_columns
 from orchestrator.model.column_limits import too_wide
@@ -46,17 +58,32 @@ def find_references(request: Request) -> Task:
 
 
 def study_each(request: Request) -> Task:
-    """The names that each of `statements` reads and the digest of its syntax tree, or the message of its error."""
+    """The names that each of `statements` reads and the digest of its syntax tree, or its error."""
     return Task(lambda _: [_studied(sql) for sql in request["statements"]])
 
 
-def _studied(sql: str) -> dict[str, object] | str:
+def _studied(sql: str) -> dict[str, Any]:
     try:
-        tree = syntax_tree(_parser(), single_select(_parser(), sql))
-        names = unique(reference.name for reference in located(tree))
+        text = single_select(_parser(), sql)
+        tree = syntax_tree(_parser(), text)
+        names = unique(reference.name for reference in located(tree, text))
     except InvalidQuery as error:
-        return error.message
+        return _as_json(error)
     return {"references": names, "digest": digest(tree)}
+
+
+def _as_json(error: InvalidQuery) -> dict[str, Any]:
+    return {"error": error.message, "position": error.position.model_dump() if error.position else None}
+
+
+def find_name(request: Request) -> Task:
+    """The place where `sql` first reads the table or view `name`; None if there is none."""
+    return Task(partial(_find_name, request))
+
+
+def _find_name(request: Request, _watch: Watch) -> dict[str, Any] | None:
+    position = place_of_name(_parser(), request["sql"], request["name"])
+    return None if position is None else position.model_dump()
 
 
 def weigh_query(request: Request) -> Task:
@@ -86,53 +113,65 @@ def _describe(request: Request, _watch: Watch) -> list[tuple[str, str]]:
             names = RelationBinder(connection, [text])
             for name, columns in request["tables"].items():
                 names.create_empty(name, columns)
-            return logical(connection, text, collated=names.collated).columns
         except UnsupportedType as error:
             raise invalid(str(error)) from None
         except duckdb.Error as error:
             raise invalid(clean_message(error)) from None
+        known = {column for table in request["tables"].values() for column, _ in table}
+        return _bound(connection, names, text, known)
+
+
+def _bound(
+    connection: duckdb.DuckDBPyConnection, names: RelationBinder, text: str, known: Iterable[str]
+) -> list[tuple[str, str]]:
+    """The columns of a SELECT. `known` are the columns of all that it reads. Raises InvalidQuery."""
+    try:
+        return logical(connection, text, collated=names.collated).columns
+    except UnsupportedType as error:
+        raise invalid(str(error)) from None
+    except duckdb.Error as error:
+        raise invalid(explain_binding(error, text, known), place_in_text(error)) from None
 
 
 def describe_each(request: Request) -> Task:
     """The columns of each of `views` (name, statement, previous columns), over empty tables and the views before it.
 
-    The message of the error of one that does not bind is in its place.
+    The error of one that does not bind is in its place.
     """
     return Task(partial(_describe_each, request))
 
 
-def _describe_each(request: Request, _watch: Watch) -> list[list[tuple[str, str]] | str]:
-    found: list[list[tuple[str, str]] | str] = []
+def _describe_each(request: Request, _watch: Watch) -> list[list[tuple[str, str]] | dict[str, Any]]:
+    found: list[list[tuple[str, str]] | dict[str, Any]] = []
     with open_session(request["limits"]) as connection:
         names = RelationBinder(connection, [sql for _, sql, _ in request["views"]])
         own = {name.lower() for name, _, _ in request["views"]}
+        known = {column for table in request["tables"].values() for column, _ in table}
         for name, columns in request["tables"].items():
             if name.lower() not in own:
                 names.create_empty(name, columns)
         for name, sql, before in request["views"]:
-            known = before
+            columns = before
             try:
-                text = single_select(connection, sql)
-                found.append(known := logical(connection, text, collated=names.collated).columns)
+                found.append(columns := _bound(connection, names, single_select(connection, sql), known))
             except InvalidQuery as error:
-                found.append(error.message)
-            except (UnsupportedType, duckdb.Error) as error:
-                text = clean_message(error) if isinstance(error, duckdb.Error) else str(error)
-                found.append(invalid(text).message)
-            if known:
-                names.create_empty(name, known)
+                found.append(_as_json(error))
+            if columns:
+                names.create_empty(name, columns)
+                known.update(column for column, _ in columns)
     return found
 
 
 def describe_source(request: Request) -> Task:
-    """The columns of the files that match `url_pattern`, read as `format`."""
-    found = find_source_files(request["url_pattern"], request["source_roots"], request["private"])
+    """The columns of the files that match `url_pattern`, read as `format`, and how the files differ from them."""
+    found = list_source_files(request["url_pattern"], request["source_roots"], request["private"])
     if not found:
         raise InvalidSource(f"No file matches {request['url_pattern']}.", attr="url_pattern")
-    return Task(partial(_describe_source, request, found), readable=tuple(found))
+    return Task(partial(_describe_source, request, found), readable=tuple(one.file for one in found))
 
 
-def _describe_source(request: Request, found: list[SourceFile], _watch: Watch) -> list[tuple[str, str]]:
+def _describe_source(request: Request, listed: list[ListedFile], _watch: Watch) -> dict[str, Any]:
+    found = [one.file for one in listed]
     contract = Contract.of(request, request["stated"])
     files = found if contract.format == "Parquet" else with_data(found)
     if not files:
@@ -144,6 +183,7 @@ def _describe_source(request: Request, found: list[SourceFile], _watch: Watch) -
         with reading, open_session(request["limits"], files=[file.real for file in files]) as connection:
             reading.watch(connection)
             columns = _columns(connection, contract, files)
+            others = differences(connection, contract, columns, files)
             reading.finish_within(_WHOLE_SECONDS)
     except (duckdb.Error, UnreadableFile, OSError) as error:
         text = clean_message(error) if isinstance(error, duckdb.Error) else str(error)
@@ -154,7 +194,12 @@ def _describe_source(request: Request, found: list[SourceFile], _watch: Watch) -
     excess = too_wide(columns)
     if excess:
         raise InvalidSource(f"{request['url_pattern']} cannot be a table: {excess}", attr="url_pattern")
-    return columns
+    return {
+        "columns": columns,
+        "file_count": len(listed),
+        "bytes": sum(one.size for one in listed),
+        "differences": others,
+    }
 
 
 def _columns(
@@ -163,13 +208,14 @@ def _columns(
     try:
         return source_columns(connection, contract, files)
     except (duckdb.Error, UnreadableFile, OSError) as error:
-        raise explained(connection, str(error), {"": Source(contract, files)}) or error from None
+        raise explained(connection, plain_message(error), {"": Source(contract, files)}) or error from None
 
 
 HANDLERS: dict[str, Callable[[Request], Task | Answered]] = {
     "layers": list_sandbox_layers,
     "references": find_references,
     "study_each": study_each,
+    "find_name": find_name,
     "weigh": weigh_query,
     "describe": describe,
     "describe_each": describe_each,
@@ -179,4 +225,5 @@ HANDLERS: dict[str, Callable[[Request], Task | Answered]] = {
     "write": write,
     "analyze": analyze,
     "read": read,
+    "find_name_read": read_find_name,
 }

@@ -176,4 +176,10 @@ def _answer(work: Callable[[], Any]) -> dict[str, Any]:
     except Exception as error:
         reported = EngineCrashed(f"The process that reads queries failed: {type(error).__name__}.")
     # The message may quote a name in a file, or a text in a query, of any length.
-    return {"error": reported.code, "message": reported.message[:_LONGEST_ERROR], "attr": reported.attr}
+    position = None if reported.position is None else reported.position.model_dump()
+    return {
+        "error": reported.code,
+        "message": reported.message[:_LONGEST_ERROR],
+        "attr": reported.attr,
+        "position": position,
+    }

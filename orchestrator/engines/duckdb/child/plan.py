@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import duckdb
 
 from orchestrator.engines.duckdb.child.errors import failure, redact_paths
+from orchestrator.engines.duckdb.child.places import find_place, note_place, place_in_text, position_of
 from orchestrator.engines.duckdb.child.session import RelationBinder, rows_select
 from orchestrator.engines.duckdb.integrity.whole_files import digest_of
 from orchestrator.engines.duckdb.sources.bad_values import Source
@@ -23,8 +24,8 @@ from orchestrator.engines.duckdb.sources.parquet import read_parquet
 from orchestrator.engines.duckdb.sources.scan import source_select
 from orchestrator.engines.duckdb.sql.inlining import weigh
 from orchestrator.engines.duckdb.sql.parquet_casts import UnsupportedType, decoded
-from orchestrator.engines.duckdb.sql.references import readings
-from orchestrator.engines.duckdb.sql.statement import single_select
+from orchestrator.engines.duckdb.sql.references import place_of_name, readings
+from orchestrator.engines.duckdb.sql.statement import single_select, without_semicolon
 from orchestrator.engines.duckdb.types.plain_csv import plain_files
 from orchestrator.model.errors import (
     InputMissing,
@@ -37,6 +38,7 @@ from orchestrator.model.errors import (
     QueryRefused,
 )
 from orchestrator.model.names import fold
+from orchestrator.model.position import Position
 from orchestrator.model.read_limits import MOST_READINGS
 
 Request = Mapping[str, Any]
@@ -70,7 +72,7 @@ def translate_errors(request: Request, inputs: Inputs, labels: Mapping[str, str]
     except Exception as error:
         lost = _find_missing_input(inputs) if isinstance(error, (duckdb.Error, OSError)) else None
         domain_error = lost or _to_domain_error(error, request["limits"])
-        raise type(domain_error)(redact_paths(domain_error.message, labels)) from None
+        raise domain_error.changed(redact_paths(domain_error.message, labels)) from None
 
 
 def _to_domain_error(error: Exception, limits: Mapping[str, int]) -> OrchestratorError:
@@ -79,9 +81,26 @@ def _to_domain_error(error: Exception, limits: Mapping[str, int]) -> Orchestrato
         domain_error = QueryFailed(str(error))
     if isinstance(domain_error, Invalid):
         # The API accepted the statement when it was saved, but a newer release may refuse it.
-        domain_error = QueryRefused(domain_error.message)
+        domain_error = QueryRefused(domain_error.message, position=domain_error.position)
+    position = position_of(error) or domain_error.position
     notes = getattr(error, "__notes__", [])
-    return type(domain_error)(" ".join([*notes, domain_error.message]))
+    if position is not None and position.view is not None and not notes:
+        notes = [in_view(position.view)]
+    return type(domain_error)(" ".join([*notes, domain_error.message]), position=position)
+
+
+def in_view(name: str) -> str:
+    """The beginning of a message about a view that is evaluated inside a query."""
+    return f'In the view "{name}":'
+
+
+def place_in_plan(
+    connection: duckdb.DuckDBPyConnection, error: duckdb.Error, request: Request, names: RelationBinder
+) -> Position | None:
+    """The place of an error that the query of a plan raised: in its own text, or in that of a view in it."""
+    views = {one["name"]: without_semicolon(one["sql"]) for one in request["relations"] if one["kind"] == "view"}
+    created = {one["name"]: names.statement(one["name"]) for one in request["relations"]}
+    return find_place(connection, error, created, views)
 
 
 def find_files(request: Request) -> Answered:
@@ -142,11 +161,11 @@ def check_plan(connection: duckdb.DuckDBPyConnection, request: Request) -> None:
     """Check the plan against the rules for views, which may be stricter now than when it was made."""
     known = {fold(relation["name"]) for relation in request["relations"]}
     views = {
-        view["name"]: _readings(connection, view["sql"], known, f'In the view "{view["name"]}": ')
+        view["name"]: _readings(connection, view["sql"], known, view["name"])
         for view in request["relations"]
         if view["kind"] == "view"
     }
-    weight = weigh(_readings(connection, request["sql"], known, "", request.get("parameters", ())), views)
+    weight = weigh(_readings(connection, request["sql"], known, None, request.get("parameters", ())), views)
     if weight > MOST_READINGS:
         raise PlanTooLarge(
             f"With every view that has no result of its own evaluated inside it, the query reads tables and views "
@@ -155,19 +174,25 @@ def check_plan(connection: duckdb.DuckDBPyConnection, request: Request) -> None:
 
 
 def _readings(
-    connection: duckdb.DuckDBPyConnection, sql: str, known: set[str], where: str, parameters: Collection[str] = ()
+    connection: duckdb.DuckDBPyConnection, sql: str, known: set[str], view: str | None, parameters: Collection[str] = ()
 ) -> list[str]:
+    where = f"{in_view(view)} " if view is not None else ""
     try:
         names = readings(connection, sql, parameters)
     except InvalidQuery as error:
-        raise QueryRefused(where + error.message) from None
+        raise QueryRefused(where + error.message, position=_of_view(error.position, view)) from None
     except RecursionError:
         raise QueryRefused(f"{where}Invalid query: it is too complex to analyse.") from None
     unknown = next((name for name in names if fold(name) not in known), None)
     if unknown is not None:
         # DuckDB has tables of its own, which reveal facts about the server, and it reads a file's name as a table.
-        raise QueryFailed(f"{where}Catalog Error: Table with name {unknown} does not exist!")
+        position = _of_view(place_of_name(connection, sql, unknown, parameters), view)
+        raise QueryFailed(f"{where}Catalog Error: Table with name {unknown} does not exist!", position=position)
     return names
+
+
+def _of_view(position: Position | None, view: str | None) -> Position | None:
+    return None if position is None else position.of_view(view)
 
 
 def create_relations(
@@ -190,7 +215,9 @@ def create_relations(
             else:
                 names.create(name, decoded(read_parquet(file.real for file in inputs[name]), relation["columns"]))
         except Exception as error:
-            error.add_note(f'In the view "{name}":' if kind == "view" else f'Reading "{name}":')
+            error.add_note(in_view(name) if kind == "view" else f'Reading "{name}":')
+            if kind == "view" and isinstance(error, duckdb.Error):
+                note_place(error, place_in_text(error, name))
             raise
     return names
 

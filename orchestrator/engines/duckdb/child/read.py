@@ -5,13 +5,16 @@ which never change. A query that reads source files has a process of its own.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
 import duckdb
 
+from orchestrator.engines.duckdb.child.errors import plain_message
 from orchestrator.engines.duckdb.child.kept_session import Session, kept_session, within_reach
+from orchestrator.engines.duckdb.child.places import move_place, note_place, stating
 from orchestrator.engines.duckdb.child.plan import (
     Inputs,
     Request,
@@ -20,6 +23,7 @@ from orchestrator.engines.duckdb.child.plan import (
     check_plan,
     create_relations,
     list_inputs,
+    place_in_plan,
     sources_of,
     translate_errors,
 )
@@ -30,11 +34,12 @@ from orchestrator.engines.duckdb.sources.bad_values import explained
 from orchestrator.engines.duckdb.sql.information_schema import redirected
 from orchestrator.engines.duckdb.sql.output_columns import columns_of_query
 from orchestrator.engines.duckdb.sql.parquet_casts import cast_for_parquet
-from orchestrator.engines.duckdb.sql.references import readings, syntax_tree, unique
+from orchestrator.engines.duckdb.sql.references import place_of_name, readings, syntax_tree, unique
 from orchestrator.engines.duckdb.sql.result_casts import arrow_columns, csv_columns, json_rows
 from orchestrator.engines.duckdb.sql.statement import single_select
 from orchestrator.engines.duckdb.sql.utility_statements import without_explain
 from orchestrator.model.errors import InvalidQuery
+from orchestrator.model.position import moved
 from orchestrator.model.type_names import Kind
 
 # The number under which DuckDB opens the pipe. It is fixed, since the session allows its path and is then locked.
@@ -65,6 +70,20 @@ def analyze(request: Request) -> Task:
 def _analyze(request: Request, _watch: Watch) -> list[str]:
     connection = _session(request).connection
     return unique(readings(connection, without_explain(request["sql"])[0], request["parameters"]))
+
+
+def find_name(request: Request) -> Task:
+    """The place where the statement `sql` first reads the table or view `name`; None if there is none."""
+    return within_reach(request, _find_name)
+
+
+def _find_name(request: Request, _watch: Watch) -> dict[str, Any] | None:
+    sql = without_explain(request["sql"])[0]
+    if not request["sql"].endswith(sql):
+        return None
+    position = place_of_name(_session(request).connection, sql, request["name"], request["parameters"])
+    found = None if position is None else moved(position, sql, request["sql"])
+    return None if found is None else found.model_dump()
 
 
 def read(request: Request) -> Task:
@@ -103,16 +122,10 @@ def _run(request: Request, inputs: Inputs, watch: Watch, check: Callable[[], obj
     connection = session.connection
     watch(connection)
     statement, is_explained = without_explain(request["sql"])
+    written = request["sql"]
     request = {**request, "sql": redirected(connection, statement, request["parameters"])}
-    check_plan(connection, request)
-    create_relations(connection, request, inputs, session.created)
-    text = single_select(connection, request["sql"], request["parameters"])
-    try:
-        query = _query(connection, request, text, is_explained=is_explained)._replace(check=check)
-        rows = _SINKS[request["format"]](connection, query, request)
-    except duckdb.Error as error:
-        where = explained(connection, str(error), sources_of(request, inputs))
-        raise where or error from None
+    with _placed_as_written(request["sql"], written):
+        query, rows = _query_and_rows(session, request, inputs, check, is_explained=is_explained)
     most = query.most_rows
     shown = rows if most is None or rows is None else min(rows, most)
     return {
@@ -123,6 +136,34 @@ def _run(request: Request, inputs: Inputs, watch: Watch, check: Callable[[], obj
     }
 
 
+def _query_and_rows(
+    session: Session, request: Request, inputs: Inputs, check: Callable[[], object], *, is_explained: bool
+) -> tuple[_Query, int | None]:
+    """The query, and how many rows its result has, all of which are written."""
+    connection = session.connection
+    check_plan(connection, request)
+    names = create_relations(connection, request, inputs, session.created)
+    text = single_select(connection, request["sql"], request["parameters"])
+    try:
+        query = _query(connection, request, text, is_explained=is_explained)._replace(check=check)
+        rows = _SINKS[request["format"]](connection, query, request)
+    except duckdb.Error as error:
+        where = explained(connection, plain_message(error), sources_of(request, inputs))
+        note_place(error, place_in_plan(connection, error, request, names))
+        raise where or error from None
+    return query, rows
+
+
+@contextmanager
+def _placed_as_written(text: str, written: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if text != written:
+            move_place(error, text, written)
+        raise
+
+
 def _session(request: Request) -> Session:
     return kept_session(request, for_reader=True, files=[_PIPE_PATH])
 
@@ -131,7 +172,8 @@ def _query(connection: duckdb.DuckDBPyConnection, request: Request, text: str, *
     tree = syntax_tree(connection, text)
     named = {name: value for name, value in request["parameters"].items() if name in _parameters(connection, text)}
     if is_explained:
-        rows = connection.execute(f"EXPLAIN {text}", named).fetchall()
+        with stating(f"EXPLAIN {text}", text):
+            rows = connection.execute(f"EXPLAIN {text}", named).fetchall()
         text, named = rows_select(_EXPLAINED, rows), {}
         return _Query(text, columns_of_query(connection, text, collated=False), named, None)
     most = request["most_rows"]
@@ -162,32 +204,37 @@ def _limited(connection: duckdb.DuckDBPyConnection, text: str, rows: int) -> str
 
 def _to_arrow(connection: duckdb.DuckDBPyConnection, query: _Query, request: Request) -> int:
     select = arrow_columns(query.sql, query.columns, wide=request["wide"])
-    result = connection.execute(select, query.parameters)
-    return write_arrow(result, query.columns, _PIPE, lz4=request["lz4"], before_end=query.check)
+    with stating(select, query.sql):
+        result = connection.execute(select, query.parameters)
+        return write_arrow(result, query.columns, _PIPE, lz4=request["lz4"], before_end=query.check)
 
 
 def _to_json(connection: duckdb.DuckDBPyConnection, query: _Query, request: Request) -> int:
     select = json_rows(query.sql, query.columns, large_as_text=request["large_as_text"], as_objects=False)
-    return write_rows(connection.execute(select, query.parameters), _PIPE, most_rows=query.most_rows)
+    with stating(select, query.sql):
+        return write_rows(connection.execute(select, query.parameters), _PIPE, most_rows=query.most_rows)
 
 
 def _to_ndjson(connection: duckdb.DuckDBPyConnection, query: _Query, request: Request) -> int:
     select = json_rows(query.sql, query.columns, large_as_text=request["large_as_text"], as_objects=True)
     # DuckDB writes a text as it is, since JSON escapes the line break and the character that separates columns.
     options = "FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIMITER '\x01'"
-    return write_file(connection, select, query.parameters, options, _PIPE_PATH)
+    return _to_file(connection, query, select, options)
 
 
 def _to_csv(connection: duckdb.DuckDBPyConnection, query: _Query, _request: Request) -> int:
-    return write_file(
-        connection, csv_columns(query.sql, query.columns), query.parameters, "FORMAT csv, HEADER", _PIPE_PATH
-    )
+    return _to_file(connection, query, csv_columns(query.sql, query.columns), "FORMAT csv, HEADER")
 
 
 def _to_parquet(connection: duckdb.DuckDBPyConnection, query: _Query, request: Request) -> int:
     chosen = cast_for_parquet(connection, query.sql, wide=request["wide"], parameters=query.parameters)
     options = f"FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION {chosen.version}"
-    return write_file(connection, chosen.select, query.parameters, options, _PIPE_PATH)
+    return _to_file(connection, query, chosen.select, options)
+
+
+def _to_file(connection: duckdb.DuckDBPyConnection, query: _Query, select: str, options: str) -> int:
+    with stating(f"COPY ({select})", query.sql):
+        return write_file(connection, select, query.parameters, options, _PIPE_PATH)
 
 
 _SINKS = {"arrow": _to_arrow, "json": _to_json, "ndjson": _to_ndjson, "csv": _to_csv, "parquet": _to_parquet}

@@ -68,6 +68,8 @@ def open_session(
     connection = _opened()
     paths = [*files, *folders]
     settings = [
+        # With the byte of the statement where an error is. The text form shows the line, and of a view a wrong one.
+        "errors_as_json = true",
         f"memory_limit = '{limits['memory_mb']}MiB'",
         f"threads = {limits['threads']}",
         f"temp_directory = {literal(spill)}",
@@ -127,9 +129,14 @@ class RelationBinder:
         self.collated = self.collated or "collate" in select.lower()
         self._create(f"{_DEFAULT}.{quoted(name)}", select, select)
 
+    def statement(self, name: str) -> str:
+        """The statement that created the relation of that full name."""
+        base = f"{_DEFAULT}.{quoted(name)}"
+        return _creation(base, self._created.get(fold(base), ""))
+
     def replace(self, name: str, select: str) -> None:
         """Replace the `select` of an existing name by another one with the same columns."""
-        self._connection.execute(f"CREATE OR REPLACE VIEW {_DEFAULT}.{quoted(name)} AS {select}")
+        self._connection.execute(_creation(f"{_DEFAULT}.{quoted(name)}", select))
 
     def create_query(self, name: str, select: str) -> None:
         """Create `name` as a view of a query, with the types that a reader of its snapshot would see."""
@@ -144,7 +151,7 @@ class RelationBinder:
             # Views that read it are bound to its former columns. Each is created again before it is next used.
             for earlier in [key for key in self._created if not key.startswith(_ATTACHED)]:
                 del self._created[earlier]
-        self._connection.execute(f"CREATE OR REPLACE VIEW {relation} AS {select}")
+        self._connection.execute(_creation(relation, select))
         self._created[key] = source
 
     def create_empty(self, name: str, columns: Sequence[tuple[str, str]]) -> None:
@@ -174,6 +181,10 @@ class RelationBinder:
             self._connection.execute(f"ATTACH ':memory:' AS {quoted(catalog)}")
             self._created[attached] = ""
         self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(catalog)}.{quoted(schema)}")
+
+
+def _creation(relation: str, select: str) -> str:
+    return f"CREATE OR REPLACE VIEW {relation} AS {select}"
 
 
 def clear_session(connection: duckdb.DuckDBPyConnection, created: dict[str, str]) -> None:

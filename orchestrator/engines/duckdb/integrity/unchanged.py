@@ -20,6 +20,7 @@ from typing import NamedTuple, Self
 import duckdb
 import xxhash
 
+from orchestrator.engines.duckdb.child.errors import plain_message
 from orchestrator.engines.duckdb.integrity.whole_files import PARQUET, Stopped, check_whole, digest_of_footer, is_packed
 from orchestrator.engines.duckdb.sources.contract import UnreadableFile
 from orchestrator.engines.duckdb.sources.discovery import ListedFile, SourceFile, listing_digest, shown_path
@@ -195,7 +196,7 @@ class Reading:
 
     def _explain(self, error: Exception) -> None:
         """Raise the error about a file that may be the cause of `error`, if there is one."""
-        text = str(error)
+        text = plain_message(error)
         named = [check for check in self._checks if check.file.real in text]
         checks = named or self._checks
         self._wait(checks)
@@ -245,7 +246,7 @@ def _small_stacks() -> Iterator[None]:
 
 def _may_be_of_a_file(error: Exception) -> bool:
     """Whether the content of a file may be the cause of an error, and not the statement or a limit."""
-    return not isinstance(error, _OF_THE_QUERY) and not any(words in str(error) for words in _OF_THE_DISK)
+    return not isinstance(error, _OF_THE_QUERY) and not any(words in plain_message(error) for words in _OF_THE_DISK)
 
 
 def _seen(file: SourceFile) -> Seen | None:

@@ -10,6 +10,7 @@ from orchestrator.model.names import fold
 Columns = Sequence[tuple[str, str]]
 
 MAX_NAME_LENGTH = 1_000
+BY_NAME = "With the option union_by_name (--union-by-name) a column that a file lacks is NULL there."
 
 
 class UnreadableFile(ValueError):

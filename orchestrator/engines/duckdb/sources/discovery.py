@@ -24,6 +24,7 @@ from orchestrator.model.private_folders import MARKER
 
 MAX_PATTERN_LENGTH = 500
 MAX_FILES = 10_000
+_NAMED_ROOTS = 5
 # No data lies here: these are interfaces of the kernel, settings, and secrets of containers and services.
 _NEVER = ("/proc", "/sys", "/dev", "/etc", "/run/secrets", "/run/credentials", "/run/user")
 # Only Linux gives the path of an open descriptor. Elsewhere there is no sandbox that would need it.
@@ -110,7 +111,7 @@ def list_source_files(
     allowed = _Allowed(roots, private)
     start = _start_of(parts, roots, allowed)
     if start is None:
-        raise _invalid(f"{url_pattern} lies outside the folders that source tables may read.")
+        raise _invalid(_outside(url_pattern, roots))
     found = []
     try:
         for path in _matches(start, parts[len(start.parts) - 1 :]):
@@ -122,6 +123,14 @@ def list_source_files(
     if len(found) > MAX_FILES:
         raise _invalid(f"{url_pattern} matches more than {MAX_FILES:,} files.")
     return sorted(found)
+
+
+def _outside(url_pattern: str, roots: Sequence[str | Path]) -> str:
+    named = ", ".join(map(str, roots[:_NAMED_ROOTS])) + (", …" if len(roots) > _NAMED_ROOTS else "")
+    return (
+        f"{url_pattern} lies outside the folders that source tables may read: {named}. To allow another one, start "
+        "`matview dev` with --source-root FOLDER, or have the operator add it to MATVIEW_SOURCE_ROOTS."
+    )
 
 
 def _invalid(message: str) -> InvalidSource:

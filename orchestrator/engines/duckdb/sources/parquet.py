@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import duckdb
 
 from orchestrator.engines.duckdb.child.session import described
-from orchestrator.engines.duckdb.sources.contract import Columns, Contract, UnreadableFile, check_names
+from orchestrator.engines.duckdb.sources.contract import BY_NAME, Columns, Contract, UnreadableFile, check_names
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
 from orchestrator.engines.duckdb.sources.hive import folder_options, partition_keys
 from orchestrator.engines.duckdb.sql.parquet_casts import literal, quoted
@@ -53,7 +53,7 @@ def parquet_groups(
     """
     alike: dict[tuple[str | None, ...], list[SourceFile]] = {}
     folders = {fold(key): key for key in partition_keys(contract, files)}
-    for group, found in _shapes(connection, files):
+    for group, found in shapes(connection, files):
         there = _by_name(found)
         kinds = [
             "VARCHAR" if fold(name) in folders else _held(contract, group[0], there, name, kind)
@@ -90,28 +90,29 @@ def parquet_columns(
     and the column, if the types of two files differ. Raises duckdb.Error if a file cannot be read.
     """
     union, wanted = contract.options["union_by_name"], {fold(name): kind for name, kind in contract.columns}
-    shapes = _shapes(connection, files)
+    found_shapes = shapes(connection, files)
     columns = {fold(name): (name, kind, files[0]) for name, kind in _described(connection, files[0])}
-    for group, found in shapes if union else ():
+    for group, found in found_shapes if union else ():
         for name, kind in found:
             columns.setdefault(fold(name), (name, kind, group[0]))
-    for group, found in shapes:
+    for group, found in found_shapes:
         kinds = _by_name(found)
         for key, (name, kind, where) in columns.items():
             held = kinds.get(key)
             if held != kind and key not in wanted and not (union and held is None):
                 there = f"is {held} in {group[0].real}" if held else f"is missing in {group[0].real}"
-                raise UnreadableFile(f'the column "{name}" {there}, but {kind} in {where.real}.')
+                advice = "" if held else f" {BY_NAME}"
+                raise UnreadableFile(f'the column "{name}" {there}, but {kind} in {where.real}.{advice}')
     return [(name, wanted.get(key, kind)) for key, (name, kind, _) in columns.items()]
 
 
-def _shapes(
+def shapes(
     connection: duckdb.DuckDBPyConnection, files: Sequence[SourceFile]
 ) -> list[tuple[list[SourceFile], Columns]]:
     """The files in groups with the same footer schema, with their columns, ordered by the first file of each group."""
     by_path = {file.real: file for file in files}
-    shapes = f"SELECT file_name, list(({_SHAPE}) ORDER BY column_id) AS shape FROM parquet_schema({{}}) GROUP BY ALL"
-    alike = f"SELECT list(file_name) FROM ({shapes.format(listed(by_path))}) GROUP BY shape"
+    footers = f"SELECT file_name, list(({_SHAPE}) ORDER BY column_id) AS shape FROM parquet_schema({{}}) GROUP BY ALL"
+    alike = f"SELECT list(file_name) FROM ({footers.format(listed(by_path))}) GROUP BY shape"
     groups = [sorted(by_path[path] for path in row[0]) for row in connection.execute(alike).fetchall()]
     found = [(group, _described(connection, group[0])) for group in sorted(groups)]
     if any(word in kind for _, columns in found for _, kind in columns for word in _UNSURE):

@@ -14,7 +14,7 @@ import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
 from orchestrator.engines.duckdb.child.session import empty_select
-from orchestrator.engines.duckdb.sources.contract import Contract, UnreadableFile
+from orchestrator.engines.duckdb.sources.contract import BY_NAME, Contract, UnreadableFile
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
 from orchestrator.engines.duckdb.sources.hive import folder_options, partition_keys
 from orchestrator.engines.duckdb.sources.parquet import listed, parquet_groups
@@ -242,7 +242,7 @@ def _operand(contract: Contract, there: Mapping[str, str], name: str, kind: str,
     found = there.get(fold(name))
     if found is None:
         if not contract.options["union_by_name"]:
-            raise UnreadableFile(f'{file.real} has no column "{name}" in its header line.')
+            raise UnreadableFile(f'{file.real} has no column "{name}" in its header line. {BY_NAME}')
         return "CAST(NULL AS VARCHAR)"
     empty_is_null = contract.options["null_text"] and kind != "VARCHAR"
     return f"nullif({found}, '')" if empty_is_null else found

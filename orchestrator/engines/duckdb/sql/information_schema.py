@@ -23,14 +23,15 @@ def redirected(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Coll
         return sql
     text = single_select(connection, sql, parameters)
     raw = text.encode()
-    for reference in reversed(located(syntax_tree(connection, text))):
+    for reference in reversed(located(syntax_tree(connection, text), text)):
         relation = catalog_table(reference.name)
         written = _DOTTED.match(raw, reference.offset)
         if relation and written:
             raw = raw[: written.start()] + _replacement(reference, relation) + raw[written.end() :]
     changed = raw.decode(errors="replace")
     # DuckDB counts some blanks of Unicode as one byte, so that a replacement may have hit the wrong place.
-    for reference in located(syntax_tree(connection, single_select(connection, changed, parameters))):
+    checked = single_select(connection, changed, parameters)
+    for reference in located(syntax_tree(connection, checked), checked):
         if catalog_table(reference.name) and reference.parts > 1:
             raise invalid(f"write {reference.name} without comments, and with plain blanks around it.")
     return changed

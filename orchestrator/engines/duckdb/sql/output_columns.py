@@ -7,6 +7,7 @@ from typing import Any
 
 import duckdb
 
+from orchestrator.engines.duckdb.child.places import stating
 from orchestrator.model.column_limits import too_wide
 from orchestrator.model.names import quoted
 from orchestrator.model.type_names import Kind, example_size, kind_of, literal, parts
@@ -36,7 +37,9 @@ def columns_of_query(
 
     Raises UnsupportedType, or duckdb.Error if `sql` does not bind.
     """
-    described = _described(connection, f"SELECT * FROM (\n{sql}\n) AS q", parameters)
+    select = f"SELECT * FROM (\n{sql}\n) AS q"
+    with stating(f"DESCRIBE {select}", sql):
+        described = _described(connection, select, parameters)
     columns = [(name, kind_of(kind)) for name, kind in described]
     # A query can name one type many times: without a limit, 200,000 bytes of SQL would have gigabytes of types.
     excess = too_wide([(name, kind.text) for name, kind in columns])
@@ -54,7 +57,11 @@ def _described(
     if parameters:  # with them, `sql` would run the query
         rows = connection.execute(f"DESCRIBE {select}", parameters).fetchall()
         return [(row[0], row[1]) for row in rows]
-    relation = connection.sql(select)
+    try:
+        relation = connection.sql(select)
+    except duckdb.Error:
+        connection.execute(f"DESCRIBE {select}")  # it raises the same error, with its place
+        raise
     return [(name, str(kind)) for name, kind in zip(relation.columns, relation.types, strict=True)]
 
 

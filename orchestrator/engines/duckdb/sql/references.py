@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from orchestrator.engines.duckdb.child.errors import clean_message
 from orchestrator.engines.duckdb.sql.allowed_functions import check_function, check_table_function
-from orchestrator.engines.duckdb.sql.parquet_casts import literal
-from orchestrator.engines.duckdb.sql.statement import invalid, single_select
+from orchestrator.engines.duckdb.sql.statement import invalid, not_parsed, place_of, single_select
+from orchestrator.model.errors import InvalidQuery
 from orchestrator.model.names import DEFAULT_CATALOG, DEFAULT_SCHEMA, fold
+from orchestrator.model.position import Position
+from orchestrator.model.type_names import literal
 
 _Ctes = frozenset[tuple[str, str]]
 
@@ -40,14 +41,52 @@ def references(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
 def readings(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Collection[str] = ()) -> list[str]:
     """The names that `references` returns, but each as often as it is read. `parameters` are the names of values."""
     text = single_select(connection, sql, parameters)
-    return [reference.name for reference in located(syntax_tree(connection, text))]
+    return [reference.name for reference in located(syntax_tree(connection, text), text)]
 
 
-def located(tree: Any) -> list[Reference]:  # noqa: ANN401 - JSON
-    """All readings in a syntax tree, in order of appearance. Raises InvalidQuery as `references` does."""
+def place_of_name(
+    connection: duckdb.DuckDBPyConnection, sql: str, name: str, parameters: Collection[str] = ()
+) -> Position | None:
+    """The place where a statement first reads the table or view of that name. Raises InvalidQuery."""
+    text = single_select(connection, sql, parameters)
+    found = located(syntax_tree(connection, text), text)
+    offset = next((one.offset for one in found if fold(one.name) == fold(name)), None)
+    return None if offset is None else place_of(text, offset)
+
+
+def located(tree: Any, text: str) -> list[Reference]:  # noqa: ANN401 - JSON
+    """All readings in the syntax tree of a text, in order of appearance. Raises InvalidQuery as `references` does."""
     found: list[Reference] = []
-    _walk(tree, frozenset(), found)
+    try:
+        _walk(tree, frozenset(), found)
+    except _RefusedAt as refused:
+        position = place_of(text, refused.offset) if refused.offset <= len(text.encode()) else None
+        raise InvalidQuery(refused.reason, attr="query", position=position) from None
     return sorted(found, key=lambda reference: reference.offset)
+
+
+def offsets(tree: Any) -> set[int]:  # noqa: ANN401 - JSON
+    """The bytes at which the parts of a syntax tree begin in its text."""
+    found: set[int] = set()
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            if isinstance(node.get("query_location"), int):
+                found.add(node["query_location"])
+            waiting.extend(node.values())
+        elif isinstance(node, list):
+            waiting.extend(node)
+    return found
+
+
+class _RefusedAt(Exception):
+    """A part of a statement that a view may not use, and the byte where it begins."""
+
+    def __init__(self, reason: str, offset: int) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.offset = offset
 
 
 def unique(names: Iterable[str]) -> list[str]:
@@ -77,7 +116,7 @@ def syntax_tree(connection: duckdb.DuckDBPyConnection, select: str) -> Any:  # n
         # Not as a parameter: to bind one, DuckDB first loads pandas if it is installed, and that takes half a second.
         row = connection.execute(f"SELECT json_serialize_sql({literal(select)})").fetchone()
     except duckdb.Error as error:
-        raise invalid(clean_message(error)) from None
+        raise not_parsed(error, select) from None
     tree = json.loads(row[0] if row else "{}")
     if tree.get("error", True):
         raise invalid(str(tree.get("error_message")))
@@ -123,7 +162,17 @@ def _look(node: dict[str, Any], hidden: _Ctes, found: list[Reference]) -> None:
             name = ".".join(filter(None, parts))
             written = len(list(filter(None, parts)))
             found.append(Reference(node.get("query_location", 0), name, str(node.get("alias") or ""), written))
-    elif kind == "TABLE_FUNCTION":
+    else:
+        try:
+            _check(node)
+        except InvalidQuery as error:
+            raise _RefusedAt(error.message, int(node.get("query_location") or 0)) from None
+
+
+def _check(node: dict[str, Any]) -> None:
+    """Raise InvalidQuery if a view may not use what this part of a statement is."""
+    kind = node.get("type")
+    if kind == "TABLE_FUNCTION":
         check_table_function(str((node.get("function") or {}).get("function_name")))
     elif kind == "SHOW_REF" and not (node.get("query") or node.get("query_node")):
         raise invalid("SHOW and DESCRIBE of the catalog are not allowed in a view.")

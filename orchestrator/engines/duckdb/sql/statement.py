@@ -6,14 +6,33 @@ from collections.abc import Collection
 
 import duckdb
 
-from orchestrator.engines.duckdb.child.errors import clean_message
+from orchestrator.engines.duckdb.child.errors import clean_message, raised
 from orchestrator.model.errors import InvalidQuery
+from orchestrator.model.placeholders import with_plain_blanks
+from orchestrator.model.position import Position, position_at, position_at_byte
 from orchestrator.model.query_object import check_text
+from orchestrator.model.sql_habits import SEVERAL, of_text
 
 
-def invalid(reason: str) -> InvalidQuery:
-    """The error for a query that a view must not have."""
-    return InvalidQuery(f"Invalid query: {reason}", attr="query")
+def invalid(reason: str, position: Position | None = None) -> InvalidQuery:
+    """The error for a query that a view must not have; `position` is the place in its text."""
+    return InvalidQuery(f"Invalid query: {reason}", attr="query", position=position)
+
+
+def not_parsed(error: duckdb.Error, sql: str) -> InvalidQuery:
+    """The error for a text that DuckDB does not parse, with advice if it was written for another tool."""
+    offset, message = raised(error).offset, clean_message(error)
+    end = len(sql.rstrip().encode())
+    if offset is not None or message.endswith("at end of input"):
+        offset = end if offset is None else min(offset, end)
+    position = None if offset is None else place_of(sql, offset)
+    advice = of_text(sql)
+    return invalid(f"{_sentence(message)} {advice}" if advice else message, position)
+
+
+def place_of(sql: str, offset: int) -> Position:
+    """The place of a byte of a text, as DuckDB counts them: to it, every blank beyond ASCII is one byte."""
+    return position_at_byte(with_plain_blanks(sql), offset)
 
 
 def single_select(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Collection[str] = ()) -> str:
@@ -30,9 +49,9 @@ def single_select(connection: duckdb.DuckDBPyConnection, sql: str, parameters: C
     if not asked:
         raise invalid("the text holds no statement.")
     if len(asked) > 1:
-        raise invalid(f"a view is exactly one statement; this text has {len(asked)}.")
+        raise invalid(f"a view is exactly one statement; this text has {len(asked)}. {SEVERAL}", _second(sql))
     if asked[0].type != duckdb.StatementType.SELECT:
-        raise invalid(f"a view is one SELECT statement; this is {asked[0].type.name}.")
+        raise _no_select(asked[0].type.name, sql)
     unknown = asked[0].named_parameters - set(parameters)
     if unknown:
         raise invalid(
@@ -43,13 +62,13 @@ def single_select(connection: duckdb.DuckDBPyConnection, sql: str, parameters: C
     if len(statements) > 1:
         # DuckDB would run it to find its columns, which would change from run to run. It has no syntax tree to check.
         raise invalid("this PIVOT takes its columns from the data. List the values: PIVOT ... ON column IN (...).")
-    text = _without_semicolon(sql)
+    text = without_semicolon(sql)
     try:
         wrapped = connection.extract_statements(f"SELECT * FROM (\n{text}\n) AS q")
     except duckdb.Error:
         wrapped = []
     if [s.type for s in wrapped] != [s.type for s in statements]:
-        raise invalid(f"a view is one SELECT statement; this is {text.split(maxsplit=1)[0].upper()}.")
+        raise _no_select(text.split(maxsplit=1)[0].upper(), sql)
     return text
 
 
@@ -65,7 +84,23 @@ def _statements(connection: duckdb.DuckDBPyConnection, sql: str) -> list[duckdb.
     try:
         return connection.extract_statements(sql)
     except duckdb.Error as error:
-        raise invalid(clean_message(error)) from None
+        raise not_parsed(error, sql) from None
+
+
+def _no_select(kind: str, sql: str) -> InvalidQuery:
+    return invalid(" ".join(filter(None, [f"a view is one SELECT statement; this is {kind}.", of_text(sql)])))
+
+
+def _second(sql: str) -> Position | None:
+    """The place where the second statement begins: behind the first semicolon."""
+    rest = sql[len(without_semicolon(sql)) :]
+    blank = len(rest) - len(rest.lstrip("; \t\r\n"))
+    return position_at(sql, len(sql) - len(rest) + blank)
+
+
+def _sentence(text: str) -> str:
+    """The text with a point at its end, so that another sentence may follow."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _prepares_pivot(statement: duckdb.Statement) -> bool:
@@ -73,7 +108,7 @@ def _prepares_pivot(statement: duckdb.Statement) -> bool:
     return statement.type == duckdb.StatementType.CREATE and not statement.query
 
 
-def _without_semicolon(sql: str) -> str:
+def without_semicolon(sql: str) -> str:
     """`sql` up to its first semicolon. In a single statement only comments can follow; token offsets are bytes."""
     raw = sql.encode()
     for offset, kind in duckdb.tokenize(sql):

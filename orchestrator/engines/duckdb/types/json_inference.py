@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
+from orchestrator.engines.duckdb.child.errors import plain_message
 from orchestrator.engines.duckdb.child.session import described
 from orchestrator.engines.duckdb.sources.contract import Contract, UnreadableFile, check_names
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
@@ -47,7 +48,7 @@ def json_columns(
     try:
         columns = described(connection, " UNION ALL BY NAME ".join(f"SELECT * FROM read_json({one})" for one in calls))
     except duckdb.NotImplementedException as error:
-        twice = re.search(r'Duplicate name "(.*)" in struct', str(error))
+        twice = re.search(r'Duplicate name "(.*)" in struct', plain_message(error))
         raise (_case_conflict(twice[1]) if twice else error) from None
     check_names(files[0].real, columns)
     _check_keys(connection, calls, [name for name, _ in columns])
