@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from orchestrator.model.base import Value
+from orchestrator.model.column_lineage import QueryLineage
 from orchestrator.model.limits import Limits
 from orchestrator.model.reading import ReadPlan, ResultStream
 from orchestrator.model.run import OpenedFile, Progress, RunPlan, SourceRelation
@@ -108,6 +109,13 @@ class QueryAnalyzer(Protocol):
 
         Each may read `tables` and the views before it. None for a view that does not bind; later views then see its
         previous columns. Raises InvalidQuery if all of them take too long, EngineCrashed if one ended the process.
+        """
+
+    async def lineage(self, sql: str, tables: Mapping[str, Sequence[Column]], *, project_id: int) -> QueryLineage:
+        """Which columns of tables of these names (dotted) and columns each column of `sql` is computed from.
+
+        A column of whose sources something is not known says so. Raises InvalidQuery as `describe` does, or
+        EngineCrashed if the analysis ended the process.
         """
 
     async def describe_source(

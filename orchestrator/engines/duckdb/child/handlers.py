@@ -6,6 +6,7 @@ that has nothing left to do returns its answer.
 
 from collections.abc import Callable
 from functools import cache, partial
+from typing import Any
 
 import duckdb
 
@@ -21,6 +22,7 @@ from orchestrator.engines.duckdb.sources.bad_values import Source, explained
 from orchestrator.engines.duckdb.sources.contract import Contract, UnreadableFile
 from orchestrator.engines.duckdb.sources.discovery import SourceFile, find_source_files
 from orchestrator.engines.duckdb.sources.text import with_data
+from orchestrator.engines.duckdb.sql.column_lineage import column_lineage
 from orchestrator.engines.duckdb.sql.inlining import weigh
 from orchestrator.engines.duckdb.sql.parquet_casts import UnsupportedType, logical
 from orchestrator.engines.duckdb.sql.references import readings, references
@@ -105,6 +107,19 @@ def _describe_each(request: Request, _watch: Watch) -> list[list[tuple[str, str]
     return found
 
 
+def trace_columns(request: Request) -> Task:
+    """The columns of `tables` from which each column of `sql` is computed, as `column_lineage` reports them."""
+    return Task(partial(_trace_columns, request))
+
+
+def _trace_columns(request: Request, _watch: Watch) -> dict[str, Any]:
+    with open_session(request["limits"]) as connection:
+        try:
+            return column_lineage(connection, request["sql"], request["tables"])
+        except duckdb.Error as error:
+            raise invalid(clean_message(error)) from None
+
+
 def describe_source(request: Request) -> Task:
     """The columns of the files that match `url_pattern`, read as `format`."""
     found = find_source_files(request["url_pattern"], request["source_roots"], request["private"])
@@ -152,6 +167,7 @@ HANDLERS: dict[str, Callable[[Request], Task | Answered]] = {
     "references": find_references,
     "weigh": weigh_query,
     "describe": describe,
+    "lineage": trace_columns,
     "describe_each": describe_each,
     "describe_source": describe_source,
     "find_files": find_files,
