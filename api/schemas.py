@@ -255,12 +255,14 @@ class Ancestors(BaseModel):
     """The inputs of a view: ids of views, names of source tables."""
 
     ancestors: list[str] = Field(description="Ids of views, names of source tables")
+    names: dict[str, str] = Field(description="The name of each of them")
 
 
 class Descendants(BaseModel):
     """The views that read a view."""
 
     descendants: list[str] = Field(description="Ids of views")
+    names: dict[str, str] = Field(description="The name of each of them")
 
 
 class Dependencies(BaseModel):

@@ -179,7 +179,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
             ),
             source_tables=SourceTableService(database, engine, Encryptor(settings.secret_key)),
             health=HealthService(database, workflows),
-            lineage=LineageService(database),
+            lineage=LineageService(database, engine),
             reading=reading,
             iceberg=IcebergService(database, store, settings.shared_data_url),
         ),

@@ -104,8 +104,9 @@ async def edges(tx: Transaction, project_id: int) -> list[tuple[UUID, UUID]]:
 
 async def ids(tx: Transaction, project_id: int) -> dict[str, UUID]:
     """The ids of all live views and source tables of a project, by the key of the name."""
-    query = select(t.names.c.key, func.coalesce(t.names.c.saved_query_id, t.names.c.source_table_id))
-    return {key: found for key, found in await tx.execute(query.where(t.names.c.project_id == project_id))}
+    owner = func.coalesce(t.names.c.saved_query_id, t.names.c.source_table_id).label("id")
+    query = select(t.names.c.key, owner)
+    return {row.key: row.id for row in await tx.execute(query.where(t.names.c.project_id == project_id))}
 
 
 async def nodes(tx: Transaction, chosen: Collection[UUID]) -> list[GraphNode]:

@@ -28,7 +28,7 @@ WITH unused AS (SELECT d FROM u) SELECT b FROM t
 WITH RECURSIVE walk AS (
     SELECT a AS place, 1 AS depth FROM t WHERE b IS NULL
     UNION ALL
-    SELECT u.k, depth + 1 FROM walk JOIN u ON u.a = walk.place
+    SELECT u.k, depth + 1 FROM walk JOIN u ON u.a = walk.place WHERE depth < 3
 )
 SELECT place, max(depth) AS depth FROM walk GROUP BY place
 --: place = t.a, k
@@ -42,7 +42,8 @@ SELECT x FROM turn
 --: ROWS t.*
 
 -- a recursive CTE with keys
-WITH RECURSIVE r(x, y) USING KEY (x) AS (SELECT a, b FROM t UNION SELECT r.x, d FROM r JOIN u ON r.x = u.a) FROM r
+WITH RECURSIVE r(x, y) USING KEY (x) AS (SELECT a, b FROM t UNION SELECT r.x, y + d + 1 FROM r JOIN u ON r.x = u.a AND y < 4)
+FROM r
 --: x = t.a
 --: y = b, d
 --: ROWS t.*, u.*, t.a, u.a, b, d

@@ -111,14 +111,14 @@ def shown(lineage: QueryLineage) -> tuple[dict[str, tuple[set[ColumnRef], set[Co
     return {name: (set(one.sources), set(one.also)) for name, one in lineage.columns}, set(lineage.rows.all)
 
 
-@pytest.mark.parametrize("case", cases("tpch.sql", TPCH_TABLES), ids=lambda case: case.name.partition(":")[0])
+@pytest.mark.parametrize("case", list(cases("tpch.sql", TPCH_TABLES)), ids=lambda case: case.name.partition(":")[0])
 async def test_the_queries_of_tpch_have_the_lineage_that_a_person_reads_in_them(
     engine: DuckDBEngine, case: Case
 ) -> None:
     assert shown(await engine.lineage(case.sql, TPCH_TABLES)) == (case.columns, case.rows)
 
 
-@pytest.mark.parametrize("case", cases("shapes.sql", SHAPES), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", list(cases("shapes.sql", SHAPES)), ids=lambda case: case.name)
 async def test_every_shape_of_a_query_has_the_lineage_that_a_person_reads_in_it(
     engine: DuckDBEngine, case: Case
 ) -> None:

@@ -46,16 +46,21 @@ def column_lineage(connection: duckdb.DuckDBPyConnection, sql: str, tables: Mapp
 
 
 def _create(connection: duckdb.DuckDBPyConnection, text: str, tables: Mapping[str, Columns]) -> dict[str, Input]:
-    """Create the tables. No query can name them: it reads views of them, which have no hidden columns."""
+    """Create the tables, which no query can name, and views of them, which queries read.
+
+    The columns of the tables are BOOLEAN, since DuckDB has no tables of some types. The views give them their types.
+    """
     binder = RelationBinder(connection, [text])
     inputs: dict[str, Input] = {}
     first = 0
-    for number, (name, columns) in enumerate(tables.items()):
+    for number, (table, columns) in enumerate(tables.items()):
         stub = f"input {number}"
-        nulls = ", ".join(f"{typed_null(kind)} AS c{n}" for n, (_, kind) in enumerate(columns))
-        connection.execute(f"CREATE TABLE memory.main.{quoted(stub)} AS SELECT {nulls} WITH NO DATA")
-        named = ", ".join(f"c{n} AS {quoted(column)}" for n, (column, _) in enumerate(columns))
-        binder.create(name, f"SELECT {named} FROM memory.main.{quoted(stub)}")
+        plain = ", ".join(f"c{n} BOOLEAN" for n in range(len(columns)))
+        connection.execute(f"CREATE TABLE memory.main.{quoted(stub)} ({plain})")
+        typed = (
+            f"CASE WHEN c{n} THEN {typed_null(kind)} END AS {quoted(name)}" for n, (name, kind) in enumerate(columns)
+        )
+        binder.create(table, f"SELECT {', '.join(typed)} FROM memory.main.{quoted(stub)}")
         inputs[stub] = Input(first, len(columns))
         first += len(columns) + 1
     return inputs
