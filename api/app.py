@@ -9,7 +9,19 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api import data, generations, health, iceberg, identity, lineage, queries, saved_queries, snapshots, source_tables
+from api import (
+    annotations,
+    data,
+    generations,
+    health,
+    iceberg,
+    identity,
+    lineage,
+    queries,
+    saved_queries,
+    snapshots,
+    source_tables,
+)
 from api.auth import AuthenticationMiddleware
 from api.bodies import BodyMiddleware
 from api.errors import ErrorBody, FailureMiddleware, add_error_handlers
@@ -82,6 +94,8 @@ def create_app() -> FastAPI:
         redirect_slashes=False,
     )
     app.include_router(saved_queries.router, responses=_ERRORS)
+    app.include_router(annotations.views, responses=_ERRORS)
+    app.include_router(annotations.tables, responses=_ERRORS)
     app.include_router(data.router, responses=_ERRORS)
     app.include_router(queries.router, responses=_ERRORS)
     app.include_router(generations.router, responses=_ERRORS)

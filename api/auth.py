@@ -92,6 +92,8 @@ ActivityReader = Annotated[RequestContext, Depends(require_scope(Scope.ACTIVITY_
 QueryReader = Annotated[RequestContext, Depends(require_scope(Scope.QUERY_READ, keeps_turn=False), scope="function")]
 RowReader = Annotated[RequestContext, Depends(require_scope(Scope.VIEW_READ, keeps_turn=False), scope="function")]
 TableReader = Annotated[RequestContext, Depends(require_scope(Scope.TABLE_READ), scope="function")]
+SourceReader = Annotated[RequestContext, Depends(require_scope(Scope.SOURCE_READ), scope="function")]
+SourceWriter = Annotated[RequestContext, Depends(require_scope(Scope.SOURCE_WRITE), scope="function")]
 TableWriter = Annotated[RequestContext, Depends(require_scope(Scope.TABLE_WRITE), scope="function")]
 
 

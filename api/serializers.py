@@ -6,6 +6,7 @@ from typing import Any
 
 from api.schemas import (
     ColumnOut,
+    DescribedColumnOut,
     JournalChange,
     JournalDetail,
     JournalEntry,
@@ -16,7 +17,7 @@ from api.schemas import (
     ViewOut,
     ViewSummary,
 )
-from api.table_schemas import TableColumnOut, TableOut
+from api.table_schemas import DescribedTableColumnOut, TableColumnOut, TableOut, TableSummary
 from orchestrator.model.audit import AuditEntry
 from orchestrator.model.lineage import Node
 from orchestrator.model.names import fold
@@ -47,7 +48,16 @@ def view_out(state: ViewState) -> ViewOut:
     view, schedule = state.view, state.schedule
     snapshot = view.current_snapshot
     return ViewOut(
-        **_summary(view) | {"deleted": state.deleted},
+        **_summary(view)
+        | {
+            "deleted": state.deleted,
+            "columns": [
+                DescribedColumnOut(
+                    **column_out(one).model_dump(), description=view.column_descriptions.get(fold(one.name))
+                )
+                for one in view.columns
+            ],
+        },
         query=view.revision.query,
         latest_history_id=view.revision.id,
         next_run_at=schedule.next_run_at if schedule else None,
@@ -105,21 +115,35 @@ def nodes_out(nodes: Iterable[Node]) -> list[str]:
     return sorted(str(node) for node in nodes)
 
 
+def table_summary(table: SourceTable) -> TableSummary:
+    """A source table as a list shows it."""
+    return TableSummary(**_table_fields(table))
+
+
 def table_out(table: SourceTable) -> TableOut:
-    """A source table as the API shows it."""
+    """A source table with all its fields, as the API shows it."""
+    fields = _table_fields(table)
+    columns = [
+        DescribedTableColumnOut(**column.model_dump(), description=table.column_descriptions.get(fold(column.name)))
+        for column in fields["columns"]
+    ]
+    return TableOut(**fields | {"columns": columns}, description=table.description)
+
+
+def _table_fields(table: SourceTable) -> dict[str, Any]:
     stated = {fold(column.name) for column in table.stated}
-    return TableOut(
-        id=table.id,
-        name=table.name,
-        format=table.format,
-        url_pattern=table.url_pattern,
-        columns=[_table_column(column, fold(column.name) in stated) for column in table.columns],
-        created_by=user_out(table.created_by),
-        created_at=table.created_at,
-        deleted=False,
+    return {
+        "id": table.id,
+        "name": table.name,
+        "format": table.format,
+        "url_pattern": table.url_pattern,
+        "columns": [_table_column(column, fold(column.name) in stated) for column in table.columns],
+        "created_by": user_out(table.created_by),
+        "created_at": table.created_at,
+        "deleted": False,
         **shown(table),
-        abridged=table.is_abridged,
-    )
+        "abridged": table.is_abridged,
+    }
 
 
 @lru_cache(maxsize=4096)

@@ -1,5 +1,6 @@
 """A saved query: a view as its author saved it, with its desired frequency."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -94,8 +95,10 @@ class SavedQuery(Value):
     runs, and those from before `reverted_at`, when the materialization was last undone. A view that is not materialized
     has neither.
 
-    In a list, a view has an empty query. One that `is_abridged` has no columns and no description either, since they
-    do not fit on the page.
+    `column_descriptions` are those of its columns, by the key of the column's name.
+
+    In a list, a view has an empty query, and no descriptions of its columns. One that `is_abridged` has no columns and
+    no description either, since they do not fit on the page.
     """
 
     id: UUID
@@ -116,6 +119,7 @@ class SavedQuery(Value):
     newest_run: Run | None = None
     newest_finished_run: Run | None = None
     is_abridged: bool = False
+    column_descriptions: Mapping[str, str] = {}
 
     @property
     def is_materialized(self) -> bool:
