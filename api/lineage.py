@@ -27,14 +27,14 @@ class ColumnRefOut(BaseModel):
 
 
 class Traced(BaseModel):
-    """What is known of a lineage."""
+    """Whether a lineage is known."""
 
     complete: bool = Field(description="Whether these are all; if not, the others are not known")
     reason: str | None = Field(description="Why they are not all; null if they are")
 
 
 class ColumnLineageOut(Traced):
-    """What a column is computed from."""
+    """The columns that a column is computed from."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -47,7 +47,7 @@ class ColumnLineageOut(Traced):
 
 
 class RowLineageOut(Traced):
-    """What decides which rows a view has."""
+    """The columns that decide which rows a view has."""
 
     depends_on: list[ColumnRefOut] = Field(
         description="What the query filters, joins, groups and orders by, and whose rows it reads"

@@ -91,7 +91,7 @@ async def plain_readers(tx: Transaction, read: Collection[UUID]) -> dict[UUID, l
 
 
 async def edges(tx: Transaction, project_id: int) -> list[tuple[UUID, UUID]]:
-    """What each live view of a project reads, as (input, reader): ids of views and of source tables."""
+    """The inputs of all live views of a project, as (input, reader): ids of views and of source tables."""
     view, inputs = t.saved_queries.c, t.inputs.c
     query = (
         select(func.coalesce(inputs.input_view_id, inputs.input_table_id), inputs.saved_query_id)

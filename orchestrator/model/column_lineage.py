@@ -21,7 +21,7 @@ class ColumnRef(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """What a column, or which rows there are, follows from.
+    """The columns that a column follows from, or that decide which rows there are.
 
     `sources` are the columns that a value is computed from. `also` are others that decide from which rows. `reason`
     says why that may not be all; None if it is all.
@@ -95,7 +95,7 @@ def _replaced_in(one: Sources, expanded: Mapping[str, _Expanded]) -> Sources:
 
 
 def _of(ref: ColumnRef, expanded: Mapping[str, _Expanded]) -> Sources:
-    """What a column of an input is computed from; the column itself if the input is a source table."""
+    """The sources of a column of an input; the column itself if the input is a source table."""
     view = expanded.get(name_key(ref.node))
     if view is None:
         return Sources(frozenset({ref}))

@@ -17,7 +17,7 @@ from orchestrator.model.column_lineage import QueryLineage, unknown
 from orchestrator.model.errors import EngineCrashed, InvalidQuery
 from orchestrator.model.snapshot import Column
 
-# An answer waits for at most this long. What was found until then is kept, so that asking again goes on from there.
+# An answer waits for at most this long. All that was found until then is kept, so that asking again goes on from there.
 _SECONDS = 15.0
 _LATE = "There was no time left to analyse its query; ask again."
 _AT_ONCE = 50

@@ -44,7 +44,7 @@ def refs(found: list[Json]) -> set[Ref]:
 
 
 def columns(graph: Json, view: str) -> dict[str, set[Ref]]:
-    """What each column of a view is computed from. All of it is known."""
+    """The columns that each column of a view is computed from. All of it is known."""
     (node,) = [node for node in graph["nodes"] if node["name"] == view]
     assert all(column["complete"] and column["reason"] is None for column in node["columns"])
     return {column["column"]: refs(column["from"]) for column in node["columns"]}

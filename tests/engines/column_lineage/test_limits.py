@@ -1,4 +1,4 @@
-"""A lineage that cannot be known says so, whatever the statement was written to do."""
+"""A lineage that cannot be known says so, also for statements that were written to do harm."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whatever is done to a column that a lineage does not name, the values that it is the lineage of stay the same.
+"""A change of a column that a lineage does not name leaves the values that it is the lineage of as they are.
 
 No expectation is written down here: plain DuckDB runs each query before and after such a change.
 """

@@ -1,4 +1,4 @@
-"""What the expressions of DuckDB's bound plan are computed from.
+"""The columns that the expressions of DuckDB's bound plan are computed from.
 
 A set of columns is an integer with a bit for each: a plan may have thousands of columns, each from thousands.
 """
@@ -16,7 +16,7 @@ _PLAIN = frozenset(
         *("BOUND_OPERATOR", "BOUND_UNNEST"),
     }
 )
-# What an aggregate or a window computes with; all else of one only chooses rows, or their order.
+# The fields with which an aggregate or a window computes; all others of one only choose rows, or their order.
 _ARGUMENTS = {
     "BOUND_AGGREGATE": frozenset({"children"}),
     "BOUND_WINDOW": frozenset({"children", "offset_expr", "default_expr"}),
@@ -46,7 +46,7 @@ NOTHING = Dependence()
 
 
 class Relation:
-    """What an operator of a plan returns: its columns in order, and the columns that decide which rows there are."""
+    """The result of an operator: its columns in order, and the columns that decide which rows there are."""
 
     def __init__(self, columns: Sequence[Dependence], bindings: Sequence[Binding], rows: int) -> None:
         if len(columns) != len(bindings):
@@ -64,7 +64,7 @@ class Relation:
         return Relation([Dependence(one.values, one.also | conditions) for one in self.columns], self.bindings, 0)
 
     def dependence(self, expression: object) -> Dependence:
-        """What an expression over these columns is computed from. Raises NotUnderstood."""
+        """The dependence of an expression over these columns. Raises NotUnderstood."""
         return together(self._parts(expression))
 
     def every(self) -> int:

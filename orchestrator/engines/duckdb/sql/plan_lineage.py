@@ -55,9 +55,9 @@ class PlanReader:
 
     def __init__(self, inputs: Mapping[str, Input]) -> None:
         self._inputs = inputs
-        # What a CTE returns, by the number that references have.
+        # The result of each CTE, by the number that references have.
         self._ctes: dict[int, Relation] = {}
-        # What correlated subqueries get of the rows around them, from the outermost to the innermost.
+        # The columns that correlated subqueries get of the rows around them, from the outermost to the innermost.
         self._correlated: list[list[Dependence]] = []
         self._readers: dict[str, tuple[frozenset[str], Callable[[Node], Relation]]] = {
             "LOGICAL_AGGREGATE_AND_GROUP_BY": (_AGGREGATE, self._aggregate),
@@ -90,7 +90,7 @@ class PlanReader:
         }
 
     def read(self, node: Node) -> Relation:
-        """What an operator returns. Raises NotUnderstood."""
+        """The result of an operator. Raises NotUnderstood."""
         kind = str(node.get("type"))
         if kind not in self._readers:
             raise NotUnderstood(f"the operator {kind}")
@@ -143,7 +143,7 @@ class PlanReader:
         ]
         if groups:
             return Relation([*groups, *results, *groupings], bindings, child.rows | together(groups).all)
-        # It has one row, whichever rows there are below it.
+        # It always has one row, and is computed from all rows below it.
         return Relation([*results, *groupings], bindings, child.rows).given(child.rows)
 
     def _get(self, node: Node) -> Relation:
