@@ -10,12 +10,14 @@ from typing import Any
 from fastapi import FastAPI
 
 from api import (
+    annotations,
     data,
     definitions,
     generations,
     health,
     iceberg,
     identity,
+    lineage,
     queries,
     saved_queries,
     snapshots,
@@ -94,9 +96,12 @@ def create_app() -> FastAPI:
     )
     app.include_router(definitions.router, responses=_ERRORS)
     app.include_router(saved_queries.router, responses=_ERRORS)
+    app.include_router(annotations.views, responses=_ERRORS)
+    app.include_router(annotations.tables, responses=_ERRORS)
     app.include_router(data.router, responses=_ERRORS)
     app.include_router(queries.router, responses=_ERRORS)
     app.include_router(generations.router, responses=_ERRORS)
+    app.include_router(lineage.router, responses=_ERRORS)
     app.include_router(snapshots.router, responses=_ERRORS)
     app.include_router(source_tables.router, responses=_ERRORS)
     # Its document is Apache Iceberg's, and its errors have another shape.

@@ -95,6 +95,8 @@ RowReader = Annotated[RequestContext, Depends(require_scope(Scope.VIEW_READ, kee
 ProjectReader = Annotated[RequestContext, Depends(require_scope(Scope.VIEW_READ, Scope.TABLE_READ), scope="function")]
 ProjectWriter = Annotated[RequestContext, Depends(require_scope(Scope.VIEW_WRITE, Scope.TABLE_WRITE), scope="function")]
 TableReader = Annotated[RequestContext, Depends(require_scope(Scope.TABLE_READ), scope="function")]
+SourceReader = Annotated[RequestContext, Depends(require_scope(Scope.SOURCE_READ), scope="function")]
+SourceWriter = Annotated[RequestContext, Depends(require_scope(Scope.SOURCE_WRITE), scope="function")]
 TableWriter = Annotated[RequestContext, Depends(require_scope(Scope.TABLE_WRITE), scope="function")]
 
 

@@ -99,9 +99,8 @@ async def view_activity(
 async def ancestors(saved_query_id: ViewId, context: ViewReader, body: Level | None = None) -> Ancestors:
     """Show the nodes exactly `level` steps above a view: its inputs unless given, `all` for any number of steps."""
     steps = (body or Level()).steps
-    return Ancestors(
-        ancestors=nodes_out(await context.services.lineage.ancestors(context.project_id, saved_query_id, steps))
-    )
+    found = await context.services.lineage.ancestors(context.project_id, saved_query_id, steps)
+    return Ancestors(ancestors=nodes_out(found.nodes), names=dict(found.names))
 
 
 @router.post("/{saved_query_id}/descendants/")
@@ -109,7 +108,7 @@ async def descendants(saved_query_id: ViewId, context: ViewReader, body: Level |
     """Show the nodes exactly `level` steps below a view: its readers unless given, `all` for any number of steps."""
     steps = (body or Level()).steps
     found = await context.services.lineage.descendants(context.project_id, saved_query_id, steps)
-    return Descendants(descendants=nodes_out(found))
+    return Descendants(descendants=nodes_out(found.nodes), names=dict(found.names))
 
 
 @router.get("/{saved_query_id}/dependencies/")
@@ -117,7 +116,7 @@ async def dependencies(saved_query_id: ViewId, context: ViewReader) -> Dependenc
     """Count what a view reads, and what reads it."""
     above = await context.services.lineage.ancestors(context.project_id, saved_query_id, 1)
     below = await context.services.lineage.descendants(context.project_id, saved_query_id, 1)
-    return Dependencies(upstream_count=len(above), downstream_count=len(below))
+    return Dependencies(upstream_count=len(above.nodes), downstream_count=len(below.nodes))
 
 
 @router.post("/{saved_query_id}/revert_materialization/")

@@ -195,6 +195,12 @@ class ColumnOut(BaseModel):
     duckdb_type: str = Field(description="DuckDB's own type, such as DECIMAL(18,3)")
 
 
+class DescribedColumnOut(ColumnOut):
+    """A column with its description, which a list does not show."""
+
+    description: str | None = Field(description="What the column means; see saved_query_column_annotations/")
+
+
 class ViewSummary(BaseModel):
     """A saved query as a list shows it."""
 
@@ -227,6 +233,9 @@ class ViewSummary(BaseModel):
 class ViewOut(ViewSummary):
     """A saved query with all its fields."""
 
+    columns: list[DescribedColumnOut] = Field(  # type: ignore[assignment] # a list shows less of a column
+        description="Its columns, in SELECT order"
+    )
     query: dict[str, Any] = Field(description="The query as it was sent")
     latest_history_id: UUID = Field(description="The newest revision of the query; send it back to change the query")
     next_run_at: Timestamp | None = Field(
@@ -289,12 +298,14 @@ class Ancestors(BaseModel):
     """The inputs of a view: ids of views, names of source tables."""
 
     ancestors: list[str] = Field(description="Ids of views, names of source tables")
+    names: dict[str, str] = Field(description="The name of each of them")
 
 
 class Descendants(BaseModel):
     """The views that read a view."""
 
     descendants: list[str] = Field(description="Ids of views")
+    names: dict[str, str] = Field(description="The name of each of them")
 
 
 class Dependencies(BaseModel):

@@ -6,6 +6,7 @@ from typing import Any
 
 from api.schemas import (
     ColumnOut,
+    DescribedColumnOut,
     JournalChange,
     JournalDetail,
     JournalEntry,
@@ -18,10 +19,12 @@ from api.schemas import (
 )
 from api.table_schemas import (
     ColumnChangesOut,
+    DescribedTableColumnOut,
     FileDifferenceOut,
     StoredTableOut,
     TableColumnOut,
     TableOut,
+    TableSummary,
 )
 from orchestrator.model.audit import AuditEntry
 from orchestrator.model.column_changes import ColumnChanges
@@ -55,7 +58,16 @@ def view_out(state: ViewState) -> ViewOut:
     view, schedule = state.view, state.schedule
     snapshot = view.current_snapshot
     return ViewOut(
-        **_summary(view) | {"deleted": state.deleted},
+        **_summary(view)
+        | {
+            "deleted": state.deleted,
+            "columns": [
+                DescribedColumnOut(
+                    **column_out(one).model_dump(), description=view.column_descriptions.get(fold(one.name))
+                )
+                for one in view.columns
+            ],
+        },
         query=view.revision.query,
         latest_history_id=view.revision.id,
         next_run_at=schedule.next_run_at if schedule else None,
@@ -113,37 +125,51 @@ def nodes_out(nodes: Iterable[Node]) -> list[str]:
     return sorted(str(node) for node in nodes)
 
 
+def table_summary(table: SourceTable) -> TableSummary:
+    """A source table as a list shows it."""
+    return TableSummary(**_table_fields(table))
+
+
 def table_out(table: SourceTable) -> TableOut:
-    """A source table as the API shows it."""
-    return TableOut(**_of_table(table))
+    """A source table with all its fields, as the API shows it."""
+    return TableOut(**_described_fields(table))
 
 
 def stored_table_out(stored: StoredTable) -> StoredTableOut:
     """A source table that was stored, with what was found in its files."""
     found, changes = stored.described, stored.changes
     return StoredTableOut(
-        **_of_table(stored.table),
+        **_described_fields(stored.table),
         differences=[FileDifferenceOut(**one.model_dump()) for one in (found.differences if found else ())],
         changes=ColumnChangesOut.model_validate(changes.model_dump()) if changes != ColumnChanges() else None,
     )
 
 
-def _of_table(table: SourceTable) -> dict[str, Any]:
+def _described_fields(table: SourceTable) -> dict[str, Any]:
+    fields = _table_fields(table)
+    columns = [
+        DescribedTableColumnOut(**column.model_dump(), description=table.column_descriptions.get(fold(column.name)))
+        for column in fields["columns"]
+    ]
+    return fields | {"columns": columns, "description": table.description}
+
+
+def _table_fields(table: SourceTable) -> dict[str, Any]:
     stated = {fold(column.name) for column in table.stated}
-    return dict(
-        id=table.id,
-        name=table.name,
-        format=table.format,
-        url_pattern=table.url_pattern,
-        columns=[_table_column(column, fold(column.name) in stated) for column in table.columns],
-        file_count=None if table.files is None else table.files.file_count,
-        bytes=None if table.files is None else table.files.bytes,
-        created_by=user_out(table.created_by),
-        created_at=table.created_at,
-        deleted=False,
+    return {
+        "id": table.id,
+        "name": table.name,
+        "format": table.format,
+        "url_pattern": table.url_pattern,
+        "columns": [_table_column(column, fold(column.name) in stated) for column in table.columns],
+        "file_count": None if table.files is None else table.files.file_count,
+        "bytes": None if table.files is None else table.files.bytes,
+        "created_by": user_out(table.created_by),
+        "created_at": table.created_at,
+        "deleted": False,
         **shown(table.format, table.options),
-        abridged=table.is_abridged,
-    )
+        "abridged": table.is_abridged,
+    }
 
 
 @lru_cache(maxsize=4096)

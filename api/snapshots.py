@@ -1,5 +1,6 @@
 """The routes that list, pin and roll back the versions of a view. PostHog has none, so its clients do not use them."""
 
+from collections.abc import Mapping
 from typing import Annotated
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from api.bodies import JsonRoute
 from api.pagination import Page, SnapshotPage, make_page
 from api.schemas import ColumnOut, Timestamp, ViewOut
 from api.serializers import column_out, view_out
+from orchestrator.model.names import fold
 from orchestrator.model.snapshot import Column, PublishedSnapshot
 
 router = APIRouter(
@@ -20,6 +22,8 @@ router = APIRouter(
 )
 
 ViewId = Annotated[UUID, Path(description="The view")]
+# Of a page, in characters.
+_MOST_DESCRIBED = 1_000_000
 SnapshotId = Annotated[UUID, Path(description="The version")]
 
 
@@ -55,6 +59,11 @@ class StoredColumnOut(ColumnOut):
 
     stored_type: str = Field(
         description="DuckDB's type of the column in the files: another than duckdb_type where Parquet has no equal"
+    )
+    description: str | None = Field(
+        default=None,
+        description="What the column means now, by the view's column of that name; null also in the later versions of "
+        "a page that would have more than a megabyte of descriptions",
     )
 
 
@@ -143,7 +152,10 @@ async def list_snapshots(
     count, versions = await context.services.snapshots.page(
         context.project_id, saved_query_id, limit=params.page_size, offset=params.offset
     )
-    return make_page(request, params, count, [snapshot_out(version) for version in versions])
+    descriptions = await context.services.annotations.of_view(saved_query_id)
+    described = _MOST_DESCRIBED // (sum(map(len, descriptions.values())) or 1)
+    shown = [snapshot_out(one, descriptions if n < described else {}) for n, one in enumerate(versions)]
+    return make_page(request, params, count, shown)
 
 
 @router.patch("/snapshots/{snapshot_id}/")
@@ -151,9 +163,8 @@ async def edit_snapshot(
     saved_query_id: ViewId, snapshot_id: SnapshotId, body: EditSnapshot, context: ViewWriter
 ) -> SnapshotOut:
     """Pin a version, so that it is kept regardless of its age, or unpin it."""
-    return snapshot_out(
-        await context.services.snapshots.pin(context.project_id, saved_query_id, snapshot_id, pinned=body.pinned)
-    )
+    version = await context.services.snapshots.pin(context.project_id, saved_query_id, snapshot_id, pinned=body.pinned)
+    return snapshot_out(version, await context.services.annotations.of_view(saved_query_id))
 
 
 @router.get("/snapshots/{snapshot_id}/quarantine/")
@@ -187,8 +198,8 @@ async def roll_back_view(saved_query_id: ViewId, body: RollBack, context: ViewWr
     return view_out(state)
 
 
-def snapshot_out(version: PublishedSnapshot) -> SnapshotOut:
-    """A version as the API shows it."""
+def snapshot_out(version: PublishedSnapshot, descriptions: Mapping[str, str]) -> SnapshotOut:
+    """A version as the API shows it, with the descriptions of the view's columns, by the key of the column."""
     snapshot = version.snapshot
     return SnapshotOut(
         id=snapshot.id,
@@ -200,7 +211,7 @@ def snapshot_out(version: PublishedSnapshot) -> SnapshotOut:
         pinned=version.pinned,
         row_count=snapshot.rows,
         size_bytes=snapshot.bytes,
-        columns=[stored_column_out(column) for column in snapshot.columns],
+        columns=[stored_column_out(one, descriptions.get(fold(one.name))) for one in snapshot.columns],
         inputs=[InputOut(**pin.model_dump()) for pin in snapshot.inputs],
         files=[FileOut(**file.model_dump()) for file in snapshot.files],
         quarantine=[FileOut(**file.model_dump()) for file in snapshot.quarantine],
@@ -209,6 +220,7 @@ def snapshot_out(version: PublishedSnapshot) -> SnapshotOut:
     )
 
 
-def stored_column_out(column: Column) -> StoredColumnOut:
+def stored_column_out(column: Column, description: str | None) -> StoredColumnOut:
     """A column as the API shows it, with its type in the files."""
-    return StoredColumnOut(**column_out(column).model_dump(), stored_type=column.stored_type or column.duckdb_type)
+    stored = column.stored_type or column.duckdb_type
+    return StoredColumnOut(**column_out(column).model_dump(), stored_type=stored, description=description)

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Path, Request
 from api.auth import TableReader, TableWriter
 from api.bodies import JsonRoute
 from api.pagination import Page, PageParams, make_page
-from api.serializers import stored_table_out, table_out, wire_type
-from api.table_schemas import AddTable, ColumnIn, EditTable, RefreshSchema, StoredTableOut, TableOut
+from api.serializers import stored_table_out, table_out, table_summary, wire_type
+from api.table_schemas import AddTable, ColumnIn, EditTable, RefreshSchema, StoredTableOut, TableOut, TableSummary
 from orchestrator.model.errors import Invalid
 from orchestrator.model.snapshot import Column
 from orchestrator.services.source_tables import SourceTableUpdate
@@ -25,12 +25,12 @@ TableId = Annotated[UUID, Path(description="The source table")]
 
 
 @router.get("/")
-async def list_tables(request: Request, context: TableReader, params: PageParams) -> Page[TableOut]:
+async def list_tables(request: Request, context: TableReader, params: PageParams) -> Page[TableSummary]:
     """List the source tables, newest first."""
     count, tables = await context.services.source_tables.page(
         context.project_id, search=params.search, limit=params.page_size, offset=params.offset
     )
-    return make_page(request, params, count, [table_out(table) for table in tables])
+    return make_page(request, params, count, [table_summary(table) for table in tables])
 
 
 @router.post("/", status_code=201)

@@ -124,6 +124,12 @@ class TableColumnOut(ColumnOut):
     stated: bool = Field(description="Whether a person stated its type; false: it was detected from the files")
 
 
+class DescribedTableColumnOut(TableColumnOut):
+    """A column of a source table with its description, which a list does not show."""
+
+    description: str | None = Field(description="What the column means; see warehouse_column_annotations/")
+
+
 class ReadingOut(BaseModel):
     """How the files of a table are read; null for an option that its format does not have."""
 
@@ -139,8 +145,8 @@ class ReadingOut(BaseModel):
     encoding: str | None = Field(description="The encoding of the text")
 
 
-class TableOut(ReadingOut):
-    """A source table."""
+class TableSummary(ReadingOut):
+    """A source table as a list shows it."""
 
     id: UUID = Field(description="The id of the table")
     name: str = Field(description="Unique among the project's views and tables")
@@ -161,6 +167,15 @@ class TableOut(ReadingOut):
         exclude_if=is_whole,
         description="true if its columns were left out, since the list would be too large; smaller pages show them",
     )
+
+
+class TableOut(TableSummary):
+    """A source table."""
+
+    columns: list[DescribedTableColumnOut] = Field(  # type: ignore[assignment] # a list shows less of a column
+        description="Its columns, as its files had them when they were last read, or as they were stated"
+    )
+    description: str | None = Field(description="What the table means; see warehouse_column_annotations/")
 
 
 class FileDifferenceOut(BaseModel):

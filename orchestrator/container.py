@@ -18,6 +18,7 @@ from orchestrator.reconciliation.reconciler import Reconciler
 from orchestrator.reconciliation.runs import RunReconciler, RunSync
 from orchestrator.reconciliation.schedules import ScheduleReconciler, ScheduleSync
 from orchestrator.services.access import AccessService
+from orchestrator.services.annotations import AnnotationService
 from orchestrator.services.change_plans import ChangePlanner
 from orchestrator.services.change_writes import ChangeWriter
 from orchestrator.services.changes import ChangeService
@@ -198,7 +199,8 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
             ),
             source_tables=SourceTableService(database, engine, Encryptor(settings.secret_key), guard),
             health=HealthService(database, workflows),
-            lineage=LineageService(database),
+            lineage=LineageService(database, engine),
+            annotations=AnnotationService(database),
             reading=reading,
             iceberg=IcebergService(database, store, settings.shared_data_url),
         ),

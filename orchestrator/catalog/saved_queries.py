@@ -9,10 +9,12 @@ from sqlalchemy import ColumnElement, Row, Select, bindparam, cast, delete, func
 from sqlalchemy.dialects.postgresql import JSONB
 
 from orchestrator.catalog import saved_pauses, snapshots, tables as t
+from orchestrator.catalog.annotations import descriptions_of
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.names import NameTarget
 from orchestrator.catalog.pagination import on_page, select_page, shown
 from orchestrator.catalog.rows import label_columns, parse_labelled, ran_query, to_jsonb
+from orchestrator.model.annotation import Described
 from orchestrator.model.base import now
 from orchestrator.model.cron import CronSchedule
 from orchestrator.model.freshness import Freshness
@@ -289,7 +291,8 @@ def _select() -> Select[Any]:
 
     Cached: building the statement takes longer than running it.
     """
-    return _select_with(t.saved_queries.c, t.revisions.c.query)
+    described = descriptions_of(t.saved_queries.c.id, Described.VIEW)
+    return _select_with([*t.saved_queries.c, described], t.revisions.c.query)
 
 
 @cache
@@ -385,4 +388,5 @@ def _saved_query(row: Row[Any]) -> SavedQuery:
         current_snapshot=parse_labelled("snapshot", row, SnapshotSummary),
         newest_run=parse_labelled("newest", row, Run),
         newest_finished_run=parse_labelled("ended", row, Run),
+        column_descriptions=row._mapping.get("column_descriptions") or {},
     )

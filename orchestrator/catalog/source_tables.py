@@ -7,9 +7,11 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, Select, func, insert, select, update
 
 from orchestrator.catalog import tables as t
+from orchestrator.catalog.annotations import descriptions_of
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.pagination import on_page, select_page, shown
 from orchestrator.catalog.rows import label_columns, parse_labelled, to_jsonb
+from orchestrator.model.annotation import Described
 from orchestrator.model.principal import User
 from orchestrator.model.source_table import SourceTable
 
@@ -34,7 +36,10 @@ async def insert_new(tx: Transaction, table: SourceTable, credential: bytes | No
 
 async def find(tx: Transaction, project_id: int, table_id: UUID) -> SourceTable | None:
     """The live source table of that id."""
-    query = _select().where(t.source_tables.c.id == table_id, t.source_tables.c.project_id == project_id, _LIVE)
+    described = descriptions_of(t.source_tables.c.id, Described.TABLE)
+    query = _select([*t.source_tables.c, described]).where(
+        t.source_tables.c.id == table_id, t.source_tables.c.project_id == project_id, _LIVE
+    )
     row = (await tx.execute(query)).one_or_none()
     return None if row is None else _source_table(row)
 
@@ -97,4 +102,5 @@ def _select(columns: Iterable[ColumnElement[Any]] = t.source_tables.c) -> Select
 
 def _source_table(row: Row[Any]) -> SourceTable:
     mapping = {name: row._mapping[name] for name in SourceTable.model_fields if name in row._mapping}
+    mapping["column_descriptions"] = mapping.get("column_descriptions") or {}
     return SourceTable.model_validate({**mapping, "created_by": parse_labelled("user", row, User)})

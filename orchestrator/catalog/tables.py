@@ -166,6 +166,25 @@ revisions = Table(
     UniqueConstraint("saved_query_id", "number"),
 )
 
+# Descriptions of columns, and of source tables. A view's own description is a column of saved_queries.
+column_annotations = Table(
+    "column_annotations",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("saved_query_id", ForeignKey("saved_queries.id", ondelete="CASCADE")),
+    Column("source_table_id", ForeignKey("source_tables.id", ondelete="CASCADE")),
+    Column("column_key", Text, nullable=False, comment="lower case; empty: the source table itself"),
+    Column("column_name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("created_by", ForeignKey("users.id")),
+    _created_at(),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    UniqueConstraint("saved_query_id", "column_key"),
+    UniqueConstraint("source_table_id", "column_key"),
+    CheckConstraint("num_nonnulls(saved_query_id, source_table_id) = 1", name="one_owner"),
+    CheckConstraint("column_key <> '' OR saved_query_id IS NULL", name="column_of_view"),
+)
+
 # The inputs of a view's current revision, stored when it is saved, so that a run is planned without parsing.
 inputs = Table(
     "inputs",

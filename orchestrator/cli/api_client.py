@@ -13,7 +13,7 @@ import typer
 from rich.cells import cell_len
 
 from orchestrator.cli.installation import EXIT_USAGE, nearest_home, stack_info
-from orchestrator.cli.output import Failure, echo
+from orchestrator.cli.output import Failure, echo, hanging
 from orchestrator.cli.statement_errors import with_place
 from orchestrator.model.position import Position
 from orchestrator.model.printable import one_line
@@ -229,6 +229,22 @@ def echo_columns(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     for line in lines:
         padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True))
         echo("  ".join(padded).rstrip())
+
+
+def echo_texts(rows: Sequence[tuple[str, str]]) -> None:
+    """Print texts of any number of lines, each behind its label, aligned."""
+    width = max((cell_len(one_line(label)) for label, _ in rows), default=0)
+    for label, text in rows:
+        shown = one_line(label)
+        echo(hanging(shown + " " * (width - cell_len(shown) + 2), text))
+
+
+def echo_descriptions(columns: Sequence[Json]) -> None:
+    """Print the descriptions of the columns that have one, below an empty line."""
+    rows = [(one["name"], one["description"]) for one in columns if one.get("description")]
+    if rows:
+        echo("")
+        echo_texts(rows)
 
 
 def moment(text: str | None) -> str:

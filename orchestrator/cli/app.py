@@ -8,7 +8,20 @@ from typing import NoReturn
 
 import typer
 
-from orchestrator.cli import admin, doctor, generations, keys, processes, reading, shell, tables, versions, views
+from orchestrator.cli import (
+    admin,
+    descriptions,
+    doctor,
+    generations,
+    keys,
+    lineage,
+    processes,
+    reading,
+    shell,
+    tables,
+    versions,
+    views,
+)
 from orchestrator.cli.output import Failure, fail, set_up_streams
 from orchestrator.cli.project import commands as project, dbt
 
@@ -24,10 +37,12 @@ app.add_typer(admin.project, name="project")
 app.add_typer(keys.app, name="key")
 app.add_typer(tables.app, name="table")
 versions.add_to(views.app)
+descriptions.add_to(views.app, tables.app)
 app.add_typer(views.app, name="view")
 generations.add_to(app)
 project.add_to(app)
 dbt.add_to(app)
+lineage.add_to(app)
 reading.add_to(app, views.app)
 shell.add_to(app)
 

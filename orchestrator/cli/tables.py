@@ -9,7 +9,7 @@ import httpx
 import typer
 from rich.filesize import decimal
 
-from orchestrator.cli.api_client import Api, Json, data, echo_columns, moment, with_api
+from orchestrator.cli.api_client import Api, Json, data, echo_columns, echo_descriptions, moment, with_api
 from orchestrator.cli.installation import EXIT_USAGE
 from orchestrator.cli.output import Failure, echo, echo_json, warn
 from orchestrator.cli.read_options import with_reading
@@ -20,7 +20,7 @@ from orchestrator.model.source_table import ReadOptions, SourceFormat
 
 app = typer.Typer(help="Source tables: files that views may read under a name.", no_args_is_help=True)
 
-_PATH = "warehouse_tables/"
+PATH = "warehouse_tables/"
 _MOST_LINES, _MOST_NAMES = 20, 10
 _CSV = (SourceFormat.CSV, SourceFormat.CSV_WITH_NAMES)
 
@@ -55,7 +55,7 @@ def add_table(
     if chosen in _CSV and has_tabs(files):
         reading = {"delimiter": "\t", **reading}
     body = {"name": name, "format": chosen, "url_pattern": absolute(files), **reading}
-    _say_contract(api, api.post(_PATH, body))
+    _say_contract(api, api.post(PATH, body))
     warn_of_siblings(files, name)
 
 
@@ -64,7 +64,7 @@ def add_table(
 def list_tables(api: Api) -> None:
     """List the source tables."""
     if api.as_json:
-        for page in api.pages(_PATH):
+        for page in api.pages(PATH):
             echo_json(page.text)
         return
     echo_columns(
@@ -74,7 +74,7 @@ def list_tables(api: Api) -> None:
                 *(table["name"], table["format"], len(table["columns"]), table.get("file_count"), _size(table)),
                 *(moment(table["created_at"]), table["url_pattern"]),
             )
-            for table in api.items(_PATH)
+            for table in api.items(PATH)
         ],
     )
 
@@ -83,7 +83,7 @@ def list_tables(api: Api) -> None:
 @with_api
 def show_table(api: Api, table: Table) -> None:
     """Show a source table: its files, how they are read, and its columns."""
-    response = api.get(f"{_PATH}{_find(api, table)}/")
+    response = api.get(f"{PATH}{find_id(api, table)}/")
     if api.as_json:
         echo_json(response.text)
         return
@@ -91,6 +91,7 @@ def show_table(api: Api, table: Table) -> None:
     lines = [
         *(("name", found["name"]), ("id", found["id"]), ("format", found["format"]), ("files", found["url_pattern"])),
         ("last read", _counted(found)),
+        ("description", found.get("description")),
         *((name.replace("_", " "), _value(found[name])) for name in ("header", *ReadOptions.model_fields)),
         ("created", moment(found["created_at"])),
     ]
@@ -99,6 +100,7 @@ def show_table(api: Api, table: Table) -> None:
             echo(f"{label:<19}{value}")
     echo("")
     _say_types(found["columns"])
+    echo_descriptions(found["columns"])
 
 
 @app.command("update")
@@ -130,7 +132,7 @@ def update_table(
     body = {field: value for field, value in given.items() if value is not None} | reading
     if not body:
         raise Failure("nothing is to be changed; see matview table update --help", EXIT_USAGE)
-    _say_contract(api, api.patch(f"{_PATH}{_find(api, table)}/", body))
+    _say_contract(api, api.patch(f"{PATH}{find_id(api, table)}/", body))
     if pattern is not None:
         warn_of_siblings(pattern, rename or table)
 
@@ -139,28 +141,28 @@ def update_table(
 @with_api
 def refresh_table(api: Api, table: Table) -> None:
     """Read the columns of a source table from its files again."""
-    _say_contract(api, api.post(f"{_PATH}{_find(api, table)}/refresh_schema/"))
+    _say_contract(api, api.post(f"{PATH}{find_id(api, table)}/refresh_schema/"))
 
 
 @app.command("delete")
 @with_api
 def delete_table(api: Api, table: Table) -> None:
     """Forget a source table that no view reads. Its files are not touched."""
-    response = api.delete(f"{_PATH}{_find(api, table)}/")
+    response = api.delete(f"{PATH}{find_id(api, table)}/")
     if api.as_json:
         echo_json(response.text)
     else:
         echo(f"{table}: deleted; its files are not touched")
 
 
-def _find(api: Api, name_or_id: str) -> str:
+def find_id(api: Api, name_or_id: str) -> str:
     """The id of the table with this id or name. Upper and lower case are the same, as on the server."""
     try:
         if "-" in name_or_id:  # no name contains one
             return str(UUID(name_or_id))
     except ValueError:
         raise Failure(f"{name_or_id!r} is neither the name nor the id of a source table") from None
-    for table in api.items(_PATH, search=name_or_id):
+    for table in api.items(PATH, search=name_or_id):
         if name_key(table["name"]) == name_key(name_or_id):
             return str(table["id"])
     raise Failure(f"there is no source table {name_or_id!r} in project {api.project}")

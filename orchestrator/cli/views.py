@@ -11,7 +11,7 @@ from uuid import UUID
 import typer
 from rich.filesize import decimal
 
-from orchestrator.cli.api_client import Api, Json, data, echo_columns, moment, naming_file, with_api
+from orchestrator.cli.api_client import Api, Json, data, echo_columns, echo_descriptions, moment, naming_file, with_api
 from orchestrator.cli.follow import follow_run, recent_runs, result_line, seconds, wait_for_started_run
 from orchestrator.cli.installation import EXIT_USAGE
 from orchestrator.cli.output import Failure, echo, echo_json, hanging, warn
@@ -112,6 +112,7 @@ def show_view(api: Api, view: View) -> None:
     for label, value in lines:
         if value:
             echo(hanging(f"{label:<13}", str(value)))
+    echo_descriptions(found["columns"])
     echo(f"\n{found['query']['query']}")
 
 

@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from orchestrator.model.base import Value
+from orchestrator.model.column_lineage import QueryLineage
 from orchestrator.model.errors import InvalidQuery
 from orchestrator.model.limits import Limits
 from orchestrator.model.position import Position
@@ -130,6 +131,13 @@ class QueryAnalyzer(Protocol):
         Each may read `tables` and the views before it. The error of a view that does not bind is in its place; later
         views then see its previous columns. Raises InvalidQuery if all of them take too long, EngineCrashed if one
         ended the process.
+        """
+
+    async def lineage(self, sql: str, tables: Mapping[str, Sequence[Column]], *, project_id: int) -> QueryLineage:
+        """Which columns of tables of these names (dotted) and columns each column of `sql` is computed from.
+
+        A column of whose sources something is not known says so. Raises InvalidQuery as `describe` does, or
+        EngineCrashed if the analysis ended the process.
         """
 
     async def inspect_source(

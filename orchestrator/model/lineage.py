@@ -5,9 +5,24 @@ A node is a view's id, or the name of a source table, which reads nothing.
 
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
+from orchestrator.model.saved_query import ViewStatus
+
 Node = UUID | str
+
+
+class GraphNode(NamedTuple):
+    """A view or source table as the graph of its project shows it. A source table has only a name."""
+
+    id: UUID
+    name: str
+    is_view: bool
+    is_materialized: bool = False
+    status: ViewStatus | None = None
+    data_as_of: datetime | None = None
 
 
 def shortest_path(

@@ -12,12 +12,18 @@ from orchestrator.model.limits import Limits
 
 
 class Scope(StrEnum):
-    """A permission of a key. A `:write` scope includes the `:read` scope of the same object."""
+    """A permission of a key. A `:write` scope includes the `:read` scope of the same object.
+
+    Those of `warehouse_table` include those of `external_data_source`.
+    """
 
     VIEW_READ = "warehouse_view:read"
     VIEW_WRITE = "warehouse_view:write"
     TABLE_READ = "warehouse_table:read"
     TABLE_WRITE = "warehouse_table:write"
+    # PostHog's client asks for these where it describes tables.
+    SOURCE_READ = "external_data_source:read"
+    SOURCE_WRITE = "external_data_source:write"
     ACTIVITY_READ = "activity_log:read"
     QUERY_READ = "query:read"
 
@@ -44,6 +50,7 @@ class Principal(Value):
     def require(self, scope: Scope) -> None:
         """Raise PermissionDenied unless the key has `scope`."""
         held = self.scopes | {Scope(s.replace(":write", ":read")) for s in self.scopes}
+        held |= {Scope(s.replace("warehouse_table:", "external_data_source:")) for s in held}
         if scope not in held:
             raise PermissionDenied(f"API key missing required scope '{scope}'")
 

@@ -1,6 +1,7 @@
 """A saved query: a view as its author saved it, with its desired frequency."""
 
 import math
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -126,8 +127,10 @@ class SavedQuery(Value):
     runs, and those from before `reverted_at`, when the materialization was last undone. A view that is not materialized
     has neither.
 
-    In a list, a view has an empty query. One that `is_abridged` has no columns and no description either, since they
-    do not fit on the page.
+    `column_descriptions` are those of its columns, by the key of the column's name.
+
+    In a list, a view has an empty query, and no descriptions of its columns. One that `is_abridged` has no columns and
+    no description either, since they do not fit on the page.
     """
 
     id: UUID
@@ -149,6 +152,7 @@ class SavedQuery(Value):
     newest_run: Run | None = None
     newest_finished_run: Run | None = None
     is_abridged: bool = False
+    column_descriptions: Mapping[str, str] = {}
 
     @property
     def is_materialized(self) -> bool:

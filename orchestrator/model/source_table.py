@@ -1,5 +1,6 @@
 """A source table: files that views may read under a name."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
@@ -119,8 +120,11 @@ class SourceTable(Value):
     """A source table as the catalog keeps it.
 
     `columns` were read from its files when they were last inspected. `stated` are those whose type a person has stated;
-    the types of the others were detected. `files` is None if an older release
-    read them. One that `is_abridged` has no columns: they do not fit on the page of a list.
+    the types of the others were detected. `files` is None if an older release read them. One that `is_abridged` has no
+    columns: they do not fit on the page of a list.
+
+    `column_descriptions` are those of its columns, by the key of the column's name, and its own by an empty key. In a
+    list it has none.
     """
 
     id: UUID
@@ -135,3 +139,9 @@ class SourceTable(Value):
     created_by: User | None
     created_at: datetime
     is_abridged: bool = False
+    column_descriptions: Mapping[str, str] = {}
+
+    @property
+    def description(self) -> str | None:
+        """The description of the table itself."""
+        return self.column_descriptions.get("")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from orchestrator.services.access import AccessService
+from orchestrator.services.annotations import AnnotationService
 from orchestrator.services.changes import ChangeService
 from orchestrator.services.definitions import DefinitionService
 from orchestrator.services.generations import GenerationService
@@ -30,5 +31,6 @@ class Services:
     source_tables: SourceTableService
     health: HealthService
     lineage: LineageService
+    annotations: AnnotationService
     reading: ReadService
     iceberg: IcebergService

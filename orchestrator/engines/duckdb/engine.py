@@ -23,6 +23,7 @@ from orchestrator.engines.duckdb.local_source_lister import LocalSourceLister
 from orchestrator.engines.duckdb.process_pool import ProcessPool
 from orchestrator.engines.duckdb.protocol import (
     decode_columns,
+    decode_lineage,
     encode_columns,
     encode_previous,
     encode_relation,
@@ -36,6 +37,7 @@ from orchestrator.engines.duckdb.protocol import (
 )
 from orchestrator.engines.duckdb.scratch import remove_abandoned
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
+from orchestrator.model.column_lineage import QueryLineage
 from orchestrator.model.errors import (
     DiskFull,
     EngineCrashed,
@@ -192,6 +194,18 @@ class DuckDBEngine:
         }
         found = await self._analyse(self._binder_pool, project_id, request, _too_complex(self._binder_pool))
         return [_invalid(one) if isinstance(one, dict) else decode_columns(one) for one in found]
+
+    async def lineage(
+        self, sql: str, tables: Mapping[str, Sequence[Column]], *, project_id: int = NO_PROJECT
+    ) -> QueryLineage:
+        """See QueryAnalyzer."""
+        request = {
+            "job": "lineage",
+            "sql": sql,
+            "tables": {name: encode_columns(kinds) for name, kinds in tables.items()},
+        }
+        found = await self._analyse(self._binder_pool, project_id, request, _too_complex(self._binder_pool))
+        return decode_lineage(found, tables)
 
     async def describe_source(
         self,

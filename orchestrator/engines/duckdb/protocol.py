@@ -13,6 +13,7 @@ from uuid import UUID
 from orchestrator.engines.base import LeftOutRows, QueryResult
 from orchestrator.engines.duckdb.digest_cache import DigestCache
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
+from orchestrator.model.column_lineage import ColumnRef, QueryLineage, Sources, unknown
 from orchestrator.model.errors import (
     DiskFull,
     EngineCrashed,
@@ -170,6 +171,26 @@ def parse_described(result: Any) -> DescribedSource:  # noqa: ANN401 - JSON
                 FileDifference.model_validate(dict(zip(names, one, strict=True))) for one in result["differences"]
             ),
         )
+
+
+def decode_lineage(report: Any, tables: Mapping[str, Sequence[Column]]) -> QueryLineage:  # noqa: ANN401 - JSON
+    """The lineage that a child reports of a query over these tables, in the same order."""
+    with _reject_malformed():
+        if "unknown" in report:
+            return unknown(report["names"], f"DuckDB's plan of the query was not understood: {report['unknown']}.")
+        refs = [
+            [*(ColumnRef(name, column.name) for column in columns), ColumnRef(name, None)]
+            for name, columns in tables.items()
+        ]
+        columns = zip(report["names"], report["columns"], strict=True)
+        return QueryLineage(
+            tuple((name, Sources(_refs_at(own, refs), _refs_at(also, refs))) for name, (own, also) in columns),
+            Sources(also=_refs_at(report["rows"], refs)),
+        )
+
+
+def _refs_at(places: Sequence[tuple[int, int]], refs: Sequence[Sequence[ColumnRef]]) -> frozenset[ColumnRef]:
+    return frozenset(refs[table][column] for table, column in places)
 
 
 def parse_written(result: Any, folder: Path) -> QueryResult:  # noqa: ANN401 - JSON

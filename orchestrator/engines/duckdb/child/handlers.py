@@ -25,6 +25,7 @@ from orchestrator.engines.duckdb.sources.contract import Contract, UnreadableFil
 from orchestrator.engines.duckdb.sources.differences import differences
 from orchestrator.engines.duckdb.sources.discovery import ListedFile, SourceFile, list_source_files
 from orchestrator.engines.duckdb.sources.text import with_data
+from orchestrator.engines.duckdb.sql.column_lineage import column_lineage
 from orchestrator.engines.duckdb.sql.inlining import weigh
 from orchestrator.engines.duckdb.sql.parquet_casts import UnsupportedType, logical
 from orchestrator.engines.duckdb.sql.references import (
@@ -162,6 +163,19 @@ def _describe_each(request: Request, _watch: Watch) -> list[list[tuple[str, str]
     return found
 
 
+def trace_columns(request: Request) -> Task:
+    """The columns of `tables` from which each column of `sql` is computed, as `column_lineage` reports them."""
+    return Task(partial(_trace_columns, request))
+
+
+def _trace_columns(request: Request, _watch: Watch) -> dict[str, Any]:
+    with open_session(request["limits"]) as connection:
+        try:
+            return column_lineage(connection, request["sql"], request["tables"])
+        except duckdb.Error as error:
+            raise invalid(clean_message(error)) from None
+
+
 def describe_source(request: Request) -> Task:
     """The columns of the files that match `url_pattern`, read as `format`, and how the files differ from them."""
     found = list_source_files(request["url_pattern"], request["source_roots"], request["private"])
@@ -218,6 +232,7 @@ HANDLERS: dict[str, Callable[[Request], Task | Answered]] = {
     "find_name": find_name,
     "weigh": weigh_query,
     "describe": describe,
+    "lineage": trace_columns,
     "describe_each": describe_each,
     "describe_source": describe_source,
     "find_files": find_files,
