@@ -12,13 +12,14 @@ from api.errors import PositionOut
 from api.schemas import CRON, FRESHNESS, LONGEST_DESCRIPTION, MAX_STALENESS, TIME_ZONE, Frequency, RequestModel
 from api.source_tables import stated_columns
 from api.table_schemas import AddTable, ColumnChangesOut, ReadingOut
+from orchestrator.model.annotation import LONGEST_DESCRIPTION as LONGEST_NOTE
 from orchestrator.model.change_plan import Action, ChangePlan, Kind
 from orchestrator.model.cron import MOST_CRON_CHARACTERS
 from orchestrator.model.definitions import Change, Definitions, TableDefinition, ViewDefinition
 from orchestrator.model.errors import Invalid
 from orchestrator.model.freshness import Freshness
 from orchestrator.model.names import MAX_LENGTH
-from orchestrator.model.read_options import format_of, shown
+from orchestrator.model.read_options import LONGEST_COLUMN_NAME, format_of, shown
 from orchestrator.model.saved_query import SyncFrequency
 from orchestrator.model.source_table import SourceFormat
 from orchestrator.model.time_zones import MOST_ZONE_CHARACTERS
@@ -27,6 +28,11 @@ from orchestrator.services.timings import TimingUpdate, new_timing, timing_field
 router = APIRouter(prefix="/api/projects/{project_id}", tags=["definitions"], route_class=JsonRoute)
 
 _MOST_VIEWS, _MOST_TABLES = 10_000, 2_000
+_MOST_DESCRIBED_COLUMNS = 4_096
+_DESCRIPTIONS = "What columns mean, by their names; also of columns that it does not have at the moment"
+_Description = Annotated[str, Field(min_length=1, max_length=LONGEST_NOTE)]
+_ColumnName = Annotated[str, Field(min_length=1, max_length=LONGEST_COLUMN_NAME)]
+ColumnDescriptions = Annotated[dict[_ColumnName, _Description], Field(max_length=_MOST_DESCRIBED_COLUMNS)]
 _Name = Annotated[str, Field(max_length=MAX_LENGTH)]
 
 
@@ -46,6 +52,7 @@ class ViewIn(RequestModel):
     time_zone: str | None = Field(default=None, max_length=MOST_ZONE_CHARACTERS, description=TIME_ZONE)
     freshness: Freshness = Field(default=Freshness.CLOCK, description=FRESHNESS)
     max_staleness: Frequency = Field(default=None, description=MAX_STALENESS)
+    column_descriptions: ColumnDescriptions = Field(default={}, description=_DESCRIPTIONS)
 
     def definition(self) -> ViewDefinition:
         """The view that this asks for. Raises Invalid for a timing that cannot be."""
@@ -57,13 +64,30 @@ class ViewIn(RequestModel):
         return ViewDefinition(**self.model_dump(exclude={"sync_frequency", "cron", "time_zone"}), timing=timing)
 
 
+class TableIn(AddTable):
+    """A source table as it is to be. A field that is left out gets its default; a credential is ignored."""
+
+    description: _Description | None = Field(default=None, description="What the table means")
+    column_descriptions: ColumnDescriptions = Field(default={}, description=_DESCRIPTIONS)
+
+    def definition(self) -> TableDefinition:
+        """The table that this asks for. Raises Invalid for columns that contradict themselves."""
+        return TableDefinition(
+            name=self.name,
+            format=format_of(self.format, self.header),
+            url_pattern=self.url_pattern,
+            options=self.options(),
+            stated=tuple(stated_columns(self.columns or [])),
+            description=self.description or None,
+            column_descriptions=self.column_descriptions,
+        )
+
+
 class DefinitionsIn(RequestModel):
     """Views and tables as they are to be, in any order. Those of the project that are not named stay as they are."""
 
     views: list[ViewIn] = Field(default=[], fail_fast=True, max_length=_MOST_VIEWS, description="Views")
-    tables: list[AddTable] = Field(
-        default=[], fail_fast=True, max_length=_MOST_TABLES, description="Source tables; a credential is ignored"
-    )
+    tables: list[TableIn] = Field(default=[], fail_fast=True, max_length=_MOST_TABLES, description="Source tables")
     delete: list[_Name] = Field(
         default=[], fail_fast=True, max_length=_MOST_VIEWS, description="Names of views and tables to delete"
     )
@@ -75,16 +99,7 @@ class DefinitionsIn(RequestModel):
     def change(self) -> Change:
         """The change of the project that this asks for. Raises Invalid for columns that contradict themselves."""
         views = tuple(one.definition() for one in self.views)
-        tables = tuple(
-            TableDefinition(
-                name=one.name,
-                format=format_of(one.format, one.header),
-                url_pattern=one.url_pattern,
-                options=one.options(),
-                stated=tuple(stated_columns(one.columns or [])),
-            )
-            for one in self.tables
-        )
+        tables = tuple(one.definition() for one in self.tables)
         return Change(
             definitions=Definitions(views=views, tables=tables),
             delete=tuple(self.delete),
@@ -170,6 +185,7 @@ class ViewDefinitionOut(BaseModel):
     time_zone: str | None = Field(description=TIME_ZONE)
     freshness: Freshness = Field(description=FRESHNESS)
     max_staleness: SyncFrequency | None = Field(description=MAX_STALENESS)
+    column_descriptions: dict[str, str] = Field(description=_DESCRIPTIONS)
 
 
 class StatedColumn(BaseModel):
@@ -186,6 +202,8 @@ class TableDefinitionOut(ReadingOut):
     format: SourceFormat = Field(description="How its files are read")
     url_pattern: str = Field(description="Where its files are")
     columns: list[StatedColumn] = Field(description="The columns whose type is stated")
+    description: str | None = Field(description="What the table means")
+    column_descriptions: dict[str, str] = Field(description=_DESCRIPTIONS)
 
 
 class DefinitionsOut(BaseModel):
@@ -215,6 +233,8 @@ async def get_definitions(context: ProjectReader) -> DefinitionsOut:
                 format=one.format,
                 url_pattern=one.url_pattern,
                 columns=[StatedColumn(name=column.name, type=column.duckdb_type) for column in one.stated],
+                description=one.description,
+                column_descriptions=dict(one.column_descriptions),
                 **shown(one.format, one.options),
             )
             for one in found.tables

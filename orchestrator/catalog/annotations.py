@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import ColumnElement, Row, Select, Table, Text, delete, func, literal, select, union_all, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
@@ -86,6 +86,37 @@ async def of_view(tx: Transaction, saved_query_id: UUID) -> dict[str, str]:
     """The descriptions of a view's columns, by the key of the column."""
     query = select(_NOTES.c.column_key, _NOTES.c.description).where(_NOTES.c.saved_query_id == saved_query_id)
     return {row.column_key: row.description for row in await tx.execute(query)}
+
+
+async def by_owner(tx: Transaction, project_id: int) -> dict[UUID, dict[str, str]]:
+    """The descriptions of the columns of all live views and source tables of a project, by the column's name.
+
+    That of a source table itself has an empty name.
+    """
+    found: dict[UUID, dict[str, str]] = {}
+    for kind, owners in ((Described.VIEW, t.saved_queries), (Described.TABLE, t.source_tables)):
+        query = (
+            select(owners.c.id, _NOTES.c.column_name, _NOTES.c.description)
+            .join(owners, owners.c.id == _owner(kind))
+            .where(owners.c.project_id == project_id, owners.c.deleted_at.is_(None))
+            .order_by(owners.c.id, _NOTES.c.column_key)
+        )
+        for owner_id, column, description in await tx.execute(query):
+            found.setdefault(owner_id, {})[column] = description
+    return found
+
+
+async def digest(tx: Transaction, project_id: int) -> str | None:
+    """A digest of all descriptions that `by_owner` has; None if there are none."""
+    live = (
+        select(one.c.id).where(one.c.project_id == project_id, one.c.deleted_at.is_(None))
+        for one in (t.saved_queries, t.source_tables)
+    )
+    owners = union_all(*live).subquery("owners")
+    owner = func.coalesce(_NOTES.c.saved_query_id, _NOTES.c.source_table_id)
+    row = func.md5(func.jsonb_build_array(owner, _NOTES.c.column_name, _NOTES.c.description).cast(Text))
+    every = func.md5(func.string_agg(row, aggregate_order_by(literal(""), _NOTES.c.id)))
+    return await tx.scalar(select(every).where(owner.in_(select(owners.c.id))))
 
 
 def _owner(kind: Described) -> ColumnElement[Any]:

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Float, Row, Text, cast, func, literal, select, true
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
-from orchestrator.catalog import tables as t
+from orchestrator.catalog import annotations, tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.rows import ran_query
 from orchestrator.catalog.view_columns import shown_columns
@@ -59,15 +59,16 @@ class StoredDefinitions(NamedTuple):
 async def load(tx: Transaction, project_id: int) -> StoredDefinitions:
     """All definitions of a project. The transaction must see one moment, or hold the project's lock."""
     identity = await base(tx, project_id)
+    described = await annotations.by_owner(tx, project_id)
     tables = {
-        name_key(row.name): StoredTable(row.id, TableDefinition.model_validate(row._mapping), _columns(row.columns))
+        name_key(row.name): StoredTable(row.id, _table(row, described.get(row.id, {})), _columns(row.columns))
         for row in await tx.execute(select(t.source_tables).where(*_live(t.source_tables, project_id)))
     }
     reads = await _reads(tx, project_id)
     views = {
         name_key(row.name): StoredView(
             id=row.id,
-            definition=ViewDefinition.model_validate({**row._mapping, "timing": _timing(row)}),
+            definition=_view(row, described.get(row.id, {})),
             revision_id=row.revision_id,
             has_result=row.current_snapshot_id is not None,
             columns=_columns(row.columns),
@@ -92,7 +93,18 @@ async def base(tx: Transaction, project_id: int) -> str:
     )
     tables = (table.id, table.name, table.format, table.url_pattern, table.options, table.stated, table.columns)
     of_tables = await tx.scalar(select(_digest(tables, table.id)).where(*_live(t.source_tables, project_id)))
-    return f"{of_views or '-'}.{of_tables or '-'}"
+    of_descriptions = await annotations.digest(tx, project_id)
+    return f"{of_views or '-'}.{of_tables or '-'}.{of_descriptions or '-'}"
+
+
+def _view(row: Row[Any], descriptions: Mapping[str, str]) -> ViewDefinition:
+    return ViewDefinition.model_validate({**row._mapping, "timing": _timing(row), "column_descriptions": descriptions})
+
+
+def _table(row: Row[Any], descriptions: Mapping[str, str]) -> TableDefinition:
+    columns = {name: text for name, text in descriptions.items() if name}
+    own = {"description": descriptions.get(""), "column_descriptions": columns}
+    return TableDefinition.model_validate({**row._mapping, **own})
 
 
 def _timing(row: Row[Any]) -> Timing | None:

@@ -4,6 +4,7 @@ Clients read and change them as a whole, as files say it. So a definition is com
 has its default, and does not keep what it had.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.model.base import Value
@@ -14,7 +15,10 @@ from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
 
 
 class ViewDefinition(Value):
-    """A view. `query` is the object as the client sends it; `timing` None: it is not materialized."""
+    """A view. `query` is the object as the client sends it; `timing` None: it is not materialized.
+
+    `column_descriptions` are by the name of the column, which need not exist at the moment.
+    """
 
     name: str
     query: dict[str, Any]
@@ -22,6 +26,7 @@ class ViewDefinition(Value):
     timing: Timing | None = None
     freshness: Freshness = Freshness.CLOCK
     max_staleness: SyncFrequency | None = None
+    column_descriptions: Mapping[str, str] = {}
 
     @property
     def is_materialized(self) -> bool:
@@ -42,6 +47,8 @@ class TableDefinition(Value):
     url_pattern: str
     options: ReadOptions = AS_USUAL
     stated: tuple[Column, ...] = ()
+    description: str | None = None
+    column_descriptions: Mapping[str, str] = {}
 
 
 class Definitions(Value):

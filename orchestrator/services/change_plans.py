@@ -23,7 +23,7 @@ from orchestrator.services.change_binding import Binding, bind, broken, column_c
 from orchestrator.services.change_proposal import Proposal
 from orchestrator.services.change_runs import planned_runs
 from orchestrator.services.column_binding import ColumnBinder
-from orchestrator.services.definition_changes import Differences, compare
+from orchestrator.services.definition_changes import Differences, compare, only_labels
 from orchestrator.services.query_analysis import checked, checked_weight
 from orchestrator.services.unknown_names import UnknownName, explained
 
@@ -121,7 +121,7 @@ class ChangePlanner:
                 problems.append(Problem(kind=Kind.TABLE, name=table.name, message=error.message))
                 return None
 
-        renamed = {key for key, fields in found.table_fields.items() if fields == ("name",)}
+        renamed = {key for key, fields in found.table_fields.items() if only_labels(fields)}
         asked = {key: table for key, table in found.tables.items() if key not in renamed and key not in known}
         answers = await asyncio.gather(*map(describe, asked.values()))
         return {key: one for key, one in zip(asked, answers, strict=True) if one is not None}

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from orchestrator.model.change_plan import PlannedRun
 from orchestrator.services.change_proposal import Proposal
+from orchestrator.services.definition_changes import only_labels
 
 _NEW, _CHANGED, _EDITED = "new", "changed", "not run since its last edit"
 _TABLE, _READS = "reads a changed table", "reads a view that runs"
@@ -29,7 +30,7 @@ def planned_runs(proposal: Proposal) -> Iterable[PlannedRun]:
 
 
 def _changed_tables(proposal: Proposal) -> set[str]:
-    return {key for key, fields in proposal.differences.table_fields.items() if fields != ("name",)}
+    return {key for key, fields in proposal.differences.table_fields.items() if not only_labels(fields)}
 
 
 def _own_reason(proposal: Proposal, key: str) -> str | None:

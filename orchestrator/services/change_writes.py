@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
 from orchestrator.catalog import (
+    annotations,
     audit_log,
     definition_writes,
     definitions,
@@ -18,9 +19,11 @@ from orchestrator.catalog import (
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.definition_writes import Input, NewView
 from orchestrator.catalog.names import NameTarget
+from orchestrator.model.annotation import Described
 from orchestrator.model.audit import FieldChange, Verb
 from orchestrator.model.base import now
 from orchestrator.model.definitions import TableDefinition, ViewDefinition
+from orchestrator.model.names import name_key
 from orchestrator.model.principal import User
 from orchestrator.model.run import Run
 from orchestrator.model.saved_query import SavedQuery
@@ -30,6 +33,7 @@ from orchestrator.services.change_plans import Prepared
 from orchestrator.services.definitions import DELETED_MESSAGE, REVERTED_MESSAGE
 from orchestrator.services.timings import record_timing
 
+_CONTRACT = ("name", "format", "url_pattern", "options", "stated")
 _LABELS = ("name", "description", "freshness", "max_staleness")
 
 
@@ -103,11 +107,13 @@ class _Writing:
             if key in self._table_ids:
                 before = await source_tables.find(self._tx, self._project_id, self._table_ids[key])
                 await source_tables.change(self._tx, self._table(key, before or self._blank(definition)))
+                await self._describe_table(key)
                 continue
             table = self._table(key, self._blank(definition))
             self._table_ids[key] = table.id
             await source_tables.insert_new(self._tx, table, None)
             await names.reserve_name(self._tx, self._project_id, definition.name, source_table_id=table.id)
+            await self._describe_table(key)
 
     async def save_views(self) -> None:
         """Create and change views, and store the columns of others that have changed with them."""
@@ -126,6 +132,8 @@ class _Writing:
         await definition_writes.insert_views(self._tx, self._project_id, views, self._user.id)
         inputs = {self._view_ids[key]: [self._input(read) for read in self._proposal.reads[key]] for key in new}
         await definition_writes.insert_inputs(self._tx, inputs)
+        for key, one in new.items():
+            await self._describe(Described.VIEW, self._view_ids[key], {}, one.column_descriptions)
         created = {self._view_ids[key]: one.name for key, one in new.items()}
         await audit_log.record_all(self._tx, self._project_id, created, Verb.CREATED, self._user)
         materialized = {self._view_ids[key]: one.name for key, one in new.items() if one.is_materialized}
@@ -154,6 +162,11 @@ class _Writing:
             )
             changes.append(FieldChange(field="query", action="changed", before=view.revision.query, after=query))
             self.written.edited |= {view.id} if view.is_materialized else set()
+        before = self._stored.views[key].definition.column_descriptions
+        await self._describe(Described.VIEW, view.id, before, definition.column_descriptions)
+        if "column_descriptions" in fields:
+            after = dict(definition.column_descriptions)
+            changes.append(FieldChange(field="column_descriptions", action="changed", before=dict(before), after=after))
         if changes:
             await audit_log.record(self._tx, view, Verb.UPDATED, self._user, changes)
         if "timing" in fields:
@@ -179,6 +192,24 @@ class _Writing:
         self.written.scheduled.add(view.id)
         await record_timing(self._tx, view, definition.timing, self._user)
 
+    async def _describe_table(self, key: str) -> None:
+        """Store the descriptions of a source table, and of its columns."""
+        stored, definition = self._stored.tables.get(key), self._found.tables[key]
+        before = _with_own(stored.definition) if stored else {}
+        await self._describe(Described.TABLE, self._table_ids[key], before, _with_own(definition))
+
+    async def _describe(
+        self, kind: Described, owner_id: UUID, before: Mapping[str, str], after: Mapping[str, str]
+    ) -> None:
+        old, new = ({name_key(name): (name, text) for name, text in some.items()} for some in (before, after))
+        for key in old.keys() - new.keys():
+            note = await annotations.find_of_column(self._tx, kind, owner_id, old[key][0])
+            if note is not None:
+                await annotations.remove(self._tx, note)
+        for key, (name, text) in new.items():
+            if old.get(key, ("", None))[1] != text:
+                await annotations.put(self._tx, kind, owner_id, column=name, description=text, user_id=self._user.id)
+
     async def _locked(self, view_id: UUID) -> SavedQuery:
         view = await saved_queries.find(self._tx, self._project_id, view_id, lock=True)
         if view is None:  # under the project's lock, no other transaction deletes it
@@ -200,7 +231,8 @@ class _Writing:
 
     def _table(self, key: str, before: SourceTable) -> SourceTable:
         """A source table as it is to be: its files as they were found to be, unless it is only renamed."""
-        changed = before.model_copy(update=dict(self._found.tables[key]))
+        definition = self._found.tables[key]
+        changed = before.model_copy(update={name: getattr(definition, name) for name in _CONTRACT})
         found = self._files.get(key)
         if found is None:
             return changed
@@ -218,3 +250,9 @@ class _Writing:
             created_by=self._user,
             created_at=now(),
         )
+
+
+def _with_own(table: TableDefinition) -> dict[str, str]:
+    """The descriptions of a source table's columns, and its own under an empty name."""
+    own = {"": table.description} if table.description else {}
+    return {**own, **table.column_descriptions}

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from orchestrator.catalog.definitions import StoredDefinitions, StoredTable, StoredView
+from orchestrator.model.annotation import MOST_DESCRIBED
 from orchestrator.model.change_plan import Action, Kind, PlannedChange, Problem
 from orchestrator.model.definitions import Change, TableDefinition, ViewDefinition
 from orchestrator.model.errors import Invalid
@@ -12,8 +13,10 @@ from orchestrator.model.read_options import check_pattern, check_stated, options
 from orchestrator.model.saved_query import SyncFrequency
 from orchestrator.model.source_table import AS_USUAL
 
-_VIEW_FIELDS = ("name", "query", "description", "timing", "freshness", "max_staleness")
-_TABLE_FIELDS = ("name", "format", "url_pattern", "options", "stated")
+_VIEW_FIELDS = ("name", "query", "description", "timing", "freshness", "max_staleness", "column_descriptions")
+_TABLE_FIELDS = ("name", "format", "url_pattern", "options", "stated", "description", "column_descriptions")
+# A change of these alone does not need the files.
+_LABELS = {"name", "description", "column_descriptions"}
 
 
 class Differences(NamedTuple):
@@ -100,6 +103,13 @@ def _name_problems(change: Change) -> Iterable[Problem]:
         if name_key(name) in seen:
             yield Problem(kind=kind, name=name, message="Two views or tables of the change have this name.")
         seen.add(name_key(name))
+    described = [(Kind.TABLE, one.name, one.column_descriptions) for one in change.definitions.tables]
+    described += [(Kind.VIEW, one.name, one.column_descriptions) for one in change.definitions.views]
+    for kind, name, texts in described:
+        total = sum(len(text) for text in texts.values())
+        if total > MOST_DESCRIBED:
+            message = f"The descriptions of its columns have {total:,} characters; {MOST_DESCRIBED:,} are the most."
+            yield Problem(kind=kind, name=name, message=message)
     for view in change.definitions.views:
         if view.max_staleness is SyncFrequency.NEVER:
             message = "The data of a view cannot be older than 'never'."
@@ -139,9 +149,21 @@ def _view_fields(stored: StoredView, new: ViewDefinition) -> tuple[str, ...]:
     # Notes beside the statement in the query object belong to the client that saved it.
     values = {field: (getattr(old, field), getattr(new, field)) for field in _VIEW_FIELDS if field != "query"}
     values["query"] = (old.sql, new.sql)
+    values["column_descriptions"] = (_by_key(old.column_descriptions), _by_key(new.column_descriptions))
     return tuple(field for field in _VIEW_FIELDS if values[field][0] != values[field][1])
 
 
 def _table_fields(stored: StoredTable, new: TableDefinition) -> tuple[str, ...]:
     old = stored.definition
-    return tuple(field for field in _TABLE_FIELDS if getattr(old, field) != getattr(new, field))
+    values = {field: (getattr(old, field), getattr(new, field)) for field in _TABLE_FIELDS}
+    values["column_descriptions"] = (_by_key(old.column_descriptions), _by_key(new.column_descriptions))
+    return tuple(field for field in _TABLE_FIELDS if values[field][0] != values[field][1])
+
+
+def only_labels(fields: Collection[str]) -> bool:
+    """Whether a source table changes in these fields, and in nothing that decides which rows it has."""
+    return bool(fields) and set(fields) <= _LABELS
+
+
+def _by_key(descriptions: Mapping[str, str]) -> dict[str, str]:
+    return {name_key(name): text for name, text in descriptions.items()}

@@ -14,6 +14,8 @@ TABLE: Json = {
     "format": "CSVWithNames",
     "url_pattern": "/data/*.csv",
     "columns": [],
+    "description": None,
+    "column_descriptions": {},
     "on_bad_row": "fail",
     "union_by_name": False,
     "hive_partitioning": False,
@@ -31,7 +33,7 @@ ODD = ["*/ /* */", "a\nb\n", " a: b ", "no", "- x", "---*/", "'\"", "1e3", "\r",
 
 def view(sql: str, **more: object) -> Json:
     fields = ("description", "sync_frequency", "cron", "time_zone", "max_staleness")
-    usual = {**dict.fromkeys(fields), "freshness": "clock"}
+    usual = {**dict.fromkeys(fields), "freshness": "clock", "column_descriptions": {}}
     return {"name": "v", "query": {"kind": "SQLQuery", "query": sql}, **usual, **more}
 
 

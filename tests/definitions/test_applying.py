@@ -187,11 +187,21 @@ async def test_a_change_of_spaces_and_comments_is_said_to_be_one(tenant: Tenant)
 
 async def test_what_is_read_back_defines_the_same_again(tenant: Tenant, folder: Path) -> None:
     body = definitions(folder)
+    meant = {"name": "Of the buyer", "gone": "not there at the moment"}
     body["views"][0] |= {"description": 'It\'s "best"\n', "freshness": "upstream", "max_staleness": "6hour"}
+    body["views"][0]["column_descriptions"] = meant
     body["tables"][0] |= {"null_text": "-", "columns": [{"name": "id", "type": "BIGINT"}]}
+    body["tables"][0] |= {"description": "All of them", "column_descriptions": {"id": "Of the shop"}}
     await applied(tenant, body)
     shown = await tenant.call("GET", "/definitions/")
     assert (await plan(tenant, {**shown, "prune": True}))["changes"] == []
+    assert meant in [one["column_descriptions"] for one in shown["views"]]
+    shown["tables"][-1]["column_descriptions"] = {"ID": "Of the shop"}
+    for one in shown["views"]:
+        one["column_descriptions"] = {}
+    await apply(tenant, {**shown, "refresh": False})
+    again = await tenant.call("GET", "/definitions/")
+    assert [one["column_descriptions"] for one in again["views"]] == [{}] * len(shown["views"])
 
 
 async def test_a_cron_expression_is_applied_paused_and_read_back(tenant: Tenant) -> None:

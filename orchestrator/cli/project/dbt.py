@@ -114,6 +114,7 @@ def convert(name: str, text: str, file: str, *, every: str = "24hour", descripti
         "time_zone": None,
         "freshness": "clock",
         "max_staleness": None,
+        "column_descriptions": {},
     }
     return Model(view, sources, left)
 

@@ -35,10 +35,13 @@ _VIEW_WORDS = {
     "time_zone": "time_zone",
     "freshness": "freshness",
     "max_staleness": "max_staleness",
+    "column_descriptions": "column_descriptions",
 }
+_DESCRIPTIONS = "column_descriptions"
 _USUAL = {"freshness": "clock"}
+_DESCRIPTIONS = "column_descriptions"
 _USUAL = {"freshness": "clock", "time_zone": "UTC"}
-_TABLE_WORDS = ("path", "format", "columns", "header", *ReadOptions.model_fields)
+_TABLE_WORDS = ("path", "format", "description", "columns", _DESCRIPTIONS, "header", *ReadOptions.model_fields)
 _YES_NO = {"true": True, "yes": True, "false": False, "no": False}
 _FLAGS = ("header", "union_by_name", "hive_partitioning")
 
@@ -124,10 +127,23 @@ def _view(folder: Path, path: Path) -> ViewFile:
     for word, value in values.items():
         if word not in _VIEW_WORDS:
             raise Failure(f"{file}: {_unknown(word, _VIEW_WORDS)}")
-        if not isinstance(value, str):
-            raise Failure(f"{file}: {word} is a text")
-        definition[_VIEW_WORDS[word]] = value or None
+        definition[_VIEW_WORDS[word]] = _texts(file, value) if word == _DESCRIPTIONS else _one_text(file, word, value)
     return ViewFile(path, first_line, definition)
+
+
+def _one_text(where: str, word: str, value: Any) -> str | None:  # noqa: ANN401 - YAML
+    if not isinstance(value, str):
+        raise Failure(f"{where}: {word} is a text")
+    return value or None
+
+
+def _texts(where: str, value: Any) -> dict[str, str]:  # noqa: ANN401 - YAML
+    """Descriptions of columns; a column without one is left out."""
+    if value == "":
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise Failure(f"{where}: {_DESCRIPTIONS} holds a text for each column, as in `day: The day in UTC`")
+    return {column: text for column, text in value.items() if text}
 
 
 def _parts(text: str, file: str) -> tuple[str, str, int]:
@@ -145,7 +161,9 @@ def _view_text(view: Json) -> str:
     sql: str = view["query"]["query"]
     if view["cron"] is not None and view["sync_frequency"] != SyncFrequency.NEVER:
         view = {**view, "sync_frequency": None}  # the one that comes nearest to the expression
-    values = {word: view[field] for word, field in _VIEW_WORDS.items() if view[field] not in {None, _USUAL.get(word)}}
+    values = {
+        word: view[field] for word, field in _VIEW_WORDS.items() if view[field] and view[field] != _USUAL.get(word)
+    }
     header = f"{_BEGIN}\n{yaml_text.dump(values)}{_END}\n" if values else ""
     if not header and sql.split("\n", 1)[0].rstrip() == _BEGIN:
         header = f"{_BEGIN}\n{_END}\n"
@@ -185,17 +203,19 @@ def _value(where: str, word: str, value: Any) -> object:  # noqa: ANN401 - YAML
         if not isinstance(value, dict) or not all(isinstance(kind, str) for kind in value.values()):
             raise Failure(f"{where}: columns holds a type for each column, as in `zip: VARCHAR`")
         return [{"name": column, "type": kind} for column, kind in value.items()]
-    if not isinstance(value, str):
-        raise Failure(f"{where}: {word} is a text")
+    if word == _DESCRIPTIONS:
+        return _texts(where, value)
+    text = _one_text(where, word, value)
     if word in _FLAGS:
         if value not in _YES_NO:
             raise Failure(f"{where}: {word} is true or false")
         return _YES_NO[value]
-    return value
+    return text if word == "description" else value
 
 
 def _table_words(folder: Path, table: Json) -> Json:
     words: Json = {"format": table["format"], "path": _below(folder, table["url_pattern"])}
+    words |= {word: table[word] for word in ("description", _DESCRIPTIONS) if table[word]}
     if table["columns"]:
         words["columns"] = {one["name"]: one["type"] for one in table["columns"]}
     usual = AS_USUAL.model_dump()
