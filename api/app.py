@@ -9,7 +9,18 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api import data, generations, health, iceberg, identity, queries, saved_queries, snapshots, source_tables
+from api import (
+    conditions,
+    data,
+    generations,
+    health,
+    iceberg,
+    identity,
+    queries,
+    saved_queries,
+    snapshots,
+    source_tables,
+)
 from api.auth import AuthenticationMiddleware
 from api.bodies import BodyMiddleware
 from api.errors import ErrorBody, FailureMiddleware, add_error_handlers
@@ -82,6 +93,7 @@ def create_app() -> FastAPI:
         redirect_slashes=False,
     )
     app.include_router(saved_queries.router, responses=_ERRORS)
+    app.include_router(conditions.router, responses=_ERRORS)
     app.include_router(data.router, responses=_ERRORS)
     app.include_router(queries.router, responses=_ERRORS)
     app.include_router(generations.router, responses=_ERRORS)

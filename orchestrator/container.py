@@ -18,6 +18,7 @@ from orchestrator.reconciliation.reconciler import Reconciler
 from orchestrator.reconciliation.runs import RunReconciler, RunSync
 from orchestrator.reconciliation.schedules import ScheduleReconciler, ScheduleSync
 from orchestrator.services.access import AccessService
+from orchestrator.services.conditions import ConditionService
 from orchestrator.services.definitions import DefinitionService
 from orchestrator.services.encryption import Encryptor
 from orchestrator.services.generation_start import GenerationStart
@@ -180,6 +181,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
             source_tables=SourceTableService(database, engine, Encryptor(settings.secret_key)),
             health=HealthService(database, workflows),
             lineage=LineageService(database),
+            conditions=ConditionService(database, schedules),
             reading=reading,
             iceberg=IcebergService(database, store, settings.shared_data_url),
         ),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from orchestrator.services.access import AccessService
+from orchestrator.services.conditions import ConditionService
 from orchestrator.services.definitions import DefinitionService
 from orchestrator.services.generations import GenerationService
 from orchestrator.services.health import HealthService
@@ -28,5 +29,6 @@ class Services:
     source_tables: SourceTableService
     health: HealthService
     lineage: LineageService
+    conditions: ConditionService
     reading: ReadService
     iceberg: IcebergService

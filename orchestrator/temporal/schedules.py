@@ -81,11 +81,13 @@ class Schedules:
                 view, schedule = contract.parse_view_id(entry.id), entry.schedule
                 if view is not None and schedule is not None:
                     every = [interval.every for interval in schedule.spec.intervals]
+                    upcoming = () if entry.info is None or schedule.state.paused else entry.info.next_action_times
                     listed[view] = ListedSchedule(
                         interval=every[0] if every else timedelta(0),
                         paused=schedule.state.paused,
                         note=schedule.state.note,
                         workflow_type=getattr(schedule.action, "workflow", ""),
+                        next_run_at=upcoming[0] if upcoming else None,
                     )
         return listed
 
