@@ -21,6 +21,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 		{ echo "$(VENV) cannot be written here: name another folder, as in 'make VENV=/tmp/matview demo'" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \
 		{ echo "$(VENV) cannot be made: install the package python3-venv (on Debian and Ubuntu) and try again" >&2; exit 1; }
+	@echo "Installing what Matview needs into $(VENV): this takes a minute or two, once."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

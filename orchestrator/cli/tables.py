@@ -8,10 +8,12 @@ import httpx
 import typer
 
 from orchestrator.cli.api_client import Api, Json, data, echo_columns, moment, with_api
+from orchestrator.cli.confirmation import Yes, confirm
 from orchestrator.cli.installation import EXIT_USAGE
 from orchestrator.cli.output import Failure, echo, echo_json
 from orchestrator.cli.read_options import with_reading
 from orchestrator.cli.source_patterns import absolute, guess_format, has_tabs, single, warn_of_siblings
+from orchestrator.cli.suggestions import did_you_mean
 from orchestrator.model.names import name_key
 from orchestrator.model.source_table import ReadOptions, SourceFormat
 
@@ -53,8 +55,7 @@ def add_table(
 def list_tables(api: Api) -> None:
     """List the source tables."""
     if api.as_json:
-        for page in api.pages(_PATH):
-            echo_json(page.text)
+        echo_json(api.whole_list(_PATH))
         return
     echo_columns(
         ("NAME", "FORMAT", "COLUMNS", "CREATED", "FILES"),
@@ -127,9 +128,11 @@ def refresh_table(api: Api, table: Table) -> None:
 
 @app.command("delete")
 @with_api
-def delete_table(api: Api, table: Table) -> None:
+def delete_table(api: Api, table: Table, *, yes: Yes = False) -> None:
     """Forget a source table that no view reads. Its files are not touched."""
-    response = api.delete(f"{_PATH}{_find(api, table)}/")
+    table_id = _find(api, table)
+    confirm(f"Forget the source table {table}?", yes=yes)
+    response = api.delete(f"{_PATH}{table_id}/")
     if api.as_json:
         echo_json(response.text)
     else:
@@ -143,10 +146,11 @@ def _find(api: Api, name_or_id: str) -> str:
             return str(UUID(name_or_id))
     except ValueError:
         raise Failure(f"{name_or_id!r} is neither the name nor the id of a source table") from None
-    for table in api.items(_PATH, search=name_or_id):
+    for table in api.items(_PATH, name=name_or_id):
         if name_key(table["name"]) == name_key(name_or_id):
             return str(table["id"])
-    raise Failure(f"there is no source table {name_or_id!r} in project {api.project}")
+    near = did_you_mean(api, _PATH, name_or_id)
+    raise Failure(f"there is no source table {name_or_id!r} in project {api.project}{near}")
 
 
 def _say_contract(api: Api, response: httpx.Response) -> None:
