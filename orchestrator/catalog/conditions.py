@@ -22,7 +22,8 @@ _MOST_OF_AN_ERROR = 300
 async def inputs_of(tx: Transaction, readers: Collection[UUID]) -> dict[UUID, tuple[InputState, ...]]:
     """The materialized views that each of the views reads, by name.
 
-    The search goes on behind views without a version, since those are evaluated inside their readers.
+    The search goes on behind views that are not materialized, since those are evaluated inside their readers. It ends
+    at the others, also before their first run: behind a chain of such views, the pairs would be the square of them.
     """
     found: dict[UUID, list[InputState]] = {}
     for row in await tx.execute(_inputs_stmt(), {"readers": list(readers)}):
@@ -62,7 +63,7 @@ def _inputs_stmt() -> Select[Any]:
         select(reached.c.reader, reads.input_view_id)
         .join(between, between.c.id == reached.c.input)
         .join(t.inputs, reads.saved_query_id == between.c.id)
-        .where(between.c.current_snapshot_id.is_(None), reads.input_view_id.is_not(None))
+        .where(between.c.sync_frequency.is_(None), reads.input_view_id.is_not(None))
     )
     reached = reached.union(behind)
     view = t.saved_queries.c

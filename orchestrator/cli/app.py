@@ -32,6 +32,8 @@ from orchestrator.cli.output import Failure, echo, fail, set_up_streams, warn
 from orchestrator.cli.program import program
 
 _HELP = "Usage: "
+# The scripts for shells that `--install-completion` writes set this, for any path by which the program is called.
+_COMPLETION = "_MATVIEW_COMPLETE"
 
 app = typer.Typer(
     help="SQL views, materialized on a schedule of their own.",
@@ -99,7 +101,7 @@ def _status() -> int:
     """Run the command, and return its exit status. Raises Failure, in one line, for a wrong command line."""
     command = typer.main.get_command(app)
     try:
-        ended = command.main(prog_name=program(), standalone_mode=False)
+        ended = command.main(prog_name=program(), complete_var=_COMPLETION, standalone_mode=False)
     except Abort:
         return 1
     except TyperException as error:

@@ -34,8 +34,8 @@ def draft(name: str, text: str) -> Path:
     """A new file with the text, which only this user can read. Its name says what it is."""
     safe = re.sub(r"[^A-Za-z0-9_]", "_", name)[:_LONGEST_NAME]
     descriptor, path = tempfile.mkstemp(prefix=f"{safe}-", suffix=".sql")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text if text.endswith("\n") else f"{text}\n")
+    with os.fdopen(descriptor, "wb") as file:  # as bytes, which keeps the line ends that the text has
+        file.write((text if text.endswith("\n") else f"{text}\n").encode())
     return Path(path)
 
 
@@ -44,7 +44,7 @@ def edited(path: Path, command: list[str]) -> str:
     try:
         with _interrupts_are_the_editors():
             status = subprocess.run([*command, str(path)], check=False).returncode  # noqa: S603 - the user's own choice
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode()
     except OSError as error:
         raise Failure(f"{error.filename or command[0]} cannot be used: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -16,12 +16,13 @@ from orchestrator.cli.installation import (
     DEFAULT_HOME,
     EXIT_USAGE,
     HomeOption,
+    folder_of,
     installation,
     nearest_home,
     stack_info,
     state_of,
 )
-from orchestrator.cli.output import Failure, echo, echo_best_effort
+from orchestrator.cli.output import Failure, echo, echo_best_effort, warn
 from orchestrator.cli.program import program
 from orchestrator.devstack.home import DevInfo, Home, StackError
 from orchestrator.model.printable import one_line
@@ -48,6 +49,9 @@ def dev(
 ) -> None:
     """Run everything on this machine: PostgreSQL, Temporal with its UI, the API and a worker. Ctrl-C stops it."""
     # Loading the rest and starting the servers takes seconds.
+    above = nearest_home()
+    if home == DEFAULT_HOME != above:
+        warn(f"note: there is a stack in {folder_of(above)} already; this is another one, for {Path.cwd()} and below")
     if Home(home).owner() is None:
         echo_best_effort(f"Starting PostgreSQL, Temporal, the API and a worker; their state is in {home.absolute()} …")
     from orchestrator.cli.bootstrap import bootstrap

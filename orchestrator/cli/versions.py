@@ -18,6 +18,9 @@ PublishedSnapshot = Annotated[
 ]
 
 
+_NO_VERSION = "There is no such version, or it is no longer kept."
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     for name, command in (
@@ -156,7 +159,7 @@ def _of_version(view: Json, version: str) -> Iterator[None]:
     except Refused as refused:
         if not _is_id(version):
             raise Failure(f"{version!r} is no id of a version of {view['name']}; {listed}", EXIT_USAGE) from None
-        if not refused.is_bare:
+        if not (refused.is_bare or refused.detail == _NO_VERSION):
             raise
         raise Failure(f"{view['name']} has no version {version}, or keeps it no longer; {listed}") from None
 

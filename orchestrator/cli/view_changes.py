@@ -1,5 +1,6 @@
 """`matview view edit`, `rename`, `delete`, `pause`, `resume` and `revert`: changes of a view and of its schedule."""
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,7 @@ from orchestrator.model.saved_query import SyncFrequency
 
 _MOST_AT_ONCE = 1000
 _ENTRIES = 1000
+_INTERRUPTED = 130
 
 
 def add_to(app: typer.Typer) -> None:
@@ -71,7 +73,7 @@ def _edit(api: Api, view: Json, command: list[str]) -> None:
             if response is not None:
                 break
     except KeyboardInterrupt:
-        raise Failure(f"interrupted; {_kept(view, path)}") from None
+        raise Failure(f"interrupted; {_kept(view, path)}", _INTERRUPTED) from None
     except Failure as failure:
         if not path.exists():
             raise
@@ -179,7 +181,7 @@ def resume_views(
     resumed = [_with_frequency(api, view, frequency) for view, frequency in frequencies]
     resumed += _resumed(api, [view["id"] for view in chosen if view not in never])
     if api.as_json:
-        echo_json(httpx.Response(200, json={"resumed": resumed}).text)
+        echo_json(json.dumps({"resumed": resumed}))
         return
     for view in chosen:
         echo(f"{view['name']}: {'resumed' if view['id'] in resumed else 'was not paused'}")

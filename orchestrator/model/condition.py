@@ -6,6 +6,7 @@ from uuid import UUID
 
 from orchestrator.model.base import Value
 from orchestrator.model.freshness import Freshness
+from orchestrator.model.run import RunStatus
 from orchestrator.model.saved_query import SavedQuery, SyncFrequency, ViewStatus
 
 # After a single interval without a result, the run may only be late.
@@ -56,6 +57,12 @@ class ViewCondition(Value):
     schedule: ScheduleGlance | None = None
 
     @property
+    def has_failed(self) -> bool:
+        """Whether its newest run that has ended failed. One in progress does not change that."""
+        ended = self.view.newest_finished_run
+        return self.view.is_materialized and ended is not None and ended.status is RunStatus.FAILED
+
+    @property
     def is_paused(self) -> bool:
         """Whether the schedule is paused; `never` is known also if Temporal does not answer."""
         return self.view.sync_frequency is SyncFrequency.NEVER or (self.schedule is not None and self.schedule.paused)
@@ -84,7 +91,7 @@ class ViewCondition(Value):
         holds = {
             Condition.PLAIN: not view.is_materialized,
             Condition.RUNNING: view.status is ViewStatus.RUNNING,
-            Condition.FAILED: view.latest_error is not None,
+            Condition.FAILED: self.has_failed,
             Condition.NEVER_RUN: view.newest_run is None and view.current_snapshot is None,
             Condition.PAUSED: self.is_held,
             Condition.MODIFIED: view.status is ViewStatus.MODIFIED,
@@ -96,8 +103,7 @@ class ViewCondition(Value):
     def is_ok(self, moment: datetime) -> bool:
         """Whether nothing is to be done: it has not failed, is not stale, and was not paused for its failures."""
         by_policy = self.schedule is not None and self.schedule.by_policy
-        failed = self.view.is_materialized and self.view.latest_error is not None
-        return not (by_policy or failed or self.stale_reasons(moment))
+        return not (by_policy or self.has_failed or self.stale_reasons(moment))
 
     def _overdue(self, moment: datetime) -> list[str]:
         frequency, data_as_of = self.view.sync_frequency, self.view.data_as_of

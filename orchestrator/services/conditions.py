@@ -13,6 +13,8 @@ from orchestrator.temporal.schedules import Schedules
 
 # The pages of one listing are requested one after another. Only the first has Temporal list the schedules again.
 _REUSED_SECONDS = 10.0
+# Ten thousand schedules take two seconds; other requests wait for the same listing.
+_LISTING_SECONDS = 10.0
 
 
 class ConditionService:
@@ -52,12 +54,12 @@ class ConditionService:
         async with self._listing:
             is_recent = self._listed_at > asked_at or (reuse and asked_at - self._listed_at < _REUSED_SECONDS)
             if not is_recent:
-                began = time.monotonic()
+                self._listed_at = time.monotonic()
                 try:
-                    self._listed = await self._schedules.list_all()
-                except TemporalUnavailable:
-                    return {}
-                self._listed_at = began
+                    async with asyncio.timeout(_LISTING_SECONDS):
+                        self._listed = await self._schedules.list_all()
+                except (TemporalUnavailable, TimeoutError):
+                    self._listed = {}
             return self._listed
 
 

@@ -8,6 +8,7 @@ from temporalio.client import Client
 
 from orchestrator.devstack.stack import DevStack
 from orchestrator.temporal.contract import schedule_id
+from tests.contract.test_rules_unreachable import an_api, asking
 from tests.support.commands import run_matview
 from tests.support.tenants import ENDLESS, Json, Tenant, until, write_parquet
 
@@ -118,6 +119,18 @@ async def test_a_pause_and_a_run_are_seen(tenant: Tenant, temporal: Client) -> N
     assert (await conditions(tenant))["endless"]["condition"] == "Running"
     await tenant.act(endless["id"], "cancel")
     assert (await conditions(tenant))["endless"]["condition"] == "Cancelled"
+
+
+async def test_while_temporal_is_away_all_but_the_schedules_is_shown(
+    stack: DevStack, tenant: Tenant, tmp_path: Path
+) -> None:
+    await tenant.materialized("v", "SELECT 1 AS n")
+    async with (
+        an_api(stack, tmp_path, MATVIEW_TEMPORAL_ADDRESS="127.0.0.1:1") as url,
+        asking(tenant, url) as other,
+    ):
+        found = (await conditions(other))["v"]
+    assert (found["condition"], found["schedule_paused"], found["next_run_at"]) == ("Fresh", None, None)
 
 
 async def test_a_list_finds_a_view_and_a_table_by_the_whole_name(tenant: Tenant, sources: Path) -> None:

@@ -68,6 +68,16 @@ def test_a_text_that_was_not_changed_changes_nothing_and_leaves_no_file(
     assert list((empty_folder / "drafts").iterdir()) == []
 
 
+def test_line_ends_are_kept_as_they_are(
+    matview: Matview, stored: CannedApi, empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored.will_say("GET", OF_VIEW, whole(FIRST) | {"query": {"query": "SELECT 'ä'\r\n"}})
+    stored._answers["GET", f"/api/projects/7/{OF_VIEW}"].popleft()
+    monkeypatch.setenv("VISUAL", editor(empty_folder, ""))
+    assert matview("view", "edit", "sales").stdout == "sales: nothing was changed\n"
+    assert (empty_folder / "given.sql").read_bytes() == "SELECT 'ä'\r\n".encode()
+
+
 @pytest.mark.parametrize(
     "case",
     [

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,19 @@ def test_a_second_start_says_where_the_first_one_is(stack: DevStack, tmp_path: P
         assert refused.stderr == f"error: {where}; stop it first to start it with other options\n"
 
 
+def test_a_start_says_at_once_what_it_does_and_that_there_is_another_stack_above(empty_folder: Path) -> None:
+    Home(empty_folder / ".matview").claim()
+    (empty_folder / ".matview" / "dev.json").write_text("{}")
+    below = empty_folder / "below"
+    below.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ended = run_matview("dev", "--port", str(taken.getsockname()[1]), cwd=below)
+    assert ended.stdout.startswith(f"Starting PostgreSQL, Temporal, the API and a worker; their state is in {below}/")
+    note, error = ended.stderr.splitlines()
+    assert note.startswith(f"note: there is a stack in {empty_folder} already; this is another one")
+    assert error.startswith("error: --port")
+
+
 def test_a_command_of_an_operator_without_an_installation_says_where_one_may_be(empty_folder: Path) -> None:
     for command in (["key", "list"], ["project", "create", "x"], ["reconcile", "--dry-run"]):
         ended = run_matview(*command, cwd=empty_folder)
@@ -139,6 +153,11 @@ def test_a_group_without_a_command_shows_its_help() -> None:
     ended = run_matview("view")
     assert ended.returncode == 2
     assert ended.stderr.startswith("Usage: ")
+
+
+def test_the_shell_completes_commands_also_where_the_program_is_called_by_its_path() -> None:
+    env = {"_MATVIEW_COMPLETE": "complete_bash", "COMP_WORDS": "matview view ed", "COMP_CWORD": "2", "PATH": "/bin"}
+    assert run_matview(env=env).stdout.split() == ["edit"]
 
 
 def test_the_version_is_shown() -> None:

@@ -158,11 +158,17 @@ def test_dependencies_are_shown_by_name(matview: Matview, api: CannedApi) -> Non
     "arguments",
     [["rollback"], ["pin"], ["unpin"], ["quarantine"], ["sources"]],
 )
-@pytest.mark.usefixtures("stored")
-def test_a_version_that_is_none_is_named(matview: Matview, arguments: list[str]) -> None:
+def test_a_version_that_is_none_is_named(matview: Matview, stored: CannedApi, arguments: list[str]) -> None:
     error = failed(matview, "view", *arguments, "sales", "abc")
     assert error.status == 2
     assert str(error).startswith("'abc' is no id of a version of sales; the versions: ")
+    # The API says so of an id that is one, and "Not found." of another one.
+    for method, path in (
+        *(("POST", "rollback/"), ("PATCH", f"snapshots/{VERSION}/"), ("GET", f"snapshots/{VERSION}/quarantine/")),
+        ("GET", f"snapshots/{VERSION}/source_files/"),
+    ):
+        gone = {"detail": "There is no such version, or it is no longer kept.", "code": "not_found"}
+        stored.will_say(method, f"{OF_VIEW}{path}", gone, status=404)
     missing = failed(matview, "view", *arguments, "sales", VERSION)
     assert str(missing).startswith(f"sales has no version {VERSION}, or keeps it no longer; the versions: ")
 
