@@ -32,8 +32,8 @@ def remember(api: Api, view: Json) -> None:
     revision = view.get("latest_history_id")
     if not revision:
         return
-    path = _file(api, view["name"])
-    with suppress(OSError):
+    with suppress(OSError, RuntimeError):  # the second: there is no home folder
+        path = _file(api, view["name"])
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, draft = tempfile.mkstemp(dir=path.parent)
         with os.fdopen(descriptor, "w") as file:
@@ -46,7 +46,7 @@ def remembered(api: Api, name: str) -> str | None:
     try:
         with _file(api, name).open() as file:
             return str(UUID(file.read(_LONGEST)))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):
         return None
 
 
