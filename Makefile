@@ -17,6 +17,7 @@ help: ## Show what there is
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is older than Python 3.11: say which one to use, as in 'make PYTHON=python3.12 …'" >&2; exit 1; }
+	@echo "Installing what Matview needs into $(VENV): this takes a minute or two, once."
 	@mkdir -p $(VENV) 2>/dev/null && test -w $(VENV) || \
 		{ echo "$(VENV) cannot be written here: name another folder, as in 'make VENV=/tmp/matview demo'" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from api import (
     annotations,
+    conditions,
     data,
     definitions,
     generations,
@@ -98,6 +99,7 @@ def create_app() -> FastAPI:
     app.include_router(saved_queries.router, responses=_ERRORS)
     app.include_router(annotations.views, responses=_ERRORS)
     app.include_router(annotations.tables, responses=_ERRORS)
+    app.include_router(conditions.router, responses=_ERRORS)
     app.include_router(data.router, responses=_ERRORS)
     app.include_router(queries.router, responses=_ERRORS)
     app.include_router(generations.router, responses=_ERRORS)

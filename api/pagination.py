@@ -32,6 +32,7 @@ class PageQuery(BaseModel):
     page: int
     page_size: int
     search: str | None
+    name: str | None = None
 
     @property
     def offset(self) -> int:
@@ -43,9 +44,14 @@ def _page_query(
     page: Annotated[int, Query(ge=1, description="1 is the first")] = 1,
     page_size: Annotated[int, Query(ge=1, le=1000, description="Items on a page")] = 100,
     search: Annotated[str | None, Query(max_length=MAX_LENGTH, description="A part of the name, in any case")] = None,
+    name: Annotated[str | None, Query(max_length=MAX_LENGTH, description="The whole name, in any case")] = None,
 ) -> PageQuery:
-    # PostgreSQL refuses a NUL character. No name holds one, so its replacement loses no match.
-    return PageQuery(page=page, page_size=page_size, search=search.replace("\x00", "\ufffd") if search else None)
+    return PageQuery(page=page, page_size=page_size, search=_storable(search) or None, name=_storable(name))
+
+
+def _storable(text: str | None) -> str | None:
+    """The text without NUL characters, which PostgreSQL refuses. No name holds one, so this loses no match."""
+    return None if text is None else text.replace("\x00", "\ufffd")
 
 
 def _journal_page(

@@ -40,7 +40,11 @@ _NO_IDS = ResumeSchedules()
 async def list_views(request: Request, context: ViewReader, params: PageParams) -> Page[ViewSummary]:
     """List the live views, newest first."""
     count, views = await context.services.definitions.page(
-        context.project_id, search=params.search, limit=params.page_size, offset=params.offset
+        context.project_id,
+        search=params.search,
+        name=params.name,
+        limit=params.page_size,
+        offset=params.offset,
     )
     return make_page(request, params, count, [view_summary(view) for view in views])
 

@@ -222,6 +222,12 @@ class ViewSummary(BaseModel):
     is_materialized: bool = Field(description="Whether it has a schedule")
     origin: str = Field(description="Always data_warehouse")
     description: str | None = Field(description="Free text")
+    row_count: int | None = Field(description="Rows of the current snapshot")
+    size_bytes: int | None = Field(description="Its size on disk, in bytes")
+    data_as_of: Timestamp | None = Field(
+        description="The moment for which the result is known to be right: the start of the last run that made it, or "
+        "that found nothing changed"
+    )
     abridged: bool = Field(
         default=False,
         exclude_if=is_whole,
@@ -245,15 +251,9 @@ class ViewOut(ViewSummary):
         description="Whether its schedule is paused; null: it has none, or Temporal could not be asked"
     )
     paused_reason: str | None = Field(description="The note on the paused schedule")
-    row_count: int | None = Field(description="Rows of the current snapshot")
-    size_bytes: int | None = Field(description="Its size on disk, in bytes")
     current_snapshot_id: UUID | None = Field(description="The snapshot that readers see")
     freshness: Freshness = Field(description=FRESHNESS)
     max_staleness: SyncFrequency | None = Field(description=MAX_STALENESS)
-    data_as_of: Timestamp | None = Field(
-        description="The moment for which the result is known to be right: the start of the last run that made it, or "
-        "that found nothing changed"
-    )
 
 
 class ProgressOut(BaseModel):

@@ -73,12 +73,9 @@ def view_out(state: ViewState) -> ViewOut:
         next_run_at=schedule.next_run_at if schedule else None,
         schedule_paused=schedule.paused if schedule else None,
         paused_reason=schedule.paused_reason if schedule else None,
-        row_count=snapshot.rows if snapshot else None,
-        size_bytes=snapshot.bytes if snapshot else None,
         current_snapshot_id=snapshot.id if snapshot else None,
         freshness=view.freshness,
         max_staleness=view.max_staleness,
-        data_as_of=view.data_as_of,
     )
 
 
@@ -217,6 +214,7 @@ _WIRE_TYPES = {
 
 
 def _summary(view: SavedQuery) -> dict[str, Any]:
+    snapshot = view.current_snapshot
     return {
         "id": view.id,
         "deleted": False,
@@ -234,5 +232,8 @@ def _summary(view: SavedQuery) -> dict[str, Any]:
         "is_materialized": view.is_materialized,
         "origin": "data_warehouse",
         "description": view.description,
+        "row_count": snapshot.rows if snapshot else None,
+        "size_bytes": snapshot.bytes if snapshot else None,
+        "data_as_of": view.data_as_of,
         "abridged": view.is_abridged,
     }

@@ -5,7 +5,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from api.auth import ViewReader, ViewWriter
 from api.bodies import JsonRoute
@@ -134,10 +134,18 @@ class EditSnapshot(BaseModel):
     pinned: bool = Field(description="Keep it regardless of its age")
 
 
+def _version_id(given: object) -> UUID:
+    """Raise an error that says what an id of a version is, instead of how a UUID is spelled."""
+    try:
+        return given if isinstance(given, UUID) else UUID(str(given))
+    except ValueError:
+        raise ValueError("This is no id of a version. GET …/snapshots/ lists the versions with their ids.") from None
+
+
 class RollBack(BaseModel):
     """The version that readers are to see."""
 
-    snapshot_id: UUID = Field(description="The id of the version")
+    snapshot_id: Annotated[UUID, BeforeValidator(_version_id)] = Field(description="The id of the version")
     pause_schedule: bool = Field(
         default=True,
         description="Also pause the schedule and end a run in progress, so that the choice lasts until it is resumed",

@@ -28,7 +28,11 @@ TableId = Annotated[UUID, Path(description="The source table")]
 async def list_tables(request: Request, context: TableReader, params: PageParams) -> Page[TableSummary]:
     """List the source tables, newest first."""
     count, tables = await context.services.source_tables.page(
-        context.project_id, search=params.search, limit=params.page_size, offset=params.offset
+        context.project_id,
+        search=params.search,
+        name=params.name,
+        limit=params.page_size,
+        offset=params.offset,
     )
     return make_page(request, params, count, [table_summary(table) for table in tables])
 

@@ -23,6 +23,7 @@ from orchestrator.services.change_plans import ChangePlanner
 from orchestrator.services.change_writes import ChangeWriter
 from orchestrator.services.changes import ChangeService
 from orchestrator.services.column_binding import ColumnBinder
+from orchestrator.services.conditions import ConditionService
 from orchestrator.services.definitions import DefinitionService
 from orchestrator.services.encryption import Encryptor
 from orchestrator.services.generation_start import GenerationStart
@@ -201,6 +202,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
             health=HealthService(database, workflows),
             lineage=LineageService(database, engine),
             annotations=AnnotationService(database),
+            conditions=ConditionService(database, schedules),
             reading=reading,
             iceberg=IcebergService(database, store, settings.shared_data_url),
         ),

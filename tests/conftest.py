@@ -41,6 +41,14 @@ def small_queries() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(session_folder: Path) -> Iterator[None]:
+    """A cache folder for the commands of the tests, which keep the revisions that they have seen there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(session_folder / "cache"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def session_folder() -> Iterator[Path]:
     """A folder for all that a session writes; its path is short enough for a socket."""

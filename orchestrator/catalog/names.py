@@ -95,6 +95,12 @@ async def view_of(tx: Transaction, project_id: int, name: str) -> UUID | None:
     return await tx.scalar(query)
 
 
+async def table_of(tx: Transaction, project_id: int, name: str) -> UUID | None:
+    """The id of the live source table of that name."""
+    query = select(t.names.c.source_table_id).where(t.names.c.project_id == project_id, t.names.c.key == name_key(name))
+    return await tx.scalar(query)
+
+
 async def published(tx: Transaction, project_id: int) -> list[str]:
     """The names of the views that have a current snapshot."""
     query = _current_locations().where(t.names.c.project_id == project_id, t.snapshots.c.id.is_not(None))

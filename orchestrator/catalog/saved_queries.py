@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import ColumnElement, Row, Select, bindparam, cast, delete, func, insert, select, true, update
 from sqlalchemy.dialects.postgresql import JSONB
 
-from orchestrator.catalog import saved_pauses, snapshots, tables as t
+from orchestrator.catalog import names, saved_pauses, snapshots, tables as t
 from orchestrator.catalog.annotations import descriptions_of
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.names import NameTarget
@@ -71,15 +71,19 @@ async def get_project_id(tx: Transaction, saved_query_id: UUID) -> int | None:
 
 
 async def page(
-    tx: Transaction, project_id: int, *, search: str | None, limit: int, offset: int
+    tx: Transaction, project_id: int, *, search: str | None, name: str | None = None, limit: int, offset: int
 ) -> tuple[int, list[SavedQuery]]:
     """The number of live views whose name contains `search`, and those of one page, newest first.
+
+    `name` leaves only the view of that name, in any case.
 
     None of them has its query. Where the page would be too large, some lack their columns and description too.
     """
     matches = [t.saved_queries.c.project_id == project_id, _LIVE]
     if search:
         matches.append(t.saved_queries.c.name.icontains(search, autoescape=True))
+    if name is not None:
+        matches.append(t.saved_queries.c.id == await names.view_of(tx, project_id, name))
     newest_first = (t.saved_queries.c.created_at.desc(), t.saved_queries.c.id)
     # The page is chosen first, so that the other tables are joined for its views only.
     page = await select_page(tx, t.saved_queries, matches, newest_first, large=_LARGE, limit=limit, offset=offset)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Row, Select, func, insert, select, update
 
-from orchestrator.catalog import tables as t
+from orchestrator.catalog import names, tables as t
 from orchestrator.catalog.annotations import descriptions_of
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.pagination import on_page, select_page, shown
@@ -45,15 +45,19 @@ async def find(tx: Transaction, project_id: int, table_id: UUID) -> SourceTable 
 
 
 async def page(
-    tx: Transaction, project_id: int, *, search: str | None, limit: int, offset: int
+    tx: Transaction, project_id: int, *, search: str | None, name: str | None = None, limit: int, offset: int
 ) -> tuple[int, list[SourceTable]]:
     """The number of live tables whose name contains `search`, and those of one page, newest first.
+
+    `name` leaves only the table of that name, in any case.
 
     Where the page would be too large, some lack their columns.
     """
     matches = [t.source_tables.c.project_id == project_id, _LIVE]
     if search:
         matches.append(t.source_tables.c.name.icontains(search, autoescape=True))
+    if name is not None:
+        matches.append(t.source_tables.c.id == await names.table_of(tx, project_id, name))
     newest_first = (t.source_tables.c.created_at.desc(), t.source_tables.c.id)
     chosen = await select_page(
         tx, t.source_tables, matches, newest_first, large=["columns"], limit=limit, offset=offset

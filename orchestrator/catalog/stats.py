@@ -9,11 +9,9 @@ from sqlalchemy.sql.elements import ColumnElement
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.model.base import Value
+from orchestrator.model.condition import STALE_AFTER_INTERVALS
 from orchestrator.model.run import RunStatus
 from orchestrator.model.saved_query import SyncFrequency
-
-# After a single interval without a result, the run may only be late.
-STALE_AFTER_INTERVALS = 2
 
 
 class ViewFreshness(Value):

@@ -1,10 +1,12 @@
 """The client of the HTTP API for commands: finds the server, sends requests, and prints answers as text."""
 
 import inspect
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from ipaddress import ip_address
+from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Concatenate, ParamSpec, Self
 
@@ -12,7 +14,16 @@ import httpx
 import typer
 from rich.cells import cell_len
 
-from orchestrator.cli.installation import EXIT_USAGE, nearest_home, stack_info
+from orchestrator.cli.installation import (
+    EXIT_USAGE,
+    folder_of,
+    nearest_home,
+    same_address,
+    say_used,
+    set_verbose,
+    stack_info,
+    state_of,
+)
 from orchestrator.cli.output import Failure, echo, hanging
 from orchestrator.cli.statement_errors import with_place
 from orchestrator.model.position import Position
@@ -22,6 +33,9 @@ P = ParamSpec("P")
 Json = dict[str, Any]
 
 _PAGE_SIZE = 1000
+# The API says no more of an id that it does not know.
+_NOT_FOUND = "Not found."
+_NO_PATH = "there is no "
 _NOT_TEXT = "what was given is not text in UTF-8"
 # The API answers a cancel once the query has stopped, which takes seconds. A reachable server connects at once.
 _TIMEOUT = httpx.Timeout(60, connect=5)
@@ -32,6 +46,7 @@ _ApiUrl = Annotated[str | None, typer.Option("--api-url", envvar="MATVIEW_API_UR
 _ApiKey = Annotated[str | None, typer.Option("--api-key", envvar="MATVIEW_API_KEY", help="The key to use.")]
 _Project = Annotated[int | None, typer.Option("--project", envvar="MATVIEW_PROJECT_ID", help="The project's id.")]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print the API's answer as it is.")]
+_Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say which API and stack are used.")]
 
 
 class Unavailable(Failure):
@@ -39,17 +54,25 @@ class Unavailable(Failure):
 
 
 class Refused(Failure):
-    """The API answered with an error: `detail` is its message, `code` the status of HTTP.
+    """The API answered with an error: `detail` is its message, `code` the status of HTTP, `word` its own code.
 
     `position` is the place in the statement that is wrong, if the API knows it.
     """
 
-    def __init__(self, detail: str, code: int, position: Position | None = None, message: str | None = None) -> None:
+    def __init__(
+        self, detail: str, code: int, word: str = "", position: Position | None = None, message: str | None = None
+    ) -> None:
         self.message = message or f"{detail} (HTTP {code})"
         super().__init__(self.message if position is None else with_place(self.message, position))
         self.detail = detail
         self.code = code
+        self.word = word
         self.position = position
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether the API has only said that something is not there."""
+        return self.code == httpx.codes.NOT_FOUND and self.detail.startswith(_NO_PATH)
 
 
 class Api:
@@ -60,9 +83,12 @@ class Api:
         key: The key to send.
         project: The project's id.
         as_json: Whether commands print the JSON of the API unchanged.
+        home: The folder of the stack whose API it is; None for any other API.
     """
 
-    def __init__(self, url: str, key: str, project: int | str, *, as_json: bool = False) -> None:
+    def __init__(
+        self, url: str, key: str, project: int | str, *, as_json: bool = False, home: Path | None = None
+    ) -> None:
         if not url.startswith(("http://", "https://")):
             raise Failure(f"the API's address begins with http:// or https://, not {url!r}", EXIT_USAGE)
         if not (key.isascii() and key.isprintable()):
@@ -70,6 +96,7 @@ class Api:
         self.url = url.rstrip("/")
         self.project = project
         self.as_json = as_json
+        self.home = home
         try:
             self._client = httpx.Client(
                 base_url=f"{self.url}/api/projects/{project}/",
@@ -118,6 +145,15 @@ class Api:
         """The items of all pages of a list."""
         return [item for page in self.pages(path, **params) for item in data(page)["results"]]
 
+    def whole_list(self, path: str, **params: str | int) -> str:
+        """All pages of a list as one JSON document: the answer as it is if there is only one."""
+        first, *more = self.pages(path, **params)
+        if not more:
+            return first.text
+        items = [item for page in (first, *more) for item in data(page)["results"]]
+        whole = data(first) | {"count": len(items), "next": None, "previous": None, "results": items}
+        return json.dumps(whole, ensure_ascii=False)
+
     @contextmanager
     def stream(self, method: str, path: str, **arguments: Any) -> Iterator[httpx.Response]:  # noqa: ANN401 - httpx's own
         """Send a request whose answer takes any time, and is read by the caller. Raises Failure if it breaks off."""
@@ -152,7 +188,8 @@ class Api:
     def _unavailable(self, error: httpx.TransportError) -> Unavailable:
         if isinstance(error, httpx.TimeoutException):
             return Unavailable(f"the API at {self.url} does not answer")
-        return Unavailable(f"the API at {self.url} cannot be reached ({error}); is it running?")
+        state = "is it running?" if self.home is None else state_of(self.home)
+        return Unavailable(f"the API at {self.url} cannot be reached ({error}); {state}")
 
 
 def with_api(command: Callable[Concatenate[Api, P], None]) -> Callable[..., None]:
@@ -165,8 +202,11 @@ def with_api(command: Callable[Concatenate[Api, P], None]) -> Callable[..., None
         api_key: str | None,
         project: int | None,
         as_json: bool,
+        verbose: bool,
         **rest: Any,  # noqa: ANN401 - the command's own
     ) -> None:
+        if verbose:
+            set_verbose(verbose=True)
         with connect(api_url, api_key, project, as_json=as_json) as api:
             command(api, *args, **rest)
 
@@ -178,6 +218,7 @@ def with_api(command: Callable[Concatenate[Api, P], None]) -> Callable[..., None
             ("api_key", _ApiKey, None),
             ("project", _Project, None),
             ("as_json", _AsJson, False),
+            ("verbose", _Verbose, False),
         )
     ]
     connected.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined] # what Typer reads
@@ -197,15 +238,20 @@ def naming_file(file: str | None) -> Iterator[None]:
 
 def connect(url: str | None, key: str | None, project: int | str | None, *, as_json: bool = False) -> Api:
     """A client of the given API, or else of the `matview dev` in this folder or one above. Raises Failure."""
-    dev: Json = dict(stack_info(nearest_home()) or {})
-    if url and url.rstrip("/") != dev.get("api_url"):
-        dev = {}  # the key of `matview dev` must not be sent to another server
-    url, key, project = url or dev.get("api_url"), key or dev.get("api_key"), project or dev.get("project_id")
+    home = nearest_home()
+    found: Json = dict(stack_info(home) or {})
+    # The key of `matview dev` must not be sent to another server.
+    dev = found if not url or same_address(url, str(found.get("api_url"))) else {}
+    url, key, project = dev.get("api_url") or url, key or dev.get("api_key"), project or dev.get("project_id")
     if url and key and project:
-        return Api(url, key.strip(), project, as_json=as_json)
+        say_used(f"the API at {url}, project {project}{f', of the stack in {folder_of(home)}' if dev else ''}")
+        return Api(url, key.strip(), project, as_json=as_json, home=home if dev else None)
     wanted = {"MATVIEW_API_URL (--api-url)": url, "MATVIEW_API_KEY (--api-key)": key}
     wanted["MATVIEW_PROJECT_ID (--project)"] = str(project or "")
     missing = ", ".join(name for name, value in wanted.items() if not value)
+    if found and not dev:
+        other = f"{url} is not the address of the `matview dev` in {folder_of(home)}, which is {found['api_url']}"
+        raise Failure(f"not set: {missing}; {other}", EXIT_USAGE)
     raise Failure(
         f"not set: {missing}; or start `matview dev` in this folder, then nothing needs to be set", EXIT_USAGE
     )
@@ -261,14 +307,21 @@ def _cell(value: object) -> str:
 def _refusal(response: httpx.Response) -> Failure:
     if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
         return Unavailable(f"{_detail(response)} (HTTP {response.status_code})")
-    return Refused(_detail(response), response.status_code, _position(response))
+    return Refused(_detail(response), response.status_code, _field(response, "code") or "", _position(response))
 
 
 def _detail(response: httpx.Response) -> str:
+    detail = _field(response, "detail")
+    if detail == _NOT_FOUND:
+        return f"{_NO_PATH}{response.request.url.path}"
+    return detail or response.reason_phrase or "the API failed"
+
+
+def _field(response: httpx.Response, name: str) -> str | None:
     try:
-        return str(response.json()["detail"])
+        return str(response.json()[name])
     except (ValueError, KeyError, TypeError):
-        return response.reason_phrase or "the API failed"
+        return None
 
 
 def _position(response: httpx.Response) -> Position | None:

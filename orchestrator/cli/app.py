@@ -4,9 +4,12 @@ import atexit
 import os
 import sys
 from contextlib import suppress
-from typing import NoReturn
+from importlib.metadata import version
+from typing import Annotated, NoReturn
 
 import typer
+import typer.main
+from typer.exceptions import Abort, TyperException
 
 from orchestrator.cli import (
     admin,
@@ -18,12 +21,22 @@ from orchestrator.cli import (
     processes,
     reading,
     shell,
+    status,
     tables,
     versions,
+    view_changes,
+    view_facts,
     views,
 )
-from orchestrator.cli.output import Failure, fail, set_up_streams
+from orchestrator.cli.examples import add_examples
+from orchestrator.cli.installation import set_verbose
+from orchestrator.cli.output import Failure, echo, fail, set_up_streams, warn
+from orchestrator.cli.program import program
 from orchestrator.cli.project import commands as project, dbt
+
+_HELP = "Usage: "
+# The scripts for shells that `--install-completion` writes set this, for any path by which the program is called.
+_COMPLETION = "_MATVIEW_COMPLETE"
 
 app = typer.Typer(
     help="SQL views, materialized on a schedule of their own.",
@@ -32,10 +45,13 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 processes.add_to(app)
+status.add_to(app)
 doctor.add_to(app)
 app.add_typer(admin.project, name="project")
 app.add_typer(keys.app, name="key")
 app.add_typer(tables.app, name="table")
+view_changes.add_to(views.app)
+view_facts.add_to(views.app)
 versions.add_to(views.app)
 descriptions.add_to(views.app, tables.app)
 app.add_typer(views.app, name="view")
@@ -45,6 +61,27 @@ dbt.add_to(app)
 lineage.add_to(app)
 reading.add_to(app, views.app)
 shell.add_to(app)
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        echo(f"matview {version('matview')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    _: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version, and nothing else.", callback=_show_version, is_eager=True),
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say which API and stack the command uses.")] = False,
+) -> None:
+    """SQL views, materialized on a schedule of their own."""
+    set_verbose(verbose=verbose)
+
+
+add_examples(app)
 
 
 def run() -> NoReturn:
@@ -68,8 +105,19 @@ def run() -> NoReturn:
 
 
 def _status() -> int:
+    """Run the command, and return its exit status. Raises Failure, in one line, for a wrong command line."""
+    command = typer.main.get_command(app)
     try:
-        app()
+        ended = command.main(prog_name=program(), complete_var=_COMPLETION, standalone_mode=False)
+    except Abort:
+        return 1
+    except TyperException as error:
+        message, context = error.format_message(), getattr(error, "ctx", None)
+        if message.startswith(_HELP):  # a group of commands, without a command
+            warn(message)
+            return error.exit_code
+        more = "" if context is None else f" See {context.command_path} --help."
+        raise Failure(message if message.endswith("?") else f"{message.rstrip('.')}.{more}", error.exit_code) from None
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    return 0
+    return ended if isinstance(ended, int) else 0

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from orchestrator.cli.installation import EXIT_USAGE, installation
+from orchestrator.cli.installation import EXIT_USAGE
 from orchestrator.cli.output import Failure
-from orchestrator.cli.processes import checked_settings
+from orchestrator.cli.processes import away, settings_of
 from orchestrator.model.errors import CatalogUnavailable, OrchestratorError
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ def with_access(home: Path | None, work: Callable[["AccessService"], Awaitable[T
     from orchestrator.catalog.database import Database
     from orchestrator.services.access import AccessService
 
-    found, origin = installation(home)
-    url = checked_settings(**found).database_url
+    settings, origin = settings_of(home)
+    url = settings.database_url
 
     async def go() -> T:
         database = Database(url, pool_size=1)
@@ -37,8 +37,7 @@ def with_access(home: Path | None, work: Callable[["AccessService"], Awaitable[T
     try:
         return asyncio.run(go())
     except CatalogUnavailable as error:
-        hint = f" {origin} says where it was; is that `matview dev` running?" if found else ""
-        raise Failure(f"{error}{hint}") from None
+        raise Failure(f"{error}{away(home, origin)}") from None
     except OrchestratorError as error:
         raise Failure(str(error)) from None
 

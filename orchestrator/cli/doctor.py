@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.installation import HomeOption, installation
+from orchestrator.cli.installation import HomeOption, installation, is_running, nearest_home, state_of
 from orchestrator.cli.output import Failure, echo, echo_json
 from orchestrator.cli.processes import checked_settings
 from orchestrator.model.printable import one_line
@@ -26,15 +26,18 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> None:
     """Check everything that an installation needs, and print what to do; the status is 1 if something does not work."""
-    from orchestrator.doctor.run import misconfigured, run_doctor
+    from orchestrator.doctor.run import misconfigured, run_doctor, with_stopped_stack
 
     dev, origin = installation(home)
+    stack = home or nearest_home()
     try:
         settings = checked_settings(**dev)
     except Failure as failure:
         report = misconfigured(str(failure))
     else:
         report = asyncio.run(run_doctor(settings, origin))
+        if not report.healthy and origin == str(stack / "dev.json") and not is_running(stack):
+            report = with_stopped_stack(report, state_of(stack).removeprefix("not running: "))
     if as_json:
         echo_json(report.model_dump_json(indent=2))
     else:

@@ -1,14 +1,18 @@
 """`matview refresh` and `matview generation`: refreshes of several views as one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
-from orchestrator.cli.api_client import Api, Json, data, echo_columns, moment, with_api
+from orchestrator.cli.api_client import Api, Json, Refused, data, echo_columns, moment, with_api
 from orchestrator.cli.generation_display import display, ended_line, summary
 from orchestrator.cli.installation import EXIT_USAGE
 from orchestrator.cli.output import Failure, echo, echo_json, warn
 from orchestrator.cli.patience import every_moment
+from orchestrator.cli.program import advice
+from orchestrator.cli.status import note_failing_inputs
 from orchestrator.model.generation import Direction, GenerationStatus, PublishMode
 
 app = typer.Typer(help="Refreshes of several views as one.", no_args_is_help=True)
@@ -69,6 +73,7 @@ def follow_to_end(api: Api, generation_id: str, *, cancel_on_interrupt: bool = F
     except KeyboardInterrupt:
         _interrupted(api, generation_id, cancel=cancel_on_interrupt)
         raise typer.Exit(_INTERRUPTED) from None
+    note_failing_inputs(api, ended["views"], {view["id"] for view in ended["views"]})
     _end(ended, quiet=api.as_json)
 
 
@@ -103,7 +108,8 @@ def list_generations(
 @with_api
 def show_generation(api: Api, generation: Generation) -> None:
     """Show a refresh with its views."""
-    response = api.get(f"{PATH}{generation}/")
+    with _of(generation):
+        response = api.get(f"{PATH}{generation}/")
     if api.as_json:
         echo_json(response.text)
         return
@@ -117,11 +123,23 @@ def show_generation(api: Api, generation: Generation) -> None:
 @with_api
 def cancel_generation(api: Api, generation: Generation) -> None:
     """Stop a refresh; nothing more of it is published."""
-    response = api.post(f"{PATH}{generation}/cancel/")
+    with _of(generation):
+        response = api.post(f"{PATH}{generation}/cancel/")
     if api.as_json:
         echo_json(response.text)
     else:
         echo(f"generation {generation} is {data(response)['status'].lower()}")
+
+
+@contextmanager
+def _of(generation: str) -> Iterator[None]:
+    """Requests about a generation. Raises Failure that names it if there is none of that id."""
+    try:
+        yield
+    except Refused as refused:
+        if not refused.is_bare:
+            raise
+        raise Failure(f"there is no generation {generation!r}; all: {advice('generation', 'list')}") from None
 
 
 def _direction(upstream: bool, downstream: bool) -> Direction:
@@ -148,7 +166,7 @@ def _interrupted(api: Api, generation_id: str, *, cancel: bool) -> None:
         api.post(f"{PATH}{generation_id}/cancel/")
         warn(f"\ngeneration {generation_id} is cancelled")
     else:
-        warn(f"\nno longer waiting; it goes on. To stop it: matview generation cancel {generation_id}")
+        warn(f"\nno longer waiting; it goes on. To stop it: {advice('generation', 'cancel', generation_id)}")
 
 
 def _end(generation: Json, *, quiet: bool) -> None:

@@ -5,18 +5,31 @@ lists views would wait for that, and so would a stack that starts four processes
 """
 
 import asyncio
+import os
 import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from orchestrator.cli.installation import DEFAULT_HOME, EXIT_USAGE, HomeOption, installation
-from orchestrator.cli.output import Failure, echo, echo_best_effort
-from orchestrator.devstack.home import DevInfo, StackError
+from orchestrator.cli.installation import (
+    DEFAULT_HOME,
+    EXIT_USAGE,
+    HomeOption,
+    folder_of,
+    installation,
+    nearest_home,
+    stack_info,
+    state_of,
+)
+from orchestrator.cli.output import Failure, echo, echo_best_effort, warn
+from orchestrator.cli.program import program
+from orchestrator.devstack.home import DevInfo, Home, StackError
 from orchestrator.model.printable import one_line
-from orchestrator.settings import Settings, SettingsError, load_settings
+from orchestrator.settings import PREFIX, Settings, SettingsError, load_settings
 from orchestrator.telemetry.logs import set_up_logging
+
+_PORT = 8000
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,7 +40,7 @@ def add_to(app: typer.Typer) -> None:
 
 def dev(
     home: Annotated[Path, typer.Option(help="Where everything is kept.")] = DEFAULT_HOME,
-    port: Annotated[int, typer.Option(help="The API's port; 0 for a free one.")] = 8000,
+    port: Annotated[int, typer.Option(help="The API's port; 0 for a free one.")] = _PORT,
     temporal_port: Annotated[int, typer.Option(help="Temporal's port; 0 for a free one.")] = 7233,
     ui_port: Annotated[int, typer.Option(help="The Temporal UI's port; 0 for a free one.")] = 8233,
     source_root: Annotated[
@@ -35,6 +48,12 @@ def dev(
     ] = None,
 ) -> None:
     """Run everything on this machine: PostgreSQL, Temporal with its UI, the API and a worker. Ctrl-C stops it."""
+    # Loading the rest and starting the servers takes seconds.
+    above = nearest_home()
+    if home == DEFAULT_HOME != above:
+        warn(f"note: there is a stack in {folder_of(above)} already; this is another one, for {Path.cwd()} and below")
+    if Home(home).owner() is None:
+        echo_best_effort(f"Starting PostgreSQL, Temporal, the API and a worker; their state is in {home.absolute()} …")
     from orchestrator.cli.bootstrap import bootstrap
     from orchestrator.devstack.stack import DevStack, Ports
 
@@ -48,7 +67,22 @@ def dev(
     try:
         asyncio.run(stack.run_until_stopped(lambda info: _show(info, home)))
     except StackError as error:
+        if _runs_already(home, port=port, has_roots=bool(source_root)):
+            return
         raise Failure(str(error)) from None
+
+
+def _runs_already(home: Path, *, port: int, has_roots: bool) -> bool:
+    """Whether another `matview dev` has this folder; says where it is. Raises Failure if that has other options."""
+    pid = Home(home).owner()
+    if pid is None or pid == os.getpid():
+        return False
+    info = stack_info(home)
+    where = f"API at {info['api_url']}, project {info['project_id']}" if info and info["pids"] else "it is starting"
+    if has_roots or (port not in {0, _PORT} and not (info and info["api_url"].endswith(f":{port}"))):
+        raise Failure(f"already running, pid {pid}, {where}; stop it first to start it with other options")
+    echo_best_effort(f"already running, pid {pid}, {where}")
+    return True
 
 
 def api() -> None:
@@ -86,10 +120,10 @@ def reconcile(
 ) -> None:
     """Compare runs, schedules and files with the catalog, and repair the differences; workers do so regularly."""
     from orchestrator.container import open_container
-    from orchestrator.model.errors import OrchestratorError
+    from orchestrator.model.errors import CatalogUnavailable, OrchestratorError, TemporalUnavailable
     from orchestrator.model.findings import ReconcileReport, ReconcileRequest
 
-    settings = checked_settings(**installation(home)[0])
+    settings, origin = settings_of(home)
 
     async def go() -> ReconcileReport:
         async with open_container(settings, lazy=False) as container:
@@ -97,6 +131,8 @@ def reconcile(
 
     try:
         report = asyncio.run(go())
+    except (TemporalUnavailable, CatalogUnavailable) as error:
+        raise Failure(f"{error}{away(home, origin)}") from None
     except OrchestratorError as error:
         raise Failure(str(error)) from None
     for finding in report.findings:
@@ -129,6 +165,24 @@ def checked_settings(**given: str) -> Settings:
     return found
 
 
+def settings_of(home: Path | None) -> tuple[Settings, str]:
+    """The settings of the chosen installation, and the name of their source. Raises Failure."""
+    found, origin = installation(home)
+    try:
+        return checked_settings(**found), origin
+    except Failure as failure:
+        if found or f"{PREFIX}DATABASE_URL" in os.environ:
+            raise
+        more = "or go to the folder of a `matview dev`, or name that by --home"
+        raise Failure(f"{failure}; {more}", failure.status) from None
+
+
+def away(home: Path | None, origin: str) -> str:
+    """The end of a message about a server that does not answer: whether its stack runs; empty for other servers."""
+    found = home or nearest_home()
+    return f". {state_of(found)}" if origin == str(found / "dev.json") else ""
+
+
 _READY = """
 Matview is ready.
 
@@ -139,13 +193,13 @@ Matview is ready.
 
 In another terminal:
 
-  matview table add events "$PWD/events/*.parquet"
-  matview view create events_by_day "SELECT date_trunc('day', created_at) AS day, count(*) AS n FROM events GROUP BY 1"
-  matview view materialize events_by_day --wait
+  {mv} table add events "$PWD/events/*.parquet"
+  {mv} view create events_by_day "SELECT date_trunc('day', created_at) AS day, count(*) AS n FROM events GROUP BY 1"
+  {mv} view materialize events_by_day --wait
 
 Ctrl-C stops everything; the next start finds it again.
 """
 
 
 def _show(info: DevInfo, home: Path) -> None:
-    echo_best_effort(_READY.format(**info, home=home.absolute()))
+    echo_best_effort(_READY.format(**info, home=home.absolute(), mv=program()))

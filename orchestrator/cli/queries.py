@@ -43,7 +43,7 @@ def streamed(api: Api, sql: str, values: Mapping[str, Any], result_format: Resul
         raise
     except Refused as error:
         if error.code == httpx.codes.BAD_REQUEST:
-            raise Refused(error.detail, error.code, error.position, message=error.detail) from None
+            raise Refused(error.detail, error.code, error.word, error.position, message=error.detail) from None
         raise
 
 

@@ -10,10 +10,12 @@ import typer
 from rich.filesize import decimal
 
 from orchestrator.cli.api_client import Api, Json, data, echo_columns, echo_descriptions, moment, with_api
+from orchestrator.cli.confirmation import Yes, confirm
 from orchestrator.cli.installation import EXIT_USAGE
 from orchestrator.cli.output import Failure, echo, echo_json, warn
 from orchestrator.cli.read_options import with_reading
 from orchestrator.cli.source_patterns import absolute, guess_format, has_tabs, named_format, single, warn_of_siblings
+from orchestrator.cli.suggestions import did_you_mean
 from orchestrator.model.names import name_key
 from orchestrator.model.printable import one_line
 from orchestrator.model.source_table import ReadOptions, SourceFormat
@@ -64,8 +66,7 @@ def add_table(
 def list_tables(api: Api) -> None:
     """List the source tables."""
     if api.as_json:
-        for page in api.pages(PATH):
-            echo_json(page.text)
+        echo_json(api.whole_list(PATH))
         return
     echo_columns(
         ("NAME", "FORMAT", "COLUMNS", "FILES", "SIZE", "CREATED", "PATTERN"),
@@ -146,9 +147,11 @@ def refresh_table(api: Api, table: Table) -> None:
 
 @app.command("delete")
 @with_api
-def delete_table(api: Api, table: Table) -> None:
+def delete_table(api: Api, table: Table, *, yes: Yes = False) -> None:
     """Forget a source table that no view reads. Its files are not touched."""
-    response = api.delete(f"{PATH}{find_id(api, table)}/")
+    table_id = find_id(api, table)
+    confirm(f"Forget the source table {table}?", yes=yes)
+    response = api.delete(f"{PATH}{table_id}/")
     if api.as_json:
         echo_json(response.text)
     else:
@@ -162,10 +165,11 @@ def find_id(api: Api, name_or_id: str) -> str:
             return str(UUID(name_or_id))
     except ValueError:
         raise Failure(f"{name_or_id!r} is neither the name nor the id of a source table") from None
-    for table in api.items(PATH, search=name_or_id):
+    for table in api.items(PATH, name=name_or_id):
         if name_key(table["name"]) == name_key(name_or_id):
             return str(table["id"])
-    raise Failure(f"there is no source table {name_or_id!r} in project {api.project}")
+    near = did_you_mean(api, PATH, name_or_id)
+    raise Failure(f"there is no source table {name_or_id!r} in project {api.project}{near}")
 
 
 def _say_contract(api: Api, response: httpx.Response) -> None:

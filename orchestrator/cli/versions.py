@@ -1,16 +1,24 @@
 """`matview view versions`, `quarantine`, `sources`, `rollback`, `pin` and `unpin`: a view's published snapshots."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
-from orchestrator.cli.api_client import Api, Json, data, echo_columns, moment, with_api
+from orchestrator.cli.api_client import Api, Json, Refused, data, echo_columns, moment, with_api
+from orchestrator.cli.installation import EXIT_USAGE
 from orchestrator.cli.output import Failure, echo, echo_json
+from orchestrator.cli.program import advice
 from orchestrator.cli.views import PATH, View, find
 
 PublishedSnapshot = Annotated[
     str, typer.Argument(help="The id of the version, from `view versions`.", show_default=False)
 ]
+
+
+_NO_VERSION = "There is no such version, or it is no longer kept."
 
 
 def add_to(app: typer.Typer) -> None:
@@ -28,8 +36,7 @@ def list_versions(api: Api, view: View) -> None:
     """List the versions of a view, newest first."""
     path = f"{PATH}{find(api, view)['id']}/snapshots/"
     if api.as_json:
-        for page in api.pages(path):
-            echo_json(page.text)
+        echo_json(api.whole_list(path))
         return
     echo_columns(
         ("MADE", "CURRENT", "PINNED", "ROWS", "BYTES", "ID", "RUN", "SKIPPED"),
@@ -62,7 +69,8 @@ def list_quarantine(
     if chosen is None:
         raise Failure(f"{found['name']} has no version that can be read")
     which = {} if table is None else {"table": table}
-    response = api.get(f"{PATH}{found['id']}/snapshots/{chosen}/quarantine/", limit=limit, offset=offset, **which)
+    with _of_version(found, chosen):
+        response = api.get(f"{PATH}{found['id']}/snapshots/{chosen}/quarantine/", limit=limit, offset=offset, **which)
     if api.as_json:
         echo_json(response.text)
         return
@@ -88,16 +96,14 @@ def list_sources(
     if chosen is None:
         raise Failure(f"{found['name']} has no result yet")
     path = f"{PATH}{found['id']}/snapshots/{chosen}/source_files/"
-    if api.as_json:
-        for page in api.pages(path):
-            echo_json(page.text)
-        return
+    with _of_version(found, chosen):
+        if api.as_json:
+            echo_json(api.whole_list(path))
+            return
+        files = api.items(path)
     echo_columns(
         ("TABLE", "CHANGED", "BYTES", "DIGEST", "PATH"),
-        [
-            (one["table"], moment(one["modified_at"]), one["bytes"], one["digest"], one["path"])
-            for one in api.items(path)
-        ],
+        [(one["table"], moment(one["modified_at"]), one["bytes"], one["digest"], one["path"]) for one in files],
     )
 
 
@@ -113,11 +119,13 @@ def roll_back(
     """Show readers an earlier version, at once; pauses the schedule, so that it stays."""
     found = find(api, view)
     body = {"snapshot_id": version, "pause_schedule": not keep_schedule}
-    response = api.post(f"{PATH}{found['id']}/rollback/", body)
+    with _of_version(found, version):
+        response = api.post(f"{PATH}{found['id']}/rollback/", body)
     if api.as_json:
         echo_json(response.text)
         return
-    paused = ", and the schedule is paused" if data(response)["schedule_paused"] else ""
+    resume = advice("view", "resume", found["name"])
+    paused = f", and the schedule is paused; to resume it: {resume}" if data(response)["schedule_paused"] else ""
     echo(f"{found['name']}: readers see version {version}{paused}")
 
 
@@ -134,11 +142,34 @@ def unpin(api: Api, view: View, version: PublishedSnapshot) -> None:
 
 
 def _pin(api: Api, view: Json, version: str, *, pinned: bool) -> None:
-    response = api.patch(f"{PATH}{view['id']}/snapshots/{version}/", {"pinned": pinned})
+    with _of_version(view, version):
+        response = api.patch(f"{PATH}{view['id']}/snapshots/{version}/", {"pinned": pinned})
     if api.as_json:
         echo_json(response.text)
     else:
         echo(f"{view['name']}: version {version} is {'kept regardless of its age' if pinned else 'kept as any other'}")
+
+
+@contextmanager
+def _of_version(view: Json, version: str) -> Iterator[None]:
+    """Requests about a version. Raises Failure that names it if it is no id, or of no version of the view."""
+    listed = f"the versions: {advice('view', 'versions', view['name'])}"
+    try:
+        yield
+    except Refused as refused:
+        if not _is_id(version):
+            raise Failure(f"{version!r} is no id of a version of {view['name']}; {listed}", EXIT_USAGE) from None
+        if not (refused.is_bare or refused.detail == _NO_VERSION):
+            raise
+        raise Failure(f"{view['name']} has no version {version}, or keeps it no longer; {listed}") from None
+
+
+def _is_id(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _mark(is_so: bool) -> str:

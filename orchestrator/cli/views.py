@@ -8,14 +8,30 @@ from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
+import httpx
 import typer
 from rich.filesize import decimal
 
-from orchestrator.cli.api_client import Api, Json, data, echo_columns, echo_descriptions, moment, naming_file, with_api
+from orchestrator.cli.api_client import (
+    Api,
+    Json,
+    Refused,
+    data,
+    echo_columns,
+    echo_descriptions,
+    moment,
+    naming_file,
+    with_api,
+)
 from orchestrator.cli.follow import follow_run, recent_runs, result_line, seconds, wait_for_started_run
 from orchestrator.cli.installation import EXIT_USAGE
 from orchestrator.cli.output import Failure, echo, echo_json, hanging, warn
+from orchestrator.cli.program import advice
 from orchestrator.cli.queries import echo_result, run_query
+from orchestrator.cli.result_columns import column_lines
+from orchestrator.cli.revisions import remember, remembered, save
+from orchestrator.cli.status import age, conditions, note_failing_inputs, state
+from orchestrator.cli.suggestions import did_you_mean
 from orchestrator.cli.timing import frequency, freshness_text, timing_text
 from orchestrator.model.freshness import Freshness
 from orchestrator.model.names import fold
@@ -57,13 +73,18 @@ def create_view(
     if preview and api.as_json:
         raise typer.BadParameter("it is a table, no JSON", param_hint="--preview")
     body: Json = {"name": name, "query": {"kind": "SQLQuery", "query": text}}
-    given = {"description": description, "edited_history_id": edited_history_id}
-    body.update({field: value for field, value in given.items() if value is not None})
+    if description is not None:
+        body["description"] = description
+
+    def send(revision: str | None) -> httpx.Response:
+        return api.post(PATH, body if revision is None else {**body, "edited_history_id": revision})
+
+    start = edited_history_id or remembered(api, name)
     with naming_file(file):
         if preview:
             echo_result(run_query(api, text), _PREVIEW_ROWS)
             echo("")
-        response = api.post(PATH, body)
+        response = save(api, name, send, start, asks=edited_history_id is None)
     if api.as_json:
         echo_json(response.text)
         return
@@ -77,14 +98,19 @@ def list_views(api: Api, search: Annotated[str, typer.Option(help="A part of the
     """List the views."""
     params = {"search": search} if search else {}
     if api.as_json:
-        for page in api.pages(PATH, **params):
-            echo_json(page.text)
+        echo_json(api.whole_list(PATH, **params))
         return
+    views = api.items(PATH, **params)
+    found = conditions(api, **params) if views else {}
     echo_columns(
-        ("NAME", "STATUS", "EVERY", "LAST RUN", "ERROR"),
+        ("NAME", "STATE", "EVERY", "DATA", "NEXT RUN", "ROWS", "LAST RUN", "ERROR"),
         [
-            (view["name"], view["status"], timing_text(view), moment(view["last_run_at"]), view["latest_error"])
-            for view in api.items(PATH, **params)
+            (
+                *(view["name"], state(found[view["id"]]) if view["id"] in found else view["status"]),
+                *(timing_text(view), age(view), moment(found.get(view["id"], {}).get("next_run_at"))),
+                *(view.get("row_count"), moment(view["last_run_at"]), view["latest_error"]),
+            )
+            for view in views
         ],
     )
 
@@ -98,6 +124,7 @@ def show_view(api: Api, view: View) -> None:
         echo_json(response.text)
         return
     found = data(response)
+    remember(api, found)
     size = None if found["size_bytes"] is None else decimal(found["size_bytes"])
     rows = None if found["row_count"] is None else f"{found['row_count']:,}"
     lines = [
@@ -107,7 +134,7 @@ def show_view(api: Api, view: View) -> None:
         *(("next run", moment(found["next_run_at"])), ("refreshed", freshness_text(found))),
         *(("paused", found["paused_reason"] if found["schedule_paused"] else None), ("rows", rows), ("size", size)),
         *(("snapshot", found["current_snapshot_id"]), ("revision", found["latest_history_id"])),
-        ("columns", ", ".join(f"{column['name']} {column['duckdb_type']}" for column in found["columns"])),
+        *column_lines(api, found),
     ]
     for label, value in lines:
         if value:
@@ -240,10 +267,15 @@ def find(api: Api, name_or_id: str) -> Json:
             return data(api.get(f"{PATH}{UUID(name_or_id)}/"))
     except ValueError:
         raise Failure(f"{name_or_id!r} is neither the name nor the id of a view") from None
-    for view in api.items(PATH, search=name_or_id):
+    except Refused as refused:
+        if refused.code != httpx.codes.NOT_FOUND:
+            raise
+        raise Failure(f"there is no view {name_or_id} in project {api.project}") from None
+    for view in api.items(PATH, name=name_or_id):
         if fold(view["name"]) == fold(name_or_id):
             return view
-    raise Failure(f"there is no view {name_or_id!r} in project {api.project}")
+    near = did_you_mean(api, PATH, name_or_id)
+    raise Failure(f"there is no view {name_or_id!r} in project {api.project}{near}")
 
 
 def _start(api: Api, view: Json, action: str, body: Json, *, wait: bool) -> None:
@@ -265,7 +297,7 @@ def _wait(api: Api, view: Json, before: Sequence[Json], *, expected: bool) -> Js
         run_id = wait_for_started_run(api, view, before, expected=expected)
         return follow_run(api, view, run_id) if run_id else None
     except KeyboardInterrupt:
-        warn(f"\nno longer waiting; the run goes on. To stop it: matview view cancel {view['name']}")
+        warn(f"\nno longer waiting; the run goes on. To stop it: {advice('view', 'cancel', view['name'])}")
         raise typer.Exit(_INTERRUPTED) from None
 
 
@@ -284,6 +316,7 @@ def _end(api: Api, view: Json, run: Json) -> None:
     """Print how the run ended. Raises Failure unless it completed or was skipped."""
     if api.as_json:
         echo_json(json.dumps(run))
+    note_failing_inputs(api, [view])
     match run["status"]:
         case RunStatus.COMPLETED if not api.as_json:
             echo(f"{view['name']}: {result_line(run)}")

@@ -22,6 +22,12 @@ def misconfigured(problem: str) -> Report:
     return Report(lines=(ReportLine(check="settings", verdict=Status.FAIL, message=problem, advice=advice),))
 
 
+def with_stopped_stack(report: Report, advice: str) -> Report:
+    """The report of a stack that does not run, which is why its servers do not answer."""
+    line = ReportLine(check="stack", verdict=Status.FAIL, message="`matview dev` is not running", advice=advice)
+    return Report(lines=(line, *report.lines))
+
+
 def _checks(container: Container, origin: str) -> list[Check]:
     async def settings() -> CheckResult:
         return ok(f"from {origin}")

@@ -183,11 +183,11 @@ class DefinitionService:
             return _found(await saved_queries.find(tx, project_id, saved_query_id))
 
     async def page(
-        self, project_id: int, *, search: str | None, limit: int, offset: int
+        self, project_id: int, *, search: str | None, name: str | None = None, limit: int, offset: int
     ) -> tuple[int, list[SavedQuery]]:
         """The number of live views that match and one page of them, newest first."""
         async with self._database.begin() as tx:
-            return await saved_queries.page(tx, project_id, search=search, limit=limit, offset=offset)
+            return await saved_queries.page(tx, project_id, search=search, name=name, limit=limit, offset=offset)
 
     async def list_materialized(self, project_id: int, ids: Collection[UUID]) -> list[SavedQuery]:
         """Those of the ids that are live, materialized views of the project."""

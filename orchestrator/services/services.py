@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from orchestrator.services.access import AccessService
 from orchestrator.services.annotations import AnnotationService
 from orchestrator.services.changes import ChangeService
+from orchestrator.services.conditions import ConditionService
 from orchestrator.services.definitions import DefinitionService
 from orchestrator.services.generations import GenerationService
 from orchestrator.services.health import HealthService
@@ -32,5 +33,6 @@ class Services:
     health: HealthService
     lineage: LineageService
     annotations: AnnotationService
+    conditions: ConditionService
     reading: ReadService
     iceberg: IcebergService

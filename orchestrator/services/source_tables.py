@@ -117,11 +117,11 @@ class SourceTableService:
             return _found(await source_tables.find(tx, project_id, table_id))
 
     async def page(
-        self, project_id: int, *, search: str | None, limit: int, offset: int
+        self, project_id: int, *, search: str | None, name: str | None = None, limit: int, offset: int
     ) -> tuple[int, list[SourceTable]]:
         """The number of live source tables that match and one page of them, newest first."""
         async with self._database.begin() as tx:
-            return await source_tables.page(tx, project_id, search=search, limit=limit, offset=offset)
+            return await source_tables.page(tx, project_id, search=search, name=name, limit=limit, offset=offset)
 
     async def delete(self, project_id: int, table_id: UUID) -> None:
         """Delete a source table; its files are not touched.

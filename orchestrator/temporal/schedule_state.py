@@ -21,6 +21,7 @@ class ListedSchedule(Value):
     paused: bool
     note: str | None
     workflow_type: str
+    next_run_at: datetime | None = None
 
 
 class ScheduleInfo(Value):
@@ -46,7 +47,12 @@ def schedule_info(description: ScheduleDescription) -> ScheduleInfo:
 
 def is_paused_by_policy(state: ScheduleState) -> bool:
     """Whether the failure policy paused the schedule."""
-    return state.paused and (state.note or "").startswith(FAILURE_PAUSE_NOTE)
+    return state.paused and is_failure_note(state.note)
+
+
+def is_failure_note(note: str | None) -> bool:
+    """Whether the failure policy wrote the note of a paused schedule."""
+    return (note or "").startswith(FAILURE_PAUSE_NOTE)
 
 
 def can_pause(state: ScheduleState) -> bool:

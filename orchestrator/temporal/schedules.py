@@ -79,11 +79,13 @@ class Schedules:
             async for entry in await self._client.list_schedules():
                 view, schedule = contract.parse_view_id(entry.id), entry.schedule
                 if view is not None and schedule is not None:
+                    upcoming = () if entry.info is None or schedule.state.paused else entry.info.next_action_times
                     listed[view] = ListedSchedule(
                         times=times_of(schedule.spec),
                         paused=schedule.state.paused,
                         note=schedule.state.note,
                         workflow_type=getattr(schedule.action, "workflow", ""),
+                        next_run_at=upcoming[0] if upcoming else None,
                     )
         return listed
 

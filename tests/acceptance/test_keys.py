@@ -209,7 +209,8 @@ async def test_a_stack_that_is_not_running_is_named_and_not_a_missing_setting(tm
     (tmp_path / ".matview" / "dev.json").write_text(json.dumps(away))
     _, err = await matview(stack, "key", "list", cwd=tmp_path, status=1)
     assert "PostgreSQL is out of reach" in err
-    assert "is that `matview dev` running?" in err
+    assert "not running: start it with '" in err
+    assert f"dev' in {tmp_path}" in err
 
 
 async def _row_version(tenant: Tenant, label: str) -> str:

@@ -143,8 +143,12 @@ async def test_only_a_version_of_the_view_itself_that_is_still_kept_can_be_chose
     path = f"/warehouse_saved_queries/{view['id']}/rollback/"
     for wrong in (foreign["id"], str(uuid4())):
         assert (await tenant.error("POST", path, {"snapshot_id": wrong}, status=404))["code"] == "not_found"
-    for body in ({}, {"snapshot_id": "x"}, None):
-        await tenant.error("POST", path, body, status=400)
+    await tenant.error("POST", path, {}, status=400)
+    await tenant.error("POST", path, status=400)
+    for odd in ("x", 1, None, ["a"]):
+        error = await tenant.error("POST", path, {"snapshot_id": odd}, status=400)
+        assert error["detail"].startswith("This is no id of a version.")
+        assert error["attr"] == "snapshot_id"
     assert await tenant.rows(view) == [{"n": 1}]
     assert not (await tenant.view(view["id"]))["schedule_paused"]
 
@@ -217,9 +221,9 @@ async def test_versions_are_listed_pinned_and_rolled_back_to_on_the_command_line
     lines = matview("versions", "v")
     assert [line.split()[1:3] for line in lines[1:]] == [["yes", "-"], ["-", "yes"]]
     assert [line.split()[5] for line in lines[1:]] == [newest["id"], first["id"]]
-    assert matview("rollback", "v", first["id"]) == [
-        f"v: readers see version {first['id']}, and the schedule is paused"
-    ]
+    (line,) = matview("rollback", "v", first["id"])
+    assert line.startswith(f"v: readers see version {first['id']}, and the schedule is paused; to resume it: ")
+    assert line.endswith("view resume v")
     assert "is kept as any other" in matview("unpin", "v", first["id"])[0]
     assert await tenant.rows(view) == [{"n": 1}]
 

@@ -7,7 +7,7 @@ import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
-from api import data, generations, queries, saved_queries, snapshots, source_tables
+from api import conditions, data, generations, queries, saved_queries, snapshots, source_tables
 from orchestrator.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +44,7 @@ def test_the_table_of_endpoints_is_that_of_the_code() -> None:
         re.findall(r"^\| `(GET|HEAD|POST|PATCH|PUT|DELETE) (/\S+)` \| `(\S+)` \|", README, flags=re.MULTILINE)
     )
     routers = (
+        conditions.router,
         data.router,
         generations.router,
         queries.router,

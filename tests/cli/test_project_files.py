@@ -33,7 +33,7 @@ ODD = ["*/ /* */", "a\nb\n", " a: b ", "no", "- x", "---*/", "'\"", "1e3", "\r",
 
 def view(sql: str, **more: object) -> Json:
     fields = ("description", "sync_frequency", "cron", "time_zone", "max_staleness")
-    usual = {**dict.fromkeys(fields), "freshness": "clock", "column_descriptions": {}}
+    usual: Json = {**dict.fromkeys(fields), "freshness": "clock", "column_descriptions": {}}
     return {"name": "v", "query": {"kind": "SQLQuery", "query": sql}, **usual, **more}
 
 

@@ -287,7 +287,7 @@ def test_a_table_is_refreshed_and_deleted_by_its_name_or_its_id(matview: Matview
     api.will_say("POST", f"{TABLES}{TABLE_ID}/refresh_schema/", whole())
     api.will_say("DELETE", f"{TABLES}{TABLE_ID}/", b"", status=204)
     assert matview("table", "refresh", "Events").stdout.startswith("events: Parquet files, 1 columns")
-    assert matview("table", "delete", TABLE_ID.upper()).exit_code == 0
+    assert matview("table", "delete", TABLE_ID.upper(), "--yes").exit_code == 0
     assert [method for method, path, _ in api.requests if TABLE_ID in path] == ["POST", "DELETE"]
 
 

@@ -111,6 +111,19 @@ async def test_a_list_costs_the_same_statements_however_many_views_it_shows(tena
     assert 0 < few <= MOST_FOR_A_LIST
 
 
+async def test_the_conditions_of_a_page_cost_the_same_statements_however_many_views_it_shows(
+    tenant: Tenant, stack: DevStack
+) -> None:
+    await _make_views(tenant, 0, 2)
+    async with _an_api(tenant, stack.info["temporal_address"]) as http:
+        path = "/status/?page_size=1000"
+        few = await _cost(http, path)
+        await _make_views(tenant, 2, MANY - 2)
+        assert len((await http.get(path)).json()["results"]) == MANY
+        assert await _cost(http, path) == few
+    assert 0 < few <= MOST_FOR_A_LIST + 1
+
+
 async def test_a_list_makes_no_call_to_temporal(tenant: Tenant) -> None:
     await _make_views(tenant, 0, 20)
     calls: list[object] = []
