@@ -32,7 +32,7 @@ from orchestrator.cli.examples import add_examples
 from orchestrator.cli.installation import set_verbose
 from orchestrator.cli.output import Failure, echo, fail, set_up_streams, warn
 from orchestrator.cli.program import program
-from orchestrator.cli.project import commands as project, dbt
+from orchestrator.cli.project import commands as project, dbt, view_plan
 
 _HELP = "Usage: "
 # The scripts for shells that `--install-completion` writes set this, for any path by which the program is called.
@@ -58,6 +58,7 @@ app.add_typer(views.app, name="view")
 generations.add_to(app)
 project.add_to(app)
 dbt.add_to(app)
+view_plan.add_to(views.app)
 lineage.add_to(app)
 reading.add_to(app, views.app)
 shell.add_to(app)

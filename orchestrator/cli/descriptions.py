@@ -29,10 +29,8 @@ Meaning = Annotated[
 
 def add_to(views: typer.Typer, tables: typer.Typer) -> None:
     """Add the commands."""
-    views.command("describe", epilog='For example: matview view describe revenue total "in EUR, without tax"')(
-        describe_view
-    )
-    tables.command("describe", epilog='For example: matview table describe orders amount "in cents"')(describe_table)
+    views.command("describe")(describe_view)
+    tables.command("describe")(describe_table)
 
 
 @with_api

@@ -25,7 +25,7 @@ Neighbours = Mapping[str, list[str]]
 
 def add_to(main: typer.Typer) -> None:
     """Add the command."""
-    main.command("lineage", epilog="For example: matview lineage revenue --upstream --columns")(lineage)
+    main.command("lineage")(lineage)
 
 
 @with_api

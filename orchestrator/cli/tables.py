@@ -27,6 +27,9 @@ _MOST_LINES, _MOST_NAMES = 20, 10
 _CSV = (SourceFormat.CSV, SourceFormat.CSV_WITH_NAMES)
 
 Table = Annotated[str, typer.Argument(metavar="TABLE", help="Its name or its id.", show_default=False)]
+BreakDependents = Annotated[
+    bool, typer.Option("--break-dependents", help="Also if views that read it would stop binding.")
+]
 Format = Annotated[
     SourceFormat | None,
     typer.Option(
@@ -117,6 +120,7 @@ def update_table(
         str | None, typer.Option("--pattern", help="A file, or several with * (in quotes), instead of those it has.")
     ] = None,
     file_format: Format = None,
+    break_dependents: BreakDependents = False,
     no_types: Annotated[bool, typer.Option("--no-types", help="State no type: all are detected.")] = False,
 ) -> None:
     """Change a source table: only what is given. Types that are given replace all that were stated before."""
@@ -131,6 +135,8 @@ def update_table(
         "columns": [] if no_types else None,
     }
     body = {field: value for field, value in given.items() if value is not None} | reading
+    if break_dependents:
+        body["break_dependents"] = True
     if not body:
         raise Failure("nothing is to be changed; see matview table update --help", EXIT_USAGE)
     _say_contract(api, api.patch(f"{PATH}{find_id(api, table)}/", body))
@@ -140,9 +146,10 @@ def update_table(
 
 @app.command("refresh")
 @with_api
-def refresh_table(api: Api, table: Table) -> None:
+def refresh_table(api: Api, table: Table, *, break_dependents: BreakDependents = False) -> None:
     """Read the columns of a source table from its files again."""
-    _say_contract(api, api.post(f"{PATH}{find_id(api, table)}/refresh_schema/"))
+    body = {"break_dependents": True} if break_dependents else None
+    _say_contract(api, api.post(f"{PATH}{find_id(api, table)}/refresh_schema/", body))
 
 
 @app.command("delete")

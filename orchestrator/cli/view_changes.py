@@ -8,14 +8,14 @@ from typing import Annotated
 import httpx
 import typer
 
-from orchestrator.cli.api_client import Api, Json, Refused, data, with_api
+from orchestrator.cli.api_client import Api, Json, Refused, data, naming_file, with_api
 from orchestrator.cli.confirmation import Yes, ask, can_ask, confirm
 from orchestrator.cli.editor import draft, edited, editor
 from orchestrator.cli.installation import EXIT_USAGE
 from orchestrator.cli.output import Failure, echo, echo_json, fail
 from orchestrator.cli.program import advice
 from orchestrator.cli.revisions import changes_of, remember, remembered, save
-from orchestrator.cli.views import PATH, View, find, statement
+from orchestrator.cli.views import PATH, BreakDependents, View, find, statement
 from orchestrator.model.freshness import Freshness
 from orchestrator.model.saved_query import SyncFrequency
 
@@ -45,20 +45,24 @@ def edit_view(
     edited_history_id: Annotated[
         str | None, typer.Option(help="The revision that a given statement started from; the one seen last, if none.")
     ] = None,
+    break_dependents: BreakDependents = False,
 ) -> None:
     """Change the query of a view in your editor ($VISUAL or $EDITOR), or to a given statement."""
     given = statement(sql, file) if sql is not None or file is not None else None
+    more: Json = {"break_dependents": True} if break_dependents else {}
     command = editor() if given is None else []
     found = data(api.get(f"{PATH}{find(api, view)['id']}/"))
     if given is None:
         remember(api, found)
-        _edit(api, found, command)
+        _edit(api, found, command, more)
         return
     start = edited_history_id or remembered(api, found["name"]) or found["latest_history_id"]
-    _saved(api, found, _save_query(api, found, given, start))
+    with naming_file(file):
+        response = _save_query(api, found, given, start, more)
+    _saved(api, found, response)
 
 
-def _edit(api: Api, view: Json, command: list[str]) -> None:
+def _edit(api: Api, view: Json, command: list[str], more: Json) -> None:
     """Have the query edited until it is saved. The text is kept in its file unless it was saved, or has not changed."""
     before = str(view["query"]["query"])
     path = draft(view["name"], before)
@@ -69,7 +73,8 @@ def _edit(api: Api, view: Json, command: list[str]) -> None:
                 path.unlink()
                 echo(f"{view['name']}: nothing was changed")
                 return
-            response = _tried(api, view, text if before.endswith("\n") else text.removesuffix("\n"), path)
+            kept = text if before.endswith("\n") else text.removesuffix("\n")
+            response = _tried(api, view, kept, path, more)
             if response is not None:
                 break
     except KeyboardInterrupt:
@@ -82,12 +87,12 @@ def _edit(api: Api, view: Json, command: list[str]) -> None:
     _saved(api, view, response)
 
 
-def _tried(api: Api, view: Json, text: str, path: Path) -> httpx.Response | None:
+def _tried(api: Api, view: Json, text: str, path: Path, more: Json) -> httpx.Response | None:
     """The answer to a text that was saved; None if it was refused and is to be edited again."""
     if not text.strip():
         raise Failure("the text is empty")
     try:
-        return _save_query(api, view, text, view["latest_history_id"])
+        return _save_query(api, view, text, view["latest_history_id"], more)
     except Refused as refused:
         if not can_ask():
             raise
@@ -101,11 +106,11 @@ def _kept(view: Json, path: Path) -> str:
     return f"the text is kept in {path}; to save it: {advice('view', 'edit', view['name'], '--file', path)}"
 
 
-def _save_query(api: Api, view: Json, text: str, start: str) -> httpx.Response:
-    query = {**view["query"], "query": text}
+def _save_query(api: Api, view: Json, text: str, start: str, more: Json) -> httpx.Response:
+    body = {"query": {**view["query"], "query": text}, **more}
 
     def send(revision: str | None) -> httpx.Response:
-        return api.patch(f"{PATH}{view['id']}/", {"query": query, "edited_history_id": revision})
+        return api.patch(f"{PATH}{view['id']}/", {**body, "edited_history_id": revision})
 
     return save(api, view["name"], send, start, asks=True)
 

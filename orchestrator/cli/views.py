@@ -46,6 +46,9 @@ _INTERRUPTED = 130
 _PREVIEW_ROWS = 10
 
 View = Annotated[str, typer.Argument(metavar="VIEW", help="Its name or its id.", show_default=False)]
+BreakDependents = Annotated[
+    bool, typer.Option("--break-dependents", help="Also if views that read it would stop binding.")
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")]
 
 
@@ -67,6 +70,7 @@ def create_view(
         str | None, typer.Option(help="The revision that a change of the query started from (see `view show`).")
     ] = None,
     preview: Annotated[bool, typer.Option("--preview", help="Show the first rows of the query before.")] = False,
+    break_dependents: BreakDependents = False,
 ) -> None:
     """Create a view, or update the one of that name."""
     text = statement(sql, file)
@@ -75,6 +79,8 @@ def create_view(
     body: Json = {"name": name, "query": {"kind": "SQLQuery", "query": text}}
     if description is not None:
         body["description"] = description
+    if break_dependents:
+        body["break_dependents"] = True
 
     def send(revision: str | None) -> httpx.Response:
         return api.post(PATH, body if revision is None else {**body, "edited_history_id": revision})

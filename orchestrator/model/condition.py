@@ -106,12 +106,13 @@ class ViewCondition(Value):
         return not (by_policy or self.has_failed or self.stale_reasons(moment))
 
     def _overdue(self, moment: datetime) -> list[str]:
-        frequency, data_as_of = self.view.sync_frequency, self.view.data_as_of
-        if frequency is None or frequency is SyncFrequency.NEVER or data_as_of is None:
+        timing, data_as_of = self.view.timing, self.view.data_as_of
+        if timing is None or timing.frequency is SyncFrequency.NEVER or data_as_of is None:
             return []
         age = moment - data_as_of
-        is_late = age > STALE_AFTER_INTERVALS * frequency.interval
-        return [f"its data is {span(age)} old, and it is refreshed every {frequency}"] if is_late else []
+        is_late = age > STALE_AFTER_INTERVALS * timing.longest_gap
+        when = f"at {timing.cron}" if timing.cron else f"every {timing.frequency}"
+        return [f"its data is {span(age)} old, and it is refreshed {when}"] if is_late else []
 
 
 def span(length: timedelta) -> str:

@@ -51,6 +51,19 @@ BY_COMMAND = {
     "DELETE /warehouse_tables/{table_id}/": "table delete",
     "POST /warehouse_tables/{table_id}/refresh_schema/": "table refresh",
     "GET /": "status",
+    "GET /definitions/": "export",
+    "POST /definitions/plan/": "plan",
+    "POST /definitions/apply/": "apply",
+    "POST /warehouse_saved_queries/plan/": "view plan",
+    "GET /lineage/": "lineage",
+    "GET /saved_query_column_annotations/": "view describe",
+    "POST /saved_query_column_annotations/": "view describe",
+    "GET /warehouse_column_annotations/": "table describe",
+    "POST /warehouse_column_annotations/": "table describe",
+    "PATCH /saved_query_column_annotations/{annotation_id}/": "view describe",
+    "PATCH /warehouse_column_annotations/{annotation_id}/": "table describe",
+    "DELETE /saved_query_column_annotations/{annotation_id}/": "view describe",
+    "DELETE /warehouse_column_annotations/{annotation_id}/": "table describe",
 }
 WITHOUT = {
     "PUT /warehouse_saved_queries/{saved_query_id}/": "it does what PATCH does",
@@ -60,6 +73,8 @@ WITHOUT = {
     "POST /mcp_tools/execute_sql/": "PostHog's client calls it; `matview query` is for people",
     "GET /api/personal_api_keys/@current/": "PostHog's client calls it; `matview key list` is for operators",
     "GET /api/users/@me/": "PostHog's client calls it",
+    "GET /saved_query_column_annotations/{annotation_id}/": "`matview view describe` shows all of a view",
+    "GET /warehouse_column_annotations/{annotation_id}/": "`matview table describe` shows all of a table",
     "GET /livez": "for probes; `matview doctor` looks at more",
     "GET /readyz": "for probes; `matview doctor` looks at more",
 }

@@ -32,7 +32,7 @@ Diff = Annotated[bool, typer.Option("--diff", help="Show how statements change, 
 def add_to(main: typer.Typer) -> None:
     """Add the commands."""
     for command in (init, plan, apply, export):
-        main.command(command.__name__, epilog=_EXAMPLES[command.__name__])(command)
+        main.command(command.__name__)(command)
 
 
 def init(folder: Folder = Path()) -> None:
@@ -65,7 +65,7 @@ def plan(
         echo_json(response.text)
     else:
         show_plan(found, project.views, diff=diff)
-    _refuse(found, break_dependents=break_dependents)
+    refuse(found, break_dependents=break_dependents)
     if exit_code and found["changes"]:
         raise typer.Exit(_CHANGES)
 
@@ -91,7 +91,7 @@ def apply(
         show_plan(found, project.views, diff=diff)
     elif plan_only:
         echo_json(json.dumps(found))
-    _refuse(found, break_dependents=break_dependents)
+    refuse(found, break_dependents=break_dependents)
     if plan_only:
         return
     if found["changes"] and not yes:
@@ -122,7 +122,8 @@ def export(api: Api, folder: Folder) -> None:
         echo(f"wrote {len(definitions['views']):,} views and {len(definitions['tables']):,} tables to {folder}")
 
 
-def _refuse(plan: Json, *, break_dependents: bool) -> None:
+def refuse(plan: Json, *, break_dependents: bool) -> None:
+    """Raise Failure for a plan that cannot be applied."""
     if plan["problems"]:
         raise Failure(f"nothing can be applied: {len(plan['problems']):,} things are wrong")
     if plan["broken"] and not break_dependents:
@@ -137,11 +138,3 @@ def _ask(plan: Json) -> None:
         raise Failure("nothing was changed: there is no terminal to ask on; add --yes", EXIT_USAGE)
     if not typer.confirm(f"Apply this ({counts(plan)})?"):
         raise Failure("nothing was changed")
-
-
-_EXAMPLES = {
-    "init": "Example: matview init shop",
-    "plan": "Example: matview plan --prune --exit-code",
-    "apply": "Example: matview apply shop --yes",
-    "export": "Example: matview export backup-of-views",
-}

@@ -39,7 +39,7 @@ class Model(NamedTuple):
 
 def add_to(main: typer.Typer) -> None:
     """Add the command."""
-    main.command("import-dbt", epilog="Example: matview import-dbt ../jaffle_shop shop")(import_dbt)
+    main.command("import-dbt")(import_dbt)
 
 
 def import_dbt(
