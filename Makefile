@@ -50,6 +50,7 @@ nightly: export MATVIEW_EVERY_BENCHMARK ?= 1
 nightly: export MATVIEW_CHAOS_MINUTES ?= 3
 nightly: export MATVIEW_FUZZ_PAIRS ?= 1000
 nightly: export MATVIEW_FUZZ_CHANGES ?= 100
+nightly: export MATVIEW_CRON_EXPRESSIONS ?= 250
 nightly: setup ## Run the tests that take longer the more they are given
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/contract tests/benchmarks tests/chaos tests/fuzz $(ARGS)
 

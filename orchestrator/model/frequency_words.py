@@ -35,9 +35,9 @@ def parse_frequency(text: str) -> SyncFrequency:
     if interval in _INTERVALS:
         return _INTERVALS[interval]
     near = _nearest(word, interval)
+    words = ", ".join(f"'{frequency}'" for frequency in SyncFrequency)
     raise ValueError(
-        f"{text[:_LONGEST]!r} is none of the frequencies {', '.join(SyncFrequency)}."
-        + (f" Did you mean {near}?" if near else "")
+        f"{text[:_LONGEST]!r} is none of the frequencies {words}." + (f" Did you mean {near}?" if near else "")
     )
 
 

@@ -11,7 +11,7 @@ from orchestrator.catalog import saved_pauses, saved_queries
 from orchestrator.catalog.database import Database
 from orchestrator.model.base import now
 from orchestrator.model.batches import batches
-from orchestrator.model.errors import TemporalBusy
+from orchestrator.model.errors import Invalid, TemporalBusy
 from orchestrator.model.findings import Finding, FindingKind
 from orchestrator.model.schedule import DesiredSchedule
 from orchestrator.model.single_flight import SingleFlight
@@ -107,7 +107,10 @@ class ScheduleReconciler:
 
     async def _repair(self, view_id: UUID, kind: FindingKind, message: str, *, dry_run: bool) -> Finding:
         if not dry_run:
-            await self.sync.sync(view_id)
+            try:
+                await self.sync.sync(view_id)
+            except Invalid as error:  # for one view, or no other one would be repaired
+                message = f"{message}, but not yet: {error.message}"
         return Finding(kind=kind, subject=str(view_id), message=message)
 
     async def _copy_pauses(

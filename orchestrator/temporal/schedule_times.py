@@ -12,14 +12,17 @@ hour that comes twice and in the one after it.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from itertools import pairwise
 from typing import NamedTuple
 
 from temporalio.api.schedule.v1 import IntervalSpec, Range, ScheduleSpec as SpecProto, StructuredCalendarSpec
 from temporalio.client import ScheduleCalendarSpec, ScheduleIntervalSpec, ScheduleRange, ScheduleSpec
+from temporalio.service import RPCError
 
 from orchestrator.model.cron import Calendar, CronSchedule
+from orchestrator.model.errors import Invalid
 from orchestrator.model.schedule import DesiredSchedule
 from orchestrator.model.time_zones import UTC_NAME
 
@@ -83,6 +86,18 @@ def spec_message(desired: DesiredSchedule) -> SpecProto:
         exclude_structured_calendar=map(_calendar_message, spec.skip),
         timezone_name=spec.time_zone_name or "",
     )
+
+
+@contextmanager
+def refused_times(desired: DesiredSchedule) -> Iterator[None]:
+    """Raise Invalid if the server knows no such time zone: its database of them may be older than this program's."""
+    try:
+        yield
+    except RPCError as error:
+        if desired.cron is None or "time zone" not in error.message:
+            raise
+        message = f"Temporal cannot schedule {desired.cron}: {error.message}. Choose another time zone."
+        raise Invalid(message, attr="time_zone") from error
 
 
 def _with_weekdays_before(calendar: Calendar, cron: CronSchedule) -> Calendar:

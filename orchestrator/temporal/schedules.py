@@ -45,7 +45,7 @@ from orchestrator.temporal.schedule_state import (
     times_and_labels_match,
     times_and_pause_match,
 )
-from orchestrator.temporal.schedule_times import desired_times, spec_message, times_of
+from orchestrator.temporal.schedule_times import desired_times, refused_times, spec_message, times_of
 from orchestrator.temporal.schedule_update import (
     CONTENDED,
     UPDATE_TRIES,
@@ -111,7 +111,7 @@ class Schedules:
 
         A schedule that starts something else is deleted and created again, which loses its history. An operator's pause
         is kept. Safe to repeat and to call from several processes at once: the id is the view's, so there can be only
-        one schedule.
+        one schedule. Raises Invalid if the server knows no such time zone.
         """
         description = await self._describe(desired.saved_query_id)
         pause: ScheduleState | None = None
@@ -121,9 +121,10 @@ class Schedules:
                 pause = description.schedule.state
             await self.delete(desired.saved_query_id)
             description = None
-        if description is None and await self._create(desired, pause):
-            return
-        await self._update_spec(desired)
+        with refused_times(desired):
+            if description is None and await self._create(desired, pause):
+                return
+            await self._update_spec(desired)
         await self._sync_pause(desired)
 
     async def _create(self, desired: DesiredSchedule, pause: ScheduleState | None) -> bool:

@@ -15,6 +15,7 @@ from temporalio.client import (
     ScheduleUpdateInput,
 )
 
+from orchestrator.catalog.database import Database
 from orchestrator.model.findings import FindingKind
 from orchestrator.model.saved_query import SyncFrequency
 from orchestrator.temporal import contract
@@ -243,6 +244,30 @@ async def test_a_lost_or_changed_cron_schedule_is_repaired_and_one_that_is_right
 
         await until(found, "the drift")
         assert (await described(temporal, view)).schedule.spec == right
+
+
+async def test_a_time_zone_that_temporal_does_not_know_stops_no_repair_of_other_schedules(
+    tenant: Tenant, temporal: Client, database: Database, reconcile: Reconcile
+) -> None:
+    view = await tenant.create_view("v", "SELECT 1 AS n")
+    await tenant.act(view["id"], "materialize", BERLIN)
+    other = await tenant.materialized("other", "SELECT 1 AS n")
+
+    async def move(zone: str) -> None:
+        async with database.begin() as tx:  # as with a server whose database of time zones is older
+            await tx.exec_driver_sql(f"UPDATE saved_queries SET time_zone = '{zone}' WHERE id = '{view['id']}'")
+
+    await move("Atlantis/Center")
+    await temporal.get_schedule_handle(contract.schedule_id(UUID(other["id"]))).delete()
+
+    async def repaired() -> bool:  # the server's list may still have the schedule at first
+        assert about(view, await reconcile()) == {FindingKind.SCHEDULE_DRIFTED}
+        return await schedule_of(temporal, other["id"]) is not None
+
+    await until(repaired, "the other schedule")
+    assert (await described(temporal, view)).schedule.spec.time_zone_name == "Europe/Berlin"
+    await move("Europe/Berlin")
+    assert about(view, await reconcile()) == set()
 
 
 async def test_cron_schedules_that_are_due_together_are_one_generation(tenant: Tenant) -> None:

@@ -100,13 +100,16 @@ async def test_a_view_with_a_cron_schedule_is_one_that_the_client_knows_how_to_r
     shown, listed = await asyncio.gather(client.call("view-get", id=view["id"]), client.call("view-list"))
     assert (shown["sync_frequency"], shown["is_materialized"]) == ("24hour", True)
     assert listed["results"][0]["sync_frequency"] == "24hour"
-    await client.call("view-materialize", id=view["id"])
-    assert (await tenant.view(view["id"]))["cron"] == "0 6 * * 1-5", "what it does not mention stays"
+    await client.call("view-update", id=view["id"], description="better")
+    assert (await tenant.view(view["id"]))["cron"] == "0 6 * * 1-5", "a change of another field keeps it"
     await client.call("view-update", id=view["id"], sync_frequency="never")
-    assert (await client.call("view-get", id=view["id"]))["sync_frequency"] == "never"
-    await client.call("view-update", id=view["id"], sync_frequency="6hour")
+    paused = await client.call("view-get", id=view["id"])
+    assert (paused["sync_frequency"], paused["cron"]) == ("never", "0 6 * * 1-5")
+    await client.call("view-materialize", id=view["id"])
     now = await tenant.view(view["id"])
-    assert (now["sync_frequency"], now["cron"], now["schedule_paused"]) == ("6hour", None, False)
+    assert (now["sync_frequency"], now["cron"], now["schedule_paused"]) == ("24hour", None, False), (
+        "the client sends 24hour unless it is given another frequency"
+    )
 
 
 async def test_a_run_is_started_and_seen_in_the_history(client: Client, tenant: Tenant) -> None:

@@ -74,9 +74,11 @@ def variables_of(command: Any) -> Iterator[str]:
 
 
 def variables_of_the_tests() -> set[str]:
-    """The environment variables by which tests of the contract, fuzzers and chaos try more than usual."""
+    """The environment variables by which tests of the contract, fuzzers, chaos and cron try more than usual."""
     texts = [
-        path.read_text() for folder in ("contract", "fuzz", "chaos") for path in (ROOT / "tests" / folder).glob("*.py")
+        path.read_text()
+        for folder in ("contract", "fuzz", "chaos", "temporal")
+        for path in (ROOT / "tests" / folder).glob("*.py")
     ]
     return {
         name

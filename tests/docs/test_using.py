@@ -61,6 +61,11 @@ async def test_the_commands_of_the_guide_do_what_it_says(stack: DevStack, tenant
     told = await typed(blocks("Writing a view"), folder, environment)
     assert "saved orders_by_day" in told
 
+    told = await typed(blocks("Schedules"), folder, environment)
+    assert "orders_by_day: refreshed at 0 6 * * 1-5 (Europe/Berlin)" in told
+    shown = await typed("matview view show orders_by_day", folder, environment)
+    assert re.search(r"^every +0 6 \* \* 1-5 \(Europe/Berlin\)$", shown, flags=re.MULTILINE)
+
     told = await typed(blocks("Runs"), folder, environment)
     assert re.findall(r" (Completed) +(\w+) ", told) == [("Completed", "api"), ("Completed", "first")]
 

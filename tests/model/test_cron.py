@@ -151,7 +151,7 @@ def test_each_frequency_is_its_own_word(frequency: SyncFrequency) -> None:
     [("2hour", "1hour"), ("20min", "15min"), ("2d", "24hour"), ("dayly", "daily"), ("nevr", "never"), ("xyz", None)],
 )
 def test_a_word_for_no_frequency_is_refused_with_the_nearest_one(word: str, near: str | None) -> None:
-    with pytest.raises(ValueError, match=r"is none of the frequencies 1min, 5min, 15min, .* never") as refused:
+    with pytest.raises(ValueError, match=r"is none of the frequencies '1min', '5min', '15min', .* 'never'") as refused:
         parse_frequency(word)
     assert str(refused.value).partition("Did you mean ")[2] == (f"{near}?" if near else "")
 

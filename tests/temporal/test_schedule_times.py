@@ -219,6 +219,19 @@ async def test_a_day_that_matches_either_field_is_due_where_the_server_itself_re
     assert own == [], "of the server's own reading no first day of August and September 2027 is a Monday"
 
 
+async def test_a_time_zone_that_the_server_does_not_know_is_refused_by_name(temporal: Client) -> None:
+    schedules = Schedules(temporal)
+    unknown = desired(CronSchedule(expression="0 6 * * *", time_zone="Atlantis/Center"))
+    with pytest.raises(Invalid, match="unknown time zone Atlantis/Center"):
+        await schedules.ensure(unknown)
+    assert await schedules.find(unknown.saved_query_id) is None
+    await schedules.ensure(unknown.model_copy(update={"cron": None}))
+    with pytest.raises(Invalid, match="Choose another time zone") as refused:
+        await schedules.ensure(unknown)
+    assert refused.value.attr == "time_zone"
+    await schedules.delete(unknown.saved_query_id)
+
+
 async def test_a_cron_schedule_has_no_offset_of_its_project(temporal: Client) -> None:
     schedules = Schedules(temporal)
     at_the_hour = desired(CronSchedule(expression="0 * * * *"))
