@@ -7,7 +7,7 @@ import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
-from api import data, generations, queries, saved_queries, snapshots, source_tables
+from api import annotations, data, generations, lineage, queries, saved_queries, snapshots, source_tables
 from orchestrator.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -44,8 +44,11 @@ def test_the_table_of_endpoints_is_that_of_the_code() -> None:
         re.findall(r"^\| `(GET|HEAD|POST|PATCH|PUT|DELETE) (/\S+)` \| `(\S+)` \|", README, flags=re.MULTILINE)
     )
     routers = (
+        annotations.tables,
+        annotations.views,
         data.router,
         generations.router,
+        lineage.router,
         queries.router,
         saved_queries.router,
         snapshots.router,
