@@ -104,7 +104,7 @@ async def ancestors(saved_query_id: ViewId, context: ViewReader, body: Level | N
     """Show the nodes exactly `level` steps above a view: its inputs unless given, `all` for any number of steps."""
     steps = (body or Level()).steps
     found = await context.services.lineage.ancestors(context.project_id, saved_query_id, steps)
-    return Ancestors(ancestors=nodes_out(found.nodes), names=dict(found.names))
+    return Ancestors(ancestors=nodes_out(found), names=await context.services.lineage.names(found))
 
 
 @router.post("/{saved_query_id}/descendants/")
@@ -112,7 +112,7 @@ async def descendants(saved_query_id: ViewId, context: ViewReader, body: Level |
     """Show the nodes exactly `level` steps below a view: its readers unless given, `all` for any number of steps."""
     steps = (body or Level()).steps
     found = await context.services.lineage.descendants(context.project_id, saved_query_id, steps)
-    return Descendants(descendants=nodes_out(found.nodes), names=dict(found.names))
+    return Descendants(descendants=nodes_out(found), names=await context.services.lineage.names(found))
 
 
 @router.get("/{saved_query_id}/dependencies/")
@@ -120,7 +120,7 @@ async def dependencies(saved_query_id: ViewId, context: ViewReader) -> Dependenc
     """Count what a view reads, and what reads it."""
     above = await context.services.lineage.ancestors(context.project_id, saved_query_id, 1)
     below = await context.services.lineage.descendants(context.project_id, saved_query_id, 1)
-    return Dependencies(upstream_count=len(above.nodes), downstream_count=len(below.nodes))
+    return Dependencies(upstream_count=len(above), downstream_count=len(below))
 
 
 @router.post("/{saved_query_id}/revert_materialization/")

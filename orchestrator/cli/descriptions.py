@@ -15,7 +15,7 @@ _PAGE = 250
 
 Column = Annotated[
     str | None,
-    typer.Argument(metavar="COLUMN", help="The column that is meant; may be left out.", show_default=False),
+    typer.Argument(metavar="COLUMN", help="The column that is meant; left out or empty: all.", show_default=False),
 ]
 Meaning = Annotated[
     str | None,
@@ -50,7 +50,11 @@ def describe_table(api: Api, table: Table, column: Column = None, text: Meaning 
 def _describe(api: Api, owner: Json, column: str | None, text: str | None, *, kind: str, path: str) -> None:
     columns = {fold(one["name"]) for one in owner["columns"]}
     if column is not None and text is None and fold(column) not in columns:
-        # A single word that is no column describes the view. One that is a column would hardly do so.
+        if not any(character.isspace() for character in column):
+            # More likely a misspelled column than a description of all.
+            raise Failure(
+                f'{owner["name"]} has no column "{column}"; to describe all of it by one word, write "" before that'
+            )
         column, text = "", column
     if text is None:
         _show(api, owner, path, kind, column)

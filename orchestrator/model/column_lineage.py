@@ -7,7 +7,7 @@ from orchestrator.model.names import name_key
 
 # A column may be computed from every column of the project, and so may thousands of others.
 _MOST_SOURCES = 5_000
-_MOST_IN_ALL = 500_000
+_MOST_IN_ALL = 1_000_000
 _TOO_MANY = f"It is computed from more columns than can be shown ({_MOST_SOURCES:,})."
 _ELSEWHERE = "In the view "
 _TOO_MANY_IN_ALL = "The columns of these views are computed from too many columns; ask for one view."
@@ -60,48 +60,52 @@ def down_to_tables(views: Mapping[str, QueryLineage], inputs_first: Iterable[str
 
     `views` are lineages by the key of the view's name. `inputs_first` are these keys, each after those that it reads.
     """
-    expanded: dict[str, _Expanded] = {}
-    size = 0
-    for key in inputs_first:
-        if size > _MOST_IN_ALL:
-            found = unknown([name for name, _ in views[key].columns], _TOO_MANY_IN_ALL)
-        else:
-            found = _replaced(views[key], expanded)
-        size += found.size
-        expanded[key] = _Expanded({name_key(name): one for name, one in found.columns}, found)
-    return {key: one.lineage for key, one in expanded.items()}
+    expansion = _Expansion()
+    return {key: expansion.add(key, views[key]) for key in inputs_first}
 
 
-class _Expanded(NamedTuple):
-    columns: Mapping[str, Sources]
-    lineage: QueryLineage
+class _Expansion:
+    """Lineages down to source tables, each made of those before it."""
 
+    def __init__(self) -> None:
+        self._columns: dict[str, dict[str, Sources]] = {}
+        self._rows: dict[str, Sources] = {}
+        # How many references may still be looked at: thousands of columns may each follow from thousands.
+        self._left = _MOST_IN_ALL
 
-def _replaced(lineage: QueryLineage, expanded: Mapping[str, _Expanded]) -> QueryLineage:
-    columns = tuple((name, _replaced_in(one, expanded)) for name, one in lineage.columns)
-    rows = _replaced_in(lineage.rows, expanded)
-    return QueryLineage(columns, Sources(also=rows.all, reason=rows.reason))
-
-
-def _replaced_in(one: Sources, expanded: Mapping[str, _Expanded]) -> Sources:
-    values = [_of(ref, expanded) for ref in sorted(one.sources, key=str)]
-    others = [_of(ref, expanded) for ref in sorted(one.also, key=str)]
-    sources = frozenset().union(*(found.sources for found in values))
-    also = frozenset().union(*(found.also for found in values), *(found.all for found in others)) - sources
-    if len(sources) + len(also) > _MOST_SOURCES:
-        return Sources(reason=_TOO_MANY)
-    reasons = (found.reason for found in (*values, *others) if found.reason is not None)
-    return Sources(sources, also, one.reason or next(reasons, None))
-
-
-def _of(ref: ColumnRef, expanded: Mapping[str, _Expanded]) -> Sources:
-    """The sources of a column of an input; the column itself if the input is a source table."""
-    view = expanded.get(name_key(ref.node))
-    if view is None:
-        return Sources(frozenset({ref}))
-    found = view.lineage.rows if ref.column is None else view.columns.get(name_key(ref.column))
-    if found is None:
-        return Sources(reason=f'The query of "{ref.node}" was changed: its next result has no column "{ref.column}".')
-    if found.reason is None or found.reason.startswith(_ELSEWHERE):
+    def add(self, key: str, lineage: QueryLineage) -> QueryLineage:
+        """The lineage of the view of this key down to source tables."""
+        columns = tuple((name, self._expanded(one)) for name, one in lineage.columns)
+        rows = self._expanded(lineage.rows)
+        found = QueryLineage(columns, Sources(also=rows.all, reason=rows.reason))
+        self._columns[key] = {name_key(name): one for name, one in columns}
+        self._rows[key] = found.rows
         return found
-    return Sources(found.sources, found.also, f'{_ELSEWHERE}"{ref.node}": {found.reason}')
+
+    def _expanded(self, one: Sources) -> Sources:
+        values = [self._of(ref) for ref in one.sources]
+        others = [self._of(ref) for ref in one.also]
+        size = sum(len(found.sources) + len(found.also) for found in (*values, *others))
+        if size > self._left:
+            return Sources(reason=_TOO_MANY_IN_ALL)
+        self._left -= size
+        sources = frozenset[ColumnRef]().union(*(found.sources for found in values))
+        also = frozenset[ColumnRef]().union(*(found.also for found in values), *(found.all for found in others))
+        if len(sources | also) > _MOST_SOURCES:
+            return Sources(reason=_TOO_MANY)
+        reasons = (found.reason for found in (*values, *others) if found.reason is not None)
+        return Sources(sources, also - sources, one.reason or min(reasons, default=None))
+
+    def _of(self, ref: ColumnRef) -> Sources:
+        """The sources of a column of an input; the column itself if the input is a source table."""
+        key = name_key(ref.node)
+        if key not in self._rows:
+            return Sources(frozenset({ref}))
+        found = self._rows[key] if ref.column is None else self._columns[key].get(name_key(ref.column))
+        if found is None:
+            return Sources(
+                reason=f'The query of "{ref.node}" was changed: its next result has no column "{ref.column}".'
+            )
+        if found.reason is None or found.reason.startswith(_ELSEWHERE):
+            return found
+        return Sources(found.sources, found.also, f'{_ELSEWHERE}"{ref.node}": {found.reason}')

@@ -30,13 +30,6 @@ class ProjectLineage(NamedTuple):
     columns: Mapping[UUID, QueryLineage] | None = None
 
 
-class NamedNodes(NamedTuple):
-    """Nodes, and their names by the text of the node."""
-
-    nodes: Collection[Node]
-    names: Mapping[str, str]
-
-
 class LineageService:
     """The graph of each project's views and source tables."""
 
@@ -44,21 +37,24 @@ class LineageService:
         self._database = database
         self._tracer = ColumnTracer(engine)
 
-    async def ancestors(self, project_id: int, saved_query_id: UUID, level: int | None) -> NamedNodes:
+    async def ancestors(self, project_id: int, saved_query_id: UUID, level: int | None) -> set[Node]:
         """The nodes at the end of a path of exactly `level` steps up a view's inputs; None: those of any path."""
         async with self._database.begin() as tx:
             if not await saved_queries.is_live(tx, project_id, saved_query_id):
                 raise NotFound
-            found = _at_level(saved_query_id, level, await lineage.inputs_above(tx, saved_query_id))
-            return NamedNodes(found, await lineage.names(tx, found))
+            return _at_level(saved_query_id, level, await lineage.inputs_above(tx, saved_query_id))
 
-    async def descendants(self, project_id: int, saved_query_id: UUID, level: int | None) -> NamedNodes:
+    async def descendants(self, project_id: int, saved_query_id: UUID, level: int | None) -> set[Node]:
         """Like `ancestors`, in the other direction: the views that read the view, and so on."""
         async with self._database.begin() as tx:
             if not await saved_queries.is_live(tx, project_id, saved_query_id):
                 raise NotFound
-            found = _at_level(saved_query_id, level, await lineage.readers_below(tx, saved_query_id))
-            return NamedNodes(found, await lineage.names(tx, found))
+            return _at_level(saved_query_id, level, await lineage.readers_below(tx, saved_query_id))
+
+    async def names(self, nodes: Collection[Node]) -> dict[str, str]:
+        """The names of nodes, by the id of a view and by the name of a source table."""
+        async with self._database.begin() as tx:
+            return await lineage.names(tx, nodes)
 
     async def graph(
         self,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.tenants import Json, Tenant, write_parquet
+from tests.support.tenants import Json, Tenant, as_listed, write_parquet
 
 TABLES = "/warehouse_tables/"
 USUAL: Json = {"on_bad_row": "fail", "union_by_name": False, "hive_partitioning": False}
@@ -38,8 +38,8 @@ async def test_every_option_of_a_table_is_shown_and_is_as_usual_unless_stated(te
     table = await added(tenant, csv_file(sources, tenant))
     assert options(table) == {**USUAL, **CSV, "header": True, "date_format": None}
     assert [column["stated"] for column in table["columns"]] == [False, False]
-    listed = (await tenant.call("GET", TABLES))["results"]
-    assert listed == [table] == [await tenant.call("GET", f"{TABLES}{table['id']}/")]
+    assert (await tenant.call("GET", TABLES))["results"] == [as_listed(table)]
+    assert await tenant.call("GET", f"{TABLES}{table['id']}/") == table
 
 
 async def test_what_means_nothing_for_a_format_is_null(tenant: Tenant, sources: Path) -> None:
@@ -114,7 +114,7 @@ async def test_a_contract_that_makes_no_sense_is_refused_and_changes_nothing(
         # The API refuses a NUL before it validates any field.
         assert (refused["type"], refused["attr"]) == ("validation_error" if attr else "invalid_request", attr)
         assert len(refused["detail"]) < 2_000
-    assert (await tenant.call("GET", TABLES))["results"] == [table]
+    assert (await tenant.call("GET", TABLES))["results"] == [as_listed(table)]
 
 
 async def test_an_option_that_means_nothing_for_the_format_is_refused(tenant: Tenant, sources: Path) -> None:

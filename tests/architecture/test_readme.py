@@ -7,7 +7,18 @@ import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
-from api import annotations, conditions, data, definitions, generations, lineage, queries, saved_queries, snapshots, source_tables
+from api import (
+    annotations,
+    conditions,
+    data,
+    definitions,
+    generations,
+    lineage,
+    queries,
+    saved_queries,
+    snapshots,
+    source_tables,
+)
 from orchestrator.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +63,7 @@ def test_the_table_of_endpoints_is_that_of_the_code() -> None:
         definitions.router,
         lineage.router,
         generations.router,
+        lineage.router,
         queries.router,
         saved_queries.router,
         snapshots.router,

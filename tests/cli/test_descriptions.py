@@ -31,6 +31,7 @@ def sales(api: CannedApi) -> CannedApi:
     ("words", "column", "text", "shown"),
     [
         (("what was sold",), "", "what was sold", "sales"),
+        (("", "money"), "", "money", "sales"),
         (("total", "in EUR"), "total", "in EUR", "sales.total"),
         (("gone", "it was there once"), "gone", "it was there once", "sales.gone"),
     ],
@@ -54,6 +55,13 @@ def test_without_a_text_the_descriptions_are_shown(matview: Matview, sales: Cann
     assert matview("view", "describe", "sales", "TOTAL").stdout == "total  in EUR,\n       without tax\n"
     assert matview("view", "describe", "sales", "n").stdout == "sales.n: not described\n"
     assert sales.posted() == [], "the name of a column is no description"
+
+
+def test_a_single_word_that_is_no_column_is_taken_for_a_misspelled_one(matview: Matview, sales: CannedApi) -> None:
+    error = matview("view", "describe", "sales", "totl").exception
+    assert isinstance(error, Failure)
+    assert str(error).startswith('sales has no column "totl"; ')
+    assert sales.posted() == []
 
 
 def test_an_empty_text_deletes_a_description(matview: Matview, sales: CannedApi) -> None:

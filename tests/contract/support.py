@@ -19,6 +19,7 @@ from orchestrator.temporal import contract
 from tests.support.tenants import PATIENCE, Json, Tenant
 
 VIEWS = "/warehouse_saved_queries/"
+NOTES = "/saved_query_column_annotations/"
 TABLES = "/warehouse_tables/"
 
 

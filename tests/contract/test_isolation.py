@@ -11,6 +11,7 @@ from temporalio.client import Client
 
 from orchestrator.devstack.stack import DevStack
 from tests.contract.support import (
+    NOTES,
     TABLES,
     VIEWS,
     Operation,
@@ -45,6 +46,7 @@ class Victim:
     paused: Json
     table: Json
     generation_id: str
+    annotation_id: str
 
     async def state(self) -> Json:
         """The whole state of the project in the API and in Temporal, for comparison."""
@@ -57,6 +59,7 @@ class Victim:
             "versions": [await self.tenant.call("GET", f"{VIEWS}{view_id}/snapshots/") for view_id in ids],
             "runs": [await self.tenant.history(view_id) for view_id in ids],
             "generations": await self.tenant.call("GET", "/generations/"),
+            "annotations": await self.tenant.call("GET", NOTES),
             "journal": [await self.tenant.call("GET", f"{VIEWS}{view_id}/activity/?limit=100") for view_id in ids],
             "schedules": [
                 found and (found.schedule.state.paused, found.schedule.spec.intervals) for found in schedules
@@ -79,7 +82,11 @@ async def victim(stack: DevStack, sources: Path) -> AsyncIterator[Victim]:
         paused = await owner.materialized("rested", "SELECT 1 AS n")
         paused = await owner.call("PATCH", f"{VIEWS}{paused['id']}/", {"sync_frequency": "never"})
         generations = (await owner.call("GET", f"/generations/?view={view['id']}"))["results"]
-        yield Victim(owner, await temporal_of(stack), view, reader, paused, table, generations[0]["id"])
+        described = {"saved_query": view["id"], "column_name": "n", "description": "what they earn"}
+        note = await owner.call("POST", NOTES, described, expect=201)
+        view = await owner.view(view["id"])
+        temporal = await temporal_of(stack)
+        yield Victim(owner, temporal, view, reader, paused, table, generations[0]["id"], note["id"])
 
 
 @pytest.fixture
@@ -126,6 +133,7 @@ def _other_ids(victim: Victim) -> Json:
     return {
         "snapshot_id": victim.view["current_snapshot_id"],
         "generation_id": victim.generation_id,
+        "annotation_id": victim.annotation_id,
         "client_query_id": "mine",
     }
 

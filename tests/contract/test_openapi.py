@@ -32,6 +32,7 @@ from schemathesis.specs.openapi.checks import (
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.source_table import ReadOptions
 from tests.contract.support import (
+    NOTES,
     TABLES,
     VIEWS,
     Operation,
@@ -48,10 +49,14 @@ AnyOperation: TypeAlias = schemathesis.APIOperation[Any, Any, Any, Any]
 # From so many on, each operation is also asked for something that it can do.
 ENOUGH_REQUESTS = 400
 REQUESTS = number_from_environment("MATVIEW_GENERATED_REQUESTS", 128)
-# No run here lasts long enough to be cancelled, except by chance, and no source has a bad row.
+# No run here lasts long enough to be cancelled, except by chance, no source has a bad row, and no table a description.
 UNREACHED = {
     "POST /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/cancel/",
     "GET /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/snapshots/{snapshot_id}/quarantine/",
+    *(
+        f"{method} /api/projects/{{project_id}}/warehouse_column_annotations/{{annotation_id}}/"
+        for method in ("GET", "PATCH", "DELETE")
+    ),
 }
 CHECKS = [
     not_a_server_error,
@@ -85,6 +90,7 @@ class Things:
             "saved_query_id": view,
             "table_id": self._table(),
             "snapshot_id": self._snapshot(view),
+            "annotation_id": self._annotation(view),
         }
 
     def sensible(self, body: Any, number: int) -> Any:
@@ -100,6 +106,10 @@ class Things:
             "soft_update": True,
             "snapshot_id": self._snapshot(self._view()),
             "pinned": True,
+            "saved_query": self._view(),
+            "table": self._table(),
+            "column_name": "",
+            "description": "what it means",
             **dict.fromkeys(("columns", "header", *ReadOptions.model_fields)),
         }
         if number % 2:
@@ -123,6 +133,11 @@ class Things:
         """The current snapshot of a view, or an id that does not exist if the view was reverted."""
         shown = self._http.get(f"{VIEWS}{view}/").raise_for_status().json()
         return str(shown["current_snapshot_id"] or uuid4())
+
+    def _annotation(self, view: str) -> str:
+        """The annotation of a view itself."""
+        body = {"saved_query": view, "description": "what it means"}
+        return str(self._http.post(NOTES, json=body).raise_for_status().json()["id"])
 
     def _table(self) -> str:
         return self._living(TABLES, {"format": "Parquet", "url_pattern": self._pattern})

@@ -16,7 +16,7 @@ from orchestrator.model.principal import Scope
 from tests.contract.rules import is_error
 from tests.contract.support import TABLES, VIEWS
 from tests.support.commands import run_matview
-from tests.support.tenants import PATIENCE, Json, Tenant, a_tenant, write_parquet
+from tests.support.tenants import PATIENCE, Json, Tenant, a_tenant, as_listed, write_parquet
 
 FIELDS = {
     "id",
@@ -24,6 +24,7 @@ FIELDS = {
     "format",
     "url_pattern",
     "columns",
+    "description",
     "created_by",
     "created_at",
     "deleted",
@@ -63,7 +64,7 @@ async def test_a_table_is_created_listed_shown_changed_refreshed_and_deleted(ten
     assert set(made) == FIELDS
     own = f"{TABLES}{made['id']}/"
     assert await tenant.call("GET", own) == made
-    assert (await tenant.call("GET", TABLES))["results"] == [made]
+    assert (await tenant.call("GET", TABLES))["results"] == [as_listed(made)]
     assert (await tenant.call("GET", f"{TABLES}?search=T"))["count"] == 1
     for method, name in (("PATCH", "u"), ("PUT", "w")):
         assert await tenant.call(method, own, {"name": name}) == made | {"name": name}

@@ -56,7 +56,7 @@ async def test_no_type_changes_when_the_view_is_materialized(tenant: Tenant) -> 
 
 async def test_columns_stand_in_select_order_with_every_field_of_the_contract(tenant: Tenant) -> None:
     view = await tenant.create_view("v", 'SELECT 1 AS zebra, \'x\' AS "Mäuse", NULL AS a, 2 AS "sp ace"')
-    fixed = {"schema_valid": True, "fields": None, "table": None, "chain": None}
+    fixed = {"schema_valid": True, "fields": None, "table": None, "chain": None, "description": None}
     expected = [("zebra", "integer"), ("Mäuse", "string"), ("a", "integer"), ("sp ace", "integer")]
     assert [(column["name"], column["type"]) for column in view["columns"]] == expected
     for column in view["columns"]:

@@ -25,7 +25,8 @@ async def refused(tenant: Tenant, view: Json, **fields: object) -> Json:
 
 async def related(tenant: Tenant, view: Json, which: str, body: object = None) -> list[str]:
     answer = await tenant.call("POST", f"{VIEWS}{view['id']}/{which}/", body)
-    assert set(answer) == {which}
+    assert set(answer) == {which, "names"}
+    assert set(answer["names"]) == set(answer[which])
     found: list[str] = answer[which]
     assert len(found) == len(set(found)), "each once"
     return found

@@ -181,6 +181,12 @@ async def a_tenant(stack: DevStack, *scopes: Scope) -> AsyncIterator[Tenant]:
         )
 
 
+def as_listed(table: Json) -> Json:
+    """A source table as a list shows it: without descriptions."""
+    columns = [{key: value for key, value in one.items() if key != "description"} for one in table["columns"]]
+    return {key: value for key, value in table.items() if key != "description"} | {"columns": columns}
+
+
 def write_parquet(path: Path, **columns: list[Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns), path)

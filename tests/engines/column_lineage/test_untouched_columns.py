@@ -30,7 +30,9 @@ class Data:
     def __init__(self, tables: Tables, sql: str) -> None:
         self.connection = duckdb.connect()
         # Otherwise other data could change the order in which tables are joined, and so which row is the first.
-        self.connection.execute("SET threads = 1; SET disabled_optimizers = 'join_order,build_side_probe_side'")
+        self.connection.execute(
+            "SET threads = 1; SET temp_directory = ''; SET disabled_optimizers = 'join_order,build_side_probe_side'"
+        )
         self._tables = tables
         self._words = [one.replace("%", "") for one in re.findall(r"'([^']*)'", sql)] or ["x", "y"]
         for name in tables:
