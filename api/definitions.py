@@ -267,4 +267,7 @@ async def plan_view(body: ViewChange, context: ViewWriter) -> PlanOut:
 
 
 def _plan_out(plan: ChangePlan) -> PlanOut:
-    return PlanOut.model_validate(plan.model_dump())
+    shown = plan.model_dump()
+    for problem, one in zip(shown["problems"], plan.problems, strict=True):
+        problem["position"] = one.position.as_json() if one.position else None
+    return PlanOut.model_validate(shown)

@@ -122,7 +122,7 @@ def error_response(error: OrchestratorError) -> JSONResponse:
     headers = {"Retry-After": _RETRY_AFTER_SECONDS} if status in _RETRY_LATER else {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    position = None if error.position is None else PositionOut(**error.position.model_dump())
+    position = None if error.position is None else PositionOut(**error.position.as_json())
     return _body(status, kind, error.code, error.message, error.attr, headers, position)
 
 

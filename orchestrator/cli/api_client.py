@@ -26,7 +26,7 @@ from orchestrator.cli.installation import (
 )
 from orchestrator.cli.output import Failure, echo, hanging
 from orchestrator.cli.statement_errors import with_place
-from orchestrator.model.position import Position
+from orchestrator.model.position import Position, position_from
 from orchestrator.model.printable import one_line
 
 P = ParamSpec("P")
@@ -327,7 +327,7 @@ def _field(response: httpx.Response, name: str) -> str | None:
 def _position(response: httpx.Response) -> Position | None:
     try:
         found = response.json().get("position")
-        return None if found is None else Position.model_validate(found)
+        return None if found is None else position_from(found)
     except (ValueError, AttributeError):
         return None
 

@@ -2,10 +2,9 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from pydantic import Field
-
-from orchestrator.model.base import Value
 from orchestrator.model.printable import one_line
 
 # The part of a line that is shown around a place.
@@ -16,7 +15,7 @@ _WORD = re.compile(r'[^\W\d][\w$]*|"[^"\n]*"?|\'[^\'\n]*\'?|\d[\w.]*|[^\s\w]|\s'
 _LONGEST_WORD = 128
 
 
-class Position(Value):
+class Position(NamedTuple):
     """A place in a statement, both numbers from 1, counted in characters.
 
     `length` is that of the word there. `view` names the view whose text it is, None for the statement itself. `excerpt`
@@ -27,13 +26,17 @@ class Position(Value):
     line: int
     column: int
     length: int
-    view: str | None = Field(default=None, max_length=1_000)
-    excerpt: str = Field(default="", max_length=2 * _WINDOW)
+    view: str | None = None
+    excerpt: str = ""
     excerpt_column: int = 1
 
     def of_view(self, name: str | None) -> "Position":
         """The same place in the text of that view, or in the statement itself if there is no name."""
-        return self if name is None else self.model_copy(update={"view": name, "excerpt": "", "excerpt_column": 1})
+        return self if name is None else self._replace(view=name, excerpt="", excerpt_column=1)
+
+    def as_json(self) -> dict[str, Any]:
+        """Its fields, as `position_from` reads them."""
+        return self._asdict()
 
     @property
     def marked(self) -> str:
@@ -41,6 +44,28 @@ class Position(Value):
         shown = self.excerpt.replace("\t", " ")
         before, rest = one_line(shown[: self.excerpt_column - 1]), one_line(shown[self.excerpt_column - 1 :])
         return f"{before}{rest}\n{' ' * sum(map(_width, before))}^"
+
+
+# Child processes, which load no pydantic, use this module: so the shape is checked by hand.
+_FIELDS = ("line", "column", "length", "view", "excerpt", "excerpt_column")
+_NUMBERS = ("line", "column", "length", "excerpt_column")
+_LONGEST_VIEW = 1_000
+
+
+def position_from(found: Mapping[str, Any]) -> Position:
+    """The place whose fields a JSON object has. Raises ValueError if it is none, or has texts that none has."""
+    try:
+        position = Position(**{name: found[name] for name in _FIELDS})
+    except (KeyError, TypeError):
+        raise ValueError("it has not the fields of a place") from None
+    numbers = [getattr(position, name) for name in _NUMBERS]
+    if not all(type(number) is int and number > 0 for number in numbers):
+        raise ValueError("its numbers are none of a place")
+    if not isinstance(position.excerpt, str) or len(position.excerpt) > 2 * _WINDOW:
+        raise ValueError("its excerpt is none")
+    if position.view is not None and not (isinstance(position.view, str) and len(position.view) <= _LONGEST_VIEW):
+        raise ValueError("its view is none")
+    return position
 
 
 def position_at(text: str, index: int) -> Position:

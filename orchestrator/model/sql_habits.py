@@ -13,7 +13,9 @@ _STORE = (
     "The files of the store are of all versions of a view, also of earlier ones: read the view by its name. "
     "`matview view path NAME` shows the folder of its current version."
 )
-_TEMPLATE = "Templates are not expanded: write the name of the view or table. `matview plan` can import dbt models."
+_TEMPLATE = (
+    "Templates are not expanded: write the name of the view or table. `matview import-dbt` takes over a dbt project."
+)
 _SHELL = "Variables of a shell or a template are not expanded: write the value, or give a query values with --value."
 _MACRO = "Macros and variables with @ are not expanded: write the expression itself."
 _CREATE = "Give only the SELECT; the name of a view stands beside it: `matview view create {name} 'SELECT …'`."
@@ -81,5 +83,5 @@ def _of_template(sql: str) -> str:
     name = names[-1] if re.fullmatch(r"[A-Za-z_$][\w$]*", names[-1], re.ASCII) else quoted(names[-1])
     return (
         f"Templates are not expanded: for {found[1]}(…) write the name of the view or table, {name}. "
-        "`matview plan` can import dbt models."
+        "`matview import-dbt` takes over a dbt project."
     )

@@ -80,6 +80,10 @@ class ColumnBinder:
             if missing is not None:
                 found[key] = UnknownName(missing)
                 continue
+            unknown = next((seen[one].name for one in view.reads if not seen[one].columns), None)
+            if unknown is not None:
+                found[key] = InvalidQuery(f"Invalid query: the columns of {unknown} are not known.", attr="query")
+                continue
             digest = _digest(view, seen)
             if digest in self._known:
                 self._known.move_to_end(digest)

@@ -14,7 +14,7 @@ DETAIL = 'Invalid query: Binder Error: Referenced column "amout" not found in FR
 
 
 def refused(sql: str, index: int, view: str | None = None, detail: str = DETAIL) -> Json:
-    position = position_at(sql, index).of_view(view).model_dump()
+    position = position_at(sql, index).of_view(view).as_json()
     return {
         "type": "validation_error",
         "code": "invalid_query",

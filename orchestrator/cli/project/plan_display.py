@@ -8,7 +8,7 @@ from orchestrator.cli.output import echo, hanging
 from orchestrator.cli.project.files import ViewFile
 from orchestrator.cli.statement_errors import with_place
 from orchestrator.model.names import name_key
-from orchestrator.model.position import Position
+from orchestrator.model.position import position_from
 
 _SIGNS = {"create": "+", "update": "~", "delete": "-"}
 _SHOWN_RUNS, _SHOWN_COLUMNS = 30, 8
@@ -72,9 +72,9 @@ def _problem(problem: Json, files: Mapping[str, ViewFile]) -> str:
         return f"{problem['kind']} {problem['name']}: {problem['message']}"
     if problem["position"] is None:
         return f"{file.path}: {problem['message']}"
-    position = Position.model_validate(problem["position"])
+    position = position_from(problem["position"])
     if position.view is None:
-        position = position.model_copy(update={"line": position.line + file.first_line - 1})
+        position = position._replace(line=position.line + file.first_line - 1)
     return f"view {problem['name']}: {with_place(problem['message'], position, str(file.path))}"
 
 

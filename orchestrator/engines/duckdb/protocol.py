@@ -29,7 +29,7 @@ from orchestrator.model.errors import (
     QueryRefused,
     StoreUnavailable,
 )
-from orchestrator.model.position import Position
+from orchestrator.model.position import Position, position_from
 from orchestrator.model.reading import ReadRelation, ResultSummary
 from orchestrator.model.run import Progress
 from orchestrator.model.snapshot import Column, InputFile, InputFiles, Snapshot, SnapshotFile
@@ -73,7 +73,7 @@ def parse_result(answer: dict[str, Any] | None, status: int | None) -> Any:  # n
 def parse_position(found: Any) -> Position | None:  # noqa: ANN401 - JSON
     """The place in a statement that an answer has, None if it has none."""
     with _reject_malformed():
-        return None if found is None else Position.model_validate(found)
+        return None if found is None else position_from(found)
 
 
 def parse_progress(answer: dict[str, Any], elapsed_seconds: float, written: int, memory: int | None) -> Progress:

@@ -9,7 +9,7 @@ from orchestrator.model.errors import InvalidQuery
 from tests.engines.duckdb.test_positions import ORDERS, saved
 
 TEMPLATES = "Templates are not expanded: "
-DBT = "`matview plan` can import dbt models."
+DBT = "`matview import-dbt` takes over a dbt project."
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ async def test_a_view_inside_the_query_that_no_longer_binds_is_named_with_its_li
 async def test_a_hostile_statement_has_a_bounded_answer(engine: DuckDBEngine, sql: str) -> None:
     error = await refusal(engine, sql)
     assert len(error.message) <= 4_000
-    assert error.position is None or len(error.position.model_dump_json()) < 2_000
+    assert error.position is None or len(str(error.position)) < 2_000
     assert len(sql) > MAX_BYTES or error.position is None or error.position.line <= sql.count("\n") + 1
 
 

@@ -74,7 +74,7 @@ def _studied(sql: str) -> dict[str, Any]:
 
 
 def _as_json(error: InvalidQuery) -> dict[str, Any]:
-    return {"error": error.message, "position": error.position.model_dump() if error.position else None}
+    return {"error": error.message, "position": error.position.as_json() if error.position else None}
 
 
 def find_name(request: Request) -> Task:
@@ -84,7 +84,7 @@ def find_name(request: Request) -> Task:
 
 def _find_name(request: Request, _watch: Watch) -> dict[str, Any] | None:
     position = place_of_name(_parser(), request["sql"], request["name"])
-    return None if position is None else position.model_dump()
+    return None if position is None else position.as_json()
 
 
 def weigh_query(request: Request) -> Task:

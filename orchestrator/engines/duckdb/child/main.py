@@ -176,7 +176,7 @@ def _answer(work: Callable[[], Any]) -> dict[str, Any]:
     except Exception as error:
         reported = EngineCrashed(f"The process that reads queries failed: {type(error).__name__}.")
     # The message may quote a name in a file, or a text in a query, of any length.
-    position = None if reported.position is None else reported.position.model_dump()
+    position = None if reported.position is None else reported.position.as_json()
     return {
         "error": reported.code,
         "message": reported.message[:_LONGEST_ERROR],

@@ -83,7 +83,7 @@ def _find_name(request: Request, _watch: Watch) -> dict[str, Any] | None:
         return None
     position = place_of_name(_session(request).connection, sql, request["name"], request["parameters"])
     found = None if position is None else moved(position, sql, request["sql"])
-    return None if found is None else found.model_dump()
+    return None if found is None else found.as_json()
 
 
 def read(request: Request) -> Task:
