@@ -74,7 +74,7 @@ async def test_what_is_wrong_in_a_file_is_said_with_its_name(matview: Commands, 
     assert "views/wrong.sql:5:3" in out(failed)
     assert "views/typo.sql:2:6" in out(failed)
     assert 'Did you mean "kept_orders"' in out(failed)
-    assert "below" not in out(failed)
+    assert "view below:" not in out(failed)
     assert "nothing can be applied" in failed.stderr.decode()
 
 
