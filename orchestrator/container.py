@@ -19,6 +19,7 @@ from orchestrator.reconciliation.runs import RunReconciler, RunSync
 from orchestrator.reconciliation.schedules import ScheduleReconciler, ScheduleSync
 from orchestrator.services.access import AccessService
 from orchestrator.services.definitions import DefinitionService
+from orchestrator.services.diffs import DiffService
 from orchestrator.services.encryption import Encryptor
 from orchestrator.services.generation_start import GenerationStart
 from orchestrator.services.generations import GenerationService
@@ -181,6 +182,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
             health=HealthService(database, workflows),
             lineage=LineageService(database),
             reading=reading,
+            diffs=DiffService(database, store, reading),
             iceberg=IcebergService(database, store, settings.shared_data_url),
         ),
     )

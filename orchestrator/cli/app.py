@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from orchestrator.cli import admin, doctor, generations, keys, processes, reading, shell, tables, versions, views
+from orchestrator.cli import admin, diffs, doctor, generations, keys, processes, reading, shell, tables, versions, views
 from orchestrator.cli.output import Failure, fail, set_up_streams
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.add_typer(admin.project, name="project")
 app.add_typer(keys.app, name="key")
 app.add_typer(tables.app, name="table")
 versions.add_to(views.app)
+diffs.add_to(views.app)
 app.add_typer(views.app, name="view")
 generations.add_to(app)
 reading.add_to(app, views.app)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from orchestrator.services.access import AccessService
 from orchestrator.services.definitions import DefinitionService
+from orchestrator.services.diffs import DiffService
 from orchestrator.services.generations import GenerationService
 from orchestrator.services.health import HealthService
 from orchestrator.services.iceberg import IcebergService
@@ -29,4 +30,5 @@ class Services:
     health: HealthService
     lineage: LineageService
     reading: ReadService
+    diffs: DiffService
     iceberg: IcebergService

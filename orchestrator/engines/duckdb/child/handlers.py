@@ -9,6 +9,7 @@ from functools import cache, partial
 
 import duckdb
 
+from orchestrator.engines.duckdb.child.diff import diff
 from orchestrator.engines.duckdb.child.errors import clean_message, redact_paths
 from orchestrator.engines.duckdb.child.execute import write
 from orchestrator.engines.duckdb.child.plan import Answered, Request, Task, Watch, digest_files, find_files
@@ -159,4 +160,5 @@ HANDLERS: dict[str, Callable[[Request], Task | Answered]] = {
     "write": write,
     "analyze": analyze,
     "read": read,
+    "diff": diff,
 }
