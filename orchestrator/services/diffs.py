@@ -74,7 +74,7 @@ class DiffService:
     async def members(
         self, project_id: int, versions: ComparedVersions, wanted: DiffRequest
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """What the rows differ in: the members of a JSON object, without braces, in parts.
+        """The rows that differ, as the members of a JSON object, without braces, in parts.
 
         Versions of which it is known that they are equal are not read. The files of the others are kept until the
         context ends. Raises NotFound if one was just removed, and the errors of a query.

@@ -7,7 +7,7 @@ import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
-from api import data, generations, queries, saved_queries, snapshots, source_tables
+from api import data, diffs, generations, queries, saved_queries, snapshots, source_tables
 from orchestrator.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +45,7 @@ def test_the_table_of_endpoints_is_that_of_the_code() -> None:
     )
     routers = (
         data.router,
+        diffs.router,
         generations.router,
         queries.router,
         saved_queries.router,
