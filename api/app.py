@@ -9,7 +9,19 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api import data, diffs, generations, health, iceberg, identity, queries, saved_queries, snapshots, source_tables
+from api import (
+    data,
+    diffs,
+    generations,
+    health,
+    iceberg,
+    identity,
+    queries,
+    saved_queries,
+    snapshots,
+    source_tables,
+    tries,
+)
 from api.auth import AuthenticationMiddleware
 from api.bodies import BodyMiddleware
 from api.errors import ErrorBody, FailureMiddleware, add_error_handlers
@@ -87,6 +99,7 @@ def create_app() -> FastAPI:
     app.include_router(generations.router, responses=_ERRORS)
     app.include_router(snapshots.router, responses=_ERRORS)
     app.include_router(diffs.router, responses=_ERRORS)
+    app.include_router(tries.router, responses=_ERRORS)
     app.include_router(source_tables.router, responses=_ERRORS)
     # Its document is Apache Iceberg's, and its errors have another shape.
     app.include_router(iceberg.router, include_in_schema=False)

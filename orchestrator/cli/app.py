@@ -8,7 +8,20 @@ from typing import NoReturn
 
 import typer
 
-from orchestrator.cli import admin, diffs, doctor, generations, keys, processes, reading, shell, tables, versions, views
+from orchestrator.cli import (
+    admin,
+    diffs,
+    doctor,
+    generations,
+    keys,
+    processes,
+    reading,
+    shell,
+    tables,
+    tries,
+    versions,
+    views,
+)
 from orchestrator.cli.output import Failure, fail, set_up_streams
 
 app = typer.Typer(
@@ -24,6 +37,7 @@ app.add_typer(keys.app, name="key")
 app.add_typer(tables.app, name="table")
 versions.add_to(views.app)
 diffs.add_to(views.app)
+tries.add_to(views.app)
 app.add_typer(views.app, name="view")
 generations.add_to(app)
 reading.add_to(app, views.app)

@@ -21,12 +21,13 @@ _NO_CURRENT = "This view has no current version to compare with. Name the other 
 
 
 class ComparedVersions(NamedTuple):
-    """Two versions of a view, and the comparison of their columns."""
+    """Two versions of a view, and the comparison of their columns. The later one may not be published."""
 
     name: str
     before: Snapshot
     after: Snapshot
     comparison: Comparison
+    is_published: bool = True
 
     @property
     def are_equal(self) -> bool:
@@ -84,7 +85,8 @@ class DiffService:
             return
         async with AsyncExitStack() as stack:
             read = await self.reading.open(stack, project_id, None)
-            await self.reading.lease(read.read, [versions.before.id, versions.after.id])
+            published = [versions.before, *([versions.after] if versions.is_published else [])]
+            await self.reading.lease(read.read, [one.id for one in published])
             plan = DiffPlan(
                 before=_relation(f"{versions.name} (from)", versions.before),
                 after=_relation(f"{versions.name} (to)", versions.after),

@@ -146,8 +146,13 @@ class ReadService:
             return await _version(tx, project_id, saved_query_id, snapshot_id)
 
     @asynccontextmanager
-    async def rows(self, project_id: int, version: ViewVersion, wanted: RowsRequest) -> AsyncIterator[ResultStream]:
-        """The rows of a version. Raises Invalid for an unknown column, NotFound if it has just been removed."""
+    async def rows(
+        self, project_id: int, version: ViewVersion, wanted: RowsRequest, *, leases: bool = True
+    ) -> AsyncIterator[ResultStream]:
+        """The rows of a version. Raises Invalid for an unknown column, NotFound if it has just been removed.
+
+        `leases` False: no lease keeps its files, since it is no published one.
+        """
         view, snapshot = version
         relation = SnapshotRelation(
             name=view.name,
@@ -161,7 +166,8 @@ class ReadService:
         async with AsyncExitStack() as stack:
             sql = _select(view.name, snapshot, wanted)
             read, session, limits, seconds = await self.open(stack, project_id, None)
-            await self.lease(read, [snapshot.id])
+            if leases:
+                await self.lease(read, [snapshot.id])
             plan = ReadPlan(
                 sql=sql,
                 relations=(relation,),

@@ -13,6 +13,7 @@ from orchestrator.services.reading import ReadService
 from orchestrator.services.runs import RunService
 from orchestrator.services.snapshots import SnapshotService
 from orchestrator.services.source_tables import SourceTableService
+from orchestrator.services.tries import TryService
 from orchestrator.services.views import ViewService
 
 
@@ -31,4 +32,5 @@ class Services:
     lineage: LineageService
     reading: ReadService
     diffs: DiffService
+    tries: TryService
     iceberg: IcebergService
