@@ -7,7 +7,7 @@ import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
-from api import data, diffs, generations, queries, saved_queries, snapshots, source_tables
+from api import data, diffs, generations, queries, saved_queries, snapshots, source_tables, tries
 from orchestrator.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +51,7 @@ def test_the_table_of_endpoints_is_that_of_the_code() -> None:
         saved_queries.router,
         snapshots.router,
         source_tables.router,
+        tries.router,
     )
     assert documented == set().union(*map(routes, routers))
 

@@ -52,6 +52,8 @@ REQUESTS = number_from_environment("MATVIEW_GENERATED_REQUESTS", 128)
 UNREACHED = {
     "POST /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/cancel/",
     "GET /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/snapshots/{snapshot_id}/quarantine/",
+    # The view is edited in between.
+    "POST /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/tries/{try_id}/promote/",
 }
 CHECKS = [
     not_a_server_error,
@@ -85,6 +87,7 @@ class Things:
             "saved_query_id": view,
             "table_id": self._table(),
             "snapshot_id": self._snapshot(view),
+            "try_id": self._try(view),
         }
 
     def sensible(self, body: Any, number: int) -> Any:
@@ -123,6 +126,14 @@ class Things:
         """The current snapshot of a view, or an id that does not exist if the view was reverted."""
         shown = self._http.get(f"{VIEWS}{view}/").raise_for_status().json()
         return str(shown["current_snapshot_id"] or uuid4())
+
+    def _try(self, view: str) -> str:
+        """A try of the view that is there, or an id that does not exist if there can be none."""
+        found = self._http.get(f"{VIEWS}{view}/tries/").raise_for_status().json()["results"]
+        if not found:
+            answer = self._http.post(f"{VIEWS}{view}/try/", json={"query": {"query": "SELECT 5 AS n"}})
+            return str(answer.json()["id"] if answer.is_success else uuid4())
+        return str(found[0]["id"])
 
     def _table(self) -> str:
         return self._living(TABLES, {"format": "Parquet", "url_pattern": self._pattern})
