@@ -14,6 +14,7 @@ from api import (
     conditions,
     data,
     definitions,
+    diffs,
     generations,
     health,
     iceberg,
@@ -23,6 +24,7 @@ from api import (
     saved_queries,
     snapshots,
     source_tables,
+    tries,
 )
 from api.auth import AuthenticationMiddleware
 from api.bodies import BodyMiddleware
@@ -105,6 +107,8 @@ def create_app() -> FastAPI:
     app.include_router(generations.router, responses=_ERRORS)
     app.include_router(lineage.router, responses=_ERRORS)
     app.include_router(snapshots.router, responses=_ERRORS)
+    app.include_router(diffs.router, responses=_ERRORS)
+    app.include_router(tries.router, responses=_ERRORS)
     app.include_router(source_tables.router, responses=_ERRORS)
     # Its document is Apache Iceberg's, and its errors have another shape.
     app.include_router(iceberg.router, include_in_schema=False)

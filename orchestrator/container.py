@@ -17,6 +17,7 @@ from orchestrator.reconciliation.files import FileReconciler
 from orchestrator.reconciliation.reconciler import Reconciler
 from orchestrator.reconciliation.runs import RunReconciler, RunSync
 from orchestrator.reconciliation.schedules import ScheduleReconciler, ScheduleSync
+from orchestrator.reconciliation.tries import TryReconciler
 from orchestrator.services.access import AccessService
 from orchestrator.services.annotations import AnnotationService
 from orchestrator.services.change_plans import ChangePlanner
@@ -25,6 +26,7 @@ from orchestrator.services.changes import ChangeService
 from orchestrator.services.column_binding import ColumnBinder
 from orchestrator.services.conditions import ConditionService
 from orchestrator.services.definitions import DefinitionService
+from orchestrator.services.diffs import DiffService
 from orchestrator.services.encryption import Encryptor
 from orchestrator.services.generation_start import GenerationStart
 from orchestrator.services.generations import GenerationService
@@ -37,6 +39,7 @@ from orchestrator.services.runs import RunService
 from orchestrator.services.services import Services
 from orchestrator.services.snapshots import SnapshotService
 from orchestrator.services.source_tables import SourceTableService
+from orchestrator.services.tries import TryService
 from orchestrator.services.view_states import ViewStates
 from orchestrator.services.views import ViewService
 from orchestrator.settings import Settings
@@ -47,6 +50,7 @@ from orchestrator.temporal.client import connect
 from orchestrator.temporal.reconciler_schedule import start_reconciler
 from orchestrator.temporal.run_workflows import RunWorkflows
 from orchestrator.temporal.schedules import Schedules
+from orchestrator.temporal.try_workflows import TryWorkflows
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
     access: AccessService,
     reading: ReadService,
 ) -> Container:
-    schedules, workflows = Schedules(temporal), RunWorkflows(temporal)
+    schedules, workflows, try_workflows = Schedules(temporal), RunWorkflows(temporal), TryWorkflows(temporal)
     urls = ApiUrls(settings.api_url)
     policy = FailurePolicy(database, schedules, notifies=settings.webhook_url is not None)
     current = CurrentLinks(database, store, partial(start_reconciler, temporal))
@@ -142,6 +146,15 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
         run_sync=run_sync,
         generation_start=(generation_start := GenerationStart(database, workflows)),
         urls=urls,
+    )
+    views = ViewService(
+        database=database,
+        definitions=definitions,
+        states=states,
+        runs=runs,
+        schedules=schedules,
+        sync=schedule_sync,
+        current=current,
     )
     generations = GenerationService(database=database, workflows=workflows, runs=runs, start=generation_start)
     return Container(
@@ -160,21 +173,14 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
         reconciler=Reconciler(
             RunReconciler(database, workflows, run_sync, policy),
             ScheduleReconciler(database, schedules, schedule_sync),
+            TryReconciler(database, workflows, try_workflows),
             FileReconciler(database, store, settings.retention),
             current,
         ),
         services=Services(
             access=access,
             definitions=definitions,
-            views=ViewService(
-                database=database,
-                definitions=definitions,
-                states=states,
-                runs=runs,
-                schedules=schedules,
-                sync=schedule_sync,
-                current=current,
-            ),
+            views=views,
             runs=runs,
             changes=ChangeService(
                 database=database,
@@ -204,6 +210,16 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
             annotations=AnnotationService(database),
             conditions=ConditionService(database, schedules),
             reading=reading,
+            diffs=DiffService(database, store, reading),
+            tries=TryService(
+                database=database,
+                engine=engine,
+                definitions=definitions,
+                views=views,
+                reading=reading,
+                workflows=try_workflows,
+                current=current,
+            ),
             iceberg=IcebergService(database, store, settings.shared_data_url),
         ),
     )

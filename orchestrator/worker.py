@@ -16,6 +16,7 @@ from orchestrator.activities.begin import BeginActivities
 from orchestrator.activities.finish import FinishActivities
 from orchestrator.activities.reconcile import ReconcileActivities
 from orchestrator.activities.ticks import TickActivities
+from orchestrator.activities.tries import TryActivities
 from orchestrator.activities.webhooks import WebhookActivities
 from orchestrator.activities.write import WriteActivities
 from orchestrator.container import Container, open_container
@@ -39,10 +40,11 @@ from orchestrator.workflows.deliver_notice import DeliverNotice
 from orchestrator.workflows.reconcile import Reconcile
 from orchestrator.workflows.refresh import RefreshViews
 from orchestrator.workflows.scheduled_tick import ScheduledTick
+from orchestrator.workflows.try_edit import TryEdit
 
 logger = logging.getLogger(__name__)
 
-WORKFLOWS = [RefreshViews, Reconcile, ScheduledTick, DeliverNotice]
+WORKFLOWS = [RefreshViews, Reconcile, ScheduledTick, DeliverNotice, TryEdit]
 
 # If the server does not push a cancel, it reaches a query with the answer to a heartbeat: so late may one be sent.
 _HEARTBEAT_THROTTLE = timedelta(milliseconds=200)
@@ -53,12 +55,13 @@ _DELIVERIES_AT_ONCE = 10
 
 
 class RefreshActivities(NamedTuple):
-    """The steps of a generation."""
+    """The steps of a generation, and those of a try."""
 
     begin: BeginActivities
     write: WriteActivities
     finish: FinishActivities
     ticks: TickActivities
+    tries: TryActivities
 
 
 def build_worker(client: Client, activities: RefreshActivities, interceptor: Interceptor, *, slots: int) -> Worker:
@@ -78,6 +81,9 @@ def build_worker(client: Client, activities: RefreshActivities, interceptor: Int
             activities.ticks.outcome,
             activities.ticks.leave,
             activities.ticks.release,
+            activities.tries.begin_try,
+            activities.tries.write_try,
+            activities.tries.close_try,
         ],
         # A sandbox would load the workflow's modules again for each run, which took a third of all that a worker does
         # beside queries. The tests replay every recorded history in one: see tests/workflows/sandbox.py.
@@ -158,13 +164,15 @@ def _activities(container: Container, runner: QueryRunner, on_run_finished: Call
         limits=settings.limits,
         query_timeout=settings.query_timeout,
     )
+    write = WriteActivities(database, Attempts(database), runner, store, detector, sources)
     return RefreshActivities(
         begin=BeginActivities(database, planner, container.urls),
-        write=WriteActivities(database, Attempts(database), runner, store, detector, sources),
+        write=write,
         finish=FinishActivities(
             database, container.engine, store, container.policy, container.current, on_run_finished
         ),
         ticks=TickActivities(Ticks(database, container.workflows)),
+        tries=TryActivities(database, write, container.urls, settings.limits, settings.query_timeout),
     )
 
 

@@ -55,8 +55,8 @@ logger = logging.getLogger(__name__)
 # A query whose process crashes is tried once more, in case the query was not the cause, and then given up.
 _CRASHES_ALLOWED = 2
 # How often a query is tried when it fails for any other reason that is not its own fault.
-_MOST_ATTEMPTS = 8
-_LOST = f"The run was given up: its query was begun {_MOST_ATTEMPTS} times without a result."
+MOST_ATTEMPTS = 8
+LOST = f"The run was given up: its query was begun {MOST_ATTEMPTS} times without a result."
 # A query that the worker had no memory for is tried again after a second, then after pauses that grow up to this.
 _LONGEST_PAUSE = timedelta(seconds=15)
 
@@ -85,15 +85,15 @@ class WriteActivities:
             if attempt.written is None:
                 raise ApplicationError(plan.fault or "", type=plan.fault_code, non_retryable=True)
             return _result(attempt.written)
-        if attempt.tries > _MOST_ATTEMPTS:
-            raise ApplicationError(_LOST, type=contract.UNEXPECTED_ERROR, non_retryable=True)
+        if attempt.tries > MOST_ATTEMPTS:
+            raise ApplicationError(LOST, type=contract.UNEXPECTED_ERROR, non_retryable=True)
         for earlier in range(1, attempt.number):
-            await self._discard(_location(plan, earlier))
+            await self.discard(location_of_attempt(plan, earlier))
         try:
             async with report_progress(task.run_id) as progress:
                 return await self._try(attempt, progress)
         except BaseException as error:
-            reported = _error_to_report(error, attempt.tries)
+            reported = error_to_report(error, attempt.tries)
             if reported is not error:
                 raise reported from error
             if isinstance(error, Transient):
@@ -101,19 +101,19 @@ class WriteActivities:
             raise
 
     async def _try(self, attempt: Attempt, progress: ProgressReporter) -> MemberResult:
-        plan, location = attempt.plan, _location(attempt.plan, attempt.number)
+        plan, location = attempt.plan, location_of_attempt(attempt.plan, attempt.number)
         try:
             found = await self._find(attempt, progress)
         except BaseException as error:
             # No snapshot has a failed attempt's files, so every error removes them. Shielded: a cancel may come twice.
-            await asyncio.shield(self._discard(location))
+            await asyncio.shield(self.discard(location))
             if isinstance(error, WorkerBusy):
                 await self._give_back(plan.run_id, attempt.number)
             raise
         try:
             await self.attempts.record(found)
         except RunSuperseded:
-            await asyncio.shield(self._discard(location))
+            await asyncio.shield(self.discard(location))
             raise
         # After any other error it may be recorded all the same. If it is not, the next attempt removes its files.
         if found.written is not None:
@@ -136,7 +136,7 @@ class WriteActivities:
             plan = plan.model_copy(update={"previous": current.snapshot})
         plan = plan.model_copy(update={"relations": await pins.attach(plan.relations)})
         try:
-            snapshot = await self._write(plan, attempt.number, progress)
+            snapshot = await self.write_files(plan, attempt.number, progress)
         except (InputReplaced, InputMissing):
             await _raise_if_moved(plan, pins)
             raise
@@ -145,8 +145,9 @@ class WriteActivities:
         snapshot = snapshot.model_copy(update={"inputs": shortened(snapshot.inputs)})
         return Outcome(plan.run_id, attempt.number, written=snapshot)
 
-    async def _write(self, plan: RunPlan, attempt: int, progress: ProgressReporter) -> Snapshot:
-        location = _location(plan, attempt)
+    async def write_files(self, plan: RunPlan, attempt: int, progress: ProgressReporter) -> Snapshot:
+        """Run the plan's query into sealed files."""
+        location = location_of_attempt(plan, attempt)
         target = await self.store.stage(location)
         async with self.store.background_fsync(location):
             written = await self.runner.write(plan, self.store.file_url, target, progress.report)
@@ -164,7 +165,7 @@ class WriteActivities:
         async with self.database.single() as tx:
             await runs.release_attempt(tx, run_id, attempt)
 
-    async def _discard(self, location: str) -> None:
+    async def discard(self, location: str) -> None:
         """Remove an attempt's files. They are not visible, so a failing store is only logged."""
         try:
             await self.store.discard(location)
@@ -191,7 +192,7 @@ def _may_have_moved(snapshot: Snapshot, plan: RunPlan, pins: GenerationPins) -> 
     return any(read.get(one.id) != pins.digest(one.id) for one in plan.relations if one.kind == "source")
 
 
-def _error_to_report(error: BaseException, tries: int) -> BaseException:
+def error_to_report(error: BaseException, tries: int) -> BaseException:
     """The error that Temporal gets for an attempt that ended with `error`: the same, or one that says how to retry."""
     if isinstance(error, EngineCrashed) and tries >= _CRASHES_ALLOWED:
         return QueryFailed(f"{error.message} It was tried {tries} times.")
@@ -204,14 +205,15 @@ def _error_to_report(error: BaseException, tries: int) -> BaseException:
     if isinstance(error, WorkerBusy):
         pause = min(_LONGEST_PAUSE, timedelta(seconds=activity.info().attempt))
         return ApplicationError(error.message, type=error.code, next_retry_delay=pause)
-    if isinstance(error, Exception) and not isinstance(error, Terminal | ApplicationError) and tries >= _MOST_ATTEMPTS:
+    if isinstance(error, Exception) and not isinstance(error, Terminal | ApplicationError) and tries >= MOST_ATTEMPTS:
         if isinstance(error, OrchestratorError):
             return ApplicationError(error.message, type=error.code, non_retryable=True)
         return ApplicationError(str(error), type=type(error).__name__, non_retryable=True)
     return error
 
 
-def _location(plan: RunPlan, attempt: int) -> str:
+def location_of_attempt(plan: RunPlan, attempt: int) -> str:
+    """The store's key for the files of an attempt."""
     return location_of(plan.project_id, plan.saved_query_id, plan.run_id, attempt)
 
 

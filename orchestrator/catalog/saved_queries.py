@@ -117,9 +117,10 @@ async def add_revision(
     columns: Sequence[Column],
     inputs: Sequence[NameTarget],
     by: int | None,
+    revision_id: UUID | None = None,
 ) -> None:
     """Store a new revision of a view's query as its current one. The view must be locked."""
-    revision = Revision(id=uuid4(), number=view.revision.number + 1, query=query, created_at=now())
+    revision = Revision(id=revision_id or uuid4(), number=view.revision.number + 1, query=query, created_at=now())
     await _insert_revision(tx, view.id, revision, by)
     await replace_inputs(tx, view.id, inputs)
     change = update(t.saved_queries).where(t.saved_queries.c.id == view.id)

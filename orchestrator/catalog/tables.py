@@ -290,6 +290,34 @@ source_pins = Table(
     Column("listing", LargeBinary, comment="compressed JSON, since names of files need not be Unicode; null: outdated"),
 )
 
+# Edits that were run and are not saved. A promoted one becomes a run of the same id, and its query the revision of the
+# id `revision_id`. A row stays until its files are gone.
+tries = Table(
+    "tries",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _project(),
+    Column("saved_query_id", ForeignKey("saved_queries.id"), nullable=False, index=True),
+    Column("status", Text, nullable=False),
+    Column("query", JSONB, nullable=False, comment="as the client sent it"),
+    Column("revision_id", Uuid, nullable=False),
+    Column("base_revision_id", ForeignKey("revisions.id"), nullable=False, comment="what the edit started from"),
+    Column("base_snapshot_id", ForeignKey("snapshots.id"), comment="the version that was current then; null: none"),
+    Column("plan", JSONB, nullable=False, comment="its text, and its inputs as they were then"),
+    Column("attempt", Integer, nullable=False, server_default="0", comment="which attempt may record a result"),
+    Column("snapshot", JSONB, comment="what was written and sealed"),
+    Column("error", Text),
+    Column("error_code", Text),
+    Column("workflow_run_id", Uuid, comment="null: it has not begun"),
+    Column("created_by", ForeignKey("users.id"), nullable=False),
+    _created_at(),
+    Column("finished_at", DateTime(timezone=True)),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("removed_at", DateTime(timezone=True), comment="since when no client sees it, and its files may be deleted"),
+    CheckConstraint("(status = 'Running') = (finished_at IS NULL)", name="finished_unless_running"),
+    Index(None, "project_id", "created_at"),
+)
+
 # The pauses that Temporal last reported, for schedules that have to be created again; see saved_pauses.py.
 pauses = Table(
     "pauses",

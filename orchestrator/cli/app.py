@@ -14,6 +14,7 @@ from typer.exceptions import Abort, TyperException
 from orchestrator.cli import (
     admin,
     descriptions,
+    diffs,
     doctor,
     generations,
     keys,
@@ -23,6 +24,7 @@ from orchestrator.cli import (
     shell,
     status,
     tables,
+    tries,
     versions,
     view_changes,
     view_facts,
@@ -53,6 +55,8 @@ app.add_typer(tables.app, name="table")
 view_changes.add_to(views.app)
 view_facts.add_to(views.app)
 versions.add_to(views.app)
+diffs.add_to(views.app)
+tries.add_to(views.app)
 descriptions.add_to(views.app, tables.app)
 app.add_typer(views.app, name="view")
 generations.add_to(app)

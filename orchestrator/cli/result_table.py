@@ -33,15 +33,20 @@ class Column(NamedTuple):
     type: str
 
 
-def parsed(text: str) -> dict[str, Any]:
-    """The JSON object, with its numbers as they are written. Raises Failure if it is none."""
+def parsed(text: str, rows: str = "results") -> dict[str, Any]:
+    """The JSON object, with its numbers as they are written. Raises Failure if it has no list of this name."""
     try:
         found = json.loads(text, parse_float=_Number, parse_int=_Number)
     except ValueError:
         found = None
-    if not isinstance(found, dict) or not isinstance(found.get("results"), list):
+    if not isinstance(found, dict) or not isinstance(found.get(rows), list):
         raise Failure("the answer holds no rows: it is not from Matview's API")
     return found
+
+
+def cell_text(value: object, kind: str) -> str:
+    """A value of this DuckDB type as text of one line."""
+    return _cell(value, None, _scale(kind))
 
 
 def echo_table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> None:

@@ -20,6 +20,7 @@ _POLLS_WITHIN = timedelta(seconds=75)
 # Findings that the reconciler also reports in a healthy installation.
 _ORDINARY = {
     FindingKind.VERSION_EXPIRED,
+    FindingKind.TRY_EXPIRED,
     FindingKind.FILES_ORPHANED,
     FindingKind.UNKNOWN_SCHEDULE,
     FindingKind.UNKNOWN_FILES,

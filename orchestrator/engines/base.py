@@ -6,6 +6,7 @@ from typing import Protocol
 
 from orchestrator.model.base import Value
 from orchestrator.model.column_lineage import QueryLineage
+from orchestrator.model.diff import DiffPlan
 from orchestrator.model.errors import InvalidQuery
 from orchestrator.model.limits import Limits
 from orchestrator.model.position import Position
@@ -206,6 +207,12 @@ class ReadSession(Protocol):
 
         Entering waits until the result has begun, and raises what went wrong until then: the errors of
         `QueryRunner.write`, or InvalidQuery.
+        """
+
+    def diff(self, plan: DiffPlan, file_url: Callable[[str, str], str]) -> AbstractAsyncContextManager[ResultStream]:
+        """Compare the two versions of a plan while the context lasts, as `read` runs a query.
+
+        The result are members of a JSON object: all of a diff but what is known without reading rows.
         """
 
     async def stop(self) -> None:

@@ -142,6 +142,30 @@ class NotRunning(Invalid):
     code = "not_running"
 
 
+class TryOutdated(Invalid):
+    """The view was edited, refreshed or rolled back since this edit was tried. Try it again."""
+
+    code = "try_outdated"
+
+
+class TryNotReady(Invalid):
+    """The try has no result."""
+
+    code = "try_not_ready"
+
+
+class TooManyTries(Invalid):
+    """There are too many tries. Forget some of them first."""
+
+    code = "too_many_tries"
+
+
+class RunInProgress(Invalid):
+    """A run of the view is in progress. Cancel it, or promote the try before the next one."""
+
+    code = "run_in_progress"
+
+
 class NotFound(Terminal):
     """Not found."""
 

@@ -19,6 +19,7 @@ class FindingKind(StrEnum):
     SCHEDULE_ORPHANED = "schedule_unwanted"
     SCHEDULE_DRIFTED = "schedule_wrong"
     VERSION_EXPIRED = "version_expired"
+    TRY_EXPIRED = "try_expired"
     CURRENT_OUTDATED = "current_outdated"
     FILES_ORPHANED = "files_unwanted"
     REPAIR_FAILED = "not_mended"

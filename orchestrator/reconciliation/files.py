@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from orchestrator.catalog import reads, retention as snapshot_retention, runs
+from orchestrator.catalog import reads, retention as snapshot_retention, runs, tries
 from orchestrator.catalog.database import Database
 from orchestrator.model.batches import batches
 from orchestrator.model.errors import StoreUnavailable
@@ -40,9 +40,12 @@ class FileReconciler:
             yield Finding(kind=FindingKind.VERSION_EXPIRED, subject=str(snapshot_id), message=message)
 
     async def delete_orphaned(self, dry_run: bool) -> AsyncIterator[Finding]:
-        """Delete the files of runs that have ended and of snapshots that were removed."""
+        """Delete the files of runs and tries that have ended and of snapshots that were removed."""
         # Listed before the catalog is read: a snapshot that is published in between is then in the catalog.
-        for batch in batches(await self.store.list_locations()):
+        listed = await self.store.list_locations()
+        if not dry_run:
+            await self._forget_tries(listed)
+        for batch in batches(listed):
             own, orphaned = await self._classify(batch)
             for location in orphaned:
                 yield await self._discard(location, dry_run=dry_run)
@@ -54,10 +57,19 @@ class FileReconciler:
         """Those of the locations that are of runs of this installation, and those among them that are orphaned."""
         run_ids = {location: UUID(m["run"]) for location in locations if (m := _LOCATION.fullmatch(location))}
         async with self.database.begin() as tx:
-            finished = await runs.finished_by_id(tx, set(run_ids.values()))
-            retained = await snapshot_retention.retained_locations(tx, locations)
+            # In this order: a try that is promoted in between is found as one of the two.
+            kept = await tries.retained_locations(tx, locations, self.retention.grace)
+            finished = await tries.over_by_id(tx, set(run_ids.values()))
+            finished |= await runs.finished_by_id(tx, set(run_ids.values()))
+            retained = kept | await snapshot_retention.retained_locations(tx, locations)
         own = {location for location, run_id in run_ids.items() if run_id in finished}
         return own, sorted(location for location in own if finished[run_ids[location]] and location not in retained)
+
+    async def _forget_tries(self, listed: Sequence[str]) -> None:
+        """Delete the rows of removed tries that have no files any more."""
+        with_files = {UUID(found["run"]) for location in listed if (found := _LOCATION.fullmatch(location))}
+        async with self.database.begin() as tx:
+            await tries.delete_removed(tx, with_files, self.retention.grace)
 
     async def _discard(self, location: str, *, dry_run: bool) -> Finding:
         try:

@@ -18,6 +18,7 @@ from orchestrator.reconciliation.current import CurrentLinks
 from orchestrator.reconciliation.files import FileReconciler
 from orchestrator.reconciliation.runs import RunReconciler
 from orchestrator.reconciliation.schedules import ScheduleReconciler
+from orchestrator.reconciliation.tries import TryReconciler
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ class Reconciler:
 
     runs: RunReconciler
     schedules: ScheduleReconciler
+    tries: TryReconciler
     files: FileReconciler
     current: CurrentLinks
 
@@ -46,6 +48,7 @@ class Reconciler:
             self.runs.close_ended,
             self.schedules.repair_drift,
             self.runs.cancel_orphaned,
+            self.tries.end,
             self.files.remove_expired,
             self.files.delete_orphaned,
             self.current.repair,

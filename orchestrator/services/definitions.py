@@ -1,7 +1,7 @@
 """Saving, finding, changing and deleting views. Nothing here runs a query or needs Temporal."""
 
 from collections.abc import Collection, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid4
 
 from orchestrator.catalog import audit_log, names, projects, runs, saved_queries
@@ -44,6 +44,18 @@ class ViewUpdate(TimingUpdate):
     break_dependents: bool = False
 
 
+class WithEdit(Protocol):
+    """Further work in the transaction of an edit, whose revision gets the id `revision_id`."""
+
+    revision_id: UUID
+
+    async def check(self, tx: Transaction, view: SavedQuery) -> None:
+        """Raise an error if the edit must not be made. The view is locked, and is as it was before."""
+
+    async def apply(self, tx: Transaction, view: SavedQuery) -> None:
+        """Do the rest. The view is as it is after the edit."""
+
+
 class DefinitionService:
     """The views of every project."""
 
@@ -83,12 +95,19 @@ class DefinitionService:
         raise InputsChanging
 
     async def update(
-        self, project_id: int, saved_query_id: UUID, update: ViewUpdate, user: User
+        self,
+        project_id: int,
+        saved_query_id: UUID,
+        update: ViewUpdate,
+        user: User,
+        *,
+        beside: WithEdit | None = None,
     ) -> tuple[SavedQuery, SavedQuery]:
         """Change a view; returns it as it was and as it is. Its schedule is changed in the catalog only.
 
-        All or nothing. Raises NotFound, InvalidName, NameTaken, InvalidQuery, EditConflict, Invalid for a timing
-        that cannot be set, or InUse if other views read it by the name that it would lose.
+        `beside` is done in the same transaction. All or nothing. Raises NotFound, InvalidName, NameTaken, InvalidQuery,
+        EditConflict, Invalid for a timing that cannot be set, ReadersBreak, or InUse if other views read it by the name
+        that it would lose.
         """
         if update.is_set("name"):
             check_name(update.name)
@@ -106,10 +125,16 @@ class DefinitionService:
                 if await checked_readers.is_stale(tx, project_id):
                     continue
                 before = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
+                if beside is not None:
+                    await beside.check(tx, before)
                 await _rename(tx, before, update)
                 await _apply_timing(tx, before, update)
-                propagation = await self._apply(tx, before, update, analyzed, user, breaks=checked_readers.names)
+                propagation = await self._apply(
+                    tx, before, update, analyzed, user, breaks=checked_readers.names, beside=beside
+                )
                 after = _found(await saved_queries.find(tx, project_id, saved_query_id))
+                if beside is not None:
+                    await beside.apply(tx, after)
             await propagation.finish(self._database, project_id)
             return before, after
         raise InputsChanging
@@ -251,15 +276,22 @@ class DefinitionService:
         user: User,
         *,
         breaks: Sequence[str],
+        beside: WithEdit | None = None,
     ) -> ColumnPropagation:
         """Change query and description, and record every field that the edit changes, also name and timing."""
         changes = _label_changes(view, update)
         propagation = ColumnPropagation(self._engine, [])
         if analyzed is not None and analyzed.query["query"] != view.revision.sql:
             _require_current_revision(update, view)
-            await _refuse_cycle(tx, view, analyzed.inputs)
+            await refuse_cycle(tx, view, analyzed.inputs)
             await saved_queries.add_revision(
-                tx, view, query=analyzed.query, columns=analyzed.columns, inputs=analyzed.inputs, by=user.id
+                tx,
+                view,
+                query=analyzed.query,
+                columns=analyzed.columns,
+                inputs=analyzed.inputs,
+                by=user.id,
+                revision_id=beside.revision_id if beside else None,
             )
             changes.append(
                 FieldChange(field="query", action="changed", before=view.revision.query, after=analyzed.query)
@@ -328,7 +360,8 @@ def _require_current_revision(update: ViewUpdate, view: SavedQuery) -> None:
         raise EditConflict(attr="edited_history_id")
 
 
-async def _refuse_cycle(tx: Transaction, view: SavedQuery, inputs: Sequence[NameTarget]) -> None:
+async def refuse_cycle(tx: Transaction, view: SavedQuery, inputs: Sequence[NameTarget]) -> None:
+    """Raise InvalidQuery if the view would read itself with these inputs."""
     start = [named.saved_query_id for named in inputs if named.saved_query_id is not None]
     path = await saved_queries.path_between(tx, start, view.id) if start else None
     if path is not None:

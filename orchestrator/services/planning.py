@@ -57,7 +57,7 @@ from orchestrator.services.member_plans import components, inputs_first, member_
 from orchestrator.services.pinned_sources import PinnedSources
 
 # A plan goes to the process of its query as one message. It holds the SQL of every view that is evaluated inside.
-_LARGEST_PLAN_BYTES = 1_500_000
+LARGEST_PLAN_BYTES = 1_500_000
 _MANY = 1000
 # The step has two minutes. To compare files that were only touched, all of them are read.
 _LONGEST_COMPARISON_SECONDS = 60.0
@@ -228,7 +228,7 @@ class Planner:
         )
         if inputs.missing is not None:
             return plan.model_copy(update={"fault": inputs.missing, "fault_code": InputMissing.code})
-        if len(plan.model_dump_json().encode()) > _LARGEST_PLAN_BYTES:
+        if len(plan.model_dump_json().encode()) > LARGEST_PLAN_BYTES:
             fault = PlanTooLarge()
             return plan.model_copy(update={"relations": (), "fault": fault.message, "fault_code": fault.code})
         return plan

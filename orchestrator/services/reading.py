@@ -1,7 +1,7 @@
 """Reading: the rows of a view, and the results of queries, as of one moment of the catalog."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
 from functools import partial
@@ -75,6 +75,15 @@ class ViewVersion(NamedTuple):
         return (self.view.data_as_of if is_current else None) or self.snapshot.created_at
 
 
+class OpenRead(NamedTuple):
+    """A read in progress, its slot, and the limits that hold for it."""
+
+    read: Read
+    session: ReadSession
+    limits: Limits
+    seconds: float
+
+
 class ReadService:
     """Reads for the clients of all projects. A query may take `limits` and `seconds`, or less if its project may.
 
@@ -122,7 +131,7 @@ class ReadService:
         The context ends the query. Raises InvalidQuery, the errors of a run, QueryCancelled, or TooManyRequests.
         """
         async with AsyncExitStack() as stack:
-            read, session, limits, seconds = await self._open(stack, project_id, text.client_query_id)
+            read, session, limits, seconds = await self.open(stack, project_id, text.client_query_id)
             stack.enter_context(_placed_as_written(text))
             references = await session.references(text.sql, text.values)
             try:
@@ -150,8 +159,13 @@ class ReadService:
             return await _version(tx, project_id, saved_query_id, snapshot_id)
 
     @asynccontextmanager
-    async def rows(self, project_id: int, version: ViewVersion, wanted: RowsRequest) -> AsyncIterator[ResultStream]:
-        """The rows of a version. Raises Invalid for an unknown column, NotFound if it has just been removed."""
+    async def rows(
+        self, project_id: int, version: ViewVersion, wanted: RowsRequest, *, leases: bool = True
+    ) -> AsyncIterator[ResultStream]:
+        """The rows of a version. Raises Invalid for an unknown column, NotFound if it has just been removed.
+
+        `leases` False: no lease keeps its files, since it is no published one.
+        """
         view, snapshot = version
         relation = SnapshotRelation(
             name=view.name,
@@ -164,8 +178,9 @@ class ReadService:
         is_wide = any(c.duckdb_type == "HUGEINT" and c.stored_type == "VARCHAR" for c in snapshot.columns)
         async with AsyncExitStack() as stack:
             sql = _select(view.name, snapshot, wanted)
-            read, session, limits, seconds = await self._open(stack, project_id, None)
-            await self._lease(read, snapshot)
+            read, session, limits, seconds = await self.open(stack, project_id, None)
+            if leases:
+                await self.lease(read, [snapshot.id])
             plan = ReadPlan(
                 sql=sql,
                 relations=(relation,),
@@ -182,13 +197,11 @@ class ReadService:
     async def file(self, project_id: int, version: ViewVersion) -> AsyncIterator[StoredFile]:
         """The only file of a version, which holds all of its rows. Raises NotFound if it has just been removed."""
         async with self._registry.read(project_id) as read:
-            await self._lease(read, version.snapshot)
+            await self.lease(read, [version.snapshot.id])
             async with self._store.open_file(version.snapshot.location, version.snapshot.files[0].name) as file:
                 yield file
 
-    async def _open(
-        self, stack: AsyncExitStack, project_id: int, client_query_id: str | None
-    ) -> tuple[Read, ReadSession, Limits, float]:
+    async def open(self, stack: AsyncExitStack, project_id: int, client_query_id: str | None) -> OpenRead:
         """Begin a read that ends with the stack, with a session, and the limits of its project."""
         async with self._database.single() as tx:
             own = await projects.get_limits(tx, project_id)
@@ -201,7 +214,7 @@ class ReadService:
         session = await self._enter(stack, read, self._reader.session(project_id, folder, limits))
         read.stop = session.stop
         read.raise_if_cancelled()
-        return read, session, limits, seconds
+        return OpenRead(read, session, limits, seconds)
 
     async def _enter(
         self, stack: AsyncExitStack, read: Read, session: AbstractAsyncContextManager[ReadSession]
@@ -249,9 +262,10 @@ class ReadService:
         self._registry.defer(read, [one.snapshot_id for one in found if one.kind == "snapshot"])
         return found
 
-    async def _lease(self, read: Read, snapshot: Snapshot) -> None:
+    async def lease(self, read: Read, snapshot_ids: Collection[UUID]) -> None:
+        """Keep the files of these versions until the read ends. Raises NotFound if one was just removed."""
         async with self._database.begin() as tx:
-            if not await self._registry.lease(tx, read, [snapshot.id]):
+            if not await self._registry.lease(tx, read, snapshot_ids):
                 raise NotFound("This version is no longer kept.")
         self._registry.recorded(read)
 

@@ -7,6 +7,7 @@ from orchestrator.services.annotations import AnnotationService
 from orchestrator.services.changes import ChangeService
 from orchestrator.services.conditions import ConditionService
 from orchestrator.services.definitions import DefinitionService
+from orchestrator.services.diffs import DiffService
 from orchestrator.services.generations import GenerationService
 from orchestrator.services.health import HealthService
 from orchestrator.services.iceberg import IcebergService
@@ -15,6 +16,7 @@ from orchestrator.services.reading import ReadService
 from orchestrator.services.runs import RunService
 from orchestrator.services.snapshots import SnapshotService
 from orchestrator.services.source_tables import SourceTableService
+from orchestrator.services.tries import TryService
 from orchestrator.services.views import ViewService
 
 
@@ -35,4 +37,6 @@ class Services:
     annotations: AnnotationService
     conditions: ConditionService
     reading: ReadService
+    diffs: DiffService
+    tries: TryService
     iceberg: IcebergService

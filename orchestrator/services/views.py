@@ -65,7 +65,7 @@ class ViewService:
         """Create a view, or update the live one of that name. The second value says whether it is new."""
         before, view = await self._definitions.create_or_update(project_id, draft, user)
         if before is not None:
-            await self._unpause_after_edit(before, view, user)
+            await self.unpause_after_edit(before, view, user)
         return await self.show(project_id, view.id), before is None
 
     async def update(self, project_id: int, saved_query_id: UUID, update: ViewUpdate, user: User) -> ViewState:
@@ -87,7 +87,7 @@ class ViewService:
         elif view.is_materialized and view.name != before.name:
             with suppress(TemporalUnavailable):  # a label only
                 await self._schedule_sync.sync(view.id)
-        await self._unpause_after_edit(before, view, user)
+        await self.unpause_after_edit(before, view, user)
         return await self.show(project_id, saved_query_id)
 
     async def delete(self, project_id: int, saved_query_id: UUID, user: User) -> ViewState:
@@ -181,7 +181,7 @@ class ViewService:
                     await self._schedule_sync.sync(view.id)
             raise
 
-    async def _unpause_after_edit(self, before: SavedQuery, view: SavedQuery, user: User) -> None:
+    async def unpause_after_edit(self, before: SavedQuery, view: SavedQuery, user: User) -> None:
         """Lift a pause that the failure policy made if the query has changed: it may not fail any more.
 
         The edit stays saved if Temporal does not answer; the next run that succeeds lifts the pause then.

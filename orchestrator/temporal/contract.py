@@ -16,6 +16,7 @@ REFRESH = "RefreshViews"
 SCHEDULED_TICK = "ScheduledTick"
 RECONCILE = "Reconcile"
 DELIVER_NOTICE_WORKFLOW = "DeliverNotice"
+TRY_EDIT = "TryEdit"
 
 BEGIN = "begin"
 WRITE_SNAPSHOT = "write_snapshot"
@@ -27,6 +28,9 @@ GATHER = "gather"
 TICK_OUTCOME = "tick_outcome"
 LEAVE = "leave_generation"
 RELEASE_TICKS = "release_ticks"
+BEGIN_TRY = "begin_try"
+WRITE_TRY = "write_try"
+CLOSE_TRY = "close_try"
 RECONCILE_ALL = "reconcile"
 
 # The failure type of a run that failed for an unforeseen reason. Errors of every other type say what is wrong.
@@ -69,6 +73,11 @@ def generation_workflow_id(project_id: int, generation_id: UUID) -> str:
 def is_of_several(workflow_id: str) -> bool:
     """Whether a workflow of this id is a generation of several views."""
     return workflow_id.startswith(_SEVERAL)
+
+
+def try_workflow_id(try_id: UUID) -> str:
+    """The workflow id of a try of an edit. It follows from its id, so none is started twice."""
+    return f"try/{try_id}"
 
 
 def schedule_id(saved_query_id: UUID) -> str:

@@ -30,6 +30,13 @@ def render(request: RefreshRequest, headline: str, *, message: str | None, more:
     return "\n".join([*page, "", more] if more else page)
 
 
+def render_try(headline: str, message: str | None, more: str) -> str:
+    """The state of a try of an edit, with its error or result, and `more`, which is Markdown."""
+    page = [f"**{headline}**", "", *_as_it_is(_wrapped((message or "")[:_LONGEST_TEXT])), ""]
+    page.append("A try of an edit that is not saved: readers of the view do not see its result.")
+    return "\n".join([*page, "", more] if more else page)
+
+
 def inputs_of(plan: RunPlan, api_url: str | None, namespace: str) -> str:
     """The view of a generation of one, its inputs and its query, as Markdown."""
     view = f"{code(plan.name)} of project {plan.project_id}"

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
-from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from orchestrator.model.generation import (
@@ -25,6 +25,7 @@ with workflow.unsafe.imports_passed_through():
     from orchestrator.temporal import contract
     from orchestrator.temporal.run_page import members_page, render, running
     from orchestrator.workflows import steps
+    from orchestrator.workflows.endings import ended as _ended, is_cancelled as _is_cancelled
     from orchestrator.workflows.members import Member, Members, State
     from orchestrator.workflows.steps import uninterruptible
 
@@ -287,12 +288,6 @@ class RefreshViews:
         workflow.set_current_details(render(self._request, headline, message=self._message, more=more))
 
 
-def _is_cancelled(error: BaseException | None) -> bool:
-    # If a worker dies during a cancel, the error is a timeout; the run is cancelled all the same.
-    task = asyncio.current_task()
-    return (error is not None and is_cancelled_exception(error)) or (task is not None and task.cancelling() > 0)
-
-
 def _raise_if_cancelled() -> None:
     """Raise a cancel that an uninterruptible step has outlasted."""
     task = asyncio.current_task()
@@ -307,17 +302,6 @@ def _moved_source(error: BaseException) -> tuple[UUID, int] | None:
         return None
     table, round_ = cause.details
     return UUID(table), int(round_)
-
-
-def _ended(run_id: UUID, error: BaseException) -> EndedRun:
-    """How a run is to be closed that ended with `error`."""
-    if _is_cancelled(error):
-        return EndedRun(run_id=run_id, status=RunStatus.CANCELLED)
-    cause = error.cause if isinstance(error, ActivityError) else error
-    if isinstance(cause, ApplicationError):
-        return EndedRun(run_id=run_id, status=RunStatus.FAILED, error=cause.message, error_code=cause.type)
-    lost = f"The run was given up: {cause or 'no worker answered'}."
-    return EndedRun(run_id=run_id, status=RunStatus.FAILED, error=lost, error_code=contract.UNEXPECTED_ERROR)
 
 
 def _reason_of(error: BaseException | None) -> str | None:

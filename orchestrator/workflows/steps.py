@@ -16,7 +16,9 @@ with workflow.unsafe.imports_passed_through():
     from orchestrator.activities.begin import BeginActivities
     from orchestrator.activities.finish import FinishActivities
     from orchestrator.activities.ticks import TickActivities
+    from orchestrator.activities.tries import TryActivities
     from orchestrator.activities.write import WriteActivities
+    from orchestrator.model.edit_try import TryBegun, TryEnd, TryRequest
     from orchestrator.model.generation import (
         Begun,
         CloseRequest,
@@ -87,6 +89,20 @@ async def write(begun: Begun, member: MemberPlan) -> MemberResult:
         # A cancelled run ends when its query has ended, not when the cancel was requested.
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=f"Query of {member.name}",
+    )
+
+
+async def write_try(request: TryRequest, begun: TryBegun) -> TryEnd:
+    """Run the query of a try, as that of a member. It may run on any worker."""
+    return await workflow.execute_activity_method(
+        TryActivities.write_try,
+        request,
+        activity_id=str(request.try_id),
+        start_to_close_timeout=timedelta(seconds=begun.timeout_seconds) + START_TO_CLOSE_MARGIN,
+        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        retry_policy=QUERY_RETRIES,
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=f"Edited query of {begun.name}",
     )
 
 

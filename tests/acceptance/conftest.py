@@ -1,5 +1,6 @@
 """The reconciler, as the worker has it."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ from orchestrator.reconciliation.files import FileReconciler
 from orchestrator.reconciliation.reconciler import Reconciler
 from orchestrator.reconciliation.runs import RunReconciler, RunSync
 from orchestrator.reconciliation.schedules import ScheduleReconciler, ScheduleSync
+from orchestrator.reconciliation.tries import TryReconciler
 from orchestrator.stores.local import LocalStore
 from orchestrator.temporal.run_workflows import RunWorkflows
 from orchestrator.temporal.schedules import Schedules
+from orchestrator.temporal.try_workflows import TryWorkflows
 from tests.acceptance.reconciling import KEEP_ALL, Reconcile
 
 
@@ -37,6 +40,7 @@ def reconcile(stack: DevStack, temporal: Client, database: Database) -> Reconcil
         reconciler = Reconciler(
             RunReconciler(database, workflows, RunSync(database, workflows), policy),
             ScheduleReconciler(database, schedules, ScheduleSync(database, schedules)),
+            TryReconciler(database, workflows, TryWorkflows(temporal), starting=timedelta(0)),
             FileReconciler(database, store, retention),
             CurrentLinks(database, store, never),
         )

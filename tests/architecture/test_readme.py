@@ -12,12 +12,14 @@ from api import (
     conditions,
     data,
     definitions,
+    diffs,
     generations,
     lineage,
     queries,
     saved_queries,
     snapshots,
     source_tables,
+    tries,
 )
 from orchestrator.settings import PREFIX, Settings
 
@@ -61,6 +63,7 @@ def test_the_table_of_endpoints_is_that_of_the_code() -> None:
         conditions.router,
         data.router,
         definitions.router,
+        diffs.router,
         lineage.router,
         generations.router,
         lineage.router,
@@ -68,6 +71,7 @@ def test_the_table_of_endpoints_is_that_of_the_code() -> None:
         saved_queries.router,
         snapshots.router,
         source_tables.router,
+        tries.router,
     )
     assert documented == set().union(*map(routes, routers))
 

@@ -84,7 +84,7 @@ def _crosses_temporal(kind: type) -> bool:
     return kind.__module__ in {f"orchestrator.model.{name}" for name in _MODULES_IN_TEMPORAL}
 
 
-_MODULES_IN_TEMPORAL = ("run", "generation", "webhook_event", "snapshot", "findings")
+_MODULES_IN_TEMPORAL = ("edit_try", "run", "generation", "webhook_event", "snapshot", "findings")
 
 
 def _temporal() -> dict[str, Any]:
@@ -108,6 +108,7 @@ def _temporal() -> dict[str, Any]:
             contract.generation_workflow_id(1, _VIEW),
             contract.schedule_id(_VIEW),
             contract.tick_workflow_id(_VIEW, 1, "a.b"),
+            contract.try_workflow_id(_VIEW),
             contract.notice_workflow_id(_VIEW, "run.failed"),
         ],
     }

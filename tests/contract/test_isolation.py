@@ -21,9 +21,9 @@ from tests.contract.support import (
     schedule_of,
     temporal_of,
 )
-from tests.support.tenants import Json, Tenant, a_tenant, write_parquet
+from tests.support.tenants import Json, Tenant, a_tenant, until, write_parquet
 
-ID_PARAMETERS = {"saved_query_id", "table_id", "snapshot_id", "generation_id"}
+ID_PARAMETERS = {"saved_query_id", "table_id", "snapshot_id", "generation_id", "try_id"}
 # Bodies that would do harm if the API accepted them.
 HARM: dict[str, Json] = {
     "VIEW": {"name": "stolen", "query": {"query": "SELECT 666 AS n"}, "soft_update": True, "sync_frequency": "15min"},
@@ -37,7 +37,7 @@ _OF_THE_MOMENT = {"date", "x-request-id"}
 
 @dataclass
 class Victim:
-    """A project with a materialized view, its generation, a view that reads it, a paused view and a source table."""
+    """A project with a materialized view, its generation, a try of it, a view that reads it, a paused view, a table."""
 
     tenant: Tenant
     temporal: Client
@@ -47,6 +47,7 @@ class Victim:
     table: Json
     generation_id: str
     annotation_id: str
+    try_id: str
 
     async def state(self) -> Json:
         """The whole state of the project in the API and in Temporal, for comparison."""
@@ -60,6 +61,7 @@ class Victim:
             "runs": [await self.tenant.history(view_id) for view_id in ids],
             "generations": await self.tenant.call("GET", "/generations/"),
             "annotations": await self.tenant.call("GET", NOTES),
+            "tries": [await self.tenant.call("GET", f"{VIEWS}{view_id}/tries/") for view_id in ids],
             "journal": [await self.tenant.call("GET", f"{VIEWS}{view_id}/activity/?limit=100") for view_id in ids],
             "schedules": [
                 found and (found.schedule.state.paused, found.schedule.spec.intervals) for found in schedules
@@ -85,8 +87,21 @@ async def victim(stack: DevStack, sources: Path) -> AsyncIterator[Victim]:
         described = {"saved_query": view["id"], "column_name": "n", "description": "what they earn"}
         note = await owner.call("POST", NOTES, described, expect=201)
         view = await owner.view(view["id"])
+        try_id = await a_try(owner, view)
         temporal = await temporal_of(stack)
-        yield Victim(owner, temporal, view, reader, paused, table, generations[0]["id"], note["id"])
+        yield Victim(owner, temporal, view, reader, paused, table, generations[0]["id"], note["id"], try_id)
+
+
+async def a_try(owner: Tenant, view: Json) -> str:
+    """The id of a try of the view that has ended."""
+    edit = await owner.call("POST", f"{VIEWS}{view['id']}/try/", {"query": {"query": "SELECT 3 AS n"}}, expect=202)
+
+    async def is_ready() -> bool:
+        found = await owner.call("GET", f"{VIEWS}{view['id']}/tries/{edit['id']}/")
+        return bool(found["status"] == "Ready")
+
+    await until(is_ready, "the end of the try")
+    return str(edit["id"])
 
 
 @pytest.fixture
@@ -134,6 +149,7 @@ def _other_ids(victim: Victim) -> Json:
         "snapshot_id": victim.view["current_snapshot_id"],
         "generation_id": victim.generation_id,
         "annotation_id": victim.annotation_id,
+        "try_id": victim.try_id,
         "client_query_id": "mine",
     }
 

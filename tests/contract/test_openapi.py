@@ -57,6 +57,8 @@ UNREACHED = {
         f"{method} /api/projects/{{project_id}}/warehouse_column_annotations/{{annotation_id}}/"
         for method in ("GET", "PATCH", "DELETE")
     ),
+    # The view is edited in between.
+    "POST /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/tries/{try_id}/promote/",
 }
 CHECKS = [
     not_a_server_error,
@@ -91,6 +93,7 @@ class Things:
             "table_id": self._table(),
             "snapshot_id": self._snapshot(view),
             "annotation_id": self._annotation(view),
+            "try_id": self._try(view),
         }
 
     def sensible(self, body: Any, number: int) -> Any:
@@ -138,6 +141,14 @@ class Things:
         """The annotation of a view itself."""
         body = {"saved_query": view, "description": "what it means"}
         return str(self._http.post(NOTES, json=body).raise_for_status().json()["id"])
+
+    def _try(self, view: str) -> str:
+        """A try of the view that is there, or an id that does not exist if there can be none."""
+        found = self._http.get(f"{VIEWS}{view}/tries/").raise_for_status().json()["results"]
+        if not found:
+            answer = self._http.post(f"{VIEWS}{view}/try/", json={"query": {"query": "SELECT 5 AS n"}})
+            return str(answer.json()["id"] if answer.is_success else uuid4())
+        return str(found[0]["id"])
 
     def _table(self) -> str:
         return self._living(TABLES, {"format": "Parquet", "url_pattern": self._pattern})

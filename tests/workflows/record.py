@@ -17,6 +17,7 @@ from tests.acceptance.test_failures import LONG
 from tests.support.tenants import ENDLESS, a_tenant, dev_stack, until
 from tests.support.webhook_receiver import SECRET, Receiver
 from tests.workflows.record_generations import GenerationRecorder
+from tests.workflows.record_tries import TryRecorder
 from tests.workflows.recorder import HISTORIES, Recorder
 
 
@@ -31,6 +32,7 @@ async def main() -> None:
             client = await Client.connect(stack.info["temporal_address"])
             await RunRecorder(tenant, client).record(lambda: stack.kill("worker"))
             await GenerationRecorder(other, client).record(sources, lambda: stack.kill("worker"))
+            await TryRecorder(other, client).record(lambda: stack.kill("worker"))
         receiver = Receiver()
         receiver.open()
         os.environ |= {"MATVIEW_WEBHOOK_URL": receiver.url, "MATVIEW_WEBHOOK_SECRET": SECRET}

@@ -57,6 +57,10 @@ def test_there_is_a_history_of_every_way_in_which_a_generation_ends() -> None:
         "notice-retried",
         "notice-refused",
         "reconciled",
+        "try-ready",
+        "try-failed",
+        "try-cancelled",
+        "try-retried",
     }
 
 

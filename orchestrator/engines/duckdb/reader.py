@@ -25,6 +25,7 @@ from orchestrator.engines.duckdb.result_pipe import ResultPipe
 from orchestrator.engines.duckdb.scratch import remove_abandoned
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
 from orchestrator.engines.fair_slots import FairSlots
+from orchestrator.model.diff import DiffPlan
 from orchestrator.model.errors import EngineCrashed, QueryTimedOut
 from orchestrator.model.limits import Limits
 from orchestrator.model.position import Position
@@ -121,15 +122,39 @@ class DuckDBReadSession:
         """See ReadSession."""
         files = await self._find(plan)
         relations = [encode_relation(relation, file_url, DigestCache(), files) for relation in plan.relations]
-        process = await self._use(self._reach_of(relations, files))
-        request = process.begin() | {"job": "read", "relations": relations} | _options_of(plan)
+        # The names of a whole project take long to encode.
+        has_rows = any(relation.kind == "rows" for relation in plan.relations)
+        request = {"job": "read", "relations": relations} | _options_of(plan)
+        async with self._stream(request, files, plan.timeout_seconds, is_long=has_rows) as pipe:
+            yield pipe
+
+    @asynccontextmanager
+    async def diff(self, plan: DiffPlan, file_url: Callable[[str, str], str]) -> AsyncIterator[ResultPipe]:
+        """See ReadSession."""
+        relations = [encode_relation(relation, file_url, DigestCache(), {}) for relation in (plan.before, plan.after)]
+        options = plan.model_dump(mode="json", include={"names", "key", "has_same_columns", "rows", "large_as_text"})
+        rows_after = sum(file.rows for file in plan.after.files)
+        request = {"job": "diff", "relations": relations, "rows_after": rows_after} | options
+        async with self._stream(request, {}, plan.timeout_seconds) as pipe:
+            yield pipe
+
+    @asynccontextmanager
+    async def _stream(
+        self,
+        request: dict[str, Any],
+        files: Mapping[str, Sequence[SourceFile]],
+        seconds: float,
+        *,
+        is_long: bool = False,
+    ) -> AsyncIterator[ResultPipe]:
+        """The result that a process writes into a pipe. `files` are the source files that it reads."""
+        process = await self._use(self._reach_of(request["relations"], files))
+        request = process.begin() | request
         answer = asyncio.ensure_future(_summary_of(process))
-        pipe = ResultPipe(plan.timeout_seconds, answer)
+        pipe = ResultPipe(seconds, answer)
         try:
             with self._reader.processes.running(process):
-                # The names of a whole project take long to encode.
-                has_rows = any(relation.kind == "rows" for relation in plan.relations)
-                message = await asyncio.to_thread(json.dumps, request) if has_rows else json.dumps(request)
+                message = await asyncio.to_thread(json.dumps, request) if is_long else json.dumps(request)
                 await process.child.send(message.encode(), pipe.writer)
                 await pipe.begin()
                 yield pipe

@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from orchestrator.engines.duckdb.child.binding import explain_binding
+from orchestrator.engines.duckdb.child.diff import diff
 from orchestrator.engines.duckdb.child.errors import clean_message, plain_message, redact_paths
 from orchestrator.engines.duckdb.child.execute import write
 from orchestrator.engines.duckdb.child.places import place_in_text
@@ -241,4 +242,5 @@ HANDLERS: dict[str, Callable[[Request], Task | Answered]] = {
     "analyze": analyze,
     "read": read,
     "find_name_read": read_find_name,
+    "diff": diff,
 }

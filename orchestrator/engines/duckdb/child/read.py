@@ -68,7 +68,7 @@ def analyze(request: Request) -> Task:
 
 
 def _analyze(request: Request, _watch: Watch) -> list[str]:
-    connection = _session(request).connection
+    connection = session_of(request).connection
     return unique(readings(connection, without_explain(request["sql"])[0], request["parameters"]))
 
 
@@ -81,7 +81,7 @@ def _find_name(request: Request, _watch: Watch) -> dict[str, Any] | None:
     sql = without_explain(request["sql"])[0]
     if not request["sql"].endswith(sql):
         return None
-    position = place_of_name(_session(request).connection, sql, request["name"], request["parameters"])
+    position = place_of_name(session_of(request).connection, sql, request["name"], request["parameters"])
     found = None if position is None else moved(position, sql, request["sql"])
     return None if found is None else found.as_json()
 
@@ -91,6 +91,11 @@ def read(request: Request) -> Task:
 
     It returns the names and DuckDB types of the columns, the number of rows, and whether there are more.
     """
+    return streamed(request, _read)
+
+
+def streamed(request: Request, work: Callable[[Inputs, Mapping[str, str], Request, Watch], Any]) -> Task:
+    """The task that does `work`, which writes into the pipe `pipe` of the request, with the inputs of the plan."""
     os.dup2(request["pipe"], _PIPE)
     os.close(request["pipe"])
     labels = {request["temp_directory"]: "temporary storage", _PIPE_PATH: "the result"}
@@ -101,24 +106,31 @@ def read(request: Request) -> Task:
     except BaseException:
         os.close(_PIPE)  # the parent reads until the pipe is closed
         raise
-    return within_reach(request, partial(_read, inputs, labels))
+    return within_reach(request, partial(work, inputs, labels))
+
+
+@contextmanager
+def opened_pipe() -> Iterator[int]:
+    """The pipe of the request, closed at the end of the context."""
+    with os.fdopen(_PIPE, "wb", buffering=0):
+        yield _PIPE
 
 
 def _read(inputs: Inputs, labels: Mapping[str, str], request: Request, watch: Watch) -> dict[str, Any]:
     sources = [relation for relation in request["relations"] if relation["kind"] == "source"]
     tables = [TableFiles(r["name"], r["format"], inputs[r["name"]], r["digests"]) for r in sources]
-    with translate_errors(request, inputs, labels), os.fdopen(_PIPE, "wb", buffering=0):
+    with translate_errors(request, inputs, labels), opened_pipe():
         if not tables:
             return _run(request, inputs, watch, lambda: None)
         with Reading(tables, request["limits"]["threads"]) as reading:
-            reading.watch(_session(request).connection)
+            reading.watch(session_of(request).connection)
             answer = _run(request, inputs, watch, reading.finish)
             reading.finish()
             return answer
 
 
 def _run(request: Request, inputs: Inputs, watch: Watch, check: Callable[[], object]) -> dict[str, Any]:
-    session = _session(request)
+    session = session_of(request)
     connection = session.connection
     watch(connection)
     statement, is_explained = without_explain(request["sql"])
@@ -164,7 +176,8 @@ def _placed_as_written(text: str, written: str) -> Iterator[None]:
         raise
 
 
-def _session(request: Request) -> Session:
+def session_of(request: Request) -> Session:
+    """The session of this process, which can open the pipe beside what is within its reach."""
     return kept_session(request, for_reader=True, files=[_PIPE_PATH])
 
 
