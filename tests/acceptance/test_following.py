@@ -10,7 +10,7 @@ async def types(tenant: Tenant, view: Json) -> list[tuple[str, str]]:
 
 
 async def edited(tenant: Tenant, view: Json, sql: str) -> Json:
-    return await tenant.create_view(view["name"], sql, expect=200, soft_update=True)
+    return await tenant.create_view(view["name"], sql, expect=200, soft_update=True, break_dependents=True)
 
 
 async def test_children_and_their_children_follow_an_edit_at_once(tenant: Tenant) -> None:
@@ -45,7 +45,9 @@ async def test_views_follow_a_source_table_whose_schema_is_read_again(tenant: Te
     assert await types(tenant, chi) == [("n", "DOUBLE")]
     assert await types(tenant, gra) == [("twice", "DOUBLE")]
     other = write_parquet(sources / str(tenant.project_id) / "other.parquet", n=["x"])
-    await tenant.call("PATCH", f"/warehouse_tables/{table['id']}/", {"url_pattern": str(other)})
+    await tenant.call(
+        "PATCH", f"/warehouse_tables/{table['id']}/", {"url_pattern": str(other), "break_dependents": True}
+    )
     assert await types(tenant, chi) == [("n", "VARCHAR")]
     assert await types(tenant, gra) == [("twice", "DOUBLE")]  # it no longer binds
 

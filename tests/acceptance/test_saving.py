@@ -35,6 +35,7 @@ async def test_a_new_view_is_shown_whole(tenant: Tenant) -> None:
         "table": None,
         "chain": None,
         "duckdb_type": "INTEGER",
+        "description": None,
     }
     assert view["created_by"]["email"] == "tester@example.com"
     assert view["created_at"].endswith("Z")
