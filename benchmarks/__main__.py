@@ -20,6 +20,7 @@ from benchmarks import (
     generations,
     hostile,
     memory_cost,
+    project,
     reading,
     restore,
     results,
@@ -89,6 +90,11 @@ KINDS = {
             "many": Option(5_000, 12, "views in each of two projects"),
             "long": Option(8, 2, "long queries for two workers"),
         },
+    ),
+    "project": Kind(
+        project.measure,
+        "a project of many views, planned and applied as a whole",
+        {"rounds": rounds(), "views": Option(1_000, 30, "how many")},
     ),
     "start": Kind(start.measure, "from the shell's command to the first result", {"rounds": rounds()}),
     "api": Kind(

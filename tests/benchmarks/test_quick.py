@@ -20,6 +20,7 @@ COMPARED = {
     "small": "processor time a view, worker",
     "dag": "descendants",
     "generations": "worker killed",
+    "project": "nothing changed",
     "start": "a home that exists",
     "api": "the floor",
     "schedules": "Temporal alone",
