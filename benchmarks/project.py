@@ -1,4 +1,4 @@
-"""Projects of many views, planned and applied as a whole: new, unchanged, and after an edit that all others depend on."""
+"""Projects of many views, planned and applied as a whole: new, unchanged, and after an edit of one that many read."""
 
 import time
 from pathlib import Path
