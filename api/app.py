@@ -43,6 +43,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorBody, "description": "The request is not valid"},
     401: {"model": ErrorBody, "description": "No key, or an unknown one"},
     403: {"model": ErrorBody, "description": "The key lacks the scope, or may not be used in the project"},
+    431: {"model": ErrorBody, "description": "The request's line and headers are too large"},
     413: {"model": ErrorBody, "description": "The body of the request is too large"},
     429: {
         "model": ErrorBody,

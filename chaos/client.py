@@ -87,7 +87,7 @@ class Api:
     def _judge(self, what: str, answer: Answer, refusals: Collection[str], view: View | None) -> None:
         if answer.good:
             return
-        if set(answer.body) != _ERROR_FIELDS:
+        if set(answer.body) - {"position"} != _ERROR_FIELDS:
             self._history.record_violation(
                 "answer", f"{what}: {answer.status} {answer.body}, which is no error of ours", view
             )

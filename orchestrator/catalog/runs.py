@@ -44,10 +44,12 @@ async def record_started(
     really ended.
     """
     values = _row(request, workflow_id, workflow_run_id) | {"generation_id": generation_id}
-    new = insert(t.runs).values(started_at=func.clock_timestamp(), **values).on_conflict_do_nothing()
-    if await tx.scalar(new.returning(t.runs.c.id)) is not None:
-        return RunStatus.RUNNING
-    status = await tx.scalar(select(t.runs.c.status).where(t.runs.c.id == values["id"]))
+    row = insert(t.runs).values(started_at=func.clock_timestamp(), **values).on_conflict_do_nothing()
+    new = row.returning(t.runs.c.status).cte("new")
+    # In one statement, for it is part of every request for a run. A row that is committed while it waits is not seen;
+    # then it is not known here how the run stands, as if it were not recorded.
+    known = select(t.runs.c.status).where(t.runs.c.id == values["id"])
+    status = await tx.scalar(select(new.c.status).union_all(known).limit(1))
     return None if status is None else RunStatus(status)
 
 

@@ -24,6 +24,8 @@ FIELDS = {
     "format",
     "url_pattern",
     "columns",
+    "file_count",
+    "bytes",
     "description",
     "created_by",
     "created_at",

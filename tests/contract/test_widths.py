@@ -82,6 +82,11 @@ async def _copies(tenant: Tenant, view: Json, count: int) -> None:
         await database.close()
 
 
+def as_listed(view: Json) -> list[Json]:
+    """The columns of a view as a list shows them: without descriptions."""
+    return [{key: value for key, value in column.items() if key != "description"} for column in view["columns"]]
+
+
 @pytest.mark.parametrize("described", [None, "€" * 10_000])
 async def test_a_page_of_a_list_is_bounded_however_wide_its_views_are(tenant: Tenant, described: str | None) -> None:
     sql = _wide(WIDE if described is None else 1)
@@ -93,11 +98,12 @@ async def test_a_page_of_a_list_is_bounded_however_wide_its_views_are(tenant: Te
     assert (page["count"], len(page["results"]), page["next"]) == (1000, 1000, None)
     whole = [item for item in page["results"] if not item.get("abridged", False)]
     assert 0 < len(whole) < 1000
-    assert all(item["columns"] == view["columns"] and item["description"] == described for item in whole)
+    listed = as_listed(view)
+    assert all(item["columns"] == listed and item["description"] == described for item in whole)
     cut = [item for item in page["results"] if item.get("abridged", False)]
     assert all((item["columns"], item["description"]) == ([], None) for item in cut)
     one = await tenant.call("GET", f"{VIEWS}?page_size=1&page=1000")
-    assert (one["results"][0].get("abridged", False), one["results"][0]["columns"]) == (False, view["columns"])
+    assert (one["results"][0].get("abridged", False), one["results"][0]["columns"]) == (False, listed)
     shown = await tenant.view(cut[0]["id"])
     assert (shown.get("abridged", False), shown["columns"], shown["description"]) == (False, view["columns"], described)
 
@@ -110,7 +116,7 @@ async def test_a_list_of_ordinary_views_leaves_nothing_out(tenant: Tenant) -> No
     for item in page["results"]:
         assert (item.get("abridged", False), item["columns"], item["description"]) == (
             False,
-            view["columns"],
+            as_listed(view),
             "what it is for",
         )
 
