@@ -59,6 +59,11 @@ async def reader(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Duck
     await reader.close()
 
 
+def unsigned(rows: list[tuple[str | None, ...]]) -> list[list[str | None]]:
+    """The rows with zeros that have no sign."""
+    return [["0.0" if value == "-0.0" else value for value in row] for row in rows]
+
+
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 @given(sql=tables())
 async def test_a_generated_table_is_the_same_in_every_format(reader: DuckDBReader, sql: str) -> None:
@@ -71,7 +76,8 @@ async def test_a_generated_table_is_the_same_in_every_format(reader: DuckDBReade
         for table in (arrow, parquet):
             connection.register("found", table)
             same = connection.execute(f"SELECT COLUMNS(*)::VARCHAR FROM ({decoded('FROM found', columns)})").fetchall()
-            assert same == wanted
+            # DuckDB 1.5.5 writes 0.0 and -0.0 of a Parquet column as one entry of its dictionary.
+            assert same == wanted or (table is parquet and unsigned(same) == unsigned(wanted))
     lines = found[ResultFormat.NDJSON][0].splitlines()
     rows = json.loads(b"[" + found[ResultFormat.JSON][0] + b"]")
     assert [[*json.loads(line).values()] for line in lines] == rows
