@@ -88,6 +88,7 @@ def create_app() -> FastAPI:
                 # All objects loaded so far stay until the end. Searching them for garbage would delay one request in
                 # fifty by a tenth of a second.
                 gc.freeze()
+                gc.enable()
                 yield
 
     app = FastAPI(

@@ -185,6 +185,7 @@ async def _work(settings: Settings, telemetry: WorkerTelemetry, stop: asyncio.Ev
         reconciler = build_reconciler_worker(container.temporal, ReconcileActivities(container.reconciler), interceptor)
         # The objects loaded by now are never freed; each garbage collection would examine them for a tenth of a second.
         gc.freeze()
+        gc.enable()
         async with (
             delivering(container.temporal, settings.webhook_url, settings.webhook_secret, interceptor),
             worker,

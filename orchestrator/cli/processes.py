@@ -5,6 +5,7 @@ lists views would wait for that, and so would a stack that starts four processes
 """
 
 import asyncio
+import gc
 import os
 import signal
 from pathlib import Path
@@ -87,6 +88,7 @@ def _runs_already(home: Path, *, port: int, has_roots: bool) -> bool:
 
 def api() -> None:
     """Run the HTTP API. Configured by the environment."""
+    gc.disable()  # until it is ready: to search what is being loaded for garbage takes a sixth of the start
     from api.server import serve
 
     serve(checked_settings())
@@ -94,6 +96,7 @@ def api() -> None:
 
 def worker() -> None:
     """Run a worker. Configured by the environment; start as many as there is work for."""
+    gc.disable()  # as above
     settings = checked_settings()
     set_up_logging(settings.log_level, settings.log_format, settings.secrets)
     import uvloop

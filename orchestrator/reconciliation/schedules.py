@@ -61,7 +61,7 @@ class ScheduleSync:
         raise TemporalBusy("The view's frequency is being changed all the time. Try again in a moment.")
 
     async def _desired(self, saved_query_id: UUID) -> DesiredSchedule | None:
-        async with self._database.begin() as tx:
+        async with self._database.single() as tx:
             return await saved_queries.find_desired_schedule(tx, saved_query_id)
 
 
