@@ -138,7 +138,9 @@ async def _changed(folder: Path, rounds: int) -> list[Measurement]:
 
 
 def _write(path: Path, more: int) -> None:
-    duckdb.sql("SELECT i // 100 % 10 AS k, i + ? AS v FROM range(100000) t(i)", params=[more]).write_parquet(str(path))
+    # Numbers of which each view of the first layer takes others: the same ones would be no change to it.
+    rows = "SELECT i // 100 % 10 AS k, i + 20 * ? AS v FROM range(100000) t(i)"
+    duckdb.sql(rows, params=[more]).write_parquet(str(path))
 
 
 async def _killed(folder: Path, rounds: int, count: int) -> list[Measurement]:
