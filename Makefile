@@ -95,7 +95,8 @@ docs: setup ## Write the page of settings anew from the code
 	$(BIN)/python -m docs.settings
 
 .PHONY: screenshots
-screenshots: setup ## Take the pictures of the Temporal UI anew (needs Chromium)
+screenshots: setup ## Take the pictures of the documentation anew (needs Chromium)
+	$(BIN)/python -m docs.terminal_pictures
 	$(BIN)/python -m docs.screenshots
 
 .PHONY: lock

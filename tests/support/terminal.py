@@ -57,10 +57,11 @@ class Terminal:
     def shows(self, text: str, patience: float = 30) -> str:
         """All that was shown up to here, once this text is. The next call looks only at what comes after."""
         deadline = time.monotonic() + patience
-        while text not in _ESCAPES.sub("", self.raw):
+        while text not in (shown := _ESCAPES.sub("", self.raw)):
             assert self._read(deadline), f"{text!r} is not in {self.raw!r}"
-        came, self.raw = self.raw, ""
-        return _ESCAPES.sub("", came)
+        end = shown.index(text) + len(text)
+        self.raw = shown[end:]  # it may have come with the text
+        return shown[:end]
 
     def ends(self, patience: float = 30) -> int:
         """The exit status of the command. `raw` is all that it has shown."""
