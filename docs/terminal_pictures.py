@@ -8,6 +8,7 @@ import fcntl
 import io
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.stack import DevStack
 
 _HERE = Path(__file__).parent / "images"
-_COLUMNS, _LINES = 100, 50
+_COLUMNS, _LINES = 130, 50
 # Each picture: its name, and the commands that it shows.
 _PICTURES: Sequence[tuple[str, Sequence[str]]] = (
     ("terminal-plan", ["matview plan shop"]),
@@ -46,8 +47,11 @@ async def main() -> None:
                 console = Console(record=True, width=_COLUMNS, file=io.StringIO())
                 for command in commands:
                     console.print(Text(f"$ {command}", style="bold"))
-                    console.print(Text.from_ansi(await asyncio.to_thread(_typed, command, folder)))
-                console.save_svg(str(_HERE / f"{picture}.svg"), title="matview")
+                    shown = await asyncio.to_thread(_typed, command, folder)
+                    console.print(Text.from_ansi(shown.replace(str(folder), "~/work")))
+                picture_of = console.export_svg(title="matview")
+                # The fonts of another host are not loaded.
+                (_HERE / f"{picture}.svg").write_text(re.sub(r"@font-face \{.*?\}", "", picture_of, flags=re.DOTALL))
 
 
 def _break_a_reader(folder: Path) -> None:

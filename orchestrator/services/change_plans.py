@@ -31,6 +31,8 @@ from orchestrator.services.unknown_names import UnknownName, explained
 _TABLES_AT_ONCE = 2
 _STUDIED_AT_ONCE = 100
 _SHOWN = 10
+# They are written one by one, in a transaction that may take 20 seconds. Two thousand take ten.
+_MOST_ALTERED = 2_000
 
 Studied = Mapping[str, StudiedQuery]
 Described = dict[str, DescribedSource]
@@ -72,6 +74,13 @@ class ChangePlanner:
         """Plan a change and keep what making it needs. `read` has columns of tables that were read already."""
         stored = await self.load(project_id)
         found = compare(stored, change, read or ())
+        altered = len(found.view_fields) + len(found.deleted_views)
+        if altered > _MOST_ALTERED:
+            raise Invalid(
+                f"This changes or deletes {altered:,} views; {_MOST_ALTERED:,} are the most at a time. New views do "
+                "not count. Leave some of them out, and apply them in a second step.",
+                attr="definitions",
+            )
         problems = list(found.problems)
         described = await self._describe(project_id, found, problems, known=read or {})
         known = {key: stored.tables[key].columns for key in found.tables if key in stored.tables}

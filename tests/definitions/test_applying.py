@@ -257,3 +257,11 @@ async def test_what_cannot_be_is_said_by_name(tenant: Tenant, body: Json, said: 
     refused = await tenant.error("POST", "/definitions/apply/", body, status=400)
     assert refused["detail"].startswith("Nothing was changed.")
     assert await names(tenant) == set()
+
+
+async def test_more_views_than_one_transaction_can_change_are_refused_at_once(tenant: Tenant) -> None:
+    views = [view(f"v_{n}", f"SELECT {n} AS n", None) for n in range(2001)]
+    await apply(tenant, {"views": views})
+    refused = await tenant.error("POST", "/definitions/plan/", {"prune": True}, status=400)
+    assert "deletes 2,001 views; 2,000 are the most at a time" in refused["detail"]
+    await apply(tenant, {"views": views[:1], "delete": [f"v_{n}" for n in range(1, 20)]})

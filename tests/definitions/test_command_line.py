@@ -75,7 +75,7 @@ async def test_what_is_wrong_in_a_file_is_said_with_its_name(matview: Commands, 
     assert "views/typo.sql:2:6" in out(failed)
     assert 'Did you mean "kept_orders"' in out(failed)
     assert "view below:" not in out(failed)
-    assert "nothing can be applied" in failed.stderr.decode()
+    assert "nothing can be applied: 2 problems" in failed.stderr.decode()
 
 
 async def test_without_a_terminal_nothing_is_applied_unless_yes_is_said(matview: Commands) -> None:

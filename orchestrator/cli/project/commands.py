@@ -12,7 +12,7 @@ from orchestrator.cli.generations import follow_to_end
 from orchestrator.cli.installation import EXIT_USAGE
 from orchestrator.cli.output import Failure, echo, echo_json
 from orchestrator.cli.project import example, files
-from orchestrator.cli.project.plan_display import counts, show_plan
+from orchestrator.cli.project.plan_display import counts, number_of, show_plan
 
 _PATH = "definitions/"
 _CHANGES = 4
@@ -125,11 +125,11 @@ def export(api: Api, folder: Folder) -> None:
 def refuse(plan: Json, *, break_dependents: bool) -> None:
     """Raise Failure for a plan that cannot be applied."""
     if plan["problems"]:
-        raise Failure(f"nothing can be applied: {len(plan['problems']):,} things are wrong")
+        raise Failure(f"nothing can be applied: {number_of(len(plan['problems']), 'problem')}, see above")
     if plan["broken"] and not break_dependents:
         raise Failure(
-            f"{len(plan['broken']):,} views that the change does not touch would stop binding. "
-            "Change them too, or add --break-dependents"
+            f"{number_of(len(plan['broken']), 'view')} that the change does not touch would stop binding. "
+            "Change what reads it too, or add --break-dependents"
         )
 
 

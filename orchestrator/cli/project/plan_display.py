@@ -28,7 +28,7 @@ def show_plan(plan: Json, files: Mapping[str, ViewFile], *, diff: bool) -> None:
     for one in plan["problems"]:
         echo(hanging("! ", _problem(one, files)))
     for one in plan["broken"]:
-        echo(f"! breaks {one['name']}, which reads {', '.join(one['reads'])}: {one['message']}")
+        echo(hanging("! ", f"breaks {one['name']}, which reads {', '.join(one['reads'])}: {one['message']}"))
     for line in _runs(plan["runs"]):
         echo(line)
 
@@ -78,7 +78,8 @@ def _problem(problem: Json, files: Mapping[str, ViewFile]) -> str:
     return f"view {problem['name']}: {with_place(problem['message'], position, str(file.path))}"
 
 
-def _number(number: int, word: str) -> str:
+def number_of(number: int, word: str) -> str:
+    """A number with its noun, as text."""
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
@@ -88,7 +89,7 @@ def _runs(runs: list[Json]) -> Iterator[str]:
     levels = 1 + max(one["level"] for one in runs)
     known = [one["last_seconds"] for one in runs if one["last_seconds"] is not None]
     took = f", which took {sum(known):,.1f} s when they last ran" if known else ""
-    yield f"to refresh: {_number(len(runs), 'view')} in {_number(levels, 'step')}{took}"
+    yield f"to refresh: {number_of(len(runs), 'view')} in {number_of(levels, 'step')}{took}"
     for one in runs[:_SHOWN_RUNS]:
         yield f"  {'  ' * one['level']}{one['name']}  ({one['reason']})"
     if len(runs) > _SHOWN_RUNS:
