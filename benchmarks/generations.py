@@ -65,7 +65,9 @@ async def _independent(folder: Path, rounds: int, counts: Sequence[int]) -> list
             statements |= new
             await _saved(api, new)
             ours = Measurement(f"{count} independent views", [])
-            first, warm = (Measurement(f"{count} views, plain DuckDB, {how}", []) for how in ("each anew", "one"))
+            first, warm = (
+                Measurement(f"{count} views, plain DuckDB, {how}", []) for how in ("new connections", "one connection")
+            )
             for number in range(rounds + 1):
                 seconds, _ = await api.refresh({"all": True}, force=True)
                 floors = [await asyncio.to_thread(run, [*statements.values()], folder) for run in (_cold, _warm)]
@@ -110,7 +112,9 @@ async def _changed(folder: Path, rounds: int) -> list[Measurement]:
     for some in layers:
         below |= {node.name for node in some if below.intersection(node.inputs)}
     ours = Measurement(f"a source changed ({len(below)} views)", [])
-    first, warm = (Measurement(f"a source changed, plain DuckDB, {how}", []) for how in ("each anew", "one"))
+    first, warm = (
+        Measurement(f"a source changed, plain DuckDB, {how}", []) for how in ("new connections", "one connection")
+    )
     changing = folder / "changing" / "rows.parquet"
     changing.parent.mkdir()
     async with _stack(folder) as stack:

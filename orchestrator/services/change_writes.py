@@ -81,6 +81,7 @@ class _Writing:
         self._proposal = prepared.proposal
         self._stored = prepared.proposal.stored
         self._found = prepared.proposal.differences
+        self._broken = sorted({one.name for one in prepared.plan.broken})
         self._user = user
         self._view_ids = {key: one.id for key, one in self._stored.views.items()}
         self._table_ids = {key: one.id for key, one in self._stored.tables.items()}
@@ -167,6 +168,8 @@ class _Writing:
         if "column_descriptions" in fields:
             after = dict(definition.column_descriptions)
             changes.append(FieldChange(field="column_descriptions", action="changed", before=dict(before), after=after))
+        if "query" in fields and self._broken:
+            changes.append(FieldChange(field="break_dependents", action="changed", after=self._broken))
         if changes:
             await audit_log.record(self._tx, view, Verb.UPDATED, self._user, changes)
         if "timing" in fields:

@@ -8,7 +8,6 @@ consequences in Temporal come after the commit, and the reconciler does those th
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -17,7 +16,15 @@ from orchestrator.catalog.database import Database
 from orchestrator.model.base import Value
 from orchestrator.model.change_plan import ChangePlan
 from orchestrator.model.definitions import Change, Definitions, ViewDefinition
-from orchestrator.model.errors import Invalid, PlanOutdated, TemporalUnavailable
+from orchestrator.model.errors import (
+    Invalid,
+    NotFound,
+    NotMaterialized,
+    PlanOutdated,
+    StillStopping,
+    TemporalUnavailable,
+    TooManyRequests,
+)
 from orchestrator.model.names import name_key
 from orchestrator.model.principal import User
 from orchestrator.model.printable import one_line
@@ -115,11 +122,11 @@ class ChangeService:
         """Do what follows from a change that is committed: schedules, paths, runs that may publish no more."""
         try:
             await _each(written.scheduled, self.schedule_sync.sync)
-            await self.runs.stop({run.id: run for run in written.ended})
             why = f"Resumed, because {one_line(user.email)} changed the query."
             await _each(written.edited, lambda view: self.schedules.unpause_after_failures(view, why))
-        except TemporalUnavailable as error:
-            logger.warning("schedules of project %d are left to the reconciler: %s", project_id, error.message)
+            await self.runs.stop({run.id: run for run in written.ended})
+        except (TemporalUnavailable, StillStopping) as error:
+            logger.warning("schedules or runs of project %d are left to the reconciler: %s", project_id, error.message)
         if written.paths:
             await self.current.sync_all(project_id, sorted(written.paths))
 
@@ -127,9 +134,12 @@ class ChangeService:
         if not plan.runs:
             return None
         order = RefreshOrder(views=tuple(one.name for one in plan.runs))
-        with suppress(TemporalUnavailable):  # the change is made; the next one, or a tick, refreshes it
+        try:
             return (await self.generations.start(project_id, order, user)).generation.id
-        return None
+        except (TemporalUnavailable, TooManyRequests, NotMaterialized, NotFound) as error:
+            # The change is made. A view may be deleted since; else the next change, or a tick, refreshes them.
+            logger.warning("a change of project %d started no refresh: %s", project_id, error.message)
+            return None
 
 
 async def _each(views: Iterable[UUID], work: Callable[[UUID], Awaitable[object]]) -> None:

@@ -110,6 +110,11 @@ async def test_readers_may_be_broken_on_purpose(tenant: Tenant, folder: Path) ->
     assert "kept_orders" in {one["name"] for one in done["plan"]["broken"]}
     ended = await finished(tenant, {"id": done["generation_id"]})
     assert ended["status"] == "Failed"
+    views = (await tenant.call("GET", "/warehouse_saved_queries/"))["results"]
+    edited = next(one for one in views if one["name"] == "stg_returns")
+    newest = (await tenant.call("GET", f"/warehouse_saved_queries/{edited['id']}/activity/"))["results"][0]
+    recorded = {one["field"]: one["after"] for one in newest["detail"]["changes"]}
+    assert recorded["break_dependents"] == sorted(one["name"] for one in done["plan"]["broken"])
 
 
 async def test_plain_views_have_the_columns_of_their_inputs_at_once(tenant: Tenant) -> None:

@@ -40,8 +40,8 @@ async def test_an_edit_that_takes_a_column_from_a_reader_is_refused(tenant: Tena
     saved = await tenant.call("PATCH", path, {**edit, "break_dependents": True})
     assert saved["query"]["query"] == "SELECT 1 AS a, 2 AS c"
     newest = (await tenant.call("GET", f"{path}activity/"))["results"][0]
-    told = {one["field"]: one["after"] for one in newest["detail"]["changes"]}
-    assert told["break_dependents"] == ["mid"]
+    recorded = {one["field"]: one["after"] for one in newest["detail"]["changes"]}
+    assert recorded["break_dependents"] == ["mid"]
 
 
 async def test_an_edit_that_breaks_a_view_two_steps_below_is_refused(tenant: Tenant) -> None:

@@ -49,36 +49,36 @@ async def test_the_commands_of_the_guide_do_what_it_says(stack: DevStack, tenant
         "XDG_CACHE_HOME": str(folder / "cache"),
     }
 
-    told = await typed(blocks("A first round"), folder, environment)
-    assert "orders_by_day: 2 rows" in told
-    assert "best_day: 1 rows" in told
-    assert re.findall(r"^2 views: 2 fresh$", told, flags=re.MULTILINE)
+    printed = await typed(blocks("A first round"), folder, environment)
+    assert "orders_by_day: 2 rows" in printed
+    assert "best_day: 1 rows" in printed
+    assert re.findall(r"^2 views: 2 fresh$", printed, flags=re.MULTILINE)
 
     shown = await typed(blocks("Source tables"), folder, environment)
     assert re.findall(r"^on bad row +(\w+)$", shown, flags=re.MULTILINE) == ["quarantine"]
     assert re.findall(r"^(id|amount) +(\S+) +stated$", shown, flags=re.MULTILINE)
 
-    told = await typed(blocks("Writing a view"), folder, environment)
-    assert "saved orders_by_day" in told
+    printed = await typed(blocks("Writing a view"), folder, environment)
+    assert "saved orders_by_day" in printed
 
-    told = await typed(blocks("Schedules"), folder, environment)
-    assert "orders_by_day: refreshed at 0 6 * * 1-5 (Europe/Berlin)" in told
+    printed = await typed(blocks("Schedules"), folder, environment)
+    assert "orders_by_day: refreshed at 0 6 * * 1-5 (Europe/Berlin)" in printed
     shown = await typed("matview view show orders_by_day", folder, environment)
     assert re.search(r"^every +0 6 \* \* 1-5 \(Europe/Berlin\)$", shown, flags=re.MULTILINE)
 
-    told = await typed(blocks("Runs"), folder, environment)
-    assert re.findall(r" (Completed) +(\w+) ", told) == [("Completed", "api"), ("Completed", "first")]
+    printed = await typed(blocks("Runs"), folder, environment)
+    assert re.findall(r" (Completed) +(\w+) ", printed) == [("Completed", "api"), ("Completed", "first")]
 
     listed = await typed("matview view versions orders_by_day", folder, environment)
     earlier = listed.splitlines()[2].split()[5]
-    told = await typed(blocks("Versions and rollback").replace("<id>", earlier), folder, environment)
-    assert "and the schedule is paused" in told
-    assert "is kept regardless of its age" in told
+    printed = await typed(blocks("Versions and rollback").replace("<id>", earlier), folder, environment)
+    assert "and the schedule is paused" in printed
+    assert "is kept regardless of its age" in printed
 
-    told = await typed(blocks("Rows and queries"), folder, environment)
-    assert re.findall(r"^\((\d) rows?; version .*, as of .*\)$", told, flags=re.MULTILINE) == ["2"]
-    assert "day,total\n2026-01-01,111.5\n" in told
-    assert re.search(r"^\(2 rows\)$", told, flags=re.MULTILINE)
-    assert "created large_orders" in told
-    assert re.findall(r"^large_orders +view$", told, flags=re.MULTILINE)
+    printed = await typed(blocks("Rows and queries"), folder, environment)
+    assert re.findall(r"^\((\d) rows?; version .*, as of .*\)$", printed, flags=re.MULTILINE) == ["2"]
+    assert "day,total\n2026-01-01,111.5\n" in printed
+    assert re.search(r"^\(2 rows\)$", printed, flags=re.MULTILINE)
+    assert "created large_orders" in printed
+    assert re.findall(r"^large_orders +view$", printed, flags=re.MULTILINE)
     assert {file.name for file in folder.iterdir()} >= {"best_day.parquet", "all.ndjson"}

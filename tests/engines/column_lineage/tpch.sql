@@ -89,7 +89,7 @@ ORDER BY revenue DESC
 --: ROWS l_suppkey, s_suppkey, c_nationkey, s_nationkey, n_nationkey, n_regionkey, r_regionkey, r_name, o_orderdate
 --: ROWS n_name, l_extendedprice, l_discount
 
--- Q6: what a change of revenue would be; an aggregate without groups has one row, whichever rows there are
+-- Q6: what a change of revenue would be; an aggregate without groups has one row, even over no rows
 SELECT sum(l_extendedprice * l_discount) AS revenue
 FROM lineitem
 WHERE l_shipdate >= DATE '1994-01-01' AND l_shipdate < DATE '1994-01-01' + INTERVAL '1' YEAR
