@@ -4,7 +4,13 @@ If no worker registered a schedule's workflow type, the schedule would fire with
 workflow id of another shape would let two runs of one view overlap. A test compares the classes with these names.
 """
 
+from datetime import timedelta
 from uuid import UUID
+
+# A workflow task of a generation lasts no longer, unless its worker was killed: so long the generation waits for
+# another worker then. A task in which steps on the catalog take longer is prolonged by its worker. Temporal's default
+# is ten seconds.
+GENERATION_TASK_TIMEOUT = timedelta(seconds=5)
 
 TASK_QUEUE = "matview"
 # A queue of its own: queries that take hours could otherwise occupy every activity slot.

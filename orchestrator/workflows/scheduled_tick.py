@@ -101,6 +101,7 @@ class ScheduledTick:
                 contract.REFRESH,
                 request.model_copy(update={"trigger": Trigger.SCHEDULE, "scheduled_for": self._tick.scheduled_for}),
                 id=contract.run_workflow_id(request.saved_query_id),
+                task_timeout=contract.GENERATION_TASK_TIMEOUT,
                 search_attributes=_labels(attributes),
                 static_summary=f"Run of {request.label}" if request.label else None,
                 static_details=f"Started by its schedule, in the tick `{workflow.info().workflow_id}`.",
