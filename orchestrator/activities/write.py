@@ -151,7 +151,7 @@ class WriteActivities:
         target = await self.store.stage(location)
         async with self.store.background_fsync(location):
             written = await self.runner.write(plan, self.store.file_url, target, progress.report)
-        files = await self.store.measure(location, (*written.files, *written.quarantine))
+        files = await self.store.measure(location, (*written.files, *written.beside))
         snapshot = _snapshot(plan, attempt, location, written, files)
         await self.store.seal(location, files, _manifest(plan, snapshot))
         if plan.previous is not None and written.previous_content is not None:

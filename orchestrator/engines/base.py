@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from orchestrator.model.base import Value
+from orchestrator.model.check import CheckResult
 from orchestrator.model.column_lineage import QueryLineage
 from orchestrator.model.diff import DiffPlan
 from orchestrator.model.errors import InvalidQuery
@@ -53,7 +54,8 @@ class QueryResult(Value):
     `rejected` are the rows that the query left out; `files`, `rows` and `bytes` do not include them. `sources` are the
     files that it read, by the name of the source table. `deterministic` says that the query gives the same rows again
     for the same inputs. `content` and `previous_content` are the digests of the result's rows and of those of the
-    version before, None where they were not compared.
+    version before, None where they were not compared. `checks` are the results of the checks of the plan; `samples` the
+    files that hold some of the rows that they failed on.
     """
 
     files: tuple[SnapshotFile, ...]
@@ -66,11 +68,13 @@ class QueryResult(Value):
     deterministic: bool = False
     content: str | None = None
     previous_content: str | None = None
+    checks: tuple[CheckResult, ...] = ()
+    samples: tuple[SnapshotFile, ...] = ()
 
     @property
-    def quarantine(self) -> tuple[SnapshotFile, ...]:
-        """The files that hold the rows left out, beside those of the result."""
-        return tuple(one.file for one in self.rejected if one.file)
+    def beside(self) -> tuple[SnapshotFile, ...]:
+        """The files beside those of the result: of rows left out, and of rows that checks have failed on."""
+        return (*(one.file for one in self.rejected if one.file), *self.samples)
 
 
 class StudiedQuery(Value):

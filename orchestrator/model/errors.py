@@ -100,6 +100,12 @@ class InvalidSource(Invalid):
     code = "invalid_source"
 
 
+class InvalidCheck(Invalid):
+    """The check is not valid."""
+
+    code = "invalid_check"
+
+
 class ReadersBreak(Invalid):
     """Views that read this would stop binding."""
 

@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 from pydantic import Field
 
 from orchestrator.model.base import Value
+from orchestrator.model.check import PlannedCheck
 from orchestrator.model.limits import Limits
 from orchestrator.model.snapshot import Column, ResolvedInput, Snapshot, SnapshotFile
 from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
@@ -105,6 +106,13 @@ class MemberRelation(Value):
 Relation = Annotated[SourceRelation | SnapshotRelation | ViewRelation, Field(discriminator="kind")]
 
 
+class Shape(Value):
+    """The number of rows of a version, and its columns as readers see them."""
+
+    rows: int
+    columns: tuple[Column, ...]
+
+
 class RunPlan(Value):
     """Everything that decides a run's result, pinned when its generation begins.
 
@@ -115,6 +123,9 @@ class RunPlan(Value):
 
     `full_refresh` has the query run also if nothing has changed. `previous` is the version before, with whose rows the
     result is compared; it is set just before the query runs, and only if other views read this one.
+
+    `checks` are made on the result. They may read `check_relations` and `check_members` too, which are like `relations`
+    and `members`. `current` is the shape of the version before.
     """
 
     run_id: UUID
@@ -134,6 +145,10 @@ class RunPlan(Value):
     queued_at: datetime | None = None
     full_refresh: bool = False
     previous: Snapshot | None = None
+    checks: tuple[PlannedCheck, ...] = ()
+    check_relations: tuple[Relation, ...] = ()
+    check_members: tuple[MemberRelation, ...] = ()
+    current: Shape | None = None
 
     def resolved_inputs(self) -> tuple[ResolvedInput, ...]:
         """The inputs as a snapshot records them."""

@@ -39,7 +39,7 @@ def test_each_input_says_how_many_of_its_rows_were_left_out_and_which_file_holds
         engine_version="",
         rejected=(LeftOutRows(table="b", rows=2, file=kept), LeftOutRows(table="c", rows=3)),
     )
-    measured = tuple(file.model_copy(update={"digest": "xxh128:0"}) for file in (*written.files, *written.quarantine))
+    measured = tuple(file.model_copy(update={"digest": "xxh128:0"}) for file in (*written.files, *written.beside))
     snapshot = _snapshot(plan_of("a", "b", "c"), 1, "1/v/r-1", written, measured)
     assert [(pin.name, pin.skipped_rows, pin.quarantine) for pin in snapshot.inputs] == [
         ("a", 0, None),

@@ -24,9 +24,11 @@ from orchestrator.engines.duckdb.process_pool import ProcessPool
 from orchestrator.engines.duckdb.protocol import (
     decode_columns,
     decode_lineage,
+    encode_check,
     encode_columns,
     encode_previous,
     encode_relation,
+    encode_shape,
     input_files,
     parse_described,
     parse_position,
@@ -37,6 +39,7 @@ from orchestrator.engines.duckdb.protocol import (
 )
 from orchestrator.engines.duckdb.scratch import remove_abandoned
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
+from orchestrator.model.check import CheckStatus, PlannedCheck
 from orchestrator.model.column_lineage import QueryLineage
 from orchestrator.model.errors import (
     DiskFull,
@@ -273,12 +276,20 @@ class DuckDBEngine:
         limits: Limits,
         on_progress: Callable[[Progress], None],
     ) -> QueryResult:
-        files = await self.source_lister.find(plan.project_id, plan.relations)
-        relations = [encode_relation(relation, file_url, self._digests, files) for relation in plan.relations]
+        files = await self.source_lister.find(plan.project_id, (*plan.relations, *plan.check_relations))
+        relations, check_relations = (
+            [encode_relation(relation, file_url, self._digests, files) for relation in some]
+            for some in (plan.relations, plan.check_relations)
+        )
         request: dict[str, Any] = {
             "job": "write",
+            "name": plan.name,
             "sql": plan.sql,
+            "timeout_seconds": plan.timeout_seconds,
             "relations": relations,
+            "checks": [encode_check(check) for check in plan.checks],
+            "check_relations": check_relations,
+            "current": None if plan.current is None else encode_shape(plan.current),
             "target": str(target.folder),
             "file_suffix": plan.run_id.hex[:8],
             "previous": encode_previous(plan.previous, file_url) if plan.previous else None,
@@ -291,23 +302,28 @@ class DuckDBEngine:
         reach = await asyncio.to_thread(_reach, plan.project_id, limits, target, request, files)
         process = await self._processes.take(reach)
         try:
-            return await self._run_in(process, request, on_progress)
+            return await self._run_in(process, request, plan.checks, on_progress)
         except EngineCrashed:
             if process.uses == 1:
                 raise
         # The cause may be the state in which an earlier query left the process.
         await asyncio.to_thread(_empty, target.folder)
-        return await self._run_in(await self._processes.take(reach, fresh=True), request, on_progress)
+        return await self._run_in(await self._processes.take(reach, fresh=True), request, plan.checks, on_progress)
 
     async def _run_in(
-        self, process: KeptProcess, request: dict[str, Any], on_progress: Callable[[Progress], None]
+        self,
+        process: KeptProcess,
+        request: dict[str, Any],
+        checks: Sequence[PlannedCheck],
+        on_progress: Callable[[Progress], None],
     ) -> QueryResult:
         """Run the request in the process, which is usable afterwards only if it has written a result."""
         try:
             result = await self._answer_of(process, request, on_progress)
             store_digests(self._digests, request["relations"], result)
-            written = await asyncio.to_thread(parse_written, result, Path(request["target"]))
-            process.is_usable = True
+            written = await asyncio.to_thread(parse_written, result, Path(request["target"]), checks)
+            # An error leaves the session in a state that is not known.
+            process.is_usable = not any(one.status is CheckStatus.ERROR for one in written.checks)
             return written
         finally:
             await uninterruptible(self._processes.give_back(process))
@@ -363,7 +379,7 @@ def _reach(
     files: Mapping[str, Sequence[SourceFile]],
 ) -> Reach:
     """The reach that the request needs. It finds the real path of each input, which may take long."""
-    sealed = [*request["relations"], request["previous"] or {}]
+    sealed = [*request["relations"], *request["check_relations"], request["previous"] or {}]
     return Reach.of_run(project_id, limits, target, itertools.chain(*files.values(), *map(input_files, sealed)))
 
 

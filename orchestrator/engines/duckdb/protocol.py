@@ -13,6 +13,7 @@ from uuid import UUID
 from orchestrator.engines.base import LeftOutRows, QueryResult
 from orchestrator.engines.duckdb.digest_cache import DigestCache
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
+from orchestrator.model.check import MOST_SAMPLES, CheckResult, CheckStatus, PlannedCheck
 from orchestrator.model.column_lineage import ColumnRef, QueryLineage, Sources, unknown
 from orchestrator.model.errors import (
     DiskFull,
@@ -31,12 +32,12 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.position import Position, position_from
 from orchestrator.model.reading import ReadRelation, ResultSummary
-from orchestrator.model.run import Progress
+from orchestrator.model.run import Progress, Shape
 from orchestrator.model.snapshot import Column, InputFile, InputFiles, Snapshot, SnapshotFile
 from orchestrator.model.source_table import DescribedSource, FileDifference
 
-# The subfolder of a result's folder that holds the rows that the query left out.
-_QUARANTINE = "quarantine"
+# The subfolders of a result's folder: for the rows that the query left out, and for some on which checks have failed.
+_BESIDE = ("quarantine", "checks")
 _ERRORS: dict[str, type[OrchestratorError]] = {
     error.code: error
     for error in (
@@ -144,6 +145,24 @@ def encode_previous(version: Snapshot, file_url: Callable[[str, str], str]) -> d
     }
 
 
+def encode_shape(shape: Shape) -> dict[str, Any]:
+    """The number of rows and the columns of the version before."""
+    return {"rows": shape.rows, "columns": encode_columns(shape.columns)}
+
+
+def encode_check(check: PlannedCheck) -> dict[str, Any]:
+    """The description of a check for the child process."""
+    assertion = check.assertion
+    return {
+        "id": str(check.id),
+        "check_type": assertion.check_type.value,
+        "column_name": assertion.column_name,
+        "config": dict(assertion.config),
+        "to_name": check.to_name,
+        "reads": check.reads,
+    }
+
+
 def input_files(relation: Mapping[str, Any]) -> list[SourceFile]:
     """The files of an encoded snapshot, or version."""
     return [SourceFile(shown=path, real=os.path.realpath(path)) for path in relation.get("paths", ())]
@@ -193,14 +212,22 @@ def _refs_at(places: Sequence[tuple[int, int]], refs: Sequence[Sequence[ColumnRe
     return frozenset(refs[table][column] for table, column in places)
 
 
-def parse_written(result: Any, folder: Path) -> QueryResult:  # noqa: ANN401 - JSON
+def parse_written(result: Any, folder: Path, checks: Sequence[PlannedCheck] = ()) -> QueryResult:  # noqa: ANN401 - JSON
     """The result that a query reports. Raises EngineCrashed unless the names and sizes of the files are true."""
     with _reject_malformed():
         files = tuple(SnapshotFile(name=name, rows=rows, bytes=size) for name, rows, size in result["files"])
         sizes_on_disk = dict(_regular_files(folder))
         rejected = tuple(_rejected_of(table, rows, name, sizes_on_disk) for table, rows, name in result["rejected"])
-        kept = {one.file.name: one.file.bytes for one in rejected if one.file}
-        if {file.name: file.bytes for file in files} | kept != sizes_on_disk:
+        found = tuple(_check_result(check, one) for check, one in zip(checks, result["checks"], strict=True))
+        samples = tuple(
+            SnapshotFile(
+                name=one.sample, rows=min(one.failing_rows or 0, MOST_SAMPLES), bytes=sizes_on_disk[one.sample]
+            )
+            for one in found
+            if one.sample
+        )
+        beside = (*(one.file for one in rejected if one.file), *samples)
+        if {file.name: file.bytes for file in (*files, *beside)} != sizes_on_disk:
             raise ValueError("these are not the files that lie there")
         return QueryResult(
             files=files,
@@ -213,7 +240,24 @@ def parse_written(result: Any, folder: Path) -> QueryResult:  # noqa: ANN401 - J
             content=result["content"],
             previous_content=result["previous_content"],
             sources={name: _input_files(*report) for name, report in result["sources"].items()},
+            checks=found,
+            samples=samples,
         )
+
+
+def _check_result(check: PlannedCheck, found: Mapping[str, Any]) -> CheckResult:
+    if found["id"] != str(check.id):
+        raise ValueError("these are not the checks that were asked for")
+    return CheckResult(
+        check_id=check.id,
+        label=check.label,
+        severity=check.severity,
+        status=CheckStatus(found["status"]),
+        failing_rows=found["failing_rows"],
+        reason=found["reason"],
+        sql=found.get("sql"),
+        sample=found.get("sample"),
+    )
 
 
 def parse_summary(result: Any) -> ResultSummary:  # noqa: ANN401 - JSON
@@ -276,11 +320,11 @@ def _stored_columns_of(report: Sequence[tuple[str, str, str]]) -> tuple[Column, 
     )
 
 
-def _regular_files(folder: Path, beside: str = _QUARANTINE) -> Iterator[tuple[str, int]]:
-    """The names and sizes of the entries of a folder and of its subfolder `beside`; -1 for what is no regular file."""
+def _regular_files(folder: Path, beside: Sequence[str] = _BESIDE) -> Iterator[tuple[str, int]]:
+    """The names and sizes of the entries of a folder and of its subfolders `beside`; -1 for what is no regular file."""
     for path in folder.iterdir():
         status = path.lstat()
-        if path.name == beside and stat.S_ISDIR(status.st_mode):
-            yield from ((f"{beside}/{name}", size) for name, size in _regular_files(path, ""))
+        if path.name in beside and stat.S_ISDIR(status.st_mode):
+            yield from ((f"{path.name}/{name}", size) for name, size in _regular_files(path, ()))
         else:
             yield path.name, status.st_size if stat.S_ISREG(status.st_mode) else -1

@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any
 
 import duckdb
 
+from orchestrator.engines.duckdb.child.checks import Checker
 from orchestrator.engines.duckdb.child.errors import plain_message
 from orchestrator.engines.duckdb.child.kept_session import kept_session, within_reach
 from orchestrator.engines.duckdb.child.places import note_place, stating
@@ -67,10 +69,11 @@ def _run(inputs: Inputs, labels: Mapping[str, str], request: Request, watch: Wat
         watch(connection)
 
     with translate_errors(request, inputs, labels), Reading(tables, request["limits"]["threads"]) as reading:
-        return _write(request, inputs, watched) | {"sources": reading.finish()}
+        return _write(request, inputs, labels, watched) | {"sources": reading.finish()}
 
 
-def _write(request: Request, inputs: Inputs, watch: Watch) -> dict[str, Any]:
+def _write(request: Request, inputs: Inputs, labels: Mapping[str, str], watch: Watch) -> dict[str, Any]:
+    began = time.monotonic()
     target = os.path.realpath(request["target"])
     connection, created = kept_session(request, for_reader=False)
     clear_session(connection, created)
@@ -93,10 +96,12 @@ def _write(request: Request, inputs: Inputs, watch: Watch) -> dict[str, Any]:
     if len(counts) > 1:
         counts = _with_unique_names(target, counts, request["file_suffix"])
     written = _written(connection, target, counts, columns, request["limits"])
+    rejected = _rejected(connection, request, inputs)
     return {
         **written,
         **_compared(connection, request, target, written),
-        "rejected": _rejected(connection, request, inputs),
+        "rejected": rejected,
+        "checks": Checker(connection, request, inputs, labels, created, began=began).run(written, target),
         "deterministic": _is_deterministic(connection, request, text),
     }
 

@@ -131,7 +131,7 @@ def _listed(request: Request) -> list[ListedFile]:
 
 def list_inputs(request: Request, inputs: Inputs, labels: dict[str, str]) -> None:
     """Put the files of each source table and snapshot into `inputs`, and labels of their paths into `labels`."""
-    for relation in request["relations"]:
+    for relation in (*request["relations"], *request.get("check_relations", ())):
         name = relation["name"]
         if relation["kind"] == "source":
             inputs[name] = [SourceFile(*file) for file in relation["source_files"]]

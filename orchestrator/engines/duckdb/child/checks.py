@@ -1,0 +1,225 @@
+"""Runs the checks of a view on a result that is written and not published.
+
+The generic checks share one scan of the result. A check that cannot be run has an error of its own, and the others go
+on.
+"""
+
+# ruff: noqa: S608 - composing SQL is what this module is for; every name and text in it is quoted or was parsed alone
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from orchestrator.engines.duckdb.child.errors import failure, redact_paths
+from orchestrator.engines.duckdb.child.plan import Inputs, Request, create_relations
+from orchestrator.engines.duckdb.sources.parquet import read_parquet
+from orchestrator.engines.duckdb.sql.check_statements import (
+    Current,
+    against_current,
+    aggregate_of,
+    failing_rows,
+    texts_of,
+)
+from orchestrator.engines.duckdb.sql.inlining import weigh
+from orchestrator.engines.duckdb.sql.output_columns import UnsupportedType
+from orchestrator.engines.duckdb.sql.parquet_casts import cast_for_parquet, decoded, literal
+from orchestrator.engines.duckdb.sql.references import readings
+from orchestrator.engines.duckdb.sql.statement import single_select
+from orchestrator.model.check import MOST_SAMPLES
+from orchestrator.model.errors import InvalidQuery, OrchestratorError
+from orchestrator.model.names import fold, quoted
+from orchestrator.model.read_limits import MOST_READINGS
+
+# The subfolder of a result's folder that holds some of the rows that checks have failed on.
+CHECKS = "checks"
+_AGAINST_CURRENT = ("row_count_change", "schema_unchanged")
+_SHORTEST_SECONDS = 1.0
+# The rest of a run's time is for what follows the checks.
+_SHARE = 0.8
+
+
+class _TooSlow(Exception):
+    """The time of the run is over."""
+
+
+class Checker:
+    """The checks of one result. `request` is that of the run, whose query has been run on `connection`."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        request: Request,
+        inputs: Inputs,
+        labels: Mapping[str, str],
+        created: dict[str, str],
+        *,
+        began: float,
+    ) -> None:
+        self._connection = connection
+        self._request = request
+        self._inputs = inputs
+        self._labels = labels
+        self._created = created
+        self._deadline = began + max(_SHORTEST_SECONDS, _SHARE * request["timeout_seconds"])
+        self._subject = quoted(request["name"])
+        self._sampled = 0
+
+    def run(self, written: Mapping[str, Any], target: str) -> list[dict[str, Any]]:
+        """The result of each check of the request, in its order, as CheckResult has it."""
+        checks: Sequence[Mapping[str, Any]] = self._request["checks"]
+        if not checks:
+            return []
+        unready = self._create_relations(written, target)
+        rows = sum(count for _, count, _ in written["files"])
+        columns = [(name, kind) for name, kind, _ in written["columns"]]
+        found: dict[str, dict[str, Any]] = {}
+        for check in checks:
+            if unready is not None:
+                found[check["id"]] = unready
+            elif check["check_type"] in _AGAINST_CURRENT:
+                number, reason = against_current(check, rows, columns, _current_of(self._request))
+                found[check["id"]] = _judged(number, reason)
+        left = [check for check in checks if check["id"] not in found]
+        counted = self._count_together([check for check in left if aggregate_of(check) is not None])
+        for check in left:
+            found[check["id"]] = self._check(check, counted.get(check["id"]), target)
+        return [{"id": check["id"], **found[check["id"]]} for check in checks]
+
+    def _create_relations(self, written: Mapping[str, Any], target: str) -> dict[str, Any] | None:
+        """Create what the checks read; returns the result of all of them if that fails."""
+        request = self._request
+        paths = [f"{target}/{name}" for name, _, _ in written["files"]]
+        texts = [text for check in request["checks"] for text in texts_of(check, self._subject)]
+        try:
+            names = create_relations(
+                self._connection,
+                {"sql": "\n".join(texts), "relations": [*request["relations"], *request["check_relations"]]},
+                self._inputs,
+                self._created,
+            )
+            names.create(request["name"], decoded(read_parquet(paths), written["columns"]))
+        except (duckdb.Error, OSError, UnsupportedType, OrchestratorError) as error:
+            return self._error(error)
+        return None
+
+    def _count_together(self, checks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+        """The failures of checks, in one scan of the result. None if one of them cannot be run."""
+        if not checks:
+            return {}
+        listed = ", ".join(str(aggregate_of(check)) for check in checks)
+        try:
+            for check in checks:
+                self._look_at(check)
+            row = self._fetch_one(f"SELECT {listed} FROM {self._subject}")
+        except (duckdb.Error, InvalidQuery, _TooSlow):
+            return {}  # each is run by itself, to see which it was
+        return {check["id"]: int(number) for check, number in zip(checks, row, strict=True)}
+
+    def _check(self, check: Mapping[str, Any], counted: int | None, target: str) -> dict[str, Any]:
+        try:
+            self._look_at(check)
+            select = single_select(self._connection, failing_rows(check, self._subject))
+            number = counted
+            if number is None:
+                number = int(self._fetch_one(f"SELECT count(*) FROM (\n{select}\n) AS q")[0])
+            sample = self._keep(select, target) if number else None
+        except (duckdb.Error, InvalidQuery, UnsupportedType, _TooSlow) as error:
+            return self._error(error)
+        return _judged(number, None) | {"sql": select, "sample": sample}
+
+    def _look_at(self, check: Mapping[str, Any]) -> None:
+        """Check the texts of a person in a check against the rules for views. Raises InvalidQuery."""
+        own = [self._request["name"]]
+        known = own if check["check_type"] != "custom_sql" else [*own, *check["reads"]]
+        statements = texts_of(check, self._subject)
+        if statements and check["check_type"] != "custom_sql":
+            # The condition may read otherwise in another statement than in the one that was looked at.
+            statements.append(failing_rows(check, self._subject))
+            aggregate = aggregate_of(check)
+            if aggregate is not None:
+                statements.append(f"SELECT {aggregate} FROM {self._subject}")
+            known = [*known, *filter(None, [check["to_name"]])]
+        for statement in statements:
+            found = readings(self._connection, statement)
+            unknown = set(map(fold, found)) - set(map(fold, known))
+            if unknown:
+                raise InvalidQuery(f"It reads {min(unknown)}, which it may not.")
+            weight = weigh(found, self._views)
+            if weight > MOST_READINGS:
+                raise InvalidQuery(
+                    f"With every view that has no result of its own evaluated inside it, it reads tables and views "
+                    f"{weight:,} times; {MOST_READINGS:,} are the most."
+                )
+
+    @cached_property
+    def _views(self) -> dict[str, list[str]]:
+        """The names that each view reads which is evaluated inside a check."""
+        relations = (*self._request["relations"], *self._request["check_relations"])
+        views = (one for one in relations if one["kind"] == "view")
+        return {view["name"]: readings(self._connection, view["sql"]) for view in views}
+
+    def _keep(self, select: str, target: str) -> str:
+        """Write some failing rows beside the result; returns the name of the file."""
+        limited = f"SELECT * FROM (\n{select}\n) AS q LIMIT {MOST_SAMPLES}"
+        name = f"{CHECKS}/{self._sampled}.parquet"
+        path = Path(target, name)
+        path.parent.mkdir(exist_ok=True)
+        chosen = cast_for_parquet(self._connection, limited, collated=True)
+        copy = f"COPY ({chosen.select}) TO {literal(str(path))} (FORMAT parquet, PARQUET_VERSION {chosen.version})"
+        try:
+            with self._in_time():
+                self._connection.execute(copy)
+        except (duckdb.Error, _TooSlow):
+            path.unlink(missing_ok=True)
+            raise
+        self._sampled += 1
+        return name
+
+    def _fetch_one(self, statement: str) -> tuple[Any, ...]:
+        with self._in_time():
+            row = self._connection.execute(statement).fetchone()
+        return tuple(row or (0,))
+
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        """Interrupt DuckDB at the end of the time. Raises _TooSlow then."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise _TooSlow
+        timer = threading.Timer(left, self._connection.interrupt)
+        timer.start()
+        try:
+            yield
+        except duckdb.InterruptException:
+            raise _TooSlow from None
+        finally:
+            timer.cancel()
+
+    def _error(self, error: Exception) -> dict[str, Any]:
+        if isinstance(error, _TooSlow):
+            reason = "It took longer than was left of the time of the run."
+        elif isinstance(error, UnsupportedType):
+            reason = str(error)
+        else:
+            reason = failure(error, self._request["limits"]).message
+        return {"status": "error", "failing_rows": None, "reason": redact_paths(reason, self._labels)}
+
+
+def _judged(number: int, reason: str | None) -> dict[str, Any]:
+    return {"status": "failed" if number else "passed", "failing_rows": number, "reason": reason}
+
+
+def _current_of(request: Request) -> Current | None:
+    current = request["current"]
+    return None if current is None else Current(current["rows"], current["columns"])
+
+
+def has_errors(results: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a check could not be run. The state in which it left the connection is not known then."""
+    return any(one["status"] == "error" for one in results)
