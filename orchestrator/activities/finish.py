@@ -12,7 +12,7 @@ from orchestrator.catalog import failure_streaks, generations, projects, publica
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.failure_streaks import RunContext
 from orchestrator.engines.base import QueryAnalyzer
-from orchestrator.model.errors import StoreUnavailable, Transient
+from orchestrator.model.errors import ChecksFailed, StoreUnavailable, Transient
 from orchestrator.model.generation import (
     CloseRequest,
     GenerationRequest,
@@ -76,10 +76,11 @@ class FinishActivities:
             elif request.rest is not None:
                 left = await runs.open_of_generation(tx, request.request.generation_id)
                 ended += [request.rest.model_copy(update={"run_id": run_id}) for run_id in left]
+            await publication.keep_blocked(tx, [one.run_id for one in ended if one.error_code == ChecksFailed.code])
             await runs.close(tx, ended)
             contexts = await failure_streaks.load_run_contexts(tx, [one.run_id for one in ended])
         for context in contexts:
-            if context.run.status is not RunStatus.COMPLETED:
+            if context.run.snapshot_id is None:  # neither published nor blocked
                 await self._discard(context)
         return await self._ended(contexts)
 

@@ -100,7 +100,7 @@ class TryActivities:
     async def _try(self, claimed: ClaimedTry, progress: ProgressReporter) -> TryEnd:
         location = location_of_attempt(claimed.plan, claimed.attempt)
         try:
-            snapshot = await self.writing.write_files(claimed.plan, claimed.attempt, progress)
+            snapshot, _ = await self.writing.write_files(claimed.plan, claimed.attempt, progress)
         except BaseException as error:
             # Shielded: a cancel may come twice.
             await asyncio.shield(self.writing.discard(location))

@@ -6,6 +6,7 @@ result is written twice.
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,7 +21,9 @@ from orchestrator.catalog.database import Database
 from orchestrator.catalog.run_plans import Outcome, StoredPlan
 from orchestrator.engines.base import LeftOutRows, QueryResult, QueryRunner
 from orchestrator.model.base import now
+from orchestrator.model.check import CheckResult, not_published
 from orchestrator.model.errors import (
+    ChecksFailed,
     EngineCrashed,
     InputMissing,
     InputReplaced,
@@ -33,7 +36,7 @@ from orchestrator.model.errors import (
     WorkerBusy,
 )
 from orchestrator.model.generation import MemberResult, MemberTask
-from orchestrator.model.run import RunPlan
+from orchestrator.model.run import RunPlan, Shape
 from orchestrator.model.snapshot import (
     Manifest,
     ResolvedInput,
@@ -41,6 +44,7 @@ from orchestrator.model.snapshot import (
     SnapshotFile,
     location_of,
     pinned,
+    seen,
     shortened,
     snapshot_id,
 )
@@ -84,7 +88,7 @@ class WriteActivities:
         if isinstance(attempt, StoredPlan):
             if attempt.written is None:
                 raise ApplicationError(plan.fault or "", type=plan.fault_code, non_retryable=True)
-            return _result(attempt.written)
+            return _result(attempt.written, attempt.checks)
         if attempt.tries > MOST_ATTEMPTS:
             raise ApplicationError(LOST, type=contract.UNEXPECTED_ERROR, non_retryable=True)
         for earlier in range(1, attempt.number):
@@ -117,7 +121,7 @@ class WriteActivities:
             raise
         # After any other error it may be recorded all the same. If it is not, the next attempt removes its files.
         if found.written is not None:
-            return _result(found.written)
+            return _result(found.written, found.checks)
         return MemberResult(snapshot_id=found.unchanged_id, unchanged=found.unchanged_reason)
 
     async def _find(self, attempt: Attempt, progress: ProgressReporter) -> Outcome:
@@ -134,19 +138,25 @@ class WriteActivities:
         logger.info("%s runs: %s", plan.name, change)
         if current is not None and current.has_readers:
             plan = plan.model_copy(update={"previous": current.snapshot})
-        plan = plan.model_copy(update={"relations": await pins.attach(plan.relations)})
+        if current is not None and plan.checks:
+            shape = Shape(rows=current.snapshot.rows, columns=seen(current.snapshot.columns))
+            plan = plan.model_copy(update={"current": shape})
+        attached = [await pins.attach(some) for some in (plan.relations, plan.check_relations)]
+        plan = plan.model_copy(update=dict(zip(("relations", "check_relations"), attached, strict=True)))
         try:
-            snapshot = await self.write_files(plan, attempt.number, progress)
+            snapshot, checks = await self.write_files(plan, attempt.number, progress)
         except (InputReplaced, InputMissing):
             await _raise_if_moved(plan, pins)
             raise
-        if _may_have_moved(snapshot, plan, pins):
+        if _may_have_moved(snapshot, plan, pins) or any(one.kind == "source" for one in plan.check_relations):
             await _raise_if_moved(plan, pins)
         snapshot = snapshot.model_copy(update={"inputs": shortened(snapshot.inputs)})
-        return Outcome(plan.run_id, attempt.number, written=snapshot)
+        return Outcome(plan.run_id, attempt.number, written=snapshot, checks=checks)
 
-    async def write_files(self, plan: RunPlan, attempt: int, progress: ProgressReporter) -> Snapshot:
-        """Run the plan's query into sealed files."""
+    async def write_files(
+        self, plan: RunPlan, attempt: int, progress: ProgressReporter
+    ) -> tuple[Snapshot, tuple[CheckResult, ...]]:
+        """Run the plan's query into sealed files, and its checks on them."""
         location = location_of_attempt(plan, attempt)
         target = await self.store.stage(location)
         async with self.store.background_fsync(location):
@@ -158,7 +168,7 @@ class WriteActivities:
             with suppress(Transient):  # it saves a later run the work, and no more
                 async with self.database.single() as tx:
                     await snapshots.set_content(tx, plan.previous.id, written.previous_content)
-        return snapshot
+        return snapshot, written.checks
 
     async def _give_back(self, run_id: UUID, attempt: int) -> None:
         """Release the number of an attempt for which there was no memory, so that it does not count as a try."""
@@ -173,13 +183,17 @@ class WriteActivities:
             logger.warning("left behind in the store: %s (%s)", location, error.message)
 
 
-def _result(snapshot: Snapshot) -> MemberResult:
+def _result(snapshot: Snapshot, checks: Iterable[CheckResult]) -> MemberResult:
+    """The result for the workflow. Raises ChecksFailed if it may not be published: it is recorded all the same."""
+    reason = not_published(checks)
+    if reason is not None:
+        raise ChecksFailed(reason)
     return MemberResult(snapshot_id=snapshot.id, rows=snapshot.rows, bytes=snapshot.bytes)
 
 
 async def _raise_if_moved(plan: RunPlan, pins: GenerationPins) -> None:
     """Raise the error by which the workflow learns that a source file is not what its generation has pinned."""
-    moved = await pins.find_moved(plan.relations)
+    moved = await pins.find_moved((*plan.relations, *plan.check_relations))
     if moved is not None:
         table, round_, path = moved
         message = f'The file {path} of the source table "{table.name}" changed while it was read.'

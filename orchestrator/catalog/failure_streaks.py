@@ -13,6 +13,7 @@ from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.rows import RUN_COLUMNS, ran_query
 from orchestrator.model.base import Value
+from orchestrator.model.errors import ChecksFailed
 from orchestrator.model.run import Run, RunStatus, Trigger
 
 
@@ -138,6 +139,8 @@ def _failed_since(moment: ColumnElement[Any]) -> ScalarSelect[Any]:
             failed.c.trigger == Trigger.SCHEDULE,
             ran_query(failed),
             failed.c.status == RunStatus.FAILED,
+            # The query works, and so may the next run: its data is what failed.
+            failed.c.error_code.is_distinct_from(ChecksFailed.code),
             failed.c.started_at <= t.runs.c.started_at,
             failed.c.started_at > moment,
         )

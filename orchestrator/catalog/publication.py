@@ -14,8 +14,11 @@ from sqlalchemy import Row, Select, Update, any_, bindparam, func, select, updat
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Uuid
 
-from orchestrator.catalog import generations, snapshots, tables as t
+from orchestrator.catalog import checks, generations, snapshots, tables as t
 from orchestrator.catalog.database import Transaction
+from orchestrator.catalog.run_plans import results_of
+from orchestrator.model.check import not_published
+from orchestrator.model.errors import ChecksFailed
 from orchestrator.model.generation import EndedRun
 from orchestrator.model.run import RunStatus
 from orchestrator.model.snapshot import Column, Snapshot, seen
@@ -80,6 +83,9 @@ async def publish(tx: Transaction, run_ids: Collection[UUID], *, all_or_nothing:
         if run.snapshot is None
     ]
     changed = await _set_current(tx, sealed, views)
+    for run in ready:
+        if run.snapshot is not None:
+            await checks.record(tx, results_of(run.checks), run_id=run.id, snapshot_id=UUID(run.snapshot["id"]))
     await skip(tx, unchanged)
     await _close(tx, refused.values())
     await generations.settle(tx, [run.generation_id for run in runs])
@@ -106,7 +112,12 @@ def _refused(runs: Iterable[Row[Any]], views: dict[UUID, Row[Any]]) -> dict[UUID
         if run.status == RunStatus.CANCELLED and run.error_code == ROLLED_BACK:
             rolled_back[run.saved_query_id] = view.name
         reason = _why_not(run, view)
-        if reason is not None:
+        failed = not_published(results_of(run.checks)) if run.status == RunStatus.RUNNING else None
+        if failed is not None:  # its own step has said so before, and the workflow does not ask for it
+            refused[run.id] = EndedRun(
+                run_id=run.id, status=RunStatus.FAILED, error=failed, error_code=ChecksFailed.code
+            )
+        elif reason is not None:
             refused[run.id] = EndedRun(
                 run_id=run.id, status=RunStatus.CANCELLED, error=reason, error_code="run_superseded"
             )
@@ -133,6 +144,24 @@ def _why_not(run: Row[Any], view: Row[Any]) -> str | None:
         return "Another attempt of its query has begun."
     was_reverted = view.reverted_at is not None and run.started_at <= view.reverted_at
     return _GONE if view.deleted_at is not None or view.sync_frequency is None or was_reverted else None
+
+
+async def keep_blocked(tx: Transaction, run_ids: Collection[UUID]) -> None:
+    """Store what these open runs have written, and their checks keep from readers, as versions that are not published.
+
+    The runs are still to be closed.
+    """
+    await tx.execute(_lock_views_stmt(), {"runs": list(run_ids)})
+    for run in (await tx.execute(_lock_runs_stmt(), {"runs": list(run_ids)})).all():
+        results = results_of(run.checks)
+        if run.status != RunStatus.RUNNING or run.snapshot is None or not_published(results) is None:
+            continue
+        version = Snapshot.model_validate(run.snapshot)
+        if version.attempt == run.attempt:
+            await snapshots.insert_blocked(tx, version)
+            written = {"rows": version.rows, "bytes": version.bytes, "snapshot_id": version.id}
+            await tx.execute(update(t.runs).where(t.runs.c.id == run.id).values(**written))
+            await checks.record(tx, results, run_id=run.id, snapshot_id=version.id)
 
 
 async def _set_current(tx: Transaction, sealed: list[Snapshot], views: dict[UUID, Row[Any]]) -> list[UUID]:
@@ -200,7 +229,7 @@ def _lock_runs_stmt() -> Select[Any]:
     run, plan = t.runs.c, t.run_plans.c
     columns = (run.id, run.saved_query_id, run.status, run.attempt, run.started_at, run.error, run.error_code)
     more = (run.parents, run.generation_id, run.rows, run.bytes, run.snapshot_id)
-    passed_on = (plan.snapshot, plan.unchanged_id, plan.unchanged_reason)
+    passed_on = (plan.snapshot, plan.unchanged_id, plan.unchanged_reason, plan.checks)
     found = select(*columns, *more, *passed_on).outerjoin(t.run_plans, plan.run_id == run.id).where(_of_runs())
     return found.order_by(run.id).with_for_update(key_share=True, of=t.runs)
 

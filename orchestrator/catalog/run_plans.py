@@ -17,6 +17,7 @@ from sqlalchemy.types import Uuid
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.model.batches import batches
+from orchestrator.model.check import CheckResult
 from orchestrator.model.run import RunPlan, RunStatus
 from orchestrator.model.snapshot import Snapshot
 
@@ -35,6 +36,7 @@ class StoredPlan(NamedTuple):
     written: Snapshot | None
     unchanged_id: UUID | None
     unchanged_reason: str | None
+    checks: tuple[CheckResult, ...] = ()
 
 
 class ClaimedPlan(NamedTuple):
@@ -50,13 +52,14 @@ class ClaimedPlan(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """The finding of an attempt: the version that it has sealed, or the one that stays and why."""
+    """The finding of an attempt: the version that it has sealed and what its checks found, or the one that stays."""
 
     run_id: UUID
     attempt: int
     written: Snapshot | None = None
     unchanged_id: UUID | None = None
     unchanged_reason: str | None = None
+    checks: tuple[CheckResult, ...] = ()
 
 
 async def store(tx: Transaction, plans: Iterable[RunPlan]) -> None:
@@ -73,7 +76,7 @@ async def load(tx: Transaction, run_id: UUID) -> StoredPlan | None:
         return None
     written = None if row.snapshot is None else Snapshot.model_validate(row.snapshot)
     plan = RunPlan.model_validate(row.plan)
-    return StoredPlan(plan, row.spent, written, row.unchanged_id, row.unchanged_reason)
+    return StoredPlan(plan, row.spent, written, row.unchanged_id, row.unchanged_reason, results_of(row.checks))
 
 
 async def load_all(tx: Transaction, generation_id: UUID) -> list[StoredPlan]:
@@ -86,6 +89,7 @@ async def load_all(tx: Transaction, generation_id: UUID) -> list[StoredPlan]:
             None if row.snapshot is None else Snapshot.model_validate(row.snapshot),
             row.unchanged_id,
             row.unchanged_reason,
+            results_of(row.checks),
         )
         for row in rows
     ]
@@ -118,6 +122,7 @@ async def record(tx: Transaction, outcomes: Collection[Outcome]) -> set[UUID]:
             "snapshot": None if one.written is None else one.written.model_dump(mode="json"),
             "unchanged_id": one.unchanged_id,
             "unchanged_reason": one.unchanged_reason,
+            "checks": [check.model_dump(mode="json") for check in one.checks] or None,
         }
         for one in outcomes
     ]
@@ -143,7 +148,14 @@ async def reset(tx: Transaction, run_ids: Collection[UUID]) -> None:
     await tx.execute(update(t.runs).where(*mine, t.runs.c.attempt > 0).values(attempt=t.runs.c.attempt + 1))
     spent = select(t.runs.c.attempt).where(t.runs.c.id == t.run_plans.c.run_id).scalar_subquery()
     change = update(t.run_plans).where(t.run_plans.c.run_id.in_(run_ids))
-    await tx.execute(change.values(snapshot=null(), unchanged_id=None, unchanged_reason=None, spent=spent))
+    await tx.execute(
+        change.values(snapshot=null(), unchanged_id=None, unchanged_reason=None, checks=null(), spent=spent)
+    )
+
+
+def results_of(stored: Any) -> tuple[CheckResult, ...]:  # noqa: ANN401 - JSON
+    """The results of checks as a plan's row has them."""
+    return tuple(map(CheckResult.model_validate, stored or ()))
 
 
 def _stored() -> Select[Any]:
@@ -208,6 +220,7 @@ def _record_stmt() -> Any:  # noqa: ANN401 - as above
         column("snapshot", JSONB),
         column("unchanged_id", Uuid),
         column("unchanged_reason", Text),
+        column("checks", JSONB),
         name="found",
     )
     found = found.render_derived(with_types=True)
@@ -219,7 +232,7 @@ def _record_stmt() -> Any:  # noqa: ANN401 - as above
         .with_for_update(of=t.runs, key_share=True)
         .cte("mine")
     )
-    changed = ("snapshot", "unchanged_id", "unchanged_reason")
+    changed = ("snapshot", "unchanged_id", "unchanged_reason", "checks")
     return (
         update(t.run_plans)
         .where(t.run_plans.c.run_id == mine.c.id, found.c.run == mine.c.id)

@@ -47,6 +47,18 @@ async def insert_new(tx: Transaction, new: Iterable[Snapshot]) -> None:
     await tx.execute(_insert_stmt(), rows)
 
 
+async def insert_blocked(tx: Transaction, new: Snapshot) -> None:
+    """Store a snapshot that its checks keep from readers."""
+    await insert_new(tx, [new])
+    change = update(t.snapshots).where(t.snapshots.c.id == new.id)
+    await tx.execute(change.values(blocked_at=func.clock_timestamp(), superseded_at=func.clock_timestamp()))
+
+
+async def unblock(tx: Transaction, snapshot_id: UUID) -> None:
+    """Record that a snapshot is published on a person's word."""
+    await tx.execute(update(t.snapshots).where(t.snapshots.c.id == snapshot_id).values(blocked_at=None))
+
+
 async def set_current(tx: Transaction, stored: Iterable[Snapshot]) -> None:
     """Make stored snapshots the current ones of their views, whose rows must be locked.
 
@@ -139,10 +151,12 @@ async def lock_kept(tx: Transaction, snapshot_ids: Collection[UUID]) -> bool:
 
 
 async def page(
-    tx: Transaction, saved_query_id: UUID, *, limit: int, offset: int
+    tx: Transaction, saved_query_id: UUID, *, limit: int, offset: int, published_only: bool = False
 ) -> tuple[int, list[PublishedSnapshot]]:
     """The number of versions of a view that can be read, and those of one page, newest first."""
     versions = _versions(saved_query_id)
+    if published_only:
+        versions = versions.where(t.snapshots.c.blocked_at.is_(None))
     count = await tx.scalar(select(func.count()).select_from(versions.subquery()))
     newest_first = (t.snapshots.c.published_at.desc(), t.snapshots.c.id)
     rows = await tx.execute(versions.order_by(*newest_first).limit(limit).offset(offset))
@@ -182,6 +196,7 @@ def _version(row: Row[Any]) -> PublishedSnapshot:
         is_current=row.is_current,
         pinned=row.pinned,
         superseded_at=row.superseded_at,
+        is_blocked=row.blocked_at is not None,
     )
 
 

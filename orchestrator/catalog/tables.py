@@ -12,6 +12,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Float,
     ForeignKey,
     Identity,
     Index,
@@ -40,7 +41,8 @@ metadata = MetaData(
 
 
 _OPTIONS = "how its files are read; what is not there is as usual"
-_QUARANTINE = "files of rows that were left out; not part of the result"
+_LIVE = text("deleted_at IS NULL")
+_QUARANTINE = "files beside the result: of rows that were left out, and that checks failed on"
 
 
 def _created_at() -> Column[object]:
@@ -185,6 +187,58 @@ column_annotations = Table(
     CheckConstraint("column_key <> '' OR saved_query_id IS NULL", name="column_of_view"),
 )
 
+# Checks of the rows of a view or a source table. A row stays when its check is deleted: its results can still be read.
+checks = Table(
+    "checks",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _project(),
+    Column("saved_query_id", ForeignKey("saved_queries.id", ondelete="CASCADE")),
+    Column("source_table_id", ForeignKey("source_tables.id", ondelete="CASCADE")),
+    Column("name", Text),
+    Column("description", Text, nullable=False),
+    Column("check_type", Text, nullable=False),
+    Column("column_name", Text, nullable=False, comment="empty: none"),
+    Column("config", JSONB, nullable=False),
+    Column("digest", Text, nullable=False, comment="of the type, the column and the config"),
+    Column("reads", ARRAY(Text), nullable=False, comment="the names that its statement reads beside its subject"),
+    Column("severity", Text, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("tags", ARRAY(Text), nullable=False),
+    Column("created_source", Text, nullable=False),
+    Column("ai_model", Text, nullable=False),
+    Column("confidence", Float),
+    Column("reasoning", Text, nullable=False),
+    Column("created_by", ForeignKey("users.id")),
+    _created_at(),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("deleted_at", DateTime(timezone=True)),
+    CheckConstraint("num_nonnulls(saved_query_id, source_table_id) = 1", name="one_subject"),
+    Index("uq_checks_name", "project_id", text("lower(name)"), unique=True, postgresql_where=_LIVE),
+    Index("uq_checks_of_view", "saved_query_id", "digest", unique=True, postgresql_where=_LIVE),
+    Index("uq_checks_of_table", "source_table_id", "digest", unique=True, postgresql_where=_LIVE),
+)
+
+# The results of checks: of a version, published or blocked, or of what was published when a person ran the check.
+check_results = Table(
+    "check_results",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("check_id", ForeignKey("checks.id", ondelete="CASCADE"), nullable=False),
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), index=True, comment="null: a person ran the check"),
+    Column("snapshot_id", ForeignKey("snapshots.id"), index=True, comment="the version that was checked"),
+    Column("label", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("failing_rows", BigInteger, comment="null: it could not be run"),
+    Column("reason", Text),
+    Column("sql", Text, comment="selects the failing rows"),
+    Column("sample", Text, comment="the file beside the version that holds some of them"),
+    Column("seconds", Float, nullable=False),
+    _created_at(),
+    Index(None, "check_id", "created_at"),
+)
+
 # The inputs of a view's current revision, stored when it is saved, so that a run is planned without parsing.
 inputs = Table(
     "inputs",
@@ -265,6 +319,7 @@ run_plans = Table(
     Column("unchanged_id", Uuid, comment="the version that stays, since nothing has changed"),
     Column("unchanged_reason", Text),
     Column("spent", Integer, nullable=False, server_default="0", comment="attempts that were outdated: no tries"),
+    Column("checks", JSONB, comment="the results of the checks of what was written"),
 )
 
 # The ticks of schedules that wait for others of their project, or for the end of the generation that they follow.
@@ -358,6 +413,9 @@ snapshots = Table(
     Column("superseded_at", DateTime(timezone=True), comment="since when it is not the current one; null: it is"),
     Column("removed_at", DateTime(timezone=True), comment="since when its files may be deleted; nobody may choose it"),
     Column("pinned", Boolean, nullable=False, server_default=false(), comment="kept whatever its age"),
+    Column(
+        "blocked_at", DateTime(timezone=True), comment="since when its checks keep it from readers; null: they do not"
+    ),
     Index("ix_snapshots_kept", "saved_query_id", "published_at", postgresql_where=text("removed_at IS NULL")),
 )
 

@@ -261,6 +261,15 @@ class CheckResult(Value):
         return f"{self.label} ({self.reason or f'{self.failing_rows:,} failing rows'})"
 
 
+class StoredResult(CheckResult):
+    """A result that is stored. `run_id` is None if a person ran the check; `snapshot_id` is the version checked."""
+
+    id: UUID
+    run_id: UUID | None
+    snapshot_id: UUID | None
+    created_at: datetime
+
+
 def checked_assertion(check_type: CheckType, column_name: str, config: Mapping[str, Any]) -> Assertion:
     """The assertion with its config in its usual form. Raises InvalidCheck, naming the field."""
     try:

@@ -106,6 +106,12 @@ class InvalidCheck(Invalid):
     code = "invalid_check"
 
 
+class ChecksFailed(Terminal):
+    """The checks of a result failed, so it is not published."""
+
+    code = "checks_failed"
+
+
 class ReadersBreak(Invalid):
     """Views that read this would stop binding."""
 

@@ -178,13 +178,15 @@ class Manifest(Value):
 class PublishedSnapshot(Value):
     """A published snapshot that can still be read. `pinned` ones are kept at any age.
 
-    `superseded_at` is since when it is not the current one; None while it is.
+    `superseded_at` is since when it is not the current one; None while it is. `is_blocked` says that its checks keep it
+    from readers: it was never the current one.
     """
 
     snapshot: Snapshot
     is_current: bool
     pinned: bool
     superseded_at: datetime | None
+    is_blocked: bool = False
 
 
 class Retention(Value):

@@ -69,16 +69,18 @@ class Attempts:
         async with self._database.begin() as tx:
             claimed = await run_plans.claim(tx, run_ids)
             plans = [one.plan for one in claimed.values()]
-            parents = [member.run_id for plan in plans for member in plan.members]
+            parents = [member.run_id for plan in plans for member in (*plan.members, *plan.check_members)]
             # Read after the lock: what a parent had written may have been forgotten while this attempt waited.
             found = await run_plans.results(tx, parents) if parents else {}
-            tables = {one.id for plan in plans for one in plan.relations if one.kind == "source"}
+            tables = {
+                one.id for plan in plans for one in (*plan.relations, *plan.check_relations) if one.kind == "source"
+            }
             pins = await source_pins.rounds(tx, {plan.generation_id for plan in plans}, tables) if tables else {}
             current = await snapshots.current(tx, [plan.saved_query_id for plan in plans]) if plans else {}
         return {
             run_id: _attempt(one, found, pins, current)
             for run_id, one in claimed.items()
-            if all(member.run_id in found for member in one.plan.members)
+            if all(member.run_id in found for member in (*one.plan.members, *one.plan.check_members))
         }
 
     async def _record(self, outcomes: Sequence[Outcome]) -> Mapping[Outcome, bool]:

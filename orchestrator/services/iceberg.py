@@ -148,5 +148,5 @@ async def _find(
 
 
 async def _newest(tx: Transaction, view_id: UUID, offset: int) -> list[Snapshot]:
-    _, versions = await snapshots.page(tx, view_id, limit=_PAGE, offset=offset)
+    _, versions = await snapshots.page(tx, view_id, limit=_PAGE, offset=offset, published_only=True)
     return [version.snapshot for version in versions]

@@ -6,14 +6,14 @@ from uuid import UUID
 
 from orchestrator.catalog.run_plans import StoredPlan
 from orchestrator.model.generation import MemberPhase, MemberPlan
-from orchestrator.model.run import RunPlan, SnapshotRelation
+from orchestrator.model.run import MemberRelation, RunPlan, SnapshotRelation
 from orchestrator.model.snapshot import Snapshot
 
 
 def inputs_first(plans: Iterable[RunPlan]) -> list[RunPlan]:
     """The plans, each after those of the members that it reads."""
     by_run = {plan.run_id: plan for plan in plans}
-    graph = {run: [one.run_id for one in plan.members] for run, plan in by_run.items()}
+    graph = {run: [one.run_id for one in waited_for(plan)] for run, plan in by_run.items()}
     return [by_run[run] for run in TopologicalSorter(graph).static_order() if run in by_run]
 
 
@@ -23,7 +23,7 @@ def components(plans: Iterable[RunPlan]) -> dict[UUID, int]:
     some = list(plans)
     for plan in some:
         sources = (one.id for one in plan.relations if one.kind == "source")
-        for read in (*(one.run_id for one in plan.members), *sources):
+        for read in (*(one.run_id for one in waited_for(plan)), *sources):
             above[_root(above, read)] = _root(above, plan.run_id)
     numbers: dict[UUID, int] = {}
     return {plan.run_id: numbers.setdefault(_root(above, plan.run_id), len(numbers)) for plan in some}
@@ -43,9 +43,26 @@ def resolved(plan: RunPlan, written: Mapping[UUID, Snapshot]) -> RunPlan:
 
     `written` has the former by run. The plan stays without a member that has neither.
     """
-    found = [(one, written.get(one.run_id)) for one in plan.members]
-    read = [one.current if snapshot is None else _relation(one.name, snapshot) for one, snapshot in found]
-    return plan.model_copy(update={"relations": (*filter(None, read), *plan.relations), "members": ()})
+    members, check_members = (
+        [
+            one.current if (snapshot := written.get(one.run_id)) is None else _relation(one.name, snapshot)
+            for one in some
+        ]
+        for some in (plan.members, plan.check_members)
+    )
+    return plan.model_copy(
+        update={
+            "relations": (*filter(None, members), *plan.relations),
+            "members": (),
+            "check_relations": (*filter(None, check_members), *plan.check_relations),
+            "check_members": (),
+        }
+    )
+
+
+def waited_for(plan: RunPlan) -> tuple[MemberRelation, ...]:
+    """The members that a plan's query or its checks read."""
+    return (*plan.members, *plan.check_members)
 
 
 def _relation(name: str, snapshot: Snapshot) -> SnapshotRelation:
@@ -67,7 +84,7 @@ def _member(stored: StoredPlan, position: Mapping[UUID, int], component: int) ->
         saved_query_id=plan.saved_query_id,
         name=plan.name,
         timeout_seconds=plan.timeout_seconds,
-        parents=tuple(position[one.run_id] for one in plan.members if one.run_id in position),
+        parents=tuple(dict.fromkeys(position[one.run_id] for one in waited_for(plan) if one.run_id in position)),
         component=component,
         phase=phase if written is None else MemberPhase.WRITTEN,
         rows=written.rows if written else None,

@@ -53,7 +53,8 @@ from orchestrator.model.principal import ProjectLimits
 from orchestrator.model.run import MemberRelation, Run, RunPlan, RunRequest, RunStatus, run_id_of
 from orchestrator.reconciliation.runs import RunSync
 from orchestrator.services.change_detection import UNCHANGED, ChangeDetector
-from orchestrator.services.member_plans import components, inputs_first, member_plans, resolved
+from orchestrator.services.check_plans import with_checks
+from orchestrator.services.member_plans import components, inputs_first, member_plans, resolved, waited_for
 from orchestrator.services.pinned_sources import PinnedSources
 
 # A plan goes to the process of its query as one message. It holds the SQL of every view that is evaluated inside.
@@ -193,7 +194,7 @@ class Planner:
         of_project = {view.project_id for view in views.values()}
         limits = {project: await projects.get_limits(tx, project) for project in of_project}
         run_ids = {run.saved_query_id: run.id for run in open_runs}
-        return [
+        plans = [
             self._plan_of(
                 views[run.saved_query_id],
                 run,
@@ -203,6 +204,7 @@ class Planner:
             ).model_copy(update={"full_refresh": full_refresh})
             for run in open_runs
         ]
+        return await with_checks(tx, plans)
 
     def _plan_of(
         self, view: ViewToRun, run: Run, inputs: PinnedInputs, limits: ProjectLimits, run_ids: Mapping[UUID, UUID]
@@ -291,8 +293,8 @@ async def _store(tx: Transaction, plans: Sequence[RunPlan]) -> None:
     """Store plans, and keep the versions that they read. Raises InputReplaced."""
     read = {
         plan.run_id: [
-            *(one.snapshot_id for one in plan.relations if one.kind == "snapshot"),
-            *(one.current.snapshot_id for one in plan.members if one.current),
+            *(one.snapshot_id for one in (*plan.relations, *plan.check_relations) if one.kind == "snapshot"),
+            *(one.current.snapshot_id for one in waited_for(plan) if one.current),
         ]
         for plan in plans
     }

@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def told(*files: list[Any]) -> dict[str, Any]:
-    compared = {"deterministic": True, "content": None, "previous_content": None}
+    compared: dict[str, Any] = {"deterministic": True, "content": None, "previous_content": None, "checks": []}
     of_query = {"columns": COLUMNS, "engine_version": "duckdb", "sources": {}, "rejected": []}
     return {"files": list(files), **of_query, **compared}
 

@@ -1,0 +1,229 @@
+"""Checks of views and source tables, and their results."""
+
+from collections.abc import Collection, Iterable
+from functools import cache
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Column, ColumnElement, Row, Select, and_, any_, bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.types import Uuid
+
+from orchestrator.catalog import tables as t
+from orchestrator.catalog.database import Transaction
+from orchestrator.model.base import Value
+from orchestrator.model.check import Assertion, Check, CheckResult, PlannedCheck, Severity, StoredResult, Subject
+
+_LIVE = t.checks.c.deleted_at.is_(None)
+# Results of a check that are kept. The oldest are deleted as new ones come.
+MOST_RESULTS = 100
+
+
+class CheckFields(Value):
+    """All of a check that a client sets."""
+
+    name: str | None
+    description: str
+    assertion: Assertion
+    reads: tuple[str, ...]
+    severity: Severity
+    enabled: bool
+    tags: tuple[str, ...]
+    created_source: str
+    ai_model: str
+    confidence: float | None
+    reasoning: str
+
+
+async def page(
+    tx: Transaction, subject: Subject, subject_id: UUID, *, limit: int, offset: int
+) -> tuple[int, list[Check]]:
+    """The number of checks of a view or source table, and one page of them, in the order of their creation."""
+    mine = (_subject(subject) == subject_id, _LIVE)
+    count = await tx.scalar(select(func.count()).select_from(t.checks).where(*mine)) or 0
+    rows = await tx.execute(_select().where(*mine).order_by(*_ORDER).limit(limit).offset(offset))
+    return count, [_check(row) for row in rows]
+
+
+async def find(
+    tx: Transaction, subject: Subject, subject_id: UUID, check_id: UUID, *, lock: bool = False
+) -> Check | None:
+    """The check of that id, if it is one of that view or source table and not deleted."""
+    query = _select().where(t.checks.c.id == check_id, _subject(subject) == subject_id, _LIVE)
+    row = (await tx.execute(query.with_for_update() if lock else query)).one_or_none()
+    return None if row is None else _check(row)
+
+
+async def find_equal(tx: Transaction, subject: Subject, subject_id: UUID, digest: str) -> Check | None:
+    """The check of a view or source table that asserts the same."""
+    query = _select().where(_subject(subject) == subject_id, t.checks.c.digest == digest, _LIVE)
+    row = (await tx.execute(query)).one_or_none()
+    return None if row is None else _check(row)
+
+
+async def is_name_taken(tx: Transaction, project_id: int, name: str, *, besides: UUID | None) -> bool:
+    """Whether another check of the project has the name, in any case."""
+    query = select(t.checks.c.id).where(
+        t.checks.c.project_id == project_id, func.lower(t.checks.c.name) == name.lower()
+    )
+    found = await tx.scalars(query.where(_LIVE))
+    return any(one != besides for one in found)
+
+
+async def insert_new(
+    tx: Transaction, project_id: int, subject: Subject, subject_id: UUID, *, fields: CheckFields, user_id: int
+) -> UUID:
+    """Store a new check; returns its id."""
+    check_id = uuid4()
+    values = {**_values(fields), "id": check_id, "project_id": project_id, "created_by": user_id}
+    await tx.execute(insert(t.checks).values(**values, **{_subject(subject).name: subject_id}))
+    return check_id
+
+
+async def change(tx: Transaction, check_id: UUID, fields: CheckFields) -> None:
+    """Replace the fields of a check."""
+    values = {**_values(fields), "updated_at": func.clock_timestamp()}
+    await tx.execute(update(t.checks).where(t.checks.c.id == check_id).values(**values))
+
+
+async def delete(tx: Transaction, check_id: UUID) -> None:
+    """Delete a check. Its results stay."""
+    await tx.execute(update(t.checks).where(t.checks.c.id == check_id).values(deleted_at=func.clock_timestamp()))
+
+
+async def planned(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[UUID, list[PlannedCheck]]:
+    """The enabled checks of each of these views, as runs make them."""
+    found: dict[UUID, list[PlannedCheck]] = {}
+    for row in await tx.execute(_planned_stmt(), {"views": list(saved_query_ids)}):
+        check = _check(row)
+        found.setdefault(check.subject_id, []).append(
+            PlannedCheck(
+                id=check.id,
+                label=check.label,
+                severity=check.severity,
+                assertion=check.assertion,
+                to_name=row.view_name or row.table_name,
+                reads=tuple(row.reads),
+            )
+        )
+    return found
+
+
+async def record(
+    tx: Transaction, results: Iterable[CheckResult], *, run_id: UUID | None, snapshot_id: UUID | None
+) -> None:
+    """Store results, and delete the oldest of those checks that have very many."""
+    rows = [{**one.model_dump(), "id": uuid4(), "run_id": run_id, "snapshot_id": snapshot_id} for one in results]
+    if not rows:
+        return
+    # A check may have been deleted since, but its row stays.
+    await tx.execute(insert(t.check_results).values(created_at=func.clock_timestamp()), rows)
+    await tx.execute(_trim_stmt(), {"checks": [row["check_id"] for row in rows], "most": MOST_RESULTS})
+
+
+async def results(tx: Transaction, check_id: UUID, *, limit: int, offset: int) -> tuple[int, list[StoredResult]]:
+    """The number of results of a check that are kept, and some of them, newest first."""
+    mine = t.check_results.c.check_id == check_id
+    count = await tx.scalar(select(func.count()).select_from(t.check_results).where(mine)) or 0
+    newest = (t.check_results.c.created_at.desc(), t.check_results.c.id)
+    rows = await tx.execute(select(t.check_results).where(mine).order_by(*newest).limit(limit).offset(offset))
+    return count, [StoredResult.model_validate(row._mapping) for row in rows]
+
+
+async def newest(tx: Transaction, check_ids: Collection[UUID]) -> dict[UUID, StoredResult]:
+    """The newest result of each of these checks that has one."""
+    query = (
+        select(t.check_results)
+        .distinct(t.check_results.c.check_id)
+        .where(t.check_results.c.check_id.in_(check_ids))
+        .order_by(t.check_results.c.check_id, t.check_results.c.created_at.desc(), t.check_results.c.id)
+    )
+    return {row.check_id: StoredResult.model_validate(row._mapping) for row in await tx.execute(query)}
+
+
+async def of_versions(tx: Transaction, snapshot_ids: Collection[UUID]) -> dict[UUID, list[StoredResult]]:
+    """The results of the checks that the runs of these versions made."""
+    query = select(t.check_results).where(
+        t.check_results.c.snapshot_id.in_(snapshot_ids), t.check_results.c.run_id.is_not(None)
+    )
+    found: dict[UUID, list[StoredResult]] = {}
+    for row in await tx.execute(query.order_by(t.check_results.c.label, t.check_results.c.id)):
+        found.setdefault(row.snapshot_id, []).append(StoredResult.model_validate(row._mapping))
+    return found
+
+
+_ORDER = (t.checks.c.created_at, t.checks.c.id)
+
+
+def _subject(subject: Subject) -> Column[Any]:
+    return t.checks.c.saved_query_id if subject is Subject.VIEW else t.checks.c.source_table_id
+
+
+def _select() -> Select[Any]:
+    return select(t.checks)
+
+
+def _values(fields: CheckFields) -> dict[str, Any]:
+    assertion = fields.assertion
+    return {
+        **fields.model_dump(exclude={"assertion"}),
+        "check_type": assertion.check_type,
+        "column_name": assertion.column_name,
+        "config": dict(assertion.config),
+        "digest": assertion.digest,
+        "reads": list(fields.reads),
+        "tags": list(fields.tags),
+    }
+
+
+def _check(row: Row[Any]) -> Check:
+    values = dict(row._mapping)
+    is_view = values["saved_query_id"] is not None
+    assertion = Assertion(check_type=values["check_type"], column_name=values["column_name"], config=values["config"])
+    return Check.model_validate(
+        {
+            **values,
+            "assertion": assertion,
+            "subject": Subject.VIEW if is_view else Subject.TABLE,
+            "subject_id": values["saved_query_id"] if is_view else values["source_table_id"],
+        }
+    )
+
+
+# Each of these is cached: building the statement takes longer than running it.
+
+
+@cache
+def _planned_stmt() -> Select[Any]:
+    views, tables = t.saved_queries.alias("views"), t.source_tables.alias("tables")
+    to = t.checks.c.config["to_subject_uuid"].astext.cast(Uuid)
+    return (
+        select(t.checks, views.c.name.label("view_name"), tables.c.name.label("table_name"))
+        .outerjoin(views, _is_live(views.c, to))
+        .outerjoin(tables, _is_live(tables.c, to))
+        .where(t.checks.c.saved_query_id == any_(bindparam("views", type_=ARRAY(Uuid))), _LIVE, t.checks.c.enabled)
+        .order_by(*_ORDER)
+    )
+
+
+def _is_live(owner: Any, to: ColumnElement[Any]) -> ColumnElement[bool]:  # noqa: ANN401 - the columns of two tables
+    return and_(owner.id == to, owner.deleted_at.is_(None), owner.project_id == t.checks.c.project_id)
+
+
+@cache
+def _trim_stmt() -> Any:  # noqa: ANN401 - the statement's type is as long as the statement
+    ranked = (
+        select(
+            t.check_results.c.id,
+            func.row_number()
+            .over(
+                partition_by=t.check_results.c.check_id,
+                order_by=(t.check_results.c.created_at.desc(), t.check_results.c.id),
+            )
+            .label("position"),
+        )
+        .where(t.check_results.c.check_id == any_(bindparam("checks", type_=ARRAY(Uuid))))
+        .subquery()
+    )
+    old = select(ranked.c.id).where(ranked.c.position > bindparam("most"))
+    return t.check_results.delete().where(t.check_results.c.id.in_(old))
