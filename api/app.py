@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from api import (
     annotations,
+    checks,
     conditions,
     data,
     definitions,
@@ -101,6 +102,7 @@ def create_app() -> FastAPI:
     )
     app.include_router(definitions.router, responses=_ERRORS)
     app.include_router(saved_queries.router, responses=_ERRORS)
+    app.include_router(checks.router, responses=_ERRORS)
     app.include_router(annotations.views, responses=_ERRORS)
     app.include_router(annotations.tables, responses=_ERRORS)
     app.include_router(conditions.router, responses=_ERRORS)

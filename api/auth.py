@@ -94,6 +94,13 @@ QueryReader = Annotated[RequestContext, Depends(require_scope(Scope.QUERY_READ, 
 RowReader = Annotated[RequestContext, Depends(require_scope(Scope.VIEW_READ, keeps_turn=False), scope="function")]
 ProjectReader = Annotated[RequestContext, Depends(require_scope(Scope.VIEW_READ, Scope.TABLE_READ), scope="function")]
 ProjectWriter = Annotated[RequestContext, Depends(require_scope(Scope.VIEW_WRITE, Scope.TABLE_WRITE), scope="function")]
+# PostHog's client asks for both where it reads or changes checks.
+CheckReader = Annotated[
+    RequestContext, Depends(require_scope(Scope.VIEW_READ, Scope.QUERY_READ, keeps_turn=False), scope="function")
+]
+CheckWriter = Annotated[
+    RequestContext, Depends(require_scope(Scope.VIEW_WRITE, Scope.QUERY_READ, keeps_turn=False), scope="function")
+]
 TableReader = Annotated[RequestContext, Depends(require_scope(Scope.TABLE_READ), scope="function")]
 SourceReader = Annotated[RequestContext, Depends(require_scope(Scope.SOURCE_READ), scope="function")]
 SourceWriter = Annotated[RequestContext, Depends(require_scope(Scope.SOURCE_WRITE), scope="function")]

@@ -91,6 +91,7 @@ class SnapshotOut(BaseModel):
     created_at: Timestamp = Field(description="When it was made")
     is_current: bool = Field(description="Whether it is the one that readers see")
     superseded_at: Timestamp | None = Field(description="Since when it is not the current one")
+    is_blocked: bool = Field(description="A check keeps it from readers; see …/promote/")
     pinned: bool = Field(description="Whether it is kept regardless of its age")
     row_count: int = Field(description="How many rows it has")
     size_bytes: int = Field(description="Its size on disk, in bytes")
@@ -197,6 +198,25 @@ async def list_source_files(
     return make_page(request, params, count, [SourceFileOut(table=name, **file.model_dump()) for name, file in files])
 
 
+class Promote(BaseModel):
+    """Why a version is published on which a check has failed."""
+
+    reason: str = Field(default="", max_length=1_000, description="For the activity of the view")
+
+
+@router.post("/snapshots/{snapshot_id}/promote/")
+async def promote_snapshot(
+    saved_query_id: ViewId, snapshot_id: SnapshotId, context: ViewWriter, body: Promote | None = None
+) -> ViewOut:
+    """Publish a version that its checks keep from readers."""
+    reason = body.reason if body else ""
+    return view_out(
+        await context.services.snapshots.promote(
+            context.project_id, saved_query_id, snapshot_id, context.user, reason=reason
+        )
+    )
+
+
 @router.post("/rollback/")
 async def roll_back_view(saved_query_id: ViewId, body: RollBack, context: ViewWriter) -> ViewOut:
     """Make an earlier version the one that readers see, at once and without running anything."""
@@ -216,6 +236,7 @@ def snapshot_out(version: PublishedSnapshot, descriptions: Mapping[str, str]) ->
         created_at=snapshot.created_at,
         is_current=version.is_current,
         superseded_at=version.superseded_at,
+        is_blocked=version.is_blocked,
         pinned=version.pinned,
         row_count=snapshot.rows,
         size_bytes=snapshot.bytes,

@@ -23,6 +23,7 @@ from orchestrator.services.annotations import AnnotationService
 from orchestrator.services.change_plans import ChangePlanner
 from orchestrator.services.change_writes import ChangeWriter
 from orchestrator.services.changes import ChangeService
+from orchestrator.services.checks import CheckService
 from orchestrator.services.column_binding import ColumnBinder
 from orchestrator.services.conditions import ConditionService
 from orchestrator.services.definitions import DefinitionService
@@ -221,5 +222,6 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
                 current=current,
             ),
             iceberg=IcebergService(database, store, settings.shared_data_url),
+            checks=CheckService(database, engine, reading),
         ),
     )

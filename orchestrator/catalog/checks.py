@@ -25,7 +25,7 @@ class CheckFields(Value):
     name: str | None
     description: str
     assertion: Assertion
-    reads: tuple[str, ...]
+    reads: tuple[str, ...] = ()
     severity: Severity
     enabled: bool
     tags: tuple[str, ...]
@@ -128,6 +128,13 @@ async def results(tx: Transaction, check_id: UUID, *, limit: int, offset: int) -
     newest = (t.check_results.c.created_at.desc(), t.check_results.c.id)
     rows = await tx.execute(select(t.check_results).where(mine).order_by(*newest).limit(limit).offset(offset))
     return count, [StoredResult.model_validate(row._mapping) for row in rows]
+
+
+async def result(tx: Transaction, check_id: UUID, result_id: UUID) -> StoredResult | None:
+    """A result of a check."""
+    query = select(t.check_results).where(t.check_results.c.id == result_id, t.check_results.c.check_id == check_id)
+    row = (await tx.execute(query)).one_or_none()
+    return None if row is None else StoredResult.model_validate(row._mapping)
 
 
 async def newest(tx: Transaction, check_ids: Collection[UUID]) -> dict[UUID, StoredResult]:

@@ -13,6 +13,7 @@ from typer.exceptions import Abort, TyperException
 
 from orchestrator.cli import (
     admin,
+    checks,
     descriptions,
     diffs,
     doctor,
@@ -57,6 +58,7 @@ view_facts.add_to(views.app)
 versions.add_to(views.app)
 diffs.add_to(views.app)
 tries.add_to(views.app)
+checks.add_to(app, views.app)
 descriptions.add_to(views.app, tables.app)
 app.add_typer(views.app, name="view")
 generations.add_to(app)

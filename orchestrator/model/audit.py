@@ -22,6 +22,7 @@ class Verb(StrEnum):
     SYNC_PAUSED = "sync_paused"
     SYNC_RESUMED = "sync_resumed"
     ROLLED_BACK = "rolled_back"
+    PROMOTED = "promoted"
 
 
 class FieldChange(Value):

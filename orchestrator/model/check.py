@@ -17,6 +17,7 @@ LONGEST_NAME = 128
 LONGEST_COLUMN_NAME = 400
 # All checks of a view go to the process of its query in one message.
 LARGEST_CONFIG_BYTES = 20_000
+LARGEST_SUBJECT_BYTES = 200_000
 MOST_OF_SUBJECT = 50
 # Of the rows on which a check failed, so many are kept.
 MOST_SAMPLES = 100
@@ -258,7 +259,8 @@ class CheckResult(Value):
             return f"{self.label} passed"
         if self.status is CheckStatus.ERROR:
             return f"{self.label} could not be run: {self.reason}"
-        return f"{self.label} ({self.reason or f'{self.failing_rows:,} failing rows'})"
+        rows = f"{self.failing_rows:,} failing row{'' if self.failing_rows == 1 else 's'}"
+        return f"{self.label} ({self.reason or rows})"
 
 
 class StoredResult(CheckResult):

@@ -112,6 +112,12 @@ class ChecksFailed(Terminal):
     code = "checks_failed"
 
 
+class VersionBlocked(Invalid):
+    """The checks of this version keep it from readers. Promote it to publish it all the same."""
+
+    code = "version_blocked"
+
+
 class ReadersBreak(Invalid):
     """Views that read this would stop binding."""
 

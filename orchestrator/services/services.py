@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from orchestrator.services.access import AccessService
 from orchestrator.services.annotations import AnnotationService
 from orchestrator.services.changes import ChangeService
+from orchestrator.services.checks import CheckService
 from orchestrator.services.conditions import ConditionService
 from orchestrator.services.definitions import DefinitionService
 from orchestrator.services.diffs import DiffService
@@ -40,3 +41,4 @@ class Services:
     diffs: DiffService
     tries: TryService
     iceberg: IcebergService
+    checks: CheckService

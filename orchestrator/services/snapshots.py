@@ -11,7 +11,14 @@ from orchestrator.catalog.audit_log import record
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.engines.base import QueryAnalyzer
 from orchestrator.model.audit import FieldChange, Verb
-from orchestrator.model.errors import Invalid, NotFound, NotMaterialized, StillStopping, TemporalUnavailable
+from orchestrator.model.errors import (
+    Invalid,
+    NotFound,
+    NotMaterialized,
+    StillStopping,
+    TemporalUnavailable,
+    VersionBlocked,
+)
 from orchestrator.model.names import name_key
 from orchestrator.model.principal import User
 from orchestrator.model.printable import one_line
@@ -29,6 +36,7 @@ from orchestrator.temporal.schedules import Schedules
 
 # How many threads read files. More would leave too few for other work.
 _READERS = 2
+_NOT_BLOCKED = "The checks of this version do not keep it from readers. Roll back to it instead."
 
 
 class SnapshotService:
@@ -117,10 +125,22 @@ class SnapshotService:
         the schedule is to be paused and the server cannot be reached.
         """
         version = await self.get(project_id, saved_query_id, snapshot_id)
+        if version.is_blocked:
+            raise VersionBlocked
         if pause:
             await self._roll_back_paused(project_id, saved_query_id, version, user)
         else:
             await self._set_current(project_id, saved_query_id, snapshot_id, user, end_runs=False)
+        return await self._states.show(project_id, saved_query_id)
+
+    async def promote(
+        self, project_id: int, saved_query_id: UUID, snapshot_id: UUID, user: User, *, reason: str
+    ) -> ViewState:
+        """Publish a version that its checks keep from readers, on a person's word.
+
+        Raises NotFound, NotMaterialized, or Invalid if its checks do not keep it from readers.
+        """
+        await self._set_current(project_id, saved_query_id, snapshot_id, user, end_runs=False, promoted_for=reason)
         return await self._states.show(project_id, saved_query_id)
 
     async def _roll_back_paused(
@@ -149,12 +169,20 @@ class SnapshotService:
             await self._runs.stop(running | {run.id: run for run in ended})
 
     async def _set_current(
-        self, project_id: int, saved_query_id: UUID, snapshot_id: UUID, user: User, *, end_runs: bool
+        self,
+        project_id: int,
+        saved_query_id: UUID,
+        snapshot_id: UUID,
+        user: User,
+        *,
+        end_runs: bool,
+        promoted_for: str | None = None,
     ) -> tuple[SavedQuery, list[Run]]:
         """Make a snapshot the current one, in one transaction; returns the view as it was, and the runs that it ended.
 
-        `end_runs` ends runs in progress in the same transaction, so that they cannot publish any more. Raises NotFound,
-        also for a snapshot that has been removed, or NotMaterialized.
+        `end_runs` ends runs in progress in the same transaction, so that they cannot publish any more. `promoted_for`
+        is why a blocked snapshot is published all the same. Raises NotFound, also for a snapshot that has been removed,
+        NotMaterialized, VersionBlocked, or Invalid if the snapshot to promote is not blocked.
         """
         propagation = ColumnPropagation(self._engine, [])
         async with self._database.begin() as tx:
@@ -163,6 +191,10 @@ class SnapshotService:
             if not view.is_materialized:
                 raise NotMaterialized
             version = await _version(tx, saved_query_id, snapshot_id)
+            if version.is_blocked is (promoted_for is None):
+                raise VersionBlocked if version.is_blocked else Invalid(_NOT_BLOCKED)
+            if promoted_for is not None:
+                await snapshots.unblock(tx, snapshot_id)
             message = "The view was rolled back to an earlier result while this run was in progress."
             ended = await runs.cancel_running(tx, view.id, message, "rolled_back") if end_runs else []
             before = view.current_snapshot.id if view.current_snapshot else None
@@ -174,7 +206,10 @@ class SnapshotService:
                     before=None if before is None else str(before),
                     after=str(snapshot_id),
                 )
-                await record(tx, view, Verb.ROLLED_BACK, user, [change])
+                why = [] if not promoted_for else [FieldChange(field="reason", action="created", after=promoted_for)]
+                await record(
+                    tx, view, Verb.ROLLED_BACK if promoted_for is None else Verb.PROMOTED, user, [change, *why]
+                )
                 if seen(columns) != seen(version.snapshot.columns):
                     propagation = ColumnPropagation(self._engine, [view.id])
                     await propagation.step(tx)

@@ -16,16 +16,17 @@ from typing import Any
 
 import duckdb
 
-from orchestrator.engines.duckdb.child.errors import failure, redact_paths
-from orchestrator.engines.duckdb.child.plan import Inputs, Request, create_relations
-from orchestrator.engines.duckdb.sources.parquet import read_parquet
-from orchestrator.engines.duckdb.sql.check_statements import (
+from orchestrator.engines.check_statements import (
+    AGAINST_CURRENT,
     Current,
     against_current,
     aggregate_of,
     failing_rows,
     texts_of,
 )
+from orchestrator.engines.duckdb.child.errors import failure, redact_paths
+from orchestrator.engines.duckdb.child.plan import Inputs, Request, create_relations
+from orchestrator.engines.duckdb.sources.parquet import read_parquet
 from orchestrator.engines.duckdb.sql.inlining import weigh
 from orchestrator.engines.duckdb.sql.output_columns import UnsupportedType
 from orchestrator.engines.duckdb.sql.parquet_casts import cast_for_parquet, decoded, literal
@@ -38,7 +39,6 @@ from orchestrator.model.read_limits import MOST_READINGS
 
 # The subfolder of a result's folder that holds some of the rows that checks have failed on.
 CHECKS = "checks"
-_AGAINST_CURRENT = ("row_count_change", "schema_unchanged")
 _SHORTEST_SECONDS = 1.0
 # The rest of a run's time is for what follows the checks.
 _SHARE = 0.8
@@ -82,7 +82,7 @@ class Checker:
         for check in checks:
             if unready is not None:
                 found[check["id"]] = unready
-            elif check["check_type"] in _AGAINST_CURRENT:
+            elif check["check_type"] in AGAINST_CURRENT:
                 number, reason = against_current(check, rows, columns, _current_of(self._request))
                 found[check["id"]] = _judged(number, reason)
         left = [check for check in checks if check["id"] not in found]

@@ -5,10 +5,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from orchestrator.engines.duckdb.sql.parquet_casts import literal
 from orchestrator.model.names import fold, quoted
+from orchestrator.model.type_names import literal
 
 Described = Sequence[tuple[str, str]]
+
+# Types of checks that look at no rows.
+AGAINST_CURRENT = ("row_count_change", "schema_unchanged")
 
 _KINDS = ("added", "removed", "retyped")
 

@@ -1,0 +1,1 @@
+"""Checks: bad data does not become visible."""
