@@ -87,7 +87,7 @@ class AddCheck(EditCheck):
 
 
 class CheckResultOut(BaseModel):
-    """What a check has found, once."""
+    """The finding of a check, once."""
 
     id: UUID = Field(description="The id of this result")
     status: CheckStatus = Field(description="passed, failed, or error: it could not be run, and counts as failed")

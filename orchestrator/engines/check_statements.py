@@ -17,7 +17,7 @@ _KINDS = ("added", "removed", "retyped")
 
 
 class Current(NamedTuple):
-    """What the version before has: the number of its rows, and its columns (name and logical type)."""
+    """The number of rows of the version before, and its columns (name and logical type)."""
 
     rows: int
     columns: Described

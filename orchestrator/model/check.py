@@ -165,7 +165,7 @@ _OF_COLUMNS = frozenset({CheckType.NOT_NULL, CheckType.UNIQUE})
 
 
 class Assertion(Value):
-    """What a check asserts: its type, its column ("" for none) and its config, which `checked_config` has made."""
+    """The assertion of a check: its type, its column ("" for none) and its config, which `checked_config` has made."""
 
     check_type: CheckType
     column_name: str = ""
@@ -232,7 +232,7 @@ class PlannedCheck(Value):
 
 
 class CheckResult(Value):
-    """What a check has found.
+    """The finding of a check.
 
     `failing_rows` is None if it could not be run: then `reason` says why. `sql` selects the failing rows. `sample` is
     the name of the file beside the version that holds some of them.

@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 
 from api import (
     annotations,
+    checks,
     conditions,
     data,
     definitions,
@@ -60,6 +61,7 @@ def test_the_table_of_endpoints_is_that_of_the_code() -> None:
     routers = (
         annotations.tables,
         annotations.views,
+        checks.router,
         conditions.router,
         data.router,
         definitions.router,
