@@ -232,6 +232,8 @@ async def mark_deleted(tx: Transaction, saved_query_id: UUID) -> None:
     await revert(tx, saved_query_id)
     change = update(t.saved_queries).where(t.saved_queries.c.id == saved_query_id)
     await tx.execute(change.values(deleted_at=func.now()))
+    checks = update(t.checks).where(t.checks.c.saved_query_id == saved_query_id, t.checks.c.deleted_at.is_(None))
+    await tx.execute(checks.values(deleted_at=func.now()))
 
 
 async def list_materialized(tx: Transaction, project_id: int, ids: Collection[UUID]) -> list[SavedQuery]:

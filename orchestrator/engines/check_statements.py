@@ -58,7 +58,10 @@ def aggregate_of(check: Mapping[str, Any]) -> str | None:
 
 
 def failing_rows(check: Mapping[str, Any], subject: str) -> str:
-    """The statement that selects the failing rows of a check. `subject` is the quoted name of what is checked."""
+    """The statement that selects the failing rows of a check. `subject` is the quoted name of what is checked.
+
+    Raises LookupError for a check that refers to what is not there any more.
+    """
     where = _filter(check)
     config = check["config"]
     condition = condition_of(check)
@@ -75,6 +78,8 @@ def failing_rows(check: Mapping[str, Any], subject: str) -> str:
                 f"GROUP BY {listed} HAVING count(*) > 1"
             )
         case "relationships":
+            if check["to_name"] is None:
+                raise LookupError("The view or table that it refers to was deleted.")
             column, other = quoted(check["column_name"]), quoted(config["to_column"])
             return (
                 f"SELECT checked.* FROM (SELECT * FROM {subject} WHERE {where}) AS checked "

@@ -299,7 +299,7 @@ def not_published(results: Iterable[CheckResult]) -> str | None:
     blocking = [one for one in results if one.blocks]
     if not blocking:
         return None
-    named = "; ".join(map(str, blocking[:_MOST_NAMED]))
+    named = "; ".join(str(one).removesuffix(".") for one in blocking[:_MOST_NAMED])
     more = f"; and {len(blocking) - _MOST_NAMED} more" if len(blocking) > _MOST_NAMED else ""
     return f"Not published: {named}{more}."
 

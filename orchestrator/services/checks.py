@@ -181,8 +181,9 @@ class CheckService:
             counting = QueryText(sql=f"SELECT count(*) AS failing FROM (\n{select}\n) AS q")  # noqa: S608 - bound alone before
             async with self._reading.query(project_id, counting, ResultFormat.JSON) as stream:
                 rows = await _rows_of(stream)
-        except Terminal as error:
-            return found.model_copy(update={"status": CheckStatus.ERROR, "reason": error.message})
+        except (Terminal, LookupError) as error:
+            reason = error.message if isinstance(error, Terminal) else str(error)
+            return found.model_copy(update={"status": CheckStatus.ERROR, "reason": reason})
         number = int(rows[0][0])
         status = CheckStatus.FAILED if number else CheckStatus.PASSED
         return found.model_copy(update={"status": status, "failing_rows": number, "sql": select})

@@ -148,6 +148,29 @@ async def test_a_person_makes_a_check_on_what_readers_see(tenant: Tenant, orders
     assert (made["status"], made["reason"]) == ("failed", "2 rows before, 1 now")
 
 
+async def test_a_check_of_what_was_deleted_says_so_and_blocks(tenant: Tenant, orders: Orders) -> None:
+    view = await orders.make("1,a")
+    other = await tenant.create_view("other", "SELECT 1 AS id")
+    config = {"to_subject_type": "view", "to_subject_uuid": other["id"], "to_column": "id"}
+    check = await add(tenant, view, "relationships", column_name="id", config=config)
+    await tenant.call("DELETE", f"{VIEWS}{other['id']}/", expect=204)
+    await tenant.act(view["id"], "run")
+    run = await tenant.ended(view["id"])
+    assert run["error"] == (
+        'Not published: relationships of "id" could not be run: The view or table that it refers to was deleted.'
+    )
+    made = await tenant.call("POST", f"{VIEWS}{view['id']}/checks/{check['id']}/run/", expect=201)
+    assert made["status"] == "error"
+
+
+async def test_the_checks_of_a_deleted_view_go_with_it(tenant: Tenant) -> None:
+    view = await tenant.create_view("gone", "SELECT 1 AS id")
+    await add(tenant, view, "unique", column_name="id", name="ids")
+    await tenant.call("DELETE", f"{VIEWS}{view['id']}/", expect=204)
+    again = await tenant.create_view("gone", "SELECT 1 AS id")
+    await add(tenant, again, "unique", column_name="id", name="ids")
+
+
 async def test_each_type_says_what_its_config_is(tenant: Tenant, orders: Orders) -> None:
     view = await orders.make("1,a")
     types: Any = await tenant.call("GET", f"{VIEWS}{view['id']}/checks/check_types/")

@@ -129,7 +129,7 @@ class Checker:
             if number is None:
                 number = int(self._fetch_one(f"SELECT count(*) FROM (\n{select}\n) AS q")[0])
             sample = self._keep(select, target) if number else None
-        except (duckdb.Error, InvalidQuery, UnsupportedType, _TooSlow) as error:
+        except (duckdb.Error, InvalidQuery, UnsupportedType, LookupError, _TooSlow) as error:
             return self._error(error)
         return _judged(number, None) | {"sql": select, "sample": sample}
 
@@ -204,7 +204,7 @@ class Checker:
     def _error(self, error: Exception) -> dict[str, Any]:
         if isinstance(error, _TooSlow):
             reason = "It took longer than was left of the time of the run."
-        elif isinstance(error, UnsupportedType):
+        elif isinstance(error, UnsupportedType | LookupError):
             reason = str(error)
         else:
             reason = failure(error, self._request["limits"]).message
