@@ -61,7 +61,8 @@ async def test_the_banner_of_a_stack_in_another_folder_names_it_to_the_commands(
     folder = sources / "banner"
     folder.mkdir()
     lines = first_example(stack.info, stack.servers.home.path)
-    command = ["bash", "-euo", "pipefail", "-c", lines.replace(program(), f"{sys.executable} -m orchestrator")]
+    typed = re.sub(r"^  \S*matview ", f"  {sys.executable} -m orchestrator ", lines, flags=re.MULTILINE)
+    command = ["bash", "-euo", "pipefail", "-c", typed]
     ended = await asyncio.to_thread(
         subprocess.run, command, cwd=folder, capture_output=True, text=True, check=False, timeout=120
     )

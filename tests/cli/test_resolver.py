@@ -124,7 +124,7 @@ def test_a_server_without_settings_points_to_the_command_that_needs_none(empty_f
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()
     assert line.startswith("error: MATVIEW_DATABASE_URL: is missing; `")
-    assert line.endswith(f"`{program()} dev` needs no settings, and runs everything on this machine")
+    assert line.endswith("matview dev` needs no settings, and runs everything on this machine")
 
 
 def test_doctor_says_first_that_the_stack_does_not_run(stack: DevStack, empty_folder: Path) -> None:
