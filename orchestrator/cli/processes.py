@@ -34,6 +34,8 @@ from orchestrator.settings import PREFIX, Settings, SettingsError, load_settings
 from orchestrator.telemetry.logs import set_up_logging
 
 _PORT = 8000
+# How the errors of servers that are unavailable end. A stack that does not run is not back in a moment.
+_TRY_AGAIN = " Try again in a moment."
 
 
 def add_to(app: typer.Typer) -> None:
@@ -69,7 +71,9 @@ def dev(
         extra_source_roots=source_root or [],
     )
     try:
-        asyncio.run(stack.run_until_stopped(lambda info: _show(info, home)))
+        asyncio.run(
+            stack.run_until_stopped(lambda info: _show(info, home), lambda: echo_best_effort("Stopping everything …"))
+        )
     except StackError as error:
         if _runs_already(home, port=port, has_roots=bool(source_root)):
             return
@@ -138,7 +142,7 @@ def reconcile(
     try:
         report = asyncio.run(go())
     except (TemporalUnavailable, CatalogUnavailable) as error:
-        raise Failure(f"{error}{away(home, origin)}") from None
+        raise Failure(away(str(error), home, origin)) from None
     except OrchestratorError as error:
         raise Failure(str(error)) from None
     for finding in report.findings:
@@ -195,10 +199,12 @@ def _pointing_to(way: str, *, is_set_up: bool = False) -> Iterator[None]:
         raise Failure(f"{failure}; {way}", failure.status) from None
 
 
-def away(home: Path | None, origin: str) -> str:
-    """The end of a message about a server that does not answer: whether its stack runs; empty for other servers."""
+def away(error: str, home: Path | None, origin: str) -> str:
+    """The message about a server that does not answer. For that of a stack it says whether the stack runs."""
     found = home or nearest_home()
-    return f". {state_of(found)}" if origin == str(found / "dev.json") else ""
+    if origin != str(found / "dev.json"):
+        return error
+    return f"{error.removesuffix(_TRY_AGAIN).rstrip('.')}; {state_of(found)}"
 
 
 _READY = """

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -125,6 +126,19 @@ def test_a_server_without_settings_points_to_the_command_that_needs_none(empty_f
     (line,) = ended.stderr.splitlines()
     assert line.startswith("error: MATVIEW_DATABASE_URL: is missing; `")
     assert line.endswith("matview dev` needs no settings, and runs everything on this machine")
+
+
+@pytest.mark.parametrize("command", [["key", "list"], ["project", "create", "x"], ["reconcile", "--dry-run"]])
+def test_a_command_of_an_operator_says_that_the_stack_does_not_run(
+    stack: DevStack, empty_folder: Path, command: list[str]
+) -> None:
+    (empty_folder / ".matview").mkdir()
+    nowhere = {"database_url": f"postgresql://u@/d?host={empty_folder}/nowhere", "temporal_address": "127.0.0.1:1"}
+    (empty_folder / ".matview" / "dev.json").write_text(json.dumps({**stack.info, **nowhere}))
+    ended = run_matview(*command, cwd=empty_folder)
+    assert ended.returncode == 1
+    assert re.search(r"^error: \w+ is out of reach; not running: start it with ", ended.stderr)
+    assert ended.stderr.endswith(f"dev' in {empty_folder}\n")
 
 
 def test_doctor_says_first_that_the_stack_does_not_run(stack: DevStack, empty_folder: Path) -> None:

@@ -56,6 +56,7 @@ def running(command: list[str], folder: Path, env: dict[str, str], output: Path)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)
+    assert output.read_text().endswith("the next start finds it again.\n\nStopping everything …\n")
 
 
 @pytest.fixture
