@@ -37,7 +37,7 @@ def with_access(home: Path | None, work: Callable[["AccessService"], Awaitable[T
     try:
         return asyncio.run(go())
     except CatalogUnavailable as error:
-        raise Failure(f"{error}{away(home, origin)}") from None
+        raise Failure(away(str(error), home, origin)) from None
     except OrchestratorError as error:
         raise Failure(str(error)) from None
 

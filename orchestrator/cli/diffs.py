@@ -10,6 +10,7 @@ from orchestrator.cli.api_client import Api, Json, moment, with_api
 from orchestrator.cli.output import Failure, echo, echo_json
 from orchestrator.cli.result_table import Column, cell_text, echo_table, parsed
 from orchestrator.cli.views import PATH, View, find
+from orchestrator.model.plurals import number_of
 
 DEFAULT_LIMIT, MOST_ROWS = 20, 1_000
 _NUMBER = re.compile(r"-?\d{1,6}")
@@ -84,7 +85,7 @@ def echo_diff(diff: Json) -> None:
     """Print a diff: its numbers first, then the columns and the rows that differ."""
     numbers = {name: int(number) for name, number in diff["rows"].items()}
     if diff["is_identical"]:
-        echo(f"identical: {numbers['unchanged']:,} row{'' if numbers['unchanged'] == 1 else 's'}")
+        echo(f"identical: {number_of(numbers['unchanged'], 'row')}")
         return
     echo(", ".join(f"{number:,} {name}" for name, number in numbers.items() if name != "changed" or diff["key"]))
     for line in _notes(diff):

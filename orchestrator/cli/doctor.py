@@ -10,6 +10,7 @@ import typer
 from orchestrator.cli.installation import HomeOption, installation, is_running, nearest_home, state_of
 from orchestrator.cli.output import Failure, echo, echo_json
 from orchestrator.cli.processes import checked_settings
+from orchestrator.cli.program import typeable
 from orchestrator.model.printable import one_line
 
 if TYPE_CHECKING:
@@ -53,5 +54,5 @@ def _show(report: "Report") -> None:
     for line in report.lines:
         echo(one_line(f"{line.verdict:<5} {line.check:<{width}}  {line.message}"))
         if line.advice is not None:
-            echo(one_line(f"{'':<5} {'':<{width}}  -> {line.advice}"))
+            echo(one_line(f"{'':<5} {'':<{width}}  -> {typeable(line.advice)}"))
     echo(", ".join(f"{report.count(verdict)} {verdict}" for verdict in Status))

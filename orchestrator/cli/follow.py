@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from orchestrator.cli.api_client import Api, Json, data
 from orchestrator.cli.output import Failure, echo, out
 from orchestrator.cli.patience import PATIENCE_SECONDS, POLL_SECONDS, patiently
+from orchestrator.model.plurals import number_of
 from orchestrator.model.printable import one_line
 from orchestrator.model.run import RunStatus, Trigger
 
@@ -67,7 +68,7 @@ def follow_run(api: Api, view: Json, run_id: str) -> Json:
 
 def result_line(run: Json) -> str:
     """The rows, size and duration of a completed run, as text."""
-    return f"{run['rows']:,} rows, {decimal(run['bytes'])}, {seconds(run)} seconds"
+    return f"{number_of(run['rows'], 'row')}, {decimal(run['bytes'])}, {seconds(run)} seconds"
 
 
 def seconds(run: Json) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from orchestrator.cli.program import typeable
 from orchestrator.model import printable
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def warn(text: str) -> None:
 
 def fail(message: str) -> None:
     """Print an error. Lines after the first are indented, so that no text can pass for another message."""
-    warn(hanging("error: ", message))
+    warn(hanging("error: ", typeable(message)))
 
 
 def hanging(label: str, text: str) -> str:

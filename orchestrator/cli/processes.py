@@ -8,11 +8,14 @@ import asyncio
 import gc
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from orchestrator.cli.examples import FIRST
 from orchestrator.cli.installation import (
     DEFAULT_HOME,
     EXIT_USAGE,
@@ -31,6 +34,8 @@ from orchestrator.settings import PREFIX, Settings, SettingsError, load_settings
 from orchestrator.telemetry.logs import set_up_logging
 
 _PORT = 8000
+# How the errors of servers that are unavailable end. A stack that does not run is not back in a moment.
+_TRY_AGAIN = " Try again in a moment."
 
 
 def add_to(app: typer.Typer) -> None:
@@ -66,7 +71,9 @@ def dev(
         extra_source_roots=source_root or [],
     )
     try:
-        asyncio.run(stack.run_until_stopped(lambda info: _show(info, home)))
+        asyncio.run(
+            stack.run_until_stopped(lambda info: _show(info, home), lambda: echo_best_effort("Stopping everything …"))
+        )
     except StackError as error:
         if _runs_already(home, port=port, has_roots=bool(source_root)):
             return
@@ -91,13 +98,13 @@ def api() -> None:
     gc.disable()  # until it is ready: to search what is being loaded for garbage takes a sixth of the start
     from api.server import serve
 
-    serve(checked_settings())
+    serve(_settings_of_server())
 
 
 def worker() -> None:
     """Run a worker. Configured by the environment; start as many as there is work for."""
     gc.disable()  # as above
-    settings = checked_settings()
+    settings = _settings_of_server()
     set_up_logging(settings.log_level, settings.log_format, settings.secrets)
     import uvloop
 
@@ -110,7 +117,7 @@ def migrate() -> None:
 
     from orchestrator.catalog.migrate import migrate as migrate_catalog
 
-    settings = checked_settings()
+    settings = _settings_of_server()
     try:
         migrate_catalog(settings.database_url)
     except OperationalError as error:
@@ -135,7 +142,7 @@ def reconcile(
     try:
         report = asyncio.run(go())
     except (TemporalUnavailable, CatalogUnavailable) as error:
-        raise Failure(f"{error}{away(home, origin)}") from None
+        raise Failure(away(str(error), home, origin)) from None
     except OrchestratorError as error:
         raise Failure(str(error)) from None
     for finding in report.findings:
@@ -171,19 +178,33 @@ def checked_settings(**given: str) -> Settings:
 def settings_of(home: Path | None) -> tuple[Settings, str]:
     """The settings of the chosen installation, and the name of their source. Raises Failure."""
     found, origin = installation(home)
-    try:
+    with _pointing_to("or go to the folder of a `matview dev`, or name that by --home", is_set_up=bool(found)):
         return checked_settings(**found), origin
+
+
+def _settings_of_server() -> Settings:
+    """The settings of a server's own process, all from the environment. Raises Failure."""
+    with _pointing_to("`matview dev` needs no settings, and runs everything on this machine"):
+        return checked_settings()
+
+
+@contextmanager
+def _pointing_to(way: str, *, is_set_up: bool = False) -> Iterator[None]:
+    """Have a failure point to another way, where no installation is set up."""
+    try:
+        yield
     except Failure as failure:
-        if found or f"{PREFIX}DATABASE_URL" in os.environ:
+        if is_set_up or f"{PREFIX}DATABASE_URL" in os.environ:
             raise
-        more = "or go to the folder of a `matview dev`, or name that by --home"
-        raise Failure(f"{failure}; {more}", failure.status) from None
+        raise Failure(f"{failure}; {way}", failure.status) from None
 
 
-def away(home: Path | None, origin: str) -> str:
-    """The end of a message about a server that does not answer: whether its stack runs; empty for other servers."""
+def away(error: str, home: Path | None, origin: str) -> str:
+    """The message about a server that does not answer. For that of a stack it says whether the stack runs."""
     found = home or nearest_home()
-    return f". {state_of(found)}" if origin == str(found / "dev.json") else ""
+    if origin != str(found / "dev.json"):
+        return error
+    return f"{error.removesuffix(_TRY_AGAIN).rstrip('.')}; {state_of(found)}"
 
 
 _READY = """
@@ -194,15 +215,24 @@ Matview is ready.
   API key      {api_key}   (project {project_id})
   State        {home}   (logs, results, databases; details in dev.json)
 
-In another terminal:
+In another terminal, in this folder:
 
-  {mv} table add events "$PWD/events/*.parquet"
-  {mv} view create events_by_day "SELECT date_trunc('day', created_at) AS day, count(*) AS n FROM events GROUP BY 1"
-  {mv} view materialize events_by_day --wait
+{typed}
 
 Ctrl-C stops everything; the next start finds it again.
 """
 
 
 def _show(info: DevInfo, home: Path) -> None:
-    echo_best_effort(_READY.format(**info, home=home.absolute(), mv=program()))
+    echo_best_effort(_READY.format(**info, home=home.absolute(), typed=first_example(info, home)))
+
+
+def first_example(info: DevInfo, home: Path) -> str:
+    """The lines to type first. A stack whose folder commands do not find by themselves has to be named to them."""
+    lines = [(line.replace("matview", program(), 1), what) for line, what in FIRST]
+    width = max(len(line) for line, _ in lines)
+    shown = [f"  {line:<{width}}   {f'# {what}' if what else ''}".rstrip() for line, what in lines]
+    if nearest_home().absolute() != home.absolute():
+        where = {"API_URL": info["api_url"], "API_KEY": info["api_key"], "PROJECT_ID": info["project_id"]}
+        shown = [f"  export {' '.join(f'{PREFIX}{name}={value}' for name, value in where.items())}", *shown]
+    return "\n".join(shown)

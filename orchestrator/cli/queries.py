@@ -10,6 +10,7 @@ import httpx
 from orchestrator.cli.api_client import Api, Json, Refused
 from orchestrator.cli.output import Failure, echo, warn
 from orchestrator.cli.result_table import Column, echo_table, parsed
+from orchestrator.model.plurals import number_of
 from orchestrator.model.reading import ResultFormat
 
 _PATH = "query/"
@@ -60,7 +61,7 @@ def echo_result(result: QueryResult, most_rows: int | None = None) -> None:
     """Print a table of the first rows, and how many there are."""
     rows = result.rows if most_rows is None else result.rows[:most_rows]
     echo_table(result.columns, rows)
-    count = f"{len(rows):,} row{'' if len(rows) == 1 else 's'}"
+    count = number_of(len(rows), "row")
     if len(rows) < len(result.rows):
         echo(f"({count} of {'more than ' if result.has_more else ''}{len(result.rows):,})")
     elif result.has_more:

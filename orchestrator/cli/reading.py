@@ -15,6 +15,7 @@ from orchestrator.cli.output import Failure, echo, warn
 from orchestrator.cli.queries import echo_result, run_query, streamed
 from orchestrator.cli.result_table import Column, echo_table, parsed
 from orchestrator.cli.views import PATH, View, find, statement
+from orchestrator.model.plurals import number_of
 from orchestrator.model.reading import ResultFormat
 from orchestrator.settings import PREFIX
 
@@ -159,9 +160,9 @@ def _show_rows(api: Api, view: Json, text: str) -> None:
     shown = len(found["results"])
     total = shown if found["next"] is None else _row_count(api, view, version)
     if total is None:
-        count = f"the first {shown:,} rows"
+        count = f"the first {number_of(shown, 'row')}"
     else:
-        count = f"{total:,} row{'' if total == 1 else 's'}" if shown == total else f"{shown:,} of {total:,} rows"
+        count = number_of(total, "row") if shown == total else f"{shown:,} of {total:,} rows"
     echo(f"({count}; version {version}, as of {moment(found['data_as_of'])})")
 
 

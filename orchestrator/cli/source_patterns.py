@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 
 import typer
 
+from orchestrator.cli.program import advice
 from orchestrator.model.source_table import SourceFormat, format_named
 
 _FORMATS = {
@@ -27,7 +28,7 @@ _COMPRESSED = (".gz", ".zst")
 _LOOKED_AT = 10_000
 
 
-def single(pattern: list[str], command: str = "matview table add NAME") -> str:
+def single(pattern: list[str], command: str) -> str:
     """The one pattern that was given; for a folder, that of its files.
 
     Raises BadParameter if the shell has expanded a pattern, with what is to be typed after `command`, or if a folder
@@ -120,7 +121,7 @@ def warn_of_siblings(pattern: str, table: str) -> None:
         typer.echo(
             f"note: only the one file {path.name} is registered, though {others:,} more {kind} "
             f"{'lies' if others == 1 else 'lie'} beside it; for all of them, now and later: "
-            f"matview table update {shlex.quote(table)} --pattern {shlex.quote(absolute(str(path.parent / kind)))}",
+            f"{advice('table', 'update', table, '--pattern', absolute(str(path.parent / kind)))}",
             err=True,
         )
 

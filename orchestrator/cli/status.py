@@ -14,6 +14,7 @@ from orchestrator.cli.installation import folder_of
 from orchestrator.cli.output import Failure, echo, echo_json, warn
 from orchestrator.cli.program import advice
 from orchestrator.model.condition import Condition, span
+from orchestrator.model.plurals import number_of
 
 PATH = "status/"
 _SHOWN_ANYWAY = {Condition.RUNNING, Condition.PAUSED, Condition.NEVER_RUN, Condition.MODIFIED, Condition.CANCELLED}
@@ -49,7 +50,7 @@ def status(
 def _show(views: Sequence[Json]) -> None:
     counts = Counter(Condition(view["condition"]) for view in views)
     listed = ", ".join(f"{counts[one]:,} {one.lower()}" for one in Condition if counts[one])
-    echo(f"{len(views):,} view{'' if len(views) == 1 else 's'}{f': {listed}' if listed else ''}")
+    echo(f"{number_of(len(views), 'view')}{f': {listed}' if listed else ''}")
     noted = [view for view in views if not view["ok"] or view["condition"] in _SHOWN_ANYWAY or view["schedule_paused"]]
     if noted:
         echo("")

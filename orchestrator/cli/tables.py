@@ -1,6 +1,5 @@
 """`matview table`: the files that views may read."""
 
-import shlex
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 from uuid import UUID
@@ -13,10 +12,12 @@ from orchestrator.cli.api_client import Api, Json, data, echo_columns, echo_desc
 from orchestrator.cli.confirmation import Yes, confirm
 from orchestrator.cli.installation import EXIT_USAGE
 from orchestrator.cli.output import Failure, echo, echo_json, warn
+from orchestrator.cli.program import advice
 from orchestrator.cli.read_options import with_reading
 from orchestrator.cli.source_patterns import absolute, guess_format, has_tabs, named_format, single, warn_of_siblings
 from orchestrator.cli.suggestions import did_you_mean
 from orchestrator.model.names import name_key
+from orchestrator.model.plurals import number_of
 from orchestrator.model.printable import one_line
 from orchestrator.model.source_table import ReadOptions, SourceFormat
 
@@ -55,7 +56,7 @@ def add_table(
     file_format: Format = None,
 ) -> None:
     """Register files as a source table."""
-    files = single(pattern, f"matview table add {shlex.quote(name)}")
+    files = single(pattern, advice("table", "add", name))
     chosen = file_format or guess_format(files)
     if chosen in _CSV and has_tabs(files):
         reading = {"delimiter": "\t", **reading}
@@ -130,7 +131,7 @@ def update_table(
         "name": rename,
         "url_pattern": None
         if pattern is None
-        else absolute(single([pattern], f"matview table update {shlex.quote(table)} --pattern")),
+        else absolute(single([pattern], advice("table", "update", table, "--pattern"))),
         "format": file_format,
         "columns": [] if no_types else None,
     }
@@ -138,7 +139,7 @@ def update_table(
     if break_dependents:
         body["break_dependents"] = True
     if not body:
-        raise Failure("nothing is to be changed; see matview table update --help", EXIT_USAGE)
+        raise Failure(f"nothing is to be changed; see {advice('table', 'update', '--help')}", EXIT_USAGE)
     _say_contract(api, api.patch(f"{PATH}{find_id(api, table)}/", body))
     if pattern is not None:
         warn_of_siblings(pattern, rename or table)
@@ -184,10 +185,8 @@ def _say_contract(api: Api, response: httpx.Response) -> None:
         echo_json(response.text)
         return
     table = data(response)
-    counted = _counted(table)
-    echo(
-        f"{table['name']}: {table['format']} files{f' ({counted})' if counted else ''}, {len(table['columns'])} columns"
-    )
+    counted, columns = _counted(table), number_of(len(table["columns"]), "column")
+    echo(f"{table['name']}: {table['format']} files{f' ({counted})' if counted else ''}, {columns}")
     _say_types(table["columns"])
     for line in (*_changes(table.get("changes") or {}), *map(_difference, table.get("differences") or ())):
         warn(line)
@@ -196,7 +195,7 @@ def _say_contract(api: Api, response: httpx.Response) -> None:
 def _counted(table: Json) -> str | None:
     """The number and size of a table's files when its columns were last read."""
     count = table.get("file_count")
-    return None if count is None else f"{count:,} file{'' if count == 1 else 's'}, {_size(table)}"
+    return None if count is None else f"{number_of(count, 'file')}, {_size(table)}"
 
 
 def _size(table: Json) -> str | None:

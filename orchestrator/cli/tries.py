@@ -8,8 +8,10 @@ import typer
 from orchestrator.cli.api_client import Api, Json, data, echo_columns, moment, with_api
 from orchestrator.cli.diffs import DEFAULT_LIMIT, KeyOption, LimitOption, diff_text, echo_diff
 from orchestrator.cli.output import Failure, StatusLine, echo, echo_json, warn
+from orchestrator.cli.program import advice
 from orchestrator.cli.result_table import Column, echo_table, parsed
 from orchestrator.cli.views import PATH, View, find, statement
+from orchestrator.model.plurals import number_of
 
 _CANCELLED, _INTERRUPTED = 3, 130
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
@@ -67,7 +69,7 @@ def try_edit(
             echo(f"\nsaved and published: readers see version {promoted['current_snapshot_id']}")
     elif not api.as_json:
         echo(
-            f"\nnot saved. To save and publish it: matview view promote {found['name']} {begun['id']}"
+            f"\nnot saved. To save and publish it: {advice('view', 'promote', found['name'], begun['id'])}"
             f" (until {moment(begun['expires_at'])})"
         )
 
@@ -151,7 +153,7 @@ def _raise_failure(view: Json, ended: Json) -> None:
 def _show(view: Json, found: Json) -> None:
     rows, columns = found["rows"], found["columns"]
     total = int(found["row_count"])
-    echo(f"{view['name']}, as edited: {total:,} row{'' if total == 1 else 's'}")
+    echo(f"{view['name']}, as edited: {number_of(total, 'row')}")
     echo_table([Column(one["name"], one["duckdb_type"]) for one in columns], rows[:_FIRST_ROWS])
     echo("")
     if found["diff"] is None:

@@ -90,8 +90,12 @@ class DevStack:
         """Stops everything: the roles, then Temporal, then PostgreSQL."""
         await uninterruptible(self._exits.aclose())
 
-    async def run_until_stopped(self, on_ready: Callable[[DevInfo], None]) -> None:
+    async def run_until_stopped(
+        self, on_ready: Callable[[DevInfo], None], on_stop: Callable[[], None] = lambda: None
+    ) -> None:
         """Starts everything, waits for SIGINT, SIGTERM or SIGHUP, and stops everything; needs no `async with`.
+
+        It calls `on_ready` when all has started, and `on_stop` when a signal has come, before it stops anything.
 
         Raises:
             StackError: When something does not start, or cannot be kept running.
@@ -101,6 +105,8 @@ class DevStack:
             work, stopping = asyncio.create_task(self._live(on_ready)), asyncio.create_task(asked.wait())
             try:
                 await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if asked.is_set():
+                    on_stop()
             finally:
                 stopping.cancel()
                 work.cancel()

@@ -9,6 +9,7 @@ from orchestrator.catalog.database import Database
 from orchestrator.doctor.report import Check, CheckResult, Status, ok, some_of, warn
 from orchestrator.engines.base import SourceLister
 from orchestrator.model.errors import InputMissing, Transient
+from orchestrator.model.plurals import number_of
 from orchestrator.model.run import SourceRelation
 
 # The check takes a few seconds at most; of more tables the newest are looked at.
@@ -43,7 +44,11 @@ class SourceChecks:
         empty = await self._without_files(tables) if self._roots else []
         problems = [
             *([f"of {len(tables)} source tables, {len(empty)} have no files now: {some_of(empty)}"] if empty else []),
-            *([f"{len(failing)} views fail for want of files: {some_of(failing)}"] if failing else []),
+            *(
+                [f"{number_of(len(failing), 'view')} cannot run for want of files: {some_of(failing)}"]
+                if failing
+                else []
+            ),
         ]
         if problems:
             advice = (

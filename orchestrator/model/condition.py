@@ -6,6 +6,7 @@ from uuid import UUID
 
 from orchestrator.model.base import Value
 from orchestrator.model.freshness import Freshness
+from orchestrator.model.plurals import number_of
 from orchestrator.model.run import RunStatus
 from orchestrator.model.saved_query import SavedQuery, SyncFrequency, ViewStatus
 
@@ -121,5 +122,5 @@ def span(length: timedelta) -> str:
     for name, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
         if seconds >= 2 * size or (seconds >= size and name == "minute"):
             number = seconds // size
-            return f"{number} {name}{'' if number == 1 else 's'}"
-    return f"{seconds} second{'' if seconds == 1 else 's'}"
+            return number_of(number, name)
+    return number_of(seconds, "second")

@@ -40,7 +40,8 @@ def format_named(text: str) -> SourceFormat:
         return found
     if text.strip().lower() in {"tsv", "tab"}:
         raise ValueError(f"{text.strip()} is {_TABS}.")
-    meant = nearest(text, [*_ALIASES, *SourceFormat])
+    # Of CSV only the word in small letters is proposed: files without a header line are rare.
+    meant = nearest(text, [*_ALIASES, *(one for one in SourceFormat if one is not SourceFormat.CSV)])
     advice = f' Did you mean "{meant}"?' if meant else ""
     shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
     raise ValueError(f'"{shown}" is no format; it is one of: {", ".join(SourceFormat)}.{advice}')

@@ -31,6 +31,7 @@ from orchestrator.services.unknown_names import UnknownName, explained
 _TABLES_AT_ONCE = 2
 _STUDIED_AT_ONCE = 100
 _SHOWN = 10
+_ALL_THE_SAME = "Change them with it, or set break_dependents (--break-dependents) to make it all the same."
 # They are written one by one, in a transaction that may take 20 seconds. Two thousand take ten.
 _MOST_ALTERED = 2_000
 
@@ -234,4 +235,4 @@ def readers_break(some: Iterable[BrokenReader]) -> ReadersBreak:
     """The error for a change that breaks views which it does not mention."""
     shown = [f"{one.name} (reads {', '.join(one.reads)}): {one.message}" for one in some]
     lines = ["This change breaks views that read what it changes:", *shown[:_SHOWN]]
-    return ReadersBreak("\n".join([*lines, "Change them with it, or set break_dependents to make it all the same."]))
+    return ReadersBreak("\n".join([*lines, _ALL_THE_SAME]))

@@ -1,9 +1,8 @@
-"""Every promise of the README is held by a test that exists."""
+"""The tables of the README that are about the code say what the code says."""
 
 import re
 from pathlib import Path
 
-import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
@@ -26,16 +25,6 @@ from orchestrator.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-PROMISES = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", README)
-
-
-def test_the_readme_promises_something() -> None:
-    assert len(PROMISES) > 10
-
-
-@pytest.mark.parametrize(("path", "name"), PROMISES)
-def test_every_promise_has_its_test(path: str, name: str) -> None:
-    assert f"def {name}(" in (ROOT / path).read_text()
 
 
 def routes(router: APIRouter) -> set[tuple[str, str, str]]:

@@ -48,10 +48,10 @@ async def test_tables_without_files_and_views_that_fail_for_want_of_them_are_nam
         await tenant.act(view["id"], "run")
         await tenant.ended(view["id"], runs=2)
         line = await sources_line(own)
-        assert line.message.endswith("1 views fail for want of files: by_month")
+        assert line.message.endswith("1 view cannot run for want of files: by_month")
         assert line.advice is not None
         line = await sources_line(own, source_roots="[]")
-        assert (line.verdict, line.message) == (Status.WARN, "1 views fail for want of files: by_month")
+        assert (line.verdict, line.message) == (Status.WARN, "1 view cannot run for want of files: by_month")
         write_parquet(path, n=[2])
         await tenant.act(view["id"], "run")
         await tenant.ended(view["id"], runs=3)

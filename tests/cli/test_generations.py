@@ -137,7 +137,7 @@ def test_the_tree_has_each_view_once_below_what_it_reads() -> None:
     ]
     tree = generation_display._tree(generation("Running", *members))
     (top,) = tree.children
-    assert str(top.label).startswith("top: 1 rows")
+    assert str(top.label).startswith("top: 1 row,")
     labels = [str(one.label) for one in top.children]
     assert labels == ["left: querying", "right: failed after 1.2 seconds. \\x1b[2J"]
     assert [str(one.label) for one in top.children[1].children] == ["bottom: waiting"]

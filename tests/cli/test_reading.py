@@ -56,7 +56,7 @@ def test_rows_are_a_table_with_numbers_at_the_right(matview: Matview, api: Canne
 
 
 @pytest.mark.parametrize(
-    ("current", "count"), [(VERSION, "1 of 1,234 rows"), ("another", "1 of 77 rows"), (None, "the first 1 rows")]
+    ("current", "count"), [(VERSION, "1 of 1,234 rows"), ("another", "1 of 77 rows"), (None, "the first 1 row")]
 )
 def test_the_number_of_rows_is_that_of_the_version_that_is_shown(
     matview: Matview, api: CannedApi, current: str | None, count: str

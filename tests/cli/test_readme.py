@@ -25,7 +25,7 @@ def typed(commands: str, folder: Path) -> str:
     return ended.stdout
 
 
-async def test_the_readmes_first_view_and_its_versions_are_as_it_says(
+async def test_the_readmes_first_rows_a_view_of_your_own_and_its_versions_are_as_it_says(
     stack: DevStack, session_folder: Path, sources: Path
 ) -> None:
     folder = sources / "readme"
@@ -33,12 +33,15 @@ async def test_the_readmes_first_view_and_its_versions_are_as_it_says(
     (folder / ".matview").symlink_to(session_folder / "home")
     (folder / ".venv").symlink_to(sys.prefix)
 
-    printed = await asyncio.to_thread(typed, blocks("A first view"), folder)
-    assert "2 rows" in printed
-    assert '"name":"clicks"' in printed
-    assert '"count":3' in printed
+    _, _, *first = blocks("First rows in two minutes").splitlines()
+    printed = await asyncio.to_thread(typed, "PATH=.venv/bin:$PATH\n" + "\n".join(first), folder)
+    assert "Completed: 3 completed" in printed
+    printed = await asyncio.to_thread(typed, blocks("A view of your own"), folder)
+    assert "orders_by_month: 2 rows" in printed
+    assert '"name":"large_orders"' in printed
+    assert '"count":8' in printed
 
-    listed = await asyncio.to_thread(typed, ".venv/bin/matview view versions events_by_day", folder)
+    listed = await asyncio.to_thread(typed, ".venv/bin/matview view versions orders_by_month", folder)
     commands = blocks("Versions").replace("<id>", listed.splitlines()[1].split()[5])
     printed = await asyncio.to_thread(typed, commands, folder)
     assert "the schedule is paused" in printed

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -118,6 +119,28 @@ def test_a_command_of_an_operator_without_an_installation_says_where_one_may_be(
         assert "go to the folder of a `matview dev`, or name that by --home" in ended.stderr
 
 
+@pytest.mark.parametrize("command", ["api", "worker", "migrate"])
+def test_a_server_without_settings_points_to_the_command_that_needs_none(empty_folder: Path, command: str) -> None:
+    ended = run_matview(command, cwd=empty_folder)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("error: MATVIEW_DATABASE_URL: is missing; `")
+    assert line.endswith("matview dev` needs no settings, and runs everything on this machine")
+
+
+@pytest.mark.parametrize("command", [["key", "list"], ["project", "create", "x"], ["reconcile", "--dry-run"]])
+def test_a_command_of_an_operator_says_that_the_stack_does_not_run(
+    stack: DevStack, empty_folder: Path, command: list[str]
+) -> None:
+    (empty_folder / ".matview").mkdir()
+    nowhere = {"database_url": f"postgresql://u@/d?host={empty_folder}/nowhere", "temporal_address": "127.0.0.1:1"}
+    (empty_folder / ".matview" / "dev.json").write_text(json.dumps({**stack.info, **nowhere}))
+    ended = run_matview(*command, cwd=empty_folder)
+    assert ended.returncode == 1
+    assert re.search(r"^error: \w+ is out of reach; not running: start it with ", ended.stderr)
+    assert ended.stderr.endswith(f"dev' in {empty_folder}\n")
+
+
 def test_doctor_says_first_that_the_stack_does_not_run(stack: DevStack, empty_folder: Path) -> None:
     (empty_folder / ".matview").mkdir()
     away = {**stack.info, "database_url": f"postgresql://u@/d?host={empty_folder}/nowhere"}
@@ -176,3 +199,20 @@ def test_advice_is_a_command_that_works_where_it_is_printed(tmp_path: Path) -> N
     )
     ran = subprocess.run(printed.stdout, shell=True, cwd=tmp_path, capture_output=True, text=True, check=True)  # noqa: S602
     assert ran.stdout.startswith("matview ")
+
+
+def test_a_command_within_an_error_of_the_api_can_be_typed_where_the_program_is_not_on_path(
+    api: CannedApi, tmp_path: Path
+) -> None:
+    api.will_say("POST", "query/", {"detail": "Read it: `matview table add x 'x.csv'`, then FROM x."}, status=400)
+    ended = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "query", "FROM 'x.csv'"],
+        cwd=tmp_path,
+        env={**os.environ, **api.env, "PATH": "/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "`matview" not in ended.stderr
+    assert f"{Path(sys.executable).with_name('matview')} table add x 'x.csv'`" in ended.stderr

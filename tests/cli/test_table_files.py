@@ -31,7 +31,13 @@ def test_a_format_has_other_names(matview: Matview, api: CannedApi, given: str, 
 
 
 @pytest.mark.parametrize(
-    ("given", "said"), [("parqet", 'Did you mean "Parquet"?'), ("tsv", "CSVWithNames"), ("\x1b" * 500, "no format")]
+    ("given", "said"),
+    [
+        ("parqet", 'Did you mean "Parquet"?'),
+        ("cvs", 'Did you mean "csv"?'),
+        ("tsv", "CSVWithNames"),
+        ("\x1b" * 500, "no format"),
+    ],
 )
 def test_a_format_that_is_none_is_misuse_with_the_one_that_was_meant(matview: Matview, given: str, said: str) -> None:
     result = matview("table", "add", "events", "a.csv", "--format", given)
@@ -95,7 +101,7 @@ def test_the_number_and_size_of_the_files_are_listed(matview: Matview, api: Cann
     assert first[3:6] == ["1234", "5.6", "MB"]
     assert second[3:5] == ["-", "-"]
     api.will_say("POST", TABLES, {**counted, "file_count": 1}, status=201)
-    assert matview("table", "add", "a", "a.parquet").stdout.startswith("a: Parquet files (1 file, 5.6 MB), 1 columns")
+    assert matview("table", "add", "a", "a.parquet").stdout.startswith("a: Parquet files (1 file, 5.6 MB), 1 column\n")
 
 
 def test_files_that_differ_and_columns_that_changed_are_said(matview: Matview, api: CannedApi) -> None:

@@ -73,7 +73,7 @@ def test_a_pattern_that_the_shell_expanded_is_explained(matview: Matview, api: C
 def test_the_columns_of_a_new_table_are_shown(matview: Matview, api: CannedApi) -> None:
     api.will_say("POST", TABLES, table(), status=201)
     assert matview("table", "add", "events", "a.parquet").stdout == (
-        "events: Parquet files, 1 columns\nCOLUMN  TYPE\nn       BIGINT\n"
+        "events: Parquet files, 1 column\nCOLUMN  TYPE\nn       BIGINT\n"
     )
 
 
@@ -286,7 +286,7 @@ def test_a_table_is_refreshed_and_deleted_by_its_name_or_its_id(matview: Matview
     api.will_say("GET", TABLES, page({**whole(), "name": "events_too", "id": "x"}, whole()))
     api.will_say("POST", f"{TABLES}{TABLE_ID}/refresh_schema/", whole())
     api.will_say("DELETE", f"{TABLES}{TABLE_ID}/", b"", status=204)
-    assert matview("table", "refresh", "Events").stdout.startswith("events: Parquet files, 1 columns")
+    assert matview("table", "refresh", "Events").stdout.startswith("events: Parquet files, 1 column\n")
     assert matview("table", "delete", TABLE_ID.upper(), "--yes").exit_code == 0
     assert [method for method, path, _ in api.requests if TABLE_ID in path] == ["POST", "DELETE"]
 

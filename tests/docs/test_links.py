@@ -1,4 +1,4 @@
-"""All that the documentation names exists: pages, headings, pictures, settings, targets of make, commands."""
+"""All that the documentation names exists: pages, headings, pictures, settings, tests, targets of make, commands."""
 
 import re
 from collections.abc import Iterator
@@ -13,6 +13,9 @@ from orchestrator.cli.app import app
 from orchestrator.settings import PREFIX, Settings
 from tests.docs.pages import PAGES, ROOT, anchors, code, links, named
 
+TESTS = [
+    (named(page), *found) for page in PAGES for found in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text())
+]
 COMMANDS = typer.main.get_command(app)
 YAML = sorted([*ROOT.glob("*.yml"), *(ROOT / "deploy").rglob("*.yml"), *(ROOT / "monitoring").rglob("*.yml")])
 
@@ -20,6 +23,7 @@ YAML = sorted([*ROOT.glob("*.yml"), *(ROOT / "deploy").rglob("*.yml"), *(ROOT / 
 def test_there_is_something_to_look_at() -> None:
     assert {"README.md", "CONTRIBUTING.md", "docs/using.md", "docs/operating.md"} <= {named(page) for page in PAGES}
     assert len(YAML) > 3
+    assert {page for page, _, _ in TESTS} >= {"README.md", "docs/first-hour.md"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
@@ -44,6 +48,11 @@ def test_every_variable_that_is_named_is_one_that_is_read(page: Path) -> None:
     if page.name == "CONTRIBUTING.md":
         known |= variables_of_the_tests()
     assert set(re.findall(rf"{PREFIX}[A-Z_]*[A-Z]", page.read_text())) <= known
+
+
+@pytest.mark.parametrize(("page", "path", "name"), TESTS)
+def test_every_test_that_is_named_exists(page: str, path: str, name: str) -> None:
+    assert re.search(rf"^(async )?def {name}\(", (ROOT / path).read_text(), flags=re.MULTILINE), page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)

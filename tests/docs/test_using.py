@@ -50,9 +50,9 @@ async def test_the_commands_of_the_guide_do_what_it_says(stack: DevStack, tenant
     }
 
     printed = await typed(blocks("A first round"), folder, environment)
-    assert "orders_by_day: 2 rows" in printed
-    assert "best_day: 1 rows" in printed
-    assert re.findall(r"^2 views: 2 fresh$", printed, flags=re.MULTILINE)
+    assert "Completed: 3 completed" in printed
+    assert "countries: 2 rows" in printed
+    assert re.findall(r"^6 views: 2 not materialized, 4 fresh$", printed, flags=re.MULTILINE)
 
     shown = await typed(blocks("Source tables"), folder, environment)
     assert re.findall(r"^on bad row +(\w+)$", shown, flags=re.MULTILINE) == ["quarantine"]
@@ -67,7 +67,7 @@ async def test_the_commands_of_the_guide_do_what_it_says(stack: DevStack, tenant
     assert re.search(r"^every +0 6 \* \* 1-5 \(Europe/Berlin\)$", shown, flags=re.MULTILINE)
 
     printed = await typed(blocks("Runs"), folder, environment)
-    assert re.findall(r" (Completed) +(\w+) ", printed) == [("Completed", "api"), ("Completed", "first")]
+    assert re.findall(r" (Completed) +(\w+) ", printed) == [("Completed", "api")] * 2
 
     listed = await typed("matview view versions orders_by_day", folder, environment)
     earlier = listed.splitlines()[2].split()[5]
@@ -76,9 +76,9 @@ async def test_the_commands_of_the_guide_do_what_it_says(stack: DevStack, tenant
     assert "is kept regardless of its age" in printed
 
     printed = await typed(blocks("Rows and queries"), folder, environment)
-    assert re.findall(r"^\((\d) rows?; version .*, as of .*\)$", printed, flags=re.MULTILINE) == ["2"]
-    assert "day,total\n2026-01-01,111.5\n" in printed
+    assert re.findall(r"^\((\d) rows?; version .*, as of .*\)$", printed, flags=re.MULTILINE) == ["4"]
+    assert "day,revenue\n2026-01-03,30.50\n" in printed
     assert re.search(r"^\(2 rows\)$", printed, flags=re.MULTILINE)
     assert "created large_orders" in printed
     assert re.findall(r"^large_orders +view$", printed, flags=re.MULTILINE)
-    assert {file.name for file in folder.iterdir()} >= {"best_day.parquet", "all.ndjson"}
+    assert {file.name for file in folder.iterdir()} >= {"best_customers.parquet", "all.ndjson"}

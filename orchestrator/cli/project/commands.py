@@ -11,8 +11,10 @@ from orchestrator.cli.api_client import Api, Json, data, with_api
 from orchestrator.cli.generations import follow_to_end
 from orchestrator.cli.installation import EXIT_USAGE
 from orchestrator.cli.output import Failure, echo, echo_json
+from orchestrator.cli.program import advice
 from orchestrator.cli.project import example, files
-from orchestrator.cli.project.plan_display import counts, number_of, show_plan
+from orchestrator.cli.project.plan_display import counts, show_plan
+from orchestrator.model.plurals import number_of
 
 _PATH = "definitions/"
 _CHANGES = 4
@@ -40,8 +42,8 @@ def init(folder: Folder = Path()) -> None:
     written = example.write(folder)
     for path in written:
         echo(f"wrote {path}")
-    there = "" if folder == Path() else f" {folder}"
-    echo(f"\nnext: matview plan{there}, then matview apply{there} (beside a running `matview dev`)")
+    there = [] if folder == Path() else [folder]
+    echo(f"\nnext, beside a running `{advice('dev')}`: {advice('plan', *there)}, then {advice('apply', *there)}")
 
 
 @with_api
@@ -119,7 +121,8 @@ def export(api: Api, folder: Folder) -> None:
     if api.as_json:
         echo_json(json.dumps([str(path) for path in written]))
     else:
-        echo(f"wrote {len(definitions['views']):,} views and {len(definitions['tables']):,} tables to {folder}")
+        views, tables = number_of(len(definitions["views"]), "view"), number_of(len(definitions["tables"]), "table")
+        echo(f"wrote {views} and {tables} to {folder}")
 
 
 def refuse(plan: Json, *, break_dependents: bool) -> None:

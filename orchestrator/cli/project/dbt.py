@@ -15,6 +15,7 @@ import typer
 from orchestrator.cli.installation import EXIT_USAGE
 from orchestrator.cli.output import Failure, echo, warn
 from orchestrator.cli.project import files, yaml_text
+from orchestrator.model.plurals import number_of
 
 _LARGEST = 400_000
 _MOST_MODELS = 5_000
@@ -59,7 +60,7 @@ def import_dbt(
     sources = sorted({source for model in models for source in model.sources})
     for line in (line for model in models for line in model.left):
         warn(line)
-    echo(f"wrote {len(views):,} views to {folder}")
+    echo(f"wrote {number_of(len(views), 'view')} to {folder}")
     if sources:
         echo(f"they read these source tables, to be added to {folder / files.SOURCES}: {', '.join(sources)}")
     if any(model.left for model in models):

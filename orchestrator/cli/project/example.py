@@ -14,7 +14,7 @@ Three source tables (`sources.yml`, over the files in `data/`) and five views in
 
     matview plan               # what would change
     matview apply              # change it, and refresh what has changed
-    matview data best_customers
+    matview view rows best_customers
     matview refresh --all      # after new data
 
 A view has the name of its file. The comment at its beginning says how often it is refreshed; a view without a frequency

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.cli.api_client import Json
 from orchestrator.cli.output import Failure
+from orchestrator.cli.program import advice
 from orchestrator.cli.project import yaml_text
 from orchestrator.model.names import name_key
 from orchestrator.model.saved_query import SyncFrequency
@@ -71,7 +72,7 @@ def read(folder: Path) -> ProjectFiles:
     if not (folder / VIEWS).is_dir() and not (folder / SOURCES).is_file():
         raise Failure(
             f"{_shown(folder)} is no project: it has neither a folder {VIEWS}/ nor {SOURCES}. "
-            "To begin with an example: matview init"
+            f"To begin with an example: {advice('init')}"
         )
     views: dict[str, ViewFile] = {}
     for path in _sql_files(folder / VIEWS):

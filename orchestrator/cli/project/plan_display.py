@@ -8,6 +8,7 @@ from orchestrator.cli.output import echo, hanging
 from orchestrator.cli.project.files import ViewFile
 from orchestrator.cli.statement_errors import with_place
 from orchestrator.model.names import name_key
+from orchestrator.model.plurals import number_of
 from orchestrator.model.position import position_from
 
 _SIGNS = {"create": "+", "update": "~", "delete": "-"}
@@ -44,7 +45,7 @@ def _details(change: Json) -> str:
     columns = change["columns"]
     if change["action"] == "create":
         added = columns["added"]
-        return f"  ({len(added)} columns)" if added else ""
+        return f"  ({number_of(len(added), 'column')})" if added else ""
     if change["action"] == "delete":
         return ""
     fields = ", ".join(one.replace("_", " ") for one in change["fields"])
@@ -76,11 +77,6 @@ def _problem(problem: Json, files: Mapping[str, ViewFile]) -> str:
     if position.view is None:
         position = position._replace(line=position.line + file.first_line - 1)
     return f"view {problem['name']}: {with_place(problem['message'], position, str(file.path))}"
-
-
-def number_of(number: int, word: str) -> str:
-    """A number with its noun, as text."""
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def _runs(runs: list[Json]) -> Iterator[str]:
