@@ -15,7 +15,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from orchestrator.activities.progress import ProgressReporter, report_progress, report_trouble
-from orchestrator.catalog import runs, snapshots
+from orchestrator.catalog import snapshots
 from orchestrator.catalog.database import Database
 from orchestrator.catalog.run_plans import Outcome, StoredPlan
 from orchestrator.engines.base import LeftOutRows, QueryResult, QueryRunner
@@ -63,7 +63,7 @@ _LONGEST_PAUSE = timedelta(seconds=15)
 
 @dataclass(frozen=True)
 class WriteActivities:
-    """The writing step, and its dependencies."""
+    """The writing step, and its dependencies. `attempts` are those of runs."""
 
     database: Database
     attempts: Attempts
@@ -79,7 +79,11 @@ class WriteActivities:
         Each attempt has a folder of its own: an attempt that still runs after it was given up as lost cannot write into
         its successor's.
         """
-        attempt = await self.attempts.begin(task.run_id)
+        return await self.write(task.run_id, self.attempts)
+
+    async def write(self, run_id: UUID, attempts: Attempts) -> MemberResult:
+        """Write the result of a run, or of a member of a try, whose `attempts` these are."""
+        attempt = await attempts.begin(run_id)
         plan = attempt.plan
         if isinstance(attempt, StoredPlan):
             if attempt.written is None:
@@ -90,28 +94,28 @@ class WriteActivities:
         for earlier in range(1, attempt.number):
             await self.discard(location_of_attempt(plan, earlier))
         try:
-            async with report_progress(task.run_id) as progress:
-                return await self._try(attempt, progress)
+            async with report_progress(run_id) as progress:
+                return await self._try(attempt, attempts, progress)
         except BaseException as error:
             reported = error_to_report(error, attempt.tries)
             if reported is not error:
                 raise reported from error
             if isinstance(error, Transient):
-                await report_trouble(task.run_id, error)
+                await report_trouble(run_id, error)
             raise
 
-    async def _try(self, attempt: Attempt, progress: ProgressReporter) -> MemberResult:
+    async def _try(self, attempt: Attempt, attempts: Attempts, progress: ProgressReporter) -> MemberResult:
         plan, location = attempt.plan, location_of_attempt(attempt.plan, attempt.number)
         try:
             found = await self._find(attempt, progress)
         except BaseException as error:
             # No snapshot has a failed attempt's files, so every error removes them. Shielded: a cancel may come twice.
             await asyncio.shield(self.discard(location))
-            if isinstance(error, WorkerBusy):
-                await self._give_back(plan.run_id, attempt.number)
+            if isinstance(error, WorkerBusy):  # there was no memory for it
+                await attempts.release(plan.run_id, attempt.number)
             raise
         try:
-            await self.attempts.record(found)
+            await attempts.record(found)
         except RunSuperseded:
             await asyncio.shield(self.discard(location))
             raise
@@ -136,7 +140,7 @@ class WriteActivities:
             plan = plan.model_copy(update={"previous": current.snapshot})
         plan = plan.model_copy(update={"relations": await pins.attach(plan.relations)})
         try:
-            snapshot = await self.write_files(plan, attempt.number, progress)
+            snapshot = await self._write_files(plan, attempt.number, progress)
         except (InputReplaced, InputMissing):
             await _raise_if_moved(plan, pins)
             raise
@@ -145,7 +149,7 @@ class WriteActivities:
         snapshot = snapshot.model_copy(update={"inputs": shortened(snapshot.inputs)})
         return Outcome(plan.run_id, attempt.number, written=snapshot)
 
-    async def write_files(self, plan: RunPlan, attempt: int, progress: ProgressReporter) -> Snapshot:
+    async def _write_files(self, plan: RunPlan, attempt: int, progress: ProgressReporter) -> Snapshot:
         """Run the plan's query into sealed files."""
         location = location_of_attempt(plan, attempt)
         target = await self.store.stage(location)
@@ -159,11 +163,6 @@ class WriteActivities:
                 async with self.database.single() as tx:
                     await snapshots.set_content(tx, plan.previous.id, written.previous_content)
         return snapshot
-
-    async def _give_back(self, run_id: UUID, attempt: int) -> None:
-        """Release the number of an attempt for which there was no memory, so that it does not count as a try."""
-        async with self.database.single() as tx:
-            await runs.release_attempt(tx, run_id, attempt)
 
     async def discard(self, location: str) -> None:
         """Remove an attempt's files. They are not visible, so a failing store is only logged."""
