@@ -45,7 +45,10 @@ EXAMPLES = {
     ),
     "view plan": ('matview view plan daily "SELECT day FROM events"', "matview view plan daily --delete"),
     "view diff": ("matview view diff daily --key day", "matview view diff daily 3 1"),
-    "view try": ('matview view try daily "SELECT day, count(*) AS n FROM events GROUP BY day" --key day',),
+    "view try": (
+        'matview view try daily "SELECT day, count(*) AS n FROM events GROUP BY day" --key day',
+        "matview view try daily -f daily.sql --descendants",
+    ),
     "view tries": ("matview view tries daily",),
     "view promote": ("matview view promote daily 3f0c9d0e-4c7e-4b0c-9d51-0a3f6d2b7c11",),
     "view forget": ("matview view forget daily 3f0c9d0e-4c7e-4b0c-9d51-0a3f6d2b7c11",),

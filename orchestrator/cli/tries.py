@@ -75,17 +75,11 @@ def try_edit(
         if descendants:
             _show_members(api, path)
     failed = [one for one in parsed(answer, "rows")["members"] if one["status"] != "Ready"]
-    if failed and save:
-        raise Failure(f"not saved, since {_names(failed)} would not fit it; `view promote` saves it all the same")
+    again = f"matview view promote {found['name']} {begun['id']}"
     if save:
-        promoted = data(api.post(f"{path}promote/"))
-        if not api.as_json:
-            echo(f"\nsaved and published: readers see version {promoted['current_snapshot_id']}")
+        _save(api, path, failed, again)
     elif not api.as_json:
-        echo(
-            f"\nnot saved. To save and publish it: matview view promote {found['name']} {begun['id']}"
-            f" (until {moment(begun['expires_at'])})"
-        )
+        echo(f"\nnot saved. To save and publish it: {again} (until {moment(begun['expires_at'])})")
     if failed:
         raise typer.Exit(_FAILED)
 
@@ -177,6 +171,15 @@ def _show(view: Json, found: Json) -> None:
         return
     echo("compared with the current version:")
     echo_diff(found["diff"])
+
+
+def _save(api: Api, path: str, failed: Sequence[Json], again: str) -> None:
+    """Promote the try, unless members have no result."""
+    if failed:
+        raise Failure(f"not saved, since these have no result: {_names(failed)}. To save it all the same: {again}")
+    promoted = data(api.post(f"{path}promote/"))
+    if not api.as_json:
+        echo(f"\nsaved and published: readers see version {promoted['current_snapshot_id']}")
 
 
 def _show_members(api: Api, path: str) -> None:
