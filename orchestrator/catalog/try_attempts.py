@@ -1,4 +1,4 @@
-"""What the workers write of tries: attempts, results, and the end without one.
+"""The part of tries that workers write: attempts, results, and the end without one.
 
 Each function that ends a member ends with it what its try holds, once no other one runs: its lease on the versions that
 it reads, and its pins of source files.
@@ -61,7 +61,7 @@ async def claim(tx: Transaction, member_id: UUID) -> ClaimedPlan | None:
 
 
 async def results(tx: Transaction, member_ids: Collection[UUID]) -> dict[UUID, Snapshot]:
-    """What those of these members have written that have a result."""
+    """The results of those of these members that have one."""
     query = select(_TRY.id, _TRY.snapshot).where(_TRY.id.in_(member_ids), _TRY.status == TryStatus.READY)
     return {row.id: Snapshot.model_validate(row.snapshot) for row in await tx.execute(query)}
 

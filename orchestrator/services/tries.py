@@ -73,7 +73,7 @@ class TryService:
     ) -> EditTry:
         """Begin to run an edited query of a view, and with `descendants` those of all materialized views that read it.
 
-        What they read is pinned now. Raises NotFound, NotMaterialized, InvalidQuery as saving it would, TooManyTries,
+        All that they read is pinned now. Raises NotFound, NotMaterialized, InvalidQuery as saving it would, TooManyTries,
         or Invalid for too many descendants. Raises TemporalUnavailable, with nothing changed, if the server cannot be
         reached.
         """

@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from orchestrator.model.edit_try import TryBegun, TryEnd, TryRequest, TryStatus
-    from orchestrator.model.generation import EndedRun, MemberPlan
+    from orchestrator.model.generation import EndedRun, MemberPhase, MemberPlan
     from orchestrator.model.run import Progress, RunStatus
     from orchestrator.model.webhook_event import ClosedRun
     from orchestrator.temporal import contract
@@ -54,7 +54,9 @@ class TryEdit:
         try:
             begun = await steps.begin_try(request)
             self._page, self._headline = begun.page, running(None)
-            self._hold(Members(begun.members or (_only_member(request, begun),)))
+            members = begun.members or (_only_member(request, begun),)
+            self._ends = {one.run_id: _written(one) for one in members if one.phase is MemberPhase.WRITTEN}
+            self._hold(Members(members))
             await self._write_all()
         except (Exception, asyncio.CancelledError) as error:
             failure = error
@@ -141,6 +143,11 @@ def _only_member(request: TryRequest, begun: TryBegun) -> MemberPlan:
     return MemberPlan(
         run_id=request.try_id, saved_query_id=view, name=begun.name, timeout_seconds=begun.timeout_seconds
     )
+
+
+def _written(member: MemberPlan) -> TryEnd:
+    """The end of a member that was written before an operator reset the workflow."""
+    return TryEnd(try_id=member.run_id, status=TryStatus.READY, rows=member.rows, bytes=member.bytes)
 
 
 def _end_of(run: EndedRun) -> TryEnd:

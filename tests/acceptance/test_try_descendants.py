@@ -121,10 +121,11 @@ def statuses(edit: Json) -> dict[str, str]:
 
 
 async def test_the_views_that_read_an_edited_one_are_written_from_its_result_and_readers_see_nothing(
-    shop: Shop,
+    shop: Shop, database: Database
 ) -> None:
     before = await shop.all()
     edit = await shop.tried(EDITED, "?key=id")
+    assert await pins_in_the_catalog(database, edit) == await leases_in_the_catalog(database, edit) == 0
     assert (edit["status"], edit["descendant_count"], edit["member"]) == ("Ready", 3, "orders")
     names = [one["name"] for one in edit["members"]]
     assert sorted(names) == ["best", "by_customer", "orders", "total"]
@@ -249,7 +250,7 @@ async def test_a_try_is_not_promoted_if_a_text_has_changed_that_it_was_computed_
     edit = await shop.tried(EDITED)
     await tenant.act(shop.views["total"]["id"], "revert_materialization")
     assert 'The materialization of "total" was undone' in (await shop.refused(edit))["detail"]
-    # What a view reads beside it may be refreshed: its result stays right for the moment of the try.
+    # A view that is read beside the tried ones may be refreshed: the result stays right for the moment of the try.
     edit = await shop.tried(EDITED)
     await shop.refresh("rates")
     await shop.promote(edit)
@@ -351,7 +352,7 @@ async def test_a_forgotten_try_stops_and_leaves_nothing_of_any_member(
     await until(is_endless, "the query of a member that does not end")
     assert (await shop.member(edit, "orders"))["status"] == "Running", "its rows are there, and it runs"
     assert (await shop.refused(edit))["code"] == "try_not_ready"
-    assert await pins_in_the_catalog(database, edit) == 1
+    assert await pins_in_the_catalog(database, edit) == await leases_in_the_catalog(database, edit) == 1
     handle = temporal.get_workflow_handle(contract.try_workflow_id(edit["id"]))
     await tenant.call("DELETE", path_of(shop.views["orders"], edit), expect=204)
     await tenant.error("GET", path_of(shop.views["orders"], edit), status=404)
@@ -359,7 +360,7 @@ async def test_a_forgotten_try_stops_and_leaves_nothing_of_any_member(
         await handle.result()
     assert isinstance(raised.value.cause, CancelledError)
     assert tenant.staged() == []
-    assert await pins_in_the_catalog(database, edit) == 0
+    assert await pins_in_the_catalog(database, edit) == await leases_in_the_catalog(database, edit) == 0
     for _ in range(2):
         await reconcile(retention=KEEP)
     assert shop.files() == files
@@ -554,6 +555,10 @@ async def members_in_the_catalog(database: Database, edit: Json) -> int:
 
 async def pins_in_the_catalog(database: Database, edit: Json) -> int:
     return await _count(database, f"SELECT count(*) FROM source_pins WHERE generation_id = '{edit['id']}'")
+
+
+async def leases_in_the_catalog(database: Database, edit: Json) -> int:
+    return await _count(database, f"SELECT count(*) FROM read_leases WHERE read_id = '{edit['id']}'")
 
 
 async def _count(database: Database, query: str) -> int:

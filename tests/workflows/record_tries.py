@@ -32,13 +32,13 @@ class TryRecorder(Recorder):
 
     async def _with_members(self) -> None:
         """Record tries of an edit with the views that read the edited one."""
-        view = await self.tenant.materialized("read", "SELECT 1 AS n, 2 AS m")
-        reader = await self.tenant.materialized("reader", "SELECT n FROM read")
-        await self.tenant.materialized("below", "SELECT n FROM reader")
-        await self.tenant.materialized("other", "SELECT m FROM read")
+        view = await self.tenant.materialized("tried_with", "SELECT 1 AS n, 2 AS m")
+        reader = await self.tenant.materialized("tried_reader", "SELECT n FROM tried_with")
+        await self.tenant.materialized("tried_below", "SELECT n FROM tried_reader")
+        await self.tenant.materialized("tried_other", "SELECT m FROM tried_with")
         await self._ended("try-members", await self._started(view, "SELECT 3 AS n, 4 AS m", descendants=True))
         await self._ended("try-members-failed", await self._started(view, "SELECT 4 AS m", descendants=True))
-        body = {"query": {"query": f"SELECT read.n FROM read, ({ENDLESS})"}, "soft_update": True}
+        body = {"query": {"query": f"SELECT tried_with.n FROM tried_with, ({ENDLESS})"}, "soft_update": True}
         await self.tenant.call("PATCH", f"/warehouse_saved_queries/{reader['id']}/", body)
         endless = await self._started(view, "SELECT 3 AS n, 4 AS m", descendants=True)
         await self._working(reader, "*")
