@@ -73,9 +73,9 @@ class TryService:
     ) -> EditTry:
         """Begin to run an edited query of a view, and with `descendants` those of all materialized views that read it.
 
-        All that they read is pinned now. Raises NotFound, NotMaterialized, InvalidQuery as saving it would, TooManyTries,
-        or Invalid for too many descendants. Raises TemporalUnavailable, with nothing changed, if the server cannot be
-        reached.
+        All that they read is pinned now. Raises NotFound, NotMaterialized, InvalidQuery as saving it would,
+        TooManyTries, or Invalid for too many descendants. Raises TemporalUnavailable, with nothing changed, if the
+        server cannot be reached.
         """
         edited = await checked(query)
         await self._definitions.get(project_id, saved_query_id)
