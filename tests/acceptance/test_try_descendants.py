@@ -387,6 +387,31 @@ async def test_a_try_that_an_operator_cancels_cannot_be_promoted(shop: Shop, ten
     assert (await shop.refused(edit))["code"] == "try_not_ready"
 
 
+async def test_the_members_of_a_terminated_try_are_ended_by_the_reconciler(
+    shop: Shop, tenant: Tenant, temporal: Client, database: Database, reconcile: Reconcile
+) -> None:
+    await shop.edit("best", f"SELECT customer, amount FROM between, ({ENDLESS})")
+    edit = await shop.started(EDITED)
+
+    async def is_endless() -> bool:
+        return (await shop.member(edit, "by_customer"))["rows"] is not None and bool(tenant.staged())
+
+    await until(is_endless, "the query of a member that does not end")
+    await reconcile(retention=KEEP)
+    assert (await shop.member(edit, "orders"))["status"] == "Running", "its workflow is open"
+    await temporal.get_workflow_handle(contract.try_workflow_id(edit["id"])).terminate()
+    lost = {kind for kind, subject in await reconcile(retention=KEEP) if subject in await member_ids(tenant, edit)}
+    assert lost == {FindingKind.RUN_ENDED}
+    ended = await shop.over(edit)
+    assert (ended["status"], statuses(ended)) == (
+        "Ready",
+        {"orders": "Ready", "by_customer": "Ready", "best": "Failed", "total": "Failed"},
+    )
+    assert "lost" in {one["name"]: one["error"] for one in ended["members"]}["best"]
+    assert await pins_in_the_catalog(database, edit) == await leases_in_the_catalog(database, edit) == 0
+    assert sorted((await shop.member(edit, "by_customer"))["rows"]) == shop.expected()["by_customer"]
+
+
 async def test_a_try_and_its_members_expire_and_their_files_and_rows_go(
     shop: Shop, database: Database, reconcile: Reconcile
 ) -> None:
