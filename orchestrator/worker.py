@@ -23,11 +23,12 @@ from orchestrator.container import Container, open_container
 from orchestrator.engines.base import QueryRunner
 from orchestrator.model.errors import TemporalUnavailable
 from orchestrator.model.run import Run
-from orchestrator.services.attempts import Attempts
+from orchestrator.services.attempts import RunAttempts
 from orchestrator.services.change_detection import ChangeDetector
 from orchestrator.services.pinned_sources import PinnedSources
 from orchestrator.services.planning import Planner
 from orchestrator.services.ticks import Ticks
+from orchestrator.services.try_attempts import TryAttempts
 from orchestrator.settings import Settings
 from orchestrator.telemetry import tracing
 from orchestrator.telemetry.metrics_server import new_registry, serve_metrics
@@ -83,6 +84,7 @@ def build_worker(client: Client, activities: RefreshActivities, interceptor: Int
             activities.ticks.release,
             activities.tries.begin_try,
             activities.tries.write_try,
+            activities.tries.repin_try,
             activities.tries.close_try,
         ],
         # A sandbox would load the workflow's modules again for each run, which took a third of all that a worker does
@@ -164,7 +166,7 @@ def _activities(container: Container, runner: QueryRunner, on_run_finished: Call
         limits=settings.limits,
         query_timeout=settings.query_timeout,
     )
-    write = WriteActivities(database, Attempts(database), runner, store, detector, sources)
+    write = WriteActivities(database, RunAttempts(database), runner, store, detector, sources)
     return RefreshActivities(
         begin=BeginActivities(database, planner, container.urls),
         write=write,
@@ -172,7 +174,9 @@ def _activities(container: Container, runner: QueryRunner, on_run_finished: Call
             database, container.engine, store, container.policy, container.current, on_run_finished
         ),
         ticks=TickActivities(Ticks(database, container.workflows)),
-        tries=TryActivities(database, write, container.urls, settings.limits, settings.query_timeout),
+        tries=TryActivities(
+            database, write, TryAttempts(database), container.urls, settings.limits, settings.query_timeout
+        ),
     )
 
 

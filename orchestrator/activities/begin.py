@@ -10,7 +10,7 @@ from orchestrator.catalog import run_plans, source_pins
 from orchestrator.catalog.database import Database
 from orchestrator.model.generation import Begun, GenerationRequest, RefreshRequest, RepinRequest
 from orchestrator.model.urls import ApiUrls
-from orchestrator.services.member_plans import waited_for
+from orchestrator.services.member_plans import readers_of_table
 from orchestrator.services.planning import Planner
 from orchestrator.temporal import contract
 from orchestrator.temporal.run_page import inputs_of
@@ -45,16 +45,6 @@ class BeginActivities:
         async with self.database.begin() as tx:
             stored = await run_plans.load_all(tx, request.generation_id)
             await source_pins.give_up(tx, request.generation_id, request.table_id, request.round)
-            again = {
-                one.plan.run_id
-                for one in stored
-                if any(relation.id == request.table_id for relation in (*one.plan.relations, *one.plan.check_relations))
-            }
-            waiting = [one.plan for one in stored if one.plan.run_id not in again]
-            grown = True
-            while grown:
-                below = {plan.run_id for plan in waiting if any(one.run_id in again for one in waited_for(plan))}
-                grown = bool(below - again)
-                again |= below
+            again = readers_of_table([one.plan for one in stored], request.table_id)
             await run_plans.reset(tx, again)
         return tuple(sorted(again))

@@ -16,7 +16,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from orchestrator.activities.progress import ProgressReporter, report_progress, report_trouble
-from orchestrator.catalog import runs, snapshots
+from orchestrator.catalog import snapshots
 from orchestrator.catalog.database import Database
 from orchestrator.catalog.run_plans import Outcome, StoredPlan
 from orchestrator.engines.base import LeftOutRows, QueryResult, QueryRunner
@@ -67,7 +67,7 @@ _LONGEST_PAUSE = timedelta(seconds=15)
 
 @dataclass(frozen=True)
 class WriteActivities:
-    """The writing step, and its dependencies."""
+    """The writing step, and its dependencies. `attempts` are those of runs."""
 
     database: Database
     attempts: Attempts
@@ -83,7 +83,11 @@ class WriteActivities:
         Each attempt has a folder of its own: an attempt that still runs after it was given up as lost cannot write into
         its successor's.
         """
-        attempt = await self.attempts.begin(task.run_id)
+        return await self.write(task.run_id, self.attempts)
+
+    async def write(self, run_id: UUID, attempts: Attempts) -> MemberResult:
+        """Write the result of a run, or of a member of a try, whose `attempts` these are."""
+        attempt = await attempts.begin(run_id)
         plan = attempt.plan
         if isinstance(attempt, StoredPlan):
             if attempt.written is None:
@@ -94,28 +98,28 @@ class WriteActivities:
         for earlier in range(1, attempt.number):
             await self.discard(location_of_attempt(plan, earlier))
         try:
-            async with report_progress(task.run_id) as progress:
-                return await self._try(attempt, progress)
+            async with report_progress(run_id) as progress:
+                return await self._try(attempt, attempts, progress)
         except BaseException as error:
             reported = error_to_report(error, attempt.tries)
             if reported is not error:
                 raise reported from error
             if isinstance(error, Transient):
-                await report_trouble(task.run_id, error)
+                await report_trouble(run_id, error)
             raise
 
-    async def _try(self, attempt: Attempt, progress: ProgressReporter) -> MemberResult:
+    async def _try(self, attempt: Attempt, attempts: Attempts, progress: ProgressReporter) -> MemberResult:
         plan, location = attempt.plan, location_of_attempt(attempt.plan, attempt.number)
         try:
             found = await self._find(attempt, progress)
         except BaseException as error:
             # No snapshot has a failed attempt's files, so every error removes them. Shielded: a cancel may come twice.
             await asyncio.shield(self.discard(location))
-            if isinstance(error, WorkerBusy):
-                await self._give_back(plan.run_id, attempt.number)
+            if isinstance(error, WorkerBusy):  # there was no memory for it
+                await attempts.release(plan.run_id, attempt.number)
             raise
         try:
-            await self.attempts.record(found)
+            await attempts.record(found)
         except RunSuperseded:
             await asyncio.shield(self.discard(location))
             raise
@@ -144,7 +148,7 @@ class WriteActivities:
         attached = [await pins.attach(some) for some in (plan.relations, plan.check_relations)]
         plan = plan.model_copy(update=dict(zip(("relations", "check_relations"), attached, strict=True)))
         try:
-            snapshot, checks = await self.write_files(plan, attempt.number, progress)
+            snapshot, checks = await self._write_files(plan, attempt.number, progress)
         except (InputReplaced, InputMissing):
             await _raise_if_moved(plan, pins)
             raise
@@ -153,7 +157,7 @@ class WriteActivities:
         snapshot = snapshot.model_copy(update={"inputs": shortened(snapshot.inputs)})
         return Outcome(plan.run_id, attempt.number, written=snapshot, checks=checks)
 
-    async def write_files(
+    async def _write_files(
         self, plan: RunPlan, attempt: int, progress: ProgressReporter
     ) -> tuple[Snapshot, tuple[CheckResult, ...]]:
         """Run the plan's query into sealed files, and its checks on them."""
@@ -169,11 +173,6 @@ class WriteActivities:
                 async with self.database.single() as tx:
                     await snapshots.set_content(tx, plan.previous.id, written.previous_content)
         return snapshot, written.checks
-
-    async def _give_back(self, run_id: UUID, attempt: int) -> None:
-        """Release the number of an attempt for which there was no memory, so that it does not count as a try."""
-        async with self.database.single() as tx:
-            await runs.release_attempt(tx, run_id, attempt)
 
     async def discard(self, location: str) -> None:
         """Remove an attempt's files. They are not visible, so a failing store is only logged."""

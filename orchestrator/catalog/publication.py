@@ -4,7 +4,7 @@ A transaction does it for all of them, so readers see all of it or none. Each st
 hundreds of views the round trips would take longest.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
@@ -82,7 +82,8 @@ async def publish(tx: Transaction, run_ids: Collection[UUID], *, all_or_nothing:
         for run in ready
         if run.snapshot is None
     ]
-    changed = await _set_current(tx, sealed, views)
+    columns = {view: row.columns for view, row in views.items()}
+    changed = await make_current(tx, sealed, columns)
     for run in ready:
         if run.snapshot is not None:
             await checks.record(tx, results_of(run.checks), run_id=run.id, snapshot_id=UUID(run.snapshot["id"]))
@@ -164,8 +165,13 @@ async def keep_blocked(tx: Transaction, run_ids: Collection[UUID]) -> None:
             await checks.record(tx, results, run_id=run.id, snapshot_id=version.id)
 
 
-async def _set_current(tx: Transaction, sealed: list[Snapshot], views: dict[UUID, Row[Any]]) -> list[UUID]:
-    """Make these the current versions; returns the views that readers may see with other columns."""
+async def make_current(
+    tx: Transaction, sealed: Sequence[Snapshot], columns: Mapping[UUID, Iterable[Any]]
+) -> list[UUID]:
+    """Make these the current versions, and complete their runs; returns the views that may have other columns.
+
+    The views must be locked. `columns` are those that readers saw of a view that had no version.
+    """
     if not sealed:
         return []
     await snapshots.insert_new(tx, sealed)
@@ -179,7 +185,7 @@ async def _set_current(tx: Transaction, sealed: list[Snapshot], views: dict[UUID
     return [
         one.saved_query_id
         for one in sealed
-        if _columns(before.get(one.saved_query_id) or views[one.saved_query_id].columns) != seen(one.columns)
+        if _columns(before.get(one.saved_query_id) or columns.get(one.saved_query_id, ())) != seen(one.columns)
     ]
 
 

@@ -1,4 +1,7 @@
-"""The files of source tables as a generation reads them: the first step that needs them lists and stores them."""
+"""The files of source tables as a generation reads them: the first step that needs them lists and stores them.
+
+A try of an edit pins them in the same way, under its own id.
+"""
 
 import json
 import zlib
@@ -6,7 +9,7 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from orchestrator.catalog import tables as t
@@ -67,3 +70,8 @@ async def give_up(tx: Transaction, generation_id: UUID, table_id: UUID, round_: 
         t.source_pins.c.round == round_,
     )
     await tx.execute(change.values(listing=None))
+
+
+async def forget(tx: Transaction, generation_id: UUID) -> None:
+    """Delete the pins of a generation or a try that has ended."""
+    await tx.execute(delete(t.source_pins).where(t.source_pins.c.generation_id == generation_id))

@@ -335,18 +335,19 @@ ticks = Table(
     Column("generation_id", ForeignKey("generations.id"), index=True, comment="null: it waits for other ticks"),
 )
 
-# The files of source tables as a generation reads them, listed once. They are deleted when it has ended.
+# The files of source tables as a generation, or a try, reads them, listed once. They are deleted when it has ended.
 source_pins = Table(
     "source_pins",
     metadata,
-    Column("generation_id", ForeignKey("generations.id", ondelete="CASCADE"), primary_key=True),
+    Column("generation_id", Uuid, primary_key=True),
     Column("source_table_id", ForeignKey("source_tables.id"), primary_key=True),
     Column("round", Integer, primary_key=True, comment="0, and one more each time that the files had changed"),
     Column("listing", LargeBinary, comment="compressed JSON, since names of files need not be Unicode; null: outdated"),
 )
 
-# Edits that were run and are not saved. A promoted one becomes a run of the same id, and its query the revision of the
-# id `revision_id`. A row stays until its files are gone.
+# Edits that were run and are not saved, and with each the views that read the edited one: its members have a row each,
+# with their own query. A promoted one becomes a run of the same id, and its query the revision of the id `revision_id`.
+# A row stays until its files are gone.
 tries = Table(
     "tries",
     metadata,
@@ -360,6 +361,7 @@ tries = Table(
     Column("base_snapshot_id", ForeignKey("snapshots.id"), comment="the version that was current then; null: none"),
     Column("plan", JSONB, nullable=False, comment="its text, and its inputs as they were then"),
     Column("attempt", Integer, nullable=False, server_default="0", comment="which attempt may record a result"),
+    Column("spent", Integer, nullable=False, server_default="0", comment="attempts that were outdated: no tries"),
     Column("snapshot", JSONB, comment="what was written and sealed"),
     Column("error", Text),
     Column("error_code", Text),
@@ -369,6 +371,14 @@ tries = Table(
     Column("finished_at", DateTime(timezone=True)),
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Column("removed_at", DateTime(timezone=True), comment="since when no client sees it, and its files may be deleted"),
+    Column("member_of", ForeignKey("tries.id"), index=True, comment="the try that this is a member of; null: none"),
+    Column(
+        "position",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="its place among the members, after those that it reads; 0: the edited view",
+    ),
     CheckConstraint("(status = 'Running') = (finished_at IS NULL)", name="finished_unless_running"),
     Index(None, "project_id", "created_at"),
 )

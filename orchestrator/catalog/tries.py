@@ -1,44 +1,46 @@
 """Tries: edits that were run and are not saved, and what becomes of them.
 
-A try has no run, and its result is no snapshot: nothing of its view changes. A promotion makes both.
+A try has no run, and its result is no snapshot: nothing of its view changes. A promotion makes both. The same holds for
+its members, the views that are tried with the edited one. Each has a row of its own, which clients reach by the try
+only. Whether a try runs is computed from all of its rows, never stored.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Label, Row, Select, case, delete, exists, func, insert, null, or_, select, update
 
-from orchestrator.catalog import snapshots, tables as t
+from orchestrator.catalog import publication, tables as t
 from orchestrator.catalog.database import Transaction
-from orchestrator.model.edit_try import EditTry, TryEnd, TryStatus
+from orchestrator.model.batches import batches
+from orchestrator.model.edit_try import EditTry, NamedTry, TryStatus
 from orchestrator.model.run import RunPlan, RunStatus, Trigger
-from orchestrator.model.snapshot import Snapshot
 
 _TRY = t.tries.c
-_COLUMNS = [_TRY[name] for name in EditTry.model_fields]
+_MEMBERS = t.tries.alias("members")
+_COLUMNS = [_TRY[name] for name in EditTry.model_fields if name != "members"]
 _NOT_STORED = {"previous"}
+_MANY = 500
 
 
-class ClaimedTry(NamedTuple):
-    """A plan, and the attempt that may record its result now."""
-
-    plan: RunPlan
-    attempt: int
-
-
-async def insert_new(tx: Transaction, new: EditTry, plan: RunPlan, lasts: timedelta) -> EditTry:
-    """Store a try that is about to be started. It expires after `lasts`, by PostgreSQL's clock."""
+async def insert_new(tx: Transaction, new: Sequence[tuple[EditTry, RunPlan]], lasts: timedelta) -> EditTry:
+    """Store a try that is about to be started, followed by its members. They expire after `lasts`."""
     fixed = ("id", "project_id", "saved_query_id", "status", "query", "revision_id", "base_revision_id")
-    values = {name: getattr(new, name) for name in (*fixed, "base_snapshot_id", "created_by")}
-    row = insert(t.tries).values(**values, plan=_plan(plan), expires_at=func.now() + lasts).returning(*_COLUMNS)
-    return _try((await tx.execute(row)).one())
+    more = ("base_snapshot_id", "created_by", "member_of", "position")
+    rows = [{name: getattr(one, name) for name in (*fixed, *more)} | {"plan": as_stored(plan)} for one, plan in new]
+    # By PostgreSQL's clock.
+    insertion = insert(t.tries).values(expires_at=func.now() + lasts)
+    for some in batches(rows, _MANY):
+        await tx.execute(insertion, some)
+    row = (await tx.execute(select(*_shown_columns()).where(_TRY.id == new[0][0].id))).one()
+    return _try(row)
 
 
 async def count_open(tx: Transaction, project_id: int, saved_query_id: UUID) -> tuple[int, int]:
     """The tries of a view, and those of its project, that run or have a result."""
-    is_open = (_is_shown(), _TRY.status.in_([TryStatus.RUNNING, TryStatus.READY]))
+    is_open = (_is_shown(), _status().in_([TryStatus.RUNNING, TryStatus.READY]))
     of_view = func.count().filter(_TRY.saved_query_id == saved_query_id)
     row = (await tx.execute(select(of_view, func.count()).where(_TRY.project_id == project_id, *is_open))).one()
     return row[0], row[1]
@@ -49,7 +51,7 @@ async def find(
 ) -> EditTry | None:
     """A try that has not expired. `lock` keeps every other writer of it waiting until the transaction ends."""
     query = _shown(project_id, saved_query_id).where(_TRY.id == try_id)
-    row = (await tx.execute(query.with_for_update() if lock else query)).one_or_none()
+    row = (await tx.execute(query.with_for_update(of=t.tries) if lock else query)).one_or_none()
     return None if row is None else _try(row)
 
 
@@ -59,115 +61,89 @@ async def list_shown(tx: Transaction, project_id: int, saved_query_id: UUID) -> 
     return [_try(row) for row in await tx.execute(_shown(project_id, saved_query_id).order_by(*newest_first))]
 
 
+async def list_members(tx: Transaction, try_id: UUID) -> list[NamedTry]:
+    """The members of a try, each after those that it reads, as they stand for themselves. The edited view is first."""
+    query = (
+        select(t.saved_queries.c.name, *_COLUMNS)
+        .join(t.saved_queries, t.saved_queries.c.id == _TRY.saved_query_id)
+        .where(is_of(try_id))
+        .order_by(_TRY.position)
+    )
+    return [NamedTry(row.name, _try(row)) for row in await tx.execute(query)]
+
+
+async def plans(tx: Transaction, try_ids: Collection[UUID]) -> list[RunPlan]:
+    """The plans of these members of tries."""
+    return [RunPlan.model_validate(one) for one in await tx.scalars(select(_TRY.plan).where(_TRY.id.in_(try_ids)))]
+
+
 async def delete_unstarted(tx: Transaction, try_id: UUID) -> bool:
     """Delete a try that no workflow has begun; whether there was one."""
-    gone = delete(t.tries).where(_TRY.id == try_id, _TRY.workflow_run_id.is_(None)).returning(_TRY.id)
-    return await tx.scalar(gone) is not None
-
-
-async def begin(tx: Transaction, try_id: UUID, workflow_run_id: UUID) -> RunPlan | None:
-    """Record which workflow runs a try; returns its plan, or None if it was ended before. It may be repeated."""
-    change = update(t.tries).where(*_is_running(try_id)).values(workflow_run_id=workflow_run_id)
-    row = (await tx.execute(change.returning(_TRY.plan))).one_or_none()
-    return None if row is None else RunPlan.model_validate(row.plan)
-
-
-async def set_plan(tx: Transaction, try_id: UUID, plan: RunPlan) -> None:
-    """Replace the plan of a try."""
-    await tx.execute(update(t.tries).where(_TRY.id == try_id).values(plan=_plan(plan)))
-
-
-async def claim(tx: Transaction, try_id: UUID) -> ClaimedTry | None:
-    """A new attempt (1 is the first) of a running try; it takes the right to record a result from every earlier one."""
-    change = update(t.tries).where(*_is_running(try_id)).values(attempt=_TRY.attempt + 1)
-    row = (await tx.execute(change.returning(_TRY.plan, _TRY.attempt))).one_or_none()
-    return None if row is None else ClaimedTry(RunPlan.model_validate(row.plan), row.attempt)
-
-
-async def release_attempt(tx: Transaction, try_id: UUID, attempt: int) -> None:
-    """Give back the number of an attempt that wrote nothing, unless a later one has begun."""
-    change = update(t.tries).where(*_is_running(try_id), _TRY.attempt == attempt)
-    await tx.execute(change.values(attempt=attempt - 1))
-
-
-async def record(tx: Transaction, snapshot: Snapshot) -> bool:
-    """Record what an attempt has written, and end the try. False if the attempt may not any more."""
-    mine = (*_is_running(snapshot.run_id), _TRY.attempt == snapshot.attempt)
-    values = {"snapshot": snapshot.model_dump(mode="json"), "status": TryStatus.READY}
-    change = update(t.tries).where(*mine).values(**values, finished_at=func.clock_timestamp())
-    return await tx.scalar(change.returning(_TRY.id)) is not None
+    gone = delete(t.tries).where(is_of(try_id), _TRY.workflow_run_id.is_(None)).returning(_TRY.id)
+    return bool((await tx.scalars(gone)).all())
 
 
 async def load(tx: Transaction, try_id: UUID) -> EditTry | None:
-    """A try, also one that no client sees any more."""
+    """A try or a member of one, also if no client sees it any more."""
     row = (await tx.execute(select(*_COLUMNS).where(_TRY.id == try_id))).one_or_none()
     return None if row is None else _try(row)
 
 
-async def close(tx: Transaction, end: TryEnd) -> EditTry | None:
-    """End a try that has no result, unless it has ended; returns it as it is."""
-    change = update(t.tries).where(_TRY.id == end.try_id, _TRY.status == TryStatus.RUNNING)
-    values = {"status": end.status, "error": end.error, "error_code": end.error_code}
-    await tx.execute(change.values(**values, finished_at=func.clock_timestamp()))
-    return await load(tx, end.try_id)
-
-
 async def remove(tx: Transaction, try_id: UUID) -> None:
-    """Hide a try from clients. Its files may be deleted a while later."""
-    await tx.execute(update(t.tries).where(_TRY.id == try_id, _TRY.removed_at.is_(None)).values(removed_at=func.now()))
+    """Hide a try from clients, with its members. Their files may be deleted a while later."""
+    await tx.execute(update(t.tries).where(is_of(try_id), _TRY.removed_at.is_(None)).values(removed_at=func.now()))
 
 
-async def promote(tx: Transaction, found: EditTry, snapshot: Snapshot, workflow_id: str) -> None:
-    """Make the result of a try the current version of its view, and a run that has completed.
+async def promote(tx: Transaction, found: Sequence[EditTry], workflow_id: str) -> list[UUID]:
+    """Make the results of a try the current versions of their views, and runs that have completed, all at once.
 
-    The try and its view must be locked. The result is right for the moment at which the inputs were pinned.
+    The try and the views must be locked, and no view may have an open run. The results are right for the moment at
+    which the inputs were pinned. Returns the views of which readers may see other columns than before.
     """
-    moment = func.clock_timestamp()
-    await tx.execute(
-        insert(t.runs).values(
-            id=found.id,
-            saved_query_id=found.saved_query_id,
-            workflow_id=workflow_id,
-            workflow_run_id=found.workflow_run_id,
-            status=RunStatus.COMPLETED,
-            trigger=Trigger.API,
-            started_at=moment,
-            finished_at=moment,
-            revision_id=found.revision_id,
-            attempt=snapshot.attempt,
-            rows=snapshot.rows,
-            bytes=snapshot.bytes,
-        )
-    )
-    await snapshots.insert_new(tx, [snapshot])
-    await snapshots.supersede_current(tx, [found.saved_query_id])
-    await snapshots.set_current(tx, [snapshot])
-    await tx.execute(update(t.runs).where(t.runs.c.id == found.id).values(snapshot_id=snapshot.id))
-    view = update(t.saved_queries).where(t.saved_queries.c.id == found.saved_query_id)
-    await tx.execute(view.values(data_as_of=found.created_at))
-    await tx.execute(update(t.tries).where(_TRY.id == found.id).values(status=TryStatus.PROMOTED))
+    written = [(one, one.snapshot) for one in found if one.snapshot is not None]
+    rows = [
+        {
+            "id": one.id,
+            "saved_query_id": one.saved_query_id,
+            "workflow_id": workflow_id,
+            "workflow_run_id": one.workflow_run_id,
+            "status": RunStatus.RUNNING,
+            "trigger": Trigger.API,
+            "revision_id": one.revision_id,
+            "attempt": snapshot.attempt,
+        }
+        for one, snapshot in written
+    ]
+    # They are completed at once, by what publishes the results of all runs.
+    await tx.execute(insert(t.runs).values(started_at=func.clock_timestamp()), rows)
+    changed = await publication.make_current(tx, [snapshot for _, snapshot in written], {})
+    views = [one.saved_query_id for one, _ in written]
+    as_of = update(t.saved_queries).where(t.saved_queries.c.id.in_(views))
+    await tx.execute(as_of.values(data_as_of=found[0].created_at))
+    promoted = update(t.tries).where(_TRY.id.in_([one.id for one, _ in written]))
+    await tx.execute(promoted.values(status=TryStatus.PROMOTED))
+    return changed
 
 
 async def list_expired(tx: Transaction) -> list[EditTry]:
     """The tries that have expired and are still there."""
-    return [
-        _try(row) for row in await tx.execute(select(*_COLUMNS).where(_TRY.expires_at <= func.now(), ~_is_removed()))
-    ]
+    expired = (_TRY.member_of.is_(None), _TRY.expires_at <= func.now(), ~is_removed_now())
+    return [_try(row) for row in await tx.execute(select(*_COLUMNS).where(*expired))]
 
 
 async def list_running(tx: Transaction, age: timedelta) -> list[EditTry]:
-    """The tries that run, without those that were made less than `age` ago."""
+    """The tries, and members of tries, that run, without those that were made less than `age` ago."""
     query = select(*_COLUMNS).where(_TRY.status == TryStatus.RUNNING, _TRY.created_at < func.now() - age)
     return [_try(row) for row in await tx.execute(query)]
 
 
 async def is_removed(tx: Transaction, try_id: UUID) -> bool:
     """Whether no client sees the try any more."""
-    return await tx.scalar(select(_TRY.id).where(_TRY.id == try_id, ~_is_removed())) is None
+    return await tx.scalar(select(_TRY.id).where(_TRY.id == try_id, ~is_removed_now())) is None
 
 
 async def over_by_id(tx: Transaction, try_ids: Collection[UUID]) -> dict[UUID, bool]:
-    """Whether each of the tries has ended, by id. Tries that the catalog does not have are missing."""
+    """Whether each of these tries and members of tries has ended, by id. Unknown ones are missing."""
     query = select(_TRY.id, _TRY.status != TryStatus.RUNNING).where(_TRY.id.in_(try_ids))
     return {row[0]: row[1] for row in await tx.execute(query)}
 
@@ -181,31 +157,62 @@ async def retained_locations(tx: Transaction, locations: Collection[str], grace:
 
 
 async def delete_removed(tx: Transaction, with_files: Collection[UUID], grace: timedelta) -> None:
-    """Delete the rows of tries that were removed, but not of those that still have files or run."""
+    """Delete the rows of tries that were removed, but not of those that still have files, run, or have members."""
     gone = delete(t.tries).where(_TRY.removed_at < func.now() - grace, _TRY.status != TryStatus.RUNNING)
     # A promoted one has files: they are those of a version.
-    await tx.execute(gone.where((_TRY.status == TryStatus.PROMOTED) | _TRY.id.not_in(with_files)))
+    gone = gone.where((_TRY.status == TryStatus.PROMOTED) | _TRY.id.not_in(with_files))
+    await tx.execute(gone.where(_TRY.member_of.is_not(None)))
+    await tx.execute(gone.where(~exists().where(_MEMBERS.c.member_of == _TRY.id).correlate(t.tries)))
 
 
-def _is_running(try_id: UUID) -> tuple[ColumnElement[bool], ...]:
-    return _TRY.id == try_id, _TRY.status == TryStatus.RUNNING, ~_is_removed()
+def is_of(try_id: UUID) -> ColumnElement[bool]:
+    """The condition for the rows of a try: its own, and those of its members."""
+    return or_(_TRY.id == try_id, _TRY.member_of == try_id)
 
 
-def _is_removed() -> ColumnElement[bool]:
+def is_removed_now() -> ColumnElement[bool]:
+    """The condition for tries that no client sees any more."""
     return _TRY.removed_at.is_not(None)
 
 
+def as_stored(plan: RunPlan) -> Any:  # noqa: ANN401 - JSON
+    """A plan as the column holds it."""
+    return plan.model_dump(mode="json", exclude=_NOT_STORED)
+
+
 def _is_shown() -> ColumnElement[bool]:
-    return _TRY.removed_at.is_(None) & (_TRY.expires_at > func.now())
+    return _TRY.member_of.is_(None) & _TRY.removed_at.is_(None) & (_TRY.expires_at > func.now())
 
 
 def _shown(project_id: int, saved_query_id: UUID) -> Select[Any]:
     mine = (_TRY.project_id == project_id, _TRY.saved_query_id == saved_query_id)
-    return select(*_COLUMNS).where(*mine, _is_shown())
+    return select(*_shown_columns()).where(*mine, _is_shown())
 
 
-def _plan(plan: RunPlan) -> Any:  # noqa: ANN401 - JSON
-    return plan.model_dump(mode="json", exclude=_NOT_STORED)
+def _shown_columns() -> list[ColumnElement[Any] | Label[Any]]:
+    """The columns of a try as a whole: it runs until all of its members have ended."""
+    last = select(func.max(_MEMBERS.c.finished_at)).where(_MEMBERS.c.member_of == _TRY.id).correlate(t.tries)
+    members = select(func.count()).where(_MEMBERS.c.member_of == _TRY.id).correlate(t.tries)
+    finished = func.greatest(_TRY.finished_at, last.scalar_subquery())
+    computed = {
+        "status": _status(),
+        "finished_at": case((_has_member(TryStatus.RUNNING), null()), else_=finished),
+        "members": members.scalar_subquery(),
+    }
+    return [computed[name].label(name) if name in computed else _TRY[name] for name in EditTry.model_fields]
+
+
+def _status() -> ColumnElement[Any]:
+    """The status of a try as a whole. If some of its members were cancelled, so was the try."""
+    return case(
+        (_has_member(TryStatus.RUNNING), TryStatus.RUNNING),
+        (_has_member(TryStatus.CANCELLED), TryStatus.CANCELLED),
+        else_=_TRY.status,
+    )
+
+
+def _has_member(status: TryStatus) -> ColumnElement[bool]:
+    return exists().where(_MEMBERS.c.member_of == _TRY.id, _MEMBERS.c.status == status).correlate(t.tries)
 
 
 def _try(row: Row[Any]) -> EditTry:

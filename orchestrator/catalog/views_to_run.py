@@ -14,7 +14,7 @@ from orchestrator.catalog.database import Transaction
 
 
 class ViewToRun(NamedTuple):
-    """A view as a generation needs it."""
+    """A view as a generation or a try needs it."""
 
     id: UUID
     project_id: int
@@ -23,6 +23,7 @@ class ViewToRun(NamedTuple):
     sql: str
     is_live: bool
     is_materialized: bool
+    current_snapshot_id: UUID | None
 
 
 async def lock(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[UUID, ViewToRun]:
@@ -43,6 +44,7 @@ async def lock(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[UUID,
             sql=str(row.query["query"]),
             is_live=row.deleted_at is None,
             is_materialized=row.sync_frequency is not None,
+            current_snapshot_id=row.current_snapshot_id,
         )
         for row in await tx.execute(_to_run_stmt(), some)
     }
@@ -61,5 +63,6 @@ def _lock_stmt() -> Select[Any]:
 def _to_run_stmt() -> Select[Any]:
     view = t.saved_queries.c
     columns = (view.id, view.project_id, view.name, view.revision_id, view.deleted_at, view.sync_frequency)
+    more = (view.current_snapshot_id, t.revisions.c.query)
     mine = view.id == any_(bindparam("views", type_=ARRAY(Uuid)))
-    return select(*columns, t.revisions.c.query).join(t.revisions, t.revisions.c.id == view.revision_id).where(mine)
+    return select(*columns, *more).join(t.revisions, t.revisions.c.id == view.revision_id).where(mine)

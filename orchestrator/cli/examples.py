@@ -76,6 +76,7 @@ EXAMPLES = {
     "view diff": ("matview view diff orders_by_day --key day", "matview view diff orders_by_day 2 1"),
     "view try": (
         'matview view try orders_by_day "SELECT day, count(*) AS orders FROM kept_orders GROUP BY day" --key day',
+        "matview view try orders_by_day -f orders_by_day.sql --descendants",
     ),
     "view tries": ("matview view tries orders_by_day",),
     "view promote": ("matview view promote orders_by_day 3f0c9d0e-4c7e-4b0c-9d51-0a3f6d2b7c11",),

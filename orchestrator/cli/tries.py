@@ -1,6 +1,8 @@
 """`matview view try`, `tries`, `promote` and `forget`: an edit is run and compared before it is saved."""
 
+import json
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -13,9 +15,10 @@ from orchestrator.cli.result_table import Column, echo_table, parsed
 from orchestrator.cli.views import PATH, View, find, statement
 from orchestrator.model.plurals import number_of
 
-_CANCELLED, _INTERRUPTED = 3, 130
+_FAILED, _CANCELLED, _INTERRUPTED = 1, 3, 130
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 _FIRST_ROWS = 5
+_SHOWN_NAMES = 3
 
 TryId = Annotated[str, typer.Argument(metavar="TRY", help="The id of the try, from `view tries`.", show_default=False)]
 
@@ -43,17 +46,25 @@ def try_edit(
     ] = None,
     key: KeyOption = None,
     limit: LimitOption = DEFAULT_LIMIT,
+    descendants: Annotated[
+        bool,
+        typer.Option(
+            "--descendants",
+            help="Also write the materialized views that read it, from its result. Status 1: one fails.",
+        ),
+    ] = False,
     save: Annotated[
-        bool, typer.Option("--promote", help="Then save the edit and publish its result, as one act.")
+        bool, typer.Option("--promote", help="Then save the edit and publish what was written, as one act.")
     ] = False,
 ) -> None:
     """Run an edited query, and show in what its result differs from the current version. Readers see none of it.
 
-    For example: matview view try orders_by_day -f orders_by_day.sql --key day
+    For example: matview view try orders_by_day -f orders_by_day.sql --key day --descendants
     """
     text = statement(sql, file)
     found = find(api, view)
-    begun = data(api.post(f"{PATH}{found['id']}/try/", {"query": {"kind": "SQLQuery", "query": text}}))
+    edit = {"query": {"kind": "SQLQuery", "query": text}, "descendants": descendants}
+    begun = data(api.post(f"{PATH}{found['id']}/try/", edit))
     path = f"{PATH}{found['id']}/tries/{begun['id']}/"
     ended = _ended(api, found, path)
     if ended["status"] != "Ready":
@@ -63,15 +74,16 @@ def try_edit(
         echo_json(answer)
     else:
         _show(found, parsed(answer, "rows"))
+        if descendants:
+            _show_members(api, path)
+    failed = [one for one in parsed(answer, "rows")["members"] if one["status"] != "Ready"]
+    again = advice("view", "promote", found["name"], begun["id"])
     if save:
-        promoted = data(api.post(f"{path}promote/"))
-        if not api.as_json:
-            echo(f"\nsaved and published: readers see version {promoted['current_snapshot_id']}")
+        _save(api, path, failed, again)
     elif not api.as_json:
-        echo(
-            f"\nnot saved. To save and publish it: {advice('view', 'promote', found['name'], begun['id'])}"
-            f" (until {moment(begun['expires_at'])})"
-        )
+        echo(f"\nnot saved. To save and publish it: {again} (until {moment(begun['expires_at'])})")
+    if failed:
+        raise typer.Exit(_FAILED)
 
 
 @with_api
@@ -82,11 +94,11 @@ def list_tries(api: Api, view: View) -> None:
         echo_json(response.text)
         return
     echo_columns(
-        ("MADE", "STATUS", "ROWS", "EXPIRES", "ID", "ERROR"),
+        ("MADE", "STATUS", "ROWS", "EXPIRES", "ID", "DESCENDANTS", "ERROR"),
         [
             (
                 *(moment(one["created_at"]), one["status"], one["row_count"], moment(one["expires_at"])),
-                *(one["id"], one["error"]),
+                *(one["id"], one["descendant_count"], one["error"]),
             )
             for one in data(response)["results"]
         ],
@@ -161,3 +173,41 @@ def _show(view: Json, found: Json) -> None:
         return
     echo("compared with the current version:")
     echo_diff(found["diff"])
+
+
+def _save(api: Api, path: str, failed: Sequence[Json], again: str) -> None:
+    """Promote the try, unless members have no result."""
+    if failed:
+        raise Failure(f"not saved, since these have no result: {_names(failed)}. To save it all the same: {again}")
+    promoted = data(api.post(f"{path}promote/"))
+    if not api.as_json:
+        echo(f"\nsaved and published: readers see version {promoted['current_snapshot_id']}")
+
+
+def _show_members(api: Api, path: str) -> None:
+    """The views that were written, and in how many rows each differs from its current version."""
+    echo("\nviews, each compared with its current version by whole rows:")
+    members = data(api.get(f"{path}?limit=0"))["members"]
+    echo_columns(
+        ("VIEW", "STATUS", "ROWS", "ADDED", "REMOVED", "COLUMNS", "ERROR"),
+        [(one["name"], one["status"], one["row_count"], *_differences(api, path, one)) for one in members],
+    )
+
+
+def _differences(api: Api, path: str, member: Json) -> tuple[int | None, int | None, str, str | None]:
+    """The rows that a member has more and less, its changed columns, and why these are not known."""
+    if member["status"] != "Ready":
+        return None, None, "", member["error"]
+    found = json.loads(diff_text(api, path, None, 0, member=member["saved_query_id"]))
+    diff = found["diff"]
+    if diff is None:
+        return None, None, "", found["diff_error"]
+    schema = diff["schema"]
+    columns = [f"+{one['name']}" for one in schema["added"]] + [f"-{one['name']}" for one in schema["removed"]]
+    columns += [f"{one['name']}: {one['from']} → {one['to']}" for one in schema["retyped"]]
+    return diff["rows"]["added"], diff["rows"]["removed"], ", ".join(columns), None
+
+
+def _names(members: Sequence[Json]) -> str:
+    shown = ", ".join(str(one["name"]) for one in members[:_SHOWN_NAMES])
+    return f"{shown} and {len(members) - _SHOWN_NAMES:,} more" if len(members) > _SHOWN_NAMES else shown

@@ -5,11 +5,11 @@ share the statements.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from orchestrator.aio import Grouped
-from orchestrator.catalog import run_plans, snapshots, source_pins
+from orchestrator.catalog import run_plans, runs, snapshots, source_pins
 from orchestrator.catalog.database import Database
 from orchestrator.catalog.run_plans import ClaimedPlan, Outcome, StoredPlan
 from orchestrator.catalog.snapshots import CurrentVersion
@@ -37,8 +37,24 @@ class Attempt(NamedTuple):
     pins: Mapping[UUID, int]
 
 
-class Attempts:
-    """The attempts of one worker."""
+class Attempts(Protocol):
+    """The attempts of one kind: those of runs, or those of tries."""
+
+    async def begin(self, run_id: UUID) -> Attempt | StoredPlan:
+        """Begin an attempt, or return the plan that has a fault, or a result from an earlier attempt.
+
+        Raises RunSuperseded if the run is not open, or if a view that it reads is to be written again first.
+        """
+
+    async def record(self, outcome: Outcome) -> None:
+        """Record what an attempt has found. Raises RunSuperseded if it may not publish any more."""
+
+    async def release(self, run_id: UUID, number: int) -> None:
+        """Give back the number of an attempt that began and wrote nothing, so that it does not count as a try."""
+
+
+class RunAttempts:
+    """The attempts of runs by one worker."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -46,10 +62,7 @@ class Attempts:
         self._outcomes = Grouped(self._record, most=_MOST, shared=Transient)
 
     async def begin(self, run_id: UUID) -> Attempt | StoredPlan:
-        """Begin an attempt, or return the plan that has a fault, or a result from an earlier attempt.
-
-        Raises RunSuperseded if the run is not open, or if a view that it reads is to be written again first.
-        """
+        """See Attempts."""
         attempt = await self._claims(run_id)
         if attempt is not None:
             return attempt
@@ -60,9 +73,14 @@ class Attempts:
         raise RunSuperseded
 
     async def record(self, outcome: Outcome) -> None:
-        """Record what an attempt has found. Raises RunSuperseded if it may not publish any more."""
+        """See Attempts."""
         if await self._outcomes(outcome) is None:
             raise RunSuperseded
+
+    async def release(self, run_id: UUID, number: int) -> None:
+        """See Attempts."""
+        async with self._database.single() as tx:
+            await runs.release_attempt(tx, run_id, number)
 
     async def _claim(self, run_ids: Sequence[UUID]) -> Mapping[UUID, Attempt]:
         # In one transaction: until it ends, no pin is given up that one of these attempts has read.
@@ -78,7 +96,7 @@ class Attempts:
             pins = await source_pins.rounds(tx, {plan.generation_id for plan in plans}, tables) if tables else {}
             current = await snapshots.current(tx, [plan.saved_query_id for plan in plans]) if plans else {}
         return {
-            run_id: _attempt(one, found, pins, current)
+            run_id: attempt_of(one, found, pins, current.get(one.plan.saved_query_id))
             for run_id, one in claimed.items()
             if all(member.run_id in found for member in (*one.plan.members, *one.plan.check_members))
         }
@@ -89,12 +107,13 @@ class Attempts:
         return {one: True for one in outcomes if one.run_id in recorded}
 
 
-def _attempt(
+def attempt_of(
     claimed: ClaimedPlan,
     results: Mapping[UUID, Snapshot | None],
     pins: Mapping[UUID, Mapping[UUID, int]],
-    current: Mapping[UUID, CurrentVersion],
+    current: CurrentVersion | None = None,
 ) -> Attempt:
+    """An attempt of a claimed plan, with what the members have written that it reads, and the pins by generation."""
     plan = claimed.plan
     written = {run_id: snapshot for run_id, snapshot in results.items() if snapshot is not None}
     of_parents = [written[one.run_id] for one in plan.members if one.run_id in written]
@@ -102,7 +121,7 @@ def _attempt(
         plan=resolved(plan, written),
         number=claimed.attempt,
         tries=claimed.tries,
-        current=current.get(plan.saved_query_id),
+        current=current,
         unpublished={one.id: one.content for one in of_parents},
         pins=pins.get(plan.generation_id, {}),
     )

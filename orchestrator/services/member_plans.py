@@ -38,6 +38,20 @@ def member_plans(stored: Iterable[StoredPlan]) -> tuple[MemberPlan, ...]:
     return tuple(_member(by_run[plan.run_id], position, component[plan.run_id]) for plan in ordered)
 
 
+def readers_of_table(plans: Iterable[RunPlan], table_id: UUID) -> set[UUID]:
+    """The runs of those plans whose queries or checks read a source table, or a member that does."""
+    waiting = list(plans)
+    found = {
+        plan.run_id for plan in waiting if any(one.id == table_id for one in (*plan.relations, *plan.check_relations))
+    }
+    grown = True
+    while grown:
+        below = {plan.run_id for plan in waiting if any(one.run_id in found for one in waited_for(plan))}
+        grown = bool(below - found)
+        found |= below
+    return found
+
+
 def resolved(plan: RunPlan, written: Mapping[UUID, Snapshot]) -> RunPlan:
     """The plan with a version for each input that its generation refreshes: what its run wrote, or the current one.
 

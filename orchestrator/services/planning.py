@@ -219,21 +219,13 @@ class Planner:
             revision_id=run.revision_id or view.revision_id,
             name=view.name,
             sql=view.sql,
-            relations=inputs.relations,
-            members=tuple(
-                MemberRelation(run_id=run_ids[one], name=name, current=current) for one, name, current in inputs.members
-            ),
+            relations=(),
             timeout_seconds=limits.timeout_seconds or self.query_timeout.total_seconds(),
             limits=limits.over(self.limits),
             trigger=run.trigger,
             queued_at=run.started_at,
         )
-        if inputs.missing is not None:
-            return plan.model_copy(update={"fault": inputs.missing, "fault_code": InputMissing.code})
-        if len(plan.model_dump_json().encode()) > LARGEST_PLAN_BYTES:
-            fault = PlanTooLarge()
-            return plan.model_copy(update={"relations": (), "fault": fault.message, "fault_code": fault.code})
-        return plan
+        return with_inputs(plan, inputs, run_ids)
 
     async def _judge(self, begun: Begun, generation: Generation, plans: Sequence[RunPlan]) -> Begun:
         """End the components of the generation in which nothing has changed, and store the plans of all others."""
@@ -287,6 +279,23 @@ class Planner:
             if (await self.sync.close_if_ended(run)).status is RunStatus.RUNNING:
                 return True
         return False
+
+
+def with_inputs(plan: RunPlan, inputs: PinnedInputs, run_ids: Mapping[UUID, UUID]) -> RunPlan:
+    """The plan with what its view reads, or with a fault if that is gone, or too large.
+
+    `run_ids` are the runs of the members that are written with it, by view.
+    """
+    if inputs.missing is not None:
+        return plan.model_copy(update={"fault": inputs.missing, "fault_code": InputMissing.code})
+    members = tuple(
+        MemberRelation(run_id=run_ids[one], name=name, current=current) for one, name, current in inputs.members
+    )
+    read = plan.model_copy(update={"relations": inputs.relations, "members": members})
+    if len(read.model_dump_json().encode()) > LARGEST_PLAN_BYTES:
+        fault = PlanTooLarge()
+        return read.model_copy(update={"relations": (), "fault": fault.message, "fault_code": fault.code})
+    return read
 
 
 async def _store(tx: Transaction, plans: Sequence[RunPlan]) -> None:

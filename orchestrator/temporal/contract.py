@@ -36,6 +36,7 @@ LEAVE = "leave_generation"
 RELEASE_TICKS = "release_ticks"
 BEGIN_TRY = "begin_try"
 WRITE_TRY = "write_try"
+REPIN_TRY = "repin_try"
 CLOSE_TRY = "close_try"
 RECONCILE_ALL = "reconcile"
 

@@ -50,10 +50,10 @@ class TryWorkflows:
             )
 
     async def cancel(self, edit: EditTry) -> None:
-        """Request the cancellation of a try. Nothing happens if it has ended."""
+        """Request the cancellation of a try, or of that which it is a member of. Nothing happens if it has ended."""
         try:
             with translate_rpc_errors():
-                handle = self._client.get_workflow_handle(contract.try_workflow_id(edit.id))
+                handle = self._client.get_workflow_handle(contract.try_workflow_id(edit.root))
                 await handle.cancel(rpc_timeout=RPC_TIMEOUT)
         except RPCError as error:
             if not is_not_found(error):

@@ -10,7 +10,7 @@ from enum import Enum
 from itertools import islice
 from uuid import UUID
 
-from orchestrator.model.generation import EndedRun, MemberPhase, MemberPlan, MemberResult
+from orchestrator.model.generation import EndedRun, MemberPhase, MemberPlan
 from orchestrator.model.run import RunStatus
 from orchestrator.model.webhook_event import ClosedRun
 
@@ -104,6 +104,10 @@ class Members:
         """The member whose run has this id."""
         return self._by_run.get(run_id)
 
+    def are_written(self) -> bool:
+        """Whether no query is to run any more: each member is written or unchanged, or its run has ended."""
+        return not any(self._unfinished.values())
+
     def all_ended(self) -> bool:
         """Whether every run has ended."""
         return len(self._by_state[State.ENDED]) == len(self._members)
@@ -120,13 +124,13 @@ class Members:
                 self._move(member, State.QUERYING)
                 yield member
 
-    def take(self, member: Member, result: MemberResult) -> None:
-        """Its query has ended well, or need not run."""
+    def take(self, member: Member, *, is_changed: bool = True) -> None:
+        """Its query has ended well, or need not run, since nothing has changed."""
         if member.is_outdated:
             member.is_outdated = False
             self._move(member, State.WAITING)
         else:
-            self._move(member, State.WRITTEN if result.unchanged is None else State.UNCHANGED)
+            self._move(member, State.WRITTEN if is_changed else State.UNCHANGED)
 
     def fail(self, member: Member, end: EndedRun) -> None:
         """Its run is to be closed in this way, and so are those of the members below it, or all if all or nothing."""

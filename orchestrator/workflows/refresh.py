@@ -6,7 +6,7 @@ from uuid import UUID
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
-from temporalio.exceptions import ActivityError, ApplicationError, FailureError
+from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from orchestrator.model.generation import (
@@ -14,25 +14,23 @@ with workflow.unsafe.imports_passed_through():
         CloseRequest,
         EndedRun,
         GenerationStatus,
+        MemberPlan,
         PublishRequest,
         RefreshOutcome,
         RefreshRequest,
-        RepinRequest,
     )
-    from orchestrator.model.printable import code
     from orchestrator.model.run import Progress, RunOutcome, RunRequest, RunStatus, Trigger, run_id_of
     from orchestrator.model.webhook_event import ClosedRun, ClosedRuns
     from orchestrator.temporal import contract
-    from orchestrator.temporal.run_page import members_page, render, running
+    from orchestrator.temporal.run_page import render, running
     from orchestrator.workflows import steps
     from orchestrator.workflows.endings import ended as _ended, is_cancelled as _is_cancelled
-    from orchestrator.workflows.members import Member, Members, State
+    from orchestrator.workflows.member_queries import MemberQueries, raise_if_cancelled
+    from orchestrator.workflows.members import Members, State
     from orchestrator.workflows.steps import uninterruptible
 
 _STATUS = SearchAttributeKey.for_keyword(contract.STATUS_ATTRIBUTE)
 _HELD = "A generation of several views refreshes this view already."
-# Pauses before a source table is pinned again whose files have changed. Then its readers fail.
-_REPIN_PAUSES = (1.0, 5.0, 20.0)
 # Pauses while other runs hold a member.
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 10.0
 # A history may have 50,000 events. A member has some ten, and those in flight are waited for.
@@ -54,15 +52,15 @@ class RefreshViews:
         """A generation that has not begun."""
         self._request = request
         self._begun: Begun | None = None
-        self._members = Members(())
+        self._hold(Members(()), UUID(int=0))
         self._headline = "Pins its inputs"
         self._message: str | None = None
-        self._progress: dict[UUID, Progress] = {}
-        self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._publishing: asyncio.Task[None] | None = None
         self._closed_early: ClosedRun | None = None
-        self._rounds: dict[UUID, int] = {}
-        self._repinning = asyncio.Lock()
+
+    def _hold(self, members: Members, generation_id: UUID) -> None:
+        self._members = members
+        self._queries = MemberQueries(members, generation_id, self._write, steps.repin)
 
     @workflow.update(name=contract.PROGRESS)
     def progress(self, progress: Progress) -> None:
@@ -72,8 +70,8 @@ class RefreshViews:
         collects signals by the thousand, and handling ten thousand in one workflow task took longer than a task may, so
         the run could not continue. A generation handles no signals: one from an operator has no effect.
         """
-        if progress.run_id in self._tasks:
-            self._progress[progress.run_id] = progress
+        if progress.run_id is not None and self._queries.is_running(progress.run_id):
+            self._queries.progress[progress.run_id] = progress
             self._show()
 
     @workflow.update(name=contract.CANCEL_MEMBER)
@@ -83,9 +81,9 @@ class RefreshViews:
         if member is None or member.state in {State.PUBLISHING, State.ENDED}:
             return False
         end = EndedRun(run_id=run_id, status=RunStatus.CANCELLED)
-        if run_id in self._tasks:
+        if self._queries.is_running(run_id):
             member.end = member.end or end
-            self._stop(member)
+            self._queries.stop(member)
         else:
             self._members.fail(member, end)
         await workflow.wait_condition(lambda: member.state is State.ENDED)
@@ -101,7 +99,8 @@ class RefreshViews:
                 self._set_final(RunStatus.SKIPPED, _HELD)
                 return RunOutcome(status=RunStatus.SKIPPED, detail=_HELD)
             self._begun = begun
-            self._members = Members(begun.members, all_or_nothing=begun.all_or_nothing, unchanged=begun.unchanged)
+            members = Members(begun.members, all_or_nothing=begun.all_or_nothing, unchanged=begun.unchanged)
+            self._hold(members, begun.generation_id)
             await self._refresh(begun)
         except (Exception, asyncio.CancelledError) as error:
             return await self._end(error)
@@ -129,75 +128,38 @@ class RefreshViews:
         self._headline = "The queries run" if len(self._members) > 1 else running(None)
         while not self._members.all_ended() or self._publishing is not None:
             is_long = workflow.info().get_current_history_length() > _MOST_EVENTS
-            for member in () if is_long else self._members.start_ready():
-                self._tasks[member.run_id] = asyncio.create_task(self._process(begun, member))
+            if not is_long:
+                self._queries.start_ready()
             seen = self._members.changes
             await self._close_failed()
             self._start_publication(begun)
-            if is_long and not self._tasks and self._publishing is None and seen == self._members.changes:
+            if (
+                is_long
+                and not self._queries.are_running()
+                and self._publishing is None
+                and seen == self._members.changes
+            ):
                 return
             self._show()
             if seen == self._members.changes:
                 await workflow.wait_condition(partial(self._members.have_changed_since, seen))
-            _raise_if_cancelled()
+            raise_if_cancelled()
 
     async def _close_failed(self) -> None:
-        for member in self._members.doomed():
-            self._stop(member)
+        self._queries.stop_doomed()
         closing = self._members.to_close()
         if closing:
             await uninterruptible(self._close(closing))
-
-    def _stop(self, member: Member) -> None:
-        """Cancel the query of a member, once."""
-        if not member.is_stopping:
-            member.is_stopping = True
-            self._tasks[member.run_id].cancel()
 
     def _start_publication(self, begun: Begun) -> None:
         if self._publishing is None and (runs := self._members.take_publishable()):
             request = PublishRequest(project_id=begun.project_id, run_ids=runs, all_or_nothing=begun.all_or_nothing)
             self._publishing = asyncio.create_task(self._publish(request))
 
-    async def _process(self, begun: Begun, member: Member) -> None:
-        """Write one member. Its failure is that of the member alone."""
-        try:
-            result = await steps.write(begun, member.plan)
-        except (Exception, asyncio.CancelledError) as error:
-            moved = None if member.end else _moved_source(error)
-            # An outdated query may have read files that are removed by now.
-            is_outdated = member.is_outdated and member.end is None and not _is_cancelled(error)
-            is_pinned_again = moved is not None and await self._repin(begun, member, *moved)
-            if (is_outdated or is_pinned_again) and member.end is None:
-                self._members.retry(member)
-            else:
-                self._members.fail(member, _ended(member.run_id, error))
-        else:
-            if member.end is None:
-                self._members.take(member, result)
-            else:
-                self._members.fail(member, member.end)
-        member.is_stopping = False
-        del self._tasks[member.run_id]
-        self._progress.pop(member.run_id, None)
-
-    async def _repin(self, begun: Begun, member: Member, table: UUID, round_: int) -> bool:
-        """Pin a source table again whose files have changed. False if that was done too often."""
-        try:
-            async with self._repinning:
-                if self._rounds.get(table, 0) > round_:
-                    return True  # another reader of the table has had it pinned again
-                if round_ >= len(_REPIN_PAUSES):
-                    return False
-                await asyncio.sleep(_REPIN_PAUSES[round_])
-                request = RepinRequest(generation_id=begun.generation_id, table_id=table, round=round_)
-                # A cancel in between must not keep the other readers from being written again.
-                again = await uninterruptible(steps.repin(request))
-                self._rounds[table] = round_ + 1
-                self._members.outdate(one for one in again if one != member.run_id)
-        except (FailureError, asyncio.CancelledError):
-            return False
-        return True
+    async def _write(self, member: MemberPlan) -> bool:
+        if self._begun is None:
+            raise RuntimeError("A member is written before its generation has begun.")
+        return (await steps.write(self._begun, member)).unchanged is None
 
     async def _publish(self, request: PublishRequest) -> None:
         self._headline = "Publishes its results" if len(self._members) > 1 else "Publishes its result"
@@ -223,8 +185,7 @@ class RefreshViews:
 
     async def _end(self, error: BaseException) -> RunOutcome | RefreshOutcome:
         """Close all that has not been published, then return the outcome or raise the failure."""
-        for member in filter(None, map(self._members.find, self._tasks)):
-            self._stop(member)
+        self._queries.stop_all()
         await uninterruptible(self._wait_for_tasks())
         open_runs = [one.run_id for one in self._members.open()]
         if self._begun is None and isinstance(self._request, RunRequest):
@@ -236,8 +197,7 @@ class RefreshViews:
         return await self._finish(error)
 
     async def _wait_for_tasks(self) -> None:
-        if self._tasks:
-            await workflow.wait(list(self._tasks.values()))
+        await self._queries.wait()
         if self._publishing is not None:
             await workflow.wait([self._publishing])
 
@@ -280,28 +240,10 @@ class RefreshViews:
     def _show(self) -> None:
         headline, more = self._headline, self._begun.page if self._begun else ""
         if isinstance(self._request, RunRequest):
-            headline = next((running(one) for one in self._progress.values()), headline)
+            headline = next((running(one) for one in self._queries.progress.values()), headline)
         elif self._begun is not None:
-            named = {run: self._members.find(run) for run in self._progress}
-            lines = [f"{code(one.plan.name)}: {running(self._progress[run])}" for run, one in named.items() if one]
-            more = members_page(self._members.shown(), self._members.statuses, self._members.errors, lines)
+            more = self._queries.page()
         workflow.set_current_details(render(self._request, headline, message=self._message, more=more))
-
-
-def _raise_if_cancelled() -> None:
-    """Raise a cancel that an uninterruptible step has outlasted."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
-def _moved_source(error: BaseException) -> tuple[UUID, int] | None:
-    """The table, and its pin, if the error says that its files have changed."""
-    cause = error.cause if isinstance(error, ActivityError) else None
-    if not isinstance(cause, ApplicationError) or cause.type != contract.SOURCE_MOVED:
-        return None
-    table, round_ = cause.details
-    return UUID(table), int(round_)
 
 
 def _reason_of(error: BaseException | None) -> str | None:

@@ -92,17 +92,38 @@ async def write(begun: Begun, member: MemberPlan) -> MemberResult:
     )
 
 
-async def write_try(request: TryRequest, begun: TryBegun) -> TryEnd:
-    """Run the query of a try, as that of a member. It may run on any worker."""
+async def begin_try(request: TryRequest) -> TryBegun:
+    """Record that a try runs; returns its members."""
+    return await workflow.execute_local_activity_method(
+        TryActivities.begin_try, request, summary="Look up the limits", **CATALOG_STEP_OPTIONS
+    )
+
+
+async def write_try(request: TryRequest, member: MemberPlan) -> TryEnd:
+    """Run the query of a member of a try, as that of a generation's. It may run on any worker."""
     return await workflow.execute_activity_method(
         TryActivities.write_try,
         request,
-        activity_id=str(request.try_id),
-        start_to_close_timeout=timedelta(seconds=begun.timeout_seconds) + START_TO_CLOSE_MARGIN,
+        activity_id=str(member.run_id),
+        start_to_close_timeout=timedelta(seconds=member.timeout_seconds) + START_TO_CLOSE_MARGIN,
         heartbeat_timeout=HEARTBEAT_TIMEOUT,
         retry_policy=QUERY_RETRIES,
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        summary=f"Edited query of {begun.name}",
+        summary=f"Tried query of {member.name}",
+    )
+
+
+async def repin_try(request: RepinRequest) -> tuple[UUID, ...]:
+    """Pin a source table of a try again; returns the members that are to run again."""
+    return await workflow.execute_local_activity_method(
+        TryActivities.repin_try, request, summary="A source file has changed", **CATALOG_STEP_OPTIONS
+    )
+
+
+async def close_try(end: TryEnd) -> TryEnd:
+    """End members of a try without results."""
+    return await workflow.execute_local_activity_method(
+        TryActivities.close_try, end, summary="Record how members ended", **CATALOG_STEP_OPTIONS
     )
 
 

@@ -28,10 +28,27 @@ class TryRecorder(Recorder):
         await self._working(view, long)
         kill_worker()
         await self._ended("try-retried", long)
+        await self._with_members()
 
-    async def _started(self, view: Json, sql: str) -> str:
+    async def _with_members(self) -> None:
+        """Record tries of an edit with the views that read the edited one."""
+        view = await self.tenant.materialized("tried_with", "SELECT 1 AS n, 2 AS m")
+        reader = await self.tenant.materialized("tried_reader", "SELECT n FROM tried_with")
+        await self.tenant.materialized("tried_below", "SELECT n FROM tried_reader")
+        await self.tenant.materialized("tried_other", "SELECT m FROM tried_with")
+        await self._ended("try-members", await self._started(view, "SELECT 3 AS n, 4 AS m", descendants=True))
+        await self._ended("try-members-failed", await self._started(view, "SELECT 4 AS m", descendants=True))
+        body = {"query": {"query": f"SELECT tried_with.n FROM tried_with, ({ENDLESS})"}, "soft_update": True}
+        await self.tenant.call("PATCH", f"/warehouse_saved_queries/{reader['id']}/", body)
+        endless = await self._started(view, "SELECT 3 AS n, 4 AS m", descendants=True)
+        await self._working(reader, "*")
+        await self.client.get_workflow_handle(contract.try_workflow_id(UUID(endless))).cancel()
+        await self._ended("try-members-cancelled", endless)
+
+    async def _started(self, view: Json, sql: str, *, descendants: bool = False) -> str:
         url = f"/warehouse_saved_queries/{view['id']}/try/"
-        return str((await self.tenant.call("POST", url, {"query": {"query": sql}}, expect=202))["id"])
+        edit = {"query": {"query": sql}, "descendants": descendants}
+        return str((await self.tenant.call("POST", url, edit, expect=202))["id"])
 
     async def _working(self, view: Json, try_id: str) -> None:
         """Wait until the query writes."""

@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError, CancelledError
 from orchestrator.model.generation import RefreshOutcome
 from orchestrator.model.run import RunStatus
 from orchestrator.temporal import contract
-from orchestrator.workflows import refresh
+from orchestrator.workflows import member_queries, refresh
 from tests.support.tenants import until
 from tests.workflows.stand_ins import PATIENCE, Held, Steps, member, running_several
 
@@ -129,7 +129,7 @@ async def test_one_member_is_cancelled_while_it_runs_or_waits(temporal: Client) 
 async def test_a_member_whose_source_moved_runs_again_with_all_that_read_it(
     temporal: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refresh, "_REPIN_PAUSES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(member_queries, "_REPIN_PAUSES", (0.01, 0.01, 0.01))
     members, tries = diamond(), {"count": 0}
 
     async def moved(_: str) -> None:
@@ -154,7 +154,7 @@ async def test_a_member_whose_source_moved_runs_again_with_all_that_read_it(
 async def test_a_source_that_moves_all_the_time_fails_what_reads_it(
     temporal: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refresh, "_REPIN_PAUSES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(member_queries, "_REPIN_PAUSES", (0.01, 0.01, 0.01))
     members, rounds = [member("v"), member("below", 0)], iter(range(9))
 
     async def moved(_: str) -> None:

@@ -13,7 +13,7 @@ from orchestrator.model.generation import PublishRequest
 from orchestrator.model.run import RunStatus, Trigger
 from orchestrator.model.webhook_event import ClosedRuns, WebhookEvent, WebhookEventData, WebhookEventType
 from orchestrator.temporal import contract
-from orchestrator.workflows import refresh
+from orchestrator.workflows import member_queries
 from tests.support.tenants import until
 from tests.workflows.stand_ins import PATIENCE, Held, Steps, member, running_several
 
@@ -55,7 +55,7 @@ async def test_every_event_of_a_publication_is_delivered_before_its_generation_i
 async def test_a_member_that_waits_for_its_turn_to_pin_anew_can_be_cancelled(
     temporal: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refresh, "_REPIN_PAUSES", (5.0, 5.0, 5.0))
+    monkeypatch.setattr(member_queries, "_REPIN_PAUSES", (5.0, 5.0, 5.0))
     tables = {"one": uuid4(), "other": uuid4()}
     begun: list[str] = []
 
@@ -84,7 +84,7 @@ async def test_a_member_that_waits_for_its_turn_to_pin_anew_can_be_cancelled(
 async def test_a_query_that_runs_while_its_source_is_pinned_anew_runs_again(
     temporal: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refresh, "_REPIN_PAUSES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(member_queries, "_REPIN_PAUSES", (0.01, 0.01, 0.01))
     slow, table, begun = Held(), uuid4(), list[str]()
 
     async def query(name: str) -> None:
@@ -112,7 +112,7 @@ async def test_a_query_that_runs_while_its_source_is_pinned_anew_runs_again(
 async def test_two_queries_that_meet_the_same_change_have_it_pinned_anew_once(
     temporal: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refresh, "_REPIN_PAUSES", (0.3, 0.3, 0.3))
+    monkeypatch.setattr(member_queries, "_REPIN_PAUSES", (0.3, 0.3, 0.3))
     table, begun = uuid4(), list[str]()
 
     async def moved(name: str) -> None:
