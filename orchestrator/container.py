@@ -35,6 +35,7 @@ from orchestrator.services.iceberg import IcebergService
 from orchestrator.services.lineage import LineageService
 from orchestrator.services.reader_guard import ReaderGuard
 from orchestrator.services.reading import ReadService
+from orchestrator.services.resuming import ScheduleResumption
 from orchestrator.services.runs import RunService
 from orchestrator.services.services import Services
 from orchestrator.services.snapshots import SnapshotService
@@ -147,13 +148,14 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
         generation_start=(generation_start := GenerationStart(database, workflows)),
         urls=urls,
     )
+    resumption = ScheduleResumption(database, schedules)
     views = ViewService(
-        database=database,
         definitions=definitions,
         states=states,
         runs=runs,
         schedules=schedules,
         sync=schedule_sync,
+        resumption=resumption,
         current=current,
     )
     generations = GenerationService(database=database, workflows=workflows, runs=runs, start=generation_start)
@@ -186,8 +188,8 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
                 database=database,
                 planner=planner,
                 writer=ChangeWriter(database),
-                schedules=schedules,
                 schedule_sync=schedule_sync,
+                resumption=resumption,
                 workflows=workflows,
                 runs=runs,
                 generations=generations,

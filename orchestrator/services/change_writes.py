@@ -31,7 +31,7 @@ from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import SourceFiles, SourceTable
 from orchestrator.services.change_plans import Prepared
 from orchestrator.services.definitions import DELETED_MESSAGE, REVERTED_MESSAGE
-from orchestrator.services.timings import record_timing
+from orchestrator.services.timings import record_timing, resumes
 
 _CONTRACT = ("name", "format", "url_pattern", "options", "stated")
 _LABELS = ("name", "description", "freshness", "max_staleness")
@@ -41,10 +41,12 @@ _LABELS = ("name", "description", "freshness", "max_staleness")
 class Written:
     """The consequences of a change: views whose schedule may differ now, or whose query was edited, and ended runs.
 
-    `paths` are the names whose path in the store may lead elsewhere now.
+    `resumed` are views whose new timing lifts a pause of their schedule. `paths` are the names whose path in the store
+    may lead elsewhere now.
     """
 
     scheduled: set[UUID] = field(default_factory=set)
+    resumed: set[UUID] = field(default_factory=set)
     edited: set[UUID] = field(default_factory=set)
     paths: set[str] = field(default_factory=set)
     ended: list[Run] = field(default_factory=list)
@@ -193,6 +195,8 @@ class _Writing:
         else:
             await saved_queries.set_timing(self._tx, view.id, definition.timing)
         self.written.scheduled.add(view.id)
+        if resumes(view.timing, definition.timing):
+            self.written.resumed.add(view.id)
         await record_timing(self._tx, view, definition.timing, self._user)
 
     async def _describe_table(self, key: str) -> None:

@@ -9,9 +9,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
+from orchestrator.catalog import saved_queries
 from orchestrator.catalog.database import Database
 from orchestrator.model.base import Value
 from orchestrator.model.change_plan import ChangePlan
@@ -27,15 +28,17 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.names import name_key
 from orchestrator.model.principal import User
-from orchestrator.model.printable import one_line
+from orchestrator.model.saved_query import SavedQuery
 from orchestrator.reconciliation.current import CurrentLinks
 from orchestrator.reconciliation.schedules import ScheduleSync
 from orchestrator.services.change_plans import ChangePlanner, refusal
 from orchestrator.services.change_writes import ChangeWriter, Written
 from orchestrator.services.generations import GenerationService, RefreshOrder
+from orchestrator.services.resuming import ScheduleResumption
 from orchestrator.services.runs import RunService
 from orchestrator.temporal.run_workflows import RunWorkflows
-from orchestrator.temporal.schedules import Schedules
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +61,8 @@ class ChangeService:
     database: Database
     planner: ChangePlanner
     writer: ChangeWriter
-    schedules: Schedules
     schedule_sync: ScheduleSync
+    resumption: ScheduleResumption
     workflows: RunWorkflows
     runs: RunService
     generations: GenerationService
@@ -122,13 +125,27 @@ class ChangeService:
         """Do what follows from a change that is committed: schedules, paths, runs that may publish no more."""
         try:
             await _each(written.scheduled, self.schedule_sync.sync)
-            why = f"Resumed, because {one_line(user.email)} changed the query."
-            await _each(written.edited, lambda view: self.schedules.unpause_after_failures(view, why))
+            await self._resume(project_id, written, user)
             await self.runs.stop({run.id: run for run in written.ended})
         except (TemporalUnavailable, StillStopping) as error:
             logger.warning("schedules or runs of project %d are left to the reconciler: %s", project_id, error.message)
         if written.paths:
             await self.current.sync_all(project_id, sorted(written.paths))
+
+    async def _resume(self, project_id: int, written: Written, user: User) -> None:
+        """Lift the pauses of schedules that the change lifts, as the same edits of single views do."""
+
+        async def resume(view: SavedQuery) -> None:
+            if view.id in written.resumed:
+                await self.resumption.resume(view, user)
+            if view.id in written.edited:
+                await self.resumption.resume_after_edit(view, user)
+
+        changed = written.resumed | written.edited
+        if changed:
+            async with self.database.begin() as tx:
+                views = await saved_queries.list_materialized(tx, project_id, changed)
+            await _each(views, resume)
 
     async def _refresh(self, project_id: int, plan: ChangePlan, user: User) -> UUID | None:
         if not plan.runs:
@@ -142,10 +159,10 @@ class ChangeService:
             return None
 
 
-async def _each(views: Iterable[UUID], work: Callable[[UUID], Awaitable[object]]) -> None:
+async def _each(views: Iterable[T], work: Callable[[T], Awaitable[object]]) -> None:
     slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(view: UUID) -> None:
+    async def one(view: T) -> None:
         async with slots:
             await work(view)
 

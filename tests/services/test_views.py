@@ -115,12 +115,12 @@ async def test_without_temporal_nothing_is_changed(container: Container, project
     away = Schedules(await connect("127.0.0.1:9", None, lazy=True))
     services = container.services
     views = ViewService(
-        database=container.database,
         definitions=services.definitions,
         states=services.views._states,
         runs=services.runs,
         schedules=away,
         sync=services.views._schedule_sync,
+        resumption=services.views._resumption,
         current=container.current,
     )
     with pytest.raises(TemporalUnavailable):
