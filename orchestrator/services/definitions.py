@@ -5,11 +5,11 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid4
 
 from orchestrator.catalog import audit_log, names, projects, runs, saved_queries
-from orchestrator.catalog.audit_log import record
+from orchestrator.catalog.audit_log import CreatedView, record
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.names import NameTarget
 from orchestrator.engines.base import QueryAnalyzer
-from orchestrator.model.audit import AuditEntry, FieldChange, Verb
+from orchestrator.model.audit import AuditEntry, FieldChange, Verb, broken_readers
 from orchestrator.model.base import now
 from orchestrator.model.errors import EditConflict, InputsChanging, InUse, Invalid, InvalidQuery, NotFound
 from orchestrator.model.freshness import Freshness
@@ -264,7 +264,7 @@ class DefinitionService:
         )
         await saved_queries.insert_new(tx, view, analyzed.inputs)
         await names.reserve_name(tx, project_id, draft.name, saved_query_id=view.id)
-        await record(tx, view, Verb.CREATED, user, [FieldChange(field="query", action="created", after=analyzed.query)])
+        await audit_log.record_created(tx, project_id, [CreatedView(view.id, view.name, analyzed.query)], user)
         return _found(await saved_queries.find(tx, project_id, view.id))
 
     async def _apply(
@@ -296,8 +296,7 @@ class DefinitionService:
             changes.append(
                 FieldChange(field="query", action="changed", before=view.revision.query, after=analyzed.query)
             )
-            if breaks:
-                changes.append(FieldChange(field="break_dependents", action="changed", after=[*breaks]))
+            changes += broken_readers(breaks)
             if view.current_snapshot is None and analyzed.columns != view.columns:
                 propagation = ColumnPropagation(self._engine, [view.id])
         elif analyzed is not None and analyzed.query != view.revision.query:
