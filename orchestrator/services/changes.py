@@ -17,15 +17,7 @@ from orchestrator.catalog.database import Database
 from orchestrator.model.base import Value
 from orchestrator.model.change_plan import ChangePlan
 from orchestrator.model.definitions import Change, Definitions, ViewDefinition
-from orchestrator.model.errors import (
-    Invalid,
-    NotFound,
-    NotMaterialized,
-    PlanOutdated,
-    StillStopping,
-    TemporalUnavailable,
-    TooManyRequests,
-)
+from orchestrator.model.errors import Invalid, OrchestratorError, PlanOutdated
 from orchestrator.model.names import name_key
 from orchestrator.model.principal import User
 from orchestrator.model.saved_query import SavedQuery
@@ -122,15 +114,26 @@ class ChangeService:
         return AppliedChange(plan=prepared.plan, generation_id=generation_id)
 
     async def _follow(self, project_id: int, written: Written, user: User) -> None:
-        """Do what follows from a change that is committed: schedules, paths, runs that may publish no more."""
+        """Do what follows from a change that is committed: schedules, paths, runs that may publish no more.
+
+        Its errors are logged: the client would take one for a change that was not made.
+        """
         try:
-            await _each(written.scheduled, self.schedule_sync.sync)
+            await _each(written.scheduled, self._sync_schedule)
             await self._resume(project_id, written, user)
             await self.runs.stop({run.id: run for run in written.ended})
-        except (TemporalUnavailable, StillStopping) as error:
+        except OrchestratorError as error:
             logger.warning("schedules or runs of project %d are left to the reconciler: %s", project_id, error.message)
-        if written.paths:
+        try:
             await self.current.sync_all(project_id, sorted(written.paths))
+        except OrchestratorError as error:
+            logger.warning("paths of project %d are left to the reconciler: %s", project_id, error.message)
+
+    async def _sync_schedule(self, saved_query_id: UUID) -> None:
+        try:
+            await self.schedule_sync.sync(saved_query_id)
+        except Invalid as error:  # of one view; the schedules of the others do not wait for it
+            logger.warning("the schedule of view %s is left to the reconciler: %s", saved_query_id, error.message)
 
     async def _resume(self, project_id: int, written: Written, user: User) -> None:
         """Lift the pauses of schedules that the change lifts, as the same edits of single views do."""
@@ -153,8 +156,8 @@ class ChangeService:
         order = RefreshOrder(views=tuple(one.name for one in plan.runs))
         try:
             return (await self.generations.start(project_id, order, user)).generation.id
-        except (TemporalUnavailable, TooManyRequests, NotMaterialized, NotFound) as error:
-            # The change is made. A view may be deleted since; else the next change, or a tick, refreshes them.
+        except OrchestratorError as error:
+            # The change is made. A view may have been deleted since; else the next apply, or a tick, refreshes them.
             logger.warning("a change of project %d started no refresh: %s", project_id, error.message)
             return None
 
