@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.engines.admission import Admission
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.errors import EngineCrashed, OutOfMemory, WorkerBusy
 from orchestrator.model.run import Progress
 from orchestrator.model.write_target import WriteTarget
-from tests.engines.conftest import LIMITS, file_url, make_engine, make_plan
+from tests.engines.conftest import LIMITS, WholeEngine, file_url, make_engine, make_plan
 from tests.engines.duckdb.test_child_process import ENDLESS
 
 
@@ -223,7 +222,7 @@ async def test_who_waits_for_its_own_project_in_the_last_place_makes_way() -> No
 class Query:
     """A query that was handed to an engine, and the progress that the engine reported."""
 
-    def __init__(self, engine: DuckDBEngine, target: Path, sql: str, memory_mb: int, seconds: float = 60) -> None:
+    def __init__(self, engine: WholeEngine, target: Path, sql: str, memory_mb: int, seconds: float = 60) -> None:
         target.mkdir()
         plan = make_plan(sql, (), seconds, LIMITS.model_copy(update={"memory_mb": memory_mb}))
         self.told: list[Progress] = []

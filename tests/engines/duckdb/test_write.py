@@ -3,7 +3,6 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.errors import (
     EngineCrashed,
     InputMissing,
@@ -16,7 +15,7 @@ from orchestrator.model.errors import (
 from orchestrator.model.run import Progress
 from orchestrator.model.snapshot import Column
 from orchestrator.model.write_target import WriteTarget
-from tests.engines.conftest import ID, Run, file_url, make_plan, snapshot, view
+from tests.engines.conftest import ID, Run, WholeEngine, file_url, make_plan, snapshot, view
 
 
 async def test_a_query_becomes_parquet_files_that_name_their_run(run: Run) -> None:
@@ -140,7 +139,7 @@ async def test_a_query_that_runs_too_long_says_the_limit(run: Run) -> None:
         await run("SELECT sum(random()) FROM range(1000000000000)", timeout_seconds=0.5)
 
 
-async def test_progress_is_told_while_a_query_runs(engine: DuckDBEngine, tmp_path: Path, run: Run) -> None:
+async def test_progress_is_told_while_a_query_runs(engine: WholeEngine, tmp_path: Path, run: Run) -> None:
     big = await run("SELECT i, random() AS x FROM range(1200000) r(i)")
     told: list[Progress] = []
     (tmp_path / "target").mkdir()
@@ -178,12 +177,14 @@ async def test_a_damaged_file_of_a_snapshot_names_the_view_and_not_its_path(run:
     assert str(parent.folder) not in raised.value.message
 
 
-async def test_columns_are_described_without_reading_anything(engine: DuckDBEngine) -> None:
+async def test_columns_are_described_without_reading_anything(engine: WholeEngine) -> None:
     tables = {
         "a": [Column(name="x", duckdb_type="INTEGER"), Column(name="j", duckdb_type="STRUCT(k VARCHAR[])")],
         "a.b": [Column(name="y", duckdb_type="TIMESTAMP WITH TIME ZONE")],
     }
-    columns = await engine.describe("SELECT sum(x) AS s, any_value(j.k), max(y) m FROM a, a.b GROUP BY ALL;", tables)
+    columns = await engine.analyzer.describe(
+        "SELECT sum(x) AS s, any_value(j.k), max(y) m FROM a, a.b GROUP BY ALL;", tables
+    )
     assert [c.duckdb_type for c in columns] == ["HUGEINT", "VARCHAR[]", "TIMESTAMP WITH TIME ZONE"]
     assert columns[0].name == "s"
     for wrong in (
@@ -194,7 +195,7 @@ async def test_columns_are_described_without_reading_anything(engine: DuckDBEngi
         "DROP VIEW a",
     ):
         with pytest.raises(InvalidQuery, match="Invalid query: ") as raised:
-            await engine.describe(wrong, tables)
+            await engine.analyzer.describe(wrong, tables)
         assert raised.value.attr == "query"
 
 
