@@ -35,6 +35,7 @@ from orchestrator.services.generations import GenerationService
 from orchestrator.services.health import HealthService
 from orchestrator.services.iceberg import IcebergService
 from orchestrator.services.lineage import LineageService
+from orchestrator.services.materialization import Materialization
 from orchestrator.services.reader_guard import ReaderGuard
 from orchestrator.services.reading import ReadService
 from orchestrator.services.resuming import ScheduleResumption
@@ -161,6 +162,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
     resumption = ScheduleResumption(database, schedules)
     views = ViewService(
         definitions=definitions,
+        materialization=Materialization(database, analyzer),
         states=states,
         runs=runs,
         schedules=schedules,

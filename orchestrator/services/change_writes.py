@@ -31,7 +31,8 @@ from orchestrator.model.saved_query import SavedQuery
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import SourceFiles, SourceTable
 from orchestrator.services.change_plans import Prepared
-from orchestrator.services.definitions import DELETED_MESSAGE, REVERTED_MESSAGE
+from orchestrator.services.definitions import DELETED_MESSAGE
+from orchestrator.services.materialization import REVERTED_MESSAGE
 from orchestrator.services.timings import record_timing, resumes, timing_changes
 
 _CONTRACT = ("name", "format", "url_pattern", "options", "stated")

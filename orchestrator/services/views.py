@@ -19,6 +19,7 @@ from orchestrator.model.saved_query import SavedQuery, SyncFrequency
 from orchestrator.reconciliation.current import CurrentLinks
 from orchestrator.reconciliation.schedules import ScheduleSync
 from orchestrator.services.definitions import DefinitionService, ViewUpdate
+from orchestrator.services.materialization import Materialization
 from orchestrator.services.resuming import ScheduleResumption
 from orchestrator.services.runs import RunService
 from orchestrator.services.timings import TimingUpdate, timing_after
@@ -38,6 +39,7 @@ class ViewService:
         self,
         *,
         definitions: DefinitionService,
+        materialization: Materialization,
         states: ViewStates,
         runs: RunService,
         schedules: Schedules,
@@ -46,6 +48,7 @@ class ViewService:
         current: CurrentLinks,
     ) -> None:
         self._definitions = definitions
+        self._materialization = materialization
         self._states = states
         self._runs = runs
         self._schedules = schedules
@@ -127,7 +130,7 @@ class ViewService:
         await self._require_temporal(project_id, saved_query_id)
         if fresh is not None:
             await self._definitions.update(project_id, saved_query_id, fresh, user)
-        before, view = await self._definitions.set_timing(project_id, saved_query_id, timing, user)
+        before, view = await self._materialization.set_timing(project_id, saved_query_id, timing, user)
         await self._apply_schedule(before, view, user, run=run)
         return await self.show(project_id, saved_query_id)
 
@@ -135,7 +138,7 @@ class ViewService:
         """Undo materialization: no schedule, no result, no run in progress. Readers then evaluate the view's text."""
         await self._require_temporal(project_id, saved_query_id)
         running = await self._runs.running(saved_query_id)
-        view, ended = await self._definitions.revert(project_id, saved_query_id, user)
+        view, ended = await self._materialization.revert(project_id, saved_query_id, user)
         await self._current.sync(project_id, view.name)
         await self._schedule_sync.sync(saved_query_id)
         await self._runs.stop(running | {run.id: run for run in ended})
@@ -172,7 +175,7 @@ class ViewService:
                 await self._runs.start(view, Trigger.FIRST, user)
         except Exception:
             if before.sync_frequency_set_at != view.sync_frequency_set_at:
-                await self._definitions.restore_timing(view, before)
+                await self._materialization.restore_timing(view, before)
                 with suppress(TemporalUnavailable):
                     await self._schedule_sync.sync(view.id)
             raise
