@@ -94,11 +94,11 @@ async def test_a_run_in_progress_says_how_far_it_is(tenant: Tenant, temporal: Cl
     await tenant.act(view["id"], "materialize")
     run = await tenant.running(view["id"])
 
-    async def told() -> str | None:
+    async def reported() -> str | None:
         page = await page_of(temporal, run)
         return page if "MiB written" in page else None
 
-    page = await until(told, "a word on its progress")
+    page = await until(reported, "a word on its progress")
     assert "**The query runs: " in page
     assert "MiB of memory" in page
     await tenant.act(view["id"], "cancel")

@@ -98,7 +98,7 @@ async def test_the_environment_comes_before_the_folder_and_another_folder_before
     message = await asyncio.to_thread(lambda: doctor(empty_folder, "--json", **elsewhere))
     assert message.returncode == 1
     lines = {line["check"]: line for line in json.loads(message.stdout)["lines"]}
-    assert lines["settings"]["told"] == "from the environment"
+    assert lines["settings"]["message"] == "from the environment"
     assert lines["database"]["verdict"] == "fail"
     assert lines["temporal"]["verdict"] == "ok"
     assert "hunter2" not in message.stdout + message.stderr
@@ -132,7 +132,7 @@ async def test_a_database_that_is_away_hides_nothing_else(own: DevStack) -> None
     assert all(found[name].message == "not looked at: it needs database" for name in needing)
 
 
-async def test_a_password_that_is_wrong_is_told_as_that_and_not_shown(own: DevStack) -> None:
+async def test_a_password_that_is_wrong_is_reported_as_that_and_not_shown(own: DevStack) -> None:
     right = own.info["database_url"]
     password = right.partition("matview:")[2].partition("@")[0]
     found = await look(own, database_url=right.replace(password, "hunter2"))
@@ -157,7 +157,7 @@ async def test_a_namespace_that_is_missing_comes_with_the_command_that_makes_it(
     assert "temporal operator namespace create -n nowhere --retention" in str(found["namespace"].advice)
 
 
-async def test_a_namespace_that_forgets_soon_and_has_no_worker_is_told(own: DevStack) -> None:
+async def test_a_namespace_that_forgets_soon_and_has_no_worker_is_reported(own: DevStack) -> None:
     temporal = await Client.connect(own.info["temporal_address"])
     kept = Duration()
     kept.FromTimedelta(timedelta(days=3))
@@ -175,7 +175,7 @@ async def test_a_namespace_that_forgets_soon_and_has_no_worker_is_told(own: DevS
     assert failed(found) == {"workers", "reconciler"}
 
 
-async def test_migrations_that_are_behind_are_told(own: DevStack) -> None:
+async def test_migrations_that_are_behind_are_reported(own: DevStack) -> None:
     url = own.info["database_url"]
     name = f"test_{uuid4().hex}"
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
@@ -190,7 +190,7 @@ async def test_migrations_that_are_behind_are_told(own: DevStack) -> None:
     assert found["migrations"].advice == "run `matview migrate`"
 
 
-async def test_a_store_that_cannot_be_written_to_is_told(own: DevStack, tmp_path: Path) -> None:
+async def test_a_store_that_cannot_be_written_to_is_reported(own: DevStack, tmp_path: Path) -> None:
     occupied = tmp_path / "a file"
     occupied.write_text("")
     found = await look(own, data_dir=str(occupied))
@@ -198,7 +198,7 @@ async def test_a_store_that_cannot_be_written_to_is_told(own: DevStack, tmp_path
     assert found["database"].verdict is Status.OK
 
 
-async def test_a_store_that_is_not_there_is_told_and_not_made(own: DevStack, tmp_path: Path) -> None:
+async def test_a_store_that_is_not_there_is_reported_and_not_made(own: DevStack, tmp_path: Path) -> None:
     found = await look(own, data_dir=str(tmp_path / "not mounted"))
     assert found["store"].verdict is Status.WARN
     assert not (tmp_path / "not mounted").exists()
@@ -246,7 +246,7 @@ async def test_a_result_whose_file_is_missing_or_cut_is_named(own: DevStack) -> 
         file.write_bytes(content)
 
 
-async def test_a_reconciler_that_is_paused_or_gone_is_told(own: DevStack) -> None:
+async def test_a_reconciler_that_is_paused_or_gone_is_reported(own: DevStack) -> None:
     handle = (await Client.connect(own.info["temporal_address"])).get_schedule_handle(contract.RECONCILE_ID)
     await handle.pause(note="a backup is being made")
     found = await look(own)

@@ -64,5 +64,5 @@ async def test_in_the_folder_of_a_stack_the_folders_of_its_tables_are_known(
     (tmp_path / ".matview").symlink_to(session_folder / "looking")
     found = await asyncio.to_thread(run_matview, "doctor", "--json", cwd=tmp_path, env={})
     lines = {line["check"]: line for line in json.loads(found.stdout)["lines"]}
-    assert "were not looked at" not in lines["sources"]["told"]
+    assert "were not looked at" not in lines["sources"]["message"]
     assert str(session_folder / "looked at") in own.info["source_roots"]

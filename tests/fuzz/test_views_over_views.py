@@ -76,17 +76,17 @@ def comparable(rows: Sequence[object]) -> list[str]:
 
 async def check(engine: WholeEngine, folder: Path, chain: Chain, random: Random) -> None:
     last = list(chain.views)[-1]
-    told: list[str] = []
+    reported: list[str] = []
     try:
         relations = await related(engine, folder, chain, random)
-        told = [relation.kind for relation in relations]
+        reported = [relation.kind for relation in relations]
         seen = observed([name for name, _ in chain.columns(last)])
         found = (await written(engine, folder, f"SELECT {seen} FROM {last}", relations)).rows()
         expected = chain.connection.execute(f"SELECT {seen} FROM {last}").fetchall()
         assert comparable(found) == comparable(expected)
     except Exception as error:
         text = "\n".join(f"{name}: {sql}" for name, sql in chain.views.items())
-        raise AssertionError(f"{text}\n{told}\n{error}") from error
+        raise AssertionError(f"{text}\n{reported}\n{error}") from error
     finally:
         chain.close()
 

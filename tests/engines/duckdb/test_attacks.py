@@ -144,7 +144,7 @@ class Doors:
         self.world, self.engine, self.target = world, world.engine, target
         self.sql = world.spelled(sql, target)
         self.plan = world.plan(self.sql, seconds)
-        self.told: list[str] = []
+        self.reported: list[str] = []
 
     async def references(self) -> OrchestratorError | None:
         return await self._listen(self.engine.analyzer.references(self.sql))
@@ -199,19 +199,19 @@ class Doors:
         try:
             answer = await door
         except OrchestratorError as error:
-            self.told.append(error.message)
+            self.reported.append(error.message)
             return error
-        self.told.append(repr(answer))
+        self.reported.append(repr(answer))
         if isinstance(answer, QueryResult):
             assert {file.name for file in answer.files} == {path.name for path in self.target.iterdir()}
             with duckdb.connect() as connection:
                 rows = connection.execute(f"SELECT COLUMNS(*)::VARCHAR FROM '{self.target}/*.parquet' LIMIT 1000")
-                self.told.append(repr(rows.fetchall()))
+                self.reported.append(repr(rows.fetchall()))
         return None
 
     def assert_harmless(self) -> None:
         for canary in CANARIES:
-            assert not any(canary in text for text in self.told)
+            assert not any(canary in text for text in self.reported)
 
 
 @pytest.mark.parametrize("sql", REFUSED.values(), ids=REFUSED.keys())
@@ -271,7 +271,7 @@ async def test_a_query_that_wants_everything_costs_itself_alone(world: World, ta
     assert await after.describe() is None
     for door in (after.write, after.read):
         assert await door() is None
-        assert "mine" in after.told[-1]
+        assert "mine" in after.reported[-1]
 
 
 async def test_a_view_that_is_evaluated_inside_a_run_is_held_to_the_rules_too(world: World, target: Path) -> None:

@@ -88,7 +88,7 @@ async def test_a_view_may_pivot_over_the_values_that_it_lists(run: Run) -> None:
 
 
 @pytest.mark.parametrize(("spelling", "name"), SPELLINGS)
-async def test_a_reference_is_told_as_the_name_that_is_found(engine: WholeEngine, spelling: str, name: str) -> None:
+async def test_a_reference_is_given_as_the_name_that_is_found(engine: WholeEngine, spelling: str, name: str) -> None:
     (found,) = await engine.analyzer.references(f"SELECT * FROM {spelling}")
     assert found.lower() == name.lower()
     columns = await engine.analyzer.describe(

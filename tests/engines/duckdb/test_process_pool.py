@@ -62,7 +62,7 @@ async def test_parsing_does_not_wait_for_what_is_being_described(mine: WholeEngi
     await asyncio.gather(*stuck, return_exceptions=True)
 
 
-async def test_who_waits_too_long_is_told_who_is_in_the_way(mine: WholeEngine) -> None:
+async def test_a_call_that_waits_too_long_learns_what_is_in_its_way(mine: WholeEngine) -> None:
     stuck = await stop_all_describers(mine)
     mine.analyzer._binder_pool.seconds = 1
     own, others = await asyncio.gather(

@@ -110,7 +110,7 @@ TYPES = [
 
 
 @pytest.mark.parametrize(("values", "kind"), TYPES)
-async def test_a_type_is_told_from_all_values_and_read_by_the_same_rules(
+async def test_a_type_is_detected_from_all_values_and_read_by_the_same_rules(
     engine: WholeEngine, data: Path, run: Run, values: list[str], kind: str
 ) -> None:
     (data / "1.csv").write_text("a,b\n" + "".join(f"{value},x\n" for value in values))
@@ -154,7 +154,7 @@ async def test_columns_without_names_are_numbered_as_duckdb_numbers_them(engine:
     assert (names[0], names[10]) == ("column00", "column10")
 
 
-async def test_a_header_that_cannot_be_told_is_refused(engine: WholeEngine, data: Path, run: Run) -> None:
+async def test_a_header_that_cannot_be_detected_is_refused(engine: WholeEngine, data: Path, run: Run) -> None:
     (data / "1.csv").write_text("a\n1\n")
     columns = await engine.analyzer.describe_source(f"{data}/1.csv", NAMED)
     (data / "1.csv").write_text("\na\n1\n")

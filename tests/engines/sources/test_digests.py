@@ -128,7 +128,7 @@ def test_the_digests_of_tables_that_were_not_read_for_long_are_forgotten_first()
     assert [dict(digests.of_table(table)) for table in tables] == [{}, {}, {}]
 
 
-async def test_thousands_of_files_are_told_one_by_one(run: Run, data: Path) -> None:
+async def test_thousands_of_files_are_reported_one_by_one(run: Run, data: Path) -> None:
     for n in range(3_000):
         (data / f"{n:05}.csv").write_bytes(b"id,n\n1,1\n")
     result = await run(TOTALS, [source("t", NAMED, f"{data}/*.csv", COLUMNS)])
