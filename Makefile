@@ -37,9 +37,10 @@ demo: setup ## Watch real views being materialized (ARGS=--exit ends after the c
 dev: setup ## Run PostgreSQL, Temporal, the API and a worker on this machine
 	$(BIN)/matview dev $(ARGS)
 
+# Each of some hundred processes that the tests start would compile the program again if none may keep what it compiled.
 .PHONY: test
 test: setup ## Run every test, on real servers
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # What the suite only samples: all benchmarks, more requests, steps, races and random views, minutes of chaos.
 .PHONY: nightly

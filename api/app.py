@@ -79,6 +79,7 @@ def create_app() -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_container(settings, lazy=True) as container:
             await container.engine.start()
+            await container.analyzer.start()
             await container.reader.start()
             _attach_services(container, app)
             app.state.public_url = settings.public_url

@@ -205,14 +205,14 @@ class Refusals:
     def __init__(self, loop_time: Any = None) -> None:  # noqa: ANN401 - a clock
         self._clock = loop_time or (lambda: asyncio.get_running_loop().time())
         self._counts: Counter[str] = Counter()
-        self._told_at: float | None = None
+        self._logged_at: float | None = None
 
     def note(self, reason: str) -> None:
         """Count one, and log the counts if the last line is old enough."""
         self._counts[reason] += 1
         now = self._clock()
-        if self._told_at is None or now - self._told_at >= _LOG_SECONDS:
-            self._told_at = now
+        if self._logged_at is None or now - self._logged_at >= _LOG_SECONDS:
+            self._logged_at = now
             message = "; ".join(f"{count} times: {reason}" for reason, count in self._counts.most_common())
             logger.warning("connections that were ended: %s", message)
             self._counts.clear()

@@ -209,12 +209,12 @@ def _parser() -> argparse.ArgumentParser:
 def _add(parser: argparse.ArgumentParser, name: str, option: Option) -> None:
     flag = "--views" if name == "counts" else f"--{name}"
     shown: Sequence[object] = option.default if isinstance(option.default, list) else [option.default]
-    told = f"{option.help} (default: {' '.join(map(str, shown))})"
+    text = f"{option.help} (default: {' '.join(map(str, shown))})"
     if isinstance(option.default, list):
         words = list(option.default) if isinstance(option.default[0], str) else None
-        parser.add_argument(flag, dest=name, type=type(option.default[0]), nargs="+", choices=words, help=told)
+        parser.add_argument(flag, dest=name, type=type(option.default[0]), nargs="+", choices=words, help=text)
     else:
-        parser.add_argument(flag, dest=name, type=type(option.default), help=told)
+        parser.add_argument(flag, dest=name, type=type(option.default), help=text)
 
 
 if __name__ == "__main__":

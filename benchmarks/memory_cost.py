@@ -93,8 +93,8 @@ def plain_apart(
     command = [sys.executable, "-m", "benchmarks.baseline", sql, str(folder), *named]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - it is this program
     with process, watched(process.pid) if watch else nullcontext(Peak()) as peak:
-        told, _ = process.communicate()
-    return float(told), peak.mib
+        output, _ = process.communicate()
+    return float(output), peak.mib
 
 
 async def measure(folder: Path, rounds: int, rows: int, starts: int) -> list[Measurement]:

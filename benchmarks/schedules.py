@@ -79,10 +79,12 @@ class Ours:
         return await self._schedules.pause(UUID(view_id), _NOTE)
 
     async def _resume(self) -> object:
-        told = await self._api.call("POST", "/warehouse_saved_queries/resume_schedules/", {"view_ids": list(self._ids)})
-        if len(told["resumed"]) != len(self._ids):
-            raise RuntimeError(f"only {len(told['resumed'])} of {len(self._ids)} schedules were resumed")
-        return told
+        answer = await self._api.call(
+            "POST", "/warehouse_saved_queries/resume_schedules/", {"view_ids": list(self._ids)}
+        )
+        if len(answer["resumed"]) != len(self._ids):
+            raise RuntimeError(f"only {len(answer['resumed'])} of {len(self._ids)} schedules were resumed")
+        return answer
 
     async def _until(self, stand: Callable[[dict[str, bool]], bool]) -> None:
         """Wait until a list of the schedules shows it. A list may lag, which would fall into the next measurement."""

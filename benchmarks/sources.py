@@ -75,12 +75,12 @@ def _measure(path: Path, kind: str, rounds: int, threads: int) -> list[Measureme
             do()
             for clock, now in clocks.items():
                 figures[what, clock].values.append(now() - began[clock])
-    told = [
+    compared = [
         ratios(f".{kind}, {what} beside DuckDB alone{clock}", figures[what, clock], figures["DuckDB reads it", clock])
         for what in ("check", "both at once")
         for clock in clocks
     ]
-    return [*figures.values(), *told]
+    return [*figures.values(), *compared]
 
 
 def _read(path: Path, kind: str, threads: int) -> None:

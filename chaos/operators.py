@@ -29,12 +29,12 @@ _SOON = timedelta(seconds=5)
 
 async def terminate_run(chaos: Harness, view: View, _: Random) -> str:
     """Terminate a view's workflow."""
-    return await _told(_run(chaos, view).terminate("chaos", rpc_timeout=_SOON))
+    return await _outcome(_run(chaos, view).terminate("chaos", rpc_timeout=_SOON))
 
 
 async def cancel_run(chaos: Harness, view: View, _: Random) -> str:
     """Cancel a view's workflow."""
-    return await _told(_run(chaos, view).cancel(rpc_timeout=_SOON))
+    return await _outcome(_run(chaos, view).cancel(rpc_timeout=_SOON))
 
 
 async def pause(chaos: Harness, view: View, random: Random) -> str:
@@ -44,7 +44,7 @@ async def pause(chaos: Harness, view: View, random: Random) -> str:
     """
     note = f"an operator's pause {random.random()}"
     operation_count = view.operation_count
-    outcome = await _told(_schedule(chaos, view).pause(note=note, rpc_timeout=_SOON))
+    outcome = await _outcome(_schedule(chaos, view).pause(note=note, rpc_timeout=_SOON))
     with suppress(Unavailable):
         select = "SELECT id FROM saved_queries WHERE id = %s AND deleted_at IS NULL AND sync_frequency IS NOT NULL"
         wanted = await chaos.catalog.rows(select, view.id)
@@ -55,24 +55,24 @@ async def pause(chaos: Harness, view: View, random: Random) -> str:
 
 async def unpause(chaos: Harness, view: View, _: Random) -> str:
     """Unpause a schedule."""
-    return await _told(_schedule(chaos, view).unpause(note="by an operator", rpc_timeout=_SOON))
+    return await _outcome(_schedule(chaos, view).unpause(note="by an operator", rpc_timeout=_SOON))
 
 
 async def trigger(chaos: Harness, view: View, _: Random) -> str:
     """Trigger a schedule, which starts a run now."""
-    return await _told(_schedule(chaos, view).trigger(rpc_timeout=_SOON))
+    return await _outcome(_schedule(chaos, view).trigger(rpc_timeout=_SOON))
 
 
 async def delete_schedule(chaos: Harness, view: View, _: Random) -> str:
     """Delete a view's schedule."""
-    return await _told(_schedule(chaos, view).delete(rpc_timeout=_SOON))
+    return await _outcome(_schedule(chaos, view).delete(rpc_timeout=_SOON))
 
 
 async def create_schedule(chaos: Harness, view: View, _: Random) -> str:
     """Create a schedule for a view that may not be materialized, with an interval that no view has."""
     with suppress(ScheduleAlreadyRunningError):
         name = f"materialize/{view.id}"
-        return await _told(chaos.temporal.create_schedule(name, _unwanted(view), rpc_timeout=_SOON))
+        return await _outcome(chaos.temporal.create_schedule(name, _unwanted(view), rpc_timeout=_SOON))
     return "exists"
 
 
@@ -84,7 +84,7 @@ async def change_schedule(chaos: Harness, view: View, _: Random) -> str:
         schedule.spec = ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(hours=5))])
         return ScheduleUpdate(schedule=schedule)
 
-    return await _told(_schedule(chaos, view).update(change, rpc_timeout=_SOON))
+    return await _outcome(_schedule(chaos, view).update(change, rpc_timeout=_SOON))
 
 
 async def pause_lost(chaos: Harness, view: View) -> str | None:
@@ -121,7 +121,7 @@ def _schedule(chaos: Harness, view: View) -> ScheduleHandle:
     return chaos.temporal.get_schedule_handle(f"materialize/{view.id}")
 
 
-async def _told(call: Awaitable[object]) -> str:
+async def _outcome(call: Awaitable[object]) -> str:
     try:
         await call
     except RPCError as error:

@@ -116,10 +116,10 @@ async def _browser(program: str, profile: Path) -> AsyncIterator[str]:
     ]
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
     try:
-        told = profile / "DevToolsActivePort"
-        while not told.exists():  # noqa: ASYNC110 - a browser cannot set an event
+        port_file = profile / "DevToolsActivePort"
+        while not port_file.exists():  # noqa: ASYNC110 - a browser cannot set an event
             await asyncio.sleep(0.1)
-        port = told.read_text().split()[0]
+        port = port_file.read_text().split()[0]
         async with httpx.AsyncClient() as http:
             pages = (await http.get(f"http://127.0.0.1:{port}/json/list")).json()
         yield next(page["webSocketDebuggerUrl"] for page in pages if page["type"] == "page")

@@ -35,8 +35,8 @@ def page() -> str:
 
 
 def _row(name: str, field: FieldInfo) -> str:
-    told = " ".join((field.description or "").split()).replace("|", "\\|")
-    return f"| `{PREFIX}{name.upper()}` | {_default(name, field)} | {told} |\n"
+    description = " ".join((field.description or "").split()).replace("|", "\\|")
+    return f"| `{PREFIX}{name.upper()}` | {_default(name, field)} | {description} |\n"
 
 
 def _default(name: str, field: FieldInfo) -> str:

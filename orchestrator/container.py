@@ -8,7 +8,9 @@ from functools import partial
 from temporalio.client import Client
 
 from orchestrator.catalog.database import Database
+from orchestrator.engines.duckdb.analyzer import DuckDBAnalyzer
 from orchestrator.engines.duckdb.engine import DuckDBEngine
+from orchestrator.engines.duckdb.local_source_lister import LocalSourceLister
 from orchestrator.engines.duckdb.reader import DuckDBReader
 from orchestrator.model.urls import ApiUrls
 from orchestrator.reconciliation.current import CurrentLinks
@@ -34,8 +36,10 @@ from orchestrator.services.generations import GenerationService
 from orchestrator.services.health import HealthService
 from orchestrator.services.iceberg import IcebergService
 from orchestrator.services.lineage import LineageService
+from orchestrator.services.materialization import Materialization
 from orchestrator.services.reader_guard import ReaderGuard
 from orchestrator.services.reading import ReadService
+from orchestrator.services.resuming import ScheduleResumption
 from orchestrator.services.runs import RunService
 from orchestrator.services.services import Services
 from orchestrator.services.snapshots import SnapshotService
@@ -61,6 +65,8 @@ class Container:
     settings: Settings
     database: Database
     temporal: Client
+    source_lister: LocalSourceLister
+    analyzer: DuckDBAnalyzer
     engine: DuckDBEngine
     reader: DuckDBReader
     store: SnapshotStore
@@ -84,19 +90,21 @@ async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Con
         settings.temporal_address, settings.temporal_namespace, lazy=lazy, plugins=tracing.plugins()
     )
     database = Database(settings.database_url)
+    temp_dir = (settings.data_dir / "tmp").absolute()
+    source_lister = LocalSourceLister(settings.source_roots, [*settings.private_paths, temp_dir])
+    analyzer = DuckDBAnalyzer(source_lister, limits=settings.limits)
     engine = DuckDBEngine(
-        source_roots=settings.source_roots,
-        private=settings.private_paths,
+        source_lister,
         limits=settings.limits,
         worker_memory_mb=settings.worker_memory_mb,
-        temp_dir=settings.data_dir / "tmp",
+        temp_dir=temp_dir,
         max_queries=settings.max_concurrent_queries,
         slots=settings.query_slots,
     )
     reader = DuckDBReader(
         source_roots=settings.source_roots,
         private=settings.private_paths,
-        temp_dir=settings.read_temp_dir or settings.data_dir / "tmp",
+        temp_dir=settings.read_temp_dir or temp_dir,
         queries=settings.concurrent_reads,
         of_project=settings.concurrent_reads_per_project,
     )
@@ -111,11 +119,13 @@ async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Con
         retention=settings.retention,
     )
     try:
-        yield _assemble(settings, database, temporal, engine, reader, store, access, reading)
+        yield _assemble(settings, database, temporal, source_lister, analyzer, engine, reader, store, access, reading)
     finally:
         await reading.close()
         await reader.close()
         await engine.close()
+        await analyzer.close()
+        await source_lister.close()
         await access.close()
         await database.close()
 
@@ -124,6 +134,8 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
     settings: Settings,
     database: Database,
     temporal: Client,
+    source_lister: LocalSourceLister,
+    analyzer: DuckDBAnalyzer,
     engine: DuckDBEngine,
     reader: DuckDBReader,
     store: SnapshotStore,
@@ -135,9 +147,9 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
     policy = FailurePolicy(database, schedules, notifies=settings.webhook_url is not None)
     current = CurrentLinks(database, store, partial(start_reconciler, temporal))
     schedule_sync, run_sync = ScheduleSync(database, schedules), RunSync(database, workflows)
-    planner = ChangePlanner(database, engine, ColumnBinder(engine))
+    planner = ChangePlanner(database, analyzer, ColumnBinder(analyzer))
     guard = ReaderGuard(database, planner)
-    definitions = DefinitionService(database, engine, guard)
+    definitions = DefinitionService(database, analyzer, guard)
     states = ViewStates(definitions, schedules, run_sync)
     runs = RunService(
         database=database,
@@ -148,13 +160,15 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
         generation_start=(generation_start := GenerationStart(database, workflows)),
         urls=urls,
     )
+    resumption = ScheduleResumption(database, schedules)
     views = ViewService(
-        database=database,
         definitions=definitions,
+        materialization=Materialization(database, analyzer),
         states=states,
         runs=runs,
         schedules=schedules,
         sync=schedule_sync,
+        resumption=resumption,
         current=current,
     )
     generations = GenerationService(database=database, workflows=workflows, runs=runs, start=generation_start)
@@ -162,6 +176,8 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
         settings=settings,
         database=database,
         temporal=temporal,
+        source_lister=source_lister,
+        analyzer=analyzer,
         engine=engine,
         reader=reader,
         store=store,
@@ -187,8 +203,8 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
                 database=database,
                 planner=planner,
                 writer=ChangeWriter(database),
-                schedules=schedules,
                 schedule_sync=schedule_sync,
+                resumption=resumption,
                 workflows=workflows,
                 runs=runs,
                 generations=generations,
@@ -198,23 +214,23 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
             snapshots=SnapshotService(
                 database=database,
                 store=store,
-                engine=engine,
+                engine=analyzer,
                 states=states,
                 runs=runs,
                 schedules=schedules,
                 workflows=workflows,
                 current=current,
             ),
-            source_tables=SourceTableService(database, engine, Encryptor(settings.secret_key), guard),
+            source_tables=SourceTableService(database, analyzer, Encryptor(settings.secret_key), guard),
             health=HealthService(database, workflows),
-            lineage=LineageService(database, engine),
+            lineage=LineageService(database, analyzer),
             annotations=AnnotationService(database),
             conditions=ConditionService(database, schedules),
             reading=reading,
             diffs=DiffService(database, store, reading),
             tries=TryService(
                 database=database,
-                engine=engine,
+                engine=analyzer,
                 definitions=definitions,
                 views=views,
                 reading=reading,
@@ -222,6 +238,6 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
                 current=current,
             ),
             iceberg=IcebergService(database, store, settings.shared_data_url),
-            checks=CheckService(database, engine, reading),
+            checks=CheckService(database, analyzer, reading),
         ),
     )

@@ -157,7 +157,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
 def _activities(container: Container, runner: QueryRunner, on_run_finished: Callable[[Run], None]) -> RefreshActivities:
     database, store, settings = container.database, container.store, container.settings
     detector = ChangeDetector(database, store, container.engine.version)
-    sources = PinnedSources(database, container.engine.source_lister)
+    sources = PinnedSources(database, container.source_lister)
     planner = Planner(
         database=database,
         sync=container.run_sync,
@@ -171,7 +171,7 @@ def _activities(container: Container, runner: QueryRunner, on_run_finished: Call
         begin=BeginActivities(database, planner, container.urls),
         write=write,
         finish=FinishActivities(
-            database, container.engine, store, container.policy, container.current, on_run_finished
+            database, container.analyzer, store, container.policy, container.current, on_run_finished
         ),
         ticks=TickActivities(Ticks(database, container.workflows)),
         tries=TryActivities(
@@ -183,6 +183,7 @@ def _activities(container: Container, runner: QueryRunner, on_run_finished: Call
 async def _work(settings: Settings, telemetry: WorkerTelemetry, stop: asyncio.Event) -> None:
     async with open_container(settings, lazy=False) as container:
         await container.engine.start()
+        await container.analyzer.start()
         runner, on_run_finished, interceptor = telemetry.instrument(container.engine, settings.limits)
         activities = _activities(container, runner, on_run_finished)
         worker = build_worker(container.temporal, activities, interceptor, slots=settings.query_slots)

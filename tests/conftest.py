@@ -92,8 +92,16 @@ async def operator(temporal: Client) -> Operator:
     return Operator(temporal)
 
 
+@pytest.fixture(scope="session")
+async def shared_catalog(stack: DevStack) -> AsyncIterator[Database]:
+    """The stack's catalog, opened once: for what each test does there first."""
+    opened = Database(stack.info["database_url"], pool_size=1)
+    yield opened
+    await opened.close()
+
+
 @pytest.fixture
-async def tenant(stack: DevStack) -> AsyncIterator[Tenant]:
+async def tenant(stack: DevStack, shared_catalog: Database) -> AsyncIterator[Tenant]:
     """A project of the test's own, with a key that may do everything in it."""
-    async with a_tenant(stack) as found:
+    async with a_tenant(stack, database=shared_catalog) as found:
         yield found

@@ -55,10 +55,10 @@ async def _uv(*arguments: str) -> None:
         find_uv_bin(), *arguments, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
     )
     try:
-        _, told = await process.communicate()
+        _, errors = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     if process.returncode:
-        raise PeerError(f"it cannot be installed: {' '.join(told.decode(errors='replace').split())[-500:]}")
+        raise PeerError(f"it cannot be installed: {' '.join(errors.decode(errors='replace').split())[-500:]}")

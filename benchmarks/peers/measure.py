@@ -99,10 +99,10 @@ class Race:
         try:
             await work()
         except Exception as error:  # the failure of one contender must not stop the others
-            told = str(error) if isinstance(error, PeerError) else f"{type(error).__name__}: {error}"
-            say(f"  {name} failed: {told}")
+            message = str(error) if isinstance(error, PeerError) else f"{type(error).__name__}: {error}"
+            say(f"  {name} failed: {message}")
             for column in columns:
-                column.failures[name] = told
+                column.failures[name] = message
 
     async def _first(self, name: str, contender: Competitor) -> None:
         await asyncio.to_thread(contender.prepare)

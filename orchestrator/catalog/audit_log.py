@@ -1,6 +1,8 @@
 """The audit log: each entry is inserted in the transaction of the change that it describes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from sqlalchemy import select
@@ -15,6 +17,14 @@ from orchestrator.model.principal import User
 from orchestrator.model.saved_query import SavedQuery
 
 SAVED_QUERY = "DataWarehouseSavedQuery"
+
+
+class CreatedView(NamedTuple):
+    """A view that was created, with its query object."""
+
+    id: UUID
+    name: str
+    query: Mapping[str, Any]
 
 
 async def insert_entry(
@@ -64,13 +74,29 @@ async def record(
 
 
 async def record_all(
-    tx: Transaction, project_id: int, views: Mapping[UUID, str], verb: Verb, user: User | None
+    tx: Transaction,
+    project_id: int,
+    views: Mapping[UUID, str],
+    verb: Verb,
+    user: User | None,
+    *,
+    changes: Mapping[UUID, Sequence[FieldChange]] = MappingProxyType({}),
 ) -> None:
-    """Insert an entry for each of these views, which are given by id and name."""
+    """Insert an entry for each of these views, which are given by id and name, as `changes` are by id."""
     entry = {"project_id": project_id, "scope": SAVED_QUERY, "verb": verb, "user_id": user.id if user else None}
-    rows = [{**entry, "id": uuid4(), "item_id": view, "item_name": name, "changes": []} for view, name in views.items()]
+    rows = [
+        {**entry, "id": uuid4(), "item_id": view, "item_name": name, "changes": to_jsonb(changes.get(view, ()))}
+        for view, name in views.items()
+    ]
     if rows:
         await tx.execute(insert(t.journal), rows)
+
+
+async def record_created(tx: Transaction, project_id: int, views: Iterable[CreatedView], user: User) -> None:
+    """Insert an entry for each of these new views, with the query that it was created with."""
+    created = list(views)
+    queries = {one.id: [FieldChange(field="query", action="created", after=one.query)] for one in created}
+    await record_all(tx, project_id, {one.id: one.name for one in created}, Verb.CREATED, user, changes=queries)
 
 
 async def page(tx: Transaction, item_id: UUID, *, limit: int, offset: int) -> tuple[int, list[AuditEntry]]:

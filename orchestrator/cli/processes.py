@@ -108,7 +108,7 @@ def worker() -> None:
     set_up_logging(settings.log_level, settings.log_format, settings.secrets)
     import uvloop
 
-    uvloop.run(_work_until_told(settings))
+    uvloop.run(_work_until_stopped(settings))
 
 
 def migrate() -> None:
@@ -150,7 +150,7 @@ def reconcile(
     echo(f"{report.total} found{', nothing changed' if dry_run and report.total else ''}")
 
 
-async def _work_until_told(settings: Settings) -> None:
+async def _work_until_stopped(settings: Settings) -> None:
     from orchestrator.worker import run_worker
 
     stop = asyncio.Event()

@@ -8,8 +8,6 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TypeVar
 
-from pydantic import ConfigDict, Field
-
 from orchestrator.model.base import Value
 from orchestrator.model.errors import OrchestratorError
 
@@ -33,12 +31,9 @@ class Status(StrEnum):
 class ReportLine(Value):
     """The result of one check. `advice` says what to do; it is None if all is well or another check must pass first."""
 
-    # `--json` has called the message so from the beginning.
-    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
-
     check: str
     verdict: Status
-    message: str = Field(alias="told")
+    message: str
     advice: str | None = None
 
 

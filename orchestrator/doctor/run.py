@@ -32,11 +32,11 @@ def _checks(container: Container, origin: str) -> list[Check]:
     async def settings() -> CheckResult:
         return ok(f"from {origin}")
 
-    machine = HostChecks(container.settings, container.store, container.engine.layers)
+    machine = HostChecks(container.settings, container.store, container.analyzer.layers)
     catalog = PostgresChecks(container.database, container.store)
     server = ServerInfo(container.temporal)
     orchestration = TemporalChecks(container.settings, server, container.database, container.reconciler)
-    sources = SourceChecks(container.database, container.engine.source_lister, container.settings.source_roots)
+    sources = SourceChecks(container.database, container.source_lister, container.settings.source_roots)
     return [
         Check("settings", settings, ""),
         *machine.checks(),

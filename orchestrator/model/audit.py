@@ -1,5 +1,6 @@
 """The audit log of views. The API calls it a view's activity; in this code "activity" means Temporal's."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -32,6 +33,12 @@ class FieldChange(Value):
     action: str
     before: Any = None
     after: Any = None
+
+
+def broken_readers(names: Iterable[str]) -> list[FieldChange]:
+    """The field of a change that was made though views stop binding: their names, sorted. Empty if there are none."""
+    broken = sorted(set(names))
+    return [FieldChange(field="break_dependents", action="changed", after=broken)] if broken else []
 
 
 class AuditEntry(Value):

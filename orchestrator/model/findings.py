@@ -2,8 +2,6 @@
 
 from enum import StrEnum
 
-from pydantic import ConfigDict, Field
-
 from orchestrator.model.base import Value
 
 
@@ -30,11 +28,9 @@ class FindingKind(StrEnum):
 class Finding(Value):
     """One difference. `subject` is the id of what differs, `message` says what was or, in a dry run, is to be done."""
 
-    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
-
     kind: FindingKind
     subject: str
-    message: str = Field(alias="told")
+    message: str
 
 
 class ReconcileRequest(Value):

@@ -16,11 +16,12 @@ from orchestrator.catalog import (
     source_tables,
     view_columns,
 )
+from orchestrator.catalog.audit_log import CreatedView
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.definition_writes import Input, NewView
 from orchestrator.catalog.names import NameTarget
 from orchestrator.model.annotation import Described
-from orchestrator.model.audit import FieldChange, Verb
+from orchestrator.model.audit import FieldChange, Verb, broken_readers
 from orchestrator.model.base import now
 from orchestrator.model.definitions import TableDefinition, ViewDefinition
 from orchestrator.model.names import name_key
@@ -30,8 +31,9 @@ from orchestrator.model.saved_query import SavedQuery
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import SourceFiles, SourceTable
 from orchestrator.services.change_plans import Prepared
-from orchestrator.services.definitions import DELETED_MESSAGE, REVERTED_MESSAGE
-from orchestrator.services.timings import record_timing
+from orchestrator.services.definitions import DELETED_MESSAGE
+from orchestrator.services.materialization import REVERTED_MESSAGE
+from orchestrator.services.timings import record_timing, resumes, timing_changes
 
 _CONTRACT = ("name", "format", "url_pattern", "options", "stated")
 _LABELS = ("name", "description", "freshness", "max_staleness")
@@ -41,10 +43,12 @@ _LABELS = ("name", "description", "freshness", "max_staleness")
 class Written:
     """The consequences of a change: views whose schedule may differ now, or whose query was edited, and ended runs.
 
-    `paths` are the names whose path in the store may lead elsewhere now.
+    `resumed` are views whose new timing lifts a pause of their schedule. `paths` are the names whose path in the store
+    may lead elsewhere now.
     """
 
     scheduled: set[UUID] = field(default_factory=set)
+    resumed: set[UUID] = field(default_factory=set)
     edited: set[UUID] = field(default_factory=set)
     paths: set[str] = field(default_factory=set)
     ended: list[Run] = field(default_factory=list)
@@ -81,7 +85,7 @@ class _Writing:
         self._proposal = prepared.proposal
         self._stored = prepared.proposal.stored
         self._found = prepared.proposal.differences
-        self._broken = sorted({one.name for one in prepared.plan.broken})
+        self._broken = {name_key(one.name): one.name for one in prepared.plan.broken}
         self._user = user
         self._view_ids = {key: one.id for key, one in self._stored.views.items()}
         self._table_ids = {key: one.id for key, one in self._stored.tables.items()}
@@ -92,7 +96,7 @@ class _Writing:
             view = await self._locked(self._view_ids.pop(key))
             await names.release_name(self._tx, saved_query_id=view.id)
             await saved_queries.mark_deleted(self._tx, view.id)
-            await audit_log.record(self._tx, view, Verb.DELETED, self._user)
+            await audit_log.record(self._tx, view, Verb.DELETED, self._user, self._breaks(key))
             self.written.ended += await runs.cancel_running(self._tx, view.id, DELETED_MESSAGE, "deleted")
             if view.is_materialized:
                 self.written.scheduled.add(view.id)
@@ -135,11 +139,13 @@ class _Writing:
         await definition_writes.insert_inputs(self._tx, inputs)
         for key, one in new.items():
             await self._describe(Described.VIEW, self._view_ids[key], {}, one.column_descriptions)
-        created = {self._view_ids[key]: one.name for key, one in new.items()}
-        await audit_log.record_all(self._tx, self._project_id, created, Verb.CREATED, self._user)
-        materialized = {self._view_ids[key]: one.name for key, one in new.items() if one.is_materialized}
+        created = [CreatedView(self._view_ids[key], one.name, one.query) for key, one in new.items()]
+        await audit_log.record_created(self._tx, self._project_id, created, self._user)
+        timed = {self._view_ids[key]: one for key, one in new.items() if one.is_materialized}
+        materialized = {view_id: one.name for view_id, one in timed.items()}
+        changes = {view_id: timing_changes(None, one.timing) for view_id, one in timed.items()}
         verb = Verb.MATERIALIZATION_ENABLED
-        await audit_log.record_all(self._tx, self._project_id, materialized, verb, self._user)
+        await audit_log.record_all(self._tx, self._project_id, materialized, verb, self._user, changes=changes)
         self.written.scheduled.update(materialized)
 
     async def _change(self, key: str, definition: ViewDefinition) -> None:
@@ -168,8 +174,8 @@ class _Writing:
         if "column_descriptions" in fields:
             after = dict(definition.column_descriptions)
             changes.append(FieldChange(field="column_descriptions", action="changed", before=dict(before), after=after))
-        if "query" in fields and self._broken:
-            changes.append(FieldChange(field="break_dependents", action="changed", after=self._broken))
+        if "query" in fields:
+            changes += self._breaks(key)
         if changes:
             await audit_log.record(self._tx, view, Verb.UPDATED, self._user, changes)
         if "timing" in fields:
@@ -193,6 +199,8 @@ class _Writing:
         else:
             await saved_queries.set_timing(self._tx, view.id, definition.timing)
         self.written.scheduled.add(view.id)
+        if resumes(view.timing, definition.timing):
+            self.written.resumed.add(view.id)
         await record_timing(self._tx, view, definition.timing, self._user)
 
     async def _describe_table(self, key: str) -> None:
@@ -212,6 +220,11 @@ class _Writing:
         for key, (name, text) in new.items():
             if old.get(key, ("", None))[1] != text:
                 await annotations.put(self._tx, kind, owner_id, column=name, description=text, user_id=self._user.id)
+
+    def _breaks(self, key: str) -> list[FieldChange]:
+        """The views that read this one, directly or not, and that the change breaks, as the activity shows them."""
+        below = self._proposal.graph.below([key]) if self._broken else set()
+        return broken_readers(name for reader, name in self._broken.items() if reader in below)
 
     async def _locked(self, view_id: UUID) -> SavedQuery:
         view = await saved_queries.find(self._tx, self._project_id, view_id, lock=True)

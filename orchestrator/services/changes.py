@@ -9,33 +9,28 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
+from orchestrator.catalog import saved_queries
 from orchestrator.catalog.database import Database
 from orchestrator.model.base import Value
 from orchestrator.model.change_plan import ChangePlan
 from orchestrator.model.definitions import Change, Definitions, ViewDefinition
-from orchestrator.model.errors import (
-    Invalid,
-    NotFound,
-    NotMaterialized,
-    PlanOutdated,
-    StillStopping,
-    TemporalUnavailable,
-    TooManyRequests,
-)
+from orchestrator.model.errors import Invalid, OrchestratorError, PlanOutdated
 from orchestrator.model.names import name_key
 from orchestrator.model.principal import User
-from orchestrator.model.printable import one_line
+from orchestrator.model.saved_query import SavedQuery
 from orchestrator.reconciliation.current import CurrentLinks
 from orchestrator.reconciliation.schedules import ScheduleSync
 from orchestrator.services.change_plans import ChangePlanner, refusal
 from orchestrator.services.change_writes import ChangeWriter, Written
 from orchestrator.services.generations import GenerationService, RefreshOrder
+from orchestrator.services.resuming import ScheduleResumption
 from orchestrator.services.runs import RunService
 from orchestrator.temporal.run_workflows import RunWorkflows
-from orchestrator.temporal.schedules import Schedules
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +53,8 @@ class ChangeService:
     database: Database
     planner: ChangePlanner
     writer: ChangeWriter
-    schedules: Schedules
     schedule_sync: ScheduleSync
+    resumption: ScheduleResumption
     workflows: RunWorkflows
     runs: RunService
     generations: GenerationService
@@ -119,16 +114,41 @@ class ChangeService:
         return AppliedChange(plan=prepared.plan, generation_id=generation_id)
 
     async def _follow(self, project_id: int, written: Written, user: User) -> None:
-        """Do what follows from a change that is committed: schedules, paths, runs that may publish no more."""
+        """Do what follows from a change that is committed: schedules, paths, runs that may publish no more.
+
+        Its errors are logged: the client would take one for a change that was not made.
+        """
         try:
-            await _each(written.scheduled, self.schedule_sync.sync)
-            why = f"Resumed, because {one_line(user.email)} changed the query."
-            await _each(written.edited, lambda view: self.schedules.unpause_after_failures(view, why))
+            await _each(written.scheduled, self._sync_schedule)
+            await self._resume(project_id, written, user)
             await self.runs.stop({run.id: run for run in written.ended})
-        except (TemporalUnavailable, StillStopping) as error:
+        except OrchestratorError as error:
             logger.warning("schedules or runs of project %d are left to the reconciler: %s", project_id, error.message)
-        if written.paths:
+        try:
             await self.current.sync_all(project_id, sorted(written.paths))
+        except OrchestratorError as error:
+            logger.warning("paths of project %d are left to the reconciler: %s", project_id, error.message)
+
+    async def _sync_schedule(self, saved_query_id: UUID) -> None:
+        try:
+            await self.schedule_sync.sync(saved_query_id)
+        except Invalid as error:  # of one view; the schedules of the others do not wait for it
+            logger.warning("the schedule of view %s is left to the reconciler: %s", saved_query_id, error.message)
+
+    async def _resume(self, project_id: int, written: Written, user: User) -> None:
+        """Lift the pauses of schedules that the change lifts, as the same edits of single views do."""
+
+        async def resume(view: SavedQuery) -> None:
+            if view.id in written.resumed:
+                await self.resumption.resume(view, user)
+            if view.id in written.edited:
+                await self.resumption.resume_after_edit(view, user)
+
+        changed = written.resumed | written.edited
+        if changed:
+            async with self.database.begin() as tx:
+                views = await saved_queries.list_materialized(tx, project_id, changed)
+            await _each(views, resume)
 
     async def _refresh(self, project_id: int, plan: ChangePlan, user: User) -> UUID | None:
         if not plan.runs:
@@ -136,16 +156,16 @@ class ChangeService:
         order = RefreshOrder(views=tuple(one.name for one in plan.runs))
         try:
             return (await self.generations.start(project_id, order, user)).generation.id
-        except (TemporalUnavailable, TooManyRequests, NotMaterialized, NotFound) as error:
-            # The change is made. A view may be deleted since; else the next change, or a tick, refreshes them.
+        except OrchestratorError as error:
+            # The change is made. A view may have been deleted since; else the next apply, or a tick, refreshes them.
             logger.warning("a change of project %d started no refresh: %s", project_id, error.message)
             return None
 
 
-async def _each(views: Iterable[UUID], work: Callable[[UUID], Awaitable[object]]) -> None:
+async def _each(views: Iterable[T], work: Callable[[T], Awaitable[object]]) -> None:
     slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(view: UUID) -> None:
+    async def one(view: T) -> None:
         async with slots:
             await work(view)
 

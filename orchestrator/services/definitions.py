@@ -1,28 +1,27 @@
 """Saving, finding, changing and deleting views. Nothing here runs a query or needs Temporal."""
 
 from collections.abc import Collection, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 from orchestrator.catalog import audit_log, names, projects, runs, saved_queries
-from orchestrator.catalog.audit_log import record
+from orchestrator.catalog.audit_log import CreatedView, record
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.names import NameTarget
 from orchestrator.engines.base import QueryAnalyzer
-from orchestrator.model.audit import AuditEntry, FieldChange, Verb
+from orchestrator.model.audit import AuditEntry, FieldChange, Verb, broken_readers
 from orchestrator.model.base import now
 from orchestrator.model.errors import EditConflict, InputsChanging, InUse, Invalid, InvalidQuery, NotFound
 from orchestrator.model.freshness import Freshness
 from orchestrator.model.names import check_name, name_key
 from orchestrator.model.principal import User
 from orchestrator.model.run import Run
-from orchestrator.model.saved_query import DEFAULT_FREQUENCY, Revision, SavedQuery, SyncFrequency, Timing
+from orchestrator.model.saved_query import Revision, SavedQuery, SyncFrequency
+from orchestrator.services.found import found
 from orchestrator.services.query_analysis import AnalyzedQuery, QueryAnalysis, checked, is_stale
 from orchestrator.services.reader_guard import Checked, ReaderGuard
 from orchestrator.services.timings import TimingUpdate, record_timing, timing_after
 from orchestrator.services.view_columns import ColumnPropagation
-
-T = TypeVar("T")
 
 _TRIES = 5
 
@@ -87,9 +86,9 @@ class DefinitionService:
                 view_id = await names.view_of(tx, project_id, draft.name)
                 if view_id is None:
                     return None, await self._insert(tx, project_id, draft, analyzed, user)
-                before = _found(await saved_queries.find(tx, project_id, view_id, lock=True))
+                before = found(await saved_queries.find(tx, project_id, view_id, lock=True))
                 propagation = await self._apply(tx, before, draft, analyzed, user, breaks=checked_readers.names)
-                after = _found(await saved_queries.find(tx, project_id, view_id))
+                after = found(await saved_queries.find(tx, project_id, view_id))
             await propagation.finish(self._database, project_id)
             return before, after
         raise InputsChanging
@@ -124,7 +123,7 @@ class DefinitionService:
                     continue
                 if await checked_readers.is_stale(tx, project_id):
                     continue
-                before = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
+                before = found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
                 if beside is not None:
                     await beside.check(tx, before)
                 await _rename(tx, before, update)
@@ -132,61 +131,12 @@ class DefinitionService:
                 propagation = await self._apply(
                     tx, before, update, analyzed, user, breaks=checked_readers.names, beside=beside
                 )
-                after = _found(await saved_queries.find(tx, project_id, saved_query_id))
+                after = found(await saved_queries.find(tx, project_id, saved_query_id))
                 if beside is not None:
                     await beside.apply(tx, after)
             await propagation.finish(self._database, project_id)
             return before, after
         raise InputsChanging
-
-    async def set_timing(
-        self, project_id: int, saved_query_id: UUID, update: TimingUpdate, user: User
-    ) -> tuple[SavedQuery, SavedQuery]:
-        """Materialize a view, in the catalog only; returns it as it was and as it is.
-
-        An update that sets nothing keeps the present timing, or sets 24 hours if there is none. Raises NotFound, and
-        Invalid for a timing that cannot be set.
-        """
-        async with self._database.begin() as tx:
-            before = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
-            timing = timing_after(before, update) or Timing(frequency=DEFAULT_FREQUENCY)
-            if timing != before.timing:
-                await saved_queries.set_timing(tx, before.id, timing)
-                await record_timing(tx, before, timing, user)
-            return before, _found(await saved_queries.find(tx, project_id, saved_query_id))
-
-    async def restore_timing(self, view: SavedQuery, before: SavedQuery) -> None:
-        """Restore the timing that a view had before, unless another client has set one since."""
-        async with self._database.begin() as tx:
-            await projects.lock_project(tx, view.project_id)
-            current = await saved_queries.find(tx, view.project_id, view.id, lock=True)
-            if current is None or current.sync_frequency_set_at != view.sync_frequency_set_at:
-                return
-            if before.timing is not None:
-                await saved_queries.set_timing(tx, view.id, before.timing)
-            else:  # a first run may have been started, and have published
-                await saved_queries.revert(tx, view.id)
-                await runs.cancel_running(tx, view.id, REVERTED_MESSAGE, "reverted")
-            await record_timing(tx, view, before.timing, None)
-            propagation = await self._without_snapshot(tx, current)
-        await propagation.finish(self._database, view.project_id)
-
-    async def revert(self, project_id: int, saved_query_id: UUID, user: User) -> tuple[SavedQuery, list[Run]]:
-        """Undo a view's materialization in the catalog; its result is invisible from now on. Safe to repeat.
-
-        Returns the view as it was, and the runs that it ended: none of them can publish any more.
-        """
-        async with self._database.begin() as tx:
-            await projects.lock_project(tx, project_id)
-            view = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
-            if view.is_materialized:
-                await record_timing(tx, view, None, user)
-            if view.is_materialized or view.status is not None:
-                await saved_queries.revert(tx, view.id)
-            ended = await runs.cancel_running(tx, view.id, REVERTED_MESSAGE, "reverted")
-            propagation = await self._without_snapshot(tx, view)
-        await propagation.finish(self._database, project_id)
-        return view, ended
 
     async def delete(self, project_id: int, saved_query_id: UUID, user: User) -> tuple[SavedQuery, list[Run]]:
         """Delete a view softly and free its name; returns it as it was, and the runs that it ended.
@@ -195,7 +145,7 @@ class DefinitionService:
         """
         async with self._database.begin() as tx:
             await projects.lock_project(tx, project_id)
-            view = _found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
+            view = found(await saved_queries.find(tx, project_id, saved_query_id, lock=True))
             await _refuse_if_read(tx, view, "delete")
             await names.release_name(tx, saved_query_id=view.id)
             await saved_queries.mark_deleted(tx, view.id)
@@ -205,7 +155,7 @@ class DefinitionService:
     async def get(self, project_id: int, saved_query_id: UUID) -> SavedQuery:
         """A live view. Raises NotFound."""
         async with self._database.single() as tx:
-            return _found(await saved_queries.find(tx, project_id, saved_query_id))
+            return found(await saved_queries.find(tx, project_id, saved_query_id))
 
     async def page(
         self, project_id: int, *, search: str | None, name: str | None = None, limit: int, offset: int
@@ -227,13 +177,6 @@ class DefinitionService:
             if await saved_queries.get_project_id(tx, saved_query_id) != project_id:
                 raise NotFound
             return await audit_log.page(tx, saved_query_id, limit=limit, offset=offset)
-
-    async def _without_snapshot(self, tx: Transaction, view: SavedQuery) -> ColumnPropagation:
-        """Update the columns of a view that has lost its snapshot, if it had one: readers now evaluate its text."""
-        had = view.current_snapshot is not None and await saved_queries.is_plain(tx, view.id)
-        propagation = ColumnPropagation(self._engine, [view.id] if had else [], again=[view.id] if had else [])
-        await propagation.step(tx)
-        return propagation
 
     async def _check_readers(
         self, project_id: int, saved_query_id: UUID | None, analyzed: AnalyzedQuery | None, update: ViewUpdate
@@ -264,8 +207,8 @@ class DefinitionService:
         )
         await saved_queries.insert_new(tx, view, analyzed.inputs)
         await names.reserve_name(tx, project_id, draft.name, saved_query_id=view.id)
-        await record(tx, view, Verb.CREATED, user, [FieldChange(field="query", action="created", after=analyzed.query)])
-        return _found(await saved_queries.find(tx, project_id, view.id))
+        await audit_log.record_created(tx, project_id, [CreatedView(view.id, view.name, analyzed.query)], user)
+        return found(await saved_queries.find(tx, project_id, view.id))
 
     async def _apply(
         self,
@@ -296,8 +239,7 @@ class DefinitionService:
             changes.append(
                 FieldChange(field="query", action="changed", before=view.revision.query, after=analyzed.query)
             )
-            if breaks:
-                changes.append(FieldChange(field="break_dependents", action="changed", after=[*breaks]))
+            changes += broken_readers(breaks)
             if view.current_snapshot is None and analyzed.columns != view.columns:
                 propagation = ColumnPropagation(self._engine, [view.id])
         elif analyzed is not None and analyzed.query != view.revision.query:
@@ -320,7 +262,6 @@ class DefinitionService:
 # Fields whose changes are recorded as they are.
 _LABELS = ("name", "description", "freshness", "max_staleness")
 DELETED_MESSAGE = "The view was deleted while this run was in progress."
-REVERTED_MESSAGE = "The materialization of the view was undone while this run was in progress."
 
 
 async def _rename(tx: Transaction, view: SavedQuery, update: ViewUpdate) -> None:
@@ -372,9 +313,3 @@ async def _refuse_if_read(tx: Transaction, view: SavedQuery, verb: str) -> None:
     readers = await saved_queries.dependents(tx, saved_query_id=view.id)
     if readers:
         raise InUse(f"Cannot {verb} this view because other views depend on it: {', '.join(readers)}.")
-
-
-def _found(value: T | None) -> T:
-    if value is None:
-        raise NotFound
-    return value

@@ -1,33 +1,30 @@
 """Reading: the rows of a view, and the results of queries, as of one moment of the catalog."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from orchestrator.catalog import names, projects, run_inputs, saved_queries, snapshots
-from orchestrator.catalog.database import Database, Transaction, as_of_one_moment
+from orchestrator.catalog import projects, saved_queries, snapshots
+from orchestrator.catalog.database import Database, Transaction
 from orchestrator.engines.base import QueryReader, ReadSession
 from orchestrator.model.base import Value
-from orchestrator.model.errors import EngineCrashed, InputsChanging, Invalid, InvalidQuery, NotFound, OrchestratorError
-from orchestrator.model.information_schema import COLUMNS, SCHEMATA, CatalogEntry, rows_of
+from orchestrator.model.errors import EngineCrashed, Invalid, NotFound, OrchestratorError
 from orchestrator.model.limits import Limits
-from orchestrator.model.names import catalog_table, name_key, quoted
+from orchestrator.model.names import name_key, quoted
 from orchestrator.model.position import moved
-from orchestrator.model.reading import ReadPlan, ReadRelation, ResultFormat, ResultStream, RowsRelation
-from orchestrator.model.run import Relation, SnapshotRelation
+from orchestrator.model.reading import ReadPlan, ResultFormat, ResultStream
+from orchestrator.model.run import SnapshotRelation
 from orchestrator.model.saved_query import SavedQuery
 from orchestrator.model.snapshot import Column, Retention, Snapshot
+from orchestrator.services.read_inputs import ReadInputs
 from orchestrator.services.reads import Read, ReadRegistry
 from orchestrator.services.unknown_names import UnknownName, explained, known_names
 from orchestrator.stores.base import SnapshotStore, StoredFile
 
-# A snapshot that is removed between the reading of the catalog and the lease is a rare coincidence.
-_TRIES = 5
-_MOST_LISTED_COLUMNS = 200_000
 _NO_ROWS_YET = "This view has no rows yet: its first run has not been published. See its run history."
 _PLAIN = "This view is not materialized, so it has no rows of its own. Materialize it, or select from it in a query."
 
@@ -106,6 +103,7 @@ class ReadService:
         self._limits = limits
         self._seconds = seconds
         self._registry = ReadRegistry(database, retention.grace)
+        self._inputs = ReadInputs(database, self._registry)
 
     async def close(self) -> None:
         """End the tasks of this service."""
@@ -135,7 +133,7 @@ class ReadService:
             stack.enter_context(_placed_as_written(text))
             references = await session.references(text.sql, text.values)
             try:
-                relations = await self._pin(read, references)
+                relations = await self._inputs.pin(read, references)
             except UnknownName as error:
                 find = partial(session.find_name, text.sql, parameters=text.values)
                 raise await explained(error, await known_names(self._database, project_id), find) from None
@@ -232,36 +230,6 @@ class ReadService:
             read.raise_if_cancelled()
             raise
 
-    async def _pin(self, read: Read, references: Sequence[str]) -> tuple[ReadRelation, ...]:
-        """The inputs of a statement that reads these names, all as of one moment, and kept until the read ends."""
-        own = [name for name in references if catalog_table(name) is None]
-        if self._registry.can_wait(read) and len(own) == len(references):
-            return await self._pin_current(read, own)
-        for _ in range(_TRIES):
-            async with self._database.begin() as tx:
-                if len(own) < len(references):
-                    await as_of_one_moment(tx)
-                found: tuple[Relation, ...] = await run_inputs.named(tx, read.project_id, own) if own else ()
-                _check_names(own, found)
-                kept = [one.snapshot_id for one in found if one.kind == "snapshot"]
-                is_leased = await self._registry.lease(tx, read, kept)
-                shown = await _catalog_tables(tx, read.project_id, references) if is_leased else ()
-            if is_leased:
-                if kept or read.client_query_id:
-                    self._registry.recorded(read)
-                return found + shown
-        raise InputsChanging
-
-    async def _pin_current(self, read: Read, names_read: Sequence[str]) -> tuple[ReadRelation, ...]:
-        """The same for views and tables alone, in one statement and without a lease at once."""
-        if not names_read:
-            return ()
-        async with self._database.single() as tx:
-            found = await run_inputs.named(tx, read.project_id, names_read)
-        _check_names(names_read, found)
-        self._registry.defer(read, [one.snapshot_id for one in found if one.kind == "snapshot"])
-        return found
-
     async def lease(self, read: Read, snapshot_ids: Collection[UUID]) -> None:
         """Keep the files of these versions until the read ends. Raises NotFound if one was just removed."""
         async with self._database.begin() as tx:
@@ -287,32 +255,6 @@ def _placed_as_written(text: QueryText) -> Iterator[None]:
         if text.written is not None and error.position is not None:
             error.position = moved(error.position, text.sql, text.written)
         raise
-
-
-def _check_names(references: Sequence[str], found: Sequence[Relation]) -> None:
-    known = {name_key(one.name) for one in found}
-    unknown = next((name for name in references if name_key(name) not in known), None)
-    if unknown is not None:
-        raise UnknownName(unknown)
-
-
-async def _catalog_tables(tx: Transaction, project_id: int, references: Sequence[str]) -> tuple[RowsRelation, ...]:
-    tables = sorted({table for name in references if (table := catalog_table(name))})
-    if not tables:
-        return ()
-    entries = await names.entries(tx, project_id) if tables != [SCHEMATA] else []
-    columns = sum(len(entry.columns) for entry in entries)
-    if columns > _MOST_LISTED_COLUMNS:
-        raise InvalidQuery(
-            f"The views and tables of this project have {columns:,} columns, and the information schema shows "
-            f"{_MOST_LISTED_COLUMNS:,} at most. Use the lists of the API.",
-            attr="query",
-        )
-    return await asyncio.to_thread(_rows_relations, tables, entries)
-
-
-def _rows_relations(tables: Sequence[str], entries: Sequence[CatalogEntry]) -> tuple[RowsRelation, ...]:
-    return tuple(RowsRelation(name=table, columns=COLUMNS[table], rows=rows_of(table, entries)) for table in tables)
 
 
 async def _version(tx: Transaction, project_id: int, saved_query_id: UUID, snapshot_id: UUID | None) -> ViewVersion:

@@ -1,6 +1,6 @@
 """Source tables: files that views may read under a name."""
 
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from orchestrator.catalog import names, projects, saved_queries, source_tables
@@ -8,7 +8,7 @@ from orchestrator.catalog.database import Database, Transaction
 from orchestrator.engines.base import QueryAnalyzer
 from orchestrator.model.base import Value, now
 from orchestrator.model.column_changes import ColumnChanges
-from orchestrator.model.errors import InUse, NotFound, TableBusy
+from orchestrator.model.errors import InUse, TableBusy
 from orchestrator.model.names import check_name, name_key
 from orchestrator.model.principal import User
 from orchestrator.model.read_options import check_pattern, check_stated, format_of, options_of
@@ -23,10 +23,9 @@ from orchestrator.model.source_table import (
     SourceTable,
 )
 from orchestrator.services.encryption import Encryptor
+from orchestrator.services.found import found
 from orchestrator.services.reader_guard import ReaderGuard
 from orchestrator.services.view_columns import ColumnPropagation
-
-T = TypeVar("T")
 
 # An edit starts again if another one changed the table while this one read the files.
 _EDIT_TRIES = 3
@@ -91,7 +90,7 @@ class SourceTableService:
             await projects.lock_project(tx, project_id)
             await source_tables.insert_new(tx, table, sealed)
             await names.reserve_name(tx, project_id, draft.name, source_table_id=table.id)
-            stored = _found(await source_tables.find(tx, project_id, table.id))
+            stored = found(await source_tables.find(tx, project_id, table.id))
         return StoredTable(stored, described, ColumnChanges())
 
     async def edit(self, project_id: int, table_id: UUID, edit: SourceTableUpdate) -> StoredTable:
@@ -114,7 +113,7 @@ class SourceTableService:
     async def get(self, project_id: int, table_id: UUID) -> SourceTable:
         """A live source table. Raises NotFound."""
         async with self._database.begin() as tx:
-            return _found(await source_tables.find(tx, project_id, table_id))
+            return found(await source_tables.find(tx, project_id, table_id))
 
     async def page(
         self, project_id: int, *, search: str | None, name: str | None = None, limit: int, offset: int
@@ -130,7 +129,7 @@ class SourceTableService:
         """
         async with self._database.begin() as tx:
             await projects.lock_project(tx, project_id)
-            _found(await source_tables.find(tx, project_id, table_id))
+            found(await source_tables.find(tx, project_id, table_id))
             await self._refuse_if_read(tx, table_id, "delete")
             await names.release_name(tx, source_table_id=table_id)
             await source_tables.mark_deleted(tx, table_id)
@@ -146,7 +145,7 @@ class SourceTableService:
             async with self._database.begin() as tx:
                 await projects.lock_project(tx, project_id)
                 # Reading files takes a while: a change that was saved in between must not be overwritten.
-                if _found(await source_tables.find(tx, project_id, table_id)) != table:
+                if found(await source_tables.find(tx, project_id, table_id)) != table:
                     continue
                 if await checked.is_stale(tx, project_id):
                     continue
@@ -155,7 +154,7 @@ class SourceTableService:
                     await source_tables.set_credential(tx, table_id, sealed)
                 propagation = ColumnPropagation(self._engine, [table_id] if changed.columns != table.columns else [])
                 await propagation.step(tx)
-                after = _found(await source_tables.find(tx, project_id, table_id))
+                after = found(await source_tables.find(tx, project_id, table_id))
             await propagation.finish(self._database, project_id)
             return StoredTable(after, described, ColumnChanges.between(table.columns, after.columns))
         raise TableBusy
@@ -195,9 +194,3 @@ def _changed(table: SourceTable, edit: SourceTableUpdate) -> SourceTable:
     source_format = format_of(changed.format, edit.header)
     options = options_of(source_format, table.options, edit.options)
     return changed.model_copy(update={"format": source_format, "options": options, "stated": stated})
-
-
-def _found(value: T | None) -> T:
-    if value is None:
-        raise NotFound
-    return value

@@ -52,6 +52,20 @@ def new_timing(update: TimingUpdate) -> Timing | None:
     return _timing_after(None, update, may_be_paused=True)
 
 
+def resumes(before: Timing | None, after: Timing | None) -> bool:
+    """Whether a change of a view's whole timing lifts a pause of its schedule, as TimingUpdate.resumes does for fields.
+
+    Another frequency does unless it is `never`, and so does another cron expression; another time zone alone does not.
+    """
+    if before is None or after is None or after.frequency is _NEVER:
+        return False
+    return (before.frequency, _expression(before)) != (after.frequency, _expression(after))
+
+
+def _expression(timing: Timing) -> str | None:
+    return timing.cron.expression if timing.cron else None
+
+
 def _timing_after(present: Timing | None, update: TimingUpdate, *, may_be_paused: bool = False) -> Timing | None:
     if update.is_set("sync_frequency") and update.sync_frequency is None and present is not None:
         raise Invalid("To undo the materialization of a view, revert it.", attr="sync_frequency")
@@ -72,13 +86,18 @@ def _timing_after(present: Timing | None, update: TimingUpdate, *, may_be_paused
 
 async def record_timing(tx: Transaction, view: SavedQuery, after: Timing | None, user: User | None) -> None:
     """Record a change of timing under the verb that describes it. `view` is as it was before."""
-    before = timing_fields(view.timing)
-    changes = [
-        FieldChange(field=field, action="changed", before=before[field], after=value)
+    verb = _verb(view.sync_frequency, after.frequency if after else None)
+    await record(tx, view, verb, user, timing_changes(view.timing, after))
+
+
+def timing_changes(before: Timing | None, after: Timing | None) -> list[FieldChange]:
+    """The fields in which two timings of a view differ, as its activity shows them."""
+    old = timing_fields(before)
+    return [
+        FieldChange(field=field, action="changed", before=old[field], after=value)
         for field, value in timing_fields(after).items()
-        if before[field] != value
+        if old[field] != value
     ]
-    await record(tx, view, _verb(view.sync_frequency, after.frequency if after else None), user, changes)
 
 
 def _cron_after(present: Timing | None, update: TimingUpdate) -> CronSchedule | None:

@@ -11,19 +11,16 @@ from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
-from orchestrator.catalog import failure_streaks, saved_pauses
-from orchestrator.catalog.audit_log import record
-from orchestrator.catalog.database import Database
-from orchestrator.model.audit import Verb
 from orchestrator.model.base import now
 from orchestrator.model.errors import Invalid, TemporalUnavailable
 from orchestrator.model.principal import User
-from orchestrator.model.printable import one_line
 from orchestrator.model.run import RunRef, Trigger
 from orchestrator.model.saved_query import SavedQuery, SyncFrequency
 from orchestrator.reconciliation.current import CurrentLinks
 from orchestrator.reconciliation.schedules import ScheduleSync
 from orchestrator.services.definitions import DefinitionService, ViewUpdate
+from orchestrator.services.materialization import Materialization
+from orchestrator.services.resuming import ScheduleResumption
 from orchestrator.services.runs import RunService
 from orchestrator.services.timings import TimingUpdate, timing_after
 from orchestrator.services.view_states import ViewState, ViewStates
@@ -41,20 +38,22 @@ class ViewService:
     def __init__(
         self,
         *,
-        database: Database,
         definitions: DefinitionService,
+        materialization: Materialization,
         states: ViewStates,
         runs: RunService,
         schedules: Schedules,
         sync: ScheduleSync,
+        resumption: ScheduleResumption,
         current: CurrentLinks,
     ) -> None:
-        self._database = database
         self._definitions = definitions
+        self._materialization = materialization
         self._states = states
         self._runs = runs
         self._schedules = schedules
         self._schedule_sync = sync
+        self._resumption = resumption
         self._current = current
 
     async def show(self, project_id: int, saved_query_id: UUID) -> ViewState:
@@ -83,7 +82,7 @@ class ViewService:
         if update.sets_timing and view.is_materialized:
             await self._apply_schedule(before, view, user)
             if update.resumes:
-                await self._resume(view, user)
+                await self._resumption.resume(view, user)
         elif view.is_materialized and view.name != before.name:
             with suppress(TemporalUnavailable):  # a label only
                 await self._schedule_sync.sync(view.id)
@@ -131,7 +130,7 @@ class ViewService:
         await self._require_temporal(project_id, saved_query_id)
         if fresh is not None:
             await self._definitions.update(project_id, saved_query_id, fresh, user)
-        before, view = await self._definitions.set_timing(project_id, saved_query_id, timing, user)
+        before, view = await self._materialization.set_timing(project_id, saved_query_id, timing, user)
         await self._apply_schedule(before, view, user, run=run)
         return await self.show(project_id, saved_query_id)
 
@@ -139,7 +138,7 @@ class ViewService:
         """Undo materialization: no schedule, no result, no run in progress. Readers then evaluate the view's text."""
         await self._require_temporal(project_id, saved_query_id)
         running = await self._runs.running(saved_query_id)
-        view, ended = await self._definitions.revert(project_id, saved_query_id, user)
+        view, ended = await self._materialization.revert(project_id, saved_query_id, user)
         await self._current.sync(project_id, view.name)
         await self._schedule_sync.sync(saved_query_id)
         await self._runs.stop(running | {run.id: run for run in ended})
@@ -158,7 +157,7 @@ class ViewService:
 
         async def resume(view: SavedQuery) -> bool:
             async with slots:
-                return view.sync_frequency is not SyncFrequency.NEVER and await self._resume(view, user)
+                return view.sync_frequency is not SyncFrequency.NEVER and await self._resumption.resume(view, user)
 
         resumed = await asyncio.gather(*(resume(view) for view in views))
         return [view.id for view, was_paused in zip(views, resumed, strict=True) if was_paused]
@@ -176,7 +175,7 @@ class ViewService:
                 await self._runs.start(view, Trigger.FIRST, user)
         except Exception:
             if before.sync_frequency_set_at != view.sync_frequency_set_at:
-                await self._definitions.restore_timing(view, before)
+                await self._materialization.restore_timing(view, before)
                 with suppress(TemporalUnavailable):
                     await self._schedule_sync.sync(view.id)
             raise
@@ -188,24 +187,8 @@ class ViewService:
         """
         if not view.is_materialized or view.revision.id == before.revision.id:
             return
-        why = f"Resumed, because {one_line(user.email)} changed the query (revision {view.revision.number})."
         with suppress(TemporalUnavailable):
-            if await self._schedules.unpause_after_failures(view.id, why):
-                await self._record_resumed(view, user)
-
-    async def _resume(self, view: SavedQuery, user: User) -> bool:
-        async with self._database.begin() as tx:  # first, or the next failure could pause it again
-            await failure_streaks.reset_failure_streak(tx, view.id)
-            await saved_pauses.forget(tx, [view.id])
-        was_paused = await self._schedules.unpause(view.id, f"Resumed by {one_line(user.email)} over the API.")
-        if was_paused:
-            await self._record_resumed(view, user)
-        return was_paused
-
-    async def _record_resumed(self, view: SavedQuery, user: User) -> None:
-        async with self._database.begin() as tx:
-            await record(tx, view, Verb.SYNC_RESUMED, user)
-            await saved_pauses.forget(tx, [view.id])
+            await self._resumption.resume_after_edit(view, user)
 
 
 def _needs_first_run(before: SavedQuery) -> bool:

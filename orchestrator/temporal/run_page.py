@@ -43,7 +43,7 @@ def inputs_of(plan: RunPlan, api_url: str | None, namespace: str) -> str:
     schedule = f"/namespaces/{namespace}/schedules/{quote(contract.schedule_id(plan.saved_query_id), safe='')}"
     page = [f"View: {f'[{view}]({api_url})' if api_url else view}"]
     page += ["", f"Next runs: [its schedule]({schedule})", "", "Reads:", ""]
-    page += [f"- {_told(relation)}" for relation in plan.relations] or ["- nothing but its own text"]
+    page += [f"- {_described(relation)}" for relation in plan.relations] or ["- nothing but its own text"]
     return "\n".join([*page, "", "Query:", "", *_as_it_is(plan.sql)])
 
 
@@ -105,7 +105,7 @@ def _time(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _told(relation: Relation) -> str:
+def _described(relation: Relation) -> str:
     if relation.kind == "snapshot":
         rows = sum(file.rows for file in relation.files)
         return f"the view {code(relation.name)}: its snapshot `{relation.snapshot_id}` ({rows:,} rows)"

@@ -258,8 +258,8 @@ async def test_the_journal_tells_who_did_what_with_every_field_before_and_after(
         None,
         view["query"],
     )
-    told = {change["field"]: (change["before"], change["after"]) for change in edited["detail"]["changes"]}
-    assert told == {"query": (view["query"], query), "description": (None, "d"), "name": ("v", "w")}
+    reported = {change["field"]: (change["before"], change["after"]) for change in edited["detail"]["changes"]}
+    assert reported == {"query": (view["query"], query), "description": (None, "d"), "name": ("v", "w")}
     (change,) = enabled["detail"]["changes"]
     assert (change["field"], change["before"], change["after"]) == ("sync_frequency", None, "24hour")
     assert {entry["item_id"] for entry in entries} == {view["id"]}

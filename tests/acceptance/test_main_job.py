@@ -71,8 +71,8 @@ async def test_temporal_lists_one_schedule_of_24_hours_for_each_materialized_vie
 
     assert sorted(await until(ours, "three schedules")) == sorted(f"materialize/{view['id']}" for view in views)
     for view in views:
-        told = ["schedule", "describe", *at, "--schedule-id", f"materialize/{view['id']}"]
-        schedule = json.loads(await asyncio.to_thread(printed_by, TEMPORAL, *told))["schedule"]
+        arguments = ["schedule", "describe", *at, "--schedule-id", f"materialize/{view['id']}"]
+        schedule = json.loads(await asyncio.to_thread(printed_by, TEMPORAL, *arguments))["schedule"]
         (interval,) = schedule["spec"]["interval"]
         assert interval["interval"] == "86400s"
         assert schedule["policies"]["overlapPolicy"] == "SCHEDULE_OVERLAP_POLICY_SKIP"

@@ -77,10 +77,10 @@ async def test_thirty_views_at_once_are_each_run_once_by_three_workers_one_of_wh
         await each_is_there_once(tenant, views)
         assert tenant.staged() == []
 
-        told = [await workers_of(temporal, view) for view in views]
-        spread = Counter(identity for identities in told for identity in identities)
+        reported = [await workers_of(temporal, view) for view in views]
+        spread = Counter(identity for identities in reported for identity in identities)
         assert len(spread) >= 2, spread
-        assert killed not in told[0], "the run that was met goes on elsewhere"
+        assert killed not in reported[0], "the run that was met goes on elsewhere"
         assert await attempts(tenant, views[0]) == 2
 
 

@@ -118,16 +118,16 @@ async def test_a_cancel_is_counted_and_timed_and_its_query_is_seen_to_run_until_
     assert await watched.value(watched.api, "matview_cancel_duration_seconds_count") == 1
 
 
-async def test_the_installation_is_told_by_the_api_alone(watched: Watched, tenant: Tenant) -> None:
+async def test_the_installation_is_measured_by_the_api_alone(watched: Watched, tenant: Tenant) -> None:
     view = await tenant.materialized("kept", "SELECT 1 AS n")
     await tenant.create_view("plain", "SELECT 2 AS n")
 
-    async def told() -> dict[str, Metric] | None:
+    async def reported() -> dict[str, Metric] | None:
         found = await watched.scrape(watched.api)
         ages = found["matview_view_data_age_seconds"].samples
         return found if view["id"] in {age.labels["view"] for age in ages} else None
 
-    found = await until(told, "the view's age")  # once the cached figures have expired
+    found = await until(reported, "the view's age")  # once the cached figures have expired
     single = {name: family.samples[0].value for name, family in found.items() if len(family.samples) == 1}
     assert single["matview_catalog_up"] == 1
     assert single["matview_schedules_wanted"] == single["matview_schedules_present"] >= 1
@@ -215,8 +215,8 @@ async def test_a_run_is_one_trace_from_the_request_to_the_query(watched: Watched
     assert len([span for span in trace if span["name"].startswith("RunWorkflow:")]) == 1
     (query,) = [span for span in trace if span["name"] == "duckdb query"]
     (run,) = await tenant.history(view["id"])
-    told = {name: value for name, value in query["attributes"].items() if name.startswith("matview.")}
-    assert told == {
+    reported = {name: value for name, value in query["attributes"].items() if name.startswith("matview.")}
+    assert reported == {
         "matview.project": tenant.project_id,
         "matview.view": view["id"],
         "matview.run": run["id"],

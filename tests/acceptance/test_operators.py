@@ -94,11 +94,11 @@ async def test_a_run_in_progress_says_how_far_it_is(tenant: Tenant, temporal: Cl
     await tenant.act(view["id"], "materialize")
     run = await tenant.running(view["id"])
 
-    async def told() -> str | None:
+    async def reported() -> str | None:
         page = await page_of(temporal, run)
         return page if "MiB written" in page else None
 
-    page = await until(told, "a word on its progress")
+    page = await until(reported, "a word on its progress")
     assert "**The query runs: " in page
     assert "MiB of memory" in page
     await tenant.act(view["id"], "cancel")
@@ -268,22 +268,27 @@ async def knows_attributes(temporal: Client) -> bool:
         return False
 
 
+@pytest.fixture(scope="module")
+async def bare_stack(session_folder: Path) -> AsyncIterator[DevStack]:
+    async with dev_stack(session_folder / "bare") as running:
+        yield running
+
+
 @pytest.fixture
-async def bare(session_folder: Path) -> AsyncIterator[DevStack]:
+async def bare(bare_stack: DevStack) -> DevStack:
     """A stack whose namespace lacks the program's search attributes, as one where it may not register any."""
-    async with dev_stack(session_folder / f"bare-{uuid4().hex[:6]}") as stack:
-        temporal = await Client.connect(stack.info["temporal_address"])
-        await temporal.operator_service.remove_search_attributes(
-            RemoveSearchAttributesRequest(
-                namespace=temporal.namespace, search_attributes=list(contract.SEARCH_ATTRIBUTES)
-            )
-        )
+    temporal = await Client.connect(bare_stack.info["temporal_address"])
+    missing = await missing_attributes(temporal)
+    present = [name for name in contract.SEARCH_ATTRIBUTES if name not in missing]
+    await temporal.operator_service.remove_search_attributes(
+        RemoveSearchAttributesRequest(namespace=temporal.namespace, search_attributes=present)
+    )
 
-        async def forgotten() -> bool:
-            return not await knows_attributes(temporal)
+    async def forgotten() -> bool:
+        return not await knows_attributes(temporal)
 
-        await until(forgotten, "the server to forget the attributes", patience=150)
-        yield stack
+    await until(forgotten, "the server to forget the attributes", patience=150)
+    return bare_stack
 
 
 @pytest.mark.timeout(400)

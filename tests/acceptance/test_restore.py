@@ -83,11 +83,15 @@ async def lived_in(stack: DevStack, tenant: Tenant, sources: Path, backup: Path)
     copy(tenant.data_dir, backup)
     await reconciled(stack, tenant, hourly)
     await call("pg_dump", "--format=custom", "--no-owner", "--file", backup / "dump", tenant.database_url)
-    history, kept, told = await tenant.history(daily["id"]), await versions(tenant, daily), await journal(tenant, daily)
+    history, kept, entries = (
+        await tenant.history(daily["id"]),
+        await versions(tenant, daily),
+        await journal(tenant, daily),
+    )
     await rerun(tenant, daily, "SELECT n, 3 AS version FROM numbers", 3)
     copy(tenant.data_dir, backup)
     later = (await versions(tenant, daily))[0]["location"]
-    return Before(daily, hourly, reader, plain, unended, history, kept, told, later)
+    return Before(daily, hourly, reader, plain, unended, history, kept, entries, later)
 
 
 async def reconciled(stack: DevStack, tenant: Tenant, paused: Json) -> None:

@@ -22,7 +22,7 @@ from orchestrator.temporal import contract
 from tests.acceptance.reconciling import Reconcile
 from tests.reading.support import rows_of
 from tests.support.commands import run_matview
-from tests.support.tenants import ENDLESS, Json, Tenant, a_tenant, dev_stack, until, write_parquet
+from tests.support.tenants import ENDLESS, Json, Tenant, a_tenant, until, write_parquet
 
 LONG = "SELECT a.n % 97 AS k, sum(sqrt(a.n * b.n)) AS s FROM range(40000) a(n), range(6000) b(n) GROUP BY 1"
 KEEP = Retention(count=1000, age=timedelta(days=1000), grace=timedelta(0))
@@ -324,24 +324,23 @@ async def test_a_try_of_another_view_or_project_is_not_found(stack: DevStack, te
     assert (await over(tenant, view, edit))["status"] == "Ready"
 
 
-async def test_a_try_whose_worker_is_killed_is_completed_by_the_next_one(session_folder: Path) -> None:
-    async with dev_stack(session_folder / "killed-try") as own_stack, a_tenant(own_stack) as tenant:
-        view = await tenant.materialized("v", "SELECT 1 AS k, 1.0 AS s")
-        before = await all_of(tenant, view)
-        edit = await started(tenant, view, LONG)
+async def test_a_try_whose_worker_is_killed_is_completed_by_the_next_one(stack: DevStack, tenant: Tenant) -> None:
+    view = await tenant.materialized("v", "SELECT 1 AS k, 1.0 AS s")
+    before = await all_of(tenant, view)
+    edit = await started(tenant, view, LONG)
 
-        async def is_staged() -> bool:
-            return await asyncio.to_thread((tenant.data_dir / "staging").exists) and any(
-                (tenant.data_dir / "staging" / str(tenant.project_id) / view["id"]).glob(f"{edit['id']}-*")
-            )
+    async def is_staged() -> bool:
+        return await asyncio.to_thread((tenant.data_dir / "staging").exists) and any(
+            (tenant.data_dir / "staging" / str(tenant.project_id) / view["id"]).glob(f"{edit['id']}-*")
+        )
 
-        await until(is_staged, "the query of the try")
-        own_stack.kill("worker")  # with SIGKILL; the stack starts another
-        ended = await over(tenant, view, edit)
-        assert (ended["status"], ended["row_count"]) == ("Ready", 97)
-        assert tenant.staged() == []
-        assert len(tenant.files(view)) == 2
-        assert await all_of(tenant, view) == before
+    await until(is_staged, "the query of the try")
+    stack.kill("worker")  # with SIGKILL; the stack starts another
+    ended = await over(tenant, view, edit)
+    assert (ended["status"], ended["row_count"]) == ("Ready", 97)
+    assert tenant.staged() == []
+    assert len(tenant.files(view)) == 2
+    assert await all_of(tenant, view) == before
 
 
 async def test_the_command_tries_an_edit_shows_what_differs_and_promotes_it(stack: DevStack, tenant: Tenant) -> None:

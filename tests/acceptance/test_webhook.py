@@ -64,7 +64,7 @@ async def taken(receiver: Receiver, view_id: str, count: int) -> list[str]:
     return await until(ask, f"{count} notice(s)")
 
 
-async def test_the_first_failure_and_the_recovery_are_told_once_each_and_signed(
+async def test_the_first_failure_and_the_recovery_are_sent_once_each_and_signed(
     flaky: Flaky, receiver: Receiver
 ) -> None:
     failed = [await flaky.run(), await flaky.run()][0]
@@ -130,7 +130,7 @@ async def test_no_notice_holds_what_a_terminal_would_obey(notifying: DevStack, r
         assert "\\x1b[2J\\u202e\nend" in notice.json["data"]["error"]
 
 
-async def test_a_view_that_never_worked_is_told_of_once_and_a_first_success_is_no_news(
+async def test_a_view_that_never_worked_is_sent_once_and_a_first_success_is_no_recovery(
     notifying: DevStack, receiver: Receiver
 ) -> None:
     async with a_tenant(notifying) as tenant:
@@ -145,7 +145,7 @@ async def test_a_view_that_never_worked_is_told_of_once_and_a_first_success_is_n
         assert receiver.about(good["id"]) == []
 
 
-async def test_a_pause_by_the_failure_policy_is_told(flaky: Flaky, receiver: Receiver, operator: Operator) -> None:
+async def test_a_pause_by_the_failure_policy_is_sent(flaky: Flaky, receiver: Receiver, operator: Operator) -> None:
     await operator.tick(flaky.view_id, 6)
     assert await taken(receiver, flaky.view_id, 2) == ["run.failed", "schedule.paused"]
     data = receiver.about(flaky.view_id)[1].json["data"]

@@ -32,8 +32,8 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
                 break
     if body == b"wait":
         await asyncio.sleep(0.5)
-    told = {"path": scope["path"], "client": scope["client"][0], "scheme": scope["scheme"], "bytes": len(body)}
-    answer = b"x" * 50_000_000 if scope["path"] == "/large" else json.dumps(told).encode()
+    seen = {"path": scope["path"], "client": scope["client"][0], "scheme": scope["scheme"], "bytes": len(body)}
+    answer = b"x" * 50_000_000 if scope["path"] == "/large" else json.dumps(seen).encode()
     length = str(len(answer)).encode()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
     await send({"type": "http.response.body", "body": answer})

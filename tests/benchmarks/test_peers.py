@@ -153,7 +153,7 @@ async def test_the_product_makes_what_plain_duckdb_makes(session_folder: Path) -
 
 
 @pytest.mark.parametrize("kind", ["small", "start"])
-async def test_a_peer_that_fails_does_not_stop_the_others_and_is_told(kind: str, tmp_path: Path) -> None:
+async def test_a_peer_that_fails_does_not_stop_the_others_and_is_reported(kind: str, tmp_path: Path) -> None:
     race = Race(WORKLOADS[kind](QUICK), tmp_path, {"dbt": tmp_path / "nowhere", FLOOR: BINARIES}, rounds=2)
     columns = await (race.cold_starts() if kind == "start" else race.refreshes("a view"))
     for column in columns:
@@ -200,9 +200,9 @@ def row_of(name: str, table: str) -> str:
 
 async def test_a_program_takes_what_it_started_with_it(tmp_path: Path) -> None:
     script = "import subprocess, sys; p = subprocess.Popen(['sleep', '600']); print(p.pid); sys.exit(3)"
-    with pytest.raises(PeerError, match=r"ended with 3: \d+$") as told:
+    with pytest.raises(PeerError, match=r"ended with 3: \d+$") as failed:
         await run([sys.executable, "-c", script], tmp_path, environment(tmp_path, BINARIES))
-    status = Path(f"/proc/{str(told.value).rpartition(' ')[2]}/stat")
+    status = Path(f"/proc/{str(failed.value).rpartition(' ')[2]}/stat")
     await until(lambda: has_ended(status), "the end of what the program had started")
 
 

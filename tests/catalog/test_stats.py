@@ -69,14 +69,16 @@ async def test_data_is_stale_that_is_older_than_two_intervals_of_its_view(tenant
     async with catalog_of(tenant) as tx:
         for view, seconds in ((hourly, 7_300), (daily, 90_000), (never, 900_000), (empty, 7_100)):
             await age(tx, view["id"], seconds)
-        told = await stats.load_stats(tx, 10)
+        stats_now = await stats.load_stats(tx, 10)
         await age(tx, empty["id"], 7_300)
         later, none = await stats.load_stats(tx, 1), await stats.load_stats(tx, 0)
 
-    assert (told.views, told.materialized, told.stale) == (5, 4, 1)
-    assert [one.name for one in told.most_overdue] == ["hourly", "empty", "daily"], "compared with their intervals"
-    assert told.oldest_seconds == pytest.approx(90_000, abs=60)
-    assert told.most_overdue[1].seconds == pytest.approx(7_100, abs=60), "without a result, as old as its frequency"
+    assert (stats_now.views, stats_now.materialized, stats_now.stale) == (5, 4, 1)
+    assert [one.name for one in stats_now.most_overdue] == ["hourly", "empty", "daily"], "compared with their intervals"
+    assert stats_now.oldest_seconds == pytest.approx(90_000, abs=60)
+    assert stats_now.most_overdue[1].seconds == pytest.approx(7_100, abs=60), (
+        "without a result, as old as its frequency"
+    )
     assert (later.stale, len(later.most_overdue), none.most_overdue) == (2, 1, ())
 
 
@@ -106,19 +108,25 @@ async def test_data_that_a_skipped_run_found_right_is_not_stale(tenant: Tenant) 
 async def test_an_empty_catalog_has_figures_too(tenant: Tenant) -> None:
     async with catalog_of(tenant) as tx:
         await tx.execute(text("UPDATE runs SET status = 'Failed', finished_at = now() WHERE status = 'Running'"))
-        told = await stats.load_stats(tx, 10)
-    assert (told.views, told.materialized, told.stale, told.oldest_seconds, told.most_overdue) == (0, 0, 0, 0.0, ())
-    assert (told.running, told.longest_run_seconds) == (0, 0.0)
+        stats_now = await stats.load_stats(tx, 10)
+    assert (
+        stats_now.views,
+        stats_now.materialized,
+        stats_now.stale,
+        stats_now.oldest_seconds,
+        stats_now.most_overdue,
+    ) == (0, 0, 0, 0.0, ())
+    assert (stats_now.running, stats_now.longest_run_seconds) == (0, 0.0)
 
 
-async def test_a_run_in_progress_is_told_with_its_age(tenant: Tenant) -> None:
+async def test_a_run_in_progress_is_counted_with_its_age(tenant: Tenant) -> None:
     view = await tenant.create_view("v", ENDLESS)
     await tenant.act(view["id"], "materialize")
     await tenant.running(view["id"])
     async with catalog_of(tenant) as tx:
         moment = text("UPDATE runs SET started_at = now() - interval '1 hour' WHERE saved_query_id = CAST(:v AS uuid)")
         await tx.execute(moment, {"v": view["id"]})
-        told = await stats.load_stats(tx, 10)
+        stats_now = await stats.load_stats(tx, 10)
     await tenant.act(view["id"], "cancel")
-    assert told.running >= 1
-    assert told.longest_run_seconds == pytest.approx(3_600, abs=60)
+    assert stats_now.running >= 1
+    assert stats_now.longest_run_seconds == pytest.approx(3_600, abs=60)

@@ -33,7 +33,7 @@ from orchestrator.settings import load_settings
 from orchestrator.temporal import contract
 from tests.cli.conftest import Matview
 from tests.support.commands import run_matview
-from tests.support.tenants import a_tenant, dev_stack, until
+from tests.support.tenants import a_tenant, dev_stack, until, write_parquet
 
 # The results of these depend on the machine that the tests run on.
 OF_THE_MACHINE = {"memory", "isolation", "space"}
@@ -42,8 +42,9 @@ WHERE = ("database_url", "data_dir", "temporal_address", "temporal_namespace")
 
 @pytest.fixture(scope="module")
 async def own(session_folder: Path) -> AsyncIterator[DevStack]:
-    """A stack whose parts may be stopped."""
-    async with dev_stack(session_folder / "doctor") as running:
+    """A stack whose parts may be stopped, and whose source tables are of these tests only."""
+    (session_folder / "looked at").mkdir()
+    async with dev_stack(session_folder / "doctor", session_folder / "looked at") as running:
         yield running
 
 
@@ -98,7 +99,7 @@ async def test_the_environment_comes_before_the_folder_and_another_folder_before
     message = await asyncio.to_thread(lambda: doctor(empty_folder, "--json", **elsewhere))
     assert message.returncode == 1
     lines = {line["check"]: line for line in json.loads(message.stdout)["lines"]}
-    assert lines["settings"]["told"] == "from the environment"
+    assert lines["settings"]["message"] == "from the environment"
     assert lines["database"]["verdict"] == "fail"
     assert lines["temporal"]["verdict"] == "ok"
     assert "hunter2" not in message.stdout + message.stderr
@@ -132,7 +133,7 @@ async def test_a_database_that_is_away_hides_nothing_else(own: DevStack) -> None
     assert all(found[name].message == "not looked at: it needs database" for name in needing)
 
 
-async def test_a_password_that_is_wrong_is_told_as_that_and_not_shown(own: DevStack) -> None:
+async def test_a_password_that_is_wrong_is_reported_as_that_and_not_shown(own: DevStack) -> None:
     right = own.info["database_url"]
     password = right.partition("matview:")[2].partition("@")[0]
     found = await look(own, database_url=right.replace(password, "hunter2"))
@@ -157,7 +158,7 @@ async def test_a_namespace_that_is_missing_comes_with_the_command_that_makes_it(
     assert "temporal operator namespace create -n nowhere --retention" in str(found["namespace"].advice)
 
 
-async def test_a_namespace_that_forgets_soon_and_has_no_worker_is_told(own: DevStack) -> None:
+async def test_a_namespace_that_forgets_soon_and_has_no_worker_is_reported(own: DevStack) -> None:
     temporal = await Client.connect(own.info["temporal_address"])
     kept = Duration()
     kept.FromTimedelta(timedelta(days=3))
@@ -175,7 +176,7 @@ async def test_a_namespace_that_forgets_soon_and_has_no_worker_is_told(own: DevS
     assert failed(found) == {"workers", "reconciler"}
 
 
-async def test_migrations_that_are_behind_are_told(own: DevStack) -> None:
+async def test_migrations_that_are_behind_are_reported(own: DevStack) -> None:
     url = own.info["database_url"]
     name = f"test_{uuid4().hex}"
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
@@ -190,7 +191,7 @@ async def test_migrations_that_are_behind_are_told(own: DevStack) -> None:
     assert found["migrations"].advice == "run `matview migrate`"
 
 
-async def test_a_store_that_cannot_be_written_to_is_told(own: DevStack, tmp_path: Path) -> None:
+async def test_a_store_that_cannot_be_written_to_is_reported(own: DevStack, tmp_path: Path) -> None:
     occupied = tmp_path / "a file"
     occupied.write_text("")
     found = await look(own, data_dir=str(occupied))
@@ -198,7 +199,7 @@ async def test_a_store_that_cannot_be_written_to_is_told(own: DevStack, tmp_path
     assert found["database"].verdict is Status.OK
 
 
-async def test_a_store_that_is_not_there_is_told_and_not_made(own: DevStack, tmp_path: Path) -> None:
+async def test_a_store_that_is_not_there_is_reported_and_not_made(own: DevStack, tmp_path: Path) -> None:
     found = await look(own, data_dir=str(tmp_path / "not mounted"))
     assert found["store"].verdict is Status.WARN
     assert not (tmp_path / "not mounted").exists()
@@ -246,7 +247,7 @@ async def test_a_result_whose_file_is_missing_or_cut_is_named(own: DevStack) -> 
         file.write_bytes(content)
 
 
-async def test_a_reconciler_that_is_paused_or_gone_is_told(own: DevStack) -> None:
+async def test_a_reconciler_that_is_paused_or_gone_is_reported(own: DevStack) -> None:
     handle = (await Client.connect(own.info["temporal_address"])).get_schedule_handle(contract.RECONCILE_ID)
     await handle.pause(note="a backup is being made")
     found = await look(own)
@@ -288,3 +289,44 @@ async def test_a_check_that_hangs_or_raises_fails_alone() -> None:
         ("warn", "not looked at: it needs dead disk", None),
     ]
     assert not report.healthy
+
+
+async def sources_line(stack: DevStack, **given: str) -> ReportLine:
+    return (await look(stack, **{"source_roots": stack.info["source_roots"], **given}))["sources"]
+
+
+async def test_tables_without_files_and_views_that_fail_for_want_of_them_are_named(
+    own: DevStack, session_folder: Path
+) -> None:
+    folder = session_folder / "looked at"
+    async with a_tenant(own) as tenant:
+        await tenant.add_table("kept", write_parquet(folder / "kept.parquet", n=[1]))
+        path = write_parquet(folder / "months" / "1.parquet", n=[1])
+        await tenant.add_table("months", f"{folder}/months/*.parquet")
+        view = await tenant.materialized("by_month", "SELECT n FROM months")
+        line = await sources_line(own)
+        assert (line.verdict, line.message) == (Status.OK, "source tables: 2, and every one has files")
+        path.unlink()
+        line = await sources_line(own)
+        assert (line.verdict, line.message) == (Status.WARN, "of 2 source tables, 1 have no files now: months")
+        await tenant.act(view["id"], "run")
+        await tenant.ended(view["id"], runs=2)
+        line = await sources_line(own)
+        assert line.message.endswith("1 view cannot run for want of files: by_month")
+        assert line.advice is not None
+        line = await sources_line(own, source_roots="[]")
+        assert (line.verdict, line.message) == (Status.WARN, "1 view cannot run for want of files: by_month")
+        write_parquet(path, n=[2])
+        await tenant.act(view["id"], "run")
+        await tenant.ended(view["id"], runs=3)
+        assert (await sources_line(own)).verdict is Status.OK
+
+
+async def test_in_the_folder_of_a_stack_the_folders_of_its_tables_are_known(
+    own: DevStack, session_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / ".matview").symlink_to(session_folder / "doctor")
+    found = await asyncio.to_thread(run_matview, "doctor", "--json", cwd=tmp_path, env={})
+    lines = {line["check"]: line for line in json.loads(found.stdout)["lines"]}
+    assert "were not looked at" not in lines["sources"]["message"]
+    assert str(session_folder / "looked at") in own.info["source_roots"]

@@ -325,10 +325,10 @@ def test_bytes_are_not_written_to_a_terminal(api: CannedApi, result_format: str)
 def test_a_preview_is_shown_before_the_view_is_saved(matview: Matview, api: CannedApi) -> None:
     api.will_say("POST", QUERY, result(*([n] for n in range(30)), n="INTEGER"))
     api.will_say("POST", VIEWS, view(), status=201)
-    told = matview("view", "create", "sales", "SELECT 1", "--preview").stdout.splitlines()
-    assert told[2:12] == [str(n) for n in range(10)]
-    assert told[12] == "(10 rows of 30)"
-    assert told[-1].startswith("created sales")
+    reported = matview("view", "create", "sales", "SELECT 1", "--preview").stdout.splitlines()
+    assert reported[2:12] == [str(n) for n in range(10)]
+    assert reported[12] == "(10 rows of 30)"
+    assert reported[-1].startswith("created sales")
     assert [path.split("/")[-2] for _, path, _ in api.requests] == ["query", "warehouse_saved_queries"]
 
 

@@ -38,7 +38,7 @@ async def test_without_a_project_the_client_takes_the_one_that_its_key_is_for(cl
 
 
 @pytest.mark.parametrize("end", ["", "/"])
-async def test_a_key_is_told_what_it_may_do_and_where(stack: DevStack, end: str) -> None:
+async def test_a_key_gets_what_it_may_do_and_where(stack: DevStack, end: str) -> None:
     async with a_tenant(stack, Scope.VIEW_WRITE, Scope.TABLE_READ) as tenant:
         key = await ask(stack, tenant.token, f"/api/personal_api_keys/@current{end}")
         assert key["scopes"] == ["warehouse_table:read", "warehouse_view:write"]

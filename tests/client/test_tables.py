@@ -14,9 +14,9 @@ async def test_a_table_is_created_and_its_schema_read_again(client: Client, tena
     said = await client.call(
         "warehouse-tables-create", name="events", format="Parquet", url_pattern=str(file), credential=CREDENTIAL
     )
-    told = unwrapped(said)
-    table = await tenant.call("GET", f"/warehouse_tables/{told['id']}/")
-    assert {name: table[name] for name in ("id", "name", "format", "url_pattern", "columns")} == told
+    reported = unwrapped(said)
+    table = await tenant.call("GET", f"/warehouse_tables/{reported['id']}/")
+    assert {name: table[name] for name in ("id", "name", "format", "url_pattern", "columns")} == reported
     assert [column["name"] for column in table["columns"]] == ["n"]
     assert "the-secret" not in str(table)
 

@@ -122,8 +122,8 @@ async def test_a_run_is_started_and_seen_in_the_history(client: Client, tenant: 
     run = await tenant.ended(view["id"], runs=2)
     assert (run["status"], run["trigger"]) == ("Completed", "api")
 
-    told = await client.call("view-run-history", id=view["id"])
-    assert told["run_history"] == await tenant.history(view["id"])
+    reported = await client.call("view-run-history", id=view["id"])
+    assert reported["run_history"] == await tenant.history(view["id"])
 
 
 async def test_a_view_is_unmaterialized(client: Client, tenant: Tenant) -> None:
@@ -159,7 +159,7 @@ async def test_a_view_that_others_read_is_not_deleted(client: Client, tenant: Te
     assert await tenant.view(view["id"]) == view
 
 
-async def test_a_wrong_key_and_one_without_the_scope_are_told_so(client: Client, stack: DevStack) -> None:
+async def test_a_wrong_key_and_one_without_the_scope_are_refused_as_that(client: Client, stack: DevStack) -> None:
     async with a_tenant(stack, Scope.VIEW_READ) as reader:
         limited = replace(client, token=reader.token, project_id=reader.project_id)
         stranger = replace(client, token=reader.token + "x")

@@ -171,15 +171,15 @@ async def test_a_search_is_no_longer_than_a_name(tenant: Tenant) -> None:
 async def test_links_to_other_pages_do_not_follow_a_host_header(tenant: Tenant, host: str) -> None:
     for number in range(2):
         await tenant.create_view(f"v{number}", "SELECT 1 AS n")
-    told = {
+    reported = {
         "Host": host,
         "X-Forwarded-Host": "evil.example",
         "Forwarded": "host=evil.example",
         "X-Forwarded-Proto": "ftp",
     }
-    page = (await tenant.http.get(f"{VIEWS}?page_size=1&search=v", headers=told)).json()
+    page = (await tenant.http.get(f"{VIEWS}?page_size=1&search=v", headers=reported)).json()
     assert page["next"] == f"/api/projects/{tenant.project_id}{VIEWS}?page_size=1&search=v&page=2"
-    back = (await tenant.http.get(httpx.URL(str(tenant.http.base_url)).join(page["next"]), headers=told)).json()
+    back = (await tenant.http.get(httpx.URL(str(tenant.http.base_url)).join(page["next"]), headers=reported)).json()
     assert back["previous"] == page["next"].replace("page=2", "page=1")
     assert "evil" not in str(page) + str(back)
 
@@ -201,8 +201,8 @@ async def test_a_key_with_many_requests_at_a_time_takes_turns_and_others_notice_
         base_url=tenant.http.base_url, headers=tenant.http.headers, limits=limits, timeout=PATIENCE
     ) as http:
         answers = await asyncio.gather(*(http.get(f"{VIEWS}{uuid4()}/") for _ in range(FEW)))
-    told = {answer.status_code for answer in answers}
-    assert told <= {404, 429}, told
+    reported = {answer.status_code for answer in answers}
+    assert reported <= {404, 429}, reported
     for answer in answers:
         assert is_error(answer)
         if answer.status_code == 429:

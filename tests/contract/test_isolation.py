@@ -154,7 +154,7 @@ def _other_ids(victim: Victim) -> Json:
     }
 
 
-def _told(answer: httpx.Response) -> tuple[int, bytes, list[tuple[str, str]]]:
+def _seen_of(answer: httpx.Response) -> tuple[int, bytes, list[tuple[str, str]]]:
     """The status, body and headers of an answer, without its time and its request id."""
     return answer.status_code, answer.content, sorted(h for h in answer.headers.items() if h[0] not in _OF_THE_MOMENT)
 
@@ -163,15 +163,15 @@ async def test_another_projects_key_gets_403_everywhere_and_changes_nothing(
     document: Json, victim: Victim, stranger: Tenant
 ) -> None:
     before = await victim.state()
-    told = set()
+    bodies = set()
     for operation in _in_a_project(document):
         for view, table in ((victim.view["id"], victim.table["id"]), (str(uuid4()), str(uuid4()))):
             project_id = victim.tenant.project_id
             answer = await _ask(stranger, operation, victim, project_id=project_id, view=view, table=table)
             assert answer.status_code == 403, f"{operation}: {answer.status_code} {answer.text}"
             if operation.method != "HEAD":
-                told.add(answer.content)
-    assert len(told) == 1, told
+                bodies.add(answer.content)
+    assert len(bodies) == 1, bodies
     assert await victim.state() == before
 
 
@@ -182,7 +182,7 @@ async def test_a_project_that_does_not_exist_looks_like_one_of_somebody_else(
     for operation in _in_a_project(document):
         foreign = await _ask(stranger, operation, victim, project_id=victim.tenant.project_id, **ids)
         nobodys = await _ask(stranger, operation, victim, project_id=2**31 - 1, **ids)
-        assert _told(foreign) == _told(nobodys), str(operation)
+        assert _seen_of(foreign) == _seen_of(nobodys), str(operation)
 
 
 async def test_foreign_ids_in_ones_own_project_are_404_as_any_unknown_id_is(
@@ -200,7 +200,7 @@ async def test_foreign_ids_in_ones_own_project_are_404_as_any_unknown_id_is(
             for view, table in [*ids, (str(uuid4()), str(uuid4()))]
         ]
         assert {answer.status_code for answer in answers} == {404}, f"{operation}: {answers[0].text}"
-        assert _told(answers[0]) == _told(answers[1]) == _told(answers[2]), str(operation)
+        assert _seen_of(answers[0]) == _seen_of(answers[1]) == _seen_of(answers[2]), str(operation)
         asked += 1
     assert asked > 15
     assert await victim.state() == before
@@ -244,7 +244,7 @@ async def test_a_key_for_both_projects_finds_the_things_of_each_only_there(
 
 
 async def test_without_a_key_every_operation_says_the_same_whatever_exists(document: Json, victim: Victim) -> None:
-    told = set()
+    bodies = set()
     async with httpx.AsyncClient() as http:
         nobody = Tenant(0, "", http, "", Path(), "")
         base_url = str(victim.tenant.http.base_url).partition("/api/")[0]
@@ -259,8 +259,8 @@ async def test_without_a_key_every_operation_says_the_same_whatever_exists(docum
                 answer = await nobody.http.request(operation.method, base_url + path)
                 assert answer.status_code == 401, str(operation)
                 if operation.method != "HEAD":
-                    told.add(answer.content)
-    assert len(told) == 1
+                    bodies.add(answer.content)
+    assert len(bodies) == 1
 
 
 async def test_lists_and_counts_hold_nothing_of_another_project(victim: Victim, stranger: Tenant) -> None:
@@ -323,7 +323,7 @@ async def test_a_name_that_only_another_project_has_is_free(victim: Victim, stra
     assert await victim.state() == before
 
 
-async def test_who_a_key_belongs_to_is_told_to_its_owner_only(victim: Victim, stranger: Tenant) -> None:
+async def test_the_owner_of_a_key_is_shown_to_that_owner_only(victim: Victim, stranger: Tenant) -> None:
     root = str(stranger.http.base_url).partition("/api/")[0]
     key = (await stranger.http.get(f"{root}/api/personal_api_keys/@current/")).json()
     assert key["scoped_teams"] == [stranger.project_id]

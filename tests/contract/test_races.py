@@ -128,8 +128,8 @@ async def test_a_cancel_that_meets_the_completion_tells_the_truth(tenant: Tenant
         history = await tenant.history(view["id"])
         assert history[1] == before, f"round {number}"
         if answer.status_code == 200:
-            told = (answer.json()["status"], history[0]["status"], history[0]["snapshot_id"])
-            assert told == ("Cancelled", "Cancelled", None), f"round {number}"
+            reported = (answer.json()["status"], history[0]["status"], history[0]["snapshot_id"])
+            assert reported == ("Cancelled", "Cancelled", None), f"round {number}"
         else:
             assert answer.json()["detail"] == "Cannot cancel a query that is not running"
             assert history[0]["status"] == "Completed", f"round {number}"

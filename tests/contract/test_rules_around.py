@@ -189,7 +189,7 @@ async def test_a_credential_is_stored_encrypted_and_never_returned(tenant: Tenan
 # --- identity ---------------------------------------------------------------------------------------------------------
 
 
-async def test_posthogs_client_is_told_of_its_key_its_owner_and_the_project(stack: DevStack, tenant: Tenant) -> None:
+async def test_posthogs_client_gets_its_key_its_owner_and_the_project(stack: DevStack, tenant: Tenant) -> None:
     root = stack.info["api_url"]
     key = (await tenant.http.get(f"{root}/api/personal_api_keys/@current")).json()
     assert (key["scopes"], key["scoped_teams"], key["scoped_organizations"]) == (sorted(Scope), [tenant.project_id], [])

@@ -40,8 +40,8 @@ TYPES = [
 async def test_every_type_has_posthogs_word_and_duckdbs_own_beside_it(tenant: Tenant) -> None:
     sql = "SELECT " + ", ".join(f"{sql} AS c{number}" for number, (sql, _, _) in enumerate(TYPES))
     view = await tenant.create_view("v", sql)
-    told = [(column["type"], column["duckdb_type"]) for column in view["columns"]]
-    assert told == [(word, own) for _, word, own in TYPES]
+    reported = [(column["type"], column["duckdb_type"]) for column in view["columns"]]
+    assert reported == [(word, own) for _, word, own in TYPES]
 
 
 async def test_no_type_changes_when_the_view_is_materialized(tenant: Tenant) -> None:
@@ -60,8 +60,8 @@ async def test_columns_stand_in_select_order_with_every_field_of_the_contract(te
     expected = [("zebra", "integer"), ("Mäuse", "string"), ("a", "integer"), ("sp ace", "integer")]
     assert [(column["name"], column["type"]) for column in view["columns"]] == expected
     for column in view["columns"]:
-        told = {field: value for field, value in column.items() if field not in {"type", "duckdb_type"}}
-        assert told == {"key": column["name"], "name": column["name"]} | fixed
+        reported = {field: value for field, value in column.items() if field not in {"type", "duckdb_type"}}
+        assert reported == {"key": column["name"], "name": column["name"]} | fixed
 
 
 async def test_columns_are_inferred_without_running_the_query(tenant: Tenant) -> None:

@@ -25,14 +25,14 @@ async def test_every_path_answers_alike_with_and_without_its_slash_under_both_ba
     unknown = uuid4()
     root = str(tenant.http.base_url).partition("/api/")[0]
     for endpoint in ENDPOINTS:
-        told = set()
+        reported = set()
         for base in ("projects", "environments"):
             for end in ("", "/"):
                 url = f"{root}/api/{base}/{tenant.project_id}{endpoint.of(unknown).rstrip('/')}{end}"
                 answer = await tenant.http.request(endpoint.method, url, json={})
-                told.add((answer.status_code, answer.content, answer.headers.get("location")))
-        assert len(told) == 1, f"{endpoint}: {told}"
-        ((status, _, location),) = told
+                reported.add((answer.status_code, answer.content, answer.headers.get("location")))
+        assert len(reported) == 1, f"{endpoint}: {reported}"
+        ((status, _, location),) = reported
         assert location is None
         assert status in {200, 400, 404}, f"{endpoint}: {status}"
 

@@ -58,7 +58,7 @@ async def test_pages_are_of_ten_newest_first_unless_asked_otherwise(tenant: Tena
     assert (await tenant.call("GET", f"{path}?limit=1&page=12"))["results"] == second["results"][1:]
 
 
-async def test_a_change_that_changes_nothing_is_not_told(tenant: Tenant) -> None:
+async def test_a_change_that_changes_nothing_is_not_recorded(tenant: Tenant) -> None:
     view = await tenant.create_view("v", ONE, description="d")
     same: Json = {"name": "v", "description": "d", "query": view["query"], "sync_frequency": "never", "deleted": False}
     for body in ({}, same, {"soft_update": True}, {"edited_history_id": view["latest_history_id"]}, {"unknown": 1}):
@@ -76,12 +76,12 @@ async def test_the_activity_of_a_deleted_view_stays_and_ends_with_its_deletion(t
             await tenant.call("DELETE", f"{VIEWS}{view['id']}/", expect=204)
         else:
             await patch(tenant, view, deleted=True)
-        told = await entries(tenant, view)
-        assert [entry["activity"] for entry in told] == ["created", "updated", "deleted"]
-        assert [entry["detail"]["name"] for entry in told] == ["v", "v", "w"]
+        reported = await entries(tenant, view)
+        assert [entry["activity"] for entry in reported] == ["created", "updated", "deleted"]
+        assert [entry["detail"]["name"] for entry in reported] == ["v", "v", "w"]
 
 
-async def test_runs_cancels_and_reverts_are_told_by_verbs_of_their_own(tenant: Tenant) -> None:
+async def test_runs_cancels_and_reverts_have_verbs_of_their_own(tenant: Tenant) -> None:
     view = await tenant.create_view("v", ENDLESS)
     await tenant.act(view["id"], "materialize")
     await tenant.act(view["id"], "run")  # joins the first run, and so makes no entry
@@ -89,14 +89,14 @@ async def test_runs_cancels_and_reverts_are_told_by_verbs_of_their_own(tenant: T
     await tenant.act(view["id"], "run")
     await tenant.act(view["id"], "cancel")
     await tenant.act(view["id"], "revert_materialization")
-    told = ["created", "materialization_enabled", "sync_cancelled", "sync_triggered", "sync_cancelled"]
-    assert await verbs(tenant, view) == [*told, "materialization_disabled"]
+    reported = ["created", "materialization_enabled", "sync_cancelled", "sync_triggered", "sync_cancelled"]
+    assert await verbs(tenant, view) == [*reported, "materialization_disabled"]
     enabled, disabled = [(await entries(tenant, view))[index]["detail"]["changes"] for index in (1, -1)]
     assert [(one["field"], one["before"], one["after"]) for one in enabled] == [("sync_frequency", None, "24hour")]
     assert [(one["field"], one["before"], one["after"]) for one in disabled] == [("sync_frequency", "24hour", None)]
 
 
-async def test_a_resumed_schedule_is_told(tenant: Tenant, temporal: Client) -> None:
+async def test_a_resumed_schedule_has_an_entry(tenant: Tenant, temporal: Client) -> None:
     view = await tenant.materialized("v", ONE)
     await temporal.get_schedule_handle(contract.schedule_id(UUID(view["id"]))).pause(note="not now")
     for _ in range(2):
@@ -104,27 +104,27 @@ async def test_a_resumed_schedule_is_told(tenant: Tenant, temporal: Client) -> N
     assert await verbs(tenant, view) == ["created", "materialization_enabled", "sync_resumed"]
 
 
-async def test_a_changed_frequency_is_told_with_what_it_was(tenant: Tenant) -> None:
+async def test_a_changed_frequency_is_recorded_with_what_it_was(tenant: Tenant) -> None:
     view = await tenant.materialized("v", ONE, "6hour")
     await patch(tenant, view, sync_frequency="1hour")
     (change,) = (await entries(tenant, view))[-1]["detail"]["changes"]
     assert (change["field"], change["before"], change["after"]) == ("sync_frequency", "6hour", "1hour")
 
 
-async def test_a_frequency_that_materializes_a_view_is_told_as_materialization_enabled(tenant: Tenant) -> None:
+async def test_a_frequency_that_materializes_a_view_is_recorded_as_materialization_enabled(tenant: Tenant) -> None:
     view = await tenant.create_view("v", ONE)
     await patch(tenant, view, sync_frequency="1hour")
     await tenant.ended(view["id"])
     assert "materialization_enabled" in await verbs(tenant, view)
 
 
-async def test_a_frequency_of_never_is_told_as_sync_paused(tenant: Tenant) -> None:
+async def test_a_frequency_of_never_is_recorded_as_sync_paused(tenant: Tenant) -> None:
     view = await tenant.materialized("v", ONE)
     await patch(tenant, view, sync_frequency="never")
     assert "sync_paused" in await verbs(tenant, view)
 
 
-async def test_a_frequency_that_lifts_never_is_told_as_sync_resumed(tenant: Tenant) -> None:
+async def test_a_frequency_that_lifts_never_is_recorded_as_sync_resumed(tenant: Tenant) -> None:
     view = await tenant.materialized("v", ONE)
     await patch(tenant, view, sync_frequency="never")
     await patch(tenant, view, sync_frequency="1hour")

@@ -124,7 +124,7 @@ async def test_a_query_is_echoed_as_it_was_sent(tenant: Tenant, query: Json) -> 
     assert (await tenant.view(view["id"]))["query"] == query
 
 
-async def test_a_query_that_is_a_bare_string_is_told_to_be_a_json_object(tenant: Tenant) -> None:
+async def test_a_query_that_is_a_bare_string_is_refused_as_no_json_object(tenant: Tenant) -> None:
     said = await refused(tenant, query=ONE)
     assert (said["attr"], "JSON object" in said["detail"]) == ("query", True)
 
@@ -170,9 +170,9 @@ async def test_duckdbs_own_struct_literals_stay_legal(tenant: Tenant, sql: str) 
 async def test_what_is_not_one_select_is_an_invalid_query_with_the_message_of_duckdb(
     tenant: Tenant, sql: str, said: str
 ) -> None:
-    told = await refused(tenant, query={"query": sql})
-    assert told["detail"].startswith(f"Invalid query: {said}"), told["detail"]
-    assert told["attr"] == "query"
+    reported = await refused(tenant, query={"query": sql})
+    assert reported["detail"].startswith(f"Invalid query: {said}"), reported["detail"]
+    assert reported["attr"] == "query"
 
 
 async def test_created_by_is_the_owner_of_the_key(stack: DevStack, tenant: Tenant) -> None:

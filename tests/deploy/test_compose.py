@@ -97,9 +97,9 @@ def test_no_secret_stands_in_the_file(path: Any) -> None:
 
 def test_the_example_file_asks_for_what_is_demanded_and_tells_every_default() -> None:
     assert set(what_must_be_given()) == demanded(COMPOSE)
-    told = dict(re.findall(r"^# (\w+)=(\S*)", EXAMPLE.read_text(), flags=re.MULTILINE))
+    reported = dict(re.findall(r"^# (\w+)=(\S*)", EXAMPLE.read_text(), flags=re.MULTILINE))
     passed_on = dict.fromkeys(handed_on(COMPOSE) | demanded(WEBHOOK), "")
-    assert told == defaults(COMPOSE) | passed_on
+    assert reported == defaults(COMPOSE) | passed_on
 
 
 @pytest.mark.parametrize("name", what_must_be_given())
@@ -145,7 +145,7 @@ def test_what_a_workers_queries_may_take_fits_into_its_container() -> None:
 
 
 @pytest.mark.parametrize("name", ["api", "worker"])
-def test_the_folders_that_a_container_is_told_of_are_mounted(name: str) -> None:
+def test_the_folders_that_a_container_gets_in_its_settings_are_mounted(name: str) -> None:
     found = mounts(SERVICES[name])
     variables = environment(SERVICES[name])
     assert found[variables["MATVIEW_DATA_DIR"]] == ("store", name == "worker")
@@ -230,9 +230,9 @@ def test_all_speak_of_one_temporal_and_one_namespace() -> None:
 
 def test_the_server_has_the_flags_that_the_embedded_one_has() -> None:
     configured = raw(ROOT / "deploy/temporal/dynamic-config.yml")
-    told = {f"{name}={str(value['value']).lower()}" for name, (value,) in configured.items()}
+    reported = {f"{name}={str(value['value']).lower()}" for name, (value,) in configured.items()}
     of_the_development_server = {"system.forceSearchAttributesCacheRefreshOnRead=false"}
-    assert told == set(dev_temporal._DYNAMIC_CONFIG) - of_the_development_server
+    assert reported == set(dev_temporal._DYNAMIC_CONFIG) - of_the_development_server
     server = SERVICES["temporal"]
     path = environment(server)["DYNAMIC_CONFIG_FILE_PATH"]
     assert mounts(server)[path.rpartition("/")[0]] == ("./deploy/temporal", False)

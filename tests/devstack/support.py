@@ -89,8 +89,8 @@ def alive_below(home: Path) -> dict[int, str]:
             continue
         with suppress(OSError):
             command = (entry / "cmdline").read_bytes()
-            told = command + (entry / "environ").read_bytes()
-            if command and (os.fsencode(home) in told or (entry / "cwd").readlink().is_relative_to(home)):
+            reported = command + (entry / "environ").read_bytes()
+            if command and (os.fsencode(home) in reported or (entry / "cwd").readlink().is_relative_to(home)):
                 found[int(entry.name)] = command.replace(b"\0", b" ").decode()
     return found
 

@@ -62,19 +62,19 @@ async def running(template: Path) -> AsyncGenerator[Running]:
         shutil.rmtree(folder)
 
 
-async def test_the_program_is_told_where_everything_is_and_so_is_the_developer(running: Running) -> None:
+async def test_the_program_and_the_developer_get_every_address(running: Running) -> None:
     home, stack = running.home, running.stack
-    told = json.loads((home / "data" / "environment.json").read_text())
+    reported = json.loads((home / "data" / "environment.json").read_text())
     info = read_info(home)
     assert info == stack.info
     assert mode(home / "dev.json") == 0o600
-    assert told["MATVIEW_DATABASE_URL"] == info["database_url"]
-    assert told["MATVIEW_TEMPORAL_ADDRESS"] == info["temporal_address"]
-    assert told["MATVIEW_TEMPORAL_NAMESPACE"] == info["temporal_namespace"] == "default"
-    assert told["MATVIEW_TEMPORAL_UI_URL"] == info["temporal_ui_url"]
-    assert told["MATVIEW_DATA_DIR"] == info["data_dir"] == str(home / "data")
-    assert json.loads(told["MATVIEW_SOURCE_ROOTS"]) == [str(Path.cwd()), "/srv"]
-    assert f"http://{told['MATVIEW_API_HOST']}:{told['MATVIEW_API_PORT']}" == info["api_url"]
+    assert reported["MATVIEW_DATABASE_URL"] == info["database_url"]
+    assert reported["MATVIEW_TEMPORAL_ADDRESS"] == info["temporal_address"]
+    assert reported["MATVIEW_TEMPORAL_NAMESPACE"] == info["temporal_namespace"] == "default"
+    assert reported["MATVIEW_TEMPORAL_UI_URL"] == info["temporal_ui_url"]
+    assert reported["MATVIEW_DATA_DIR"] == info["data_dir"] == str(home / "data")
+    assert json.loads(reported["MATVIEW_SOURCE_ROOTS"]) == [str(Path.cwd()), "/srv"]
+    assert f"http://{reported['MATVIEW_API_HOST']}:{reported['MATVIEW_API_PORT']}" == info["api_url"]
     assert (info["api_key"], info["project_id"]) == ("first-key", "project")
     assert set(info["pids"]) == {"dev", "postgres", "temporal", "api", "worker"}
     assert info["pids"]["dev"] == os.getpid()

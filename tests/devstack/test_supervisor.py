@@ -57,7 +57,7 @@ async def test_a_worker_that_cannot_be_started_again_is_reported(
 
 
 @pytest.mark.parametrize("trouble", [SystemExit(1), BrokenPipeError(), ValueError("closed")])
-async def test_a_worker_is_started_again_although_nobody_can_be_told(claimed: Home, trouble: BaseException) -> None:
+async def test_a_worker_is_started_again_although_no_line_can_be_written(claimed: Home, trouble: BaseException) -> None:
     written = asyncio.Event()
 
     def say(_text: str) -> None:

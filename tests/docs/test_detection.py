@@ -8,13 +8,12 @@ from uuid import uuid4
 import duckdb
 import pytest
 
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.errors import QueryFailed
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import SourceFormat
 from orchestrator.model.write_target import WriteTarget
 from tests.docs.pages import ROOT
-from tests.engines.conftest import file_url, make_engine, make_plan, source
+from tests.engines.conftest import WholeEngine, file_url, make_engine, make_plan, source
 
 FORMATS = {"CSV": SourceFormat.CSV_WITH_NAMES, "JSON": SourceFormat.JSON_EACH_ROW, "Parquet": SourceFormat.PARQUET}
 
@@ -41,7 +40,7 @@ def write(path: Path, form: str, values: list[str]) -> None:
             connection.execute(f"COPY ({union}) TO '{path}' (FORMAT parquet)")
 
 
-async def rows_read(engine: DuckDBEngine, folder: Path, form: str, columns: Sequence[Column]) -> int:
+async def rows_read(engine: WholeEngine, folder: Path, form: str, columns: Sequence[Column]) -> int:
     out = folder / uuid4().hex
     out.mkdir()
     plan = make_plan("SELECT v FROM t", [source("t", FORMATS[form], f"{folder}/?", columns)])
@@ -56,7 +55,7 @@ async def test_a_row_of_the_table_says_what_is_detected_and_what_ends_a_run(
     write(tmp_path / "1", form, values)
     engine = make_engine(tmp_path / "scratch", roots=[tmp_path])
     try:
-        columns = await engine.describe_source(f"{tmp_path}/?", FORMATS[form], project_id=1)
+        columns = await engine.analyzer.describe_source(f"{tmp_path}/?", FORMATS[form], project_id=1)
         assert columns[0].duckdb_type == kind
         assert await rows_read(engine, tmp_path, form, columns) == len(values)
         for value in refused:

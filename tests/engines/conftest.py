@@ -10,7 +10,9 @@ import duckdb
 import pytest
 
 from orchestrator.engines.base import QueryResult
+from orchestrator.engines.duckdb.analyzer import DuckDBAnalyzer
 from orchestrator.engines.duckdb.engine import DuckDBEngine
+from orchestrator.engines.duckdb.local_source_lister import LocalSourceLister
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import Relation, RunPlan, SnapshotRelation, SourceRelation, Trigger, ViewRelation
 from orchestrator.model.snapshot import Column
@@ -24,6 +26,26 @@ CANARY_OF_THE_ENVIRONMENT = os.environ.setdefault("CANARY_OF_THE_ENVIRONMENT", f
 LIMITS = Limits(memory_mb=500, threads=2, temp_disk_mb=4000, output_mb=2000)
 
 
+class WholeEngine(DuckDBEngine):
+    """An engine, and beside it the analyzer and the source lister that a process has with it."""
+
+    def __init__(
+        self, source_lister: LocalSourceLister, *, limits: Limits, analysis_seconds: float, **more: Any
+    ) -> None:
+        super().__init__(source_lister, limits=limits, **more)
+        self.source_lister = source_lister
+        self.analyzer = DuckDBAnalyzer(source_lister, limits=limits, seconds=analysis_seconds)
+
+    async def start(self) -> None:
+        await super().start()
+        await self.analyzer.start()
+
+    async def close(self) -> None:
+        await super().close()
+        await self.analyzer.close()
+        await self.source_lister.close()
+
+
 def make_engine(
     temp_dir: Path,
     *,
@@ -32,11 +54,10 @@ def make_engine(
     worker_memory_mb: int = 4000,
     analysis_seconds: float = 10,
     **limits: int,
-) -> DuckDBEngine:
+) -> WholeEngine:
     """An engine with these limits for each query, and otherwise those of LIMITS. It must be closed."""
-    return DuckDBEngine(
-        source_roots=roots,
-        private=private,
+    return WholeEngine(
+        LocalSourceLister(roots, [*private, temp_dir.absolute()]),
         limits=LIMITS.model_copy(update=limits),
         worker_memory_mb=worker_memory_mb,
         temp_dir=temp_dir,
@@ -117,7 +138,7 @@ def data(roots: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-async def engine(roots: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DuckDBEngine]:
+async def engine(roots: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[WholeEngine]:
     scratch = tmp_path_factory.mktemp("scratch")
     engine = make_engine(scratch, roots=[roots])
     await engine.start()
@@ -127,7 +148,7 @@ async def engine(roots: Path, tmp_path_factory: pytest.TempPathFactory) -> Async
 
 
 @pytest.fixture
-def run(engine: DuckDBEngine, tmp_path: Path) -> Run:
+def run(engine: WholeEngine, tmp_path: Path) -> Run:
     async def run_query(sql: str, relations: Sequence[Relation] = (), timeout_seconds: float = 60) -> Result:
         folder = tmp_path / uuid4().hex
         folder.mkdir()

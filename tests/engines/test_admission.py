@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.engines.admission import Admission
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.errors import EngineCrashed, OutOfMemory, WorkerBusy
 from orchestrator.model.run import Progress
 from orchestrator.model.write_target import WriteTarget
-from tests.engines.conftest import LIMITS, file_url, make_engine, make_plan
+from tests.engines.conftest import LIMITS, WholeEngine, file_url, make_engine, make_plan
 from tests.engines.duckdb.test_child_process import ENDLESS
 
 
@@ -223,11 +222,11 @@ async def test_who_waits_for_its_own_project_in_the_last_place_makes_way() -> No
 class Query:
     """A query that was handed to an engine, and the progress that the engine reported."""
 
-    def __init__(self, engine: DuckDBEngine, target: Path, sql: str, memory_mb: int, seconds: float = 60) -> None:
+    def __init__(self, engine: WholeEngine, target: Path, sql: str, memory_mb: int, seconds: float = 60) -> None:
         target.mkdir()
         plan = make_plan(sql, (), seconds, LIMITS.model_copy(update={"memory_mb": memory_mb}))
-        self.told: list[Progress] = []
-        self.task = asyncio.create_task(engine.write(plan, file_url, WriteTarget.local(target), self.told.append))
+        self.observed: list[Progress] = []
+        self.task = asyncio.create_task(engine.write(plan, file_url, WriteTarget.local(target), self.observed.append))
 
     async def cancel(self) -> None:
         self.task.cancel()
@@ -246,12 +245,12 @@ async def test_a_query_waits_for_the_memory_of_others_and_says_so(tmp_path: Path
     engine = make_engine(tmp_path / "scratch", worker_memory_mb=600)
     try:
         running = Query(engine, tmp_path / "a", ENDLESS, 500)
-        await until(lambda: running.told)
+        await until(lambda: running.observed)
         # The query's time limit begins when the query does, not before.
         waiting = Query(engine, tmp_path / "b", "SELECT 1 AS a", 200, seconds=5)
-        await until(lambda: len(waiting.told) > 2)
-        assert all(progress.waiting and progress.percent is None for progress in waiting.told)
-        assert not any(progress.waiting for progress in running.told)
+        await until(lambda: len(waiting.observed) > 2)
+        assert all(progress.waiting and progress.percent is None for progress in waiting.observed)
+        assert not any(progress.waiting for progress in running.observed)
         assert len(engine._processes.busy) == 1
         assert len(list((tmp_path / "scratch").iterdir())) == 1
         await running.cancel()
@@ -264,9 +263,9 @@ async def test_a_query_that_waits_is_cancelled_at_once(tmp_path: Path) -> None:
     engine = make_engine(tmp_path / "scratch", worker_memory_mb=600)
     try:
         running = Query(engine, tmp_path / "a", ENDLESS, 500)
-        await until(lambda: running.told)
+        await until(lambda: running.observed)
         waiting = Query(engine, tmp_path / "b", "SELECT 1 AS a", 500)
-        await until(lambda: waiting.told)
+        await until(lambda: waiting.observed)
         began = time.monotonic()
         await waiting.cancel()
         assert waiting.task.cancelled()

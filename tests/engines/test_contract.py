@@ -19,8 +19,11 @@ from tests.engines.conftest import file_url, make_engine, make_plan, snapshot, s
 ENDLESS = "SELECT count(*) AS n FROM range(1000000000000) t(i) WHERE i % 7 = 3 AND i % 11 = 5"
 
 
-class AnyEngine(QueryAnalyzer, QueryRunner, Protocol):
-    """An engine for both clients."""
+class AnyEngine(QueryRunner, Protocol):
+    """An engine for the worker, and its analyzer for the API."""
+
+    @property
+    def analyzer(self) -> QueryAnalyzer: ...
 
     async def close(self) -> None: ...
 
@@ -52,23 +55,23 @@ async def write(
 
 async def test_a_statement_names_what_it_reads_each_once_and_in_order(any_engine: AnyEngine) -> None:
     sql = "SELECT a.n FROM sales.orders a JOIN people p ON a.n = p.n WHERE a.n IN (SELECT n FROM sales.orders)"
-    assert await any_engine.references(sql, project_id=1) == ("sales.orders", "people")
+    assert await any_engine.analyzer.references(sql, project_id=1) == ("sales.orders", "people")
 
 
 @pytest.mark.parametrize("sql", ["SELEC 1", "SELECT 1; SELECT 2", "CREATE TABLE t (a INT)", ""])
 async def test_what_is_not_exactly_one_select_is_refused(any_engine: AnyEngine, sql: str) -> None:
     with pytest.raises(InvalidQuery):
-        await any_engine.references(sql, project_id=1)
+        await any_engine.analyzer.references(sql, project_id=1)
 
 
 async def test_a_query_is_weighed_with_the_texts_of_the_views_in_it(any_engine: AnyEngine) -> None:
     views = {"twice": "SELECT * FROM t UNION ALL SELECT * FROM t"}
-    assert await any_engine.weigh("SELECT * FROM twice", views, project_id=1) > 2
+    assert await any_engine.analyzer.weigh("SELECT * FROM twice", views, project_id=1) > 2
 
 
 async def test_the_columns_are_those_that_a_run_gives(any_engine: AnyEngine, target: WriteTarget) -> None:
     sql = "SELECT 1 AS a, 'x' AS b, CAST(1.5 AS DECIMAL(4,1)) AS c"
-    described = await any_engine.describe(sql, {}, project_id=1)
+    described = await any_engine.analyzer.describe(sql, {}, project_id=1)
     written = await write(any_engine, make_plan(sql), target)
     assert [(c.name, c.duckdb_type) for c in described] == [(c.name, c.duckdb_type) for c in written.columns]
 
@@ -80,7 +83,7 @@ async def test_a_view_that_does_not_bind_spoils_no_other(any_engine: AnyEngine) 
         ("bad", "SELECT missing FROM t", []),
         ("over", "SELECT n FROM good", []),
     ]
-    good, bad, over = await any_engine.describe_each(views, tables, project_id=1)
+    good, bad, over = await any_engine.analyzer.describe_each(views, tables, project_id=1)
     assert not isinstance(good, InvalidQuery)
     assert not isinstance(over, InvalidQuery)
     assert isinstance(bad, InvalidQuery)
@@ -90,7 +93,9 @@ async def test_a_view_that_does_not_bind_spoils_no_other(any_engine: AnyEngine) 
 
 async def test_a_source_that_is_not_there_is_refused(any_engine: AnyEngine, tmp_path: Path) -> None:
     with pytest.raises(InvalidSource):
-        await any_engine.inspect_source(str(tmp_path / "sources" / "*.csv"), SourceFormat.CSV_WITH_NAMES, project_id=1)
+        await any_engine.analyzer.inspect_source(
+            str(tmp_path / "sources" / "*.csv"), SourceFormat.CSV_WITH_NAMES, project_id=1
+        )
 
 
 async def test_a_result_is_parquet_in_the_target_and_its_sizes_are_true(
@@ -111,7 +116,7 @@ async def test_a_run_reads_snapshots_views_and_source_tables(
     before = await write(any_engine, make_plan("SELECT 1 AS n"), WriteTarget.local(first))
     path = tmp_path / "sources" / "t.csv"
     path.write_text("n\n4\n", encoding="utf-8")
-    columns = (await any_engine.inspect_source(str(path), SourceFormat.CSV_WITH_NAMES, project_id=1)).columns
+    columns = (await any_engine.analyzer.inspect_source(str(path), SourceFormat.CSV_WITH_NAMES, project_id=1)).columns
     relations: list[Relation] = [
         snapshot("s", first, before),
         view("v", "SELECT n + 1 AS n FROM s"),

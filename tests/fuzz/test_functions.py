@@ -10,10 +10,9 @@ from random import Random
 import duckdb
 import pytest
 
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.engines.duckdb.sql.allowed_functions import check_function
 from orchestrator.model.errors import InvalidQuery
-from tests.engines.conftest import snapshot, view
+from tests.engines.conftest import WholeEngine, snapshot, view
 from tests.engines.duckdb.values import in_utc
 from tests.fuzz.test_views_over_views import PAIRS, SEED, observed, written
 from tests.fuzz.views import is_untyped
@@ -99,13 +98,13 @@ def _always_the_same(connection: duckdb.DuckDBPyConnection, call: str) -> bool:
         return False
 
 
-async def taken(engine: DuckDBEngine, connection: duckdb.DuckDBPyConnection, tried: list[str]) -> list[str]:
+async def taken(engine: WholeEngine, connection: duckdb.DuckDBPyConnection, tried: list[str]) -> list[str]:
     """The calls whose result a view may have: all but those of a type that is refused."""
     found: list[str] = []
     for start in range(0, len(tried), _AT_ONCE):
         batch = tried[start : start + _AT_ONCE]
         views = [(f"c{n}", f"SELECT {call} AS x", ()) for n, call in enumerate(batch)]
-        described = await engine.describe_each(views, {})
+        described = await engine.analyzer.describe_each(views, {})
         for call, columns in zip(batch, described, strict=True):
             kind = str(connection.sql(f"SELECT {call} AS x").types[0])
             assert isinstance(columns, InvalidQuery) == bool(_REFUSED.search(kind)), (call, kind)
@@ -113,14 +112,14 @@ async def taken(engine: DuckDBEngine, connection: duckdb.DuckDBPyConnection, tri
     return found
 
 
-async def _both_ways(engine: DuckDBEngine, folder: Path, sql: str, seen: str) -> list[tuple[object, ...]]:
+async def _both_ways(engine: WholeEngine, folder: Path, sql: str, seen: str) -> list[tuple[object, ...]]:
     stored = await written(engine, folder, sql, [])
     relations = (view("v", sql), snapshot("v", stored.folder, stored.written))
     return [(await written(engine, folder, f"SELECT {seen} FROM v", [one])).rows()[0] for one in relations]
 
 
 @pytest.mark.timeout(900)
-async def test_what_every_function_gives_is_kept_or_refused(engine: DuckDBEngine, tmp_path: Path) -> None:
+async def test_what_every_function_gives_is_kept_or_refused(engine: WholeEngine, tmp_path: Path) -> None:
     differing: list[str] = []
     with in_utc() as connection:
         storable = await taken(engine, connection, calls(connection, Random(SEED)))  # noqa: S311 - no secret

@@ -12,13 +12,12 @@ from uuid import uuid4
 
 import pytest
 
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.errors import EngineCrashed
 from orchestrator.model.run import Relation
 from orchestrator.model.snapshot import Column
 from orchestrator.model.write_target import WriteTarget
 from tests.contract.support import number_from_environment
-from tests.engines.conftest import Result, file_url, make_plan, snapshot, view
+from tests.engines.conftest import Result, WholeEngine, file_url, make_plan, snapshot, view
 from tests.fuzz.views import Chain, chains
 
 PAIRS = number_from_environment("MATVIEW_FUZZ_PAIRS", 120)
@@ -28,7 +27,7 @@ _AT_ONCE = 3
 NEGATIVE_ZERO = re.compile(r"(?<![\d.])-0\.0(?![\d])")
 
 
-async def written(engine: DuckDBEngine, folder: Path, sql: str, relations: list[Relation]) -> Result:
+async def written(engine: WholeEngine, folder: Path, sql: str, relations: list[Relation]) -> Result:
     target = folder / uuid4().hex
     target.mkdir()
     return Result(
@@ -36,13 +35,13 @@ async def written(engine: DuckDBEngine, folder: Path, sql: str, relations: list[
     )
 
 
-async def related(engine: DuckDBEngine, folder: Path, chain: Chain, random: Random) -> list[Relation]:
+async def related(engine: WholeEngine, folder: Path, chain: Chain, random: Random) -> list[Relation]:
     """The views of a chain as inputs of a run, some of them materialized by runs that read those before."""
     relations: list[Relation] = []
     known: dict[str, tuple[Column, ...]] = {}
     for name, sql in chain.views.items():
         read = {other: columns for other, columns in known.items() if other in sql}
-        known[name] = await engine.describe(sql, read)
+        known[name] = await engine.analyzer.describe(sql, read)
         assert [(c.name, c.duckdb_type) for c in known[name]] == chain.columns(name), name
         result = None
         if random.random() < 0.5:
@@ -75,26 +74,26 @@ def comparable(rows: Sequence[object]) -> list[str]:
     return sorted(NEGATIVE_ZERO.sub("0.0", str(row)) for row in rows)
 
 
-async def check(engine: DuckDBEngine, folder: Path, chain: Chain, random: Random) -> None:
+async def check(engine: WholeEngine, folder: Path, chain: Chain, random: Random) -> None:
     last = list(chain.views)[-1]
-    told: list[str] = []
+    reported: list[str] = []
     try:
         relations = await related(engine, folder, chain, random)
-        told = [relation.kind for relation in relations]
+        reported = [relation.kind for relation in relations]
         seen = observed([name for name, _ in chain.columns(last)])
         found = (await written(engine, folder, f"SELECT {seen} FROM {last}", relations)).rows()
         expected = chain.connection.execute(f"SELECT {seen} FROM {last}").fetchall()
         assert comparable(found) == comparable(expected)
     except Exception as error:
         text = "\n".join(f"{name}: {sql}" for name, sql in chain.views.items())
-        raise AssertionError(f"{text}\n{told}\n{error}") from error
+        raise AssertionError(f"{text}\n{reported}\n{error}") from error
     finally:
         chain.close()
 
 
 @pytest.mark.timeout(60 + 10 * PAIRS // PARTS)
 @pytest.mark.parametrize("part", range(PARTS))
-async def test_random_views_over_views_agree_with_plain_duckdb(engine: DuckDBEngine, tmp_path: Path, part: int) -> None:
+async def test_random_views_over_views_agree_with_plain_duckdb(engine: WholeEngine, tmp_path: Path, part: int) -> None:
     random = Random(f"{SEED}-{part}")  # noqa: S311 - no secret
     pairs = PAIRS // PARTS
     turns = asyncio.Semaphore(_AT_ONCE)

@@ -3,11 +3,11 @@
 import asyncio
 import os
 import signal
-from pathlib import Path
 
 from orchestrator.catalog.database import Database
+from orchestrator.devstack.stack import DevStack
 from tests.generations.test_refreshing import PATH, finished, saved, started
-from tests.support.tenants import ENDLESS, Json, a_tenant, dev_stack, until
+from tests.support.tenants import ENDLESS, Json, Tenant, until
 
 LAYERS, WIDTH = 5, 6
 # Long enough that the generation lasts for some seconds.
@@ -25,52 +25,53 @@ def graph() -> dict[str, str]:
     return views
 
 
-async def test_nothing_is_written_twice_and_nothing_is_missing_after_a_worker_was_killed(tmp_path: Path) -> None:
-    async with dev_stack(tmp_path / "home") as stack, a_tenant(stack) as tenant:
-        views = await saved(tenant, **graph())
-        generation = await started(tenant)
+async def test_nothing_is_written_twice_and_nothing_is_missing_after_a_worker_was_killed(
+    stack: DevStack, tenant: Tenant
+) -> None:
+    views = await saved(tenant, **graph())
+    generation = await started(tenant)
 
-        async def halfway() -> Json | None:
-            shown = await tenant.call("GET", f"{PATH}{generation['id']}/")
-            written = [one for one in shown["views"] if one["phase"] == "written"]
-            return shown if len(written) >= len(views) // 2 else None
+    async def halfway() -> Json | None:
+        shown = await tenant.call("GET", f"{PATH}{generation['id']}/")
+        written = [one for one in shown["views"] if one["phase"] == "written"]
+        return shown if len(written) >= len(views) // 2 else None
 
-        before = await until(halfway, "half of the views")
-        stack.kill("worker")
-        done = await finished(tenant, generation)
-        assert (done["status"], done["counts"]) == ("Completed", {"Completed": len(views)})
-        written = {one["name"] for one in before["views"] if one["phase"] == "written"}
-        database = Database(stack.info["database_url"])
-        async with database.begin() as tx:
-            rows = await tx.exec_driver_sql(
-                "SELECT v.name, r.attempt FROM runs r JOIN saved_queries v ON v.id = r.saved_query_id"
-            )
-            attempts = {row.name: row.attempt for row in rows}
-        await database.close()
-        # Those that were written are as they were, and no more were begun again than a worker takes at a time.
-        assert {attempts[name] for name in written} == {1}
-        assert set(attempts.values()) <= {1, 2}
-        for view in views.values():
-            assert len(await asyncio.to_thread(tenant.files, view)) == 1
-        assert tenant.staged() == []
+    before = await until(halfway, "half of the views")
+    stack.kill("worker")
+    done = await finished(tenant, generation)
+    assert (done["status"], done["counts"]) == ("Completed", {"Completed": len(views)})
+    written = {one["name"] for one in before["views"] if one["phase"] == "written"}
+    database = Database(stack.info["database_url"])
+    async with database.begin() as tx:
+        rows = await tx.exec_driver_sql(
+            "SELECT v.name, r.attempt FROM runs r JOIN saved_queries v ON v.id = r.saved_query_id "
+            f"WHERE v.project_id = {tenant.project_id}"
+        )
+        attempts = {row.name: row.attempt for row in rows}
+    await database.close()
+    # Those that were written are as they were, and no more were begun again than a worker takes at a time.
+    assert {attempts[name] for name in written} == {1}
+    assert set(attempts.values()) <= {1, 2}
+    for view in views.values():
+        assert len(await asyncio.to_thread(tenant.files, view)) == 1
+    assert tenant.staged() == []
 
 
-async def test_a_cancel_that_no_worker_answers_is_said_to_take_longer(tmp_path: Path) -> None:
-    async with dev_stack(tmp_path / "home") as stack, a_tenant(stack) as tenant:
-        views = await saved(tenant, slow=ENDLESS, beside="SELECT 1 AS n")
-        await started(tenant)
-        await tenant.running(views["slow"]["id"])
-        worker = stack.info["pids"]["worker"]
-        path = f"/warehouse_saved_queries/{views['slow']['id']}/cancel/"
-        os.kill(worker, signal.SIGSTOP)
-        try:
-            refused = await tenant.error("POST", path, status=503)
-        finally:
-            os.kill(worker, signal.SIGCONT)
-        assert refused["code"] == "still_stopping"
+async def test_a_cancel_that_no_worker_answers_is_said_to_take_longer(stack: DevStack, tenant: Tenant) -> None:
+    views = await saved(tenant, slow=ENDLESS, beside="SELECT 1 AS n")
+    await started(tenant)
+    await tenant.running(views["slow"]["id"])
+    worker = stack.info["pids"]["worker"]
+    path = f"/warehouse_saved_queries/{views['slow']['id']}/cancel/"
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        refused = await tenant.error("POST", path, status=503)
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert refused["code"] == "still_stopping"
 
-        async def cancelled() -> bool:
-            (run,) = await tenant.history(views["slow"]["id"])
-            return bool(run["status"] == "Cancelled")
+    async def cancelled() -> bool:
+        (run,) = await tenant.history(views["slow"]["id"])
+        return bool(run["status"] == "Cancelled")
 
-        await until(cancelled, "the cancel")
+    await until(cancelled, "the cancel")

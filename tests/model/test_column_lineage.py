@@ -54,9 +54,9 @@ def test_a_lineage_of_millions_of_references_is_given_up_and_not_wrong() -> None
     views = {"v0": lineage(**{f"c{n}": wide for n in range(200)})}
     for level in range(1, 20):
         views[f"v{level}"] = lineage(**{f"c{n}": f"v{level - 1}.c{n} v{level - 1}.c0" for n in range(200)})
-    began = time.monotonic()
+    began = time.process_time()
     found = down_to_tables(views, list(views))
-    seconds = time.monotonic() - began
+    seconds = time.process_time() - began
     assert sum(one.size for one in found.values()) <= 1_000_000
     known = [len(one.sources) for view in found.values() for _, one in view.columns if one.reason is None]
     assert set(known) == {4_000}

@@ -59,7 +59,7 @@ async def flaky(tenant: Tenant, sources: Path) -> Flaky:
     return await a_flaky_view(tenant, sources)
 
 
-async def test_a_pause_that_is_told_again_is_noted_once_and_told_the_same(
+async def test_a_pause_that_is_asked_for_again_is_recorded_once_and_answered_the_same(
     flaky: Flaky, operator: Operator, worker: Worker
 ) -> None:
     await operator.tick(flaky.view_id, 6)
@@ -93,7 +93,7 @@ async def test_a_pause_that_meets_an_edit_of_the_query_is_lifted_at_once(flaky: 
     assert not await flaky.is_paused()
 
 
-async def test_a_lift_that_is_told_again_is_noted_once(flaky: Flaky, operator: Operator, worker: Worker) -> None:
+async def test_a_repeated_lift_is_recorded_once(flaky: Flaky, operator: Operator, worker: Worker) -> None:
     await flaky.failed_before(4)
     await operator.tick(flaky.view_id)
     flaky.mend()
@@ -122,7 +122,7 @@ async def test_how_a_run_stood_is_the_same_whenever_it_is_asked(
     assert await worker.standing(second) == at_once
 
 
-async def test_nothing_is_told_of_a_view_that_nobody_wants_refreshed_any_more(flaky: Flaky, worker: Worker) -> None:
+async def test_nothing_is_sent_about_a_view_that_is_not_materialized_any_more(flaky: Flaky, worker: Worker) -> None:
     failed = await flaky.run()
     assert await worker.apply(failed["id"]) == [WebhookEventType.RUN_FAILED]
     await flaky.tenant.act(flaky.view_id, "revert_materialization")

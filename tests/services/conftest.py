@@ -23,6 +23,7 @@ async def container(stack: DevStack) -> AsyncIterator[Container]:
     )
     async with open_container(settings, lazy=True) as opened:
         await opened.engine.start()
+        await opened.analyzer.start()
         yield opened
 
 

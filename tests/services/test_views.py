@@ -115,12 +115,13 @@ async def test_without_temporal_nothing_is_changed(container: Container, project
     away = Schedules(await connect("127.0.0.1:9", None, lazy=True))
     services = container.services
     views = ViewService(
-        database=container.database,
         definitions=services.definitions,
+        materialization=services.views._materialization,
         states=services.views._states,
         runs=services.runs,
         schedules=away,
         sync=services.views._schedule_sync,
+        resumption=services.views._resumption,
         current=container.current,
     )
     with pytest.raises(TemporalUnavailable):
@@ -135,16 +136,16 @@ async def test_without_temporal_nothing_is_changed(container: Container, project
 async def test_a_frequency_that_could_not_be_applied_is_restored_unless_it_has_changed_since(
     container: Container, project: Project
 ) -> None:
-    definitions = container.services.definitions
+    definitions, materialization = container.services.definitions, container.services.views._materialization
     view = await create(container, project, "v")
     hourly = ViewUpdate(sync_frequency=SyncFrequency.HOUR_1)
-    before, after = await definitions.set_timing(project.id, view.id, hourly, project.user)
-    await definitions.restore_timing(after, before)
+    before, after = await materialization.set_timing(project.id, view.id, hourly, project.user)
+    await materialization.restore_timing(after, before)
     assert (await definitions.get(project.id, view.id)).sync_frequency is None
 
-    before, after = await definitions.set_timing(project.id, view.id, hourly, project.user)
-    await definitions.set_timing(project.id, view.id, ViewUpdate(sync_frequency=SyncFrequency.HOUR_6), project.user)
-    await definitions.restore_timing(after, before)
+    before, after = await materialization.set_timing(project.id, view.id, hourly, project.user)
+    await materialization.set_timing(project.id, view.id, ViewUpdate(sync_frequency=SyncFrequency.HOUR_6), project.user)
+    await materialization.restore_timing(after, before)
     assert (await definitions.get(project.id, view.id)).sync_frequency is SyncFrequency.HOUR_6
 
 

@@ -63,7 +63,7 @@ async def test_a_file_is_flushed_when_it_has_grown_by_much_and_then_not_again(
     assert flushed == {1000: 1, 3000: 1, 2000: 1}, "at 1,999 bytes it had not grown by much"
 
 
-async def test_what_could_not_be_flushed_is_told_when_all_is_written(
+async def test_what_could_not_be_flushed_is_raised_when_all_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = LocalStore(tmp_path)

@@ -28,8 +28,8 @@ def run_matview(
             given = (asked, nothing, out, err)
             socket.send_fds(_server(), [b"."], [*(file.fileno() for file in given), tell])
         os.close(tell)
-        with os.fdopen(ended) as told:
-            status = int(told.read())
+        with os.fdopen(ended) as status_pipe:
+            status = int(status_pipe.read())
         for file in (out, err):
             file.seek(0)
         return subprocess.CompletedProcess(arguments, status, out.read().decode(), err.read().decode())

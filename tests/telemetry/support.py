@@ -21,6 +21,6 @@ def metric_names(text: str) -> set[str]:
 
 def monitored_stack(home: Path, *source_roots: Path, traces: Path) -> DevStack:
     """The whole stack, which traces into the file `traces` and logs JSON."""
-    told = {"MATVIEW_TRACES_FILE": str(traces), "MATVIEW_LOG_FORMAT": "json"}
-    roles = [dataclasses.replace(role, env={**role.env, **told}) for role in ROLES]
+    variables = {"MATVIEW_TRACES_FILE": str(traces), "MATVIEW_LOG_FORMAT": "json"}
+    roles = [dataclasses.replace(role, env={**role.env, **variables}) for role in ROLES]
     return DevStack(home, bootstrap=bootstrap, say=print, extra_source_roots=source_roots, roles=roles)

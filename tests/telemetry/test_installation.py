@@ -43,12 +43,12 @@ async def test_a_temporal_that_never_answers_does_not_hide_the_catalog(silent: C
     await tenant.create_view("v", "SELECT 1 AS n")
     database = Database(tenant.database_url, pool_size=1)
     try:
-        told = await scraped(InstallationCollector(make_probe(database, silent, limit=5)))
+        reported = await scraped(InstallationCollector(make_probe(database, silent, limit=5)))
     finally:
         await database.close()
-    assert told["matview_catalog_up"] == 1
-    assert told["matview_views"] >= 1
-    assert "matview_schedules_present" not in told
+    assert reported["matview_catalog_up"] == 1
+    assert reported["matview_views"] >= 1
+    assert "matview_schedules_present" not in reported
 
 
 async def test_the_second_of_two_first_scrapes_waits_for_the_answer() -> None:
@@ -66,4 +66,4 @@ async def test_the_second_of_two_first_scrapes_waits_for_the_answer() -> None:
     done, _ = await asyncio.wait({second}, timeout=0.3)
     answer.set()
     assert not done, "it did not wait"
-    assert [told["matview_catalog_up"] for told in await asyncio.gather(first, second)] == [1, 1]
+    assert [reported["matview_catalog_up"] for reported in await asyncio.gather(first, second)] == [1, 1]

@@ -46,8 +46,8 @@ def test_traces_are_loaded_only_where_they_are_asked_for(
     variables: dict[str, str], traces: bool, tmp_path: Path
 ) -> None:
     # No server listens there. The time-out is short, as the exporter retries until it expires.
-    told = loaded("None", tmp_path, OTEL_EXPORTER_OTLP_TIMEOUT="1", **variables)
-    assert told == f"{traces} {traces}"
+    reported = loaded("None", tmp_path, OTEL_EXPORTER_OTLP_TIMEOUT="1", **variables)
+    assert reported == f"{traces} {traces}"
 
 
 def test_a_file_is_enough_for_traces_and_says_which_service_it_was(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_secrets_that_others_read_from_the_environment_are_hidden_too(
         ('{"password": null}', '{"password": null}'),
     ],
 )
-def test_what_is_called_a_password_is_hidden_though_nobody_told_its_value(text: str, shown: str) -> None:
+def test_a_value_under_the_name_of_a_password_is_hidden_though_it_is_no_known_secret(text: str, shown: str) -> None:
     assert make_redactor([])(text) == shown
 
 

@@ -93,11 +93,11 @@ def promtool_tests(file: Path, test: dict[str, Any]) -> subprocess.CompletedProc
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is part of Prometheus")
 async def test_failures_alert_though_each_is_the_first_with_its_code(tmp_path: Path) -> None:
-    told = [ended(RunStatus.FAILED, f"code_{number}") for number in range(4)]
-    told += [ended(RunStatus.COMPLETED, None) for _ in range(4)]
+    reported = [ended(RunStatus.FAILED, f"code_{number}") for number in range(4)]
+    reported += [ended(RunStatus.COMPLETED, None) for _ in range(4)]
     registry = CollectorRegistry()
     counter, before = RunCounter(WorkerMetrics(registry)), samples(registry)
-    for run in told:
+    for run in reported:
         counter.ended(run)
     (expr,) = [rule["expr"] for rule in rules() if rule["alert"] == "MatviewRunsFail"]
     series = [

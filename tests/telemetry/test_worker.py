@@ -16,8 +16,8 @@ LIMITS = Limits(memory_mb=512, threads=1, temp_disk_mb=1, output_mb=1)
 
 def plan(queued_at: datetime | None) -> RunPlan:
     ids = {"run_id": uuid4(), "generation_id": uuid4(), "saved_query_id": uuid4(), "revision_id": uuid4()}
-    told = {"project_id": 1, "name": "v", "sql": "SELECT 1", "relations": (), "timeout_seconds": 60}
-    return RunPlan(**ids, **told, trigger=Trigger.SCHEDULE, queued_at=queued_at)
+    fields = {"project_id": 1, "name": "v", "sql": "SELECT 1", "relations": (), "timeout_seconds": 60}
+    return RunPlan(**ids, **fields, trigger=Trigger.SCHEDULE, queued_at=queued_at)
 
 
 def queued(registry: CollectorRegistry, what: str) -> float | None:

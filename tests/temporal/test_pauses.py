@@ -28,7 +28,7 @@ async def desired(temporal: Client) -> AsyncIterator[DesiredSchedule]:
     await Schedules(temporal).delete(desired.saved_query_id)
 
 
-async def test_a_pause_for_failures_that_is_told_again_was_ours_and_is_not_made_again(
+async def test_a_pause_for_failures_that_is_asked_for_again_is_known_as_its_own_and_not_made_again(
     temporal: Client, desired: DesiredSchedule
 ) -> None:
     schedules = Schedules(temporal)
@@ -44,7 +44,7 @@ async def test_a_pause_for_failures_that_is_told_again_was_ours_and_is_not_made_
     )
 
 
-async def test_a_lift_that_is_told_again_was_ours_and_lifts_nothing_else(
+async def test_a_lift_that_is_asked_for_again_is_known_as_its_own_and_lifts_nothing_else(
     temporal: Client, desired: DesiredSchedule
 ) -> None:
     schedules = Schedules(temporal)

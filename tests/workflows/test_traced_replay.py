@@ -41,5 +41,5 @@ def test_every_recorded_history_replays_while_it_is_traced(tmp_path: Path) -> No
     )
     assert ended.returncode == 0, ended.stderr
     assert set(ended.stdout.split()) == {path.stem for path in HISTORIES.glob("*.json")}
-    told = [json.loads(line)["name"] for line in spans.read_text().splitlines()] if spans.exists() else []
-    assert told == [], "what is replayed has been told before"
+    reported = [json.loads(line)["name"] for line in spans.read_text().splitlines()] if spans.exists() else []
+    assert reported == [], "what is replayed has been reported before"

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import importlib.metadata
 import itertools
-import logging
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -14,103 +13,63 @@ from typing import Any
 
 from orchestrator.aio import uninterruptible
 from orchestrator.engines.admission import Admission
-from orchestrator.engines.base import NO_PROJECT, QueryResult, StudiedQuery
-from orchestrator.engines.duckdb.child_process import ProcessLimits
+from orchestrator.engines.base import QueryResult
 from orchestrator.engines.duckdb.digest_cache import DigestCache
 from orchestrator.engines.duckdb.disk_space import DiskSpace
 from orchestrator.engines.duckdb.kept_processes import KeptProcess, KeptProcesses, Reach
 from orchestrator.engines.duckdb.local_source_lister import LocalSourceLister
-from orchestrator.engines.duckdb.process_pool import ProcessPool
 from orchestrator.engines.duckdb.protocol import (
-    decode_columns,
-    decode_lineage,
     encode_check,
-    encode_columns,
     encode_previous,
     encode_relation,
     encode_shape,
     input_files,
-    parse_described,
-    parse_position,
     parse_progress,
     parse_result,
     parse_written,
+    shown_seconds,
     store_digests,
 )
 from orchestrator.engines.duckdb.scratch import remove_abandoned
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
 from orchestrator.model.check import CheckStatus, PlannedCheck
-from orchestrator.model.column_lineage import QueryLineage
 from orchestrator.model.errors import (
     DiskFull,
     EngineCrashed,
-    InvalidQuery,
-    InvalidSource,
     OrchestratorError,
     OutputTooLarge,
     QueryTimedOut,
 )
 from orchestrator.model.limits import Limits
-from orchestrator.model.position import Position
 from orchestrator.model.run import Progress, RunPlan
-from orchestrator.model.snapshot import Column
-from orchestrator.model.source_table import AS_USUAL, DescribedSource, ReadOptions, SourceFormat
 from orchestrator.model.write_target import WriteTarget
 
-logger = logging.getLogger(__name__)
-
-ANALYSIS_SECONDS = 10.0
-# Parsing takes milliseconds. A text that takes longer than this was written to be slow.
-_PARSING_SECONDS = 5.0
-# Processes for each kind of request, one more than a project may hold at a time: describing binds a query or reads
-# files, which may take long.
-_PARSERS = 2
-_BINDERS = 3
-_SOURCE_READERS = 3
-# Limits of processes that only analyse a query or files, independent of the limits of a run: a statement can request
-# any amount of memory while it is bound. In MiB, for DuckDB and for the whole process beyond its stack.
-_BINDER_MEMORY, _BINDER_SPACE = 256, 512
-# DuckDB reserves up to 50 MiB of address space for each JSON file that it analyses, and does not use most of it.
-_READER_MEMORY, _READER_SPACE = 512, 6144
-_READER_THREADS = 4
 _MIB = 1 << 20
 
 
 class DuckDBEngine:
-    """Runs queries in processes, each for one project, and analyses SQL and source files in pools of a few processes.
+    """Runs queries in processes, each for one project. A QueryRunner.
 
-    `source_roots` are the folders below which source tables may read files, except the files and folders `private`.
-    `limits` hold for each query whose plan has none of its own, `worker_memory_mb` for all that run at a time, in MiB.
-    At most `max_queries` run at a time, and one more of a project that runs none. The worker takes `slots` at a time.
-    `temp_dir` is where queries spill data that does not fit into memory; it is created if it does not exist.
+    `source_lister` finds the files that source tables may read. `limits` hold for each query whose plan has none of its
+    own, `worker_memory_mb` for all that run at a time, in MiB. At most `max_queries` run at a time, and one more of a
+    project that runs none. The worker takes `slots` at a time. `temp_dir` is where queries spill data that does not fit
+    into memory; it is created if it does not exist.
     """
 
     def __init__(
         self,
+        source_lister: LocalSourceLister,
         *,
-        source_roots: Sequence[Path],
-        private: Sequence[Path] = (),
         limits: Limits,
         worker_memory_mb: int,
         temp_dir: Path,
         max_queries: int | None = None,
         slots: int = 0,
-        analysis_seconds: float = ANALYSIS_SECONDS,
     ) -> None:
-        self.source_lister = LocalSourceLister(source_roots, [*private, temp_dir.absolute()])
+        self._source_lister = source_lister
         self._limits = limits
         self._temp_dir = temp_dir.absolute()
         self._admission = Admission(worker_memory_mb, queries=max_queries, slots=slots, reserve_mb=limits.memory_mb)
-        process_limits = ProcessLimits(address_space=_BINDER_SPACE * _MIB, file_size=0)
-        # A pool of its own: parsing takes milliseconds, and must not wait for queries that are being described.
-        self._parser_pool = ProcessPool(
-            size=_PARSERS, process_limits=process_limits, seconds=min(_PARSING_SECONDS, analysis_seconds)
-        )
-        self._binder_pool = ProcessPool(size=_BINDERS, process_limits=process_limits, seconds=analysis_seconds)
-        process_limits = ProcessLimits(address_space=_READER_SPACE * _MIB, file_size=0)
-        self._source_pool = ProcessPool(
-            size=_SOURCE_READERS, process_limits=process_limits, seconds=analysis_seconds, reuse=False
-        )
         self._processes = KeptProcesses(self._temp_dir)
         self._digests = DigestCache()
 
@@ -120,130 +79,13 @@ class DuckDBEngine:
         return f"duckdb {importlib.metadata.version('duckdb')}"
 
     async def start(self) -> None:
-        """Start the fork server of this engine's processes, and log the layers that isolate a query.
-
-        Also removes the folders that killed workers left in `temp_dir`.
-        """
+        """Remove the folders that killed workers left in `temp_dir`."""
         await asyncio.to_thread(remove_abandoned, self._temp_dir)
-        logger.info("queries are kept apart by: %s", ", ".join(await self.layers()))
 
     async def close(self) -> None:
         """End every process that this engine started. Running and waiting queries fail with EngineCrashed."""
         self._admission.close()
         await self._processes.close()
-        await self.source_lister.close()
-        await self._parser_pool.close()
-        await self._binder_pool.close()
-        await self._source_pool.close()
-
-    async def layers(self) -> list[str]:
-        """The layers that isolate a query, as far as this machine supports them."""
-        too_slow = EngineCrashed("The process that reads queries does not start.")
-        layers: list[str] = await self._analyse(self._source_pool, NO_PROJECT, {"job": "layers"}, too_slow)
-        return layers
-
-    async def references(self, sql: str, *, project_id: int = NO_PROJECT) -> tuple[str, ...]:
-        """See QueryAnalyzer."""
-        request = {"job": "references", "sql": sql}
-        return tuple(await self._analyse(self._parser_pool, project_id, request, _too_complex(self._parser_pool)))
-
-    async def study_each(
-        self, statements: Sequence[str], *, project_id: int = NO_PROJECT
-    ) -> list[StudiedQuery | InvalidQuery]:
-        """See QueryAnalyzer."""
-        request = {"job": "study_each", "statements": list(statements)}
-        found = await self._analyse(self._parser_pool, project_id, request, _too_complex(self._parser_pool))
-        return [
-            _invalid(one) if "error" in one else StudiedQuery(references=one["references"], digest=one["digest"])
-            for one in found
-        ]
-
-    async def find_name(self, sql: str, name: str, *, project_id: int = NO_PROJECT) -> Position | None:
-        """See QueryAnalyzer."""
-        request = {"job": "find_name", "sql": sql, "name": name}
-        too_slow = _too_complex(self._parser_pool)
-        return parse_position(await self._analyse(self._parser_pool, project_id, request, too_slow))
-
-    async def weigh(self, sql: str, views: Mapping[str, str], *, project_id: int = NO_PROJECT) -> int:
-        """See QueryAnalyzer."""
-        request = {"job": "weigh", "sql": sql, "views": dict(views)}
-        return int(await self._analyse(self._parser_pool, project_id, request, _too_complex(self._parser_pool)))
-
-    async def describe(
-        self, sql: str, tables: Mapping[str, Sequence[Column]], *, project_id: int = NO_PROJECT
-    ) -> tuple[Column, ...]:
-        """See QueryAnalyzer."""
-        request = {
-            "job": "describe",
-            "sql": sql,
-            "tables": {name: encode_columns(kinds) for name, kinds in tables.items()},
-        }
-        return decode_columns(
-            await self._analyse(self._binder_pool, project_id, request, _too_complex(self._binder_pool))
-        )
-
-    async def describe_each(
-        self,
-        views: Sequence[tuple[str, str, Sequence[Column]]],
-        tables: Mapping[str, Sequence[Column]],
-        *,
-        project_id: int = NO_PROJECT,
-    ) -> list[tuple[Column, ...] | InvalidQuery]:
-        """See QueryAnalyzer."""
-        request = {
-            "job": "describe_each",
-            "views": [(name, sql, encode_columns(columns)) for name, sql, columns in views],
-            "tables": {name: encode_columns(kinds) for name, kinds in tables.items()},
-        }
-        found = await self._analyse(self._binder_pool, project_id, request, _too_complex(self._binder_pool))
-        return [_invalid(one) if isinstance(one, dict) else decode_columns(one) for one in found]
-
-    async def lineage(
-        self, sql: str, tables: Mapping[str, Sequence[Column]], *, project_id: int = NO_PROJECT
-    ) -> QueryLineage:
-        """See QueryAnalyzer."""
-        request = {
-            "job": "lineage",
-            "sql": sql,
-            "tables": {name: encode_columns(kinds) for name, kinds in tables.items()},
-        }
-        found = await self._analyse(self._binder_pool, project_id, request, _too_complex(self._binder_pool))
-        return decode_lineage(found, tables)
-
-    async def describe_source(
-        self,
-        url_pattern: str,
-        source_format: SourceFormat,
-        options: ReadOptions = AS_USUAL,
-        stated: Sequence[Column] = (),
-        *,
-        project_id: int = NO_PROJECT,
-    ) -> tuple[Column, ...]:
-        """The columns of `inspect_source` alone."""
-        found = await self.inspect_source(url_pattern, source_format, options, stated, project_id=project_id)
-        return found.columns
-
-    async def inspect_source(
-        self,
-        url_pattern: str,
-        source_format: SourceFormat,
-        options: ReadOptions = AS_USUAL,
-        stated: Sequence[Column] = (),
-        *,
-        project_id: int = NO_PROJECT,
-    ) -> DescribedSource:
-        """See QueryAnalyzer."""
-        request: dict[str, Any] = {
-            "job": "describe_source",
-            "url_pattern": url_pattern,
-            "format": source_format.value,
-            "options": options.model_dump(mode="json"),
-            "stated": encode_columns(stated),
-        }
-        limit = _seconds(self._source_pool.seconds)
-        too_slow = InvalidSource(f"{url_pattern} could not be read within {limit}.", attr="url_pattern")
-        found = await self._analyse(self._source_pool, project_id, request | self.source_lister.allowed, too_slow)
-        return parse_described(found)
 
     async def write(
         self,
@@ -276,7 +118,7 @@ class DuckDBEngine:
         limits: Limits,
         on_progress: Callable[[Progress], None],
     ) -> QueryResult:
-        files = await self.source_lister.find(plan.project_id, (*plan.relations, *plan.check_relations))
+        files = await self._source_lister.find(plan.project_id, (*plan.relations, *plan.check_relations))
         relations, check_relations = (
             [encode_relation(relation, file_url, self._digests, files) for relation in some]
             for some in (plan.relations, plan.check_relations)
@@ -349,27 +191,6 @@ class DuckDBEngine:
         except OrchestratorError as error:
             raise error.placed() from None
 
-    async def _analyse(
-        self, pool: ProcessPool, project_id: int, request: dict[str, Any], too_slow: OrchestratorError
-    ) -> Any:  # noqa: ANN401 - JSON
-        memory, threads = (_READER_MEMORY, _READER_THREADS) if pool is self._source_pool else (_BINDER_MEMORY, 1)
-        limits = {
-            "memory_mb": min(memory, self._limits.memory_mb),
-            "threads": min(threads, self._limits.threads),
-        }
-        # An analysis must not spill to disk.
-        fenced = {**request, "limits": limits, "temp_directory": ""}
-        return parse_result(*await pool.ask(project_id, fenced, too_slow))
-
-
-def _invalid(found: Mapping[str, Any]) -> InvalidQuery:
-    return InvalidQuery(str(found["error"]), attr="query", position=parse_position(found["position"]))
-
-
-def _too_complex(pool: ProcessPool) -> InvalidQuery:
-    limit = _seconds(pool.seconds)
-    return InvalidQuery(f"Invalid query: it is too complex to analyse within {limit}.", attr="query")
-
 
 def _reach(
     project_id: int,
@@ -393,7 +214,7 @@ async def _within(seconds: float) -> AsyncIterator[None]:
     except TimeoutError:
         if not clock.expired():
             raise
-        raise QueryTimedOut(f"The query ran longer than {_seconds(seconds)}.") from None
+        raise QueryTimedOut(f"The query ran longer than {shown_seconds(seconds)}.") from None
 
 
 async def _check_size(disk: DiskSpace, output_mb: int) -> int:
@@ -411,7 +232,3 @@ def _empty(folder: Path) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:g} second{'' if seconds == 1 else 's'}"

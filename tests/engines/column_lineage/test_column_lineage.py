@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import pytest
 
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.column_lineage import ColumnRef, QueryLineage
 from orchestrator.model.snapshot import Column
+from tests.engines.conftest import WholeEngine
 
 HERE = Path(__file__).parent
 Tables = Mapping[str, Sequence[Column]]
@@ -113,16 +113,16 @@ def shown(lineage: QueryLineage) -> tuple[dict[str, tuple[set[ColumnRef], set[Co
 
 @pytest.mark.parametrize("case", list(cases("tpch.sql", TPCH_TABLES)), ids=lambda case: case.name.partition(":")[0])
 async def test_the_queries_of_tpch_have_the_lineage_that_a_person_reads_in_them(
-    engine: DuckDBEngine, case: Case
+    engine: WholeEngine, case: Case
 ) -> None:
-    assert shown(await engine.lineage(case.sql, TPCH_TABLES)) == (case.columns, case.rows)
+    assert shown(await engine.analyzer.lineage(case.sql, TPCH_TABLES)) == (case.columns, case.rows)
 
 
 @pytest.mark.parametrize("case", list(cases("shapes.sql", SHAPES)), ids=lambda case: case.name)
 async def test_every_shape_of_a_query_has_the_lineage_that_a_person_reads_in_it(
-    engine: DuckDBEngine, case: Case
+    engine: WholeEngine, case: Case
 ) -> None:
-    assert shown(await engine.lineage(case.sql, SHAPES)) == (case.columns, case.rows)
+    assert shown(await engine.analyzer.lineage(case.sql, SHAPES)) == (case.columns, case.rows)
 
 
 def test_there_are_as_many_cases_as_were_written_down() -> None:

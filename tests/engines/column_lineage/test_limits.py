@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.engines.duckdb.sql.plan_columns import NotUnderstood
 from orchestrator.engines.duckdb.sql.plan_lineage import Input, PlanReader
 from orchestrator.model.errors import InvalidQuery
 from orchestrator.model.snapshot import Column
 from tests.engines.column_lineage.test_column_lineage import SHAPES
-from tests.engines.conftest import make_engine
+from tests.engines.conftest import WholeEngine, make_engine
 
 WIDE = {"w": tuple(Column(name=f"c{n}", duckdb_type="INTEGER") for n in range(300))}
 
@@ -31,9 +30,9 @@ WIDE = {"w": tuple(Column(name=f"c{n}", duckdb_type="INTEGER") for n in range(30
         ("SELECT json_serialize_plan('SELECT 1')", "json_serialize_plan() is not allowed"),
     ],
 )
-async def test_what_no_view_may_say_is_refused_here_too(engine: DuckDBEngine, sql: str, word: str) -> None:
+async def test_what_no_view_may_say_is_refused_here_too(engine: WholeEngine, sql: str, word: str) -> None:
     with pytest.raises(InvalidQuery) as refused:
-        await engine.lineage(sql, SHAPES)
+        await engine.analyzer.lineage(sql, SHAPES)
     assert word in refused.value.message
 
 
@@ -69,10 +68,10 @@ def test_what_a_later_duckdb_adds_to_a_plan_is_never_passed_over(node: dict[str,
         PlanReader({"input 0": Input(0, 1)}).read(node)
 
 
-async def test_a_lineage_of_too_many_columns_is_left_out_and_says_so(engine: DuckDBEngine) -> None:
+async def test_a_lineage_of_too_many_columns_is_left_out_and_says_so(engine: WholeEngine) -> None:
     every = "+".join(column.name for column in WIDE["w"])
     sql = f"SELECT {', '.join(f'x + {n} AS y{n}' for n in range(300))} FROM (SELECT *, {every} AS x FROM w)"
-    found = await engine.lineage(sql, WIDE)
+    found = await engine.analyzer.lineage(sql, WIDE)
     assert len(found.columns) == 300
     assert {one.reason for _, one in found.columns} == {found.rows.reason}
     assert "that its columns are computed from so many" in str(found.rows.reason)
@@ -84,13 +83,13 @@ async def test_a_statement_that_takes_long_to_bind_is_given_up(tmp_path: Path) -
     began = time.monotonic()
     try:
         with pytest.raises(InvalidQuery, match="too complex"):
-            await engine.lineage("SELECT 1" + " UNION ALL SELECT 1" * 9_000, {})
+            await engine.analyzer.lineage("SELECT 1" + " UNION ALL SELECT 1" * 9_000, {})
     finally:
         await engine.close()
     assert time.monotonic() - began < 10
 
 
-async def test_a_deep_statement_breaks_nothing(engine: DuckDBEngine) -> None:
+async def test_a_deep_statement_breaks_nothing(engine: WholeEngine) -> None:
     sql = "SELECT " + "(" * 400 + "a" + " + 1)" * 400 + " AS x FROM t"
-    (column,) = (await engine.lineage(sql, SHAPES)).columns
+    (column,) = (await engine.analyzer.lineage(sql, SHAPES)).columns
     assert {ref.column for ref in column[1].sources} == {"a"}

@@ -11,10 +11,10 @@ from threading import Timer
 import duckdb
 import pytest
 
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.column_lineage import ColumnRef, QueryLineage
 from orchestrator.model.snapshot import Column
 from tests.engines.column_lineage.test_column_lineage import SHAPES, TPCH_TABLES, Case, Tables, cases
+from tests.engines.conftest import WholeEngine
 from tests.fuzz.views import Chain, chains
 
 ROWS = 40
@@ -100,8 +100,8 @@ def free_of(lineage: QueryLineage, ref: ColumnRef) -> Iterator[int]:
         if not BY_CHANCE.search(case.sql)
     ],
 )
-async def test_a_column_that_is_not_named_changes_nothing(engine: DuckDBEngine, case: Case, tables: Tables) -> None:
-    lineage = await engine.lineage(case.sql, tables)
+async def test_a_column_that_is_not_named_changes_nothing(engine: WholeEngine, case: Case, tables: Tables) -> None:
+    lineage = await engine.analyzer.lineage(case.sql, tables)
     data = Data(tables, case.sql)
     before = data.run(case.sql)
     assert before is not None
@@ -117,12 +117,12 @@ async def test_a_column_that_is_not_named_changes_nothing(engine: DuckDBEngine, 
                 data.change(table, ())
 
 
-async def test_a_column_that_is_named_does_change_something(engine: DuckDBEngine) -> None:
+async def test_a_column_that_is_named_does_change_something(engine: WholeEngine) -> None:
     """The data is such that the test above could fail. A few values stay, such as a maximum, or keys of few values."""
     followed: list[bool] = []
     for file, tables in (("tpch.sql", TPCH_TABLES), ("shapes.sql", SHAPES)):
         for case in cases(file, tables):
-            lineage = await engine.lineage(case.sql, tables)
+            lineage = await engine.analyzer.lineage(case.sql, tables)
             data = Data(tables, case.sql)
             before = data.run(case.sql)
             for place, (_, one) in enumerate(lineage.columns):
@@ -147,7 +147,7 @@ def _follows(
 
 
 @pytest.mark.parametrize("seed", range(5))
-async def test_nor_does_it_in_random_views_over_random_views(engine: DuckDBEngine, seed: int) -> None:
+async def test_nor_does_it_in_random_views_over_random_views(engine: WholeEngine, seed: int) -> None:
     checked = 0
     for chain in chains(Random(f"lineage {seed}"), CHAINS):  # noqa: S311 - no secret
         try:
@@ -175,11 +175,11 @@ def as_tables(chain: Chain) -> dict[str, tuple[Column, ...]]:
 
 
 async def _check(
-    engine: DuckDBEngine, connection: duckdb.DuckDBPyConnection, sql: str, tables: Mapping[str, Sequence[Column]]
+    engine: WholeEngine, connection: duckdb.DuckDBPyConnection, sql: str, tables: Mapping[str, Sequence[Column]]
 ) -> int:
     """Change each column that the view reads and that a column of it does not depend on; returns how often."""
     read = {name: columns for name, columns in tables.items() if re.search(rf"\b{name}\b", sql)}
-    lineage = await engine.lineage(sql, read)
+    lineage = await engine.analyzer.lineage(sql, read)
     assert lineage.rows.reason is None, (sql, lineage.rows.reason)
     before, checked = run(connection, sql), 0
     for table, columns in read.items():

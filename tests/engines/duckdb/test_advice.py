@@ -4,8 +4,8 @@ import duckdb
 import pytest
 
 from orchestrator.engines.duckdb.child.errors import clean_message
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.errors import InvalidQuery
+from tests.engines.conftest import WholeEngine
 from tests.engines.duckdb.test_positions import ORDERS, saved
 
 TEMPLATES = "Templates are not expanded: "
@@ -38,7 +38,7 @@ DBT = "`matview import-dbt` takes over a dbt project."
         ("SELECT summ(id) FROM orders", 'Did you mean "sum"?'),
     ],
 )  # fmt: skip
-async def test_a_habit_gets_its_sentence(engine: DuckDBEngine, sql: str, sentence: str) -> None:
+async def test_a_habit_gets_its_sentence(engine: WholeEngine, sql: str, sentence: str) -> None:
     with pytest.raises(InvalidQuery) as raised:
         await saved(engine, sql)
     assert sentence in raised.value.message
@@ -55,13 +55,13 @@ async def test_a_habit_gets_its_sentence(engine: DuckDBEngine, sql: str, sentenc
         'SELECT id AS "@x" FROM orders',
     ],
 )
-async def test_a_statement_that_only_looks_like_a_habit_is_accepted(engine: DuckDBEngine, sql: str) -> None:
+async def test_a_statement_that_only_looks_like_a_habit_is_accepted(engine: WholeEngine, sql: str) -> None:
     assert await saved(engine, sql)
 
 
-async def test_advice_stands_behind_an_error_only_for_what_is_outside_of_strings(engine: DuckDBEngine) -> None:
+async def test_advice_stands_behind_an_error_only_for_what_is_outside_of_strings(engine: WholeEngine) -> None:
     with pytest.raises(InvalidQuery) as raised:
-        await engine.references("SELECT '{{ ref(1) }} ${x} @y' FRM orders x y z")
+        await engine.analyzer.references("SELECT '{{ ref(1) }} ${x} @y' FRM orders x y z")
     assert raised.value.message.endswith('syntax error at or near "orders"')
 
 
@@ -76,7 +76,7 @@ async def test_advice_stands_behind_an_error_only_for_what_is_outside_of_strings
         ("SELECT CAST(1 AS INTEGR)", "INTEGER"),
     ],
 )
-async def test_only_what_a_view_may_use_is_proposed(engine: DuckDBEngine, sql: str, proposed: str | None) -> None:
+async def test_only_what_a_view_may_use_is_proposed(engine: WholeEngine, sql: str, proposed: str | None) -> None:
     with pytest.raises(InvalidQuery) as raised:
         await saved(engine, sql)
     assert ("Did you mean" in raised.value.message) is (proposed is not None)
@@ -113,7 +113,7 @@ def test_advice_that_no_client_can_follow_is_left_out_or_translated(message: str
     assert found.removeprefix("Invalid Input Error: ") == expected
 
 
-async def test_of_many_functions_only_the_first_are_listed(engine: DuckDBEngine) -> None:
+async def test_of_many_functions_only_the_first_are_listed(engine: WholeEngine) -> None:
     with pytest.raises(InvalidQuery) as raised:
-        await engine.describe("SELECT id + DATE '2020-01-01' + 'x' + 1.5::UUID FROM orders", ORDERS)
+        await engine.analyzer.describe("SELECT id + DATE '2020-01-01' + 'x' + 1.5::UUID FROM orders", ORDERS)
     assert len(raised.value.message) < 600

@@ -17,7 +17,6 @@ import pytest
 
 from orchestrator.engines.base import QueryResult
 from orchestrator.engines.duckdb import child_process
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.engines.duckdb.reader import DuckDBReader
 from orchestrator.model.errors import (
     EngineCrashed,
@@ -34,7 +33,16 @@ from orchestrator.model.reading import ReadPlan, ResultFormat
 from orchestrator.model.run import RunPlan
 from orchestrator.model.snapshot import Column, SnapshotFile
 from orchestrator.model.write_target import WriteTarget
-from tests.engines.conftest import CANARY_OF_THE_ENVIRONMENT, LIMITS, file_url, make_engine, make_plan, snapshot, view
+from tests.engines.conftest import (
+    CANARY_OF_THE_ENVIRONMENT,
+    LIMITS,
+    WholeEngine,
+    file_url,
+    make_engine,
+    make_plan,
+    snapshot,
+    view,
+)
 from tests.engines.duckdb import unruly
 from tests.engines.duckdb.attack_corpus import BOMBS, NAMES, REFUSED
 
@@ -66,7 +74,7 @@ class World:
         self.limits = LIMITS.model_copy(update={"memory_mb": 300, "temp_disk_mb": 300})
         self.reader, self.unruly_reader = self.make_reader(), self.make_reader()
 
-    def make_engine(self) -> DuckDBEngine:
+    def make_engine(self) -> WholeEngine:
         return make_engine(
             self.scratch,
             roots=[self.folder / "project"],
@@ -136,14 +144,14 @@ class Doors:
         self.world, self.engine, self.target = world, world.engine, target
         self.sql = world.spelled(sql, target)
         self.plan = world.plan(self.sql, seconds)
-        self.told: list[str] = []
+        self.reported: list[str] = []
 
     async def references(self) -> OrchestratorError | None:
-        return await self._listen(self.engine.references(self.sql))
+        return await self._listen(self.engine.analyzer.references(self.sql))
 
     async def describe(self) -> OrchestratorError | None:
         tables = {"own": [Column(name="a", duckdb_type="VARCHAR")]}
-        return await self._listen(self.engine.describe(self.sql, tables))
+        return await self._listen(self.engine.analyzer.describe(self.sql, tables))
 
     async def write(self) -> OrchestratorError | None:
         """Run the statement as a view, in the process that the project's runs share."""
@@ -157,7 +165,7 @@ class Doors:
             patch.setattr(child_process, "serve", unruly.serve)
             return await self._listen(self._write(self.world.unruly_engine))
 
-    async def _write(self, engine: DuckDBEngine) -> QueryResult:
+    async def _write(self, engine: WholeEngine) -> QueryResult:
         target = WriteTarget.local(self.target, shared=(self.world.own.parent.parent, self.world.targets))
         return await engine.write(self.plan, file_url, target, lambda _: None)
 
@@ -191,19 +199,19 @@ class Doors:
         try:
             answer = await door
         except OrchestratorError as error:
-            self.told.append(error.message)
+            self.reported.append(error.message)
             return error
-        self.told.append(repr(answer))
+        self.reported.append(repr(answer))
         if isinstance(answer, QueryResult):
             assert {file.name for file in answer.files} == {path.name for path in self.target.iterdir()}
             with duckdb.connect() as connection:
                 rows = connection.execute(f"SELECT COLUMNS(*)::VARCHAR FROM '{self.target}/*.parquet' LIMIT 1000")
-                self.told.append(repr(rows.fetchall()))
+                self.reported.append(repr(rows.fetchall()))
         return None
 
     def assert_harmless(self) -> None:
         for canary in CANARIES:
-            assert not any(canary in text for text in self.told)
+            assert not any(canary in text for text in self.reported)
 
 
 @pytest.mark.parametrize("sql", REFUSED.values(), ids=REFUSED.keys())
@@ -224,7 +232,7 @@ async def test_what_a_view_may_not_do_is_refused_at_every_door(world: World, tar
     assert past is None or isinstance(past, (InvalidQuery, QueryRefused, QueryFailed))
     doors.assert_harmless()
     assert world.seen() == before
-    assert await world.engine.references("SELECT * FROM t") == ("t",)
+    assert await world.engine.analyzer.references("SELECT * FROM t") == ("t",)
 
 
 @pytest.mark.parametrize("sql", NAMES.values(), ids=NAMES.keys())
@@ -240,7 +248,7 @@ async def test_a_name_reaches_nothing_but_the_tables_of_the_plan(world: World, t
     assert past is None or isinstance(past, (QueryRefused, QueryFailed, StoreUnavailable))
     doors.assert_harmless()
     assert world.seen() == before
-    assert await world.engine.references("SELECT * FROM t") == ("t",)
+    assert await world.engine.analyzer.references("SELECT * FROM t") == ("t",)
 
 
 @pytest.mark.parametrize("sql", BOMBS.values(), ids=BOMBS.keys())
@@ -263,7 +271,7 @@ async def test_a_query_that_wants_everything_costs_itself_alone(world: World, ta
     assert await after.describe() is None
     for door in (after.write, after.read):
         assert await door() is None
-        assert "mine" in after.told[-1]
+        assert "mine" in after.reported[-1]
 
 
 async def test_a_view_that_is_evaluated_inside_a_run_is_held_to_the_rules_too(world: World, target: Path) -> None:

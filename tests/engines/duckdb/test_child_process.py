@@ -13,11 +13,10 @@ import pytest
 
 from orchestrator.engines.base import QueryResult
 from orchestrator.engines.duckdb.child_process import _PRELOADED, LOW_PRIORITY
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.engines.duckdb.priorities import GIVES_WAY_AFTER_SECONDS
 from orchestrator.model.errors import EngineCrashed, QueryTimedOut
 from orchestrator.model.write_target import WriteTarget
-from tests.engines.conftest import file_url, make_engine, make_plan
+from tests.engines.conftest import WholeEngine, file_url, make_engine, make_plan
 
 ENDLESS = "SELECT sum(random()) AS s FROM range(1000000000000)"
 # One call of a scalar function, during which DuckDB does not check for an interrupt.
@@ -25,14 +24,14 @@ DEAF = "SELECT length(regexp_replace(repeat('abcdefghij', 30000000 + i::INT), 'a
 
 
 @pytest.fixture
-async def mine(tmp_path: Path) -> AsyncIterator[DuckDBEngine]:
+async def mine(tmp_path: Path) -> AsyncIterator[WholeEngine]:
     """An engine whose child processes no other test uses."""
     engine = make_engine(tmp_path / "scratch", analysis_seconds=5, memory_mb=1000, threads=1)
     yield engine
     await engine.close()
 
 
-def start(engine: DuckDBEngine, tmp_path: Path, sql: str, timeout_seconds: float = 60) -> asyncio.Task[QueryResult]:
+def start(engine: WholeEngine, tmp_path: Path, sql: str, timeout_seconds: float = 60) -> asyncio.Task[QueryResult]:
     target = tmp_path / "target"
     target.mkdir()
     return asyncio.create_task(
@@ -40,7 +39,7 @@ def start(engine: DuckDBEngine, tmp_path: Path, sql: str, timeout_seconds: float
     )
 
 
-async def pid_of_writer(engine: DuckDBEngine) -> int:
+async def pid_of_writer(engine: WholeEngine) -> int:
     for _ in range(200):
         await asyncio.sleep(0.05)
         if engine._processes.busy:
@@ -64,7 +63,7 @@ def open_files() -> set[str]:
 
 
 @pytest.mark.parametrize("sql", [ENDLESS, DEAF], ids=["endless", "deaf"])
-async def test_cancelling_ends_the_process_before_it_returns(mine: DuckDBEngine, tmp_path: Path, sql: str) -> None:
+async def test_cancelling_ends_the_process_before_it_returns(mine: WholeEngine, tmp_path: Path, sql: str) -> None:
     task = start(mine, tmp_path, sql)
     pid = await pid_of_writer(mine)
     began = time.monotonic()
@@ -76,7 +75,7 @@ async def test_cancelling_ends_the_process_before_it_returns(mine: DuckDBEngine,
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-async def test_a_process_that_does_not_listen_is_killed(mine: DuckDBEngine, tmp_path: Path) -> None:
+async def test_a_process_that_does_not_listen_is_killed(mine: WholeEngine, tmp_path: Path) -> None:
     task = start(mine, tmp_path, ENDLESS)
     pid = await pid_of_writer(mine)
     os.kill(pid, signal.SIGSTOP)
@@ -86,7 +85,7 @@ async def test_a_process_that_does_not_listen_is_killed(mine: DuckDBEngine, tmp_
     assert not lives(pid)
 
 
-async def test_cancelling_while_the_process_starts_leaves_none(mine: DuckDBEngine, tmp_path: Path) -> None:
+async def test_cancelling_while_the_process_starts_leaves_none(mine: WholeEngine, tmp_path: Path) -> None:
     await mine.start()
     for n in range(20):
         target = tmp_path / f"target{n}"
@@ -106,7 +105,7 @@ def priorities(pid: int) -> set[int]:
     return {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads}
 
 
-async def test_a_query_that_takes_long_gives_way_to_another_projects(mine: DuckDBEngine, tmp_path: Path) -> None:
+async def test_a_query_that_takes_long_gives_way_to_another_projects(mine: WholeEngine, tmp_path: Path) -> None:
     task = start(mine, tmp_path, ENDLESS)
     pid = await pid_of_writer(mine)
     usual = os.getpriority(os.PRIO_PROCESS, 0)
@@ -123,34 +122,34 @@ async def test_a_query_that_takes_long_gives_way_to_another_projects(mine: DuckD
         await task
 
 
-async def test_what_is_done_for_no_project_takes_no_priority_away(mine: DuckDBEngine) -> None:
-    await mine.describe("SELECT 1 AS a", {})
-    (child,) = mine._binder_pool.children
+async def test_what_is_done_for_no_project_takes_no_priority_away(mine: WholeEngine) -> None:
+    await mine.analyzer.describe("SELECT 1 AS a", {})
+    (child,) = mine.analyzer._binder_pool.children
     os.kill(child.pid or 0, signal.SIGSTOP)
-    task = asyncio.create_task(mine.describe("SELECT 1 AS a", {}, project_id=1))
+    task = asyncio.create_task(mine.analyzer.describe("SELECT 1 AS a", {}, project_id=1))
     await asyncio.sleep(GIVES_WAY_AFTER_SECONDS + 0.2)
     os.kill(child.pid or 0, signal.SIGCONT)
     await task
     assert not child.has_low_priority
 
 
-async def test_an_analysis_that_takes_long_gives_way_and_its_process_is_not_used_again(mine: DuckDBEngine) -> None:
-    await mine.describe("SELECT 1 AS a", {}, project_id=1)
-    (slow,) = mine._binder_pool.children
+async def test_an_analysis_that_takes_long_gives_way_and_its_process_is_not_used_again(mine: WholeEngine) -> None:
+    await mine.analyzer.describe("SELECT 1 AS a", {}, project_id=1)
+    (slow,) = mine.analyzer._binder_pool.children
     assert slow.pid
     os.kill(slow.pid, signal.SIGSTOP)
-    task = asyncio.create_task(mine.describe("SELECT 1 AS a", {}, project_id=1))
+    task = asyncio.create_task(mine.analyzer.describe("SELECT 1 AS a", {}, project_id=1))
     await asyncio.sleep(GIVES_WAY_AFTER_SECONDS + 0.2)
     assert not slow.has_low_priority, "no other project is there"
-    await mine.describe("SELECT 1 AS a", {}, project_id=2)
+    await mine.analyzer.describe("SELECT 1 AS a", {}, project_id=2)
     assert slow.has_low_priority
     assert priorities(slow.pid) == {LOW_PRIORITY}
     os.kill(slow.pid, signal.SIGCONT)
     assert [column.name for column in await task] == ["a"]
-    assert slow not in mine._binder_pool.children
+    assert slow not in mine.analyzer._binder_pool.children
 
 
-async def test_a_time_out_ends_the_process(mine: DuckDBEngine, tmp_path: Path) -> None:
+async def test_a_time_out_ends_the_process(mine: WholeEngine, tmp_path: Path) -> None:
     task = start(mine, tmp_path, DEAF, timeout_seconds=1.5)
     pid = await pid_of_writer(mine)
     with pytest.raises(QueryTimedOut, match=r"longer than 1\.5 seconds"):
@@ -159,7 +158,7 @@ async def test_a_time_out_ends_the_process(mine: DuckDBEngine, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-async def test_a_process_that_dies_is_a_crash(mine: DuckDBEngine, tmp_path: Path, number: signal.Signals) -> None:
+async def test_a_process_that_dies_is_a_crash(mine: WholeEngine, tmp_path: Path, number: signal.Signals) -> None:
     task = start(mine, tmp_path, ENDLESS)
     os.kill(await pid_of_writer(mine), number)
     with pytest.raises(EngineCrashed, match=f"exit status -{int(number)}"):
@@ -184,19 +183,19 @@ async def test_a_spilling_query_leaves_no_file_when_it_is_killed(tmp_path: Path)
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-async def test_cancelled_analysis_does_not_answer_the_next_one(mine: DuckDBEngine) -> None:
-    assert await mine.references("SELECT * FROM a") == ("a",)
+async def test_cancelled_analysis_does_not_answer_the_next_one(mine: WholeEngine) -> None:
+    assert await mine.analyzer.references("SELECT * FROM a") == ("a",)
     for n in range(5):
-        task = asyncio.create_task(mine.references("SELECT * FROM b"))
+        task = asyncio.create_task(mine.analyzer.references("SELECT * FROM b"))
         await asyncio.sleep(0.0002 * n)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    assert await asyncio.gather(*(mine.references(f"SELECT * FROM t{n}") for n in range(5))) == [
+    assert await asyncio.gather(*(mine.analyzer.references(f"SELECT * FROM t{n}") for n in range(5))) == [
         (f"t{n}",) for n in range(5)
     ]
 
 
-async def test_closing_ends_running_queries(mine: DuckDBEngine, tmp_path: Path) -> None:
+async def test_closing_ends_running_queries(mine: WholeEngine, tmp_path: Path) -> None:
     task = start(mine, tmp_path, ENDLESS)
     pid = await pid_of_writer(mine)
     await mine.close()
@@ -205,7 +204,7 @@ async def test_closing_ends_running_queries(mine: DuckDBEngine, tmp_path: Path) 
     assert not lives(pid)
 
 
-async def test_nothing_is_left_open(mine: DuckDBEngine, tmp_path: Path) -> None:
+async def test_nothing_is_left_open(mine: WholeEngine, tmp_path: Path) -> None:
     async def one(n: int) -> None:
         target = tmp_path / f"t{n}"
         target.mkdir()
@@ -221,19 +220,19 @@ async def test_nothing_is_left_open(mine: DuckDBEngine, tmp_path: Path) -> None:
 PARENT = """
 import asyncio, sys
 from pathlib import Path
-from tests.engines.conftest import file_url, make_engine, make_plan
+from tests.engines.conftest import WholeEngine, file_url, make_engine, make_plan
 from orchestrator.model.write_target import WriteTarget
 
 async def main(folder: Path) -> None:
     engine = make_engine(folder / "scratch", memory_mb=1000, threads=1)
-    await engine.references("SELECT 1")
+    await engine.analyzer.references("SELECT 1")
     (folder / "target").mkdir()
     target = WriteTarget.local(folder / "target")
     writing = asyncio.create_task(engine.write(make_plan(sys.argv[2]), file_url, target, lambda _: None))
     while not engine._processes.busy:
         await asyncio.sleep(0.05)
     await asyncio.sleep(0.5)
-    children = [*engine._parser_pool.children, *(one.child for one in engine._processes.busy)]
+    children = [*engine.analyzer._parser_pool.children, *(one.child for one in engine._processes.busy)]
     print(*(child.pid for child in children), flush=True)
     await writing
 

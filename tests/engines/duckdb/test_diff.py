@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import pytest
 
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.engines.duckdb.reader import DuckDBReader
 from orchestrator.model.diff import DiffPlan, comparison
 from orchestrator.model.errors import InputMissing, Invalid, OutOfMemory
@@ -18,7 +17,7 @@ from orchestrator.model.reading import ReadPlan, ResultFormat
 from orchestrator.model.run import SnapshotRelation
 from orchestrator.model.snapshot import Column
 from orchestrator.model.write_target import WriteTarget
-from tests.engines.conftest import LIMITS, file_url, make_plan, snapshot
+from tests.engines.conftest import LIMITS, WholeEngine, file_url, make_plan, snapshot
 
 Json = dict[str, Any]
 
@@ -79,7 +78,7 @@ async def reader(tmp_path: Path) -> AsyncIterator[DuckDBReader]:
 class Versions:
     """Versions in a folder of one project, and their diffs."""
 
-    def __init__(self, engine: DuckDBEngine, reader: DuckDBReader, folder: Path) -> None:
+    def __init__(self, engine: WholeEngine, reader: DuckDBReader, folder: Path) -> None:
         self._engine = engine
         self._reader = reader
         self._folder = folder
@@ -130,7 +129,7 @@ class Versions:
 
 
 @pytest.fixture
-def versions(engine: DuckDBEngine, reader: DuckDBReader, tmp_path: Path) -> Versions:
+def versions(engine: WholeEngine, reader: DuckDBReader, tmp_path: Path) -> Versions:
     return Versions(engine, reader, tmp_path)
 
 

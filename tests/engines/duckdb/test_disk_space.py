@@ -8,11 +8,10 @@ import pytest
 
 from chaos.disk import Disk
 from orchestrator.engines.duckdb.disk_space import DiskSpace
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.errors import DiskFull, OutputTooLarge
 from orchestrator.model.run import Progress
 from orchestrator.model.write_target import WriteTarget
-from tests.engines.conftest import file_url, make_engine, make_plan
+from tests.engines.conftest import WholeEngine, file_url, make_engine, make_plan
 
 DISK_MB = 48
 # 64 hexadecimal digits a row, which compression cannot make smaller than some 35 bytes.
@@ -30,7 +29,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     disk.unmount()
 
 
-async def write(engine: DuckDBEngine, folder: Path, rows: int) -> int:
+async def write(engine: WholeEngine, folder: Path, rows: int) -> int:
     folder.mkdir()
     sizes: list[int] = []
 

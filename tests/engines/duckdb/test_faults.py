@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from orchestrator.engines.base import QueryResult
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.errors import (
     EngineCrashed,
     OrchestratorError,
@@ -20,7 +19,7 @@ from orchestrator.model.errors import (
     StoreUnavailable,
 )
 from orchestrator.model.write_target import WriteTarget
-from tests.engines.conftest import file_url, make_engine, make_plan
+from tests.engines.conftest import WholeEngine, file_url, make_engine, make_plan
 from tests.support.tenants import until
 
 # Writes files of its result while it runs, and for longer than any test waits.
@@ -29,7 +28,7 @@ OTHER = "SELECT count(*) AS n FROM range(3000000) r(i) WHERE sha256(i::VARCHAR) 
 
 
 @pytest.fixture
-async def mine(tmp_path: Path) -> AsyncIterator[DuckDBEngine]:
+async def mine(tmp_path: Path) -> AsyncIterator[WholeEngine]:
     engine = make_engine(tmp_path / "scratch", memory_mb=300, threads=1, output_mb=20_000)
     await engine.start()
     yield engine
@@ -40,7 +39,7 @@ async def mine(tmp_path: Path) -> AsyncIterator[DuckDBEngine]:
 class Running:
     """A query that has begun, and another one beside it."""
 
-    def __init__(self, engine: DuckDBEngine, folder: Path, sql: str, seconds: float = 60) -> None:
+    def __init__(self, engine: WholeEngine, folder: Path, sql: str, seconds: float = 60) -> None:
         self.engine, self.target, self.beside = engine, folder / "target", folder / "beside"
         self.target.mkdir(exist_ok=True)
         self.beside.mkdir()
@@ -84,7 +83,7 @@ class Running:
         (signal.SIGBUS, "exit status -7: Bus error"),
     ],
 )
-async def test_a_crash_costs_one_run(mine: DuckDBEngine, tmp_path: Path, number: signal.Signals, words: str) -> None:
+async def test_a_crash_costs_one_run(mine: WholeEngine, tmp_path: Path, number: signal.Signals, words: str) -> None:
     running = Running(mine, tmp_path, GROWING)
     os.kill(await running.pid(), number)
     error = await running.failure()
@@ -92,25 +91,25 @@ async def test_a_crash_costs_one_run(mine: DuckDBEngine, tmp_path: Path, number:
     assert error.message == f"The process that ran the query ended unexpectedly ({words})."
 
 
-async def test_running_out_of_memory_costs_one_run(mine: DuckDBEngine, tmp_path: Path) -> None:
+async def test_running_out_of_memory_costs_one_run(mine: WholeEngine, tmp_path: Path) -> None:
     running = Running(mine, tmp_path, "SELECT list(i) AS a FROM range(200000000) r(i)")
     error = await running.failure()
     assert isinstance(error, OutOfMemory)
     assert error.message.startswith("The query needs more memory than it may use (300 MiB)")
 
 
-async def test_memory_that_duckdb_does_not_count_costs_one_run(mine: DuckDBEngine, tmp_path: Path) -> None:
+async def test_memory_that_duckdb_does_not_count_costs_one_run(mine: WholeEngine, tmp_path: Path) -> None:
     running = Running(mine, tmp_path, "SELECT list(i) OVER () AS a FROM range(40000) r(i)")
     assert isinstance(await running.failure(), (OutOfMemory, EngineCrashed))
 
 
-async def test_running_out_of_time_costs_one_run(mine: DuckDBEngine, tmp_path: Path) -> None:
+async def test_running_out_of_time_costs_one_run(mine: WholeEngine, tmp_path: Path) -> None:
     running = Running(mine, tmp_path, GROWING, seconds=3)
     await running.pid()
     assert isinstance(await running.failure(), QueryTimedOut)
 
 
-async def test_a_cancelled_run_leaves_no_file(mine: DuckDBEngine, tmp_path: Path) -> None:
+async def test_a_cancelled_run_leaves_no_file(mine: WholeEngine, tmp_path: Path) -> None:
     running = Running(mine, tmp_path, GROWING)
     await running.pid()
     running.task.cancel()
@@ -134,7 +133,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-async def test_a_result_that_fills_the_disk_costs_one_run(mine: DuckDBEngine, tmp_path: Path, small_disk: Path) -> None:
+async def test_a_result_that_fills_the_disk_costs_one_run(mine: WholeEngine, tmp_path: Path, small_disk: Path) -> None:
     (small_disk / "target").mkdir()
     (tmp_path / "target").symlink_to(small_disk / "target")
     error = await Running(mine, tmp_path, GROWING).failure()
@@ -144,7 +143,7 @@ async def test_a_result_that_fills_the_disk_costs_one_run(mine: DuckDBEngine, tm
     assert list((small_disk / "target").iterdir()) == []
 
 
-async def test_a_disk_that_others_filled_costs_one_run(mine: DuckDBEngine, tmp_path: Path, small_disk: Path) -> None:
+async def test_a_disk_that_others_filled_costs_one_run(mine: WholeEngine, tmp_path: Path, small_disk: Path) -> None:
     (small_disk / "others").write_bytes(b"x" * (20 << 20))
     (small_disk / "target").mkdir()
     (tmp_path / "target").symlink_to(small_disk / "target")
@@ -166,7 +165,7 @@ async def test_a_full_disk_for_spilled_data_costs_one_run(tmp_path: Path, small_
 
 
 async def test_a_result_that_vanishes_while_it_is_written_is_the_disk_s_fault(
-    mine: DuckDBEngine, tmp_path: Path
+    mine: WholeEngine, tmp_path: Path
 ) -> None:
     running = Running(mine, tmp_path, "SELECT sha256(i::VARCHAR) AS s FROM range(3000000) r(i) ORDER BY s")
     file = running.target / "data_0.parquet"

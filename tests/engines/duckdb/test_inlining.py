@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.errors import PlanTooLarge
-from tests.engines.conftest import Run, view
+from tests.engines.conftest import Run, WholeEngine, view
 
 TWICE: dict[str, Callable[[str], str]] = {
     "join": lambda below: f"SELECT x.a FROM {below} x JOIN {below} y USING (a)",
@@ -42,7 +41,7 @@ async def test_a_long_chain_of_views_is_run(run: Run) -> None:
     assert (await run("SELECT a FROM v59", views)).rows() == [(1,)]
 
 
-async def test_every_reading_counts_wherever_it_stands(engine: DuckDBEngine) -> None:
+async def test_every_reading_counts_wherever_it_stands(engine: WholeEngine) -> None:
     views = {"A": "SELECT * FROM t, t", "b.c": "SELECT (SELECT max(x) FROM a) FROM A"}
     for sql, weight in [
         ("SELECT 1", 0),
@@ -53,8 +52,8 @@ async def test_every_reading_counts_wherever_it_stands(engine: DuckDBEngine) -> 
         ('WITH a AS (SELECT 1) SELECT * FROM a, "b.c"', 7),
         ('SELECT * FROM "Ä"', 1),
     ]:
-        assert await engine.weigh(sql, views) == weight, sql
+        assert await engine.analyzer.weigh(sql, views) == weight, sql
 
 
-async def test_a_billion_readings_are_counted_at_once(engine: DuckDBEngine) -> None:
-    assert await engine.weigh("SELECT * FROM v199", tower("join", 200)) == 2**200 - 1
+async def test_a_billion_readings_are_counted_at_once(engine: WholeEngine) -> None:
+    assert await engine.analyzer.weigh("SELECT * FROM v199", tower("join", 200)) == 2**200 - 1

@@ -12,7 +12,6 @@ import pytest
 
 from orchestrator.engines.base import QueryResult
 from orchestrator.engines.duckdb import child_process, kept_processes
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.engines.duckdb.kept_processes import KeptProcess
 from orchestrator.model.errors import QueryFailed, QueryRefused
 from orchestrator.model.limits import Limits
@@ -20,13 +19,13 @@ from orchestrator.model.run import Relation
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import ReadOptions, SourceFormat
 from orchestrator.model.write_target import WriteTarget
-from tests.engines.conftest import LIMITS, file_url, make_engine, make_plan, snapshot, source, view
+from tests.engines.conftest import LIMITS, WholeEngine, file_url, make_engine, make_plan, snapshot, source, view
 
 
 class Project:
     """A project of an engine, whose results have folders of their own, as the store gives them to a run."""
 
-    def __init__(self, engine: DuckDBEngine, folder: Path, project_id: int = 1) -> None:
+    def __init__(self, engine: WholeEngine, folder: Path, project_id: int = 1) -> None:
         self.engine, self.project_id = engine, project_id
         self.sealed, self.staged = folder / f"snapshots{project_id}", folder / f"staging{project_id}"
         self.sealed.mkdir()
@@ -61,7 +60,7 @@ class Project:
 
 
 @pytest.fixture
-async def mine(tmp_path: Path, data: Path) -> AsyncIterator[DuckDBEngine]:
+async def mine(tmp_path: Path, data: Path) -> AsyncIterator[WholeEngine]:
     engine = make_engine(tmp_path / "scratch", roots=[data], threads=1)
     yield engine
     await engine.close()
@@ -69,12 +68,12 @@ async def mine(tmp_path: Path, data: Path) -> AsyncIterator[DuckDBEngine]:
 
 
 @pytest.fixture
-def project(mine: DuckDBEngine, tmp_path: Path) -> Project:
+def project(mine: WholeEngine, tmp_path: Path) -> Project:
     return Project(mine, tmp_path)
 
 
 async def test_a_process_serves_run_after_run_of_one_project_alone(
-    project: Project, mine: DuckDBEngine, tmp_path: Path
+    project: Project, mine: WholeEngine, tmp_path: Path
 ) -> None:
     other = Project(mine, tmp_path, 2)
     await project.write("SELECT 1 AS n")

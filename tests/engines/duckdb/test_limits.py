@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.errors import EngineCrashed, OutOfMemory, OutputTooLarge
 from orchestrator.model.write_target import WriteTarget
-from tests.engines.conftest import LIMITS, file_url, make_engine, make_plan
+from tests.engines.conftest import LIMITS, WholeEngine, file_url, make_engine, make_plan
 from tests.engines.duckdb.test_child_process import ENDLESS, pid_of_writer
 
 # 64 hexadecimal digits a row, which compress to half their size at best.
@@ -16,7 +15,7 @@ WIDE = "SELECT sha256(i::VARCHAR) AS a FROM range({}) r(i)"
 SPILLS = "SELECT random() AS a, md5(i::VARCHAR) AS b FROM range(2500000) r(i) ORDER BY 1, 2"
 
 
-async def attempt(engine: DuckDBEngine, target: Path, sql: str, **limits: int) -> int:
+async def attempt(engine: WholeEngine, target: Path, sql: str, **limits: int) -> int:
     target.mkdir()
     own = LIMITS.model_copy(update=limits) if limits else None
     return (await engine.write(make_plan(sql, limits=own), file_url, WriteTarget.local(target), lambda _: None)).rows
@@ -33,7 +32,7 @@ async def test_a_plan_without_limits_has_those_of_the_worker(tmp_path: Path) -> 
         await engine.close()
 
 
-async def test_a_plan_has_its_own_limit_of_memory(engine: DuckDBEngine, tmp_path: Path) -> None:
+async def test_a_plan_has_its_own_limit_of_memory(engine: WholeEngine, tmp_path: Path) -> None:
     sql = "SELECT list(i) AS a FROM range(20000000) r(i)"
     with pytest.raises(OutOfMemory, match=r"more memory than it may use \(100 MiB\)"):
         await attempt(engine, tmp_path / "a", sql, memory_mb=100)
@@ -42,7 +41,7 @@ async def test_a_plan_has_its_own_limit_of_memory(engine: DuckDBEngine, tmp_path
 
 @pytest.mark.parametrize("order", ["", " ORDER BY a"], ids=["several files", "one file"])
 async def test_a_result_that_grows_too_large_is_ended_while_it_is_written(
-    engine: DuckDBEngine, tmp_path: Path, order: str
+    engine: WholeEngine, tmp_path: Path, order: str
 ) -> None:
     # The whole result would be 12 GB.
     rows = 200_000_000 if not order else 3_000_000
@@ -52,7 +51,7 @@ async def test_a_result_that_grows_too_large_is_ended_while_it_is_written(
 
 
 async def test_spilling_more_than_allowed_is_out_of_memory_that_names_both_limits(
-    engine: DuckDBEngine, tmp_path: Path
+    engine: WholeEngine, tmp_path: Path
 ) -> None:
     with pytest.raises(OutOfMemory) as raised:
         await attempt(engine, tmp_path / "a", SPILLS, memory_mb=100, temp_disk_mb=10)

@@ -1,9 +1,8 @@
 import pytest
 
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.run import ViewRelation
 from orchestrator.model.snapshot import Column
-from tests.engines.conftest import Run, view
+from tests.engines.conftest import Run, WholeEngine, view
 
 NAMES = [
     "a",
@@ -89,8 +88,10 @@ async def test_a_view_may_pivot_over_the_values_that_it_lists(run: Run) -> None:
 
 
 @pytest.mark.parametrize(("spelling", "name"), SPELLINGS)
-async def test_a_reference_is_told_as_the_name_that_is_found(engine: DuckDBEngine, spelling: str, name: str) -> None:
-    (found,) = await engine.references(f"SELECT * FROM {spelling}")
+async def test_a_reference_is_given_as_the_name_that_is_found(engine: WholeEngine, spelling: str, name: str) -> None:
+    (found,) = await engine.analyzer.references(f"SELECT * FROM {spelling}")
     assert found.lower() == name.lower()
-    columns = await engine.describe(f"SELECT * FROM {spelling}", {name: [Column(name="me", duckdb_type="VARCHAR")]})
+    columns = await engine.analyzer.describe(
+        f"SELECT * FROM {spelling}", {name: [Column(name="me", duckdb_type="VARCHAR")]}
+    )
     assert columns == (Column(name="me", duckdb_type="VARCHAR"),)

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.engines.duckdb.sources.discovery import find_source_files
 from orchestrator.model.errors import InputMissing, InvalidSource, QueryFailed
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import SourceFormat
 from orchestrator.model.write_target import WriteTarget
-from tests.engines.conftest import Run, file_url, make_engine, make_plan, snapshot, source
+from tests.engines.conftest import Run, WholeEngine, file_url, make_engine, make_plan, snapshot, source
 from tests.engines.sources.test_discovery import CSV, JSON, NAMED, PARQUET, write_parquet
 
 COLUMN = Column(name="a", duckdb_type="INTEGER")
@@ -28,7 +27,7 @@ def write_number(path: Path, kind: SourceFormat, number: int) -> None:
 @pytest.mark.parametrize("kind", list(SourceFormat))
 @pytest.mark.parametrize("name", ["f[1]", "f[!2-9]", "f*", "f?", "f[", "f[[]1[]]", "f\\1"])
 async def test_a_file_name_is_never_taken_for_a_pattern(
-    engine: DuckDBEngine, data: Path, run: Run, kind: SourceFormat, name: str
+    engine: WholeEngine, data: Path, run: Run, kind: SourceFormat, name: str
 ) -> None:
     for other in ("f1", "fx", "f"):
         write_number(data / f"{other}.data", kind, 1)
@@ -36,15 +35,15 @@ async def test_a_file_name_is_never_taken_for_a_pattern(
     (data / "links").mkdir()
     (data / "links" / "1.data").symlink_to(f"../{name}.data")
     pattern = f"{data}/links/*.data"
-    (column,) = await engine.describe_source(pattern, kind)
+    (column,) = await engine.analyzer.describe_source(pattern, kind)
     result = await run("SELECT * FROM t", [source("t", kind, pattern, [column])])
     assert result.rows() == [(2,)]
 
 
-async def test_a_path_that_duckdb_cannot_be_given_is_refused(engine: DuckDBEngine, data: Path, run: Run) -> None:
+async def test_a_path_that_duckdb_cannot_be_given_is_refused(engine: WholeEngine, data: Path, run: Run) -> None:
     (data / "a\\b[1].csv").write_text("1\n")
     with pytest.raises(InvalidSource, match="cannot be read: its path has a backslash"):
-        await engine.describe_source(f"{data}/*.csv", CSV)
+        await engine.analyzer.describe_source(f"{data}/*.csv", CSV)
     with pytest.raises(InputMissing, match=r'Source table "t": .* its path has a backslash'):
         await run("SELECT * FROM t", [source("t", CSV, f"{data}/*.csv", [COLUMN])])
 
@@ -61,7 +60,7 @@ async def test_every_folder_of_an_installation_may_look_like_a_pattern(tmp_path:
     engine = make_engine(home / "temp", roots=[home / "sources"], memory_mb=100)
     try:
         pattern = f"{home}/sources/*.parquet"
-        columns = await engine.describe_source(pattern, PARQUET)
+        columns = await engine.analyzer.describe_source(pattern, PARQUET)
         plan = make_plan("SELECT a FROM t", [source("t", PARQUET, pattern, columns)])
         first = await engine.write(plan, file_url, WriteTarget.local(home / "out"), lambda _: None)
         # Sorted so that it spills: the temporary folder is below the same path.

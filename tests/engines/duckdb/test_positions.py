@@ -4,24 +4,23 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.errors import InvalidQuery, OrchestratorError
 from orchestrator.model.position import Position
 from orchestrator.model.query_object import MAX_BYTES, check_query
 from orchestrator.model.snapshot import Column
-from tests.engines.conftest import Run, view
+from tests.engines.conftest import Run, WholeEngine, view
 
 ORDERS = {"orders": (Column(name="id", duckdb_type="INTEGER"), Column(name="amount", duckdb_type="VARCHAR"))}
 
 
-async def saved(engine: DuckDBEngine, sql: str) -> tuple[Column, ...]:
+async def saved(engine: WholeEngine, sql: str) -> tuple[Column, ...]:
     """The columns of a statement, checked in the order in which saving it checks it."""
     check_query({"query": sql})
-    await engine.references(sql)
-    return await engine.describe(sql, ORDERS)
+    await engine.analyzer.references(sql)
+    return await engine.analyzer.describe(sql, ORDERS)
 
 
-async def refusal(engine: DuckDBEngine, sql: str) -> InvalidQuery:
+async def refusal(engine: WholeEngine, sql: str) -> InvalidQuery:
     """The error that saving the statement ends with."""
     with pytest.raises(InvalidQuery) as raised:
         await saved(engine, sql)
@@ -55,10 +54,10 @@ def word(position: Position | None) -> str:
     ],
 )
 async def test_a_refused_statement_is_refused_at_its_place(
-    engine: DuckDBEngine, sql: str, line: int | None, column: int | None, at: str | None
+    engine: WholeEngine, sql: str, line: int | None, column: int | None, at: str | None
 ) -> None:
     if line is None:
-        assert await engine.describe(sql, ORDERS)
+        assert await engine.analyzer.describe(sql, ORDERS)
         return
     error = await refusal(engine, sql)
     assert error.position is not None, error.message
@@ -66,14 +65,14 @@ async def test_a_refused_statement_is_refused_at_its_place(
     assert at == "" or word(error.position) == at
 
 
-async def test_a_name_is_found_where_it_is_read(engine: DuckDBEngine) -> None:
-    found = await engine.find_name("WITH t AS (SELECT 1)\nSELECT * FROM t, Sales.orders", "sales.ORDERS")
+async def test_a_name_is_found_where_it_is_read(engine: WholeEngine) -> None:
+    found = await engine.analyzer.find_name("WITH t AS (SELECT 1)\nSELECT * FROM t, Sales.orders", "sales.ORDERS")
     assert found is not None
     assert (found.line, found.column) == (2, 18)
-    assert await engine.find_name("SELECT 1", "t") is None
+    assert await engine.analyzer.find_name("SELECT 1", "t") is None
 
 
-async def test_of_a_long_line_only_the_part_around_the_place_is_shown(engine: DuckDBEngine) -> None:
+async def test_of_a_long_line_only_the_part_around_the_place_is_shown(engine: WholeEngine) -> None:
     error = await refusal(engine, f"SELECT '{'x' * 90_000}', amout, '{'y' * 90_000}' FROM orders")
     assert error.position is not None
     assert error.position.column == 90_012
@@ -119,7 +118,7 @@ async def test_a_view_inside_the_query_that_no_longer_binds_is_named_with_its_li
         "\n" * 150_000 + "SELECT nofun(id) FROM orders",
     ],
 )
-async def test_a_hostile_statement_has_a_bounded_answer(engine: DuckDBEngine, sql: str) -> None:
+async def test_a_hostile_statement_has_a_bounded_answer(engine: WholeEngine, sql: str) -> None:
     error = await refusal(engine, sql)
     assert len(error.message) <= 4_000
     assert error.position is None or len(str(error.position)) < 2_000

@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 
 from orchestrator.engines.duckdb.child_process import ChildProcess
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.errors import AnalyzerBusy, EngineCrashed, InvalidQuery, TooManyRequests
 from orchestrator.model.source_table import SourceFormat
-from tests.engines.conftest import make_engine
+from tests.engines.conftest import WholeEngine, make_engine
 
 
 @pytest.fixture
-async def mine(tmp_path: Path) -> AsyncIterator[DuckDBEngine]:
+async def mine(tmp_path: Path) -> AsyncIterator[WholeEngine]:
     """An engine whose child processes no other test uses."""
     engine = make_engine(tmp_path, analysis_seconds=5, memory_mb=1000, threads=1)
     yield engine
@@ -32,43 +31,43 @@ def pids(children: list[ChildProcess]) -> list[int]:
 SLOW = f"SELECT {' + '.join(['1'] * 640)} AS n"
 
 
-async def next_process(engine: DuckDBEngine, *, after: int | None) -> int:
+async def next_process(engine: WholeEngine, *, after: int | None) -> int:
     for _ in range(5000):
-        new = [pid for pid in pids(engine._binder_pool.children) if pid != after]
+        new = [pid for pid in pids(engine.analyzer._binder_pool.children) if pid != after]
         if new:
             return new[0]
         await asyncio.sleep(0.001)
     raise AssertionError("no process was started")
 
 
-async def stop_all_describers(engine: DuckDBEngine) -> list[asyncio.Task[object]]:
+async def stop_all_describers(engine: WholeEngine) -> list[asyncio.Task[object]]:
     """Stop the processes that bind statements, each with a request in progress. Returns the requests."""
     projects = (1, 1, 2)
-    await asyncio.gather(*(engine.describe("SELECT 1 AS a", {}, project_id=project) for project in projects))
-    assert len(engine._binder_pool.children) == 3
-    for pid in pids(engine._binder_pool.children):
+    await asyncio.gather(*(engine.analyzer.describe("SELECT 1 AS a", {}, project_id=project) for project in projects))
+    assert len(engine.analyzer._binder_pool.children) == 3
+    for pid in pids(engine.analyzer._binder_pool.children):
         os.kill(pid, signal.SIGSTOP)
-    asked = [engine.describe("SELECT 1 AS a", {}, project_id=project) for project in projects]
+    asked = [engine.analyzer.describe("SELECT 1 AS a", {}, project_id=project) for project in projects]
     stuck: list[asyncio.Task[object]] = [asyncio.create_task(ask) for ask in asked]
     await asyncio.sleep(0.1)
     return stuck
 
 
-async def test_parsing_does_not_wait_for_what_is_being_described(mine: DuckDBEngine) -> None:
-    assert await mine.references("SELECT * FROM t") == ("t",)
+async def test_parsing_does_not_wait_for_what_is_being_described(mine: WholeEngine) -> None:
+    assert await mine.analyzer.references("SELECT * FROM t") == ("t",)
     stuck = await stop_all_describers(mine)
-    assert await asyncio.wait_for(mine.references("SELECT * FROM t"), 1) == ("t",)
+    assert await asyncio.wait_for(mine.analyzer.references("SELECT * FROM t"), 1) == ("t",)
     for task in stuck:
         task.cancel()
     await asyncio.gather(*stuck, return_exceptions=True)
 
 
-async def test_who_waits_too_long_is_told_who_is_in_the_way(mine: DuckDBEngine) -> None:
+async def test_a_call_that_waits_too_long_learns_what_is_in_its_way(mine: WholeEngine) -> None:
     stuck = await stop_all_describers(mine)
-    mine._binder_pool.seconds = 1
+    mine.analyzer._binder_pool.seconds = 1
     own, others = await asyncio.gather(
-        mine.describe("SELECT 1 AS a", {}, project_id=1),
-        mine.describe("SELECT 1 AS a", {}, project_id=3),
+        mine.analyzer.describe("SELECT 1 AS a", {}, project_id=1),
+        mine.analyzer.describe("SELECT 1 AS a", {}, project_id=3),
         return_exceptions=True,
     )
     assert isinstance(own, TooManyRequests)
@@ -77,47 +76,47 @@ async def test_who_waits_too_long_is_told_who_is_in_the_way(mine: DuckDBEngine) 
     for error in await asyncio.gather(*stuck, return_exceptions=True):
         assert isinstance(error, InvalidQuery)
         assert "too complex to analyse" in error.message
-    assert await mine.describe("SELECT 1 AS a", {})
+    assert await mine.analyzer.describe("SELECT 1 AS a", {})
 
 
-async def test_a_process_that_died_while_it_waited_is_replaced(mine: DuckDBEngine) -> None:
-    assert await mine.references("SELECT * FROM t") == ("t",)
+async def test_a_process_that_died_while_it_waited_is_replaced(mine: WholeEngine) -> None:
+    assert await mine.analyzer.references("SELECT * FROM t") == ("t",)
     for _ in range(3):
-        (pid,) = pids(mine._parser_pool.children)
+        (pid,) = pids(mine.analyzer._parser_pool.children)
         os.kill(pid, signal.SIGKILL)
-        assert await mine.references("SELECT * FROM t") == ("t",)
-        assert pids(mine._parser_pool.children) != [pid]
+        assert await mine.analyzer.references("SELECT * FROM t") == ("t",)
+        assert pids(mine.analyzer._parser_pool.children) != [pid]
 
 
 async def test_a_process_that_read_source_files_serves_nobody_else(tmp_path: Path) -> None:
     (tmp_path / "1.csv").write_text("1\n")
     engine = make_engine(tmp_path / "scratch", roots=[tmp_path])
     for _ in range(3):
-        assert await engine.describe_source(f"{tmp_path}/1.csv", SourceFormat.CSV)
-        assert engine._source_pool.children == []
+        assert await engine.analyzer.describe_source(f"{tmp_path}/1.csv", SourceFormat.CSV)
+        assert engine.analyzer._source_pool.children == []
     await engine.close()
 
 
-async def test_the_server_that_processes_are_forked_from_is_replaced(mine: DuckDBEngine) -> None:
-    assert await mine.references("SELECT * FROM t") == ("t",)
+async def test_the_server_that_processes_are_forked_from_is_replaced(mine: WholeEngine) -> None:
+    assert await mine.analyzer.references("SELECT * FROM t") == ("t",)
     server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined] # nowhere public
     os.kill(server, signal.SIGKILL)
-    assert await mine.references("SELECT * FROM t") == ("t",)
+    assert await mine.analyzer.references("SELECT * FROM t") == ("t",)
 
 
-async def test_a_process_that_dies_of_its_first_request_is_a_crash(mine: DuckDBEngine) -> None:
-    waiting = asyncio.create_task(mine.describe(SLOW, {}))
+async def test_a_process_that_dies_of_its_first_request_is_a_crash(mine: WholeEngine) -> None:
+    waiting = asyncio.create_task(mine.analyzer.describe(SLOW, {}))
     os.kill(await next_process(mine, after=None), signal.SIGKILL)
     with pytest.raises(EngineCrashed):
         await waiting
-    assert await mine.describe("SELECT 1 AS a", {})
+    assert await mine.analyzer.describe("SELECT 1 AS a", {})
 
 
-async def test_a_request_that_kills_every_process_is_a_crash(mine: DuckDBEngine) -> None:
-    assert await mine.describe("SELECT 1 AS a", {})
-    (first,) = pids(mine._binder_pool.children)
+async def test_a_request_that_kills_every_process_is_a_crash(mine: WholeEngine) -> None:
+    assert await mine.analyzer.describe("SELECT 1 AS a", {})
+    (first,) = pids(mine.analyzer._binder_pool.children)
     os.kill(first, signal.SIGSTOP)
-    waiting = asyncio.create_task(mine.describe(SLOW, {}))
+    waiting = asyncio.create_task(mine.analyzer.describe(SLOW, {}))
     await asyncio.sleep(0.1)
     os.kill(first, signal.SIGKILL)
     os.kill(await next_process(mine, after=first), signal.SIGKILL)
@@ -125,34 +124,34 @@ async def test_a_request_that_kills_every_process_is_a_crash(mine: DuckDBEngine)
         await waiting
 
 
-async def test_a_statement_that_takes_too_long_to_analyse_is_invalid(mine: DuckDBEngine) -> None:
-    assert await mine.describe("SELECT 1 AS a", {})
-    mine._binder_pool.seconds = 1
-    (pid,) = pids(mine._binder_pool.children)
+async def test_a_statement_that_takes_too_long_to_analyse_is_invalid(mine: WholeEngine) -> None:
+    assert await mine.analyzer.describe("SELECT 1 AS a", {})
+    mine.analyzer._binder_pool.seconds = 1
+    (pid,) = pids(mine.analyzer._binder_pool.children)
     os.kill(pid, signal.SIGSTOP)
     with pytest.raises(InvalidQuery, match="too complex to analyse within 1 second"):
-        await mine.describe("SELECT 1 AS a", {})
-    assert await mine.describe("SELECT 1 AS a", {})
+        await mine.analyzer.describe("SELECT 1 AS a", {})
+    assert await mine.analyzer.describe("SELECT 1 AS a", {})
 
 
-async def test_closing_ends_what_is_being_analysed(mine: DuckDBEngine) -> None:
+async def test_closing_ends_what_is_being_analysed(mine: WholeEngine) -> None:
     stuck = await stop_all_describers(mine)
     await mine.close()
     for error in await asyncio.gather(*stuck, return_exceptions=True):
         assert isinstance(error, EngineCrashed)
-    assert mine._binder_pool.children == []
+    assert mine.analyzer._binder_pool.children == []
 
 
 # Nested comments that are not closed: DuckDB starts again at each of them, so that 48 kB take it ten seconds.
 BOMB = "/*" * 60_000
 
 
-async def test_texts_that_are_slow_to_parse_hold_up_their_own_project_only(mine: DuckDBEngine) -> None:
-    assert await mine.references("SELECT * FROM t", project_id=2) == ("t",)
-    bombs = [asyncio.create_task(mine.references(BOMB, project_id=1)) for _ in range(4)]
+async def test_texts_that_are_slow_to_parse_hold_up_their_own_project_only(mine: WholeEngine) -> None:
+    assert await mine.analyzer.references("SELECT * FROM t", project_id=2) == ("t",)
+    bombs = [asyncio.create_task(mine.analyzer.references(BOMB, project_id=1)) for _ in range(4)]
     await asyncio.sleep(0.3)
     for _ in range(5):
-        assert await asyncio.wait_for(mine.references("SELECT * FROM t", project_id=2), 3) == ("t",)
+        assert await asyncio.wait_for(mine.analyzer.references("SELECT * FROM t", project_id=2), 3) == ("t",)
     assert not any(bomb.done() for bomb in bombs)
     first, *rest = await asyncio.gather(*bombs, return_exceptions=True)
     assert isinstance(first, InvalidQuery)
@@ -160,22 +159,22 @@ async def test_texts_that_are_slow_to_parse_hold_up_their_own_project_only(mine:
     assert all(isinstance(error, (InvalidQuery, TooManyRequests)) for error in rest)
 
 
-async def test_a_project_whose_queue_is_full_is_sent_away_at_once_and_others_are_served(mine: DuckDBEngine) -> None:
-    bombs = [asyncio.create_task(mine.references(BOMB, project_id=1)) for _ in range(140)]
+async def test_a_project_whose_queue_is_full_is_sent_away_at_once_and_others_are_served(mine: WholeEngine) -> None:
+    bombs = [asyncio.create_task(mine.analyzer.references(BOMB, project_id=1)) for _ in range(140)]
     done, waiting = await asyncio.wait(bombs, timeout=3)
     assert len(done) == 140 - 1 - 128
     assert all(isinstance(bomb.exception(), TooManyRequests) for bomb in done)
-    assert await asyncio.wait_for(mine.references("SELECT * FROM t", project_id=2), 3) == ("t",)
+    assert await asyncio.wait_for(mine.analyzer.references("SELECT * FROM t", project_id=2), 3) == ("t",)
     for bomb in waiting:
         bomb.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
 
 
-async def test_statements_that_are_slow_to_bind_hold_up_their_own_project_only(mine: DuckDBEngine) -> None:
-    bombs = [asyncio.create_task(mine.describe(SLOW, {}, project_id=1)) for _ in range(6)]
+async def test_statements_that_are_slow_to_bind_hold_up_their_own_project_only(mine: WholeEngine) -> None:
+    bombs = [asyncio.create_task(mine.analyzer.describe(SLOW, {}, project_id=1)) for _ in range(6)]
     await asyncio.sleep(0.3)
     for _ in range(5):
-        assert await asyncio.wait_for(mine.describe("SELECT 1 AS a", {}, project_id=2), 3)
+        assert await asyncio.wait_for(mine.analyzer.describe("SELECT 1 AS a", {}, project_id=2), 3)
     for bomb in bombs:
         bomb.cancel()
     await asyncio.gather(*bombs, return_exceptions=True)
@@ -197,11 +196,11 @@ async def test_a_statement_that_takes_memory_while_it_is_bound_gets_no_querys_sh
     async def watch() -> None:
         nonlocal peak
         while True:
-            peak = max([peak, *(child.memory_bytes() or 0 for child in engine._binder_pool.children)])
+            peak = max([peak, *(child.memory_bytes() or 0 for child in engine.analyzer._binder_pool.children)])
             await asyncio.sleep(0.005)
 
     watching = asyncio.create_task(watch())
-    error = (await asyncio.gather(engine.describe(sql, {}), return_exceptions=True))[0]
+    error = (await asyncio.gather(engine.analyzer.describe(sql, {}), return_exceptions=True))[0]
     watching.cancel()
     await engine.close()
     assert peak < 600 << 20
@@ -210,11 +209,11 @@ async def test_a_statement_that_takes_memory_while_it_is_bound_gets_no_querys_sh
         assert "Out of Memory" in error.message
 
 
-async def test_a_process_that_holds_much_after_it_answered_is_replaced(mine: DuckDBEngine) -> None:
+async def test_a_process_that_holds_much_after_it_answered_is_replaced(mine: WholeEngine) -> None:
     heavy = f"SELECT * FROM (VALUES {', '.join(f'({n})' for n in range(20_000))}) v"
-    assert await mine.references(heavy) == ()
-    kept = pids(mine._parser_pool.children)
-    assert await mine.references("SELECT * FROM t") == ("t",)
-    held = [child.memory_bytes() or 0 for child in mine._parser_pool.children]
+    assert await mine.analyzer.references(heavy) == ()
+    kept = pids(mine.analyzer._parser_pool.children)
+    assert await mine.analyzer.references("SELECT * FROM t") == ("t",)
+    held = [child.memory_bytes() or 0 for child in mine.analyzer._parser_pool.children]
     assert max(held) <= 128 << 20
-    assert not kept or pids(mine._parser_pool.children) == kept
+    assert not kept or pids(mine.analyzer._parser_pool.children) == kept

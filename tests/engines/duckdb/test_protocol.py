@@ -25,14 +25,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "target"
 
 
-def told(*files: list[Any]) -> dict[str, Any]:
+def answer_of(*files: list[Any]) -> dict[str, Any]:
     compared: dict[str, Any] = {"deterministic": True, "content": None, "previous_content": None, "checks": []}
     of_query = {"columns": COLUMNS, "engine_version": "duckdb", "sources": {}, "rejected": []}
     return {"files": list(files), **of_query, **compared}
 
 
 def test_the_files_that_lie_there_are_believed(folder: Path) -> None:
-    assert parse_written(told(["data_0.parquet", 1, 10]), folder).rows == 1
+    assert parse_written(answer_of(["data_0.parquet", 1, 10]), folder).rows == 1
 
 
 @pytest.mark.parametrize(
@@ -49,14 +49,14 @@ def test_the_files_that_lie_there_are_believed(folder: Path) -> None:
 )
 def test_other_files_are_not(folder: Path, files: list[Any]) -> None:
     with pytest.raises(EngineCrashed):
-        parse_written(told(*files), folder)
+        parse_written(answer_of(*files), folder)
 
 
 def test_a_link_is_no_file_of_a_result(folder: Path) -> None:
     (folder / "data_0.parquet").unlink()
     (folder / "data_0.parquet").symlink_to("../foreign.parquet")
     with pytest.raises(EngineCrashed):
-        parse_written(told(["data_0.parquet", 1, 10]), folder)
+        parse_written(answer_of(["data_0.parquet", 1, 10]), folder)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_link_is_no_file_of_a_result(folder: Path) -> None:
 )
 def test_nonsense_about_the_sources_is_a_crash(folder: Path, sources: object) -> None:
     with pytest.raises(EngineCrashed):
-        parse_written(told(["data_0.parquet", 1, 10]) | {"sources": sources}, folder)
+        parse_written(answer_of(["data_0.parquet", 1, 10]) | {"sources": sources}, folder)
     with pytest.raises(EngineCrashed):
         store_digests(DigestCache(), [{"kind": "source", "name": "u", "id": str(uuid4())}], {"sources": sources})
 

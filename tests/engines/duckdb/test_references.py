@@ -1,7 +1,7 @@
 import pytest
 
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.errors import InvalidQuery
+from tests.engines.conftest import WholeEngine
 
 READS = [
     ("SELECT 1", ()),
@@ -89,9 +89,9 @@ READS = [
 
 @pytest.mark.parametrize(("sql", "names"), READS)
 async def test_every_table_that_a_statement_reads_is_found(
-    engine: DuckDBEngine, sql: str, names: tuple[str, ...]
+    engine: WholeEngine, sql: str, names: tuple[str, ...]
 ) -> None:
-    found = await engine.references(sql)
+    found = await engine.analyzer.references(sql)
     assert sorted(found) == sorted(names)
     if "PIVOT" not in sql:
         assert found == names
@@ -187,9 +187,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("sql", "message"), REFUSED, ids=[sql[:60] for sql, _ in REFUSED])
-async def test_whatever_is_not_one_harmless_select_is_refused(engine: DuckDBEngine, sql: str, message: str) -> None:
+async def test_whatever_is_not_one_harmless_select_is_refused(engine: WholeEngine, sql: str, message: str) -> None:
     with pytest.raises(InvalidQuery) as raised:
-        await engine.references(sql)
+        await engine.analyzer.references(sql)
     assert message in raised.value.message
     assert raised.value.message.startswith("Invalid query: ")
     assert "LINE" not in raised.value.message
@@ -235,21 +235,21 @@ UNFIT = [
     "PIVOT t ON {}(x) IN (1) USING sum(x)",
 ])  # fmt: skip
 async def test_a_function_that_tells_about_the_server_or_only_waits_is_refused_wherever_it_stands(
-    engine: DuckDBEngine, place: str
+    engine: WholeEngine, place: str
 ) -> None:
     for name in UNFIT:
         for spelled in (name, f'"{name.upper()}"'):
             with pytest.raises(InvalidQuery) as raised:
-                await engine.references(place.replace("{}", spelled))
+                await engine.analyzer.references(place.replace("{}", spelled))
             assert raised.value.message == f"Invalid query: the function {name}() is not allowed in a view."
 
 
-async def test_deep_nesting_is_analysed(engine: DuckDBEngine) -> None:
-    assert await engine.references("SELECT " + "+".join(["x"] * 900) + " FROM t") == ("t",)
+async def test_deep_nesting_is_analysed(engine: WholeEngine) -> None:
+    assert await engine.analyzer.references("SELECT " + "+".join(["x"] * 900) + " FROM t") == ("t",)
     unions = " UNION ALL ".join(f"SELECT * FROM t{n}" for n in range(300))
-    assert await engine.references(unions) == tuple(f"t{n}" for n in range(300))
+    assert await engine.analyzer.references(unions) == tuple(f"t{n}" for n in range(300))
 
 
-async def test_absurdly_deep_nesting_is_an_invalid_query(engine: DuckDBEngine) -> None:
+async def test_absurdly_deep_nesting_is_an_invalid_query(engine: WholeEngine) -> None:
     with pytest.raises(InvalidQuery):
-        await engine.references("SELECT " + "(" * 50_000 + "1" + ")" * 50_000)
+        await engine.analyzer.references("SELECT " + "(" * 50_000 + "1" + ")" * 50_000)

@@ -13,11 +13,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.engines.duckdb.sandbox import landlock
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
 from orchestrator.model.write_target import WriteTarget
-from tests.engines.conftest import CANARY_OF_THE_ENVIRONMENT, file_url, make_engine, make_plan
+from tests.engines.conftest import CANARY_OF_THE_ENVIRONMENT, WholeEngine, file_url, make_engine, make_plan
 from tests.engines.duckdb.test_child_process import ENDLESS, pid_of_writer
 from tests.engines.sources.test_discovery import write_parquet
 
@@ -216,7 +215,7 @@ def test_a_kernel_without_landlock_has_the_other_layers(folder: Path) -> None:
 
 
 @pytest.fixture
-async def mine(tmp_path: Path) -> AsyncIterator[DuckDBEngine]:
+async def mine(tmp_path: Path) -> AsyncIterator[WholeEngine]:
     engine = make_engine(tmp_path / "scratch", threads=1)
     await engine.start()
     yield engine
@@ -225,8 +224,8 @@ async def mine(tmp_path: Path) -> AsyncIterator[DuckDBEngine]:
 
 @needs_landlock
 @needs_seccomp
-async def test_the_layers_that_are_on_can_be_asked_for(mine: DuckDBEngine) -> None:
-    assert await mine.layers() == [
+async def test_the_layers_that_are_on_can_be_asked_for(mine: WholeEngine) -> None:
+    assert await mine.analyzer.layers() == [
         "DuckDB's lock",
         "resource limits",
         "an empty environment",
@@ -236,15 +235,15 @@ async def test_the_layers_that_are_on_can_be_asked_for(mine: DuckDBEngine) -> No
     ]
 
 
-async def test_no_process_of_the_engine_has_the_environment_of_its_parent(mine: DuckDBEngine, tmp_path: Path) -> None:
-    assert await mine.references("SELECT 1") == ()
-    assert await mine.describe("SELECT 1 AS a", {})
+async def test_no_process_of_the_engine_has_the_environment_of_its_parent(mine: WholeEngine, tmp_path: Path) -> None:
+    assert await mine.analyzer.references("SELECT 1") == ()
+    assert await mine.analyzer.describe("SELECT 1 AS a", {})
     (tmp_path / "target").mkdir()
     task = asyncio.create_task(
         mine.write(make_plan(ENDLESS), file_url, WriteTarget.local(tmp_path / "target"), lambda _: None)
     )
     pids = [await pid_of_writer(mine), forkserver._forkserver._forkserver_pid]  # type: ignore[attr-defined] # nowhere public
-    pids += [child.pid for child in [*mine._parser_pool.children, *mine._binder_pool.children]]
+    pids += [child.pid for child in [*mine.analyzer._parser_pool.children, *mine.analyzer._binder_pool.children]]
     assert len(pids) == 4
     for pid in pids:
         assert set(Path(f"/proc/{pid}/environ").read_bytes()) <= {0}
@@ -255,15 +254,17 @@ async def test_no_process_of_the_engine_has_the_environment_of_its_parent(mine: 
 
 @needs_landlock
 @needs_seccomp
-async def test_every_process_that_sees_sql_is_confined(mine: DuckDBEngine, tmp_path: Path) -> None:
-    assert await mine.references("SELECT 1") == ()
-    assert await mine.describe("SELECT 1 AS a", {})
+async def test_every_process_that_sees_sql_is_confined(mine: WholeEngine, tmp_path: Path) -> None:
+    assert await mine.analyzer.references("SELECT 1") == ()
+    assert await mine.analyzer.describe("SELECT 1 AS a", {})
     (tmp_path / "target").mkdir()
     task = asyncio.create_task(
         mine.write(make_plan(ENDLESS), file_url, WriteTarget.local(tmp_path / "target"), lambda _: None)
     )
     pids = [await pid_of_writer(mine)]
-    pids += [child.pid for child in [*mine._parser_pool.children, *mine._binder_pool.children] if child.pid]
+    pids += [
+        child.pid for child in [*mine.analyzer._parser_pool.children, *mine.analyzer._binder_pool.children] if child.pid
+    ]
     assert len(pids) == 3
     for pid in pids:
         for thread in Path(f"/proc/{pid}/task").iterdir():

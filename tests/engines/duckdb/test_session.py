@@ -58,8 +58,8 @@ def test_the_first_session_of_a_process_is_like_the_others(
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system does not say how many threads there are")
 def test_what_is_forked_has_no_other_thread() -> None:
-    told = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "1"
+    reported = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=True)
+    assert reported.stdout.strip() == "1"
 
 
 async def test_no_two_queries_draw_the_same_random_numbers(run: Run) -> None:

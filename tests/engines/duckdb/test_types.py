@@ -3,10 +3,9 @@
 import duckdb
 import pytest
 
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.errors import InvalidQuery, QueryFailed
 from orchestrator.model.snapshot import Column
-from tests.engines.conftest import Run, snapshot, view
+from tests.engines.conftest import Run, WholeEngine, snapshot, view
 from tests.engines.duckdb.values import FLAT, LARGEST, SMALLEST, in_utc
 
 # Each nests a value in another one. The CASE is there because NULL cannot be a key of a MAP.
@@ -37,11 +36,11 @@ def in_plain_duckdb(inner: str, outer: str) -> list[tuple[object, ...]]:
         return connection.execute(outer).fetchall()
 
 
-async def agrees(run: Run, engine: DuckDBEngine, expressions: list[str]) -> None:
+async def agrees(run: Run, engine: WholeEngine, expressions: list[str]) -> None:
     """Assert that the next view sees each expression as one query does, whether stored, inlined or described."""
     inner = selected(expressions)
     stored = await run(inner)
-    assert await engine.describe(inner, {}) == tuple(
+    assert await engine.analyzer.describe(inner, {}) == tuple(
         Column(name=column.name, duckdb_type=column.duckdb_type) for column in stored.written.columns
     )
     seen = (
@@ -60,7 +59,7 @@ async def agrees(run: Run, engine: DuckDBEngine, expressions: list[str]) -> None
 
 @pytest.mark.parametrize("expressions", chunks([value for _, value in FLAT], 30))
 async def test_every_value_of_every_type_is_the_same_for_the_next_view(
-    run: Run, engine: DuckDBEngine, expressions: list[str]
+    run: Run, engine: WholeEngine, expressions: list[str]
 ) -> None:
     await agrees(run, engine, expressions)
 
@@ -73,7 +72,7 @@ async def test_files_hold_what_the_documentation_says(run: Run) -> None:
 
 
 @pytest.mark.parametrize("expressions", chunks(NESTED, 80))
-async def test_so_it_is_inside_of_other_values(run: Run, engine: DuckDBEngine, expressions: list[str]) -> None:
+async def test_so_it_is_inside_of_other_values(run: Run, engine: WholeEngine, expressions: list[str]) -> None:
     await agrees(run, engine, expressions)
 
 
@@ -85,7 +84,7 @@ async def test_few_rows_with_the_same_texts_inside_of_values_are_written(run: Ru
 
 
 @pytest.mark.parametrize("materialized", [True, False])
-async def test_a_sum_of_integers_is_divided_as_in_one_query(run: Run, engine: DuckDBEngine, materialized: bool) -> None:
+async def test_a_sum_of_integers_is_divided_as_in_one_query(run: Run, engine: WholeEngine, materialized: bool) -> None:
     inner = "SELECT k, sum(n) AS total FROM (VALUES ('a', 10), ('a', 20), ('b', 5)) t(k, n) GROUP BY k"
     outer = (
         "SELECT k, total // 4 AS q, total // 4 * 4 AS r, total & 1 AS odd, total << 1 AS twice, gcd(total, 4) AS g,"
@@ -96,7 +95,7 @@ async def test_a_sum_of_integers_is_divided_as_in_one_query(run: Run, engine: Du
     result = await run(outer, [relation])
     assert result.types == ["VARCHAR", *["HUGEINT"] * 5, "VARCHAR", "VARCHAR"]
     assert result.rows() == [("a", 7, 28, 0, 60, 2, "11110", "30"), ("b", 1, 4, 1, 10, 1, "101", "5")]
-    assert await engine.describe(outer, {"sums": stored.written.columns}) == tuple(
+    assert await engine.analyzer.describe(outer, {"sums": stored.written.columns}) == tuple(
         column.model_copy(update={"stored_type": None}) for column in result.written.columns
     )
 
@@ -168,18 +167,18 @@ REFUSED = {
 
 @pytest.mark.parametrize(("expression", "reason"), REFUSED.items())
 async def test_what_cannot_be_stored_is_refused_when_saved(
-    run: Run, engine: DuckDBEngine, expression: str, reason: str
+    run: Run, engine: WholeEngine, expression: str, reason: str
 ) -> None:
     sql = f"SELECT {expression} AS u"
     with pytest.raises(InvalidQuery, match=f'Invalid query: The column "u" {reason}'):
-        await engine.describe(sql, {})
+        await engine.analyzer.describe(sql, {})
     with pytest.raises(QueryFailed, match=f'The column "u" {reason}'):
         await run(sql)
     assert (await run(f"SELECT typeof(u) AS t FROM ({sql})")).written.rows == 1
 
 
 @pytest.mark.parametrize("collation", ["NOCASE", "NOCASE.NOACCENT", "de"])
-async def test_a_collation_holds_for_the_next_views_too(run: Run, engine: DuckDBEngine, collation: str) -> None:
+async def test_a_collation_holds_for_the_next_views_too(run: Run, engine: WholeEngine, collation: str) -> None:
     first = f"SELECT x COLLATE {collation} AS x, 'é' AS plain FROM (VALUES ('a'), ('É'), ('B'), ('A'), ('ä')) t(x)"
     second = "SELECT x, x || '' AS y FROM a"
     outer = "SELECT x, count(*) OVER (PARTITION BY x) AS n, x = 'A' AS is_a, y = 'e' AS is_e FROM b ORDER BY x, is_a"
@@ -195,7 +194,7 @@ async def test_a_collation_holds_for_the_next_views_too(run: Run, engine: DuckDB
     ):
         assert sorted((await run(outer, relations)).rows()) == sorted(expected)
     assert [column.duckdb_type for column in one.written.columns] == [f"VARCHAR COLLATE {collation}", "VARCHAR"]
-    described = await engine.describe(second, {"a": one.written.columns})
+    described = await engine.analyzer.describe(second, {"a": one.written.columns})
     assert described[0].duckdb_type == f"VARCHAR COLLATE {collation}"
 
 
@@ -215,7 +214,7 @@ async def test_what_is_called_json_and_is_none_fails_the_run_that_would_store_it
         await run(f"SELECT {nested.format(value)} AS j")
 
 
-async def test_a_type_that_is_nested_in_another_can_be_named(run: Run, engine: DuckDBEngine) -> None:
+async def test_a_type_that_is_nested_in_another_can_be_named(run: Run, engine: WholeEngine) -> None:
     sql = "SELECT {'a': 'x'}::STRUCT(a ENUM('x', 'y')) AS s, MAP {1: 'y'}::MAP(INTEGER, ENUM('x', 'y')) AS m"
-    assert await engine.references(sql) == ()
+    assert await engine.analyzer.references(sql) == ()
     assert (await run(sql)).types == ["STRUCT(a ENUM('x', 'y'))", "MAP(INTEGER, ENUM('x', 'y'))"]

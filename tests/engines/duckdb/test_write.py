@@ -3,7 +3,6 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.errors import (
     EngineCrashed,
     InputMissing,
@@ -16,7 +15,7 @@ from orchestrator.model.errors import (
 from orchestrator.model.run import Progress
 from orchestrator.model.snapshot import Column
 from orchestrator.model.write_target import WriteTarget
-from tests.engines.conftest import ID, Run, file_url, make_plan, snapshot, view
+from tests.engines.conftest import ID, Run, WholeEngine, file_url, make_plan, snapshot, view
 
 
 async def test_a_query_becomes_parquet_files_that_name_their_run(run: Run) -> None:
@@ -61,7 +60,7 @@ async def test_the_order_of_the_rows_is_kept(run: Run, value: str) -> None:
     assert values == sorted(values, key=lambda a: (a * 7919 % 1000, -a))
 
 
-async def test_columns_of_the_same_name_are_told_apart(run: Run) -> None:
+async def test_columns_of_the_same_name_are_kept_apart(run: Run) -> None:
     result = await run("SELECT 1 AS a, 2 AS a, 3::HUGEINT AS A")
     assert result.names == ["a", "a_1", "A_2"]
     assert result.rows() == [(1, 2, 3)]
@@ -140,17 +139,17 @@ async def test_a_query_that_runs_too_long_says_the_limit(run: Run) -> None:
         await run("SELECT sum(random()) FROM range(1000000000000)", timeout_seconds=0.5)
 
 
-async def test_progress_is_told_while_a_query_runs(engine: DuckDBEngine, tmp_path: Path, run: Run) -> None:
+async def test_progress_is_reported_while_a_query_runs(engine: WholeEngine, tmp_path: Path, run: Run) -> None:
     big = await run("SELECT i, random() AS x FROM range(1200000) r(i)")
-    told: list[Progress] = []
+    reported: list[Progress] = []
     (tmp_path / "target").mkdir()
     sql = "SELECT i, md5(md5(md5(md5(md5(x::VARCHAR))))) AS m FROM big ORDER BY m"
     plan = make_plan(sql, [snapshot("big", big.folder, big.written)])
-    await engine.write(plan, file_url, WriteTarget.local(tmp_path / "target"), told.append)
-    assert told
-    assert [p.elapsed_seconds for p in told] == sorted(p.elapsed_seconds for p in told)
-    assert any(p.percent is not None for p in told)
-    assert all(p.percent is None or 0 <= p.percent <= 100 for p in told)
+    await engine.write(plan, file_url, WriteTarget.local(tmp_path / "target"), reported.append)
+    assert reported
+    assert [p.elapsed_seconds for p in reported] == sorted(p.elapsed_seconds for p in reported)
+    assert any(p.percent is not None for p in reported)
+    assert all(p.percent is None or 0 <= p.percent <= 100 for p in reported)
 
 
 async def test_a_snapshot_is_read_from_exactly_its_files(run: Run) -> None:
@@ -178,12 +177,14 @@ async def test_a_damaged_file_of_a_snapshot_names_the_view_and_not_its_path(run:
     assert str(parent.folder) not in raised.value.message
 
 
-async def test_columns_are_described_without_reading_anything(engine: DuckDBEngine) -> None:
+async def test_columns_are_described_without_reading_anything(engine: WholeEngine) -> None:
     tables = {
         "a": [Column(name="x", duckdb_type="INTEGER"), Column(name="j", duckdb_type="STRUCT(k VARCHAR[])")],
         "a.b": [Column(name="y", duckdb_type="TIMESTAMP WITH TIME ZONE")],
     }
-    columns = await engine.describe("SELECT sum(x) AS s, any_value(j.k), max(y) m FROM a, a.b GROUP BY ALL;", tables)
+    columns = await engine.analyzer.describe(
+        "SELECT sum(x) AS s, any_value(j.k), max(y) m FROM a, a.b GROUP BY ALL;", tables
+    )
     assert [c.duckdb_type for c in columns] == ["HUGEINT", "VARCHAR[]", "TIMESTAMP WITH TIME ZONE"]
     assert columns[0].name == "s"
     for wrong in (
@@ -194,7 +195,7 @@ async def test_columns_are_described_without_reading_anything(engine: DuckDBEngi
         "DROP VIEW a",
     ):
         with pytest.raises(InvalidQuery, match="Invalid query: ") as raised:
-            await engine.describe(wrong, tables)
+            await engine.analyzer.describe(wrong, tables)
         assert raised.value.attr == "query"
 
 

@@ -6,19 +6,18 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.errors import QueryFailed
 from orchestrator.model.run import SourceRelation
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import ReadOptions, SourceFormat
-from tests.engines.conftest import ID, Result, Run
+from tests.engines.conftest import ID, Result, Run, WholeEngine
 from tests.engines.sources.test_discovery import pairs
 
 
 class Table:
     """A source table of one test: described once, and then read as often as its files change."""
 
-    def __init__(self, engine: DuckDBEngine, run: Run, pattern: str, kind: SourceFormat) -> None:
+    def __init__(self, engine: WholeEngine, run: Run, pattern: str, kind: SourceFormat) -> None:
         self._engine, self._run, self._pattern, self._kind = engine, run, pattern, kind
         self._options = ReadOptions()
         self._stated: tuple[Column, ...] = ()
@@ -28,7 +27,9 @@ class Table:
         """Register the files. Returns the columns that they have now."""
         self._options = ReadOptions(**options)
         self._stated = tuple(Column(name=name, duckdb_type=kind) for name, kind in (stated or {}).items())
-        self.columns = await self._engine.describe_source(self._pattern, self._kind, self._options, self._stated)
+        self.columns = await self._engine.analyzer.describe_source(
+            self._pattern, self._kind, self._options, self._stated
+        )
         return pairs(self.columns)
 
     async def read(self, sql: str = "SELECT * FROM t") -> Result:
@@ -55,7 +56,7 @@ class Table:
 class Tables:
     """Makes tables over files of one folder."""
 
-    def __init__(self, engine: DuckDBEngine, run: Run, data: Path) -> None:
+    def __init__(self, engine: WholeEngine, run: Run, data: Path) -> None:
         self._engine, self._run, self.data = engine, run, data
 
     def over(self, name: str, kind: SourceFormat) -> Table:

@@ -10,12 +10,11 @@ import pytest
 import xxhash
 
 from orchestrator.engines.duckdb.digest_cache import DigestCache
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.engines.duckdb.integrity.unchanged import FileReport, Reading, TableFiles
 from orchestrator.engines.duckdb.integrity.whole_files import digest_of_footer
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
 from orchestrator.model.snapshot import Column, InputFiles
-from tests.engines.conftest import Run, source
+from tests.engines.conftest import Run, WholeEngine, source
 from tests.engines.duckdb.packing import TEXT, WHOLE
 from tests.engines.sources.test_discovery import NAMED, PARQUET, write_parquet
 from tests.engines.sources.test_whole_files import COLUMNS, TOTALS
@@ -105,7 +104,7 @@ def test_of_very_much_parquet_the_footers_are_digested_until_the_files_are_known
     assert [digest for _, _, _, digest, _ in report(known).files] == [whole[0], expected(paths[1])[3], whole[2]]
 
 
-async def test_a_run_knows_the_digests_of_the_last_one(engine: DuckDBEngine, run: Run, data: Path) -> None:
+async def test_a_run_knows_the_digests_of_the_last_one(engine: WholeEngine, run: Run, data: Path) -> None:
     write_parquet(data / "x.parquet", "SELECT 1 AS id")
     table = source("p", PARQUET, f"{data}/*.parquet", [Column(name="id", duckdb_type="INTEGER")])
     await run("SELECT * FROM p", [table])
@@ -129,7 +128,7 @@ def test_the_digests_of_tables_that_were_not_read_for_long_are_forgotten_first()
     assert [dict(digests.of_table(table)) for table in tables] == [{}, {}, {}]
 
 
-async def test_thousands_of_files_are_told_one_by_one(run: Run, data: Path) -> None:
+async def test_thousands_of_files_are_reported_one_by_one(run: Run, data: Path) -> None:
     for n in range(3_000):
         (data / f"{n:05}.csv").write_bytes(b"id,n\n1,1\n")
     result = await run(TOTALS, [source("t", NAMED, f"{data}/*.csv", COLUMNS)])

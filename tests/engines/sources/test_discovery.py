@@ -4,12 +4,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.engines.duckdb.sources.discovery import find_source_files
 from orchestrator.model.errors import InputMissing, InvalidSource, QueryFailed
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import SourceFormat
-from tests.engines.conftest import Run, make_engine, source
+from tests.engines.conftest import Run, WholeEngine, make_engine, source
 
 CSV, NAMED, JSON, PARQUET = (
     SourceFormat.CSV,
@@ -29,19 +28,19 @@ def pairs(columns: tuple[Column, ...]) -> list[tuple[str, str]]:
     return [(c.name, c.duckdb_type) for c in columns]
 
 
-async def test_parquet_files_are_described_and_read(engine: DuckDBEngine, data: Path, run: Run) -> None:
+async def test_parquet_files_are_described_and_read(engine: WholeEngine, data: Path, run: Run) -> None:
     write_parquet(data / "year=2020" / "1.parquet", "SELECT 1 AS a, 'x' AS b")
     write_parquet(data / "year=2021" / "2.parquet", "SELECT 2 AS a, 'y' AS b")
     pattern = f"{data}/year=*/?.parquet"
-    columns = await engine.describe_source(pattern, PARQUET)
+    columns = await engine.analyzer.describe_source(pattern, PARQUET)
     assert pairs(columns) == [("a", "INTEGER"), ("b", "VARCHAR")]
     result = await run("SELECT * FROM ns.t ORDER BY a", [source("ns.t", PARQUET, f"file://{pattern}", columns)])
     assert result.rows() == [(1, "x"), (2, "y")]
 
 
-async def test_csv_files_with_names_are_described_and_read(engine: DuckDBEngine, data: Path, run: Run) -> None:
+async def test_csv_files_with_names_are_described_and_read(engine: WholeEngine, data: Path, run: Run) -> None:
     (data / "1.csv").write_text("a,b,c\n1,x,2020-01-01\n")
-    columns = await engine.describe_source(f"{data}/*.csv", NAMED)
+    columns = await engine.analyzer.describe_source(f"{data}/*.csv", NAMED)
     assert pairs(columns) == [("a", "BIGINT"), ("b", "VARCHAR"), ("c", "DATE")]
     # Another order, one column more, no rows at all: columns are matched by name.
     (data / "2.csv").write_text("C,b,a,d\n2020-01-02,y,2,9\n")
@@ -51,9 +50,9 @@ async def test_csv_files_with_names_are_described_and_read(engine: DuckDBEngine,
     assert result.rows("a, b, c::VARCHAR") == [(1, "x", "2020-01-01"), (2, "y", "2020-01-02")]
 
 
-async def test_csv_files_without_names_are_described_and_read(engine: DuckDBEngine, data: Path, run: Run) -> None:
+async def test_csv_files_without_names_are_described_and_read(engine: WholeEngine, data: Path, run: Run) -> None:
     (data / "1.csv").write_text("1,x\n2,y\n")
-    columns = await engine.describe_source(f"{data}/1.csv", CSV)
+    columns = await engine.analyzer.describe_source(f"{data}/1.csv", CSV)
     assert pairs(columns) == [("column0", "BIGINT"), ("column1", "VARCHAR")]
     (data / "1.csv").write_text("3,4\n")
     result = await run("SELECT * FROM t", [source("t", CSV, f"{data}/1.csv", columns)])
@@ -61,18 +60,18 @@ async def test_csv_files_without_names_are_described_and_read(engine: DuckDBEngi
     assert result.rows() == [(3, "4")]
 
 
-async def test_json_lines_are_described_and_read(engine: DuckDBEngine, data: Path, run: Run) -> None:
+async def test_json_lines_are_described_and_read(engine: WholeEngine, data: Path, run: Run) -> None:
     (data / "1.json").write_text('{"a": 1, "b": {"c": ["x"]}}\n{"a": null}\n')
-    columns = await engine.describe_source(f"{data}/1.json", JSON)
+    columns = await engine.analyzer.describe_source(f"{data}/1.json", JSON)
     assert pairs(columns) == [("a", "BIGINT"), ("b", "STRUCT(c VARCHAR[])")]
     (data / "1.json").write_text('{"b": {"c": ["y"]}, "z": 1}\n')
     result = await run("SELECT * FROM t", [source("t", JSON, f"{data}/1.json", columns)])
     assert result.rows() == [(None, {"c": ["y"]})]
 
 
-async def test_types_do_not_drift_with_the_data(engine: DuckDBEngine, data: Path, run: Run) -> None:
+async def test_types_do_not_drift_with_the_data(engine: WholeEngine, data: Path, run: Run) -> None:
     (data / "1.csv").write_text("a,b\n1,007x\n")
-    columns = await engine.describe_source(f"{data}/*.csv", NAMED)
+    columns = await engine.analyzer.describe_source(f"{data}/*.csv", NAMED)
     (data / "1.csv").write_text("a,b\n2,008\n")
     result = await run("SELECT * FROM t", [source("t", NAMED, f"{data}/*.csv", columns)])
     assert result.rows() == [(2, "008")]
@@ -84,11 +83,11 @@ async def test_types_do_not_drift_with_the_data(engine: DuckDBEngine, data: Path
     assert "delimiter" not in raised.value.message
 
 
-async def test_a_vanished_column_is_named(engine: DuckDBEngine, data: Path, run: Run) -> None:
+async def test_a_vanished_column_is_named(engine: WholeEngine, data: Path, run: Run) -> None:
     write_parquet(data / "1.parquet", "SELECT 1 AS kept, 2 AS dep_delay")
     (data / "1.csv").write_text("kept,dep_delay\n1,2\n")
-    of_parquet = await engine.describe_source(f"{data}/*.parquet", PARQUET)
-    of_csv = await engine.describe_source(f"{data}/*.csv", NAMED)
+    of_parquet = await engine.analyzer.describe_source(f"{data}/*.parquet", PARQUET)
+    of_csv = await engine.analyzer.describe_source(f"{data}/*.csv", NAMED)
     write_parquet(data / "1.parquet", "SELECT 1 AS kept")
     (data / "1.csv").write_text("kept\n1\n")
     with pytest.raises(QueryFailed, match=r'Reading "t": the column "dep_delay" is missing in .*1\.parquet'):
@@ -110,27 +109,27 @@ async def test_a_source_outside_the_roots_is_not_read_even_if_it_was_saved(run: 
 
 
 @pytest.mark.parametrize("kind", [CSV, NAMED, JSON, PARQUET])
-async def test_a_damaged_file_is_named(engine: DuckDBEngine, data: Path, kind: SourceFormat) -> None:
+async def test_a_damaged_file_is_named(engine: WholeEngine, data: Path, kind: SourceFormat) -> None:
     if kind is PARQUET:
         write_parquet(data / "1.file", "SELECT 1 AS a")
     (data / "2.file").write_bytes(bytes(range(128, 256)) * 50)
     with pytest.raises(InvalidSource) as raised:
-        await engine.describe_source(f"{data}/*.file", kind)
+        await engine.analyzer.describe_source(f"{data}/*.file", kind)
     assert f"{data}/2.file" in raised.value.message
     assert raised.value.attr == "url_pattern"
 
 
 @pytest.mark.parametrize("kind", [CSV, NAMED, JSON])
-async def test_empty_files_have_no_columns_to_tell(engine: DuckDBEngine, data: Path, kind: SourceFormat) -> None:
+async def test_empty_files_have_no_columns_to_tell(engine: WholeEngine, data: Path, kind: SourceFormat) -> None:
     (data / "1.file").write_text("")
     with pytest.raises(InvalidSource, match="holds no data"):
-        await engine.describe_source(f"{data}/*.file", kind)
+        await engine.analyzer.describe_source(f"{data}/*.file", kind)
 
 
-async def test_a_pattern_that_matches_nothing_is_named(engine: DuckDBEngine, data: Path) -> None:
+async def test_a_pattern_that_matches_nothing_is_named(engine: WholeEngine, data: Path) -> None:
     for pattern in (f"{data}/none*.csv", f"{data}/none/x.csv", f"{data}/none/*/x.csv"):
         with pytest.raises(InvalidSource) as raised:
-            await engine.describe_source(pattern, NAMED)
+            await engine.analyzer.describe_source(pattern, NAMED)
         assert raised.value.message == f"No file matches {pattern}."
         assert raised.value.attr == "url_pattern"
 
@@ -139,7 +138,7 @@ async def test_without_roots_the_setting_is_named(tmp_path: Path) -> None:
     engine = make_engine(tmp_path)
     try:
         with pytest.raises(InvalidSource, match="MATVIEW_SOURCE_ROOTS"):
-            await engine.describe_source(f"{tmp_path}/*.parquet", PARQUET)
+            await engine.analyzer.describe_source(f"{tmp_path}/*.parquet", PARQUET)
     finally:
         await engine.close()
 

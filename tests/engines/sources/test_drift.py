@@ -5,12 +5,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.model.errors import InputReplaced, InvalidSource, QueryFailed
 from orchestrator.model.run import Progress
 from orchestrator.model.snapshot import Column
 from orchestrator.model.write_target import WriteTarget
-from tests.engines.conftest import LIMITS, Run, file_url, make_plan, source
+from tests.engines.conftest import LIMITS, Run, WholeEngine, file_url, make_plan, source
 from tests.engines.duckdb.test_sandbox import needs_landlock
 from tests.engines.sources.test_discovery import PARQUET, pairs, write_parquet
 
@@ -108,7 +107,7 @@ async def test_whether_values_may_be_null_and_who_wrote_a_file_are_no_change(run
 
 @needs_landlock
 async def test_a_file_that_is_replaced_during_a_run_is_not_read_unseen(
-    engine: DuckDBEngine, data: Path, tmp_path: Path
+    engine: WholeEngine, data: Path, tmp_path: Path
 ) -> None:
     write_many(data, 30, odd=0, select="SELECT i AS a, 'x' AS b FROM range(600000) r(i)")
     write_parquet(tmp_path / "new.parquet", "SELECT 1.5::DOUBLE AS a, 'x' AS b")
@@ -137,18 +136,18 @@ async def test_a_damaged_footer_among_many_is_named(run: Run, data: Path) -> Non
 
 
 @pytest.mark.parametrize(("count", "odd"), [(2, 1), (200, 73)])
-async def test_files_that_disagree_are_not_registered(engine: DuckDBEngine, data: Path, count: int, odd: int) -> None:
+async def test_files_that_disagree_are_not_registered(engine: WholeEngine, data: Path, count: int, odd: int) -> None:
     path = write_many(data, count, odd=odd, select="SELECT 1.5::DOUBLE AS a, 'x' AS b")
     pattern = f"{data}/*.parquet"
     with pytest.raises(InvalidSource) as raised:
-        await engine.describe_source(pattern, PARQUET)
+        await engine.analyzer.describe_source(pattern, PARQUET)
     first = data / "000.parquet"
     assert raised.value.message == (
         f'{pattern} cannot be read as Parquet: the column "a" is DOUBLE in {path}, but BIGINT in {first}.'
     )
     write_parquet(path, "SELECT 'x' AS b")
     with pytest.raises(InvalidSource) as raised:
-        await engine.describe_source(pattern, PARQUET)
+        await engine.analyzer.describe_source(pattern, PARQUET)
     assert f'the column "a" is missing in {path}, but BIGINT in {first}.' in raised.value.message
     write_parquet(path, "SELECT 'x' AS b, 2 AS c, 1::BIGINT AS a")
-    assert pairs(await engine.describe_source(pattern, PARQUET)) == [("a", "BIGINT"), ("b", "VARCHAR")]
+    assert pairs(await engine.analyzer.describe_source(pattern, PARQUET)) == [("a", "BIGINT"), ("b", "VARCHAR")]

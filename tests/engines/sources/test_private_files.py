@@ -104,7 +104,7 @@ async def test_a_private_file_is_refused_when_a_table_is_added_and_when_a_run_re
     engine = make_engine(tmp_path / "scratch", roots=[tmp_path], private=[tmp_path / "store"])
     try:
         with pytest.raises(InvalidSource, match="private to this installation"):
-            await engine.describe_source(pattern, CSV)
+            await engine.analyzer.describe_source(pattern, CSV)
         relation = source("t", CSV, pattern, [Column(name="column0", duckdb_type="BIGINT")])
         with pytest.raises(InputMissing, match="private to this installation"):
             await engine.write(

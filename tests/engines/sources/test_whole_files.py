@@ -11,7 +11,6 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.engines.duckdb.integrity.unchanged import Reading, TableFiles
 from orchestrator.engines.duckdb.sources.contract import UnreadableFile
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
@@ -20,7 +19,7 @@ from orchestrator.model.run import Progress
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import SourceFormat
 from orchestrator.model.write_target import WriteTarget
-from tests.engines.conftest import LIMITS, Run, file_url, make_plan, source
+from tests.engines.conftest import LIMITS, Run, WholeEngine, file_url, make_plan, source
 from tests.engines.duckdb.packing import BROKEN, ROWS, TEXT, WHOLE, compression_of
 from tests.engines.sources.test_discovery import CSV, JSON, NAMED, PARQUET, pairs
 
@@ -44,7 +43,7 @@ async def test_every_row_of_a_whole_file_is_read(run: Run, data: Path, name: str
 
 @pytest.mark.parametrize("name", BROKEN)
 async def test_a_file_that_is_not_whole_is_neither_read_nor_registered(
-    engine: DuckDBEngine, run: Run, data: Path, name: str
+    engine: WholeEngine, run: Run, data: Path, name: str
 ) -> None:
     packed, reason = BROKEN[name]
     path = data / f"numbers.csv.{name.rpartition('.')[2]}"
@@ -54,12 +53,12 @@ async def test_a_file_that_is_not_whole_is_neither_read_nor_registered(
     assert failed.value.message == f'Reading "t": {path} {reason.format(compression_of(name))}'
     if packed:
         with pytest.raises(InvalidSource, match=f"{path} ({'|'.join(AT_ONCE)})"):
-            await engine.describe_source(str(path), NAMED)
+            await engine.analyzer.describe_source(str(path), NAMED)
 
 
 @pytest.mark.parametrize("form", [CSV, NAMED, JSON])
 async def test_one_cut_file_among_many_is_named_whatever_the_format(
-    engine: DuckDBEngine, run: Run, data: Path, form: SourceFormat
+    engine: WholeEngine, run: Run, data: Path, form: SourceFormat
 ) -> None:
     text = lines_of_json(TEXT) if form is JSON else TEXT.removeprefix(b"" if form is NAMED else b"id,n\n")
     for n in range(20):
@@ -74,14 +73,14 @@ async def test_one_cut_file_among_many_is_named_whatever_the_format(
     columns = [Column(name=name, duckdb_type="BIGINT") for name in names]
     for refused in (
         lambda: run("SELECT count(*) AS n FROM t", [source("t", form, f"{data}/*.gz", columns)]),
-        lambda: engine.describe_source(f"{data}/*.gz", form),
+        lambda: engine.analyzer.describe_source(f"{data}/*.gz", form),
     ):
         with pytest.raises(OrchestratorError) as raised:
             await refused()
         assert f"{data}/13.gz is cut off: it ends in the middle of its gzip data." in raised.value.message
     (data / "13.gz").write_bytes(whole)
     await run("SELECT count(*) AS n FROM t", [source("t", form, f"{data}/*.gz", columns)])
-    await engine.describe_source(f"{data}/*.gz", form)
+    await engine.analyzer.describe_source(f"{data}/*.gz", form)
 
 
 def test_a_damaged_file_that_is_found_before_the_others_are_handed_in_is_the_one_that_is_named(data: Path) -> None:
@@ -128,13 +127,13 @@ async def test_a_value_that_does_not_fit_is_still_named_as_such(run: Run, data: 
 )
 @pytest.mark.parametrize("form", [CSV, NAMED, JSON])
 async def test_what_is_no_text_is_never_taken_for_it(
-    engine: DuckDBEngine, run: Run, data: Path, form: SourceFormat, begun: tuple[bytes, str]
+    engine: WholeEngine, run: Run, data: Path, form: SourceFormat, begun: tuple[bytes, str]
 ) -> None:
     content, what = begun
     (data / "a.csv").write_bytes(content)
     for refused in (
         lambda: run(TOTALS, [source("t", form, f"{data}/a.csv", COLUMNS)]),
-        lambda: engine.describe_source(f"{data}/a.csv", form),
+        lambda: engine.analyzer.describe_source(f"{data}/a.csv", form),
     ):
         with pytest.raises(OrchestratorError) as raised:
             await refused()
@@ -210,7 +209,7 @@ def write_over(path: Path) -> None:
 
 @pytest.mark.parametrize("change", [overwrite, grow, shorten, replace, write_over])
 async def test_a_file_that_changes_while_it_is_read_gives_no_result(
-    engine: DuckDBEngine, data: Path, tmp_path: Path, change: Callable[[Path], None]
+    engine: WholeEngine, data: Path, tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
     path = data / "a.csv"
     path.write_bytes(b"id,n\n" + b"".join(b"%d,%d\n" % (i, i) for i in range(400_000)))
@@ -234,7 +233,7 @@ async def test_a_file_that_changes_while_it_is_read_gives_no_result(
 
 
 async def test_files_that_are_written_over_all_the_time_are_read_whole_or_not_at_all(
-    engine: DuckDBEngine, data: Path, tmp_path: Path
+    engine: WholeEngine, data: Path, tmp_path: Path
 ) -> None:
     """Each state of the file has one number only; no result may have two."""
     path, going_on = data / "a.csv", True
@@ -284,13 +283,13 @@ async def test_a_file_that_is_taken_away_once_it_was_read_is_a_change_too(data: 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 async def test_every_usual_end_of_a_line_is_read_with_or_without_a_last_one(
-    engine: DuckDBEngine, run: Run, data: Path, end: str, name: str
+    engine: WholeEngine, run: Run, data: Path, end: str, name: str
 ) -> None:
     path = data / name
     for lines in (["id,n", "1,2", "3,4"], ["id,n", "1,2", "3,4", ""]):
         text = end.join(lines).encode()
         path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
-        assert pairs(await engine.describe_source(str(path), NAMED)) == [("id", "BIGINT"), ("n", "BIGINT")]
+        assert pairs(await engine.analyzer.describe_source(str(path), NAMED)) == [("id", "BIGINT"), ("n", "BIGINT")]
         result = await run("SELECT * FROM t ORDER BY id", [source("t", NAMED, str(path), COLUMNS)])
         assert result.rows() == [(1, 2), (3, 4)]
 
@@ -301,14 +300,12 @@ async def test_a_file_without_rows_gives_none(run: Run, data: Path, content: byt
     assert (await run("SELECT * FROM t", [source("t", NAMED, f"{data}/a.csv", COLUMNS)])).rows() == []
 
 
-async def test_a_file_with_a_header_only_is_registered_and_an_empty_one_is_not(
-    engine: DuckDBEngine, data: Path
-) -> None:
+async def test_a_file_with_a_header_only_is_registered_and_an_empty_one_is_not(engine: WholeEngine, data: Path) -> None:
     (data / "a.csv").write_bytes(b"id,n\n")
-    assert pairs(await engine.describe_source(f"{data}/a.csv", NAMED)) == [("id", "VARCHAR"), ("n", "VARCHAR")]
+    assert pairs(await engine.analyzer.describe_source(f"{data}/a.csv", NAMED)) == [("id", "VARCHAR"), ("n", "VARCHAR")]
     (data / "a.csv").write_bytes(b"")
     with pytest.raises(InvalidSource, match="holds no data"):
-        await engine.describe_source(f"{data}/a.csv", NAMED)
+        await engine.analyzer.describe_source(f"{data}/a.csv", NAMED)
 
 
 @pytest.mark.parametrize("text", [b"id,n\n1,2\r\n3,4\n", b"id,n\r\n1,2\n3,4\r\n", b"id,n\r1,2\n3,4\r\n"])
@@ -322,10 +319,13 @@ async def test_mixed_ends_of_lines_never_give_wrong_rows(run: Run, data: Path, t
 
 
 async def test_a_registration_of_more_than_can_be_unpacked_in_time_takes_no_longer(
-    engine: DuckDBEngine, data: Path
+    engine: WholeEngine, data: Path
 ) -> None:
     block = gzip.compress(b"1,2\n" * 4_000_000, 1)
     (data / "a.csv.gz").write_bytes(gzip.compress(b"id,n\n") + block * 400)  # 6.4 GB
     began = time.monotonic()
-    assert pairs(await engine.describe_source(f"{data}/a.csv.gz", NAMED)) == [("id", "BIGINT"), ("n", "BIGINT")]
+    assert pairs(await engine.analyzer.describe_source(f"{data}/a.csv.gz", NAMED)) == [
+        ("id", "BIGINT"),
+        ("n", "BIGINT"),
+    ]
     assert time.monotonic() - began < 9

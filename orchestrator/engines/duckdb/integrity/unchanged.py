@@ -138,7 +138,7 @@ class Reading:
         for check in self._checks:
             if _seen(check.file) != check.seen:
                 raise _changed(check.sources.table, check.file)
-        return _told(self._checks)
+        return _reports(self._checks)
 
     def finish_within(self, seconds: float) -> None:
         """Wait for the checks, but no longer than `seconds`. Raises UnreadableFile if one has failed by then."""
@@ -288,7 +288,7 @@ def _changed(table: str, file: SourceFile) -> InputReplaced:
     return InputReplaced(f'A file of "{table}" was changed or replaced while it was read: {file.real}.')
 
 
-def _told(checks: Sequence[_Check]) -> dict[str, FileReport]:
+def _reports(checks: Sequence[_Check]) -> dict[str, FileReport]:
     """The report of each table. All lists of files together have a limit of characters."""
     room, reports = _TOLD_CHARACTERS, {}
     for table, of_table in groupby(checks, key=lambda check: check.sources.table):
