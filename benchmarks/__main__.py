@@ -32,6 +32,8 @@ from benchmarks import (
     workers,
 )
 from benchmarks.common import Measurement, save, say
+from benchmarks.journey import measure as journey
+from benchmarks.journey.travellers import TRAVELLERS
 
 Value = int | float | list[int] | list[str]
 
@@ -95,6 +97,15 @@ KINDS = {
         project.measure,
         "a project of many views, planned and applied as a whole",
         {"rounds": rounds(), "views": Option(1_000, 30, "how many")},
+    ),
+    "journey": Kind(
+        journey.measure,
+        "a newcomer's journey typed command by command, beside dbt-duckdb and SQLMesh",
+        {
+            "rounds": rounds(3),
+            "tools": Option(list(TRAVELLERS), list(TRAVELLERS), "one or several"),
+            "installs": Option(3, 0, "in how many rounds pip installs them, timed"),
+        },
     ),
     "start": Kind(start.measure, "from the shell's command to the first result", {"rounds": rounds()}),
     "api": Kind(
