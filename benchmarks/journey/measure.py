@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import signal
 import sys
 import venv
 from contextlib import AsyncExitStack
@@ -21,9 +20,6 @@ async def measure(folder: Path, rounds: int, tools: list[str], installs: int) ->
 
     Raises PeerError if a command ends otherwise than it should, or a view has other rows.
     """
-    task = asyncio.current_task()
-    if task is not None:  # so that SIGTERM ends servers and commands as well
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     travellers = [TRAVELLERS[name]() for name in tools]
     times: dict[str, dict[str, list[Taken]]] = {one.key: {} for one in travellers}
     for number in range(rounds):
@@ -40,7 +36,7 @@ async def measure(folder: Path, rounds: int, tools: list[str], installs: int) ->
         Measurement(f"{one.title}: {TITLES[name]}{what}", [getattr(taken, field) for taken in all_taken])
         for one in travellers
         for name, all_taken in times[one.key].items()
-        for what, field in (("", "seconds"), (", processor time", "processor"))
+        for what, field in (("", "seconds"), (", processor", "processor"))
     ]
     show("The journey: the commands of each step", figures)
     return figures
