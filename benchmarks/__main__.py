@@ -6,6 +6,7 @@ Absolute times depend on the machine and on what else it does; the ratios are wh
 import argparse
 import asyncio
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from benchmarks import (
     workers,
 )
 from benchmarks.common import Measurement, save, say
+from benchmarks.journey import measure as journey
+from benchmarks.journey.travellers import TRAVELLERS
 
 Value = int | float | list[int] | list[str]
 
@@ -95,6 +98,15 @@ KINDS = {
         project.measure,
         "a project of many views, planned and applied as a whole",
         {"rounds": rounds(), "views": Option(1_000, 30, "how many")},
+    ),
+    "journey": Kind(
+        journey.measure,
+        "a newcomer's journey typed command by command, beside dbt-duckdb and SQLMesh",
+        {
+            "rounds": rounds(3),
+            "tools": Option(list(TRAVELLERS), list(TRAVELLERS), "one or several"),
+            "installs": Option(3, 0, "in how many rounds pip installs them, timed"),
+        },
     ),
     "start": Kind(start.measure, "from the shell's command to the first result", {"rounds": rounds()}),
     "api": Kind(
@@ -188,10 +200,17 @@ def main() -> None:
     }
     load = os.getloadavg()
     with tempfile.TemporaryDirectory(prefix="mv-bench-") as name:
-        figures = asyncio.run(kind.measure(Path(name), **chosen))
+        figures = asyncio.run(_measured(kind, Path(name), chosen))
     say(f"Load average of the last minute: {load[0]:.1f} before, {os.getloadavg()[0]:.1f} after.")
     if path:
         save(path, figures, load)
+
+
+async def _measured(kind: Kind, folder: Path, chosen: dict[str, Value]) -> list[Measurement]:
+    task = asyncio.current_task()
+    if task is not None:  # so that SIGTERM ends servers and commands as well
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await kind.measure(folder, **chosen)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -45,6 +45,30 @@ async def run(command: Sequence[str | Path], folder: Path, variables: Mapping[st
         raise PeerError(f"{Path(command[0]).name} ended with {status}: {_last_words(folder)}")
 
 
+async def typed(line: str, folder: Path, variables: Mapping[str, str]) -> tuple[int, str]:
+    """Type a line into a shell; returns its exit status, and all that it printed.
+
+    Raises:
+        PeerError: It took longer than half an hour.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-euo", "pipefail", "-c", line),
+        cwd=folder,
+        env=variables,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        printed, _ = await asyncio.wait_for(process.communicate(), _LIMIT_SECONDS)
+    except TimeoutError:
+        raise PeerError(f"{line} did not end within {_LIMIT_SECONDS} s") from None
+    finally:
+        await _end(process)
+    return process.returncode or 0, printed.decode(errors="replace")
+
+
 @asynccontextmanager
 async def serving(
     command: Sequence[str | Path],

@@ -21,6 +21,7 @@ COMPARED = {
     "dag": "descendants",
     "generations": "worker killed",
     "project": "nothing changed",
+    "journey": "dbt-duckdb",
     "start": "a home that exists",
     "api": "the floor",
     "schedules": "Temporal alone",

@@ -6,7 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.definitions.project import PLAIN, VIEWS, apply, definitions, names, plan, view
+from benchmarks.journey.project import PLAIN, VIEWS
+from tests.definitions.project import apply, definitions, names, plan, view
 from tests.generations.test_refreshing import finished, statuses
 from tests.support.tenants import Json, Tenant
 

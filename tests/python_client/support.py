@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -160,7 +161,7 @@ def bare_environment(folder: Path, extra: str = "") -> Path:
     (packages,) = bare.glob("lib/python*/site-packages")
     (installed,) = metadata.distributions(name="matview", path=[str(packages)])
     for name in closure({"matview": installed.requires or []}, ("matview", extra)) - {"matview"}:
-        link(name, packages)
+        install(name, packages)
     return bare / "bin"
 
 
@@ -182,18 +183,33 @@ def closure(known: Mapping[str, list[str]], start: tuple[str, str]) -> set[str]:
     return {name for name, _ in found}
 
 
-def link(name: str, packages: Path) -> None:
-    """Make a distribution of this environment visible in another one."""
+def install(name: str, packages: Path) -> None:
+    """Put a distribution of this environment into another one.
+
+    Its files are really there, as pip would have them: a query's process may read the packages of its own Python only.
+    """
     distribution = metadata.distribution(name)
     for top in {file.parts[0] for file in distribution.files or []} - {"..", "__pycache__"}:
         source = Path(str(distribution.locate_file(top)))
-        if not (packages / top).exists():
-            (packages / top).symlink_to(source)
+        if (packages / top).exists():
+            continue
+        if source.is_dir():
+            shutil.copytree(source, packages / top, copy_function=_linked)
+        else:
+            _linked(source, packages / top)
     for file in distribution.files or []:
         source = Path(str(distribution.locate_file(file))).resolve()
         # Programs, but no scripts, which would run in this environment.
         if file.parent.name == "bin" and file.parts[0] == ".." and source.read_bytes()[:2] != b"#!":
             (packages.parents[2] / "bin" / file.name).symlink_to(source)
+
+
+def _linked(source: str | Path, target: str | Path) -> None:
+    """The same file a second time, or a copy of it on another file system."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 async def ran(python: Path | str, script: str, environment: dict[str, str], folder: Path) -> str:
