@@ -17,6 +17,7 @@ from benchmarks import (
     api,
     big,
     cancel,
+    checks,
     dag,
     generations,
     hostile,
@@ -92,6 +93,15 @@ KINDS = {
             "parts": Option(list(generations.PARTS), list(generations.PARTS), "one or several"),
             "many": Option(5_000, 12, "views in each of two projects"),
             "long": Option(8, 2, "long queries for two workers"),
+        },
+    ),
+    "checks": Kind(
+        checks.measure,
+        "runs with checks, beside the same without",
+        {
+            "rounds": rounds(),
+            "rows": Option(6_000_000, 20_000, "of the big view"),
+            "small": Option(20, 3, "checks of the small view"),
         },
     ),
     "project": Kind(

@@ -20,6 +20,7 @@ COMPARED = {
     "small": "processor time a view, worker",
     "dag": "descendants",
     "generations": "worker killed",
+    "checks": "without",
     "project": "nothing changed",
     "journey": "dbt-duckdb",
     "start": "a home that exists",

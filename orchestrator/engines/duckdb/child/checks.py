@@ -123,10 +123,12 @@ class Checker:
 
     def _check(self, check: Mapping[str, Any], counted: int | None, target: str) -> dict[str, Any]:
         try:
-            self._look_at(check)
-            select = single_select(self._connection, failing_rows(check, self._subject))
+            select = failing_rows(check, self._subject)
             number = counted
             if number is None:
+                self._look_at(check)
+                if check["check_type"] == "custom_sql":
+                    select = single_select(self._connection, select)
                 number = int(self._fetch_one(f"SELECT count(*) FROM (\n{select}\n) AS q")[0])
             sample = self._keep(select, target) if number else None
         except (duckdb.Error, InvalidQuery, UnsupportedType, LookupError, _TooSlow) as error:
