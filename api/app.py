@@ -104,6 +104,7 @@ def create_app() -> FastAPI:
     app.include_router(definitions.router, responses=_ERRORS)
     app.include_router(saved_queries.router, responses=_ERRORS)
     app.include_router(checks.router, responses=_ERRORS)
+    app.include_router(checks.tables, responses=_ERRORS)
     app.include_router(annotations.views, responses=_ERRORS)
     app.include_router(annotations.tables, responses=_ERRORS)
     app.include_router(conditions.router, responses=_ERRORS)

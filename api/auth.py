@@ -101,6 +101,12 @@ CheckReader = Annotated[
 CheckWriter = Annotated[
     RequestContext, Depends(require_scope(Scope.VIEW_WRITE, Scope.QUERY_READ, keeps_turn=False), scope="function")
 ]
+TableCheckReader = Annotated[
+    RequestContext, Depends(require_scope(Scope.TABLE_READ, Scope.QUERY_READ, keeps_turn=False), scope="function")
+]
+TableCheckWriter = Annotated[
+    RequestContext, Depends(require_scope(Scope.TABLE_WRITE, Scope.QUERY_READ, keeps_turn=False), scope="function")
+]
 TableReader = Annotated[RequestContext, Depends(require_scope(Scope.TABLE_READ), scope="function")]
 SourceReader = Annotated[RequestContext, Depends(require_scope(Scope.SOURCE_READ), scope="function")]
 SourceWriter = Annotated[RequestContext, Depends(require_scope(Scope.SOURCE_WRITE), scope="function")]

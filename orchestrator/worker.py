@@ -13,6 +13,7 @@ from temporalio.client import Client
 from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, Worker
 
 from orchestrator.activities.begin import BeginActivities
+from orchestrator.activities.check_tables import TableCheckActivities
 from orchestrator.activities.finish import FinishActivities
 from orchestrator.activities.reconcile import ReconcileActivities
 from orchestrator.activities.ticks import TickActivities
@@ -63,6 +64,7 @@ class RefreshActivities(NamedTuple):
     finish: FinishActivities
     ticks: TickActivities
     tries: TryActivities
+    tables: TableCheckActivities
 
 
 def build_worker(client: Client, activities: RefreshActivities, interceptor: Interceptor, *, slots: int) -> Worker:
@@ -75,6 +77,7 @@ def build_worker(client: Client, activities: RefreshActivities, interceptor: Int
             activities.begin.begin,
             activities.begin.repin,
             activities.write.write_snapshot,
+            activities.tables.check_table,
             activities.finish.publish,
             activities.finish.close,
             activities.finish.summarize,
@@ -176,6 +179,9 @@ def _activities(container: Container, runner: QueryRunner, on_run_finished: Call
         ticks=TickActivities(Ticks(database, container.workflows)),
         tries=TryActivities(
             database, write, TryAttempts(database), container.urls, settings.limits, settings.query_timeout
+        ),
+        tables=TableCheckActivities(
+            database, container.engine, store, sources, settings.limits, settings.query_timeout
         ),
     )
 

@@ -36,7 +36,7 @@ from orchestrator.model.errors import (
     WorkerBusy,
 )
 from orchestrator.model.generation import MemberResult, MemberTask
-from orchestrator.model.run import RunPlan, Shape
+from orchestrator.model.run import Relation, RunPlan, Shape
 from orchestrator.model.snapshot import (
     Manifest,
     ResolvedInput,
@@ -150,10 +150,10 @@ class WriteActivities:
         try:
             snapshot, checks = await self._write_files(plan, attempt.number, progress)
         except (InputReplaced, InputMissing):
-            await _raise_if_moved(plan, pins)
+            await raise_if_moved((*plan.relations, *plan.check_relations), pins)
             raise
         if _may_have_moved(snapshot, plan, pins) or any(one.kind == "source" for one in plan.check_relations):
-            await _raise_if_moved(plan, pins)
+            await raise_if_moved((*plan.relations, *plan.check_relations), pins)
         snapshot = snapshot.model_copy(update={"inputs": shortened(snapshot.inputs)})
         return Outcome(plan.run_id, attempt.number, written=snapshot, checks=checks)
 
@@ -190,9 +190,9 @@ def _result(snapshot: Snapshot, checks: Iterable[CheckResult]) -> MemberResult:
     return MemberResult(snapshot_id=snapshot.id, rows=snapshot.rows, bytes=snapshot.bytes)
 
 
-async def _raise_if_moved(plan: RunPlan, pins: GenerationPins) -> None:
+async def raise_if_moved(relations: Iterable[Relation], pins: GenerationPins) -> None:
     """Raise the error by which the workflow learns that a source file is not what its generation has pinned."""
-    moved = await pins.find_moved((*plan.relations, *plan.check_relations))
+    moved = await pins.find_moved(relations)
     if moved is not None:
         table, round_, path = moved
         message = f'The file {path} of the source table "{table.name}" changed while it was read.'

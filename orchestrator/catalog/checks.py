@@ -12,7 +12,16 @@ from sqlalchemy.types import Uuid
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.model.base import Value
-from orchestrator.model.check import Assertion, Check, CheckResult, PlannedCheck, Severity, StoredResult, Subject
+from orchestrator.model.check import (
+    Assertion,
+    Check,
+    CheckResult,
+    PlannedCheck,
+    Severity,
+    StoredResult,
+    Subject,
+    SubjectRef,
+)
 
 _LIVE = t.checks.c.deleted_at.is_(None)
 # Results of a check that are kept. The oldest are deleted as new ones come.
@@ -70,13 +79,11 @@ async def is_name_taken(tx: Transaction, project_id: int, name: str, *, besides:
     return any(one != besides for one in found)
 
 
-async def insert_new(
-    tx: Transaction, project_id: int, subject: Subject, subject_id: UUID, *, fields: CheckFields, user_id: int
-) -> UUID:
+async def insert_new(tx: Transaction, of: SubjectRef, *, fields: CheckFields, user_id: int) -> UUID:
     """Store a new check; returns its id."""
     check_id = uuid4()
-    values = {**_values(fields), "id": check_id, "project_id": project_id, "created_by": user_id}
-    await tx.execute(insert(t.checks).values(**values, **{_subject(subject).name: subject_id}))
+    values = {**_values(fields), "id": check_id, "project_id": of.project_id, "created_by": user_id}
+    await tx.execute(insert(t.checks).values(**values, **{_subject(of.kind).name: of.id}))
     return check_id
 
 
@@ -91,10 +98,17 @@ async def delete(tx: Transaction, check_id: UUID) -> None:
     await tx.execute(update(t.checks).where(t.checks.c.id == check_id).values(deleted_at=func.clock_timestamp()))
 
 
-async def planned(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[UUID, list[PlannedCheck]]:
-    """The enabled checks of each of these views, as runs make them."""
+async def tables_with_checks(tx: Transaction, source_table_ids: Collection[UUID]) -> set[UUID]:
+    """Those of the source tables that have an enabled check."""
+    mine = t.checks.c.source_table_id == any_(bindparam("tables", type_=ARRAY(Uuid)))
+    query = select(t.checks.c.source_table_id).where(mine, _LIVE, t.checks.c.enabled).distinct()
+    return set(await tx.scalars(query, {"tables": list(source_table_ids)}))
+
+
+async def planned(tx: Transaction, subject: Subject, subject_ids: Collection[UUID]) -> dict[UUID, list[PlannedCheck]]:
+    """The enabled checks of each of these views or source tables, as runs make them."""
     found: dict[UUID, list[PlannedCheck]] = {}
-    for row in await tx.execute(_planned_stmt(), {"views": list(saved_query_ids)}):
+    for row in await tx.execute(_planned_stmt(subject), {"subjects": list(subject_ids)}):
         check = _check(row)
         found.setdefault(check.subject_id, []).append(
             PlannedCheck(
@@ -110,10 +124,16 @@ async def planned(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[UU
 
 
 async def record(
-    tx: Transaction, results: Iterable[CheckResult], *, run_id: UUID | None, snapshot_id: UUID | None
+    tx: Transaction,
+    results: Iterable[CheckResult],
+    *,
+    run_id: UUID | None = None,
+    snapshot_id: UUID | None = None,
+    generation_id: UUID | None = None,
 ) -> None:
     """Store results, and delete the oldest of those checks that have very many."""
-    rows = [{**one.model_dump(), "id": uuid4(), "run_id": run_id, "snapshot_id": snapshot_id} for one in results]
+    made_by = {"run_id": run_id, "snapshot_id": snapshot_id, "generation_id": generation_id}
+    rows = [{**one.model_dump(), "id": uuid4(), **made_by} for one in results]
     if not rows:
         return
     # A check may have been deleted since, but its row stays.
@@ -201,14 +221,14 @@ def _check(row: Row[Any]) -> Check:
 
 
 @cache
-def _planned_stmt() -> Select[Any]:
+def _planned_stmt(subject: Subject) -> Select[Any]:
     views, tables = t.saved_queries.alias("views"), t.source_tables.alias("tables")
     to = t.checks.c.config["to_subject_uuid"].astext.cast(Uuid)
     return (
         select(t.checks, views.c.name.label("view_name"), tables.c.name.label("table_name"))
         .outerjoin(views, _is_live(views.c, to))
         .outerjoin(tables, _is_live(tables.c, to))
-        .where(t.checks.c.saved_query_id == any_(bindparam("views", type_=ARRAY(Uuid))), _LIVE, t.checks.c.enabled)
+        .where(_subject(subject) == any_(bindparam("subjects", type_=ARRAY(Uuid))), _LIVE, t.checks.c.enabled)
         .order_by(*_ORDER)
     )
 

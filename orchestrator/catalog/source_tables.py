@@ -83,6 +83,8 @@ async def set_credential(tx: Transaction, table_id: UUID, credential: bytes | No
 async def mark_deleted(tx: Transaction, table_id: UUID) -> None:
     """Delete a table softly: runs and snapshots that name it stay readable."""
     await tx.execute(update(t.source_tables).where(t.source_tables.c.id == table_id).values(deleted_at=func.now()))
+    checks = update(t.checks).where(t.checks.c.source_table_id == table_id, t.checks.c.deleted_at.is_(None))
+    await tx.execute(checks.values(deleted_at=func.now()))
 
 
 def _contract(table: SourceTable) -> dict[str, Any]:

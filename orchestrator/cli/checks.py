@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 
 import typer
 
+from orchestrator.cli import tables
 from orchestrator.cli.api_client import Api, Json, data, echo_columns, moment, with_api
 from orchestrator.cli.installation import EXIT_USAGE
 from orchestrator.cli.output import Failure, StatusLine, echo, echo_json
@@ -17,9 +18,13 @@ from orchestrator.cli.result_table import Column, echo_table
 from orchestrator.cli.versions import PublishedSnapshot
 from orchestrator.cli.views import PATH, View, find
 from orchestrator.model.check import Assertion, CheckType, Severity
+from orchestrator.model.names import fold
 
-app = typer.Typer(help="Checks of the rows of views.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Checks of the rows of views and source tables.", no_args_is_help=True, rich_markup_mode=None)
 
+Subject = Annotated[
+    str, typer.Argument(metavar="NAME", help="The view or the source table, by its name or its id.", show_default=False)
+]
 CheckOption = Annotated[
     str, typer.Argument(metavar="CHECK", help="The check, by its name, its id or its number in `check list`.")
 ]
@@ -50,9 +55,9 @@ def add_to(program: typer.Typer, views: typer.Typer) -> None:
 
 
 @with_api
-def list_checks(api: Api, view: View) -> None:
-    """List the checks of a view, each with its newest result."""
-    path = f"{PATH}{find(api, view)['id']}/checks/"
+def list_checks(api: Api, subject: Subject) -> None:
+    """List the checks of a view or a source table, each with its newest result."""
+    path = f"{_subject(api, subject)['path']}checks/"
     if api.as_json:
         echo_json(api.whole_list(path))
         return
@@ -65,7 +70,7 @@ def list_checks(api: Api, view: View) -> None:
 @with_api
 def add(
     api: Api,
-    view: View,
+    subject: Subject,
     check_type: Annotated[CheckType, typer.Argument(help="What it asserts; `check types` explains each.")],
     *,
     column: _Column = None,
@@ -75,28 +80,28 @@ def add(
     warn: _Warn = None,
     description: _Description = None,
 ) -> None:
-    """Add a check to a view. Its next runs make it on their result, before readers see that.
+    """Add a check to a view or a source table. A run makes it before readers see its result.
 
     For example: matview check add orders accepted_values --column status --set 'values=["paid", "refunded"]'
     """
-    found = find(api, view)
+    found = _subject(api, subject)
     body = _body(column, settings, where, name, warn=warn) | {"check_type": check_type.value}
     if description is not None:
         body["description"] = description
-    response = api.post(f"{PATH}{found['id']}/checks/", body)
+    response = api.post(f"{found['path']}checks/", body)
     if api.as_json:
         echo_json(response.text)
         return
     made = data(response)
-    how = "added" if response.status_code == 201 else "the view has this check already"  # noqa: PLR2004 - HTTP's number
+    how = "added" if response.status_code == 201 else "it has this check already"  # noqa: PLR2004 - HTTP's number
     echo(f"{found['name']}: {how}: {_label(made)} ({made['severity']})")
     echo(f"to make it now: {advice('check', 'run', found['name'], made['name'] or made['id'])}")
 
 
 @with_api
-def show(api: Api, view: View, check: CheckOption) -> None:
-    """Show a check of a view."""
-    found = find(api, view)
+def show(api: Api, subject: Subject, check: CheckOption) -> None:
+    """Show a check of a view or a source table."""
+    found = _subject(api, subject)
     response = api.get(f"{_path(api, found, check)}")
     if api.as_json:
         echo_json(response.text)
@@ -113,7 +118,7 @@ def show(api: Api, view: View, check: CheckOption) -> None:
 @with_api
 def edit(
     api: Api,
-    view: View,
+    subject: Subject,
     check: CheckOption,
     *,
     column: _Column = None,
@@ -124,8 +129,8 @@ def edit(
     enable: _Enable = None,
     description: _Description = None,
 ) -> None:
-    """Change a check of a view. With --set or --where, its whole config is replaced."""
-    found = find(api, view)
+    """Change a check of a view or a source table. With --set or --where, its whole config is replaced."""
+    found = _subject(api, subject)
     body = _body(column, settings, where, name, warn=warn)
     if not settings and where is None:
         body.pop("config", None)
@@ -141,18 +146,18 @@ def edit(
 
 
 @with_api
-def delete(api: Api, view: View, check: CheckOption) -> None:
-    """Delete a check of a view."""
-    found = find(api, view)
+def delete(api: Api, subject: Subject, check: CheckOption) -> None:
+    """Delete a check of a view or a source table."""
+    found = _subject(api, subject)
     api.delete(_path(api, found, check))
     if not api.as_json:
         echo(f"{found['name']}: the check is deleted")
 
 
 @with_api
-def run(api: Api, view: View, check: CheckOption) -> None:
+def run(api: Api, subject: Subject, check: CheckOption) -> None:
     """Make a check on what readers see now; the exit status is 1 if it fails."""
-    found = find(api, view)
+    found = _subject(api, subject)
     response = api.post(f"{_path(api, found, check)}run/")
     result = data(response)
     if api.as_json:
@@ -166,9 +171,9 @@ def run(api: Api, view: View, check: CheckOption) -> None:
 
 
 @with_api
-def list_results(api: Api, view: View, check: CheckOption) -> None:
+def list_results(api: Api, subject: Subject, check: CheckOption) -> None:
     """List the results of a check, newest first."""
-    path = f"{_path(api, find(api, view), check)}runs/"
+    path = f"{_path(api, _subject(api, subject), check)}runs/"
     if api.as_json:
         echo_json(api.whole_list(path))
         return
@@ -177,7 +182,7 @@ def list_results(api: Api, view: View, check: CheckOption) -> None:
         [
             (
                 *(moment(one["created_at"]), one["status"], one["failing_rows"]),
-                *("a run" if one["run_id"] else "a person", one["reason"], one["id"]),
+                *("a run" if one["run_id"] or one["generation_id"] else "a person", one["reason"], one["id"]),
             )
             for one in api.items(path)
         ],
@@ -187,14 +192,14 @@ def list_results(api: Api, view: View, check: CheckOption) -> None:
 @with_api
 def show_rows(
     api: Api,
-    view: View,
+    subject: Subject,
     check: CheckOption,
     result: Annotated[
         str | None, typer.Argument(help="The id of the result, from `check results`; the newest with rows if none.")
     ] = None,
 ) -> None:
     """Show some of the rows that a check has failed on in a run."""
-    path = f"{_path(api, find(api, view), check)}runs/"
+    path = f"{_path(api, _subject(api, subject), check)}runs/"
     chosen = result or next((one["id"] for one in api.items(path) if one["has_rows"]), None)
     if chosen is None:
         raise Failure("no failing rows are kept of this check; `check run` shows how to select those of now")
@@ -252,8 +257,8 @@ class _Tested(NamedTuple):
 @with_api
 def run_all(
     api: Api,
-    views: Annotated[
-        list[str] | None, typer.Argument(metavar="VIEW...", help="Only the checks of these views; else of all.")
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME...", help="Only those of these views and tables; else all.")
     ] = None,
     *,
     junit: Annotated[Path | None, typer.Option(help="Also write the results to this file, as JUnit XML.")] = None,
@@ -261,12 +266,12 @@ def run_all(
     """Make all checks on what readers see now. The exit status is 1 if a check of the severity `error` fails."""
     line = StatusLine(enabled=not api.as_json)
     tested: list[_Tested] = []
-    for view, check in _checks(api, views):
+    for subject, check in _checks(api, names):
         if line.is_due:
-            line.show(f"{view['name']}: {_label(check)}")
+            line.show(f"{subject['name']}: {_label(check)}")
         began = time.monotonic()
-        result = data(api.post(f"{PATH}{view['id']}/checks/{check['id']}/run/"))
-        tested.append(_Tested(view["name"], check, result, time.monotonic() - began))
+        result = data(api.post(f"{subject['path']}checks/{check['id']}/run/"))
+        tested.append(_Tested(subject["name"], check, result, time.monotonic() - began))
     line.clear()
     if junit is not None:
         _write_junit(junit, tested)
@@ -281,12 +286,15 @@ def run_all(
         raise typer.Exit(1)
 
 
-def _checks(api: Api, views: Sequence[str] | None) -> Iterator[tuple[Json, Json]]:
-    chosen = [find(api, one) for one in views] if views else api.items(PATH)
-    for view in chosen:
-        for check in api.items(f"{PATH}{view['id']}/checks/"):
+def _checks(api: Api, names: Sequence[str] | None) -> Iterator[tuple[Json, Json]]:
+    if names:
+        chosen = [_subject(api, name) for name in names]
+    else:
+        chosen = [one | {"path": f"{path}{one['id']}/"} for path in (PATH, tables.PATH) for one in api.items(path)]
+    for subject in chosen:
+        for check in api.items(f"{subject['path']}checks/"):
             if check["enabled"]:
-                yield view, check
+                yield subject, check
 
 
 def _show(tested: Sequence[_Tested], failed: int) -> None:
@@ -323,15 +331,24 @@ def _write_junit(path: Path, tested: Sequence[_Tested]) -> None:
         raise Failure(f"{path} cannot be written: {error.strerror}") from None
 
 
-def _path(api: Api, view: Json, check: str) -> str:
+def _subject(api: Api, name_or_id: str) -> Json:
+    """The view or the source table with this id or name, and its `path` in the API."""
+    for path in (PATH, tables.PATH):
+        for one in api.items(path) if "-" in name_or_id else api.items(path, name=name_or_id):
+            if name_or_id == one["id"] or fold(one["name"]) == fold(name_or_id):
+                return one | {"path": f"{path}{one['id']}/"}
+    return find(api, name_or_id)  # it raises the error, with the nearest name
+
+
+def _path(api: Api, subject: Json, check: str) -> str:
     """The path of a check, which is given by its name, its id or its number in the list."""
-    path = f"{PATH}{view['id']}/checks/"
+    path = f"{subject['path']}checks/"
     found = api.items(path)
     for number, one in enumerate(found, start=1):
         if check in {one["id"], str(number)} or (one["name"] or "").lower() == check.lower():
             return f"{path}{one['id']}/"
-    listed = advice("check", "list", view["name"])
-    raise Failure(f"{view['name']} has no check {check!r}; its checks: {listed}", EXIT_USAGE)
+    listed = advice("check", "list", subject["name"])
+    raise Failure(f"{subject['name']} has no check {check!r}; its checks: {listed}", EXIT_USAGE)
 
 
 def _body(

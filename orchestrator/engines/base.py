@@ -12,7 +12,7 @@ from orchestrator.model.errors import InvalidQuery
 from orchestrator.model.limits import Limits
 from orchestrator.model.position import Position
 from orchestrator.model.reading import ReadPlan, ResultStream
-from orchestrator.model.run import OpenedFile, Progress, RunPlan, SourceRelation
+from orchestrator.model.run import OpenedFile, Progress, RunPlan, SourceRelation, TableCheckPlan
 from orchestrator.model.snapshot import Column, InputFiles, SnapshotFile
 from orchestrator.model.source_table import AS_USUAL, DescribedSource, ReadOptions, SourceFormat
 from orchestrator.model.write_target import WriteTarget
@@ -181,6 +181,18 @@ class QueryRunner(Protocol):
         Raises QueryFailed, QueryRefused, QueryTimedOut, OutOfMemory, OutputTooLarge or InputMissing if the view or its
         data is at fault. Raises InputReplaced if a source file changed while it was read. Raises EngineCrashed,
         StoreUnavailable or WorkerBusy for any other reason.
+        """
+
+
+class TableChecker(Protocol):
+    """Makes the checks of source tables. The worker uses this."""
+
+    async def check(
+        self, plan: TableCheckPlan, folder: str | None, file_url: Callable[[str, str], str]
+    ) -> tuple[CheckResult, ...]:
+        """The result of each check of the plan. `folder` is below which the project's snapshots are, if it has any.
+
+        Raises the errors of `QueryRunner.write` if the files cannot be read.
         """
 
 

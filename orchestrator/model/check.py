@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -61,6 +61,14 @@ class Subject(StrEnum):
 
     VIEW = "view"
     TABLE = "table"
+
+
+class SubjectRef(NamedTuple):
+    """The view or the source table, by its id, that checks are about."""
+
+    project_id: int
+    kind: Subject
+    id: UUID
 
 
 class _Config(BaseModel):
@@ -264,11 +272,16 @@ class CheckResult(Value):
 
 
 class StoredResult(CheckResult):
-    """A result that is stored. `run_id` is None if a person ran the check; `snapshot_id` is the version checked."""
+    """A result that is stored.
+
+    `run_id` is the run that made it, `generation_id` the generation that made it of a source table, and both are None
+    if a person did. `snapshot_id` is the version that was checked.
+    """
 
     id: UUID
     run_id: UUID | None
     snapshot_id: UUID | None
+    generation_id: UUID | None = None
     created_at: datetime
 
 

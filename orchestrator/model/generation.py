@@ -109,7 +109,7 @@ class MemberPlan(Value):
     """A member whose run is open, as the workflow needs it.
 
     `parents` are positions in the list of members, `component` is the number of those that are published together.
-    `label` is the view in words.
+    `label` is the view in words. `checked_tables` are the source tables that it reads and that have checks.
     """
 
     run_id: UUID
@@ -122,6 +122,7 @@ class MemberPlan(Value):
     rows: int | None = None
     bytes: int | None = None
     snapshot_id: UUID | None = None
+    checked_tables: tuple[UUID, ...] = ()
 
 
 class Begun(Value):
@@ -148,6 +149,14 @@ class MemberTask(Value):
     project_id: int
     saved_query_id: UUID
     run_id: UUID
+
+
+class TableCheckTask(Value):
+    """The argument of the step that checks a source table, once for all members that read it."""
+
+    generation_id: UUID
+    project_id: int
+    table_id: UUID
 
 
 class MemberResult(Value):

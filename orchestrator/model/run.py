@@ -125,7 +125,8 @@ class RunPlan(Value):
     result is compared; it is set just before the query runs, and only if other views read this one.
 
     `checks` are made on the result. They may read `check_relations` and `check_members` too, which are like `relations`
-    and `members`. `current` is the shape of the version before.
+    and `members`. `current` is the shape of the version before. `checked_tables` are the source tables among its inputs
+    that have checks of their own.
     """
 
     run_id: UUID
@@ -149,6 +150,7 @@ class RunPlan(Value):
     check_relations: tuple[Relation, ...] = ()
     check_members: tuple[MemberRelation, ...] = ()
     current: Shape | None = None
+    checked_tables: tuple[UUID, ...] = ()
 
     def resolved_inputs(self) -> tuple[ResolvedInput, ...]:
         """The inputs as a snapshot records them."""
@@ -158,6 +160,17 @@ class RunPlan(Value):
             )
             for r in self.relations
         )
+
+
+class TableCheckPlan(Value):
+    """All that decides the results of the checks of the source table `name`, which is the last of `relations`."""
+
+    project_id: int
+    name: str
+    relations: tuple[Relation, ...]
+    checks: tuple[PlannedCheck, ...]
+    timeout_seconds: float
+    limits: Limits
 
 
 class Progress(Value):

@@ -1,4 +1,4 @@
-"""Checks of views: what clients do with them. Runs make them before a result is published."""
+"""Checks of views and source tables: what clients do with them. Runs make them before a result is published."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,6 +21,7 @@ from orchestrator.model.check import (
     CheckType,
     StoredResult,
     Subject,
+    SubjectRef,
 )
 from orchestrator.model.errors import Invalid, InvalidCheck, InvalidQuery, NotFound, Terminal
 from orchestrator.model.names import name_key, quoted
@@ -28,6 +29,7 @@ from orchestrator.model.principal import User
 from orchestrator.model.reading import ResultFormat, ResultStream
 from orchestrator.model.saved_query import SavedQuery
 from orchestrator.model.snapshot import PublishedSnapshot, SnapshotFile, seen
+from orchestrator.model.source_table import SourceTable
 from orchestrator.services.query_analysis import QueryAnalysis
 from orchestrator.services.reading import QueryText, ReadService, RowsRequest, ViewVersion
 
@@ -50,114 +52,118 @@ class SampledRows(NamedTuple):
 
 
 class CheckService:
-    """The checks of every view."""
+    """The checks of every view and source table."""
 
     def __init__(self, database: Database, engine: QueryAnalyzer, reading: ReadService) -> None:
         self._database = database
         self._analysis = QueryAnalysis(database, engine)
         self._reading = reading
 
-    async def page(self, project_id: int, view_id: UUID, *, limit: int, offset: int) -> tuple[int, list[ShownCheck]]:
+    async def page(self, of: SubjectRef, *, limit: int, offset: int) -> tuple[int, list[ShownCheck]]:
         """The number of a view's checks, and one page of them. Raises NotFound."""
         async with self._database.begin() as tx:
-            await _view(tx, project_id, view_id)
-            count, found = await checks.page(tx, Subject.VIEW, view_id, limit=limit, offset=offset)
+            await _owner(tx, of)
+            count, found = await checks.page(tx, of.kind, of.id, limit=limit, offset=offset)
             newest = await checks.newest(tx, [one.id for one in found])
         return count, [ShownCheck(one, newest.get(one.id)) for one in found]
 
-    async def get(self, project_id: int, view_id: UUID, check_id: UUID) -> ShownCheck:
+    async def get(self, of: SubjectRef, check_id: UUID) -> ShownCheck:
         """A check. Raises NotFound."""
         async with self._database.begin() as tx:
-            await _view(tx, project_id, view_id)
-            return await _shown(tx, view_id, check_id)
+            await _owner(tx, of)
+            return await _shown(tx, of, check_id)
 
-    async def create(self, project_id: int, view_id: UUID, fields: CheckFields, user: User) -> tuple[ShownCheck, bool]:
+    async def create(self, of: SubjectRef, fields: CheckFields, user: User) -> tuple[ShownCheck, bool]:
         """Add a check to a view, unless it has one that asserts the same; returns it, and whether it is new.
 
         Raises NotFound, InvalidCheck or InvalidQuery.
         """
-        fields = await self._bound(project_id, view_id, fields)
+        fields = await self._bound(of, fields)
         async with self._database.begin() as tx:
-            await projects.lock_project(tx, project_id)
-            view = await _view(tx, project_id, view_id, lock=True)
-            known = await checks.find_equal(tx, Subject.VIEW, view_id, fields.assertion.digest)
+            await projects.lock_project(tx, of.project_id)
+            view = await _owner(tx, of, lock=True)
+            known = await checks.find_equal(tx, of.kind, of.id, fields.assertion.digest)
             if known is not None:
-                return await _shown(tx, view_id, known.id), False
-            await _require_space(tx, view_id, fields)
-            await _require_name(tx, project_id, fields.name, besides=None)
-            check_id = await checks.insert_new(tx, project_id, Subject.VIEW, view_id, fields=fields, user_id=user.id)
-            made = await _shown(tx, view_id, check_id)
+                return await _shown(tx, of, known.id), False
+            await _require_space(tx, of, fields)
+            await _require_name(tx, of.project_id, fields.name, besides=None)
+            check_id = await checks.insert_new(tx, of, fields=fields, user_id=user.id)
+            made = await _shown(tx, of, check_id)
             await _record(tx, view, user, None, made.check)
             return made, True
 
     async def change(
-        self, project_id: int, view_id: UUID, check_id: UUID, changes: Mapping[str, Any], user: User
+        self,
+        of: SubjectRef,
+        check_id: UUID,
+        changes: Mapping[str, Any],
+        user: User,
     ) -> ShownCheck:
         """Change fields of a check; all but its subject may change. Raises NotFound, InvalidCheck or InvalidQuery."""
-        before = (await self.get(project_id, view_id, check_id)).check
-        fields = await self._bound(project_id, view_id, fields_of(before).model_copy(update=dict(changes)))
+        before = (await self.get(of, check_id)).check
+        fields = await self._bound(of, fields_of(before).model_copy(update=dict(changes)))
         async with self._database.begin() as tx:
-            await projects.lock_project(tx, project_id)
-            view = await _view(tx, project_id, view_id, lock=True)
-            before = await _found(tx, view_id, check_id)
-            equal = await checks.find_equal(tx, Subject.VIEW, view_id, fields.assertion.digest)
+            await projects.lock_project(tx, of.project_id)
+            view = await _owner(tx, of, lock=True)
+            before = await _found(tx, of, check_id)
+            equal = await checks.find_equal(tx, of.kind, of.id, fields.assertion.digest)
             if equal is not None and equal.id != check_id:
                 raise InvalidCheck(f"Another check of this view asserts the same: {equal.label}.", attr="config")
-            await _require_space(tx, view_id, fields, besides=check_id)
-            await _require_name(tx, project_id, fields.name, besides=check_id)
+            await _require_space(tx, of, fields, besides=check_id)
+            await _require_name(tx, of.project_id, fields.name, besides=check_id)
             await checks.change(tx, check_id, fields)
-            after = await _shown(tx, view_id, check_id)
+            after = await _shown(tx, of, check_id)
             await _record(tx, view, user, before, after.check)
             return after
 
-    async def delete(self, project_id: int, view_id: UUID, check_id: UUID, user: User) -> None:
+    async def delete(self, of: SubjectRef, check_id: UUID, user: User) -> None:
         """Delete a check. Its results stay. Raises NotFound."""
         async with self._database.begin() as tx:
-            view = await _view(tx, project_id, view_id, lock=True)
-            check = await _found(tx, view_id, check_id)
+            view = await _owner(tx, of, lock=True)
+            check = await _found(tx, of, check_id)
             await checks.delete(tx, check_id)
             await _record(tx, view, user, check, None)
 
     async def results(
-        self, project_id: int, view_id: UUID, check_id: UUID, *, limit: int, offset: int
+        self, of: SubjectRef, check_id: UUID, *, limit: int, offset: int
     ) -> tuple[int, list[StoredResult]]:
         """The number of a check's results, and some of them, newest first. Raises NotFound."""
         async with self._database.begin() as tx:
-            await _view(tx, project_id, view_id)
-            await _found(tx, view_id, check_id)
+            await _owner(tx, of)
+            await _found(tx, of, check_id)
             return await checks.results(tx, check_id, limit=limit, offset=offset)
 
-    async def run(self, project_id: int, view_id: UUID, check_id: UUID) -> StoredResult:
+    async def run(self, of: SubjectRef, check_id: UUID) -> StoredResult:
         """Make a check on what readers see now, and store its result. Raises NotFound, or Transient."""
         async with self._database.begin() as tx:
-            view = await _view(tx, project_id, view_id)
-            check = await _found(tx, view_id, check_id)
+            view = await _owner(tx, of)
+            check = await _found(tx, of, check_id)
             versions = await _versions(tx, view)
-            to_name = await _to_name(tx, project_id, check.assertion)
-        result = await self._result(project_id, view, check, versions, to_name)
+            to_name = await _to_name(tx, of.project_id, check.assertion)
+        result = await self._result(of.project_id, view, check, versions, to_name)
         async with self._database.begin() as tx:
             version = versions[0].snapshot.id if versions else None
             await checks.record(tx, [result], run_id=None, snapshot_id=version)
             _, stored = await checks.results(tx, check_id, limit=1, offset=0)
         return stored[0]
 
-    async def sample(self, project_id: int, view_id: UUID, check_id: UUID, result_id: UUID) -> SampledRows:
+    async def sample(self, of: SubjectRef, check_id: UUID, result_id: UUID) -> SampledRows:
         """Some of the rows that a check has failed on in a run. Raises NotFound if none are kept."""
         async with self._database.begin() as tx:
-            view = await _view(tx, project_id, view_id)
-            await _found(tx, view_id, check_id)
+            view = await _owner(tx, of)
+            await _found(tx, of, check_id)
             result = await checks.result(tx, check_id, result_id)
             if result is None:
                 raise NotFound("There is no such result, or it is no longer kept.")
             version = None
-            if result.sample is not None and result.snapshot_id is not None:
-                version = await snapshots.find(tx, view_id, result.snapshot_id)
+            if isinstance(view, SavedQuery) and result.sample is not None and result.snapshot_id is not None:
+                version = await snapshots.find(tx, of.id, result.snapshot_id)
         file = None if version is None else _file(version, result.sample)
-        if version is None or file is None:
+        if version is None or file is None or isinstance(view, SourceTable):
             raise NotFound("No failing rows are kept of this result. Its sql selects them.")
         rows = version.snapshot.model_copy(update={"files": (file,), "columns": ()})
         wanted = RowsRequest(format=ResultFormat.JSON)
-        async with self._reading.rows(project_id, ViewVersion(view, rows), wanted) as stream:
+        async with self._reading.rows(of.project_id, ViewVersion(view, rows), wanted) as stream:
             found = await _rows_of(stream)
         columns = stream.summary.columns if stream.summary else ()
         return SampledRows([(one.name, one.duckdb_type) for one in columns], found)
@@ -165,7 +171,7 @@ class CheckService:
     async def _result(
         self,
         project_id: int,
-        view: SavedQuery,
+        view: SavedQuery | SourceTable,
         check: Check,
         versions: Sequence[PublishedSnapshot],
         to_name: str | None,
@@ -188,19 +194,23 @@ class CheckService:
         status = CheckStatus.FAILED if number else CheckStatus.PASSED
         return found.model_copy(update={"status": status, "failing_rows": number, "sql": select})
 
-    async def _bound(self, project_id: int, view_id: UUID, fields: CheckFields) -> CheckFields:
+    async def _bound(self, of: SubjectRef, fields: CheckFields) -> CheckFields:
         """The fields with the names that the check reads. Raises InvalidCheck or InvalidQuery if it does not bind."""
         assertion = fields.assertion
         async with self._database.begin() as tx:
-            view = await _view(tx, project_id, view_id)
-            to_name = await _to_name(tx, project_id, assertion)
+            view = await _owner(tx, of)
+            to_name = await _to_name(tx, of.project_id, assertion)
         if assertion.check_type in AGAINST_CURRENT:
+            if of.kind is Subject.TABLE:
+                raise InvalidCheck(
+                    "A source table has no version before, with which it could be compared.", attr="check_type"
+                )
             return fields.model_copy(update={"reads": ()})
         if assertion.check_type is CheckType.RELATIONSHIPS and to_name is None:
             raise InvalidCheck("There is no such view or table in this project.", attr="config")
         select = failing_rows(as_request(assertion, to_name), quoted(view.name))
         try:
-            analyzed = await self._analysis.analyze(project_id, {"query": select})
+            analyzed = await self._analysis.analyze(of.project_id, {"query": select})
         except InvalidQuery as error:
             raise InvalidCheck(f"The check cannot be run: {error.message}", attr=_field_of(assertion)) from None
         read = [one.name for one in analyzed.inputs if name_key(one.name) != name_key(view.name)]
@@ -209,7 +219,7 @@ class CheckService:
         other = next((name for name in read if to_name is None or name_key(name) != name_key(to_name)), None)
         if other is not None:
             raise InvalidCheck(
-                f"The condition reads {other}, and may only read the view itself. Use custom_sql.", attr="config"
+                f"The condition reads {other}, and may only read what is checked. Use custom_sql.", attr="config"
             )
         return fields.model_copy(update={"reads": ()})
 
@@ -258,28 +268,33 @@ def _file(version: PublishedSnapshot, name: str | None) -> SnapshotFile | None:
     return next((file for file in version.snapshot.quarantine if file.name == name), None)
 
 
-async def _view(tx: Transaction, project_id: int, view_id: UUID, *, lock: bool = False) -> SavedQuery:
-    view = await saved_queries.find(tx, project_id, view_id, lock=lock)
+async def _owner(tx: Transaction, of: SubjectRef, *, lock: bool = False) -> SavedQuery | SourceTable:
+    if of.kind is Subject.TABLE:
+        table = await source_tables.find(tx, of.project_id, of.id)
+        if table is None:
+            raise NotFound
+        return table
+    view = await saved_queries.find(tx, of.project_id, of.id, lock=lock)
     if view is None:
         raise NotFound
     return view
 
 
-async def _found(tx: Transaction, view_id: UUID, check_id: UUID) -> Check:
-    check = await checks.find(tx, Subject.VIEW, view_id, check_id)
+async def _found(tx: Transaction, of: SubjectRef, check_id: UUID) -> Check:
+    check = await checks.find(tx, of.kind, of.id, check_id)
     if check is None:
-        raise NotFound("There is no such check of this view.")
+        raise NotFound("There is no such check here.")
     return check
 
 
-async def _shown(tx: Transaction, view_id: UUID, check_id: UUID) -> ShownCheck:
-    check = await _found(tx, view_id, check_id)
+async def _shown(tx: Transaction, of: SubjectRef, check_id: UUID) -> ShownCheck:
+    check = await _found(tx, of, check_id)
     return ShownCheck(check, (await checks.newest(tx, [check_id])).get(check_id))
 
 
-async def _versions(tx: Transaction, view: SavedQuery) -> list[PublishedSnapshot]:
+async def _versions(tx: Transaction, view: SavedQuery | SourceTable) -> list[PublishedSnapshot]:
     """The current version and the one that was published before it, as far as there are such."""
-    if view.current_snapshot is None:
+    if isinstance(view, SourceTable) or view.current_snapshot is None:
         return []
     _, found = await snapshots.page(tx, view.id, limit=_VERSIONS, offset=0, published_only=True)
     position = next((n for n, one in enumerate(found) if one.is_current), None)
@@ -303,18 +318,22 @@ async def _require_name(tx: Transaction, project_id: int, name: str | None, *, b
         raise InvalidCheck("Another check of this project has this name.", attr="name")
 
 
-async def _require_space(tx: Transaction, view_id: UUID, fields: CheckFields, besides: UUID | None = None) -> None:
+async def _require_space(tx: Transaction, of: SubjectRef, fields: CheckFields, *, besides: UUID | None = None) -> None:
     """Raise InvalidCheck for more checks than the plan of a run should hold."""
-    count, others = await checks.page(tx, Subject.VIEW, view_id, limit=MOST_OF_SUBJECT + 1, offset=0)
+    count, others = await checks.page(tx, of.kind, of.id, limit=MOST_OF_SUBJECT + 1, offset=0)
     if besides is None and count >= MOST_OF_SUBJECT:
-        raise InvalidCheck(f"A view has {MOST_OF_SUBJECT} checks at the most.")
+        raise InvalidCheck(f"A view or table has {MOST_OF_SUBJECT} checks at the most.")
     size = sum(len(json.dumps(dict(one.assertion.config))) for one in others if one.id != besides)
     if size + len(json.dumps(dict(fields.assertion.config))) > LARGEST_SUBJECT_BYTES:
         raise InvalidCheck(f"The configs of all checks of a view may take {LARGEST_SUBJECT_BYTES:,} bytes of JSON.")
 
 
-async def _record(tx: Transaction, view: SavedQuery, user: User, before: Check | None, after: Check | None) -> None:
-    if before is not None and after is not None and fields_of(before) == fields_of(after):
+async def _record(
+    tx: Transaction, view: SavedQuery | SourceTable, user: User, before: Check | None, after: Check | None
+) -> None:
+    """Record the change of a view's check. Source tables have no activity."""
+    unchanged = before is not None and after is not None and fields_of(before) == fields_of(after)
+    if isinstance(view, SourceTable) or unchanged:
         return
     named = after or before
     action = "created" if before is None else "deleted" if after is None else "changed"

@@ -104,6 +104,7 @@ def _member(stored: StoredPlan, position: Mapping[UUID, int], component: int) ->
         rows=written.rows if written else None,
         bytes=written.bytes if written else None,
         snapshot_id=written.id if written else stored.unchanged_id,
+        checked_tables=plan.checked_tables,
     )
 
 

@@ -26,6 +26,7 @@ TRY_EDIT = "TryEdit"
 
 BEGIN = "begin"
 WRITE_SNAPSHOT = "write_snapshot"
+CHECK_TABLE = "check_table"
 REPIN = "repin"
 PUBLISH = "publish"
 CLOSE = "close"

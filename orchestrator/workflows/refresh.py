@@ -18,6 +18,7 @@ with workflow.unsafe.imports_passed_through():
         PublishRequest,
         RefreshOutcome,
         RefreshRequest,
+        RepinRequest,
     )
     from orchestrator.model.run import Progress, RunOutcome, RunRequest, RunStatus, Trigger, run_id_of
     from orchestrator.model.webhook_event import ClosedRun, ClosedRuns
@@ -28,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
     from orchestrator.workflows.member_queries import MemberQueries, raise_if_cancelled
     from orchestrator.workflows.members import Members, State
     from orchestrator.workflows.steps import uninterruptible
+    from orchestrator.workflows.table_checks import TableChecks
 
 _STATUS = SearchAttributeKey.for_keyword(contract.STATUS_ATTRIBUTE)
 _HELD = "A generation of several views refreshes this view already."
@@ -57,10 +59,11 @@ class RefreshViews:
         self._message: str | None = None
         self._publishing: asyncio.Task[None] | None = None
         self._closed_early: ClosedRun | None = None
+        self._table_checks = TableChecks(self._check_table)
 
     def _hold(self, members: Members, generation_id: UUID) -> None:
         self._members = members
-        self._queries = MemberQueries(members, generation_id, self._write, steps.repin)
+        self._queries = MemberQueries(members, generation_id, self._write, self._repin)
 
     @workflow.update(name=contract.PROGRESS)
     def progress(self, progress: Progress) -> None:
@@ -104,6 +107,7 @@ class RefreshViews:
             await self._refresh(begun)
         except (Exception, asyncio.CancelledError) as error:
             return await self._end(error)
+        await uninterruptible(self._table_checks.wait())
         if not self._members.all_ended():
             await workflow.wait_condition(workflow.all_handlers_finished)
             workflow.continue_as_new(request)
@@ -156,9 +160,19 @@ class RefreshViews:
             request = PublishRequest(project_id=begun.project_id, run_ids=runs, all_or_nothing=begun.all_or_nothing)
             self._publishing = asyncio.create_task(self._publish(request))
 
+    async def _repin(self, request: RepinRequest) -> tuple[UUID, ...]:
+        self._table_checks.forget(request.table_id)
+        return await steps.repin(request)
+
+    async def _check_table(self, table_id: UUID) -> None:
+        if self._begun is not None:
+            longest = max(one.timeout_seconds for one in self._begun.members)
+            await steps.check_table(self._begun, table_id, longest)
+
     async def _write(self, member: MemberPlan) -> bool:
         if self._begun is None:
             raise RuntimeError("A member is written before its generation has begun.")
+        await self._table_checks.require(member.checked_tables)
         return (await steps.write(self._begun, member)).unchanged is None
 
     async def _publish(self, request: PublishRequest) -> None:
@@ -198,6 +212,7 @@ class RefreshViews:
 
     async def _wait_for_tasks(self) -> None:
         await self._queries.wait()
+        await self._table_checks.wait()
         if self._publishing is not None:
             await workflow.wait([self._publishing])
 

@@ -14,6 +14,7 @@ from temporalio.workflow import ActivityCancellationType, ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
     from orchestrator.activities.begin import BeginActivities
+    from orchestrator.activities.check_tables import TableCheckActivities
     from orchestrator.activities.finish import FinishActivities
     from orchestrator.activities.ticks import TickActivities
     from orchestrator.activities.tries import TryActivities
@@ -30,6 +31,7 @@ with workflow.unsafe.imports_passed_through():
         RefreshOutcome,
         RefreshRequest,
         RepinRequest,
+        TableCheckTask,
     )
     from orchestrator.model.tick import Gathered, Tick
     from orchestrator.model.webhook_event import ClosedRun, ClosedRuns, WebhookEvent
@@ -56,6 +58,10 @@ CATALOG_STEP_OPTIONS = _Options(
 # pauses in all. Here, tries that found no memory count too: this many of them last for days.
 QUERY_RETRIES = RetryPolicy(
     initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1), maximum_attempts=10_000
+)
+# Nothing is lost by trying again, and no member waits for long.
+_CHECK_RETRIES = RetryPolicy(
+    initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30), maximum_attempts=8
 )
 # The death of a worker is noticed after this; a living one sends a heartbeat twice a second.
 HEARTBEAT_TIMEOUT = timedelta(seconds=5)
@@ -89,6 +95,19 @@ async def write(begun: Begun, member: MemberPlan) -> MemberResult:
         # A cancelled run ends when its query has ended, not when the cancel was requested.
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=f"Query of {member.name}",
+    )
+
+
+async def check_table(begun: Begun, table_id: UUID, timeout_seconds: float) -> None:
+    """Make the checks of a source table. It may run on any worker."""
+    await workflow.execute_activity_method(
+        TableCheckActivities.check_table,
+        TableCheckTask(generation_id=begun.generation_id, project_id=begun.project_id, table_id=table_id),
+        start_to_close_timeout=timedelta(seconds=timeout_seconds) + START_TO_CLOSE_MARGIN,
+        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        retry_policy=_CHECK_RETRIES,
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary="Checks of a source table",
     )
 
 

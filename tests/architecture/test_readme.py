@@ -51,6 +51,7 @@ def test_the_table_of_endpoints_is_that_of_the_code() -> None:
         annotations.tables,
         annotations.views,
         checks.router,
+        checks.tables,
         conditions.router,
         data.router,
         definitions.router,

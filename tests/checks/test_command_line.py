@@ -32,7 +32,7 @@ async def test_a_check_is_added_seen_to_fail_changed_and_deleted(
     assert 'orders: added: unique of "id" (error)' in out(
         await matview("check", "add", "orders", "unique", "--column", "id", "--name", "order_ids")
     )
-    assert "has this check already" in out(await matview("check", "add", "orders", "unique", "--column", "id"))
+    assert "it has this check already" in out(await matview("check", "add", "orders", "unique", "--column", "id"))
     words = ("accepted_values", "-c", "kind", "--set", 'values=["a", "b"]', "--warn", "--where", "id > 0")
     await matview("check", "add", "orders", *words)
     await matview("view", "run", "orders", "--wait")
@@ -87,3 +87,8 @@ async def test_all_checks_are_made_and_their_results_written_for_ci(
     cases = {case.get("name"): [one.tag for one in case] for case in suite}
     assert cases == {"row_count": [], "kinds": ["skipped"], 'unique of "id"': ["failure"]}
     assert {case.get("classname") for case in suite} == {"orders"}
+    await matview("check", "add", "raw_orders", "not_null", "-c", "kind")
+    assert "not_null of" in out(await matview("check", "list", "raw_orders"))
+    assert "1 failing row" in out(await matview("check", "run", "raw_orders", "1", status=1))
+    assert "4 checks: 1 passed, 2 failed" in out(await matview("test", status=1))
+    await matview("check", "delete", "raw_orders", "1")

@@ -53,7 +53,7 @@ async def test_every_field_comes_back_and_can_be_changed(tenant: Tenant, orders:
     names = [entry["activity"] for entry in (await tenant.call("GET", f"{VIEWS}{view['id']}/activity/"))["results"]]
     assert names.count("updated") == 3
     await tenant.call("DELETE", path, expect=204)
-    assert (await tenant.error("GET", path, status=404))["detail"] == "There is no such check of this view."
+    assert (await tenant.error("GET", path, status=404))["detail"] == "There is no such check here."
     await add(tenant, view, "unique", column_name="kind", name="kinds")  # the name and the assertion are free again
 
 

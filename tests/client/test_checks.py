@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.client.support import SCRIPT, Client
-from tests.support.tenants import Tenant
+from tests.support.tenants import Tenant, write_parquet
 
 GATE = "function toolPassesFlagGate(definition, featureFlags = {}) {"
 
@@ -30,6 +30,23 @@ def without_gate(client: Client, folder: Path) -> Client:
     copy.parent.mkdir(parents=True)
     copy.write_text(text.replace(GATE, f"{GATE} return true;"))
     return replace(client, folder=folder)
+
+
+async def test_a_source_table_is_checked_with_the_client(checker: Client, tenant: Tenant, sources: Path) -> None:
+    table = await tenant.add_table("t", write_parquet(sources / f"checked-{tenant.project_id}.parquet", id=[1, 1]))
+    made = await checker.call(
+        "data-quality-check-create-on-table", table_id=table["id"], check_type="unique", column_name="id"
+    )
+    run = await checker.call("data-quality-check-run-on-table", table_id=table["id"], id=made["id"])
+    assert (run["status"], run["failing_rows"]) == ("failed", 1)
+    results = await checker.call("data-quality-check-results-on-table", table_id=table["id"], id=made["id"])
+    assert json.dumps(results).count(run["id"]) == 1
+    changed = await checker.call(
+        "data-quality-check-update-on-table", table_id=table["id"], id=made["id"], severity="warn"
+    )
+    assert changed["severity"] == "warn"
+    await checker.attempt("data-quality-check-delete-on-table", "--confirm", table_id=table["id"], id=made["id"])
+    assert (await tenant.call("GET", f"/warehouse_tables/{table['id']}/checks/"))["count"] == 0
 
 
 async def test_a_view_is_checked_with_the_client(checker: Client, tenant: Tenant) -> None:

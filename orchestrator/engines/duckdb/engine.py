@@ -24,6 +24,7 @@ from orchestrator.engines.duckdb.protocol import (
     encode_relation,
     encode_shape,
     input_files,
+    parse_checks,
     parse_progress,
     parse_result,
     parse_written,
@@ -32,7 +33,7 @@ from orchestrator.engines.duckdb.protocol import (
 )
 from orchestrator.engines.duckdb.scratch import remove_abandoned
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
-from orchestrator.model.check import CheckStatus, PlannedCheck
+from orchestrator.model.check import CheckResult, CheckStatus, PlannedCheck
 from orchestrator.model.errors import (
     DiskFull,
     EngineCrashed,
@@ -41,7 +42,7 @@ from orchestrator.model.errors import (
     QueryTimedOut,
 )
 from orchestrator.model.limits import Limits
-from orchestrator.model.run import Progress, RunPlan
+from orchestrator.model.run import Progress, RunPlan, TableCheckPlan
 from orchestrator.model.write_target import WriteTarget
 
 _MIB = 1 << 20
@@ -109,6 +110,47 @@ class DuckDBEngine:
             except BaseException:
                 await uninterruptible(asyncio.to_thread(_empty, folder))
                 raise
+
+    async def check(
+        self, plan: TableCheckPlan, folder: str | None, file_url: Callable[[str, str], str]
+    ) -> tuple[CheckResult, ...]:
+        """See TableChecker."""
+        async with (
+            self._admission.admit(plan.limits.memory_mb, _pass, project_id=plan.project_id),
+            _within(plan.timeout_seconds),
+        ):
+            return await self._check(plan, folder, file_url)
+
+    async def _check(
+        self, plan: TableCheckPlan, folder: str | None, file_url: Callable[[str, str], str]
+    ) -> tuple[CheckResult, ...]:
+        files = await self._source_lister.find(plan.project_id, plan.relations)
+        request: dict[str, Any] = {
+            "job": "check",
+            "name": plan.name,
+            "timeout_seconds": plan.timeout_seconds,
+            "relations": [encode_relation(one, file_url, self._digests, files) for one in plan.relations],
+            "checks": [encode_check(check) for check in plan.checks],
+            "check_relations": [],
+            "current": None,
+        }
+        opened = frozenset(itertools.chain(*files.values()))
+        process = await self._processes.take(
+            Reach(plan.project_id, plan.limits, folders=(folder,) if folder else (), files=opened)
+        )
+        try:
+            with self._processes.running(process):
+                answer = await process.child.ask(process.begin() | request)
+                while answer and "percent" in answer:
+                    answer = await process.child.receive()
+            status = None if answer and "ok" in answer else await process.end()
+            found = parse_checks(parse_result(answer, status), plan.checks)
+            process.is_usable = not any(one.status is CheckStatus.ERROR for one in found)
+        except OrchestratorError as error:
+            raise error.placed() from None
+        finally:
+            await uninterruptible(self._processes.give_back(process))
+        return found
 
     async def _write(
         self,
@@ -190,6 +232,10 @@ class DuckDBEngine:
             raise await asyncio.to_thread(disk.classify, error) from None
         except OrchestratorError as error:
             raise error.placed() from None
+
+
+def _pass() -> None:
+    """Report nothing of a wait for memory."""
 
 
 def _reach(

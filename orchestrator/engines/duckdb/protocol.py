@@ -218,7 +218,7 @@ def parse_written(result: Any, folder: Path, checks: Sequence[PlannedCheck] = ()
         files = tuple(SnapshotFile(name=name, rows=rows, bytes=size) for name, rows, size in result["files"])
         sizes_on_disk = dict(_regular_files(folder))
         rejected = tuple(_rejected_of(table, rows, name, sizes_on_disk) for table, rows, name in result["rejected"])
-        found = tuple(_check_result(check, one) for check, one in zip(checks, result["checks"], strict=True))
+        found = parse_checks(result["checks"], checks)
         samples = tuple(
             SnapshotFile(
                 name=one.sample, rows=min(one.failing_rows or 0, MOST_SAMPLES), bytes=sizes_on_disk[one.sample]
@@ -243,6 +243,12 @@ def parse_written(result: Any, folder: Path, checks: Sequence[PlannedCheck] = ()
             checks=found,
             samples=samples,
         )
+
+
+def parse_checks(found: Any, checks: Sequence[PlannedCheck]) -> tuple[CheckResult, ...]:  # noqa: ANN401 - JSON
+    """The results of checks as a child process reports them, in the order of the checks."""
+    with _reject_malformed():
+        return tuple(_check_result(check, one) for check, one in zip(checks, found, strict=True))
 
 
 def _check_result(check: PlannedCheck, found: Mapping[str, Any]) -> CheckResult:

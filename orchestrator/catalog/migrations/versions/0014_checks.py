@@ -62,7 +62,8 @@ def upgrade() -> None:
         "check_results",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("check_id", sa.Uuid(), nullable=False),
-        sa.Column("run_id", sa.Uuid(), comment="null: a person ran the check"),
+        sa.Column("run_id", sa.Uuid(), comment="the run that made it"),
+        sa.Column("generation_id", sa.Uuid(), comment="that checked a source table; else a person did"),
         sa.Column("snapshot_id", sa.Uuid(), comment="the version that was checked"),
         sa.Column("label", sa.Text(), nullable=False),
         sa.Column("severity", sa.Text(), nullable=False),
@@ -77,6 +78,7 @@ def upgrade() -> None:
             ["check_id"], ["checks.id"], name=op.f("fk_check_results_check_id"), ondelete="CASCADE"
         ),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_check_results_run_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["generation_id"], ["generations.id"], name=op.f("fk_check_results_generation_id")),
         sa.ForeignKeyConstraint(["snapshot_id"], ["snapshots.id"], name=op.f("fk_check_results_snapshot_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_check_results")),
     )

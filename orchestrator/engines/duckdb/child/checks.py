@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,17 @@ from orchestrator.engines.check_statements import (
     texts_of,
 )
 from orchestrator.engines.duckdb.child.errors import failure, redact_paths
-from orchestrator.engines.duckdb.child.plan import Inputs, Request, create_relations
+from orchestrator.engines.duckdb.child.kept_session import kept_session, within_reach
+from orchestrator.engines.duckdb.child.plan import (
+    Inputs,
+    Request,
+    Task,
+    Watch,
+    create_relations,
+    list_inputs,
+    translate_errors,
+)
+from orchestrator.engines.duckdb.child.session import clear_session
 from orchestrator.engines.duckdb.sources.parquet import read_parquet
 from orchestrator.engines.duckdb.sql.inlining import weigh
 from orchestrator.engines.duckdb.sql.output_columns import UnsupportedType
@@ -42,6 +52,24 @@ CHECKS = "checks"
 _SHORTEST_SECONDS = 1.0
 # The rest of a run's time is for what follows the checks.
 _SHARE = 0.8
+
+
+def check_table(request: Request) -> Task:
+    """The task that makes the checks of the source table `name`; it returns the result of each."""
+    labels = dict.fromkeys((request["temp_directory"],), "temporary storage")
+    inputs: Inputs = {}
+    with translate_errors(request, inputs, labels):
+        list_inputs(request, inputs, labels)
+    return within_reach(request, partial(_check_table, inputs, labels))
+
+
+def _check_table(inputs: Inputs, labels: Mapping[str, str], request: Request, watch: Watch) -> list[dict[str, Any]]:
+    began = time.monotonic()
+    with translate_errors(request, inputs, labels):
+        connection, created = kept_session(request, for_reader=False)
+        clear_session(connection, created)
+        watch(connection)
+        return Checker(connection, request, inputs, labels, created, began=began).run_on_table()
 
 
 class _TooSlow(Exception):
@@ -70,12 +98,22 @@ class Checker:
         self._subject = quoted(request["name"])
         self._sampled = 0
 
+    def run_on_table(self) -> list[dict[str, Any]]:
+        """The result of each check of the request, whose subject is one of its relations. No rows are kept."""
+        checks: Sequence[Mapping[str, Any]] = self._request["checks"]
+        unready = self._create_relations()
+        if unready is not None:
+            return [{"id": check["id"], **unready} for check in checks]
+        counted = self._count_together([check for check in checks if aggregate_of(check) is not None])
+        return [{"id": check["id"], **self._check(check, counted.get(check["id"]), None)} for check in checks]
+
     def run(self, written: Mapping[str, Any], target: str) -> list[dict[str, Any]]:
         """The result of each check of the request, in its order, as CheckResult has it."""
         checks: Sequence[Mapping[str, Any]] = self._request["checks"]
         if not checks:
             return []
-        unready = self._create_relations(written, target)
+        paths = [f"{target}/{name}" for name, _, _ in written["files"]]
+        unready = self._create_relations(decoded(read_parquet(paths), written["columns"]))
         rows = sum(count for _, count, _ in written["files"])
         columns = [(name, kind) for name, kind, _ in written["columns"]]
         found: dict[str, dict[str, Any]] = {}
@@ -91,10 +129,9 @@ class Checker:
             found[check["id"]] = self._check(check, counted.get(check["id"]), target)
         return [{"id": check["id"], **found[check["id"]]} for check in checks]
 
-    def _create_relations(self, written: Mapping[str, Any], target: str) -> dict[str, Any] | None:
-        """Create what the checks read; returns the result of all of them if that fails."""
+    def _create_relations(self, subject: str | None = None) -> dict[str, Any] | None:
+        """Create what the checks read, and the subject if it is given; returns the result of all if that fails."""
         request = self._request
-        paths = [f"{target}/{name}" for name, _, _ in written["files"]]
         texts = [text for check in request["checks"] for text in texts_of(check, self._subject)]
         try:
             names = create_relations(
@@ -103,7 +140,8 @@ class Checker:
                 self._inputs,
                 self._created,
             )
-            names.create(request["name"], decoded(read_parquet(paths), written["columns"]))
+            if subject is not None:
+                names.create(request["name"], subject)
         except (duckdb.Error, OSError, UnsupportedType, OrchestratorError) as error:
             return self._error(error)
         return None
@@ -121,7 +159,7 @@ class Checker:
             return {}  # each is run by itself, to see which it was
         return {check["id"]: int(number) for check, number in zip(checks, row, strict=True)}
 
-    def _check(self, check: Mapping[str, Any], counted: int | None, target: str) -> dict[str, Any]:
+    def _check(self, check: Mapping[str, Any], counted: int | None, target: str | None) -> dict[str, Any]:
         try:
             select = failing_rows(check, self._subject)
             number = counted
@@ -130,7 +168,7 @@ class Checker:
                 if check["check_type"] == "custom_sql":
                     select = single_select(self._connection, select)
                 number = int(self._fetch_one(f"SELECT count(*) FROM (\n{select}\n) AS q")[0])
-            sample = self._keep(select, target) if number else None
+            sample = self._keep(select, target) if number and target is not None else None
         except (duckdb.Error, InvalidQuery, UnsupportedType, LookupError, _TooSlow) as error:
             return self._error(error)
         return _judged(number, None) | {"sql": select, "sample": sample}

@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from orchestrator.engines.duckdb.child.binding import explain_binding
+from orchestrator.engines.duckdb.child.checks import check_table
 from orchestrator.engines.duckdb.child.diff import diff
 from orchestrator.engines.duckdb.child.errors import clean_message, plain_message, redact_paths
 from orchestrator.engines.duckdb.child.execute import write
@@ -239,6 +240,7 @@ HANDLERS: dict[str, Callable[[Request], Task | Answered]] = {
     "find_files": find_files,
     "digest_files": digest_files,
     "write": write,
+    "check": check_table,
     "analyze": analyze,
     "read": read,
     "find_name_read": read_find_name,
