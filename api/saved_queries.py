@@ -159,7 +159,7 @@ async def run_view(saved_query_id: ViewId, context: ViewWriter, body: RunView | 
 
 @router.post("/{saved_query_id}/cancel/")
 async def cancel_view(saved_query_id: ViewId, context: ViewWriter, _: IgnoredBody = None) -> ViewOut:
-    """Stop the run in progress; the answer comes when its query has stopped."""
+    """Stop the run in progress, or the view in refreshes that wait; the answer comes when its query has stopped."""
     return view_out(await context.services.runs.cancel(context.project_id, saved_query_id, context.user))
 
 

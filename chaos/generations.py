@@ -49,6 +49,21 @@ async def refresh(chaos: Harness, view: View, random: Random) -> str:
     return (await chaos.api.call("POST", PATH, body, refusals=refusals, view=view)).word
 
 
+async def refresh_readers(chaos: Harness, _: View, random: Random) -> str:
+    """Refresh some of the views that have the content of the source table as one generation."""
+    views = [view for view in chaos.history.views if view.has_content and view.live and view.id]
+    if len(views) < 2:  # noqa: PLR2004 - one has nothing to be compared with
+        return "nothing to choose"
+    chosen = random.sample(views, random.randrange(2, len(views) + 1))
+    body = {
+        "select": {"views": [view.id for view in chosen], "direction": random.choice(_DIRECTIONS)},
+        "force": random.choice((True, False)),
+        "publish": random.choice(_PUBLISH),
+    }
+    refusals = ("not_found", "not_materialized")
+    return (await chaos.api.call("POST", PATH, body, refusals=refusals, view=chosen[0])).word
+
+
 async def cancel(chaos: Harness, view: View, random: Random) -> str:
     """Cancel a generation in progress. After that, none of its runs goes on."""
     listed = await chaos.api.call("GET", f"{PATH}?status=Running", view=view)

@@ -12,6 +12,7 @@ from chaos.disk import Disk
 from chaos.history import History
 from chaos.other_installation import OtherInstallation
 from chaos.processes import Processes
+from chaos.source_files import SourceFiles
 from orchestrator.devstack.stack import DevStack
 
 # Settings of the installation under test: everything that usually takes minutes or hours takes seconds.
@@ -45,6 +46,7 @@ class Harness:
     temporal: Client
     disk: Disk
     other_installation: OtherInstallation
+    source: SourceFiles
 
     @property
     def data(self) -> Path:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
 
-from chaos.checked_queries import CheckedQuery, QueryKind, make_query
+from chaos.checked_queries import SOURCE_KINDS, CheckedQuery, QueryKind, make_query
 
 _REMEMBERED = 40
 _SAME_VIOLATION_AT_MOST = 5
@@ -40,6 +40,11 @@ class View:
     def name(self) -> str:
         """The name under which it is saved."""
         return f"chaos_{self.number}"
+
+    @property
+    def has_content(self) -> bool:
+        """Whether its rows have the content of the source table."""
+        return not SOURCE_KINDS.isdisjoint(self.kinds)
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,10 @@ class History:
 
 
 def population(*, bulk: bool) -> list[View]:
-    """The views: some whose statements change in kind, some that read others, and one whose result is several files."""
+    """The views: some whose statements change in kind, some that read others, and one whose result is several files.
+
+    The last ones have the content of the source table.
+    """
     moody = (QueryKind.PLAIN, QueryKind.SLOW, QueryKind.FAILING, QueryKind.GREEDY, QueryKind.ENDLESS, QueryKind.ENDLESS)
     plans: list[tuple[tuple[QueryKind, ...], int | None]] = [
         ((QueryKind.PLAIN,), None),
@@ -138,5 +146,10 @@ def population(*, bulk: bool) -> list[View]:
         (moody, None),
         ((QueryKind.PLAIN, QueryKind.FAILING), None),
         ((QueryKind.BULK if bulk else QueryKind.PLAIN,), None),
+        ((QueryKind.FILES,), None),
+        ((QueryKind.FILES,), None),
+        ((QueryKind.CONTENT_READER,), 11),
+        ((QueryKind.CONTENT_READER,), 13),
+        ((QueryKind.FILES_AND_VIEW,), 13),
     ]
     return [View(number, kinds, reads) for number, (kinds, reads) in enumerate(plans)]

@@ -25,8 +25,8 @@ _STARTING_SECONDS = 600
 class Bug(NamedTuple):
     """A piece of the product's code, and the faulty code that replaces it.
 
-    `more` are further replacements (file, right, wrong). `test` is the test that has to find it, where chaos cannot:
-    its views read no source files.
+    `more` are further replacements (file, right, wrong). `test` is the test that has to find it, where chaos would do
+    so by luck only.
     """
 
     name: str
@@ -115,6 +115,12 @@ BUGS = (
             ),
         ),
         "tests/engines/duckdb/test_kept_processes.py",
+    ),
+    Bug(
+        "a file is known by its size and time only",
+        "orchestrator/engines/duckdb/sources/discovery.py",
+        'return f"{self.file.device}:{self.file.inode}:{self.size}:{self.modified_ns}:{self.changed_ns}"',
+        'return f"{self.size}:{self.modified_ns}"',
     ),
     Bug(
         "a file is known by its time only",

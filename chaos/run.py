@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import shutil
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Coroutine
@@ -27,6 +29,8 @@ from chaos.other_installation import OtherInstallation
 from chaos.publish_listener import PublishListener
 from chaos.readers import read_on
 from chaos.report import say
+from chaos.source_contents import change_between_reads, compare_contents
+from chaos.source_files import SourceFiles
 from chaos.workload import act
 from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.home import DevInfo, StackError
@@ -62,11 +66,21 @@ async def run_harness(options: Options) -> History:
         disk.mount()
     say("The store lies on a small disk." if disk.is_small else "No small disk can be had: it will not be filled.")
     names = [f"worker-{number + 1}" for number in range(options.workers)]
-    stack = DevStack(options.home, bootstrap=bootstrap, say=lambda text: history.note(None, text), roles=_roles(names))
+    # Not in the folder of the stack, which no source table may read.
+    source = SourceFiles(Path(tempfile.mkdtemp(prefix="mv-chaos-source-")))
+    stack = DevStack(
+        options.home,
+        bootstrap=bootstrap,
+        say=lambda text: history.note(None, text),
+        roles=_roles(names),
+        extra_source_roots=[source.folder],
+    )
     ready: asyncio.Future[DevInfo] = asyncio.get_running_loop().create_future()
     living = asyncio.create_task(stack.run_until_stopped(ready.set_result))
     working = asyncio.create_task(
-        _work(options=options, history=history, stack=stack, disk=disk, ready=ready, workers=tuple(names))
+        _work(
+            options=options, history=history, stack=stack, disk=disk, source=source, ready=ready, workers=tuple(names)
+        )
     )
     try:
         await asyncio.wait({living, working}, return_when=asyncio.FIRST_COMPLETED)
@@ -86,6 +100,7 @@ async def run_harness(options: Options) -> History:
             history.record_violation("leak", f"the stack was stopped, and processes {left} live on")
         await asyncio.to_thread(_list_store, options.home)
         disk.unmount()
+        shutil.rmtree(source.folder, ignore_errors=True)
     return history
 
 
@@ -101,6 +116,7 @@ async def _work(
     history: History,
     stack: DevStack,
     disk: Disk,
+    source: SourceFiles,
     ready: asyncio.Future[DevInfo],
     workers: tuple[str, ...],
 ) -> None:
@@ -115,12 +131,14 @@ async def _work(
         temporal=temporal,
         disk=disk,
         other_installation=OtherInstallation(),
+        source=source,
     )
     history.began = time.monotonic()
     await chaos.other_installation.plant(temporal, chaos.data, chaos.project_id)
+    await source.register(chaos.api)
     say(f"The stack is ready; {options.minutes:g} minutes of trouble begin, with seed {options.seed}.")
     onlookers = [read_on(chaos, number) for number in range(options.readers)] + [Monitor(chaos).watch()]
-    onlookers.append(look_for_mixes(chaos))
+    onlookers += [look_for_mixes(chaos), compare_contents(chaos)]
     with PublishListener(chaos, asyncio.get_running_loop().call_soon_threadsafe) as listener:
         await _during(onlookers, _trouble_and_end(options, chaos, listener))
     await chaos.api.close()
@@ -133,6 +151,8 @@ async def _trouble_and_end(options: Options, chaos: Harness, listener: PublishLi
         nemesis.kill_parts(chaos, options.pace),
         nemesis.kill_children(chaos, options.pace / 2),
         nemesis.freeze_workers(chaos, options.pace * 6),
+        chaos.source.change_on(chaos.history),
+        change_between_reads(chaos),
     ]
     if chaos.disk.is_small:
         troublemakers.append(nemesis.fill_the_disk(chaos, options.pace * 6))

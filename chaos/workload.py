@@ -28,6 +28,7 @@ OPERATIONS: dict[str, tuple[Operation, int]] = {
     "resume": (o.resume, 4),
     "look": (o.look, 6),
     "refresh": (generations.refresh, 16),
+    "refresh readers of the source": (generations.refresh_readers, 24),
     "cancel generation": (generations.cancel, 6),
     "set freshness": (generations.set_freshness, 3),
     **OPERATOR_ACTS,

@@ -9,6 +9,7 @@ from typing import Any
 from temporalio.client import ScheduleListDescription
 
 from chaos.catalog import Catalog, Row
+from chaos.checked_queries import SOURCE_TABLE
 from chaos.checks.result_files import Vanished, examine
 from chaos.harness import Harness
 from chaos.readers import result_of
@@ -41,6 +42,29 @@ async def check_runs(chaos: Harness, catalog: Catalog) -> None:
         if earlier["saved_query_id"] == later["saved_query_id"] and _overlap(earlier, later):
             view = chaos.history.by_id(str(later["saved_query_id"]))
             chaos.history.record_violation("run", f"two runs at the same time: {earlier} and {later}", view)
+
+
+# The failures that the source table may cause, and those that the faults may, with a part of their text.
+_OF_THE_SOURCE = {"source_moved", "input_missing"}
+_OF_FAULTS = {"query_failed": "The process that ran the query ended unexpectedly", "disk_full": ""}
+
+
+async def check_source_failures(chaos: Harness, catalog: Catalog) -> None:
+    """Check that each failed run of a view of the source table failed for a reason that it may fail for, and says so.
+
+    A failure because of the source table names the table, and the file that changed.
+    """
+    rows = await catalog.rows("SELECT id, saved_query_id, error, error_code FROM runs WHERE status = 'Failed'")
+    for row in rows:
+        view = chaos.history.by_id(str(row["saved_query_id"]))
+        if view is None or not view.has_content:
+            continue
+        code, error = row["error_code"], row["error"] or ""
+        chaos.history.counts[f"failures of the source's readers/{code}"] += 1
+        is_named = SOURCE_TABLE in error and (code == "input_missing" or str(chaos.source.folder) in error)
+        is_of_a_fault = code in _OF_FAULTS and _OF_FAULTS[code] in error
+        if not is_of_a_fault and not (code in _OF_THE_SOURCE and is_named):
+            chaos.history.record_violation("failure", f"run {row['id']} failed with {code}: {error}", view)
 
 
 # Temporal stamps a start with the time of the request. It may write the start only after the close of the workflow

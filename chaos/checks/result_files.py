@@ -9,11 +9,10 @@ import duckdb
 import pyarrow.parquet as pq
 import xxhash
 
-from chaos.checked_queries import NO_RESULT_KINDS, CheckedQuery, QueryKind, examining, revision_of
+from chaos.checked_queries import CONSTANT, NO_RESULT_KINDS, READING_TWICE, CheckedQuery, examining, revision_of
 from orchestrator.model.snapshot import Manifest
 
 Facts = dict[str, Any]
-_CONSTANT = ("rev", "view", "stamp", "size", "rev_a", "rev_b", "stamp_a", "stamp_b")
 
 
 class Vanished(Exception):
@@ -109,7 +108,7 @@ def _check_rows(finding: Finding, result: Result, number: int) -> None:
         wrong.append(f"it has {facts['rows']} rows, the catalog says {result.rows}, {promised.rows} promised")
     if not facts["rows"]:
         return
-    mixed = [name for name in _CONSTANT if facts.get(f"{name}_low") != facts.get(f"{name}_high")]
+    mixed = [name for name in CONSTANT if facts.get(f"{name}_low") != facts.get(f"{name}_high")]
     if mixed:
         wrong.append(f"its rows differ in {mixed}: {facts}")
     if (facts["rev_low"], facts["view_low"]) != (promised.rev, number):
@@ -124,7 +123,7 @@ def _check_rows(finding: Finding, result: Result, number: int) -> None:
         wrong.append(f"rows are missing, or there twice: {facts}")
     if not facts["hashed"] or facts.get("filled") is False:
         wrong.append("its hashes are wrong")
-    if promised.kind is QueryKind.READER and (facts["rev_a_low"], facts["stamp_a_low"]) != (
+    if promised.kind in READING_TWICE and (facts["rev_a_low"], facts["stamp_a_low"]) != (
         facts["rev_b_low"],
         facts["stamp_b_low"],
     ):

@@ -19,6 +19,7 @@ from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.rows import RUN_COLUMNS
 from orchestrator.model.freshness import Freshness
 from orchestrator.model.generation import (
+    CancelledView,
     Direction,
     Generation,
     GenerationStatus,
@@ -109,12 +110,13 @@ async def of_tick(tx: Transaction, workflow_run_id: UUID) -> Generation | None:
     return None if row is None else _generation(row)
 
 
-async def leave_out(tx: Transaction, generation_id: UUID, view: UUID) -> None:
-    """Take a view out of what a generation was asked for, which has not begun."""
+async def cancel_view(tx: Transaction, generation_id: UUID, view: UUID) -> None:
+    """Cancel a view in a generation that has not begun: as it begins, the view's run ends as Cancelled."""
     generation = await lock(tx, generation_id)
     if generation is not None and generation.started_at is None:
-        left = tuple(one for one in generation.selection.views if one != view)
-        selection = generation.selection.model_copy(update={"views": left}).model_dump(mode="json")
+        cancelled = CancelledView(view=view, at=await tx.scalar(select(func.clock_timestamp())))
+        more = {"cancelled": (*generation.selection.cancelled, cancelled)}
+        selection = generation.selection.model_copy(update=more).model_dump(mode="json")
         await tx.execute(update(t.generations).where(t.generations.c.id == generation_id).values(selection=selection))
 
 
@@ -197,17 +199,15 @@ async def count_waiting(tx: Transaction, project_id: int) -> int:
     return await tx.scalar(query.where(t.generations.c.project_id == project_id, *waiting)) or 0
 
 
-async def older_waiting(tx: Transaction, generation: Generation) -> list[Generation]:
-    """The generations of the project that were asked for earlier, and do not hold their members yet."""
-    older = (t.generations.c.created_at, t.generations.c.id)
+async def list_waiting(tx: Transaction, project_id: int) -> list[Generation]:
+    """The generations of the project that do not hold their members yet, the first first."""
     query = _select().where(
-        t.generations.c.project_id == generation.project_id,
+        t.generations.c.project_id == project_id,
         t.generations.c.status == GenerationStatus.RUNNING,
         t.generations.c.started_at.is_(None),
-        t.generations.c.id != generation.id,
-        (older[0] < generation.created_at) | ((older[0] == generation.created_at) & (older[1] < generation.id)),
     )
-    return [_generation(row) for row in await tx.execute(query)]
+    first = query.order_by(t.generations.c.created_at, t.generations.c.id)
+    return [_generation(row) for row in await tx.execute(first)]
 
 
 async def set_started(tx: Transaction, generation_id: UUID) -> None:

@@ -71,21 +71,36 @@ async def ensure_run(
     return Run.model_validate(row._mapping)
 
 
+class EarlyEnd(NamedTuple):
+    """How the run of a member has ended without having begun, and when: None for now. A skipped one has a `reason`."""
+
+    status: RunStatus
+    at: datetime | None
+    reason: str | None = None
+
+
 class NewMember(NamedTuple):
-    """A view that a generation takes hold of: its revision, the members that it reads, and the time of its tick."""
+    """A view that a generation takes hold of: its revision, the members that it reads, and the time of its tick.
+
+    One that has an `end` does not run.
+    """
 
     saved_query_id: UUID
     revision_id: UUID
     parents: tuple[UUID, ...]
     scheduled_for: datetime | None = None
+    end: EarlyEnd | None = None
 
 
 async def open_members(
     tx: Transaction, generation: Generation, workflow_run_id: UUID, members: Iterable[NewMember]
 ) -> None:
-    """Open the runs of a generation. None of its views may have an open run, and their rows must be locked."""
-    rows = [
-        {
+    """Open the runs of a generation, and record those that have ended.
+
+    None of its views may have an open run, and their rows must be locked.
+    """
+    rows = {
+        one: {
             "id": run_id_of(workflow_run_id, one.saved_query_id),
             "saved_query_id": one.saved_query_id,
             "workflow_id": generation.workflow_id,
@@ -98,9 +113,14 @@ async def open_members(
             "parents": list(one.parents),
         }
         for one in members
-    ]
-    new = insert(t.runs).values(started_at=func.clock_timestamp())
-    for some in batches(rows, _MANY):
+    }
+    opened = [row for one, row in rows.items() if one.end is None]
+    moment = await tx.scalar(select(func.clock_timestamp()))
+    ended = [row | _ended(one.end, moment) for one, row in rows.items() if one.end is not None]
+    new = insert(t.runs)
+    for some in batches(opened, _MANY):
+        await tx.execute(new.values(started_at=func.clock_timestamp()), some)
+    for some in batches(ended, _MANY):
         await tx.execute(new, some)
 
 
@@ -127,6 +147,11 @@ async def list_of_workflow(tx: Transaction, workflow_run_id: UUID) -> list[UUID]
     """The open runs that a workflow executes."""
     mine = select(t.runs.c.id).where(t.runs.c.workflow_run_id == workflow_run_id)
     return list(await tx.scalars(mine.where(t.runs.c.status == RunStatus.RUNNING)))
+
+
+def _ended(end: EarlyEnd, moment: datetime | None) -> dict[str, Any]:
+    at = end.at or moment
+    return {"status": end.status, "started_at": at, "finished_at": at, "skipped_reason": end.reason}
 
 
 def _row(request: RunRequest, workflow_id: str, workflow_run_id: UUID) -> dict[str, Any]:

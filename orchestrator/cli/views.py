@@ -215,7 +215,7 @@ def run_view(
 @app.command("cancel")
 @with_api
 def cancel_view(api: Api, view: View) -> None:
-    """Stop the run in progress."""
+    """Stop the run in progress, or take the view out of the refreshes that wait if none is."""
     found = find(api, view)
     response = api.post(f"{PATH}{found['id']}/cancel/")
     if api.as_json:

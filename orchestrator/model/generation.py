@@ -52,12 +52,23 @@ class MemberPhase(StrEnum):
     UNCHANGED = "unchanged"
 
 
+class CancelledView(Value):
+    """A view that was cancelled in a generation before that began, and when."""
+
+    view: UUID
+    at: datetime
+
+
 class Selection(Value):
-    """The views that a generation is asked for: those of `views` and their relatives, or all of the project."""
+    """The views that a generation is asked for: those of `views` and their relatives, or all of the project.
+
+    `cancelled` are those that have been cancelled since, before the generation began.
+    """
 
     views: tuple[UUID, ...] = ()
     direction: Direction = Direction.NONE
     all: bool = False
+    cancelled: tuple[CancelledView, ...] = ()
 
 
 class GenerationRequest(Value):
@@ -198,6 +209,11 @@ class EndedRun(Value):
     error: str | None = None
     error_code: str | None = None
     reason: str | None = None
+
+
+def why_skipped(name: str, status: RunStatus) -> str:
+    """Why a view is skipped that reads the one of this name, whose run has ended with `status`."""
+    return f'"{name}" {"was cancelled" if status is RunStatus.CANCELLED else "failed"}.'
 
 
 class CloseRequest(Value):

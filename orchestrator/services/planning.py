@@ -54,6 +54,7 @@ from orchestrator.model.run import MemberRelation, Run, RunPlan, RunRequest, Run
 from orchestrator.reconciliation.runs import RunSync
 from orchestrator.services.change_detection import UNCHANGED, ChangeDetector
 from orchestrator.services.check_plans import with_checks
+from orchestrator.services.early_cancels import early_ends, going_on
 from orchestrator.services.member_plans import components, inputs_first, member_plans, resolved, waited_for
 from orchestrator.services.pinned_sources import PinnedSources
 
@@ -159,7 +160,10 @@ class Planner:
     async def _take(
         self, tx: Transaction, generation: Generation, workflow_run_id: UUID
     ) -> tuple[tuple[str, ...], list[Run]]:
-        """Open the runs of all members. If that cannot be yet: the workflows that hold some, and the open runs."""
+        """Open the runs of all members that were not cancelled before.
+
+        If that cannot be yet: the workflows that hold some, and the open runs.
+        """
         graph = await generations.graph(tx, generation.project_id)
         views = await views_to_run.lock(tx, graph.members(generation.selection))
         members = [
@@ -169,15 +173,21 @@ class Planner:
         ]
         if not members:
             raise NotMaterialized("None of the views is materialized any more.")
+        ends = early_ends(generation, graph, members)
         held = await runs.list_open(tx, members)
         if held:
             return tuple({run.workflow_id for run in held}), held
-        for older in await generations.older_waiting(tx, generation):
-            if set(members).intersection(graph.members(older.selection)):
-                return (older.workflow_id,), []
+        for waiting in await generations.list_waiting(tx, generation.project_id):
+            if waiting.id == generation.id:
+                break  # the others were asked for later
+            if set(members).difference(ends).intersection(going_on(waiting, graph)):
+                return (waiting.workflow_id,), []
         parents = graph.parents(members)
         times = await ticks.scheduled_times(tx, generation.id)
-        new = [NewMember(one, views[one].revision_id, tuple(sorted(parents[one])), times.get(one)) for one in members]
+        new = [
+            NewMember(one, views[one].revision_id, tuple(sorted(parents[one])), times.get(one), ends.get(one))
+            for one in members
+        ]
         await runs.open_members(tx, generation, workflow_run_id, new)
         await generations.set_started(tx, generation.id)
         return (), []

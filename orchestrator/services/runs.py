@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from uuid import UUID
 
-from orchestrator.catalog import audit_log, generations, runs, saved_queries
+from orchestrator.catalog import audit_log, generations, projects, runs, saved_queries
 from orchestrator.catalog.database import Database
 from orchestrator.model.audit import Verb
 from orchestrator.model.base import Value
@@ -25,6 +25,7 @@ from orchestrator.model.saved_query import SavedQuery
 from orchestrator.model.urls import ApiUrls
 from orchestrator.reconciliation.runs import RunSync
 from orchestrator.services.definitions import DefinitionService
+from orchestrator.services.early_cancels import cancel_in_waiting
 from orchestrator.services.generation_start import GenerationStart, new_generation
 from orchestrator.services.view_states import ViewState, ViewStates
 from orchestrator.temporal import contract
@@ -34,6 +35,7 @@ from orchestrator.temporal.search_attributes import ViewRef
 # How long a call waits for a run's workflow to close before it raises StillStopping or StillEnding.
 CANCEL_WAIT = timedelta(seconds=8)
 _START_TRIES = 5
+_NOTHING_RUNS = "Cannot cancel a query that is not running"
 _LOOKS_FOR_BEGIN, _LOOK_SECONDS = 40, 0.05
 
 
@@ -82,15 +84,28 @@ class RunService:
     async def cancel(self, project_id: int, saved_query_id: UUID, user: User) -> ViewState:
         """Stop the run in progress; returns when its query has actually stopped and nothing of it will be published.
 
-        Raises NotRunning if there is none, or if it ended before the cancel; StillStopping if it takes too long.
+        If there is none, but generations that would refresh the view wait for others, it is cancelled in them. Raises
+        NotRunning if there are none either, or if the run ended before the cancel; StillStopping if it takes too long.
         """
         view = await self._definitions.get(project_id, saved_query_id)
-        outcome = await self.stop(await self.running(view.id))
-        if outcome is None or outcome.status is not RunStatus.CANCELLED:
-            raise NotRunning("Cannot cancel a query that is not running")
+        is_stopped = await self._stop_run(view) or await self._cancel_in_waiting(view)
+        if not is_stopped and not await self._stop_run(view):  # a generation may have begun since
+            raise NotRunning(_NOTHING_RUNS)
         async with self._database.begin() as tx:
             await audit_log.record(tx, view, Verb.SYNC_CANCELLED, user)
         return await self._states.show(project_id, saved_query_id)
+
+    async def _stop_run(self, view: SavedQuery) -> bool:
+        """Stop the run of a view in progress. False if there is none. Raises as `cancel` does."""
+        outcome = await self.stop(await self.running(view.id))
+        if outcome is not None and outcome.status is not RunStatus.CANCELLED:
+            raise NotRunning(_NOTHING_RUNS)
+        return outcome is not None
+
+    async def _cancel_in_waiting(self, view: SavedQuery) -> bool:
+        async with self._database.begin() as tx:
+            await projects.lock_project(tx, view.project_id)
+            return await cancel_in_waiting(tx, view.project_id, view.id)
 
     async def history(self, project_id: int, saved_query_id: UUID, limit: int) -> list[RunState]:
         """The last runs, newest first. Temporal is asked for the state of one that the catalog calls Running."""

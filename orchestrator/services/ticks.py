@@ -90,7 +90,7 @@ class Ticks:
             await ticks.remove_old(tx, _FORGOTTEN)
 
     async def leave(self, tick: Tick) -> None:
-        """Cancel the view of a tick in the generation that the tick follows, or take it out before that begins.
+        """Cancel the view of a tick in the generation that the tick follows, also before that begins.
 
         Raises StillStopping if the view's query has not ended yet.
         """
@@ -104,7 +104,7 @@ class Ticks:
             await ticks.remove(tx, [tick.workflow_run_id])
 
     async def _left(self, tick: Tick) -> Run | None:
-        """The open run of a tick's view, after the view was taken out of a generation that has not begun."""
+        """The open run of a tick's view; None once the view is cancelled in a generation that has not begun."""
         async with self.database.begin() as tx:
             project_id = await saved_queries.get_project_id(tx, tick.saved_query_id)
             if project_id is not None:  # so that no generation gathers or begins now
@@ -115,7 +115,7 @@ class Ticks:
                 return None
             run = await runs.find_in_generation(tx, generation.id, tick.saved_query_id)
             if run is None:
-                await generations.leave_out(tx, generation.id, tick.saved_query_id)
+                await generations.cancel_view(tx, generation.id, tick.saved_query_id)
         return run if run is not None and run.status is RunStatus.RUNNING else None
 
     async def _decide(self, tx: Transaction, project_id: int, tick: Tick) -> Gathered:

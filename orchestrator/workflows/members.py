@@ -10,7 +10,7 @@ from enum import Enum
 from itertools import islice
 from uuid import UUID
 
-from orchestrator.model.generation import EndedRun, MemberPhase, MemberPlan
+from orchestrator.model.generation import EndedRun, MemberPhase, MemberPlan, why_skipped
 from orchestrator.model.run import RunStatus
 from orchestrator.model.webhook_event import ClosedRun
 
@@ -137,7 +137,7 @@ class Members:
         if member.end is None:
             member.end = end
         self._move(member, State.FAILED)
-        why = f'"{member.plan.name}" {"was cancelled" if end.status is RunStatus.CANCELLED else "failed"}.'
+        why = why_skipped(member.plan.name, end.status)
         if member.end.status is not RunStatus.SKIPPED:
             self._failed = self._failed or member
         for below in (

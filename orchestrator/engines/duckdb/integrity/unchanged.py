@@ -28,7 +28,7 @@ from orchestrator.engines.duckdb.sources.parquet import read_parquet
 from orchestrator.model.errors import InputReplaced
 
 _STACK_BYTES = 1 << 20
-# A file modified less than this ago may change again and keep its modification time: the kernel's clock has ticks.
+# A file changed less than this ago may change again and keep its times: the kernel's clock has ticks.
 _TICK_SECONDS = 0.02
 _PATIENCE = 3
 # The most bytes of Parquet files that are read to the end. A query often reads a small part of a Parquet file, and
@@ -78,12 +78,21 @@ class FileReport(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """The state of a file, by which a change is detected: its device and inode, size and modification time."""
+    """The state of a file, by which a change is detected: its device and inode, size, and times in nanoseconds.
+
+    The time of its last change of status is part of it: a program can set that of its content back.
+    """
 
     device: int
     inode: int
     size: int
     modified_ns: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Self:
+        """The state that the status of a file shows."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 class _Check(NamedTuple):
@@ -252,20 +261,19 @@ def _may_be_of_a_file(error: Exception) -> bool:
 def _seen(file: SourceFile) -> Seen | None:
     """The current state of the file; None if its status cannot be read."""
     try:
-        status = os.stat(file.real)  # noqa: PTH116 - of thousands
+        return Seen.of(os.stat(file.real))  # noqa: PTH116 - of thousands
     except OSError:
         return None
-    return Seen(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def _settled(table: str, file: SourceFile) -> Seen | None:
-    """The current state of the file, after a wait so that any later change gives it another modification time.
+    """The current state of the file, after a wait so that any later change gives it other times.
 
     Raises InputReplaced if it is no longer the file that was found.
     """
     seen = _seen(file)
     for _ in range(_PATIENCE):
-        if seen is None or not 0 <= time.time_ns() - seen.modified_ns < _TICK_SECONDS * 1e9:
+        if seen is None or not 0 <= time.time_ns() - max(seen.modified_ns, seen.changed_ns) < _TICK_SECONDS * 1e9:
             break
         time.sleep(_TICK_SECONDS)
         seen = _seen(file)
@@ -311,7 +319,7 @@ def _reports(checks: Sequence[_Check]) -> dict[str, FileReport]:
 
 
 def _file(check: _Check) -> tuple[str, int, int, str | None, str]:
-    seen = check.seen or Seen(0, 0, 0, 0)
+    seen = check.seen or Seen(0, 0, 0, 0, 0)
     return shown_path(check.file), seen.size, seen.modified_ns, check.digest.result(), check.identity
 
 
@@ -320,7 +328,7 @@ def _identity(file: SourceFile, seen: Seen | None) -> str:
         status = os.stat(file.real)  # noqa: PTH116 - of thousands
     except OSError:
         return ""
-    if seen != Seen(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns):
+    if seen != Seen.of(status):
         return ""
     found = SourceFile(file.shown, file.real, status.st_dev, status.st_ino)
     listed = ListedFile(found, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -1,0 +1,142 @@
+"""Cancels of views in a generation that waits for another run, so that it has no runs yet."""
+
+from uuid import UUID, uuid4
+
+from temporalio.client import Client
+
+from orchestrator.catalog.database import Database
+from orchestrator.model.tick import Tick
+from orchestrator.services.ticks import Ticks
+from orchestrator.temporal.run_workflows import RunWorkflows
+from tests.generations.test_refreshing import PATH, finished, saved, started, statuses
+from tests.support.tenants import ENDLESS, Json, Tenant, until
+
+
+async def held(tenant: Tenant, **views: str) -> dict[str, Json]:
+    """Views, and one more that runs until it is stopped."""
+    made = await saved(tenant, slow=ENDLESS, **views)
+    await tenant.act(made["slow"]["id"], "run")
+    await tenant.running(made["slow"]["id"])
+    return made
+
+
+async def waiting(tenant: Tenant, generation: Json) -> Json:
+    """The generation, once it waits for another run."""
+
+    async def ask() -> Json | None:
+        found = await tenant.call("GET", f"{PATH}{generation['id']}/")
+        assert (found["status"], found["started_at"], found["views"]) == ("Running", None, [])
+        return found
+
+    return await until(ask, "a generation that waits")
+
+
+async def test_a_view_that_is_cancelled_while_its_generation_waits_is_cancelled_in_it(tenant: Tenant) -> None:
+    views = await held(
+        tenant, one="SELECT 1 AS n", below="SELECT n FROM one", lower="SELECT n FROM below", beside="SELECT 2 AS n"
+    )
+    generation = await waiting(tenant, await started(tenant))
+    shown = await tenant.act(views["one"]["id"], "cancel")
+    assert shown["name"] == "one"
+    assert (await waiting(tenant, generation))["status"] == "Running"
+    for name in ("one", "below", "lower"):  # those below it do not run either
+        refused = await tenant.error("POST", f"/warehouse_saved_queries/{views[name]['id']}/cancel/", status=400)
+        assert refused["code"] == "not_running"
+    activity = await tenant.call("GET", f"/warehouse_saved_queries/{views['one']['id']}/activity/")
+    assert [entry["activity"] for entry in activity["results"]].count("sync_cancelled") == 1
+    await tenant.act(views["slow"]["id"], "cancel")
+    await tenant.running(views["slow"]["id"])
+    await tenant.act(views["slow"]["id"], "cancel")
+    done = await finished(tenant, generation)
+    assert statuses(done) == {
+        "slow": "Cancelled",
+        "one": "Cancelled",
+        "below": "Skipped",
+        "lower": "Skipped",
+        "beside": "Completed",
+    }
+    reasons = {one["name"]: one["run"]["skipped_reason"] for one in done["views"]}
+    assert reasons["below"] == reasons["lower"] == '"one" was cancelled.'
+    assert (await tenant.view(views["one"]["id"]))["status"] == "Cancelled"
+    assert await tenant.rows(views["beside"]) == [{"n": 2}]
+
+
+async def test_a_generation_does_not_wait_for_the_runs_of_views_that_are_cancelled_in_it(tenant: Tenant) -> None:
+    views = await held(tenant, one="SELECT 3 AS n", other="SELECT 1 AS n", third="SELECT 2 AS n")
+    first = await waiting(tenant, await started(tenant, "slow", "other"))
+    second = await waiting(tenant, await started(tenant, "other", "one"))
+    await tenant.act(views["other"]["id"], "cancel")  # in both
+    done = await finished(tenant, second)
+    assert statuses(done) == {"other": "Cancelled", "one": "Completed"}
+    third = await finished(tenant, await started(tenant, "other", "third"))
+    assert statuses(third) == {"other": "Completed", "third": "Completed"}
+    assert (await tenant.call("GET", f"{PATH}{first['id']}/"))["status"] == "Running"
+    await tenant.call("POST", f"{PATH}{first['id']}/cancel/")
+    await tenant.act(views["slow"]["id"], "cancel")
+
+
+async def test_a_generation_of_which_nothing_is_left_does_not_wait_for_an_older_one(tenant: Tenant) -> None:
+    views = await held(tenant, one="SELECT 1 AS n", below="SELECT one.n FROM one, slow")
+    older = await waiting(tenant, await started(tenant, "slow", "below"))
+    generation = await waiting(tenant, await started(tenant, "one", "below"))
+    await tenant.act(views["one"]["id"], "cancel")
+    done = await finished(tenant, generation)
+    assert done["status"] == "Cancelled"
+    assert statuses(done) == {"one": "Cancelled", "below": "Skipped"}
+    assert (await tenant.view(views["slow"]["id"]))["status"] == "Running"
+    await tenant.call("POST", f"{PATH}{older['id']}/cancel/")
+    await tenant.act(views["slow"]["id"], "cancel")
+
+
+async def test_all_or_nothing_is_nothing_after_the_cancel_of_one(tenant: Tenant) -> None:
+    views = await held(tenant, one="SELECT 1 AS n")
+    generation = await waiting(tenant, await started(tenant, publish="all_or_nothing"))
+    await tenant.act(views["one"]["id"], "cancel")
+    await tenant.act(views["slow"]["id"], "cancel")
+    done = await finished(tenant, generation)
+    assert (done["status"], statuses(done)) == ("Cancelled", {"one": "Cancelled", "slow": "Skipped"})
+
+
+async def test_a_request_does_not_join_a_generation_in_which_a_view_was_cancelled(tenant: Tenant) -> None:
+    views = await held(tenant, one="SELECT 1 AS n")
+    first = await waiting(tenant, await started(tenant))
+    assert (await started(tenant))["id"] == first["id"]
+    await tenant.act(views["one"]["id"], "cancel")
+    second = await started(tenant)
+    assert second["id"] != first["id"]
+    for one in (second, first):
+        await tenant.call("POST", f"{PATH}{one['id']}/cancel/")
+    await tenant.act(views["slow"]["id"], "cancel")
+
+
+async def test_a_run_of_a_view_after_its_cancel_is_the_newest(tenant: Tenant) -> None:
+    views = await held(tenant, one="SELECT 1 AS n")
+    generation = await waiting(tenant, await started(tenant))
+    await tenant.act(views["one"]["id"], "cancel")
+    await tenant.act(views["one"]["id"], "run")
+    assert (await tenant.ended(views["one"]["id"]))["status"] == "Completed"
+    await tenant.act(views["slow"]["id"], "cancel")
+    await tenant.running(views["slow"]["id"])
+    await tenant.act(views["slow"]["id"], "cancel")
+    assert statuses(await finished(tenant, generation))["one"] == "Cancelled"
+    assert [run["status"] for run in await tenant.history(views["one"]["id"])] == ["Completed", "Cancelled"]
+    assert (await tenant.view(views["one"]["id"]))["status"] == "Completed"
+
+
+async def test_a_cancelled_tick_cancels_its_view_in_a_generation_that_waits(
+    tenant: Tenant, temporal: Client, database: Database
+) -> None:
+    views = await held(tenant, one="SELECT 1 AS n", below="SELECT n FROM one", beside="SELECT 2 AS n")
+    generation = await waiting(tenant, await started(tenant))
+    tick = Tick(saved_query_id=UUID(views["one"]["id"]), workflow_id="t", workflow_run_id=uuid4())
+    async with database.begin() as tx:
+        await tx.exec_driver_sql(
+            "INSERT INTO ticks (id, workflow_id, project_id, saved_query_id, generation_id) VALUES "
+            f"('{tick.workflow_run_id}', 't', {tenant.project_id}, '{tick.saved_query_id}', '{generation['id']}')"
+        )
+    await Ticks(database, RunWorkflows(temporal)).leave(tick)
+    await tenant.act(views["slow"]["id"], "cancel")
+    await tenant.running(views["slow"]["id"])
+    await tenant.act(views["slow"]["id"], "cancel")
+    ended = statuses(await finished(tenant, generation))
+    assert ended == {"slow": "Cancelled", "one": "Cancelled", "below": "Skipped", "beside": "Completed"}
