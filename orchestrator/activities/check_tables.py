@@ -10,7 +10,7 @@ from orchestrator.activities.write import raise_if_moved
 from orchestrator.catalog import checks, projects, run_inputs, source_tables
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.engines.base import TableChecker
-from orchestrator.model.check import Subject, not_published
+from orchestrator.model.check import not_published
 from orchestrator.model.errors import ChecksFailed, InputMissing
 from orchestrator.model.generation import TableCheckTask
 from orchestrator.model.limits import Limits
@@ -58,7 +58,7 @@ class TableCheckActivities:
         table = await source_tables.find(tx, task.project_id, task.table_id)
         if table is None:
             raise InputMissing("The source table was deleted.")
-        planned = (await checks.planned(tx, Subject.TABLE, [table.id])).get(table.id, [])
+        planned = (await checks.planned(tx, [table.id])).get(table.id, [])
         names = {name for check in planned for name in (*check.reads, *filter(None, [check.to_name]))}
         own = await projects.get_limits(tx, task.project_id)
         return TableCheckPlan(

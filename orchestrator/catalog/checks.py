@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Column, ColumnElement, Row, Select, and_, any_, bindparam, func, select, update
+from sqlalchemy import Column, ColumnElement, Row, Select, and_, any_, bindparam, func, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.types import Uuid
 
@@ -98,17 +98,10 @@ async def delete(tx: Transaction, check_id: UUID) -> None:
     await tx.execute(update(t.checks).where(t.checks.c.id == check_id).values(deleted_at=func.clock_timestamp()))
 
 
-async def tables_with_checks(tx: Transaction, source_table_ids: Collection[UUID]) -> set[UUID]:
-    """Those of the source tables that have an enabled check."""
-    mine = t.checks.c.source_table_id == any_(bindparam("tables", type_=ARRAY(Uuid)))
-    query = select(t.checks.c.source_table_id).where(mine, _LIVE, t.checks.c.enabled).distinct()
-    return set(await tx.scalars(query, {"tables": list(source_table_ids)}))
-
-
-async def planned(tx: Transaction, subject: Subject, subject_ids: Collection[UUID]) -> dict[UUID, list[PlannedCheck]]:
-    """The enabled checks of each of these views or source tables, as runs make them."""
+async def planned(tx: Transaction, subject_ids: Collection[UUID]) -> dict[UUID, list[PlannedCheck]]:
+    """The enabled checks of each of these views and source tables, as runs make them."""
     found: dict[UUID, list[PlannedCheck]] = {}
-    for row in await tx.execute(_planned_stmt(subject), {"subjects": list(subject_ids)}):
+    for row in await tx.execute(_planned_stmt(), {"subjects": list(subject_ids)}):
         check = _check(row)
         found.setdefault(check.subject_id, []).append(
             PlannedCheck(
@@ -221,14 +214,15 @@ def _check(row: Row[Any]) -> Check:
 
 
 @cache
-def _planned_stmt(subject: Subject) -> Select[Any]:
+def _planned_stmt() -> Select[Any]:
     views, tables = t.saved_queries.alias("views"), t.source_tables.alias("tables")
+    mine = any_(bindparam("subjects", type_=ARRAY(Uuid)))
     to = t.checks.c.config["to_subject_uuid"].astext.cast(Uuid)
     return (
         select(t.checks, views.c.name.label("view_name"), tables.c.name.label("table_name"))
         .outerjoin(views, _is_live(views.c, to))
         .outerjoin(tables, _is_live(tables.c, to))
-        .where(_subject(subject) == any_(bindparam("subjects", type_=ARRAY(Uuid))), _LIVE, t.checks.c.enabled)
+        .where(or_(t.checks.c.saved_query_id == mine, t.checks.c.source_table_id == mine), _LIVE, t.checks.c.enabled)
         .order_by(*_ORDER)
     )
 

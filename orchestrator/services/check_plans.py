@@ -10,7 +10,7 @@ from uuid import UUID
 
 from orchestrator.catalog import checks, run_inputs
 from orchestrator.catalog.database import Transaction
-from orchestrator.model.check import PlannedCheck, Subject
+from orchestrator.model.check import PlannedCheck
 from orchestrator.model.errors import InputMissing
 from orchestrator.model.names import name_key
 from orchestrator.model.run import MemberRelation, Relation, RunPlan
@@ -18,10 +18,9 @@ from orchestrator.model.run import MemberRelation, Relation, RunPlan
 
 async def with_checks(tx: Transaction, plans: Sequence[RunPlan]) -> list[RunPlan]:
     """The plans with the enabled checks of their views. The plans are those of all members of a generation."""
-    planned = await checks.planned(tx, Subject.VIEW, [plan.saved_query_id for plan in plans])
     tables = {one.id for plan in plans for one in plan.relations if one.kind == "source"}
-    checked = await checks.tables_with_checks(tx, tables) if tables else set()
-    if not planned and not checked:
+    planned = await checks.planned(tx, [*(plan.saved_query_id for plan in plans), *tables])
+    if not planned:
         return list(plans)
     order = _Order(plans)
     found: list[RunPlan] = []
@@ -32,7 +31,7 @@ async def with_checks(tx: Transaction, plans: Sequence[RunPlan]) -> list[RunPlan
             "checks": tuple(own),
             "check_relations": relations,
             "check_members": members,
-            "checked_tables": tuple(one.id for one in plan.relations if one.id in checked),
+            "checked_tables": tuple(one.id for one in plan.relations if one.id in tables and one.id in planned),
         }
         found.append(plan.model_copy(update=update))
     return found

@@ -21,7 +21,7 @@ from orchestrator.worker import run_worker
 from tests.support.tenants import Tenant, a_tenant, dev_stack, until
 
 EVENTS_OF_A_RUN = 14
-TRIPS_OF_A_WORKER = 27
+TRIPS_OF_A_WORKER = 28
 TRIPS_OF_A_REQUEST = 10
 RUNS = 5
 
