@@ -117,6 +117,24 @@ BUGS = (
         "tests/engines/duckdb/test_kept_processes.py",
     ),
     Bug(
+        "a file that changed before it was read is not noticed",
+        "orchestrator/activities/write.py",
+        'return any(read.get(one.id) != pins.digest(one.id) for one in plan.relations if one.kind == "source")',
+        "return not read and pins.digest(plan.run_id) is not None",
+    ),
+    Bug(
+        "what was written from a table is not written again when that is pinned again",
+        "orchestrator/activities/begin.py",
+        "            await run_plans.reset(tx, again)\n        return tuple(sorted(again))",
+        "            await run_plans.reset(tx, [])\n        return tuple(sorted(again)[:0])",
+    ),
+    Bug(
+        "views below a reader of a table are not written again when that is pinned again",
+        "orchestrator/activities/begin.py",
+        "            grown = True\n",
+        "            grown = False\n",
+    ),
+    Bug(
         "a file is known by its size and time only",
         "orchestrator/engines/duckdb/sources/discovery.py",
         'return f"{self.file.device}:{self.file.inode}:{self.size}:{self.modified_ns}:{self.changed_ns}"',

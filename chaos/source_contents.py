@@ -16,6 +16,7 @@ from chaos.client import VIEWS
 from chaos.generations import PATH
 from chaos.harness import Harness
 from chaos.history import View
+from chaos.operations import create
 from chaos.readers import result_of
 from orchestrator.services.change_detection import UNCHANGED
 
@@ -38,7 +39,12 @@ _BETWEEN_READS = (
     "AND r.saved_query_id = ANY(%s::uuid[]) GROUP BY r.generation_id "
     "HAVING bool_or(p.snapshot IS NOT NULL) AND bool_or(p.snapshot IS NULL AND p.unchanged_id IS NULL)"
 )
+_WRITTEN = (
+    "SELECT r.saved_query_id FROM runs r JOIN run_plans p ON p.run_id = r.id "
+    "WHERE r.generation_id = %s AND p.snapshot IS NOT NULL"
+)
 _CHANGES_OF_ONE = 2
+_LOOKS = 600
 _PINNED_AGAIN = "SELECT generation_id, source_table_id, round FROM source_pins WHERE round > 0"
 
 
@@ -94,14 +100,18 @@ async def check_last_content(chaos: Harness) -> None:
         await _check_refreshed(chaos, views, "left alone")
         for how in chaos.source.change_quietly():
             await _check_refreshed(chaos, views, how)
+        await _check_refreshed(chaos, views, "written in place between two reads", changed_between=True)
 
 
-async def _check_refreshed(chaos: Harness, views: Sequence[View], how: str) -> None:
-    order = {"select": {"views": [view.id for view in views], "direction": "none"}}
-    answer = await chaos.api.call("POST", PATH, order)
+async def _check_refreshed(chaos: Harness, views: Sequence[View], how: str, *, changed_between: bool = False) -> None:
+    select = {"views": [view.id for view in views], "direction": "none"}
+    answer = await chaos.api.call("POST", PATH, {"select": select, "force": changed_between})
     shown: Mapping[str, Any] = answer.body
     with suppress(TimeoutError):
         async with asyncio.timeout(_PATIENCE):
+            if changed_between and await _is_between_reads(chaos, str(shown["id"]), views):
+                chaos.source.overwrite_newest()
+                chaos.history.counts["source files/last changes between two reads"] += 1
             while answer.good and shown["status"] == "Running":
                 await asyncio.sleep(_PAUSE)
                 shown = (await chaos.api.call("GET", f"{PATH}{shown['id']}/")).body
@@ -110,6 +120,17 @@ async def _check_refreshed(chaos: Harness, views: Sequence[View], how: str) -> N
         return
     for view in views:
         await _check_last(chaos, view, how)
+
+
+async def _is_between_reads(chaos: Harness, generation: str, views: Sequence[View]) -> bool:
+    """Whether the views that read only the table come to be written while one that reads it below others is not."""
+    first = {view.id for view in views if QueryKind.FILES in view.kinds}
+    for _ in range(_LOOKS):
+        written = {str(row["saved_query_id"]) for row in await chaos.catalog.rows(_WRITTEN, generation)}
+        if first <= written:
+            return len(written) < len(views)
+        await asyncio.sleep(_PAUSE / 6)
+    return False
 
 
 async def _check_last(chaos: Harness, view: View, how: str) -> None:
@@ -122,8 +143,12 @@ async def _check_last(chaos: Harness, view: View, how: str) -> None:
 
 
 async def _materialized(chaos: Harness) -> list[View]:
+    """The views that have the content, all materialized now that can be."""
     found = []
-    for view in (view for view in chaos.history.views if view.has_content and view.live):
+    for view in (view for view in chaos.history.views if view.has_content):
+        if not view.live:
+            await create(chaos, view, chaos.history.random(f"last creation of {view.name}"))
+        await chaos.api.call("POST", f"{VIEWS}{view.id}/materialize/", {"run": False}, refusals=("not_found",))
         shown = await chaos.api.call("GET", f"{VIEWS}{view.id}/", refusals=("not_found",), view=view)
         if shown.good and shown.body["is_materialized"]:
             found.append(view)

@@ -73,8 +73,12 @@ class SourceFiles:
     def change_quietly(self) -> Iterator[str]:
         """Change the newest file again and again in ways that neither its size nor its time shows; yields each way."""
         for name, act in (("replaced", self._replace_quietly), ("written in place", self._overwrite_quietly)):
-            act(max(self._contents, key=lambda path: self._contents[path]))
+            act(self._newest())
             yield name
+
+    def overwrite_newest(self) -> None:
+        """Write the newest file in place."""
+        self._overwrite(self._newest())
 
     def _rewrites(self) -> list[_Act]:
         return [
@@ -138,6 +142,9 @@ class SourceFiles:
     def _remove(self, path: Path) -> None:
         path.unlink()
         del self._contents[path]
+
+    def _newest(self) -> Path:
+        return max(self._contents, key=lambda path: self._contents[path])
 
     def _move_to(self, path: Path, rev: int, *, like: os.stat_result | None = None) -> None:
         """Give the file this content at once, and the time of modification of another one."""
