@@ -42,14 +42,15 @@ class TableCheckActivities:
         """
         async with self.database.begin() as tx:
             plan = await self._plan(tx, task)
-        pins = self.sources.of(task.generation_id, task.project_id)
+        pins = self.sources.of(task.pinned_by, task.project_id)
         plan = plan.model_copy(update={"relations": await pins.attach(plan.relations)})
         async with heartbeating(_HEARTBEAT_SECONDS):
             folder = await self.store.project_folder(task.project_id)
             found = await self.checker.check(plan, folder, self.store.file_url)
         await raise_if_moved(plan.relations, pins)
-        async with self.database.begin() as tx:
-            await checks.record(tx, found, generation_id=task.generation_id)
+        if not task.is_try:
+            async with self.database.begin() as tx:
+                await checks.record(tx, found, generation_id=task.pinned_by)
         reason = not_published(found)
         if reason is not None:
             raise ChecksFailed(f'Checks of the source table "{plan.name}" failed. {reason}')

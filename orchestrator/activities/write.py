@@ -44,7 +44,6 @@ from orchestrator.model.snapshot import (
     SnapshotFile,
     location_of,
     pinned,
-    seen,
     shortened,
     snapshot_id,
 )
@@ -143,8 +142,7 @@ class WriteActivities:
         if current is not None and current.has_readers:
             plan = plan.model_copy(update={"previous": current.snapshot})
         if current is not None and plan.checks:
-            shape = Shape(rows=current.snapshot.rows, columns=seen(current.snapshot.columns))
-            plan = plan.model_copy(update={"current": shape})
+            plan = plan.model_copy(update={"current": Shape.of(current.snapshot)})
         attached = [await pins.attach(some) for some in (plan.relations, plan.check_relations)]
         plan = plan.model_copy(update=dict(zip(("relations", "check_relations"), attached, strict=True)))
         try:

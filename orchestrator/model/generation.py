@@ -163,9 +163,13 @@ class MemberTask(Value):
 
 
 class TableCheckTask(Value):
-    """The argument of the step that checks a source table, once for all members that read it."""
+    """The argument of the step that checks a source table, once for all members that read it.
 
-    generation_id: UUID
+    `pinned_by` is the generation or the try that has pinned its files. The results of a generation are stored.
+    """
+
+    pinned_by: UUID
+    is_try: bool = False
     project_id: int
     table_id: UUID
 

@@ -5,7 +5,7 @@ These shapes cross Temporal as JSON and stay in its history: add optional fields
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID, uuid5
 
 from pydantic import Field
@@ -13,7 +13,7 @@ from pydantic import Field
 from orchestrator.model.base import Value
 from orchestrator.model.check import PlannedCheck
 from orchestrator.model.limits import Limits
-from orchestrator.model.snapshot import Column, ResolvedInput, Snapshot, SnapshotFile
+from orchestrator.model.snapshot import Column, ResolvedInput, Snapshot, SnapshotFile, seen
 from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
 
 
@@ -111,6 +111,11 @@ class Shape(Value):
 
     rows: int
     columns: tuple[Column, ...]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> Self:
+        """The shape of a version."""
+        return cls(rows=snapshot.rows, columns=seen(snapshot.columns))
 
 
 class RunPlan(Value):

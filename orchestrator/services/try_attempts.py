@@ -5,8 +5,10 @@ from uuid import UUID
 from orchestrator.catalog import source_pins, try_attempts
 from orchestrator.catalog.database import Database
 from orchestrator.catalog.run_plans import Outcome, StoredPlan
-from orchestrator.model.errors import RunSuperseded
+from orchestrator.model.check import not_published
+from orchestrator.model.errors import ChecksFailed, RunSuperseded
 from orchestrator.services.attempts import Attempt, attempt_of
+from orchestrator.services.member_plans import waited_for
 
 
 class TryAttempts:
@@ -25,19 +27,22 @@ class TryAttempts:
                     return stored
                 raise RunSuperseded
             plan = claimed.plan
-            parents = [one.run_id for one in plan.members]
+            parents = [one.run_id for one in waited_for(plan)]
             # Read after the lock: what a parent had written may have been forgotten while this attempt waited.
             found = await try_attempts.results(tx, parents) if parents else {}
             if len(found) < len(parents):
                 raise RunSuperseded
-            tables = {one.id for one in plan.relations if one.kind == "source"}
+            tables = {one.id for one in (*plan.relations, *plan.check_relations) if one.kind == "source"}
             pins = await source_pins.rounds(tx, {plan.generation_id}, tables) if tables else {}
         return attempt_of(claimed, found, pins)
 
     async def record(self, outcome: Outcome) -> None:
-        """See Attempts."""
+        """See Attempts. Raises ChecksFailed for a result that could not be promoted."""
         if outcome.written is None:
             raise RunSuperseded
+        reason = not_published(outcome.checks)
+        if reason is not None:
+            raise ChecksFailed(reason)
         async with self._database.begin() as tx:
             is_recorded = await try_attempts.record(tx, outcome.written)
         if not is_recorded:

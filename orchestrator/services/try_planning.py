@@ -5,7 +5,16 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from orchestrator.catalog import generations, projects, reads, run_inputs, saved_queries, tries, views_to_run
+from orchestrator.catalog import (
+    generations,
+    projects,
+    reads,
+    run_inputs,
+    saved_queries,
+    snapshots,
+    tries,
+    views_to_run,
+)
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.views_to_run import ViewToRun
 from orchestrator.engines.base import QueryAnalyzer
@@ -23,8 +32,9 @@ from orchestrator.model.errors import (
 )
 from orchestrator.model.generation import Direction, Selection
 from orchestrator.model.principal import User
-from orchestrator.model.run import Relation, RunPlan, Trigger
+from orchestrator.model.run import Relation, RunPlan, Shape, Trigger
 from orchestrator.model.saved_query import SavedQuery
+from orchestrator.services.check_plans import with_checks
 from orchestrator.services.definitions import refuse_cycle
 from orchestrator.services.planning import LARGEST_PLAN_BYTES, with_inputs
 from orchestrator.services.query_analysis import AnalyzedQuery, QueryAnalysis, is_stale
@@ -65,9 +75,11 @@ class TryPlanner:
                 new = [(edit, _plan(view, edit, await _relations(tx, project_id, analyzed)))]
                 if descendants:
                     new += await _members(tx, view, edit)
-                if not _are_of_one_moment([plan for _, plan in new]):
+                plans = await _checked(tx, [plan for _, plan in new])
+                new = [(one, plan) for (one, _), plan in zip(new, plans, strict=True)]
+                if not _are_of_one_moment(plans):
                     continue
-                read = {one.snapshot_id for _, plan in new for one in plan.relations if one.kind == "snapshot"}
+                read = {one.snapshot_id for plan in plans for one in _read_by(plan) if one.kind == "snapshot"}
                 if not await reads.begin(tx, edit.id, project_id, read, client_query_id=None, lasts=LASTS):
                     continue
                 return view, await tries.insert_new(tx, new, LASTS)
@@ -113,10 +125,23 @@ async def _members(tx: Transaction, view: SavedQuery, edit: EditTry) -> list[tup
     return members
 
 
+async def _checked(tx: Transaction, plans: Sequence[RunPlan]) -> list[RunPlan]:
+    """The plans with the checks of their views, which a result must pass to be promoted."""
+    found = await with_checks(tx, plans)
+    checked = [plan.saved_query_id for plan in found if plan.checks]
+    current = await snapshots.current(tx, checked) if checked else {}
+    shapes = {view: Shape.of(one.snapshot) for view, one in current.items()}
+    return [plan.model_copy(update={"current": shapes.get(plan.saved_query_id)}) for plan in found]
+
+
+def _read_by(plan: RunPlan) -> tuple[Relation, ...]:
+    return (*plan.relations, *plan.check_relations)
+
+
 def _are_of_one_moment(plans: Sequence[RunPlan]) -> bool:
     """Whether all plans read the same version of each input: one may be published between two statements."""
     seen: dict[UUID, Relation] = {}
-    return all(seen.setdefault(one.id, one) == one for plan in plans for one in plan.relations)
+    return all(seen.setdefault(one.id, one) == one for plan in plans for one in _read_by(plan))
 
 
 def _new_try(view: SavedQuery, analyzed: AnalyzedQuery, user: User) -> EditTry:

@@ -19,6 +19,7 @@ with workflow.unsafe.imports_passed_through():
         RefreshOutcome,
         RefreshRequest,
         RepinRequest,
+        TableCheckTask,
     )
     from orchestrator.model.run import Progress, RunOutcome, RunRequest, RunStatus, Trigger, run_id_of
     from orchestrator.model.webhook_event import ClosedRun, ClosedRuns
@@ -166,8 +167,9 @@ class RefreshViews:
 
     async def _check_table(self, table_id: UUID) -> None:
         if self._begun is not None:
-            longest = max(one.timeout_seconds for one in self._begun.members)
-            await steps.check_table(self._begun, table_id, longest)
+            begun = self._begun
+            task = TableCheckTask(pinned_by=begun.generation_id, project_id=begun.project_id, table_id=table_id)
+            await steps.check_table(task, max(one.timeout_seconds for one in begun.members))
 
     async def _write(self, member: MemberPlan) -> bool:
         if self._begun is None:

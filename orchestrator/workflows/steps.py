@@ -98,11 +98,11 @@ async def write(begun: Begun, member: MemberPlan) -> MemberResult:
     )
 
 
-async def check_table(begun: Begun, table_id: UUID, timeout_seconds: float) -> None:
+async def check_table(task: TableCheckTask, timeout_seconds: float) -> None:
     """Make the checks of a source table. It may run on any worker."""
     await workflow.execute_activity_method(
         TableCheckActivities.check_table,
-        TableCheckTask(generation_id=begun.generation_id, project_id=begun.project_id, table_id=table_id),
+        task,
         start_to_close_timeout=timedelta(seconds=timeout_seconds) + START_TO_CLOSE_MARGIN,
         heartbeat_timeout=HEARTBEAT_TIMEOUT,
         retry_policy=_CHECK_RETRIES,

@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from orchestrator.model.edit_try import TryBegun, TryEnd, TryRequest, TryStatus
-    from orchestrator.model.generation import EndedRun, MemberPhase, MemberPlan
+    from orchestrator.model.generation import EndedRun, MemberPhase, MemberPlan, RepinRequest, TableCheckTask
     from orchestrator.model.run import Progress, RunStatus
     from orchestrator.model.webhook_event import ClosedRun
     from orchestrator.temporal import contract
@@ -21,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from orchestrator.workflows.member_queries import MemberQueries, raise_if_cancelled
     from orchestrator.workflows.members import Members, State
     from orchestrator.workflows.steps import uninterruptible
+    from orchestrator.workflows.table_checks import TableChecks
 
 _STATUS = SearchAttributeKey.for_keyword(contract.STATUS_ATTRIBUTE)
 
@@ -37,6 +38,8 @@ class TryEdit:
         self._headline = "Begins"
         self._message: str | None = None
         self._ends: dict[UUID, TryEnd] = {}
+        self._timeout_seconds = 0.0
+        self._table_checks = TableChecks(self._check_table)
         self._hold(Members(()))
 
     @workflow.update(name=contract.PROGRESS)
@@ -54,10 +57,12 @@ class TryEdit:
         try:
             begun = await steps.begin_try(request)
             self._page, self._headline = begun.page, running(None)
+            self._timeout_seconds = begun.timeout_seconds
             members = begun.members or (_only_member(request, begun),)
             self._ends = {one.run_id: _written(one) for one in members if one.phase is MemberPhase.WRITTEN}
             self._hold(Members(members))
             await self._write_all()
+            await uninterruptible(self._table_checks.wait())
         except (Exception, asyncio.CancelledError) as error:
             failure = error
             await self._end(error)
@@ -71,7 +76,7 @@ class TryEdit:
 
     def _hold(self, members: Members) -> None:
         self._members = members
-        self._queries = MemberQueries(members, self._request.try_id, self._write, steps.repin_try)
+        self._queries = MemberQueries(members, self._request.try_id, self._write, self._repin)
 
     async def _write_all(self) -> None:
         """Write each member once those that it reads are written, and close those that cannot be."""
@@ -85,7 +90,17 @@ class TryEdit:
                 await workflow.wait_condition(partial(self._members.have_changed_since, seen))
             raise_if_cancelled()
 
+    async def _repin(self, request: RepinRequest) -> tuple[UUID, ...]:
+        self._table_checks.forget(request.table_id)
+        return await steps.repin_try(request)
+
+    async def _check_table(self, table_id: UUID) -> None:
+        request = self._request
+        task = TableCheckTask(pinned_by=request.try_id, project_id=request.project_id, table_id=table_id, is_try=True)
+        await steps.check_table(task, self._timeout_seconds)
+
     async def _write(self, member: MemberPlan) -> bool:
+        await self._table_checks.require(member.checked_tables)
         request = TryRequest(try_id=member.run_id, project_id=self._request.project_id)
         self._ends[member.run_id] = await steps.write_try(request, member)
         return True
@@ -105,6 +120,7 @@ class TryEdit:
         """Stop the queries, and close all members that are not written."""
         self._queries.stop_all()
         await uninterruptible(self._queries.wait())
+        await uninterruptible(self._table_checks.wait())
         left = [one.run_id for one in self._members.open() if one.state is not State.WRITTEN]
         # The end of the edited view is that of all members, also of those that this workflow does not know yet.
         left = left if len(self._members) else [self._request.try_id]

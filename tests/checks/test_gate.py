@@ -8,7 +8,7 @@ import pytest
 from orchestrator.catalog import failure_streaks
 from orchestrator.catalog.database import Database
 from tests.generations.test_refreshing import refreshed, saved, statuses
-from tests.support.tenants import Json, Tenant
+from tests.support.tenants import Json, Tenant, until
 
 VIEWS = "/warehouse_saved_queries/"
 
@@ -176,6 +176,37 @@ async def test_a_blocked_run_does_not_pause_the_schedule(tenant: Tenant, orders:
         run = (await tenant.history(view["id"]))[0]
         context = await failure_streaks.load_run_context(tx, UUID(run["id"]))
     assert context.failures_since_reset == 0
+
+
+async def test_an_edit_whose_result_fails_a_check_is_not_promoted(tenant: Tenant, orders: Orders) -> None:
+    view = await orders.make("1,a", "2,b")
+    more = (await saved(tenant, kinds="SELECT kind FROM orders"))["kinds"]
+    await refreshed(tenant)
+    await add(tenant, view, "unique", column_name="id")
+    await add(tenant, more, "row_count_change", config={"max_rise_percent": 50})
+    path = f"{VIEWS}{view['id']}/"
+
+    async def tried(sql: str, **body: object) -> Json:
+        begun = await tenant.call("POST", f"{path}try/", {"query": {"query": sql}, **body}, expect=202)
+
+        async def ask() -> Json | None:
+            listed = (await tenant.call("GET", f"{path}tries/"))["results"]
+            found: Json = next(one for one in listed if one["id"] == begun["id"])
+            return found if found["status"] != "Running" else None
+
+        return await until(ask, "the end of a try")
+
+    double = "SELECT id, kind FROM raw_orders UNION ALL SELECT id, kind FROM raw_orders"
+    failed = await tried(double)
+    assert failed["status"] == "Failed"
+    assert failed["error"] == 'Not published: unique of "id" (2 failing rows).'
+    refused = await tenant.error("POST", f"{path}tries/{failed['id']}/promote/", status=400)
+    assert refused["code"] == "try_not_ready"
+    assert len(await tenant.rows(await tenant.view(view["id"]))) == 2
+    ready = await tried("SELECT id, upper(kind) AS kind FROM raw_orders")
+    assert ready["status"] == "Ready"
+    await tenant.call("POST", f"{path}tries/{ready['id']}/promote/")
+    assert {row["kind"] for row in await tenant.rows(await tenant.view(view["id"]))} == {"A", "B"}
 
 
 async def test_nothing_is_checked_again_when_nothing_has_changed(tenant: Tenant, orders: Orders) -> None:

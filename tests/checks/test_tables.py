@@ -7,7 +7,7 @@ import pytest
 
 from tests.checks.test_gate import VIEWS, Orders, versions
 from tests.generations.test_refreshing import refreshed, saved, statuses
-from tests.support.tenants import Json, Tenant
+from tests.support.tenants import Json, Tenant, until
 
 TABLES = "/warehouse_tables/"
 
@@ -73,6 +73,22 @@ async def test_a_run_of_one_view_checks_its_tables_too_and_a_warning_lets_it_go_
     run = await tenant.ended(view["id"], runs=2)
     assert run["status"] == "Failed"
     assert "raw_orders" in run["error"]
+
+
+async def test_an_edit_that_reads_a_table_that_fails_a_check_has_no_result(tenant: Tenant, orders: Orders) -> None:
+    view = await orders.make("1,a", "1,b")
+    check = await add(tenant, "unique", column_name="id")
+    path = f"{VIEWS}{view['id']}/"
+    begun = await tenant.call("POST", f"{path}try/", {"query": {"query": "SELECT id FROM raw_orders"}}, expect=202)
+
+    async def ended() -> Json | None:
+        found: Json = (await tenant.call("GET", f"{path}tries/"))["results"][0]
+        return None if found["status"] == "Running" else found
+
+    found = await until(ended, "the end of a try")
+    assert (found["id"], found["status"]) == (begun["id"], "Failed")
+    assert "raw_orders" in found["error"]
+    assert await results(tenant, check) == []
 
 
 async def test_an_unchanged_table_is_not_checked_again(tenant: Tenant, orders: Orders) -> None:
