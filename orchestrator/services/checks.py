@@ -6,16 +6,16 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from orchestrator.catalog import audit_log, checks, projects, saved_queries, snapshots, source_tables
-from orchestrator.catalog.checks import CheckFields
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.engines.base import QueryAnalyzer
 from orchestrator.engines.check_statements import AGAINST_CURRENT, Current, against_current, failing_rows
-from orchestrator.model.audit import FieldChange, Verb
+from orchestrator.model.audit import Verb
 from orchestrator.model.check import (
     LARGEST_SUBJECT_BYTES,
     MOST_OF_SUBJECT,
     Assertion,
     Check,
+    CheckFields,
     CheckResult,
     CheckStatus,
     CheckType,
@@ -28,6 +28,7 @@ from orchestrator.model.principal import User
 from orchestrator.model.reading import ResultFormat, ResultStream
 from orchestrator.model.saved_query import SavedQuery
 from orchestrator.model.snapshot import PublishedSnapshot, SnapshotFile, seen
+from orchestrator.services.check_records import check_change, fields_of
 from orchestrator.services.query_analysis import QueryAnalysis
 from orchestrator.services.reading import QueryText, ReadService, RowsRequest, ViewVersion
 
@@ -113,6 +114,8 @@ class CheckService:
     async def delete(self, project_id: int, view_id: UUID, check_id: UUID, user: User) -> None:
         """Delete a check. Its results stay. Raises NotFound."""
         async with self._database.begin() as tx:
+            # No apply, which holds the lock too, changes a check that is being deleted.
+            await projects.lock_project(tx, project_id)
             view = await _view(tx, project_id, view_id, lock=True)
             check = await _found(tx, view_id, check_id)
             await checks.delete(tx, check_id)
@@ -214,11 +217,6 @@ class CheckService:
         return fields.model_copy(update={"reads": ()})
 
 
-def fields_of(check: Check) -> CheckFields:
-    """The fields of a check that a client may change."""
-    return CheckFields.model_validate(check.model_dump(include=set(CheckFields.model_fields)) | {"reads": ()})
-
-
 def as_request(assertion: Assertion, to_name: str | None) -> dict[str, Any]:
     """The assertion as the functions for statements take it."""
     return {
@@ -314,18 +312,6 @@ async def _require_space(tx: Transaction, view_id: UUID, fields: CheckFields, be
 
 
 async def _record(tx: Transaction, view: SavedQuery, user: User, before: Check | None, after: Check | None) -> None:
-    if before is not None and after is not None and fields_of(before) == fields_of(after):
-        return
-    named = after or before
-    action = "created" if before is None else "deleted" if after is None else "changed"
-    change = FieldChange(
-        field=f"checks.{named.label if named else ''}", action=action, before=_recorded(before), after=_recorded(after)
-    )
-    await audit_log.record(tx, view, Verb.UPDATED, user, [change])
-
-
-def _recorded(check: Check | None) -> dict[str, Any] | None:
-    if check is None:
-        return None
-    kept = check.model_dump(mode="json", include={"name", "severity", "enabled"})
-    return kept | {"check_type": check.assertion.check_type, "config": dict(check.assertion.config)}
+    old, new = (None if one is None else fields_of(one) for one in (before, after))
+    if old != new:
+        await audit_log.record(tx, view, Verb.UPDATED, user, [check_change(old, new)])
