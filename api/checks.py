@@ -17,11 +17,12 @@ from api.auth import (
 from api.bodies import JsonRoute
 from api.pagination import Page, PageQuery, SnapshotPage, make_page
 from api.schemas import RequestModel, Timestamp
-from orchestrator.catalog.checks import CheckFields
 from orchestrator.model.check import (
     CONFIGS,
     LONGEST_COLUMN_NAME,
     LONGEST_NAME,
+    NAME_PATTERN,
+    CheckFields,
     CheckStatus,
     CheckType,
     Severity,
@@ -30,7 +31,8 @@ from orchestrator.model.check import (
     SubjectRef,
     checked_assertion,
 )
-from orchestrator.services.checks import ShownCheck, fields_of
+from orchestrator.services.check_records import fields_of
+from orchestrator.services.checks import ShownCheck
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks",
@@ -48,13 +50,14 @@ TableId = Annotated[UUID, Path(description="The source table")]
 CheckId = Annotated[UUID, Path(description="The check")]
 ResultId = Annotated[UUID, Path(description="A result of the check")]
 
-_LONGEST_TEXT = 4_000
-_Tag = Annotated[str, Field(min_length=1, max_length=128)]
+LONGEST_TEXT = 4_000
+MOST_TAGS = 50
+Tag = Annotated[str, Field(min_length=1, max_length=128)]
 _Name = Annotated[
     str | None,
     Field(
         max_length=LONGEST_NAME,
-        pattern=r"^([A-Za-z][A-Za-z0-9_]*)?$",
+        pattern=NAME_PATTERN,
         description="A name, unique in the project; empty: none",
         examples=["amounts_are_there"],
     ),
@@ -63,19 +66,19 @@ _ColumnName = Annotated[str | None, Field(max_length=LONGEST_COLUMN_NAME, descri
 _Config = Annotated[
     dict[str, Any] | None, Field(description="What it asserts beside that; see check_types/ for each type")
 ]
-_Description = Annotated[str | None, Field(max_length=_LONGEST_TEXT, description="Why it is there")]
+_Description = Annotated[str | None, Field(max_length=LONGEST_TEXT, description="Why it is there")]
 _SeverityIn = Annotated[
     Severity | None,
     Field(description="error keeps a result from being published on which it fails; warn only shows it"),
 ]
 _Enabled = Annotated[bool | None, Field(description="false: runs pass it over")]
-_Tags = Annotated[list[_Tag] | None, Field(max_length=50, description="Words to group checks by")]
+_Tags = Annotated[list[Tag] | None, Field(max_length=MOST_TAGS, description="Words to group checks by")]
 _Source = Annotated[
     str | None, Field(pattern="^(user|ai_generated)$", description="Who wrote it: user or ai_generated")
 ]
 _Model = Annotated[str | None, Field(max_length=128, description="The model that wrote it")]
 _Confidence = Annotated[float | None, Field(ge=0, le=1, description="How sure that model is")]
-_Reasoning = Annotated[str | None, Field(max_length=_LONGEST_TEXT, description="Why that model wrote it")]
+_Reasoning = Annotated[str | None, Field(max_length=LONGEST_TEXT, description="Why that model wrote it")]
 
 
 class EditCheck(RequestModel):

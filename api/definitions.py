@@ -8,12 +8,14 @@ from pydantic import BaseModel, Field
 
 from api.auth import ProjectReader, ProjectWriter, ViewWriter
 from api.bodies import JsonRoute
+from api.check_definitions import CheckDefinitionOut, CheckIn, PlannedCheckOut
 from api.errors import PositionOut
 from api.schemas import CRON, FRESHNESS, LONGEST_DESCRIPTION, MAX_STALENESS, TIME_ZONE, Frequency, RequestModel
 from api.source_tables import stated_columns
 from api.table_schemas import AddTable, ColumnChangesOut, ReadingOut
 from orchestrator.model.annotation import LONGEST_DESCRIPTION as LONGEST_NOTE
 from orchestrator.model.change_plan import Action, ChangePlan, Kind
+from orchestrator.model.check import MOST_OF_SUBJECT
 from orchestrator.model.cron import MOST_CRON_CHARACTERS
 from orchestrator.model.definitions import Change, Definitions, TableDefinition, ViewDefinition
 from orchestrator.model.errors import Invalid
@@ -30,6 +32,8 @@ router = APIRouter(prefix="/api/projects/{project_id}", tags=["definitions"], ro
 _MOST_VIEWS, _MOST_TABLES = 10_000, 2_000
 _MOST_DESCRIBED_COLUMNS = 4_096
 _DESCRIPTIONS = "What columns mean, by their names; also of columns that it does not have at the moment"
+# More than a view may have, so that the plan can say so.
+_MOST_CHECKS = 10 * MOST_OF_SUBJECT
 _Description = Annotated[str, Field(min_length=1, max_length=LONGEST_NOTE)]
 _ColumnName = Annotated[str, Field(min_length=1, max_length=LONGEST_COLUMN_NAME)]
 ColumnDescriptions = Annotated[dict[_ColumnName, _Description], Field(max_length=_MOST_DESCRIBED_COLUMNS)]
@@ -53,6 +57,9 @@ class ViewIn(RequestModel):
     freshness: Freshness = Field(default=Freshness.CLOCK, description=FRESHNESS)
     max_staleness: Frequency = Field(default=None, description=MAX_STALENESS)
     column_descriptions: ColumnDescriptions = Field(default={}, description=_DESCRIPTIONS)
+    checks: list[CheckIn] = Field(
+        default=[], fail_fast=True, max_length=_MOST_CHECKS, description="Its checks; those that it has beside them go"
+    )
 
     def definition(self) -> ViewDefinition:
         """The view that this asks for. Raises Invalid for a timing that cannot be."""
@@ -61,7 +68,8 @@ class ViewIn(RequestModel):
             timing = new_timing(TimingUpdate(**asked))
         except Invalid as error:
             raise Invalid(f"{self.name}: {error.message}", attr=error.attr) from None
-        return ViewDefinition(**self.model_dump(exclude={"sync_frequency", "cron", "time_zone"}), timing=timing)
+        values = self.model_dump(exclude={"sync_frequency", "cron", "time_zone"})
+        return ViewDefinition.model_validate({**values, "timing": timing})
 
 
 class TableIn(AddTable):
@@ -128,6 +136,7 @@ class PlannedChangeOut(BaseModel):
     text_only: bool = Field(description="Whether its query changes in spaces, comments or spelling only")
     before: str | None = Field(description="The statement of a view, if it changes")
     after: str | None = Field(description="The statement after the change")
+    checks: list[PlannedCheckOut] = Field(description="The checks of the view that change")
 
 
 class BrokenReaderOut(BaseModel):
@@ -144,7 +153,8 @@ class ProblemOut(BaseModel):
     kind: Kind = Field(description="What it is about")
     name: str = Field(description="The name of the view or table")
     message: str = Field(description="What is wrong")
-    position: PositionOut | None = Field(description="The place in the statement of a view that is wrong, if known")
+    position: PositionOut | None = Field(description="The place in the statement that is wrong, if known")
+    check: int | None = Field(description="Which of the view's checks it is about, from 0; null: the view itself")
 
 
 class PlannedRunOut(BaseModel):
@@ -186,6 +196,7 @@ class ViewDefinitionOut(BaseModel):
     freshness: Freshness = Field(description=FRESHNESS)
     max_staleness: SyncFrequency | None = Field(description=MAX_STALENESS)
     column_descriptions: dict[str, str] = Field(description=_DESCRIPTIONS)
+    checks: list[CheckDefinitionOut] = Field(description="Its checks")
 
 
 class StatedColumn(BaseModel):
@@ -226,7 +237,9 @@ async def get_definitions(context: ProjectReader) -> DefinitionsOut:
     """Show all that is defined in a project, in the form in which `apply` takes it."""
     found = await context.services.changes.definitions(context.project_id)
     return DefinitionsOut(
-        views=[ViewDefinitionOut.model_validate({**dict(one), **timing_fields(one.timing)}) for one in found.views],
+        views=[
+            ViewDefinitionOut.model_validate({**one.model_dump(), **timing_fields(one.timing)}) for one in found.views
+        ],
         tables=[
             TableDefinitionOut(
                 name=one.name,

@@ -11,13 +11,12 @@ from sqlalchemy.types import Uuid
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
-from orchestrator.model.base import Value
 from orchestrator.model.check import (
     Assertion,
     Check,
+    CheckFields,
     CheckResult,
     PlannedCheck,
-    Severity,
     StoredResult,
     Subject,
     SubjectRef,
@@ -28,30 +27,14 @@ _LIVE = t.checks.c.deleted_at.is_(None)
 MOST_RESULTS = 100
 
 
-class CheckFields(Value):
-    """All of a check that a client sets."""
-
-    name: str | None
-    description: str
-    assertion: Assertion
-    reads: tuple[str, ...] = ()
-    severity: Severity
-    enabled: bool
-    tags: tuple[str, ...]
-    created_source: str
-    ai_model: str
-    confidence: float | None
-    reasoning: str
-
-
 async def page(
     tx: Transaction, subject: Subject, subject_id: UUID, *, limit: int, offset: int
 ) -> tuple[int, list[Check]]:
     """The number of checks of a view or source table, and one page of them, in the order of their creation."""
     mine = (_subject(subject) == subject_id, _LIVE)
     count = await tx.scalar(select(func.count()).select_from(t.checks).where(*mine)) or 0
-    rows = await tx.execute(_select().where(*mine).order_by(*_ORDER).limit(limit).offset(offset))
-    return count, [_check(row) for row in rows]
+    rows = await tx.execute(_select().where(*mine).order_by(*ORDER).limit(limit).offset(offset))
+    return count, [check_of(row) for row in rows]
 
 
 async def find(
@@ -60,14 +43,14 @@ async def find(
     """The check of that id, if it is one of that view or source table and not deleted."""
     query = _select().where(t.checks.c.id == check_id, _subject(subject) == subject_id, _LIVE)
     row = (await tx.execute(query.with_for_update() if lock else query)).one_or_none()
-    return None if row is None else _check(row)
+    return None if row is None else check_of(row)
 
 
 async def find_equal(tx: Transaction, subject: Subject, subject_id: UUID, digest: str) -> Check | None:
     """The check of a view or source table that asserts the same."""
     query = _select().where(_subject(subject) == subject_id, t.checks.c.digest == digest, _LIVE)
     row = (await tx.execute(query)).one_or_none()
-    return None if row is None else _check(row)
+    return None if row is None else check_of(row)
 
 
 async def is_name_taken(tx: Transaction, project_id: int, name: str, *, besides: UUID | None) -> bool:
@@ -82,14 +65,14 @@ async def is_name_taken(tx: Transaction, project_id: int, name: str, *, besides:
 async def insert_new(tx: Transaction, of: SubjectRef, *, fields: CheckFields, user_id: int) -> UUID:
     """Store a new check; returns its id."""
     check_id = uuid4()
-    values = {**_values(fields), "id": check_id, "project_id": of.project_id, "created_by": user_id}
+    values = {**values_of(fields), "id": check_id, "project_id": of.project_id, "created_by": user_id}
     await tx.execute(insert(t.checks).values(**values, **{_subject(of.kind).name: of.id}))
     return check_id
 
 
 async def change(tx: Transaction, check_id: UUID, fields: CheckFields) -> None:
     """Replace the fields of a check."""
-    values = {**_values(fields), "updated_at": func.clock_timestamp()}
+    values = {**values_of(fields), "updated_at": func.clock_timestamp()}
     await tx.execute(update(t.checks).where(t.checks.c.id == check_id).values(**values))
 
 
@@ -102,7 +85,7 @@ async def planned(tx: Transaction, subject_ids: Collection[UUID]) -> dict[UUID, 
     """The enabled checks of each of these views and source tables, as runs make them."""
     found: dict[UUID, list[PlannedCheck]] = {}
     for row in await tx.execute(_planned_stmt(), {"subjects": list(subject_ids)}):
-        check = _check(row)
+        check = check_of(row)
         found.setdefault(check.subject_id, []).append(
             PlannedCheck(
                 id=check.id,
@@ -172,7 +155,8 @@ async def of_versions(tx: Transaction, snapshot_ids: Collection[UUID]) -> dict[U
     return found
 
 
-_ORDER = (t.checks.c.created_at, t.checks.c.id)
+# In the order of their creation.
+ORDER = (t.checks.c.created_at, t.checks.c.id)
 
 
 def _subject(subject: Subject) -> Column[Any]:
@@ -183,7 +167,8 @@ def _select() -> Select[Any]:
     return select(t.checks)
 
 
-def _values(fields: CheckFields) -> dict[str, Any]:
+def values_of(fields: CheckFields) -> dict[str, Any]:
+    """The fields as the columns of a row."""
     assertion = fields.assertion
     return {
         **fields.model_dump(exclude={"assertion"}),
@@ -196,7 +181,8 @@ def _values(fields: CheckFields) -> dict[str, Any]:
     }
 
 
-def _check(row: Row[Any]) -> Check:
+def check_of(row: Row[Any]) -> Check:
+    """The check that a row of the table has."""
     values = dict(row._mapping)
     is_view = values["saved_query_id"] is not None
     assertion = Assertion(check_type=values["check_type"], column_name=values["column_name"], config=values["config"])
@@ -223,7 +209,7 @@ def _planned_stmt() -> Select[Any]:
         .outerjoin(views, _is_live(views.c, to))
         .outerjoin(tables, _is_live(tables.c, to))
         .where(or_(t.checks.c.saved_query_id == mine, t.checks.c.source_table_id == mine), _LIVE, t.checks.c.enabled)
-        .order_by(*_ORDER)
+        .order_by(*ORDER)
     )
 
 

@@ -42,7 +42,7 @@ async def insert_views(tx: Transaction, project_id: int, views: Sequence[NewView
             t.saved_queries,
             [
                 {
-                    **one.definition.model_dump(exclude={"query", "timing", "column_descriptions"}),
+                    **one.definition.model_dump(exclude={"query", "timing", "column_descriptions", "checks"}),
                     **saved_queries.timing_columns(one.definition.timing),
                     "id": one.id,
                     "project_id": project_id,

@@ -1,13 +1,14 @@
 """The definitions of a project, read at one moment."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Float, Row, Text, cast, func, literal, select, true
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
-from orchestrator.catalog import annotations, tables as t
+from orchestrator.catalog import annotations, check_definitions, tables as t
+from orchestrator.catalog.check_definitions import StoredCheck
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.rows import ran_query
 from orchestrator.catalog.view_columns import shown_columns
@@ -23,7 +24,8 @@ class StoredView(NamedTuple):
     """A live view: its definition, and what a change of it needs beside that.
 
     `columns` are those of its text when they were last determined, `shown` those that a reader sees. `reads` are the
-    keys of the names that it reads. `ran_revision_id` is the revision that its newest run used.
+    keys of the names that it reads. `ran_revision_id` is the revision that its newest run used. `checks` are those of
+    the definition, in its order.
     """
 
     id: UUID
@@ -35,6 +37,7 @@ class StoredView(NamedTuple):
     reads: tuple[str, ...]
     ran_revision_id: UUID | None
     last_seconds: float | None
+    checks: tuple[StoredCheck, ...] = ()
 
 
 class StoredTable(NamedTuple):
@@ -65,10 +68,11 @@ async def load(tx: Transaction, project_id: int) -> StoredDefinitions:
         for row in await tx.execute(select(t.source_tables).where(*_live(t.source_tables, project_id)))
     }
     reads = await _reads(tx, project_id)
+    checked = await check_definitions.by_view(tx, project_id)
     views = {
         name_key(row.name): StoredView(
             id=row.id,
-            definition=_view(row, described.get(row.id, {})),
+            definition=_view(row, described.get(row.id, {}), checked.get(row.id, ())),
             revision_id=row.revision_id,
             has_result=row.current_snapshot_id is not None,
             columns=_columns(row.columns),
@@ -76,6 +80,7 @@ async def load(tx: Transaction, project_id: int) -> StoredDefinitions:
             reads=tuple(reads.get(row.id, ())),
             ran_revision_id=row.ran_revision_id,
             last_seconds=row.last_seconds,
+            checks=tuple(checked.get(row.id, ())),
         )
         for row in await tx.execute(_views(project_id))
     }
@@ -94,11 +99,13 @@ async def base(tx: Transaction, project_id: int) -> str:
     tables = (table.id, table.name, table.format, table.url_pattern, table.options, table.stated, table.columns)
     of_tables = await tx.scalar(select(_digest(tables, table.id)).where(*_live(t.source_tables, project_id)))
     of_descriptions = await annotations.digest(tx, project_id)
-    return f"{of_views or '-'}.{of_tables or '-'}.{of_descriptions or '-'}"
+    of_checks = await check_definitions.digest(tx, project_id)
+    return ".".join(one or "-" for one in (of_views, of_tables, of_descriptions, of_checks))
 
 
-def _view(row: Row[Any], descriptions: Mapping[str, str]) -> ViewDefinition:
-    return ViewDefinition.model_validate({**row._mapping, "timing": _timing(row), "column_descriptions": descriptions})
+def _view(row: Row[Any], descriptions: Mapping[str, str], checks: Iterable[StoredCheck]) -> ViewDefinition:
+    own = {"timing": _timing(row), "column_descriptions": descriptions, "checks": [one.definition for one in checks]}
+    return ViewDefinition.model_validate({**row._mapping, **own})
 
 
 def _table(row: Row[Any], descriptions: Mapping[str, str]) -> TableDefinition:

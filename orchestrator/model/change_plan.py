@@ -23,11 +23,19 @@ class Kind(StrEnum):
     TABLE = "table"
 
 
+class PlannedCheckChange(Value):
+    """A check of a view that changes. `label` is its name, or what it asserts. `fields` are those of a changed one."""
+
+    action: Action
+    label: str
+    fields: tuple[str, ...] = ()
+
+
 class PlannedChange(Value):
     """A view or source table that changes. `fields` are those whose values differ; all of a new one.
 
     `text_only`: the query changes in spaces, comments or spelling only, so that its results stay as they are. `before`
-    and `after` are the statements of a view, where they differ.
+    and `after` are the statements of a view, where they differ. `checks` are those of the view that change.
     """
 
     kind: Kind
@@ -38,6 +46,7 @@ class PlannedChange(Value):
     text_only: bool = False
     before: str | None = None
     after: str | None = None
+    checks: tuple[PlannedCheckChange, ...] = ()
 
 
 class BrokenReader(Value):
@@ -52,12 +61,17 @@ class BrokenReader(Value):
 
 
 class Problem(Value):
-    """A reason for which the change cannot be made. `position` is the place in the statement of a view, if known."""
+    """A reason for which the change cannot be made.
+
+    `check` is the number from 0 of the check of the view that it is about; None: it is about the view or table itself.
+    `position` is the place in the statement of the view, or in that of its check, if known.
+    """
 
     kind: Kind
     name: str
     message: str
     position: Position | None = None
+    check: int | None = None
 
 
 class PlannedRun(Value):

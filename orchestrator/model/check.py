@@ -14,6 +14,7 @@ from orchestrator.model.base import Value
 from orchestrator.model.errors import InvalidCheck
 
 LONGEST_NAME = 128
+NAME_PATTERN = r"^([A-Za-z][A-Za-z0-9_]*)?$"
 LONGEST_COLUMN_NAME = 400
 # All checks of a view go to the process of its query in one message.
 LARGEST_CONFIG_BYTES = 20_000
@@ -223,6 +224,22 @@ class Check(Value):
     def label(self) -> str:
         """Its name, or the assertion in words."""
         return self.name or str(self.assertion)
+
+
+class CheckFields(Value):
+    """All of a check that a client sets."""
+
+    name: str | None
+    description: str
+    assertion: Assertion
+    reads: tuple[str, ...] = ()
+    severity: Severity
+    enabled: bool
+    tags: tuple[str, ...]
+    created_source: str
+    ai_model: str
+    confidence: float | None
+    reasoning: str
 
 
 class PlannedCheck(Value):

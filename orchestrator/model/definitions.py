@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.model.base import Value
+from orchestrator.model.check_definition import CheckDefinition
 from orchestrator.model.freshness import Freshness
 from orchestrator.model.saved_query import SyncFrequency, Timing
 from orchestrator.model.snapshot import Column
@@ -27,6 +28,7 @@ class ViewDefinition(Value):
     freshness: Freshness = Freshness.CLOCK
     max_staleness: SyncFrequency | None = None
     column_descriptions: Mapping[str, str] = {}
+    checks: tuple[CheckDefinition, ...] = ()
 
     @property
     def is_materialized(self) -> bool:

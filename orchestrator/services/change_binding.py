@@ -31,12 +31,12 @@ async def bind(binder: ColumnBinder, project_id: int, proposal: Proposal) -> Bin
     if not affected:
         return Binding({}, {}, {})
     old_tables = {key: NamedColumns(one.definition.name, one.columns) for key, one in stored.tables.items()}
-    new_tables = {key: one for key, one in old_tables.items() if key not in found.deleted_tables}
-    new_tables |= {key: NamedColumns(proposal.name(key), columns) for key, columns in proposal.table_columns.items()}
+    new_tables = tables_after(proposal)
     old_graph = DefinitionGraph({key: one.reads for key, one in stored.views.items()})
     old = {key: _old(proposal, key) for key in (affected | old_graph.above(affected)) & stored.views.keys()}
     new = {
-        key: _new(proposal, key) for key in (affected | proposal.graph.above(affected)) & proposal.graph.reads.keys()
+        key: statement_after(proposal, key)
+        for key in (affected | proposal.graph.above(affected)) & proposal.graph.reads.keys()
     }
     results = {
         key: NamedColumns(one.definition.name, one.shown)
@@ -49,6 +49,14 @@ async def bind(binder: ColumnBinder, project_id: int, proposal: Proposal) -> Bin
         after=await binder.bind(project_id, new, new_tables),
         shown=await binder.bind(project_id, without_result, new_tables | results),
     )
+
+
+def tables_after(proposal: Proposal) -> dict[str, NamedColumns]:
+    """The source tables after the change."""
+    stored, gone = proposal.stored.tables, proposal.differences.deleted_tables
+    kept = {key: NamedColumns(one.definition.name, one.columns) for key, one in stored.items() if key not in gone}
+    changed = proposal.table_columns.items()
+    return kept | {key: NamedColumns(proposal.name(key), columns) for key, columns in changed}
 
 
 def unbound(proposal: Proposal, binding: Binding, unread: Collection[str]) -> dict[str, InvalidQuery]:
@@ -101,6 +109,7 @@ def _old(proposal: Proposal, key: str) -> Statement:
     return Statement(view.definition.name, view.definition.sql, view.reads, view.columns)
 
 
-def _new(proposal: Proposal, key: str) -> Statement:
+def statement_after(proposal: Proposal, key: str) -> Statement:
+    """A view after the change, to be bound."""
     definition, old = proposal.definition(key), proposal.stored.views.get(key)
     return Statement(definition.name, definition.sql, proposal.graph.reads[key], old.columns if old else ())

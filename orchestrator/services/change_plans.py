@@ -3,17 +3,14 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 from orchestrator.catalog import definitions
 from orchestrator.catalog.database import Database, as_of_one_moment
 from orchestrator.catalog.definitions import StoredDefinitions
 from orchestrator.engines.base import QueryAnalyzer, StudiedQuery
-from orchestrator.model.batches import batches
 from orchestrator.model.change_plan import BrokenReader, ChangePlan, Kind, PlannedChange, Problem
 from orchestrator.model.column_changes import ColumnChanges
-from orchestrator.model.column_limits import MOST_INPUTS
 from orchestrator.model.definitions import Change, TableDefinition
 from orchestrator.model.errors import Invalid, InvalidQuery, ReadersBreak
 from orchestrator.model.names import name_key
@@ -22,14 +19,15 @@ from orchestrator.model.source_table import DescribedSource
 from orchestrator.services.change_binding import Binding, bind, broken, column_changes, to_store, unbound
 from orchestrator.services.change_proposal import Proposal
 from orchestrator.services.change_runs import planned_runs
+from orchestrator.services.check_binding import CheckBinder, Place
+from orchestrator.services.check_changes import NO_CHECKS
 from orchestrator.services.column_binding import ColumnBinder
 from orchestrator.services.definition_changes import Differences, compare, only_labels
 from orchestrator.services.query_analysis import checked, checked_weight
-from orchestrator.services.unknown_names import UnknownName, explained
+from orchestrator.services.studied_statements import study_each, with_name_explained
 
 # Each reads files in a process of its own.
 _TABLES_AT_ONCE = 2
-_STUDIED_AT_ONCE = 100
 _SHOWN = 10
 _ALL_THE_SAME = "Change them with it, or set break_dependents (--break-dependents) to make it all the same."
 # They are written one by one, in a transaction that may take 20 seconds. Two thousand take ten.
@@ -43,12 +41,14 @@ class Prepared(NamedTuple):
     """A change that can be made, unless its plan says otherwise.
 
     `columns` are to be stored of views, and `tables` has what the files of those tables hold that were read.
+    `check_reads` has the names that checks read, by the key of the view and the place of the check.
     """
 
     plan: ChangePlan
     proposal: Proposal
     columns: Mapping[str, tuple[Column, ...]]
     tables: Mapping[str, DescribedSource]
+    check_reads: Mapping[Place, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,19 @@ class ChangePlanner:
             message = f"Model contains a cycle: {' -> '.join(map(proposal.name, cycle))}"
             problems.append(Problem(kind=Kind.VIEW, name=proposal.name(cycle[0]), message=message))
             plan = ChangePlan(base=stored.base, unchanged=found.unchanged, problems=tuple(problems))
-            return Prepared(plan, proposal, {}, described)
+            return Prepared(plan, proposal, {}, described, {})
         binding = await bind(self.binder, project_id, proposal)
         unread = {key for key in found.tables if key not in tables}
-        for key, error in unbound(proposal, binding, unread).items():
-            problems.append(proposal.problem(key, await self._explained(project_id, proposal, key, error)))
+        errors = unbound(proposal, binding, unread)
+        for key, error in errors.items():
+            sql = proposal.definition(key).sql
+            problems.append(
+                proposal.problem(key, await with_name_explained(self.engine, project_id, proposal, sql, error))
+            )
         problems += await self._weigh(project_id, proposal)
+        unstudied = {*found.queries} - studied.keys()
+        checks = await CheckBinder(self.engine, self.binder).bind(project_id, proposal, {*errors, *unread, *unstudied})
+        problems += checks.problems
         plan = ChangePlan(
             base=stored.base,
             changes=tuple(await self._changes(project_id, proposal, binding, studied)),
@@ -108,7 +115,7 @@ class ChangePlanner:
             broken=tuple(broken(proposal, binding)),
             runs=tuple(planned_runs(proposal)),
         )
-        return Prepared(plan, proposal, to_store(proposal, binding), described)
+        return Prepared(plan, proposal, to_store(proposal, binding), described, checks.reads)
 
     async def _describe(
         self,
@@ -136,17 +143,6 @@ class ChangePlanner:
         answers = await asyncio.gather(*map(describe, asked.values()))
         return {key: one for key, one in zip(asked, answers, strict=True) if one is not None}
 
-    async def _explained(self, project_id: int, proposal: Proposal, key: str, error: InvalidQuery) -> InvalidQuery:
-        """The error of a view, with the place of a name that is not known, and the name that was meant."""
-        if not isinstance(error, UnknownName):
-            return error
-        sql = proposal.definition(key).sql
-        names = [
-            proposal.name(one) for one in {*proposal.graph.reads, *proposal.stored.tables, *proposal.differences.tables}
-        ]
-        found = await explained(error, names, partial(self.engine.find_name, sql, project_id=project_id))
-        return found.changed(f"Invalid query: {found.message}")
-
     async def _study(self, project_id: int, found: Differences, problems: list[Problem]) -> dict[str, StudiedQuery]:
         """Study the statements that are new or differ."""
         asked: list[str] = []
@@ -157,26 +153,13 @@ class ChangePlanner:
             except Invalid as error:
                 problems.append(_problem(found, key, error))
         studied: dict[str, StudiedQuery] = {}
-        answers = await self._study_each(project_id, {key: found.views[key].sql for key in asked})
+        answers = await study_each(self.engine, project_id, {key: found.views[key].sql for key in asked})
         for key, answer in answers.items():
             if isinstance(answer, InvalidQuery):
                 problems.append(_problem(found, key, answer))
             else:
                 studied[key] = answer
         return studied
-
-    async def _study_each(
-        self, project_id: int, statements: Mapping[str, str]
-    ) -> dict[str, StudiedQuery | InvalidQuery]:
-        answers: dict[str, StudiedQuery | InvalidQuery] = {}
-        for some in batches([*statements], _STUDIED_AT_ONCE):
-            texts = [statements[key] for key in some]
-            answers |= zip(some, await self.engine.study_each(texts, project_id=project_id), strict=True)
-        too_many = InvalidQuery(f"Invalid query: a view may read {MOST_INPUTS:,} views and tables.")
-        return {
-            key: too_many if isinstance(one, StudiedQuery) and len(one.references) > MOST_INPUTS else one
-            for key, one in answers.items()
-        }
 
     async def _weigh(self, project_id: int, proposal: Proposal) -> list[Problem]:
         """The views that change and would be too large with all that is evaluated inside them."""
@@ -201,7 +184,7 @@ class ChangePlanner:
     ) -> list[PlannedChange]:
         stored = proposal.stored
         old = {key: stored.views[key].definition.sql for key in studied if key in stored.views}
-        before = await self._study_each(project_id, old)
+        before = await study_each(self.engine, project_id, old)
         changes: list[PlannedChange] = []
         for one in proposal.differences.planned(stored):
             key = name_key(one.name)
@@ -210,7 +193,8 @@ class ChangePlanner:
                 columns = ColumnChanges.between(known, proposal.table_columns.get(key, ()))
                 changes.append(one.model_copy(update={"columns": columns}))
                 continue
-            more: dict[str, object] = {"columns": column_changes(proposal, binding, key)}
+            checks = tuple(proposal.differences.checks.get(key, NO_CHECKS).planned())
+            more: dict[str, object] = {"columns": column_changes(proposal, binding, key), "checks": checks}
             if "query" in one.fields:
                 same = key in studied and getattr(before.get(key), "digest", None) == studied[key].digest
                 more |= {"before": old.get(key), "after": proposal.definition(key).sql, "text_only": same}

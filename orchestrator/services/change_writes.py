@@ -23,6 +23,8 @@ from orchestrator.catalog.names import NameTarget
 from orchestrator.model.annotation import Described
 from orchestrator.model.audit import FieldChange, Verb, broken_readers
 from orchestrator.model.base import now
+from orchestrator.model.check import Subject
+from orchestrator.model.check_definition import Target
 from orchestrator.model.definitions import TableDefinition, ViewDefinition
 from orchestrator.model.names import name_key
 from orchestrator.model.principal import User
@@ -31,6 +33,7 @@ from orchestrator.model.saved_query import SavedQuery
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import SourceFiles, SourceTable
 from orchestrator.services.change_plans import Prepared
+from orchestrator.services.check_writes import CheckWrites
 from orchestrator.services.definitions import DELETED_MESSAGE
 from orchestrator.services.materialization import REVERTED_MESSAGE
 from orchestrator.services.timings import record_timing, resumes, timing_changes
@@ -70,6 +73,7 @@ class ChangeWriter:
             await writing.delete()
             await writing.save_tables()
             await writing.save_views()
+            await writing.save_checks()
             return writing.written
 
 
@@ -89,6 +93,7 @@ class _Writing:
         self._user = user
         self._view_ids = {key: one.id for key, one in self._stored.views.items()}
         self._table_ids = {key: one.id for key, one in self._stored.tables.items()}
+        self._checks = CheckWrites(prepared, self._check_target)
 
     async def delete(self) -> None:
         """Delete the views and tables that go, and free their names."""
@@ -132,6 +137,10 @@ class _Writing:
             await view_columns.set_columns(self._tx, self._view_ids[key], self._columns[key])
         await self._repoint()
 
+    async def save_checks(self) -> None:
+        """Write the checks of the views that were saved."""
+        await self._checks.write(self._tx, self._project_id, self._user.id)
+
     async def _create(self, new: Mapping[str, ViewDefinition]) -> None:
         views = [NewView(self._view_ids[key], uuid4(), one, self._columns_of(key)) for key, one in new.items()]
         await definition_writes.insert_views(self._tx, self._project_id, views, self._user.id)
@@ -147,6 +156,9 @@ class _Writing:
         verb = Verb.MATERIALIZATION_ENABLED
         await audit_log.record_all(self._tx, self._project_id, materialized, verb, self._user, changes=changes)
         self.written.scheduled.update(materialized)
+        checks = {self._view_ids[key]: self._checks.collect(key, self._view_ids[key]) for key in new}
+        checked = {self._view_ids[key]: one.name for key, one in new.items() if checks[self._view_ids[key]]}
+        await audit_log.record_all(self._tx, self._project_id, checked, Verb.UPDATED, self._user, changes=checks)
 
     async def _change(self, key: str, definition: ViewDefinition) -> None:
         view, fields = await self._locked(self._view_ids[key]), self._found.view_fields[key]
@@ -174,6 +186,7 @@ class _Writing:
         if "column_descriptions" in fields:
             after = dict(definition.column_descriptions)
             changes.append(FieldChange(field="column_descriptions", action="changed", before=dict(before), after=after))
+        changes += self._checks.collect(key, view.id)
         if "query" in fields:
             changes += self._breaks(key)
         if changes:
@@ -244,6 +257,10 @@ class _Writing:
     def _target(self, key: str) -> NameTarget:
         one = self._input(key)
         return NameTarget(name=key, saved_query_id=one.view_id, source_table_id=one.table_id, columns=())
+
+    def _check_target(self, key: str) -> Target:
+        one = self._input(key)
+        return Target(Subject.TABLE, self._table_ids[key]) if one.view_id is None else Target(Subject.VIEW, one.view_id)
 
     def _table(self, key: str, before: SourceTable) -> SourceTable:
         """A source table as it is to be: its files as they were found to be, unless it is only renamed."""

@@ -6,16 +6,16 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from orchestrator.catalog import audit_log, checks, projects, saved_queries, snapshots, source_tables
-from orchestrator.catalog.checks import CheckFields
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.engines.base import QueryAnalyzer
 from orchestrator.engines.check_statements import AGAINST_CURRENT, Current, against_current, failing_rows
-from orchestrator.model.audit import FieldChange, Verb
+from orchestrator.model.audit import Verb
 from orchestrator.model.check import (
     LARGEST_SUBJECT_BYTES,
     MOST_OF_SUBJECT,
     Assertion,
     Check,
+    CheckFields,
     CheckResult,
     CheckStatus,
     CheckType,
@@ -30,6 +30,7 @@ from orchestrator.model.reading import ResultFormat, ResultStream
 from orchestrator.model.saved_query import SavedQuery
 from orchestrator.model.snapshot import PublishedSnapshot, SnapshotFile, seen
 from orchestrator.model.source_table import SourceTable
+from orchestrator.services.check_records import check_change, fields_of
 from orchestrator.services.query_analysis import QueryAnalysis
 from orchestrator.services.reading import QueryText, ReadService, RowsRequest, ViewVersion
 
@@ -119,6 +120,8 @@ class CheckService:
     async def delete(self, of: SubjectRef, check_id: UUID, user: User) -> None:
         """Delete a check. Its results stay. Raises NotFound."""
         async with self._database.begin() as tx:
+            # No apply, which holds the lock too, changes a check that is being deleted.
+            await projects.lock_project(tx, of.project_id)
             view = await _owner(tx, of, lock=True)
             check = await _found(tx, of, check_id)
             await checks.delete(tx, check_id)
@@ -224,11 +227,6 @@ class CheckService:
         return fields.model_copy(update={"reads": ()})
 
 
-def fields_of(check: Check) -> CheckFields:
-    """The fields of a check that a client may change."""
-    return CheckFields.model_validate(check.model_dump(include=set(CheckFields.model_fields)) | {"reads": ()})
-
-
 def as_request(assertion: Assertion, to_name: str | None) -> dict[str, Any]:
     """The assertion as the functions for statements take it."""
     return {
@@ -332,19 +330,6 @@ async def _record(
     tx: Transaction, view: SavedQuery | SourceTable, user: User, before: Check | None, after: Check | None
 ) -> None:
     """Record the change of a view's check. Source tables have no activity."""
-    unchanged = before is not None and after is not None and fields_of(before) == fields_of(after)
-    if isinstance(view, SourceTable) or unchanged:
-        return
-    named = after or before
-    action = "created" if before is None else "deleted" if after is None else "changed"
-    change = FieldChange(
-        field=f"checks.{named.label if named else ''}", action=action, before=_recorded(before), after=_recorded(after)
-    )
-    await audit_log.record(tx, view, Verb.UPDATED, user, [change])
-
-
-def _recorded(check: Check | None) -> dict[str, Any] | None:
-    if check is None:
-        return None
-    kept = check.model_dump(mode="json", include={"name", "severity", "enabled"})
-    return kept | {"check_type": check.assertion.check_type, "config": dict(check.assertion.config)}
+    old, new = (None if one is None else fields_of(one) for one in (before, after))
+    if old != new and isinstance(view, SavedQuery):
+        await audit_log.record(tx, view, Verb.UPDATED, user, [check_change(old, new)])

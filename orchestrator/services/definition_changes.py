@@ -12,8 +12,9 @@ from orchestrator.model.names import check_name, name_key
 from orchestrator.model.read_options import check_pattern, check_stated, options_of
 from orchestrator.model.saved_query import SyncFrequency
 from orchestrator.model.source_table import AS_USUAL
+from orchestrator.services.check_changes import NEW, ViewChecks, compare_checks, name_problems, usual
 
-_VIEW_FIELDS = ("name", "query", "description", "timing", "freshness", "max_staleness", "column_descriptions")
+_VIEW_FIELDS = ("name", "query", "description", "timing", "freshness", "max_staleness", "column_descriptions", "checks")
 _TABLE_FIELDS = ("name", "format", "url_pattern", "options", "stated", "description", "column_descriptions")
 # A change of these alone does not need the files.
 _LABELS = {"name", "description", "column_descriptions"}
@@ -23,7 +24,8 @@ class Differences(NamedTuple):
     """All that a change changes, by the key of the name.
 
     `views` and `tables` are new or differ, `view_fields` and `table_fields` say in which fields; a new one is in no
-    mapping of fields.
+    mapping of fields. `stated` are all views that the change states, `checks` says how the checks of views differ, and
+    `bad_checks` are the places of those whose config is none.
     """
 
     views: dict[str, ViewDefinition]
@@ -34,6 +36,9 @@ class Differences(NamedTuple):
     deleted_tables: set[str]
     unchanged: int
     problems: tuple[Problem, ...]
+    stated: dict[str, ViewDefinition]
+    checks: dict[str, ViewChecks]
+    bad_checks: set[tuple[str, int]]
 
     @property
     def queries(self) -> list[str]:
@@ -58,13 +63,26 @@ class Differences(NamedTuple):
 def compare(stored: StoredDefinitions, change: Change, read_again: Collection[str] = ()) -> Differences:
     """How the change differs from what is stored. Tables that were `read_again` have other columns, so they differ."""
     problems = list(_name_problems(change))
-    views = {name_key(one.name): one for one in change.definitions.views}
+    checked = [usual(one) for one in change.definitions.views]
+    views = {name_key(view.name): view for view, _ in checked}
+    bad = [one for _, some in checked for one in some]
     tables = {name_key(one.name): _normal(one, problems) for one in change.definitions.tables}
     gone_views, gone_tables = _deleted(stored, change, views, tables, problems)
     kept_views, kept_tables = stored.views.keys() - gone_views, stored.tables.keys() - gone_tables
     problems += [_taken(Kind.VIEW, views[key].name, Kind.TABLE) for key in views.keys() & kept_tables]
     problems += [_taken(Kind.TABLE, tables[key].name, Kind.VIEW) for key in tables.keys() & kept_views]
-    view_fields = {key: _view_fields(stored.views[key], one) for key, one in views.items() if key in stored.views}
+    problems += [*bad, *name_problems(stored, views, gone_views)]
+    ids = {key: stored.views[key].id for key in kept_views} | {key: stored.tables[key].id for key in kept_tables}
+    ids |= dict.fromkeys({*views, *tables} - ids.keys(), NEW)
+    checks = {
+        key: compare_checks(stored.views[key].checks if key in stored.views else (), one.checks, ids.get)
+        for key, one in views.items()
+    }
+    view_fields = {
+        key: _view_fields(stored.views[key], one, bool(checks[key]))
+        for key, one in views.items()
+        if key in stored.views
+    }
     table_fields = {key: _table_fields(stored.tables[key], one) for key, one in tables.items() if key in stored.tables}
     table_fields |= {key: ("columns",) for key in read_again if not table_fields.get(key, ("new",))}
     same = sum(not fields for fields in (*view_fields.values(), *table_fields.values()))
@@ -77,6 +95,9 @@ def compare(stored: StoredDefinitions, change: Change, read_again: Collection[st
         deleted_tables=gone_tables,
         unchanged=same,
         problems=tuple(problems),
+        stated=views,
+        checks={key: one for key, one in checks.items() if one},
+        bad_checks={(name_key(one.name), one.check) for one in bad if one.check is not None},
     )
 
 
@@ -144,10 +165,13 @@ def _planned(kind: Kind, name: str, exists: bool, fields: tuple[str, ...]) -> Pl
     return PlannedChange(kind=kind, name=name, action=Action.UPDATE if exists else Action.CREATE, fields=fields)
 
 
-def _view_fields(stored: StoredView, new: ViewDefinition) -> tuple[str, ...]:
+def _view_fields(stored: StoredView, new: ViewDefinition, checks_differ: bool) -> tuple[str, ...]:
     old = stored.definition
     # Notes beside the statement in the query object belong to the client that saved it.
-    values = {field: (getattr(old, field), getattr(new, field)) for field in _VIEW_FIELDS if field != "query"}
+    values = {
+        field: (getattr(old, field), getattr(new, field)) for field in _VIEW_FIELDS if field not in {"query", "checks"}
+    }
+    values["checks"] = (False, checks_differ)
     values["query"] = (old.sql, new.sql)
     values["column_descriptions"] = (_by_key(old.column_descriptions), _by_key(new.column_descriptions))
     return tuple(field for field in _VIEW_FIELDS if values[field][0] != values[field][1])

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 from orchestrator.cli.api_client import Json
 from orchestrator.cli.output import Failure
 from orchestrator.cli.program import advice
-from orchestrator.cli.project import yaml_text
+from orchestrator.cli.project import check_words, yaml_text
 from orchestrator.model.names import name_key
+from orchestrator.model.position import Position
 from orchestrator.model.saved_query import SyncFrequency
 from orchestrator.model.source_table import AS_USUAL, ReadOptions
 
@@ -38,9 +39,7 @@ _VIEW_WORDS = {
     "max_staleness": "max_staleness",
     "column_descriptions": "column_descriptions",
 }
-_DESCRIPTIONS = "column_descriptions"
-_USUAL = {"freshness": "clock"}
-_DESCRIPTIONS = "column_descriptions"
+_DESCRIPTIONS, _CHECKS = "column_descriptions", "checks"
 _USUAL = {"freshness": "clock", "time_zone": "UTC"}
 _TABLE_WORDS = ("path", "format", "description", "columns", _DESCRIPTIONS, "header", *ReadOptions.model_fields)
 _YES_NO = {"true": True, "yes": True, "false": False, "no": False}
@@ -48,11 +47,15 @@ _FLAGS = ("header", "union_by_name", "hive_partitioning")
 
 
 class ViewFile(NamedTuple):
-    """The file of a view: its path, the line on which its statement begins, and its definition as the API has it."""
+    """The file of a view: its path, the line on which its statement begins, and its definition as the API has it.
+
+    `checks` has the place of each of its checks in the file.
+    """
 
     path: Path
     first_line: int
     definition: Json
+    checks: tuple[Position, ...] = ()
 
 
 class ProjectFiles(NamedTuple):
@@ -125,11 +128,15 @@ def _view(folder: Path, path: Path) -> ViewFile:
     header, sql, first_line = _parts(text, file)
     values = yaml_text.load(header, file=file, first_line=2)
     definition: Json = {"name": path.stem, "query": {"kind": "SQLQuery", "query": sql}}
+    places = yaml_text.item_places(header, _CHECKS, first_line=2) if _CHECKS in values else []
     for word, value in values.items():
+        if word == _CHECKS:
+            definition[word] = check_words.checks(value, places, file)
+            continue
         if word not in _VIEW_WORDS:
-            raise Failure(f"{file}: {_unknown(word, _VIEW_WORDS)}")
+            raise Failure(f"{file}: {_unknown(word, [*_VIEW_WORDS, _CHECKS])}")
         definition[_VIEW_WORDS[word]] = _texts(file, value) if word == _DESCRIPTIONS else _one_text(file, word, value)
-    return ViewFile(path, first_line, definition)
+    return ViewFile(path, first_line, definition, tuple(places))
 
 
 def _one_text(where: str, word: str, value: Any) -> str | None:  # noqa: ANN401 - YAML
@@ -165,6 +172,8 @@ def _view_text(view: Json) -> str:
     values = {
         word: view[field] for word, field in _VIEW_WORDS.items() if view[field] and view[field] != _USUAL.get(word)
     }
+    if view.get(_CHECKS):
+        values[_CHECKS] = [check_words.words(one) for one in view[_CHECKS]]
     header = f"{_BEGIN}\n{yaml_text.dump(values)}{_END}\n" if values else ""
     if not header and sql.split("\n", 1)[0].rstrip() == _BEGIN:
         header = f"{_BEGIN}\n{_END}\n"

@@ -19,6 +19,8 @@ def show_plan(plan: Json, files: Mapping[str, ViewFile], *, diff: bool) -> None:
     """Print a plan: what changes, what breaks or cannot be, and what runs."""
     for change in plan["changes"]:
         echo(f"{_SIGNS[change['action']]} {change['kind']:<5} {change['name']}{_details(change)}")
+        for line in _checks(change):
+            echo(f"      {line}")
         if diff:
             for line in _diff(change):
                 echo(f"      {line}")
@@ -58,6 +60,16 @@ def _details(change: Json) -> str:
     return f"  {'; '.join([fields, *parts[:_SHOWN_COLUMNS], *more])}"
 
 
+def _checks(change: Json) -> Iterator[str]:
+    """The checks of a view that change; of a new view, their number."""
+    if change["action"] == "create":
+        yield from [f"+ {number_of(len(change['checks']), 'check')}"] if change["checks"] else []
+        return
+    for one in change["checks"]:
+        fields = f"  {', '.join(one['fields'])}" if one["fields"] else ""
+        yield f"{_SIGNS[one['action']]} check  {one['label']}{fields}"
+
+
 def _diff(change: Json) -> Iterator[str]:
     if change["after"] is None or change["before"] is None:
         return
@@ -71,6 +83,13 @@ def _problem(problem: Json, files: Mapping[str, ViewFile]) -> str:
     file = files.get(name_key(problem["name"])) if problem["kind"] == "view" else None
     if file is None:
         return f"{problem['kind']} {problem['name']}: {problem['message']}"
+    number = problem["check"]
+    if number is not None and number < len(file.checks):
+        message = problem["message"]
+        if problem["position"] is not None:
+            inside = position_from(problem["position"])
+            message += f" (line {inside.line}, column {inside.column} of its query)"
+        return f"view {problem['name']}: {with_place(message, file.checks[number], str(file.path))}"
     if problem["position"] is None:
         return f"{file.path}: {problem['message']}"
     position = position_from(problem["position"])

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from orchestrator.cli.output import Failure
+from orchestrator.model.position import Position, position_at
 
 LARGEST_BYTES = 1 << 20
 _SPECIAL = ("*/", "/*", "\r", "\x85", "\u2028", "\u2029", "\ufeff")
@@ -69,6 +70,17 @@ def load(text: str, *, file: str, first_line: int = 1) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Failure(f"{file}:{first_line}: it holds keys and values, as in `description: …`")
     return found
+
+
+def item_places(text: str, key: str, *, first_line: int = 1) -> list[Position]:
+    """The place of each item of the list below a key of the mapping that a text holds, which `load` has read."""
+    root = yaml.compose(text, Loader=_Loader)
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    items = next((value for name, value in pairs if name.value == key), None)
+    if not isinstance(items, yaml.SequenceNode):
+        return []
+    found = (position_at(text, item.start_mark.index) for item in items.value)
+    return [one._replace(line=first_line + one.line - 1) for one in found]
 
 
 def dump(values: dict[str, Any]) -> str:
