@@ -59,8 +59,9 @@ BUGS = (
     Bug(
         "a cancel answers before the query has ended",
         "orchestrator/engines/duckdb/engine.py",
-        "await uninterruptible(self._processes.give_back(process))",
-        "asyncio.get_running_loop().call_later(20, lambda: asyncio.ensure_future(self._processes.give_back(process)))",
+        "return written\n        finally:\n            await uninterruptible(self._processes.give_back(process))",
+        "return written\n        finally:\n            asyncio.get_running_loop().call_later(20, lambda: "
+        "asyncio.ensure_future(self._processes.give_back(process)))",
     ),
     Bug(
         "versions are removed before their readers are done",
@@ -130,9 +131,9 @@ BUGS = (
     ),
     Bug(
         "views below a reader of a table are not written again when that is pinned again",
-        "orchestrator/activities/begin.py",
-        "            grown = True\n",
-        "            grown = False\n",
+        "orchestrator/services/member_plans.py",
+        "    grown = True\n",
+        "    grown = False\n",
     ),
     Bug(
         "a file is known by its size and time only",
