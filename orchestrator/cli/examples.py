@@ -55,7 +55,7 @@ EXAMPLES = {
         'matview view plan orders_by_day "SELECT day FROM kept_orders"',
         "matview view plan orders_by_day --delete",
     ),
-    "check": ("matview check add orders_by_day not_null --column revenue",),
+    "check": ("matview check add orders_by_day not_null --column day",),
     "check add": (
         "matview check add orders_by_day unique --column day --name days",
         """matview check add orders_by_customer accepted_values -c customer --set 'values=[1, 2, 3]' --warn""",

@@ -105,6 +105,8 @@ async def test_every_example_can_be_typed_after_the_first_one(stack: DevStack, m
         assert ended.returncode == status, f"{line}: {ended.stdout}{ended.stderr}"
 
     (matview.folder / "countries.sql").write_text("SELECT country, count(*) AS n FROM customers GROUP BY country")
+    by_day = "SELECT day, count(*) AS orders, sum(amount) AS revenue FROM kept_orders GROUP BY day"
+    (matview.folder / "orders_by_day.sql").write_text(by_day)
     for line, _ in FIRST:
         await typed(line)
     await typed("matview view run orders_by_day --force --wait")  # a diff is of two versions
