@@ -194,11 +194,9 @@ async def create_table_check(
 
 
 @router.get("/check_types/")
-async def list_check_types(
-    saved_query_id: ViewId,  # noqa: ARG001 - any view's: PostHog's client asks here
-    context: ViewReader,  # noqa: ARG001 - for the scope
-) -> list[CheckTypeOut]:
-    """List the types of checks, each with the JSON schema of its config."""
+async def list_check_types(saved_query_id: ViewId, context: ViewReader) -> list[CheckTypeOut]:
+    """List the types of checks, each with the JSON schema of its config. They are the same for every view."""
+    await context.services.definitions.get(context.project_id, saved_query_id)
     return [
         CheckTypeOut(check_type=one, description=config.__doc__ or "", config_schema=config.model_json_schema())
         for one, config in CONFIGS.items()

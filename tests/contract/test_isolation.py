@@ -23,7 +23,7 @@ from tests.contract.support import (
 )
 from tests.support.tenants import Json, Tenant, a_tenant, until, write_parquet
 
-ID_PARAMETERS = {"saved_query_id", "table_id", "snapshot_id", "generation_id", "try_id"}
+ID_PARAMETERS = {"saved_query_id", "table_id", "snapshot_id", "generation_id", "try_id", "check_id", "result_id"}
 # Bodies that would do harm if the API accepted them.
 HARM: dict[str, Json] = {
     "VIEW": {"name": "stolen", "query": {"query": "SELECT 666 AS n"}, "soft_update": True, "sync_frequency": "15min"},
@@ -48,6 +48,8 @@ class Victim:
     generation_id: str
     annotation_id: str
     try_id: str
+    check_id: str
+    result_id: str
 
     async def state(self) -> Json:
         """The whole state of the project in the API and in Temporal, for comparison."""
@@ -61,6 +63,7 @@ class Victim:
             "runs": [await self.tenant.history(view_id) for view_id in ids],
             "generations": await self.tenant.call("GET", "/generations/"),
             "annotations": await self.tenant.call("GET", NOTES),
+            "checks": [await self.tenant.call("GET", f"{VIEWS}{view_id}/checks/") for view_id in ids],
             "tries": [await self.tenant.call("GET", f"{VIEWS}{view_id}/tries/") for view_id in ids],
             "journal": [await self.tenant.call("GET", f"{VIEWS}{view_id}/activity/?limit=100") for view_id in ids],
             "schedules": [
@@ -89,7 +92,11 @@ async def victim(stack: DevStack, sources: Path) -> AsyncIterator[Victim]:
         view = await owner.view(view["id"])
         try_id = await a_try(owner, view)
         temporal = await temporal_of(stack)
-        yield Victim(owner, temporal, view, reader, paused, table, generations[0]["id"], note["id"], try_id)
+        checks = f"{VIEWS}{view['id']}/checks/"
+        check = await owner.call("POST", checks, {"check_type": "unique", "column_name": "n"}, expect=201)
+        result = await owner.call("POST", f"{checks}{check['id']}/run/", expect=201)
+        made = (generations[0]["id"], note["id"], try_id, check["id"], result["id"])
+        yield Victim(owner, temporal, view, reader, paused, table, *made)
 
 
 async def a_try(owner: Tenant, view: Json) -> str:
@@ -125,6 +132,9 @@ def _body_for(operation: Operation, victim: Victim) -> Json | None:
         "/resume_schedules/": {"view_ids": [victim.paused["id"]]},
         "/rollback/": {"snapshot_id": victim.view["current_snapshot_id"]},
         "/{snapshot_id}/": {"pinned": True},
+        "/promote/": {"reason": "stolen"},
+        "/checks/": {"check_type": "row_count", "config": {"min": 0}},
+        "/checks/{check_id}/": {"severity": "warn"},
         "/ancestors/": {"level": 1},
         "/descendants/": {"level": 1},
         "/generations/": {"select": {"views": [victim.view["id"]]}},
@@ -150,6 +160,8 @@ def _other_ids(victim: Victim) -> Json:
         "generation_id": victim.generation_id,
         "annotation_id": victim.annotation_id,
         "try_id": victim.try_id,
+        "check_id": victim.check_id,
+        "result_id": victim.result_id,
         "client_query_id": "mine",
     }
 

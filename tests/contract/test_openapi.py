@@ -94,6 +94,8 @@ class Things:
             "snapshot_id": self._snapshot(view),
             "annotation_id": self._annotation(view),
             "try_id": self._try(view),
+            "check_id": self._check(view)["id"],
+            "result_id": self._check(view)["latest_run"]["id"],
         }
 
     def sensible(self, body: Any, number: int) -> Any:
@@ -113,6 +115,8 @@ class Things:
             "table": self._table(),
             "column_name": "",
             "description": "what it means",
+            "check_type": "row_count",
+            "config": {"max": number},
             **dict.fromkeys(("columns", "header", *ReadOptions.model_fields)),
         }
         if number % 2:
@@ -141,6 +145,16 @@ class Things:
         """The annotation of a view itself."""
         body = {"saved_query": view, "description": "what it means"}
         return str(self._http.post(NOTES, json=body).raise_for_status().json()["id"])
+
+    def _check(self, view: str) -> Json:
+        """A check of the view, which has a result."""
+        checks = f"{VIEWS}{view}/checks/"
+        body = {"check_type": "row_count", "config": {"min": 0}}
+        found: Json = self._http.post(checks, json=body).raise_for_status().json()
+        if found["latest_run"] is None:
+            self._http.post(f"{checks}{found['id']}/run/").raise_for_status()
+            found = self._http.get(f"{checks}{found['id']}/").raise_for_status().json()
+        return found
 
     def _try(self, view: str) -> str:
         """A try of the view that is there, or an id that does not exist if there can be none."""
