@@ -7,3 +7,5 @@ A module of its own, since the child processes that run queries import no more t
 # DuckDB plans each of these readings separately, and a view that reads another twice doubles them. Planning a query of
 # a thousand readings takes from a tenth of a second to ten seconds.
 MOST_READINGS = 1000
+# Of the rows on which a check failed, so many are kept.
+MOST_SAMPLES = 100

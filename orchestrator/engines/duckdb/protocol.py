@@ -13,7 +13,7 @@ from uuid import UUID
 from orchestrator.engines.base import LeftOutRows, QueryResult
 from orchestrator.engines.duckdb.digest_cache import DigestCache
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
-from orchestrator.model.check import MOST_SAMPLES, CheckResult, CheckStatus, PlannedCheck
+from orchestrator.model.check import CheckResult, CheckStatus, PlannedCheck
 from orchestrator.model.column_lineage import ColumnRef, QueryLineage, Sources, unknown
 from orchestrator.model.errors import (
     DiskFull,
@@ -31,6 +31,7 @@ from orchestrator.model.errors import (
     StoreUnavailable,
 )
 from orchestrator.model.position import Position, position_from
+from orchestrator.model.read_limits import MOST_SAMPLES
 from orchestrator.model.reading import ReadRelation, ResultSummary
 from orchestrator.model.run import Progress, Shape
 from orchestrator.model.snapshot import Column, InputFile, InputFiles, Snapshot, SnapshotFile

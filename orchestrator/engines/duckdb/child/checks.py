@@ -42,10 +42,9 @@ from orchestrator.engines.duckdb.sql.output_columns import UnsupportedType
 from orchestrator.engines.duckdb.sql.parquet_casts import cast_for_parquet, decoded, literal
 from orchestrator.engines.duckdb.sql.references import readings
 from orchestrator.engines.duckdb.sql.statement import single_select
-from orchestrator.model.check import MOST_SAMPLES
 from orchestrator.model.errors import InvalidQuery, OrchestratorError
 from orchestrator.model.names import fold, quoted
-from orchestrator.model.read_limits import MOST_READINGS
+from orchestrator.model.read_limits import MOST_READINGS, MOST_SAMPLES
 
 # The subfolder of a result's folder that holds some of the rows that checks have failed on.
 CHECKS = "checks"
