@@ -14,6 +14,7 @@ from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
 from orchestrator.temporal.client import connect
 from tests.client.support import CACHE
+from tests.support.command_line import Commands
 from tests.support.operator import Operator
 from tests.support.tenants import Tenant, a_tenant, dev_stack
 
@@ -105,3 +106,17 @@ async def tenant(stack: DevStack, shared_catalog: Database) -> AsyncIterator[Ten
     """A project of the test's own, with a key that may do everything in it."""
     async with a_tenant(stack, database=shared_catalog) as found:
         yield found
+
+
+@pytest.fixture
+def folder(tenant: Tenant, sources: Path) -> Path:
+    """A folder of the test's own, below which the stack may read files."""
+    made = sources / f"project-{tenant.project_id}"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def matview(stack: DevStack, tenant: Tenant, folder: Path) -> Commands:
+    """The command line in that folder, with the address and key of the tenant."""
+    return Commands(stack, tenant, folder)

@@ -50,7 +50,7 @@ class TableCheckActivities:
         await raise_if_moved(plan.relations, pins)
         if not task.is_try:
             async with self.database.begin() as tx:
-                await checks.record(tx, found, generation_id=task.pinned_by)
+                await checks.record(tx, [checks.MadeResults(found, generation_id=task.pinned_by)])
         reason = not_published(found)
         if reason is not None:
             raise ChecksFailed(f'Checks of the source table "{plan.name}" failed. {reason}')

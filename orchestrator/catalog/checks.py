@@ -1,8 +1,8 @@
 """Checks of views and source tables, and their results."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from sqlalchemy import Column, ColumnElement, Row, Select, and_, any_, bindparam, func, or_, select, update
@@ -25,6 +25,15 @@ from orchestrator.model.check import (
 _LIVE = t.checks.c.deleted_at.is_(None)
 # Results of a check that are kept. The oldest are deleted as new ones come.
 MOST_RESULTS = 100
+
+
+class MadeResults(NamedTuple):
+    """Results to store, and who made them: a run, the generation that checked a source table, or neither: a person."""
+
+    results: Sequence[CheckResult]
+    run_id: UUID | None = None
+    snapshot_id: UUID | None = None
+    generation_id: UUID | None = None
 
 
 async def page(
@@ -99,22 +108,24 @@ async def planned(tx: Transaction, subject_ids: Collection[UUID]) -> dict[UUID, 
     return found
 
 
-async def record(
-    tx: Transaction,
-    results: Iterable[CheckResult],
-    *,
-    run_id: UUID | None = None,
-    snapshot_id: UUID | None = None,
-    generation_id: UUID | None = None,
-) -> None:
-    """Store results, and delete the oldest of those checks that have very many."""
-    made_by = {"run_id": run_id, "snapshot_id": snapshot_id, "generation_id": generation_id}
-    rows = [{**one.model_dump(), "id": uuid4(), **made_by} for one in results]
-    if not rows:
-        return
-    # A check may have been deleted since, but its row stays.
-    await tx.execute(insert(t.check_results).values(created_at=func.clock_timestamp()), rows)
-    await tx.execute(_trim_stmt(), {"checks": [row["check_id"] for row in rows], "most": MOST_RESULTS})
+async def record(tx: Transaction, made: Iterable[MadeResults]) -> list[UUID]:
+    """Store results, and delete the oldest of those checks that have very many; returns the ids of the new ones."""
+    rows = [
+        {
+            **result.model_dump(),
+            "id": uuid4(),
+            "run_id": one.run_id,
+            "snapshot_id": one.snapshot_id,
+            "generation_id": one.generation_id,
+        }
+        for one in made
+        for result in one.results
+    ]
+    if rows:
+        # A check may have been deleted since, but its row stays.
+        await tx.execute(insert(t.check_results).values(created_at=func.clock_timestamp()), rows)
+        await tx.execute(_trim_stmt(), {"checks": [row["check_id"] for row in rows], "most": MOST_RESULTS})
+    return [row["id"] for row in rows]
 
 
 async def results(tx: Transaction, check_id: UUID, *, limit: int, offset: int) -> tuple[int, list[StoredResult]]:

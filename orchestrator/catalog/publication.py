@@ -84,9 +84,14 @@ async def publish(tx: Transaction, run_ids: Collection[UUID], *, all_or_nothing:
     ]
     columns = {view: row.columns for view, row in views.items()}
     changed = await make_current(tx, sealed, columns)
-    for run in ready:
-        if run.snapshot is not None:
-            await checks.record(tx, results_of(run.checks), run_id=run.id, snapshot_id=UUID(run.snapshot["id"]))
+    await checks.record(
+        tx,
+        [
+            checks.MadeResults(results_of(run.checks), run_id=run.id, snapshot_id=UUID(run.snapshot["id"]))
+            for run in ready
+            if run.snapshot is not None
+        ],
+    )
     await skip(tx, unchanged)
     await _close(tx, refused.values())
     await generations.settle(tx, [run.generation_id for run in runs])
@@ -153,6 +158,7 @@ async def keep_blocked(tx: Transaction, run_ids: Collection[UUID]) -> None:
     The runs are still to be closed.
     """
     await tx.execute(_lock_views_stmt(), {"runs": list(run_ids)})
+    made: list[checks.MadeResults] = []
     for run in (await tx.execute(_lock_runs_stmt(), {"runs": list(run_ids)})).all():
         results = results_of(run.checks)
         if run.status != RunStatus.RUNNING or run.snapshot is None or not_published(results) is None:
@@ -162,7 +168,8 @@ async def keep_blocked(tx: Transaction, run_ids: Collection[UUID]) -> None:
             await snapshots.insert_blocked(tx, version)
             written = {"rows": version.rows, "bytes": version.bytes, "snapshot_id": version.id}
             await tx.execute(update(t.runs).where(t.runs.c.id == run.id).values(**written))
-            await checks.record(tx, results, run_id=run.id, snapshot_id=version.id)
+            made.append(checks.MadeResults(results, run_id=run.id, snapshot_id=version.id))
+    await checks.record(tx, made)
 
 
 async def make_current(

@@ -235,7 +235,6 @@ check_results = Table(
     Column("reason", Text),
     Column("sql", Text, comment="selects the failing rows"),
     Column("sample", Text, comment="the file beside the version that holds some of them"),
-    Column("seconds", Float, nullable=False),
     _created_at(),
     Index(None, "check_id", "created_at"),
 )

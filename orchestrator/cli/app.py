@@ -13,6 +13,7 @@ from typer.exceptions import Abort, TyperException
 
 from orchestrator.cli import (
     admin,
+    check_runs,
     checks,
     descriptions,
     diffs,
@@ -58,7 +59,8 @@ view_facts.add_to(views.app)
 versions.add_to(views.app)
 diffs.add_to(views.app)
 tries.add_to(views.app)
-checks.add_to(app, views.app)
+checks.add_to(app)
+check_runs.add_to(app)
 descriptions.add_to(views.app, tables.app)
 app.add_typer(views.app, name="view")
 generations.add_to(app)

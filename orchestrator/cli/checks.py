@@ -1,24 +1,23 @@
-"""`matview check …`, `matview test` and `matview view publish`: checks that keep bad data from readers."""
+"""`matview check …`: checks that keep bad data from readers."""
 
 import json
-import time
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Annotated, NamedTuple
-from xml.etree import ElementTree as ET
+from collections.abc import Sequence
+from typing import Annotated
+from uuid import UUID
 
+import httpx
 import typer
 
 from orchestrator.cli import tables
-from orchestrator.cli.api_client import Api, Json, data, echo_columns, moment, with_api
+from orchestrator.cli.api_client import Api, Json, Refused, data, echo_columns, moment, with_api
 from orchestrator.cli.installation import EXIT_USAGE
-from orchestrator.cli.output import Failure, StatusLine, echo, echo_json
+from orchestrator.cli.output import Failure, echo, echo_json
 from orchestrator.cli.program import advice
 from orchestrator.cli.result_table import Column, echo_table
-from orchestrator.cli.versions import PublishedSnapshot
+from orchestrator.cli.suggestions import did_you_mean
 from orchestrator.cli.views import PATH, View, find
-from orchestrator.model.check import Assertion, CheckType, Severity
-from orchestrator.model.names import fold
+from orchestrator.model.check import Assertion, CheckType
+from orchestrator.model.names import name_key
 
 app = typer.Typer(help="Checks of the rows of views and source tables.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -42,7 +41,7 @@ _Enable = Annotated[bool | None, typer.Option("--enable/--disable", help="Whethe
 _Description = Annotated[str | None, typer.Option(help="Why it is there.")]
 
 
-def add_to(program: typer.Typer, views: typer.Typer) -> None:
+def add_to(program: typer.Typer) -> None:
     """Add the commands."""
     for name, command in (
         *(("list", list_checks), ("add", add), ("show", show), ("edit", edit), ("delete", delete)),
@@ -50,14 +49,12 @@ def add_to(program: typer.Typer, views: typer.Typer) -> None:
     ):
         app.command(name)(command)
     program.add_typer(app, name="check")
-    program.command("test")(run_all)
-    views.command("publish")(publish)
 
 
 @with_api
 def list_checks(api: Api, subject: Subject) -> None:
     """List the checks of a view or a source table, each with its newest result."""
-    path = f"{_subject(api, subject)['path']}checks/"
+    path = f"{find_subject(api, subject)['path']}checks/"
     if api.as_json:
         echo_json(api.whole_list(path))
         return
@@ -84,7 +81,7 @@ def add(
 
     For example: matview check add orders accepted_values --column status --set 'values=["paid", "refunded"]'
     """
-    found = _subject(api, subject)
+    found = find_subject(api, subject)
     body = _body(column, settings, where, name, warn=warn) | {"check_type": check_type.value}
     if description is not None:
         body["description"] = description
@@ -94,14 +91,14 @@ def add(
         return
     made = data(response)
     how = "added" if response.status_code == 201 else "it has this check already"  # noqa: PLR2004 - HTTP's number
-    echo(f"{found['name']}: {how}: {_label(made)} ({made['severity']})")
+    echo(f"{found['name']}: {how}: {label(made)} ({made['severity']})")
     echo(f"to make it now: {advice('check', 'run', found['name'], made['name'] or made['id'])}")
 
 
 @with_api
 def show(api: Api, subject: Subject, check: CheckOption) -> None:
     """Show a check of a view or a source table."""
-    found = _subject(api, subject)
+    found = find_subject(api, subject)
     response = api.get(f"{_path(api, found, check)}")
     if api.as_json:
         echo_json(response.text)
@@ -112,7 +109,7 @@ def show(api: Api, subject: Subject, check: CheckOption) -> None:
         if value is not None and value not in ("", [], {}):
             echo(f"{field}: {value if isinstance(value, str) else json.dumps(value)}")
     if latest is not None:
-        echo(f"latest: {latest['status']} at {moment(latest['created_at'])}{_found(latest)}")
+        echo(f"latest: {latest['status']} at {moment(latest['created_at'])}{words_of(latest)}")
 
 
 @with_api
@@ -130,7 +127,7 @@ def edit(
     description: _Description = None,
 ) -> None:
     """Change a check of a view or a source table. With --set or --where, its whole config is replaced."""
-    found = _subject(api, subject)
+    found = find_subject(api, subject)
     body = _body(column, settings, where, name, warn=warn)
     if not settings and where is None:
         body.pop("config", None)
@@ -142,13 +139,13 @@ def edit(
     if api.as_json:
         echo_json(response.text)
     else:
-        echo(f"{found['name']}: changed: {_label(data(response))}")
+        echo(f"{found['name']}: changed: {label(data(response))}")
 
 
 @with_api
 def delete(api: Api, subject: Subject, check: CheckOption) -> None:
     """Delete a check of a view or a source table."""
-    found = _subject(api, subject)
+    found = find_subject(api, subject)
     api.delete(_path(api, found, check))
     if not api.as_json:
         echo(f"{found['name']}: the check is deleted")
@@ -157,13 +154,13 @@ def delete(api: Api, subject: Subject, check: CheckOption) -> None:
 @with_api
 def run(api: Api, subject: Subject, check: CheckOption) -> None:
     """Make a check on what readers see now; the exit status is 1 if it fails."""
-    found = _subject(api, subject)
+    found = find_subject(api, subject)
     response = api.post(f"{_path(api, found, check)}run/")
     result = data(response)
     if api.as_json:
         echo_json(response.text)
     else:
-        echo(f"{found['name']}: {result['status']}{_found(result)}")
+        echo(f"{found['name']}: {result['status']}{words_of(result)}")
         if result["status"] == "failed" and result["sql"]:
             echo(f"to see the rows: {advice('query', result['sql'])}")
     if result["status"] != "passed":
@@ -173,7 +170,7 @@ def run(api: Api, subject: Subject, check: CheckOption) -> None:
 @with_api
 def list_results(api: Api, subject: Subject, check: CheckOption) -> None:
     """List the results of a check, newest first."""
-    path = f"{_path(api, _subject(api, subject), check)}runs/"
+    path = f"{_path(api, find_subject(api, subject), check)}runs/"
     if api.as_json:
         echo_json(api.whole_list(path))
         return
@@ -199,7 +196,7 @@ def show_rows(
     ] = None,
 ) -> None:
     """Show some of the rows that a check has failed on in a run."""
-    path = f"{_path(api, _subject(api, subject), check)}runs/"
+    path = f"{_path(api, find_subject(api, subject), check)}runs/"
     chosen = result or next((one["id"] for one in api.items(path) if one["has_rows"]), None)
     if chosen is None:
         raise Failure("no failing rows are kept of this check; `check run` shows how to select those of now")
@@ -227,117 +224,23 @@ def list_types(api: Api, view: View) -> None:
     )
 
 
-@with_api
-def publish(
-    api: Api,
-    view: View,
-    version: PublishedSnapshot,
-    reason: Annotated[str, typer.Option(help="Why, for the activity of the view.")] = "",
-) -> None:
-    """Publish a version that its checks keep from readers."""
-    found = find(api, view)
-    response = api.post(f"{PATH}{found['id']}/snapshots/{version}/promote/", {"reason": reason})
-    if api.as_json:
-        echo_json(response.text)
-    else:
-        echo(f"{found['name']}: readers see version {version}")
-
-
-class _Tested(NamedTuple):
-    view: str
-    check: Json
-    result: Json
-    seconds: float
-
-    @property
-    def is_failure(self) -> bool:
-        return bool(self.result["status"] != "passed" and self.result["severity"] == Severity.ERROR)
-
-
-@with_api
-def run_all(
-    api: Api,
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME...", help="Only those of these views and tables; else all.")
-    ] = None,
-    *,
-    junit: Annotated[Path | None, typer.Option(help="Also write the results to this file, as JUnit XML.")] = None,
-) -> None:
-    """Make all checks on what readers see now. The exit status is 1 if a check of the severity `error` fails."""
-    line = StatusLine(enabled=not api.as_json)
-    tested: list[_Tested] = []
-    for subject, check in _checks(api, names):
-        if line.is_due:
-            line.show(f"{subject['name']}: {_label(check)}")
-        began = time.monotonic()
-        result = data(api.post(f"{subject['path']}checks/{check['id']}/run/"))
-        tested.append(_Tested(subject["name"], check, result, time.monotonic() - began))
-    line.clear()
-    if junit is not None:
-        _write_junit(junit, tested)
-    failed = sum(one.is_failure for one in tested)
-    if api.as_json:
-        echo_json(json.dumps([{"view": one.view, "check": one.check, "result": one.result} for one in tested]))
-    elif not tested:
-        echo("there are no checks; `matview check add` adds one")
-    else:
-        _show(tested, failed)
-    if failed:
-        raise typer.Exit(1)
-
-
-def _checks(api: Api, names: Sequence[str] | None) -> Iterator[tuple[Json, Json]]:
-    if names:
-        chosen = [_subject(api, name) for name in names]
-    else:
-        chosen = [one | {"path": f"{path}{one['id']}/"} for path in (PATH, tables.PATH) for one in api.items(path)]
-    for subject in chosen:
-        for check in api.items(f"{subject['path']}checks/"):
-            if check["enabled"]:
-                yield subject, check
-
-
-def _show(tested: Sequence[_Tested], failed: int) -> None:
-    rows = [
-        (
-            one.view,
-            one.check["name"],
-            _label(one.check),
-            one.result["severity"],
-            one.result["status"],
-            _short(one.result),
-        )
-        for one in tested
-    ]
-    echo_columns(("VIEW", "NAME", "CHECK", "SEVERITY", "STATUS", "FOUND"), rows)
-    warned = sum(one.result["status"] != "passed" for one in tested) - failed
-    more = f", {warned} with a warning" if warned else ""
-    echo(f"{len(tested)} checks: {len(tested) - failed - warned} passed, {failed} failed{more}")
-
-
-def _write_junit(path: Path, tested: Sequence[_Tested]) -> None:
-    """JUnit XML as CI systems read it. A warning is a test that was skipped, with its message."""
-    failed = sum(one.is_failure for one in tested)
-    suite = ET.Element("testsuite", name="matview", tests=str(len(tested)), failures=str(failed), errors="0")
-    for one in tested:
-        name = one.check["name"] or _label(one.check)
-        case = ET.SubElement(suite, "testcase", classname=one.view, name=name, time=f"{one.seconds:.3f}")
-        if one.result["status"] != "passed":
-            kind = "failure" if one.is_failure else "skipped"
-            ET.SubElement(case, kind, message=f"{one.result['status']}{_found(one.result)}").text = one.result["sql"]
-    try:
-        path.write_bytes(ET.tostring(suite, encoding="utf-8", xml_declaration=True))
-    except OSError as error:
-        raise Failure(f"{path} cannot be written: {error.strerror}") from None
-
-
-def _subject(api: Api, name_or_id: str) -> Json:
+def find_subject(api: Api, name_or_id: str) -> Json:
     """The view or the source table with this id or name, and its `path` in the API."""
+    try:
+        id_ = UUID(name_or_id) if "-" in name_or_id else None  # no name contains one
+    except ValueError:
+        raise Failure(f"{name_or_id!r} is neither the name nor the id of a view or a source table") from None
     for path in (PATH, tables.PATH):
-        for one in api.items(path) if "-" in name_or_id else api.items(path, name=name_or_id):
-            if name_or_id == one["id"] or fold(one["name"]) == fold(name_or_id):
-                return one | {"path": f"{path}{one['id']}/"}
-    return find(api, name_or_id)  # it raises the error, with the nearest name
+        try:
+            found = api.items(path, name=name_or_id) if id_ is None else [data(api.get(f"{path}{id_}/"))]
+            for one in found:
+                if id_ is not None or name_key(one["name"]) == name_key(name_or_id):
+                    return one | {"path": f"{path}{one['id']}/"}
+        except Refused as refused:
+            if refused.code != httpx.codes.NOT_FOUND:
+                raise
+    near = did_you_mean(api, PATH, name_or_id) or did_you_mean(api, tables.PATH, name_or_id)
+    raise Failure(f"there is no view or source table {name_or_id!r} in project {api.project}{near}")
 
 
 def _path(api: Api, subject: Json, check: str) -> str:
@@ -375,7 +278,8 @@ def _body(
     return body
 
 
-def _label(check: Json) -> str:
+def label(check: Json) -> str:
+    """The assertion of a check in words."""
     assertion = Assertion(check_type=check["check_type"], column_name=check["column_name"], config=check["config"])
     return str(assertion)
 
@@ -385,16 +289,13 @@ def _line(check: Json) -> tuple[object, ...]:
     status = latest.get("status") if check["enabled"] else "disabled"
     when = moment(latest["created_at"]) if latest else None
     return (
-        *(check["name"], _label(check), check["severity"], status),
+        *(check["name"], label(check), check["severity"], status),
         *(latest.get("failing_rows"), when, check["id"]),
     )
 
 
-def _short(result: Json) -> str:
-    return _found(result).removeprefix(": ")
-
-
-def _found(result: Json) -> str:
+def words_of(result: Json) -> str:
+    """A result in words that follow its status: a colon, and the reason or the number of failing rows."""
     if result["reason"]:
         return f": {result['reason']}"
     rows = result["failing_rows"]

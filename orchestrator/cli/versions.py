@@ -1,4 +1,4 @@
-"""`matview view versions`, `quarantine`, `sources`, `rollback`, `pin` and `unpin`: a view's published snapshots."""
+"""`matview view versions`, `quarantine`, `sources`, `rollback`, `publish`, `pin` and `unpin`: versions of a view."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     for name, command in (
         *(("versions", list_versions), ("quarantine", list_quarantine)),
-        *(("rollback", roll_back), ("pin", pin), ("unpin", unpin)),
+        *(("rollback", roll_back), ("publish", publish), ("pin", pin), ("unpin", unpin)),
     ):
         app.command(name)(command)
     app.command("sources")(list_sources)
@@ -127,6 +127,23 @@ def roll_back(
     resume = advice("view", "resume", found["name"])
     paused = f", and the schedule is paused; to resume it: {resume}" if data(response)["schedule_paused"] else ""
     echo(f"{found['name']}: readers see version {version}{paused}")
+
+
+@with_api
+def publish(
+    api: Api,
+    view: View,
+    version: PublishedSnapshot,
+    reason: Annotated[str, typer.Option(help="Why, for the activity of the view.")] = "",
+) -> None:
+    """Publish a version that its checks keep from readers."""
+    found = find(api, view)
+    with _of_version(found, version):
+        response = api.post(f"{PATH}{found['id']}/snapshots/{version}/promote/", {"reason": reason})
+    if api.as_json:
+        echo_json(response.text)
+    else:
+        echo(f"{found['name']}: readers see version {version}")
 
 
 @with_api

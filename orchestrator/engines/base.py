@@ -78,11 +78,13 @@ class QueryResult(Value):
 
 
 class StudiedQuery(Value):
-    """A statement that a view may have: the names that it reads, as `references` has them.
+    """A statement that a view may have: `sql` without its semicolon, and the names that it reads.
 
-    `digest` is of its syntax tree: the same for two statements that differ in spaces, comments or spelling only.
+    `references` are as the method of that name has them. `digest` is of its syntax tree: the same for two statements
+    that differ in spaces, comments or spelling only.
     """
 
+    sql: str
     references: tuple[str, ...]
     digest: str
 

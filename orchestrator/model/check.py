@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from orchestrator.model.base import Value
 from orchestrator.model.errors import InvalidCheck
+from orchestrator.model.names import fold
 
 LONGEST_NAME = 128
 NAME_PATTERN = r"^([A-Za-z][A-Za-z0-9_]*)?$"
@@ -184,10 +185,22 @@ class Assertion(Value):
         named = self.config.get("columns")
         return tuple(named) if named else (self.column_name,) if self.column_name else ()
 
+    def plain(self, to_name: str | None) -> dict[str, Any]:
+        """The assertion without models, as `engines/check_statements.py` takes it.
+
+        `to_name` is the name of what a `relationships` looks into; None if it is not there any more.
+        """
+        return {
+            "check_type": self.check_type.value,
+            "column_name": self.column_name,
+            "config": dict(self.config),
+            "to_name": to_name,
+        }
+
     @property
     def digest(self) -> str:
         """Equal for two checks that assert the same."""
-        text = json.dumps([self.check_type, self.column_name.lower(), self.config], sort_keys=True, default=str)
+        text = json.dumps([self.check_type, fold(self.column_name), self.config], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def __str__(self) -> str:
@@ -269,7 +282,6 @@ class CheckResult(Value):
     reason: str | None = None
     sql: str | None = None
     sample: str | None = None
-    seconds: float = 0.0
 
     @property
     def blocks(self) -> bool:

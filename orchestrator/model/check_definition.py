@@ -59,7 +59,7 @@ class CheckDefinition(Value):
     def key(self) -> str:
         """Equal for two checks of a view that assert the same."""
         config = {**self.config, _TO: name_key(self.to)} if self.to else dict(self.config)
-        return json.dumps([self.check_type, self.column_name.lower(), config], sort_keys=True, default=str)
+        return json.dumps([self.check_type, fold(self.column_name), config], sort_keys=True, default=str)
 
     @property
     def label(self) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from orchestrator.engines.base import QueryAnalyzer, StudiedQuery
 from orchestrator.engines.check_statements import AGAINST_CURRENT, failing_rows
 from orchestrator.model.change_plan import Problem
-from orchestrator.model.check import CheckType
+from orchestrator.model.check import Assertion, CheckType
 from orchestrator.model.check_definition import CheckDefinition
 from orchestrator.model.errors import InvalidQuery
 from orchestrator.model.names import name_key, quoted
@@ -120,13 +120,8 @@ def _concerned(proposal: Proposal) -> Iterator[tuple[Place, CheckDefinition]]:
 
 
 def _statement(proposal: Proposal, place: Place, check: CheckDefinition) -> str:
-    request = {
-        "check_type": check.check_type.value,
-        "column_name": check.column_name,
-        "config": dict(check.config),
-        "to_name": check.to,
-    }
-    return failing_rows(request, quoted(proposal.name(place[0]))).rstrip().rstrip(";")
+    assertion = Assertion(check_type=check.check_type, column_name=check.column_name, config=check.config)
+    return failing_rows(assertion.plain(check.to), quoted(proposal.name(place[0])))
 
 
 def _problem(proposal: Proposal, place: Place, check: CheckDefinition, error: InvalidQuery) -> Problem:

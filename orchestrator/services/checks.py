@@ -57,6 +57,7 @@ class CheckService:
 
     def __init__(self, database: Database, engine: QueryAnalyzer, reading: ReadService) -> None:
         self._database = database
+        self._engine = engine
         self._analysis = QueryAnalysis(database, engine)
         self._reading = reading
 
@@ -146,9 +147,11 @@ class CheckService:
         result = await self._result(of.project_id, view, check, versions, to_name)
         async with self._database.begin() as tx:
             version = versions[0].snapshot.id if versions else None
-            await checks.record(tx, [result], run_id=None, snapshot_id=version)
-            _, stored = await checks.results(tx, check_id, limit=1, offset=0)
-        return stored[0]
+            (result_id,) = await checks.record(tx, [checks.MadeResults([result], snapshot_id=version)])
+            stored = await checks.result(tx, check_id, result_id)
+        if stored is None:
+            raise NotFound
+        return stored
 
     async def sample(self, of: SubjectRef, check_id: UUID, result_id: UUID) -> SampledRows:
         """Some of the rows that a check has failed on in a run. Raises NotFound if none are kept."""
@@ -180,13 +183,15 @@ class CheckService:
         to_name: str | None,
     ) -> CheckResult:
         found = CheckResult(check_id=check.id, label=check.label, severity=check.severity, status=CheckStatus.PASSED)
-        described = as_request(check.assertion, to_name)
+        described = check.assertion.plain(to_name)
         if check.assertion.check_type in AGAINST_CURRENT:
             number, reason = _against_version_before(described, versions)
             status = CheckStatus.FAILED if number else CheckStatus.PASSED
             return found.model_copy(update={"status": status, "failing_rows": number, "reason": reason})
         try:
-            select = failing_rows(described, quoted(view.name)).rstrip().rstrip(";")
+            select = failing_rows(described, quoted(view.name))
+            if check.assertion.check_type is CheckType.CUSTOM_SQL:
+                select = await self._without_semicolon(project_id, select)
             counting = QueryText(sql=f"SELECT count(*) AS failing FROM (\n{select}\n) AS q")  # noqa: S608 - bound alone before
             async with self._reading.query(project_id, counting, ResultFormat.JSON) as stream:
                 rows = await _rows_of(stream)
@@ -196,6 +201,13 @@ class CheckService:
         number = int(rows[0][0])
         status = CheckStatus.FAILED if number else CheckStatus.PASSED
         return found.model_copy(update={"status": status, "failing_rows": number, "sql": select})
+
+    async def _without_semicolon(self, project_id: int, sql: str) -> str:
+        """The statement so that another can contain it. Raises InvalidQuery."""
+        (studied,) = await self._engine.study_each([sql], project_id=project_id)
+        if isinstance(studied, InvalidQuery):
+            raise studied
+        return studied.sql
 
     async def _bound(self, of: SubjectRef, fields: CheckFields) -> CheckFields:
         """The fields with the names that the check reads. Raises InvalidCheck or InvalidQuery if it does not bind."""
@@ -211,7 +223,7 @@ class CheckService:
             return fields.model_copy(update={"reads": ()})
         if assertion.check_type is CheckType.RELATIONSHIPS and to_name is None:
             raise InvalidCheck("There is no such view or table in this project.", attr="config")
-        select = failing_rows(as_request(assertion, to_name), quoted(view.name))
+        select = failing_rows(assertion.plain(to_name), quoted(view.name))
         try:
             analyzed = await self._analysis.analyze(of.project_id, {"query": select})
         except InvalidQuery as error:
@@ -225,16 +237,6 @@ class CheckService:
                 f"The condition reads {other}, and may only read what is checked. Use custom_sql.", attr="config"
             )
         return fields.model_copy(update={"reads": ()})
-
-
-def as_request(assertion: Assertion, to_name: str | None) -> dict[str, Any]:
-    """The assertion as the functions for statements take it."""
-    return {
-        "check_type": assertion.check_type.value,
-        "column_name": assertion.column_name,
-        "config": dict(assertion.config),
-        "to_name": to_name,
-    }
 
 
 def _against_version_before(check: Mapping[str, Any], versions: Sequence[PublishedSnapshot]) -> tuple[int, str | None]:

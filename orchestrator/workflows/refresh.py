@@ -162,8 +162,9 @@ class RefreshViews:
             self._publishing = asyncio.create_task(self._publish(request))
 
     async def _repin(self, request: RepinRequest) -> tuple[UUID, ...]:
-        self._table_checks.forget(request.table_id)
-        return await steps.repin(request)
+        again = await steps.repin(request)
+        self._table_checks.forget()
+        return again
 
     async def _check_table(self, table_id: UUID) -> None:
         if self._begun is not None:

@@ -16,22 +16,32 @@ class TableChecks:
         """No table has been checked."""
         self._check = check
         self._tasks: dict[UUID, asyncio.Future[None]] = {}
+        self._forgotten: list[asyncio.Future[None]] = []
 
     async def require(self, tables: Iterable[UUID]) -> None:
         """Return when these tables have been checked. Raises what one of them raised."""
-        for table in tables:
-            if table not in self._tasks:
-                self._tasks[table] = asyncio.ensure_future(self._check(table))
+        tables = list(tables)
+        # A check that is forgotten before it has ended says nothing of the files that are pinned now.
+        while pending := [one for one in map(self._begun, tables) if not (one.done() and one.exception() is None)]:
             # Shielded: another member may wait for it, too.
-            await asyncio.shield(self._tasks[table])
+            await asyncio.shield(pending[0])
 
-    def forget(self, table: UUID) -> None:
-        """Have a table checked again, whose files are pinned again."""
-        self._tasks.pop(table, None)
+    def _begun(self, table: UUID) -> asyncio.Future[None]:
+        if table not in self._tasks:
+            self._tasks[table] = asyncio.ensure_future(self._check(table))
+        return self._tasks[table]
+
+    def forget(self) -> None:
+        """Have every table checked again, once the old pin of one is gone: a check may read other tables than its own.
+
+        A check that begins before that looks at the old pin.
+        """
+        self._forgotten += self._tasks.values()
+        self._tasks.clear()
 
     async def wait(self) -> None:
         """Cancel the checks that are in progress, and return when they have ended."""
-        running = [task for task in self._tasks.values() if not task.done()]
+        running = [task for task in (*self._tasks.values(), *self._forgotten) if not task.done()]
         for task in running:
             task.cancel()
         if running:

@@ -91,8 +91,9 @@ class TryEdit:
             raise_if_cancelled()
 
     async def _repin(self, request: RepinRequest) -> tuple[UUID, ...]:
-        self._table_checks.forget(request.table_id)
-        return await steps.repin_try(request)
+        again = await steps.repin_try(request)
+        self._table_checks.forget()
+        return again
 
     async def _check_table(self, table_id: UUID) -> None:
         request = self._request

@@ -1,4 +1,4 @@
-"""The reconciler, as the worker has it."""
+"""The reconciler, as the worker has it, and a shop."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +22,8 @@ from orchestrator.temporal.run_workflows import RunWorkflows
 from orchestrator.temporal.schedules import Schedules
 from orchestrator.temporal.try_workflows import TryWorkflows
 from tests.acceptance.reconciling import KEEP_ALL, Reconcile
+from tests.acceptance.shops import Shop
+from tests.support.tenants import Tenant
 
 
 async def never() -> None:
@@ -49,3 +51,11 @@ def reconcile(stack: DevStack, temporal: Client, database: Database) -> Reconcil
         return {(finding.kind, finding.subject) for finding in report.findings}
 
     return look
+
+
+@pytest.fixture
+async def shop(tenant: Tenant, sources: Path) -> Shop:
+    """A project whose edits are tried."""
+    made = Shop(tenant, sources)
+    await made.make()
+    return made

@@ -3,25 +3,9 @@
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-import pytest
-
-from orchestrator.devstack.stack import DevStack
 from tests.checks.test_gate import Orders, versions
-from tests.definitions.test_command_line import out
-from tests.support.command_line import Commands
+from tests.support.command_line import Commands, out
 from tests.support.tenants import Tenant
-
-
-@pytest.fixture
-def folder(tenant: Tenant, sources: Path) -> Path:
-    made = sources / f"checks-{tenant.project_id}"
-    made.mkdir()
-    return made
-
-
-@pytest.fixture
-def matview(stack: DevStack, tenant: Tenant, folder: Path) -> Commands:
-    return Commands(stack, tenant, folder)
 
 
 async def test_a_check_is_added_seen_to_fail_changed_and_deleted(

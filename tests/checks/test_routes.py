@@ -71,6 +71,9 @@ async def test_every_field_comes_back_and_can_be_changed(tenant: Tenant, orders:
         ({"check_type": "row_count"}, "config"),
         ({"check_type": "row_count", "column_name": "kind", "config": {"min": 1}}, "column_name"),
         ({"check_type": "row_count", "config": {"min": -1}}, "config"),
+        ({"check_type": "row_count", "config": {"min": 2**63}}, "config"),
+        ({"check_type": "row_count_change", "config": {"max_drop_percent": -1}}, "config"),
+        ({"check_type": "row_count_change", "config": {"max_rise_percent": 1e300}}, "config"),
         ({"check_type": "row_count", "config": {"min": 1, "where": "SELECT"}}, "config"),
         ({"check_type": "row_count", "config": {"min": 1, "where": "id IN (SELECT id FROM raw_orders)"}}, "config"),
         ({"check_type": "custom_sql", "config": {"query": "SELECT * FROM nowhere"}}, "config"),
@@ -146,6 +149,60 @@ async def test_a_person_makes_a_check_on_what_readers_see(tenant: Tenant, orders
     assert (await tenant.ended(view["id"], runs=2))["status"] == "Completed"
     made = await tenant.call("POST", f"{path}run/", expect=201)
     assert (made["status"], made["reason"]) == ("failed", "2 rows before, 1 now")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM orders WHERE kind = 'b;'",
+        "SELECT * FROM orders WHERE kind = 'b;' ; -- every row; without one\n",
+        "SELECT * FROM orders WHERE kind = 'b;' -- ;",
+        "/* ; */ WITH found AS (FROM orders) SELECT kind, kind FROM found WHERE id = 2;",
+    ],
+)
+async def test_a_statement_says_the_same_to_a_person_and_to_a_run(tenant: Tenant, orders: Orders, query: str) -> None:
+    view = await orders.make("1,a", "2,b;")
+    check = await add(tenant, view, "custom_sql", config={"query": query}, severity="warn")
+    await tenant.act(view["id"], "run")
+    await tenant.ended(view["id"])
+    run = await latest(tenant, view, check)
+    assert (run["status"], run["failing_rows"], run["reason"]) == ("failed", 1, None)
+    path = f"{VIEWS}{view['id']}/checks/{check['id']}/"
+    made = await tenant.call("POST", f"{path}run/", expect=201)
+    assert [made[one] for one in ("status", "failing_rows", "reason")] == ["failed", 1, None]
+    shown = await tenant.call("POST", "/query/", {"query": {"query": made["sql"]}})
+    assert len(shown["results"]) == 1
+    rows = await tenant.call("GET", f"{path}runs/{run['id']}/rows/")
+    assert len(rows["results"]) == 1
+
+
+@pytest.mark.parametrize(
+    "column", ["occurrences", "select", "count(*)", 'a"b', "a.b", "ä", "checked", "orders", "row_count"]
+)
+async def test_a_column_of_any_name_is_checked(tenant: Tenant, orders: Orders, column: str) -> None:
+    quoted = '"' + column.replace('"', '""') + '"'
+    view = await orders.make("1,a", "1,a", "2,", view=f"SELECT id, kind AS {quoted} FROM raw_orders")
+    config = {"to_subject_type": "view", "to_subject_uuid": view["id"], "to_column": "id"}
+    made = {
+        "unique": await add(tenant, view, "unique", column_name=column, severity="warn"),
+        "not_null": await add(tenant, view, "not_null", column_name=column, severity="warn"),
+        "accepted_values": await add(
+            tenant, view, "accepted_values", column_name=column, severity="warn", config={"values": ["b"]}
+        ),
+        "both": await add(tenant, view, "unique", severity="warn", config={"columns": ["id", column]}),
+        "relationships": await add(tenant, view, "relationships", column_name="id", severity="warn", config=config),
+    }
+    await tenant.act(view["id"], "run")
+    assert (await tenant.ended(view["id"]))["status"] == "Completed"
+    expected = {"unique": 1, "not_null": 1, "accepted_values": 2, "both": 1, "relationships": 0}
+    for name, check in made.items():
+        path = f"{VIEWS}{view['id']}/checks/{check['id']}/"
+        found = await latest(tenant, view, check)
+        assert (name, found["failing_rows"], found["reason"]) == (name, expected[name], None)
+        again = await tenant.call("POST", f"{path}run/", expect=201)
+        assert (name, again["failing_rows"], again["reason"]) == (name, expected[name], None)
+        if expected[name]:
+            assert (await tenant.call("GET", f"{path}runs/{found['id']}/rows/"))["results"]
 
 
 async def test_a_check_of_what_was_deleted_says_so_and_blocks(tenant: Tenant, orders: Orders) -> None:

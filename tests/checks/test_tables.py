@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.test_tries import LONG
 from tests.checks.test_gate import VIEWS, Orders, versions
 from tests.generations.test_refreshing import refreshed, saved, statuses
 from tests.support.tenants import Json, Tenant, until
@@ -102,15 +103,23 @@ async def test_an_unchanged_table_is_not_checked_again(tenant: Tenant, orders: O
 
 
 async def test_a_table_that_changes_while_it_is_checked_is_checked_again(tenant: Tenant, orders: Orders) -> None:
-    view = await orders.make(*(f"{n},a" for n in range(50)))
-    slow = "SELECT 1 FROM raw_orders, (SELECT sum(sqrt(i)) AS s FROM range(60000000) t(i)) WHERE s < 0"
-    check = await add(tenant, "custom_sql", config={"query": slow})
+    view = await orders.make("1,a", "2,b")
+    slow = f"SELECT 1 FROM raw_orders, (SELECT count(*) AS n FROM ({LONG})) WHERE n < 0"
+    await add(tenant, "custom_sql", config={"query": slow})
+    check = await add(tenant, "not_null", column_name="kind")
     await tenant.act(view["id"], "run")
-    await asyncio.sleep(0.3)
-    orders.write(*(f"{n},b" for n in range(60)))
-    assert (await tenant.ended(view["id"]))["status"] == "Completed"
-    assert len(await tenant.rows(await tenant.view(view["id"]))) in {50, 60}
-    assert {one["status"] for one in await results(tenant, check)} == {"passed"}
+
+    async def is_running() -> bool:
+        return [one["status"] for one in await tenant.history(view["id"])] == ["Running"]
+
+    await until(is_running, "the run")
+    await asyncio.sleep(0.5)
+    assert await results(tenant, check) == [], "the first check is in progress"
+    orders.write("1,a", "2,")
+    run = await tenant.ended(view["id"])
+    assert (run["status"], 'not_null of "kind" (1 failing row)' in run["error"]) == ("Failed", True), run
+    assert [one["status"] for one in await results(tenant, check)] == ["failed"], "of the old file nothing is stored"
+    assert await versions(tenant, view) == []
 
 
 async def test_a_check_of_a_table_is_shown_changed_made_by_a_person_and_deleted(tenant: Tenant, orders: Orders) -> None:

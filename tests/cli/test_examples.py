@@ -72,9 +72,8 @@ async def test_the_banner_of_a_stack_in_another_folder_names_it_to_the_commands(
 
 
 @pytest.fixture
-def matview(stack: DevStack, tenant: Tenant, sources: Path) -> Commands:
-    folder = sources / f"examples-{tenant.project_id}"
-    folder.mkdir()
+def matview(stack: DevStack, tenant: Tenant, folder: Path) -> Commands:
+    """The command line of a stack: in this package, the name is usually that of one without."""
     return Commands(stack, tenant, folder)
 
 

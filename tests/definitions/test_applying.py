@@ -12,13 +12,6 @@ from tests.generations.test_refreshing import finished, statuses
 from tests.support.tenants import Json, Tenant
 
 
-@pytest.fixture
-def folder(tenant: Tenant, sources: Path) -> Path:
-    made = sources / f"definitions-{tenant.project_id}"
-    made.mkdir()
-    return made
-
-
 async def applied(tenant: Tenant, body: Json) -> Json:
     """Apply a change and wait for its refresh; returns the plan."""
     done = await apply(tenant, body)

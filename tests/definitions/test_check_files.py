@@ -8,11 +8,9 @@ from orchestrator.cli.output import Failure
 from orchestrator.cli.project import files
 from orchestrator.cli.project.check_words import words
 from orchestrator.devstack.stack import DevStack
-from tests.definitions.test_command_line import contents, folder, matview, out
-from tests.support.command_line import Commands
+from tests.definitions.test_command_line import contents
+from tests.support.command_line import Commands, out
 from tests.support.tenants import Json, Tenant, a_tenant
-
-__all__ = ["folder", "matview"]
 
 HEADER = """\
 /*---

@@ -7,27 +7,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.devstack.stack import DevStack
-from tests.support.command_line import MATVIEW, Commands
+from tests.support.command_line import MATVIEW, Commands, out
 from tests.support.tenants import Tenant, a_tenant
 from tests.support.terminal import Terminal
-
-
-@pytest.fixture
-def folder(tenant: Tenant, sources: Path) -> Path:
-    """A folder below which the stack may read files."""
-    made = sources / f"project-{tenant.project_id}"
-    made.mkdir()
-    return made
-
-
-@pytest.fixture
-def matview(stack: DevStack, tenant: Tenant, folder: Path) -> Commands:
-    return Commands(stack, tenant, folder)
-
-
-def out(ended: object) -> str:
-    text: bytes = ended.stdout  # type: ignore[attr-defined]
-    return text.decode()
 
 
 async def test_the_example_is_planned_applied_read_and_applied_again(matview: Commands, folder: Path) -> None:

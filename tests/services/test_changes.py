@@ -121,30 +121,23 @@ async def test_a_change_that_finds_too_many_refreshes_waiting_is_made_without_on
     assert (again.plan.changes, again.generation_id is None) == ((), False), "the next apply refreshes them"
 
 
-async def test_a_view_that_is_deleted_before_its_refresh_leaves_the_change_made(
-    container: Container, project: Project, log: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [("delete", 'There is no view "v" in this project.'), ("revert", "None of these views is materialized.")],
+)
+async def test_a_view_that_is_gone_before_its_refresh_leaves_the_change_made(
+    container: Container, project: Project, log: pytest.LogCaptureFixture, change: str, reason: str
 ) -> None:
-    async def delete(saved_query_id: UUID) -> None:
-        await container.services.views.delete(project.id, saved_query_id, project.user)
+    async def undo(saved_query_id: UUID) -> None:
+        await getattr(container.services.views, change)(project.id, saved_query_id, project.user)
 
-    changes = replace(container.services.changes, schedule_sync=Before(container, delete))
+    changes = replace(container.services.changes, schedule_sync=Before(container, undo))
     done = await apply(changes, project, definition("v"))
     assert ([one.name for one in done.plan.changes], done.generation_id) == (["v"], None)
-    assert 'started no refresh: There is no view "v" in this project.' in log.text
-    assert await views_of(container, project) == {}
-
-
-async def test_a_view_that_is_reverted_before_its_refresh_leaves_the_change_made(
-    container: Container, project: Project, log: pytest.LogCaptureFixture
-) -> None:
-    async def revert(saved_query_id: UUID) -> None:
-        await container.services.views.revert(project.id, saved_query_id, project.user)
-
-    changes = replace(container.services.changes, schedule_sync=Before(container, revert))
-    done = await apply(changes, project, definition("v"))
-    assert ([one.name for one in done.plan.changes], done.generation_id) == (["v"], None)
-    assert "started no refresh: None of these views is materialized." in log.text
-    assert not (await views_of(container, project))["v"].is_materialized
+    assert f"started no refresh: {reason}" in log.text
+    assert {name: one.is_materialized for name, one in (await views_of(container, project)).items()} == (
+        {} if change == "delete" else {"v": False}
+    )
 
 
 async def test_a_deletion_whose_run_does_not_stop_in_time_is_made(

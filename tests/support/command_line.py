@@ -43,3 +43,8 @@ class Commands:
     def started(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
         """A command that goes on, to be interrupted."""
         return subprocess.Popen([*MATVIEW, *arguments], cwd=self.folder, env=self.env, **options)
+
+
+def out(ended: subprocess.CompletedProcess[bytes]) -> str:
+    """The standard output of a command that has ended."""
+    return ended.stdout.decode()

@@ -91,10 +91,7 @@ class DuckDBAnalyzer:
         """See QueryAnalyzer."""
         request = {"job": "study_each", "statements": list(statements)}
         found = await self._analyse(self._parser_pool, project_id, request, _too_complex(self._parser_pool))
-        return [
-            _invalid(one) if "error" in one else StudiedQuery(references=one["references"], digest=one["digest"])
-            for one in found
-        ]
+        return [_invalid(one) if "error" in one else StudiedQuery(**one) for one in found]
 
     async def find_name(self, sql: str, name: str, *, project_id: int = NO_PROJECT) -> Position | None:
         """See QueryAnalyzer."""

@@ -153,15 +153,7 @@ def encode_shape(shape: Shape) -> dict[str, Any]:
 
 def encode_check(check: PlannedCheck) -> dict[str, Any]:
     """The description of a check for the child process."""
-    assertion = check.assertion
-    return {
-        "id": str(check.id),
-        "check_type": assertion.check_type.value,
-        "column_name": assertion.column_name,
-        "config": dict(assertion.config),
-        "to_name": check.to_name,
-        "reads": check.reads,
-    }
+    return {**check.assertion.plain(check.to_name), "id": str(check.id), "reads": check.reads}
 
 
 def input_files(relation: Mapping[str, Any]) -> list[SourceFile]:

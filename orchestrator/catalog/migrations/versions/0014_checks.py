@@ -72,7 +72,6 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text()),
         sa.Column("sql", sa.Text(), comment="selects the failing rows"),
         sa.Column("sample", sa.Text(), comment="the file beside the version that holds some of them"),
-        sa.Column("seconds", sa.Float(), nullable=False),
         sa.Column("created_at", moment, server_default=sa.text("now()"), nullable=False),
         sa.ForeignKeyConstraint(
             ["check_id"], ["checks.id"], name=op.f("fk_check_results_check_id"), ondelete="CASCADE"

@@ -61,7 +61,7 @@ def find_references(request: Request) -> Task:
 
 
 def study_each(request: Request) -> Task:
-    """The names that each of `statements` reads and the digest of its syntax tree, or its error."""
+    """Each of `statements` without its semicolon, the names that it reads and its digest, or its error."""
     return Task(lambda _: [_studied(sql) for sql in request["statements"]])
 
 
@@ -72,7 +72,7 @@ def _studied(sql: str) -> dict[str, Any]:
         names = unique(reference.name for reference in located(tree, text))
     except InvalidQuery as error:
         return _as_json(error)
-    return {"references": names, "digest": digest(tree)}
+    return {"sql": text, "references": names, "digest": digest(tree)}
 
 
 def _as_json(error: InvalidQuery) -> dict[str, Any]:
