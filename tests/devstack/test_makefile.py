@@ -1,5 +1,6 @@
 """`make setup` where Python cannot make a virtual environment, or failed to make one before."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -28,7 +29,9 @@ def make(clone: Path, python: str) -> subprocess.CompletedProcess[str]:
     (clone / "python").write_text(python)
     (clone / "python").chmod(0o700)
     command = ["make", "setup", f"PYTHON={clone}/python"]
-    return subprocess.run(command, cwd=clone, capture_output=True, text=True, check=False)
+    # A make that runs these tests names itself to those it starts, which then print the folder they enter.
+    environment = {name: value for name, value in os.environ.items() if name not in ("MAKELEVEL", "MAKEFLAGS")}
+    return subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_an_environment_that_was_left_half_made_is_made_again(clone: Path) -> None:
