@@ -11,10 +11,11 @@ from orchestrator.catalog import checks, projects, run_inputs, source_tables
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.engines.base import TableChecker
 from orchestrator.model.check import not_published
-from orchestrator.model.errors import ChecksFailed, InputMissing
+from orchestrator.model.errors import ChecksFailed, InputMissing, InputReplaced
 from orchestrator.model.generation import TableCheckTask
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import TableCheckPlan
+from orchestrator.services.check_plans import Read
 from orchestrator.services.pinned_sources import PinnedSources
 from orchestrator.stores.base import SnapshotStore
 from orchestrator.temporal import contract
@@ -43,11 +44,18 @@ class TableCheckActivities:
         async with self.database.begin() as tx:
             plan = await self._plan(tx, task)
         pins = self.sources.of(task.pinned_by, task.project_id)
-        plan = plan.model_copy(update={"relations": await pins.attach(plan.relations)})
+        read = await Read(plan.checks, plan.check_relations).attached(pins)
+        update = {"checks": read.checks, "check_relations": read.relations}
+        plan = plan.model_copy(update={"relations": await pins.attach(plan.relations), **update})
+        relations = (*plan.relations, *plan.check_relations)
         async with heartbeating(_HEARTBEAT_SECONDS):
             folder = await self.store.project_folder(task.project_id)
-            found = await self.checker.check(plan, folder, self.store.file_url)
-        await raise_if_moved(plan.relations, pins)
+            try:
+                found = await self.checker.check(plan, folder, self.store.file_url)
+            except (InputReplaced, InputMissing):
+                await raise_if_moved(relations, pins)
+                raise
+        await raise_if_moved(relations, pins)
         if not task.is_try:
             async with self.database.begin() as tx:
                 await checks.record(tx, [checks.MadeResults(found, generation_id=task.pinned_by)])
@@ -60,13 +68,15 @@ class TableCheckActivities:
         if table is None:
             raise InputMissing("The source table was deleted.")
         planned = (await checks.planned(tx, [table.id])).get(table.id, [])
-        names = {name for check in planned for name in (*check.reads, *filter(None, [check.to_name]))}
+        (own_relation,) = await run_inputs.named(tx, task.project_id, [table.name])
+        read = await Read.of_table(tx, task.project_id, table.name, planned)
         own = await projects.get_limits(tx, task.project_id)
         return TableCheckPlan(
             project_id=task.project_id,
             name=table.name,
-            relations=await run_inputs.named(tx, task.project_id, names | {table.name}),
-            checks=tuple(planned),
+            relations=(own_relation,),
+            checks=read.checks,
+            check_relations=read.relations,
             timeout_seconds=own.timeout_seconds or self.query_timeout.total_seconds(),
             limits=own.over(self.limits),
         )

@@ -19,7 +19,7 @@ from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.run_plans import results_of
 from orchestrator.model.check import not_published
 from orchestrator.model.errors import ChecksFailed
-from orchestrator.model.generation import EndedRun
+from orchestrator.model.generation import EndedRun, why_skipped
 from orchestrator.model.run import RunStatus
 from orchestrator.model.snapshot import Column, Snapshot, seen
 
@@ -65,9 +65,9 @@ class Published(NamedTuple):
 async def publish(tx: Transaction, run_ids: Collection[UUID], *, all_or_nothing: bool = False) -> Published:
     """Publish what these runs wrote, and complete them. Those whose view has not changed are ended as Skipped.
 
-    A run that has ended, or whose view is no longer materialized, is left out, and the others are published. If a
-    person has rolled its view back, so are the runs that read what it wrote. If `all_or_nothing`, so are all. A
-    repetition changes nothing, and returns the same.
+    A run that has ended, whose view is no longer materialized, or whose checks keep its result from readers, is left
+    out, and the others are published. In the last case, and if a person has rolled the view back, those that read what
+    it wrote are left out too. If `all_or_nothing`, so are all. A repetition changes nothing, and returns the same.
     """
     views = {row.id: row for row in await tx.execute(_lock_views_stmt(), {"runs": list(run_ids)})}
     runs = (await tx.execute(_lock_runs_stmt(), {"runs": list(run_ids)})).all()
@@ -111,15 +111,16 @@ async def publish(tx: Transaction, run_ids: Collection[UUID], *, all_or_nothing:
 
 def _refused(runs: Iterable[Row[Any]], views: dict[UUID, Row[Any]]) -> dict[UUID, EndedRun]:
     refused: dict[UUID, EndedRun] = {}
-    rolled_back: dict[UUID, str] = {}
+    kept_back: dict[UUID, str] = {}  # the views that readers see no result of, and what is said of their readers
     waiting = list(runs)
     for run in waiting:
         view = views[run.saved_query_id]
         if run.status == RunStatus.CANCELLED and run.error_code == ROLLED_BACK:
-            rolled_back[run.saved_query_id] = view.name
+            kept_back[run.saved_query_id] = f'"{view.name}" was rolled back while this generation ran.'
         reason = _why_not(run, view)
         failed = not_published(results_of(run.checks)) if run.status == RunStatus.RUNNING else None
         if failed is not None:  # its own step has said so before, and the workflow does not ask for it
+            kept_back[run.saved_query_id] = why_skipped(view.name, RunStatus.FAILED)
             refused[run.id] = EndedRun(
                 run_id=run.id, status=RunStatus.FAILED, error=failed, error_code=ChecksFailed.code
             )
@@ -127,16 +128,15 @@ def _refused(runs: Iterable[Row[Any]], views: dict[UUID, Row[Any]]) -> dict[UUID
             refused[run.id] = EndedRun(
                 run_id=run.id, status=RunStatus.CANCELLED, error=reason, error_code="run_superseded"
             )
-    found = bool(rolled_back)
+    found = bool(kept_back)
     while found:
         found = False
         for run in waiting:
-            name = next((rolled_back[view] for view in run.parents or () if view in rolled_back), None)
-            if name is not None and run.saved_query_id not in rolled_back:
+            reason = next((kept_back[view] for view in run.parents or () if view in kept_back), None)
+            if reason is not None and run.saved_query_id not in kept_back:
                 found = True
-                rolled_back[run.saved_query_id] = name
+                kept_back[run.saved_query_id] = reason
                 if run.id not in refused:
-                    reason = f'"{name}" was rolled back while this generation ran.'
                     refused[run.id] = EndedRun(run_id=run.id, status=RunStatus.SKIPPED, reason=reason)
     return refused
 

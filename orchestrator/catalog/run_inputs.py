@@ -1,12 +1,12 @@
 """The inputs of a run or of a client's query, read in one statement so that all of them are of the same moment."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from graphlib import TopologicalSorter
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import CTE, ColumnElement, Row, Select, Uuid, all_, any_, bindparam, literal, null, select
+from sqlalchemy import CTE, ColumnElement, Row, Select, Text, Uuid, all_, any_, bindparam, literal, null, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.elements import Label
 from sqlalchemy.sql.selectable import FromClause
@@ -29,6 +29,13 @@ class PinnedInputs(NamedTuple):
     """
 
     members: tuple[tuple[UUID, str, SnapshotRelation | None], ...]
+    relations: tuple[Relation, ...]
+    missing: str | None
+
+
+class NamedInputs(NamedTuple):
+    """The relations that a statement reads under a name, in dependency order. `missing` is as in PinnedInputs."""
+
     relations: tuple[Relation, ...]
     missing: str | None
 
@@ -93,20 +100,53 @@ async def named(tx: Transaction, project_id: int, names: Collection[str]) -> tup
 
     Names that nothing has are left out. Raises InputMissing, naming the input, if one was deleted.
     """
+    found = await each_named(tx, project_id, names)
+    missing = next((one.missing for one in found.values() if one.missing is not None), None)
+    if missing is not None:
+        raise InputMissing(missing)
+    return tuple({relation.id: relation for one in found.values() for relation in one.relations}.values())
+
+
+async def each_named(tx: Transaction, project_id: int, names: Collection[str]) -> dict[str, NamedInputs]:
+    """What a statement reads under each of these names, by the names' keys. Names that nothing has are left out."""
     keys = list({name_key(name) for name in names})
-    return _in_order((await tx.execute(_reachable_by_name(), {"project": project_id, "keys": keys})).all())
-
-
-def _in_order(rows: Iterable[Row[Any]]) -> tuple[Relation, ...]:
     inputs: dict[UUID, Row[Any]] = {}
-    graph: dict[UUID | None, list[UUID]] = {}
-    for row in rows:
+    graph: dict[UUID, list[UUID]] = {}
+    roots: list[UUID] = []
+    for row in await tx.execute(_reachable_by_name(), {"project": project_id, "keys": keys}):
         input_id = row.table_id or row.view_id
         inputs[input_id] = row
-        graph.setdefault(row.reader_id, []).append(input_id)
+        (roots if row.reader_id is None else graph.setdefault(row.reader_id, [])).append(input_id)
     # Saving refuses cycles, so there is such an order.
-    ordered = TopologicalSorter(graph).static_order()
-    return tuple(_relation(inputs[input_id]) for input_id in ordered if input_id in inputs)
+    order = {one: position for position, one in enumerate(TopologicalSorter(graph).static_order())}
+    known: dict[UUID, Relation] = {}
+    return {
+        name_key(inputs[root].table_name or inputs[root].view_name): _named(root, inputs, graph, order, known)
+        for root in roots
+    }
+
+
+def _named(
+    root: UUID,
+    inputs: Mapping[UUID, Row[Any]],
+    graph: Mapping[UUID, Sequence[UUID]],
+    order: Mapping[UUID, int],
+    known: dict[UUID, Relation],
+) -> NamedInputs:
+    """`known` holds the relations that were made for other names."""
+    reached: set[UUID] = set()
+    waiting = [root]
+    while waiting:
+        one = waiting.pop()
+        if one not in reached:
+            reached.add(one)
+            waiting.extend(graph.get(one, ()))
+    try:
+        for one in reached - known.keys():
+            known[one] = _relation(inputs[one])
+    except InputMissing as error:
+        return NamedInputs((), error.message)
+    return NamedInputs(tuple(known[one] for one in sorted(reached, key=lambda one: order.get(one, 0))), None)
 
 
 async def inlined(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[str, str]:
@@ -179,7 +219,7 @@ def _tables_stmt() -> Any:  # noqa: ANN401 - as above
 @cache
 def _reachable_by_name() -> Any:  # noqa: ANN401 - as above
     """The same for a statement that reads these names: a row without a reader for each view or table of the name."""
-    mine = (t.names.c.project_id == bindparam("project"), t.names.c.key.in_(bindparam("keys", expanding=True)))
+    mine = (t.names.c.project_id == bindparam("project"), t.names.c.key == any_(bindparam("keys", type_=ARRAY(Text))))
     roots = select(
         null().cast(Uuid).label("reader_id"),
         literal(0).label("position"),

@@ -13,6 +13,9 @@ Described = Sequence[tuple[str, str]]
 # Types of checks that look at no rows.
 AGAINST_CURRENT = ("row_count_change", "schema_unchanged")
 
+# Types whose failures are counted in one scan with those of others.
+_COUNTED = ("not_null", "accepted_values", "row_count", "freshness")
+
 _KINDS = ("added", "removed", "retyped")
 
 
@@ -23,9 +26,9 @@ class Current(NamedTuple):
     columns: Described
 
 
-def condition_of(check: Mapping[str, Any]) -> str | None:
+def condition_of(check: Mapping[str, Any], subject: str) -> str | None:
     """The condition of rows that fail, for the types of checks that look at each row by itself; None for others."""
-    columns = [quoted(name) for name in columns_of(check)]
+    columns = _columns(check, subject)
     match check["check_type"]:
         case "not_null":
             return " OR ".join(f"{column} IS NULL" for column in columns)
@@ -34,11 +37,16 @@ def condition_of(check: Mapping[str, Any]) -> str | None:
     return None
 
 
-def aggregate_of(check: Mapping[str, Any]) -> str | None:
+def counts_with_others(check: Mapping[str, Any]) -> bool:
+    """Whether a check needs no statement of its own: `aggregate_of` counts its failures."""
+    return check["check_type"] in _COUNTED
+
+
+def aggregate_of(check: Mapping[str, Any], subject: str) -> str | None:
     """An aggregate over the subject that counts failures, for the types that need no statement of their own."""
     where = _filter(check)
     config = check["config"]
-    condition = condition_of(check)
+    condition = condition_of(check, subject)
     if condition is not None:
         return f"count(*) FILTER (({where}) AND ({condition}))"
     match check["check_type"]:
@@ -51,7 +59,8 @@ def aggregate_of(check: Mapping[str, Any]) -> str | None:
             return f"CASE WHEN {' OR '.join(bounds)} THEN 1 ELSE 0 END"
         case "freshness":
             # Without a moment, nothing is fresh.
-            latest = f"CAST(max({quoted(check['column_name'])}) FILTER ({where}) AS TIMESTAMPTZ)"
+            (column,) = _columns(check, subject)
+            latest = f"CAST(max({column}) FILTER ({where}) AS TIMESTAMPTZ)"
             oldest = f"now() - to_minutes({config['max_age_minutes']})"
             return f"CASE WHEN {latest} >= {oldest} THEN 0 ELSE 1 END"
     return None
@@ -64,12 +73,12 @@ def failing_rows(check: Mapping[str, Any], subject: str) -> str:
     """
     where = _filter(check)
     config = check["config"]
-    condition = condition_of(check)
+    condition = condition_of(check, subject)
     if condition is not None:
         return f"SELECT * FROM {subject} WHERE ({where}) AND ({condition})"
     match check["check_type"]:
         case "unique":
-            columns = [quoted(name) for name in columns_of(check)]
+            columns = _columns(check, subject)
             there = " AND ".join(f"{column} IS NOT NULL" for column in columns)
             listed = ", ".join(columns)
             # SQL's own rule: NULL equals nothing, so that a row with one is not a duplicate.
@@ -89,10 +98,15 @@ def failing_rows(check: Mapping[str, Any], subject: str) -> str:
         case "custom_sql":
             return str(config["query"])
         case "row_count":
-            return f"SELECT count(*) AS row_count FROM {subject} WHERE {where} HAVING ({aggregate_of(check)}) > 0"
+            return (
+                f"SELECT count(*) AS row_count FROM {subject} WHERE {where} HAVING ({aggregate_of(check, subject)}) > 0"
+            )
         case "freshness":
-            latest = f"max({quoted(check['column_name'])})"
-            return f"SELECT {latest} AS latest FROM {subject} WHERE {where} HAVING ({aggregate_of(check)}) > 0"
+            (column,) = _columns(check, subject)
+            return (
+                f"SELECT max({column}) AS latest FROM {subject} WHERE {where} "
+                f"HAVING ({aggregate_of(check, subject)}) > 0"
+            )
     raise ValueError(check["check_type"])
 
 
@@ -117,17 +131,17 @@ def against_current(
     return sum(map(len, refused.values())), reason or None
 
 
-def columns_of(check: Mapping[str, Any]) -> list[str]:
-    """The columns that a check is about."""
-    return check["config"].get("columns") or [check["column_name"]]
-
-
 def texts_of(check: Mapping[str, Any], subject: str) -> list[str]:
     """The statements of a person's making in a check, each to be checked by itself before it is used."""
     config = check["config"]
     if "where" in config:
         return [f"SELECT * FROM {subject} WHERE (\n{config['where']}\n)"]
     return [config["query"]] if check["check_type"] == "custom_sql" else []
+
+
+def _columns(check: Mapping[str, Any], subject: str) -> list[str]:
+    """The columns that a check is about. By itself, the name of one that is gone could be that of the whole row."""
+    return [f"{subject}.{quoted(name)}" for name in check["config"].get("columns") or [check["column_name"]]]
 
 
 def _filter(check: Mapping[str, Any]) -> str:

@@ -257,6 +257,8 @@ class PlannedCheck(Value):
     """A check as a run makes it.
 
     `to_name` is the name of the view or table of a `relationships`, `reads` has the names that a `custom_sql` reads.
+    `needs` are the names of all relations beside its subject that it reads, at any depth. `fault` says why it cannot be
+    run, if that is known already.
     """
 
     id: UUID
@@ -265,6 +267,8 @@ class PlannedCheck(Value):
     assertion: Assertion
     to_name: str | None = None
     reads: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    fault: str | None = None
 
 
 class CheckResult(Value):

@@ -168,12 +168,13 @@ class RunPlan(Value):
 
 
 class TableCheckPlan(Value):
-    """All that decides the results of the checks of the source table `name`, which is the last of `relations`."""
+    """All that decides the results of the checks of the source table `name`. They may read `check_relations` too."""
 
     project_id: int
     name: str
     relations: tuple[Relation, ...]
     checks: tuple[PlannedCheck, ...]
+    check_relations: tuple[Relation, ...] = ()
     timeout_seconds: float
     limits: Limits
 

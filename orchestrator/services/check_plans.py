@@ -2,18 +2,21 @@
 
 A check reads what the generation writes, where it refreshes that too: so two results are checked against each other
 before readers see either. But a result is not checked against one that is computed from it: of that, the current
-version is read.
+version is read. So it is by a check that only warns: for that, no view waits for another one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 from orchestrator.catalog import checks, run_inputs
 from orchestrator.catalog.database import Transaction
-from orchestrator.model.check import PlannedCheck
+from orchestrator.catalog.run_inputs import NamedInputs
+from orchestrator.model.check import PlannedCheck, Severity
 from orchestrator.model.errors import InputMissing
 from orchestrator.model.names import name_key
 from orchestrator.model.run import MemberRelation, Relation, RunPlan
+from orchestrator.services.pinned_sources import GenerationPins
 
 
 async def with_checks(tx: Transaction, plans: Sequence[RunPlan]) -> list[RunPlan]:
@@ -22,13 +25,15 @@ async def with_checks(tx: Transaction, plans: Sequence[RunPlan]) -> list[RunPlan
     planned = await checks.planned(tx, [*(plan.saved_query_id for plan in plans), *tables])
     if not planned:
         return list(plans)
+    of_views = [check for plan in plans for check in planned.get(plan.saved_query_id, ())]
+    inputs = await _inputs(tx, plans[0].project_id, of_views)
     order = _Order(plans)
     found: list[RunPlan] = []
     for plan in plans:
-        own = planned.get(plan.saved_query_id, [])
-        relations, members = await _read_by(tx, plan, own, order)
+        read = Read.by(plan.name, planned.get(plan.saved_query_id, ()), inputs)
+        relations, members = _apart(plan, read, order)
         update = {
-            "checks": tuple(own),
+            "checks": read.checks,
             "check_relations": relations,
             "check_members": members,
             "checked_tables": tuple(one.id for one in plan.relations if one.id in tables and one.id in planned),
@@ -37,25 +42,72 @@ async def with_checks(tx: Transaction, plans: Sequence[RunPlan]) -> list[RunPlan
     return found
 
 
-async def _read_by(
-    tx: Transaction, plan: RunPlan, own: Iterable[PlannedCheck], order: "_Order"
-) -> tuple[tuple[Relation, ...], tuple[MemberRelation, ...]]:
-    """The relations of the checks of a plan that its query does not read, and those that the generation refreshes."""
-    names = {name for check in own for name in (*check.reads, *filter(None, [check.to_name]))}
-    known = {name_key(one.name) for one in (*plan.relations, *plan.members)} | {name_key(plan.name)}
-    names = {name for name in names if name_key(name) not in known}
-    if not names:
-        return (), ()
-    try:
-        found = await run_inputs.named(tx, plan.project_id, names)
-    except InputMissing:
-        return (), ()  # the check that reads it says so
+class Read(NamedTuple):
+    """Some checks of one subject, and the relations that they read beside it, in dependency order.
+
+    A check that reads something that was deleted has that as its fault, and keeps no other from being made.
+    """
+
+    checks: tuple[PlannedCheck, ...]
+    relations: tuple[Relation, ...]
+
+    @classmethod
+    def by(cls, subject: str, some: Iterable[PlannedCheck], inputs: Mapping[str, NamedInputs]) -> "Read":
+        """Those of a subject of that name. `inputs` are what its checks read, by the names' keys."""
+        made: list[PlannedCheck] = []
+        relations: dict[UUID, Relation] = {}
+        for check in some:
+            own = [inputs[key] for key in _keys(check) if key in inputs and key != name_key(subject)]
+            beside = {one.id: one for each in own for one in each.relations if name_key(one.name) != name_key(subject)}
+            fault = next((one.missing for one in own if one.missing is not None), None)
+            made.append(check.model_copy(update={"needs": tuple(one.name for one in beside.values()), "fault": fault}))
+            relations |= beside
+        return cls(tuple(made), tuple(relations.values()))
+
+    @classmethod
+    async def of_table(cls, tx: Transaction, project_id: int, table: str, some: Sequence[PlannedCheck]) -> "Read":
+        """Those of a source table of that name."""
+        return cls.by(table, some, await _inputs(tx, project_id, some))
+
+    async def attached(self, pins: GenerationPins) -> "Read":
+        """The same with the pinned files of source tables. Those without files are left out, with a fault instead."""
+        made = list(self.checks)
+        relations: list[Relation] = []
+        for one in self.relations:
+            try:
+                relations += await pins.attach([one])
+            except InputMissing as error:
+                made = [_faulty(check, error.message) if one.name in check.needs else check for check in made]
+        return Read(tuple(made), tuple(relations))
+
+
+async def _inputs(tx: Transaction, project_id: int, some: Iterable[PlannedCheck]) -> dict[str, NamedInputs]:
+    """What these checks read, by the names' keys: in one statement, so as of one moment."""
+    names = {key for check in some for key in _keys(check)}
+    return await run_inputs.each_named(tx, project_id, names) if names else {}
+
+
+def _keys(check: PlannedCheck) -> list[str]:
+    return [name_key(name) for name in (*check.reads, *filter(None, [check.to_name]))]
+
+
+def _faulty(check: PlannedCheck, fault: str) -> PlannedCheck:
+    return check.model_copy(update={"fault": fault})
+
+
+def _apart(plan: RunPlan, read: Read, order: "_Order") -> tuple[tuple[Relation, ...], tuple[MemberRelation, ...]]:
+    """The relations of checks that the plan's query does not read, and those that the generation refreshes before it.
+
+    Only for a check that may keep its result from readers does a view wait for another one.
+    """
+    known = {name_key(one.name) for one in (*plan.relations, *plan.members)}
+    needed = {name for one in read.checks if one.severity is Severity.ERROR for name in one.needs}
     relations: list[Relation] = []
     members: list[MemberRelation] = []
-    for relation in found:
+    for relation in read.relations:
         if name_key(relation.name) in known:
             continue
-        run_id = order.run_that_may_come_first(plan, relation)
+        run_id = order.run_that_may_come_first(plan, relation) if relation.name in needed else None
         if run_id is None:
             relations.append(relation)
         else:

@@ -4,7 +4,7 @@ Such a generation remembers the views. As it begins, their runs are recorded as 
 Skipped, as if they had been cancelled a moment later.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 from orchestrator.catalog import generations, runs
@@ -22,13 +22,23 @@ def early_ends(generation: Generation, graph: ViewGraph, members: Sequence[UUID]
         return {}
     ends = {view: EarlyEnd(RunStatus.CANCELLED, at) for view, at in cancelled.items()}
     causes = {view: view for view in cancelled}  # the cancelled view because of which each one ends
-    parents = graph.parents(members)
-    for view in members:
-        above = causes if generation.publish is PublishMode.ALL_OR_NOTHING else parents[view].intersection(causes)
-        if view not in ends and above:
-            causes[view] = causes[min(above, key=members.index)]
+    position = {view: number for number, view in enumerate(members)}
+    for view, above in _ended_by(generation, graph, members, min(cancelled, key=position.__getitem__)):
+        ended = above.intersection(causes)
+        if view not in ends and ended:
+            causes[view] = causes[min(ended, key=position.__getitem__)]
             ends[view] = EarlyEnd(RunStatus.SKIPPED, None, why_skipped(graph.name(causes[view]), RunStatus.CANCELLED))
     return ends
+
+
+def _ended_by(
+    generation: Generation, graph: ViewGraph, members: Sequence[UUID], first: UUID
+) -> Iterator[tuple[UUID, set[UUID]]]:
+    """Each member with those whose end it does not outlive. `first` is the first cancelled one."""
+    if generation.publish is PublishMode.ALL_OR_NOTHING:
+        return ((view, {first}) for view in members)
+    parents = graph.parents(members)
+    return ((view, parents[view]) for view in members)
 
 
 def going_on(generation: Generation, graph: ViewGraph) -> list[UUID]:

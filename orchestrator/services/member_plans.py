@@ -5,6 +5,7 @@ from graphlib import TopologicalSorter
 from uuid import UUID
 
 from orchestrator.catalog.run_plans import StoredPlan
+from orchestrator.model.check import not_published
 from orchestrator.model.generation import MemberPhase, MemberPlan
 from orchestrator.model.run import MemberRelation, RunPlan, SnapshotRelation
 from orchestrator.model.snapshot import Snapshot
@@ -18,11 +19,14 @@ def inputs_first(plans: Iterable[RunPlan]) -> list[RunPlan]:
 
 
 def components(plans: Iterable[RunPlan]) -> dict[UUID, int]:
-    """A number for each run: equal for those that are connected by what they read, members or source tables."""
+    """A number for each run: equal for those that are connected by what they and their checks read of the generation.
+
+    That is members and source tables: what one of them has pinned again, all of them read again.
+    """
     above: dict[UUID, UUID] = {}
     some = list(plans)
     for plan in some:
-        sources = (one.id for one in plan.relations if one.kind == "source")
+        sources = (one.id for one in (*plan.relations, *plan.check_relations) if one.kind == "source")
         for read in (*(one.run_id for one in waited_for(plan)), *sources):
             above[_root(above, read)] = _root(above, plan.run_id)
     numbers: dict[UUID, int] = {}
@@ -93,6 +97,8 @@ def _relation(name: str, snapshot: Snapshot) -> SnapshotRelation:
 def _member(stored: StoredPlan, position: Mapping[UUID, int], component: int) -> MemberPlan:
     plan, written = stored.plan, stored.written
     phase = MemberPhase.WAITING if stored.unchanged_id is None else MemberPhase.UNCHANGED
+    if not_published(stored.checks) is not None:
+        written = None  # its step is run again, and says once more why that is not published
     return MemberPlan(
         run_id=plan.run_id,
         saved_query_id=plan.saved_query_id,

@@ -5,9 +5,11 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from orchestrator.catalog import publication, runs, saved_queries
+from orchestrator.catalog import publication, run_plans, runs, saved_queries
 from orchestrator.catalog.database import Database
+from orchestrator.catalog.run_plans import Outcome
 from orchestrator.model.base import now
+from orchestrator.model.check import CheckResult, CheckStatus, Severity
 from orchestrator.model.generation import EndedRun
 from orchestrator.model.run import Run, RunRequest, RunStatus
 from orchestrator.model.saved_query import SyncFrequency, Timing
@@ -156,6 +158,29 @@ async def test_what_was_made_from_a_view_that_was_rolled_back_meanwhile_is_not_p
     for one in (below, lower):
         run = (await tenant.history(one["id"]))[0]
         assert (run["status"], run["skipped_reason"]) == ("Skipped", '"v" was rolled back while this generation ran.')
+
+
+async def test_what_was_made_from_a_result_that_its_checks_keep_back_is_not_published(
+    database: Database, tenant: Tenant, view: Json
+) -> None:
+    below, beside = [await tenant.materialized(name, "SELECT 2 AS n") for name in ("below", "beside")]
+    failed = CheckResult(
+        check_id=uuid4(), label="c", severity=Severity.ERROR, status=CheckStatus.FAILED, failing_rows=1
+    )
+    async with database.begin() as tx:
+        top = await publishing.opened(tx, tenant.project_id, view)
+        middle = await publishing.opened(tx, tenant.project_id, below, parents=[UUID(view["id"])])
+        other = await publishing.opened(tx, tenant.project_id, beside)
+        blocked = Outcome(top.id, 1, result(tenant, view, top), checks=(failed,))
+        assert await run_plans.record(tx, [blocked])
+        written = (result(tenant, below, middle), result(tenant, beside, other))
+        await run_plans.record(tx, [Outcome(one.run_id, 1, one) for one in written])
+    async with database.begin() as tx:
+        done = await publication.publish(tx, [top.id, middle.id, other.id])
+    assert [one.run_id for one in done.published] == [other.id]
+    assert {one.run_id: one.status for one in done.refused} == {top.id: "Failed", middle.id: "Skipped"}
+    assert (await tenant.history(below["id"]))[0]["skipped_reason"] == '"v" failed.'
+    assert (await tenant.view(view["id"]))["current_snapshot_id"] == view["current_snapshot_id"]
 
 
 async def test_a_view_has_one_open_run_whoever_opens_it(database: Database, tenant: Tenant, view: Json) -> None:

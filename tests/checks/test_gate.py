@@ -106,6 +106,36 @@ async def test_a_check_that_cannot_be_run_blocks_too(tenant: Tenant, orders: Ord
     assert "kind" in run["error"]
 
 
+async def test_one_broken_input_of_a_check_fails_no_other_check(tenant: Tenant, orders: Orders, sources: Path) -> None:
+    view = await orders.make("1,a", "2,b")
+    path = sources / f"other-{tenant.project_id}.csv"
+    path.write_text("id\n1\n")
+    await tenant.add_table("other", path, "CSVWithNames")
+    gone = await tenant.create_view("gone", "SELECT id FROM other")
+    checks = [
+        await add(tenant, view, "custom_sql", config={"query": "SELECT * FROM gone"}, severity="warn"),
+        await add(tenant, view, "custom_sql", config={"query": "SELECT * FROM other"}, severity="warn"),
+        await add(tenant, view, "not_null", column_name="kind"),
+    ]
+    path.unlink()
+    await tenant.call("DELETE", f"{VIEWS}{gone['id']}/", expect=204)
+    await tenant.act(view["id"], "run")
+    assert (await tenant.ended(view["id"]))["status"] == "Completed"
+    found = [await latest(tenant, view, check) for check in checks]
+    assert [one["status"] for one in found] == ["error", "error", "passed"], found
+    assert "has no files" in found[1]["reason"]
+
+
+async def test_a_check_that_only_warns_lets_no_view_wait_for_another(tenant: Tenant, orders: Orders) -> None:
+    view = await orders.make("1,a")
+    broken = "SELECT 1 AS id WHERE error('no') IS NULL"
+    await saved(tenant, other=broken)
+    await add(tenant, view, "custom_sql", config={"query": "SELECT * FROM other"}, severity="warn")
+    assert statuses(await refreshed(tenant)) == {"orders": "Completed", "other": "Failed"}
+    await add(tenant, view, "custom_sql", config={"query": "SELECT id FROM other"})
+    assert statuses(await refreshed(tenant, force=True)) == {"orders": "Skipped", "other": "Failed"}
+
+
 async def test_a_blocked_version_is_published_on_a_persons_word(tenant: Tenant, orders: Orders) -> None:
     view = await orders.make("1,a", "1,b")
     await add(tenant, view, "unique", column_name="id")

@@ -124,14 +124,18 @@ class DuckDBEngine:
     async def _check(
         self, plan: TableCheckPlan, folder: str | None, file_url: Callable[[str, str], str]
     ) -> tuple[CheckResult, ...]:
-        files = await self._source_lister.find(plan.project_id, plan.relations)
+        files = await self._source_lister.find(plan.project_id, (*plan.relations, *plan.check_relations))
+        relations, check_relations = (
+            [encode_relation(one, file_url, self._digests, files) for one in some]
+            for some in (plan.relations, plan.check_relations)
+        )
         request: dict[str, Any] = {
             "job": "check",
             "name": plan.name,
             "timeout_seconds": plan.timeout_seconds,
-            "relations": [encode_relation(one, file_url, self._digests, files) for one in plan.relations],
+            "relations": relations,
             "checks": [encode_check(check) for check in plan.checks],
-            "check_relations": [],
+            "check_relations": check_relations,
             "current": None,
         }
         opened = frozenset(itertools.chain(*files.values()))

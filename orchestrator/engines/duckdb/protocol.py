@@ -153,7 +153,8 @@ def encode_shape(shape: Shape) -> dict[str, Any]:
 
 def encode_check(check: PlannedCheck) -> dict[str, Any]:
     """The description of a check for the child process."""
-    return {**check.assertion.plain(check.to_name), "id": str(check.id), "reads": check.reads}
+    facts = {"id": str(check.id), "reads": check.reads, "needs": check.needs, "fault": check.fault}
+    return {**check.assertion.plain(check.to_name), **facts}
 
 
 def input_files(relation: Mapping[str, Any]) -> list[SourceFile]:

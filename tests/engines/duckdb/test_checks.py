@@ -21,7 +21,7 @@ from orchestrator.model.run import Relation, Shape
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import SourceFormat
 from orchestrator.model.write_target import WriteTarget
-from tests.engines.conftest import file_url, make_plan, source
+from tests.engines.conftest import file_url, make_plan, source, view
 
 ROWS = "SELECT * FROM (VALUES (1, 'a', 10), (2, 'b', NULL), (2, 'b', 30), (4, NULL, 40)) t(id, kind, amount)"
 NOTHING = f"SELECT * FROM ({ROWS}) WHERE false"
@@ -171,6 +171,54 @@ async def test_relationships_look_into_another_relation(engine: DuckDBEngine, tm
     rows = check("custom_sql", reads=("kinds",), query="SELECT * FROM kinds k ANTI JOIN orders o ON k.name = o.kind")
     assert (await write(engine, tmp_path, ROWS, rows, others=(kinds,))).only.failing_rows == 1
     assert path.exists()
+
+
+async def test_a_view_that_reads_the_checked_one_shows_the_new_result_to_a_check(
+    engine: DuckDBEngine, tmp_path: Path
+) -> None:
+    negative = view("below_zero", "SELECT * FROM orders WHERE id < 3")
+    made = check("custom_sql", query="SELECT * FROM below_zero", reads=("below_zero",))
+    assert (await write(engine, tmp_path, ROWS, made, others=(negative,))).only.failing_rows == 3
+
+
+async def test_what_cannot_be_read_fails_the_checks_that_read_it_and_no_others(
+    engine: DuckDBEngine, tmp_path: Path, data: Path
+) -> None:
+    path = data / "kinds.csv"
+    path.write_text("name\na\nb\n")
+    column = Column(name="name", duckdb_type="VARCHAR")
+    kinds = source("kinds", SourceFormat.CSV_WITH_NAMES, str(path), [column])
+    gone = source("gone", SourceFormat.CSV_WITH_NAMES, str(path), [Column(name="x", duckdb_type="VARCHAR")])
+    others = (kinds, gone, view("broken", "SELECT nonsense FROM kinds"), view("on_top", "SELECT * FROM broken"))
+    checks = (
+        check("not_null", "id"),
+        check("custom_sql", query="SELECT * FROM kinds WHERE name = 'x'", reads=("kinds",)),
+        check("custom_sql", query="SELECT * FROM on_top", reads=("on_top",)),
+        check("custom_sql", query="SELECT x FROM gone", reads=("gone",)),
+        check("unique", "id"),
+    )
+    needs = ((), ("kinds",), ("kinds", "broken", "on_top"), ("gone",), ())
+    checks = tuple(one.model_copy(update={"needs": names}) for one, names in zip(checks, needs, strict=True))
+    faulty = check("not_null", "id").model_copy(update={"fault": "The view was deleted."})
+    found = (await write(engine, tmp_path, ROWS, *checks, faulty, others=others)).result.checks
+    assert [one.status for one in found] == [PASSED, PASSED, ERROR, ERROR, FAILED, ERROR], found
+    assert "broken" in (found[2].reason or "")
+    assert found[5].reason == "The view was deleted."
+
+
+@pytest.mark.parametrize("kind", ["not_null", "accepted_values", "freshness", "unique"])
+async def test_a_column_that_is_gone_is_not_taken_for_the_whole_row(
+    engine: DuckDBEngine, tmp_path: Path, kind: str
+) -> None:
+    config: dict[str, Any] = {"accepted_values": {"values": ["a"]}, "freshness": {"max_age_minutes": 5}}.get(kind, {})
+    where = "orders.id > 0"
+    for made in (check(kind, "orders", **config), check(kind, "orders", **config, where=where)):
+        only = (await write(engine, tmp_path, ROWS, made)).only
+        assert only.status is ERROR, only
+    there = await write(
+        engine, tmp_path, f"SELECT *, 1 AS orders FROM ({ROWS})", check("not_null", "orders", where=where)
+    )
+    assert there.only.status is PASSED
 
 
 BEFORE = Shape(

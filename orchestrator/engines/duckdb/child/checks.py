@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from orchestrator.engines.check_statements import (
     Current,
     against_current,
     aggregate_of,
+    counts_with_others,
     failing_rows,
     texts_of,
 )
@@ -31,11 +32,13 @@ from orchestrator.engines.duckdb.child.plan import (
     Request,
     Task,
     Watch,
-    create_relations,
+    create_relation,
     list_inputs,
+    readings_of,
     translate_errors,
 )
-from orchestrator.engines.duckdb.child.session import clear_session
+from orchestrator.engines.duckdb.child.session import RelationBinder, clear_session
+from orchestrator.engines.duckdb.sources.contract import UnreadableFile
 from orchestrator.engines.duckdb.sources.parquet import read_parquet
 from orchestrator.engines.duckdb.sql.inlining import weigh
 from orchestrator.engines.duckdb.sql.output_columns import UnsupportedType
@@ -48,6 +51,8 @@ from orchestrator.model.read_limits import MOST_READINGS, MOST_SAMPLES
 
 # The subfolder of a result's folder that holds some of the rows that checks have failed on.
 CHECKS = "checks"
+# The errors of a check that cannot be run.
+_UNREADABLE = (duckdb.Error, OSError, UnsupportedType, UnreadableFile, OrchestratorError)
 _SHORTEST_SECONDS = 1.0
 # The rest of a run's time is for what follows the checks.
 _SHARE = 0.8
@@ -95,16 +100,13 @@ class Checker:
         self._created = created
         self._deadline = began + max(_SHORTEST_SECONDS, _SHARE * request["timeout_seconds"])
         self._subject = quoted(request["name"])
+        self._views: dict[str, list[str]] = {}  # the names that each view reads which is evaluated inside a check
         self._sampled = 0
 
     def run_on_table(self) -> list[dict[str, Any]]:
         """The result of each check of the request, whose subject is one of its relations. No rows are kept."""
         checks: Sequence[Mapping[str, Any]] = self._request["checks"]
-        unready = self._create_relations()
-        if unready is not None:
-            return [{"id": check["id"], **unready} for check in checks]
-        counted = self._count_together([check for check in checks if aggregate_of(check) is not None])
-        return [{"id": check["id"], **self._check(check, counted.get(check["id"]), None)} for check in checks]
+        return self._run_all(checks, self._create_relations(), None)
 
     def run(self, written: Mapping[str, Any], target: str) -> list[dict[str, Any]]:
         """The result of each check of the request, in its order, as CheckResult has it."""
@@ -115,41 +117,54 @@ class Checker:
         unready = self._create_relations(decoded(read_parquet(paths), written["columns"]))
         rows = sum(count for _, count, _ in written["files"])
         columns = [(name, kind) for name, kind, _ in written["columns"]]
-        found: dict[str, dict[str, Any]] = {}
+        of_shape: dict[str, dict[str, Any]] = {}
         for check in checks:
-            if unready is not None:
-                found[check["id"]] = unready
-            elif check["check_type"] in AGAINST_CURRENT:
+            if check["check_type"] in AGAINST_CURRENT:
                 number, reason = against_current(check, rows, columns, _current_of(self._request))
-                found[check["id"]] = _judged(number, reason)
-        left = [check for check in checks if check["id"] not in found]
-        counted = self._count_together([check for check in left if aggregate_of(check) is not None])
-        for check in left:
-            found[check["id"]] = self._check(check, counted.get(check["id"]), target)
-        return [{"id": check["id"], **found[check["id"]]} for check in checks]
+                of_shape[check["id"]] = _judged(number, reason)
+        return self._run_all(checks, of_shape | unready, target)
 
-    def _create_relations(self, subject: str | None = None) -> dict[str, Any] | None:
-        """Create what the checks read, and the subject if it is given; returns the result of all if that fails."""
-        request = self._request
-        texts = [text for check in request["checks"] for text in texts_of(check, self._subject)]
+    def _run_all(
+        self, checks: Sequence[Mapping[str, Any]], known: dict[str, dict[str, Any]], target: str | None
+    ) -> list[dict[str, Any]]:
+        """The result of each check, where it is not `known` already. Failing rows are kept below `target`."""
+        left = [check for check in checks if check["id"] not in known]
+        counted = self._count_together([check for check in left if counts_with_others(check)])
+        found = {check["id"]: self._check(check, counted.get(check["id"]), target) for check in left}
+        return [{"id": check["id"], **(known | found)[check["id"]]} for check in checks]
+
+    def _create_relations(self, subject: str | None = None) -> dict[str, dict[str, Any]]:
+        """Create what the checks read, and the subject first if it is given.
+
+        Returns the results of checks for which that fails: of all, if it does for the subject.
+        """
+        request, checks = self._request, self._request["checks"]
+        faults = {check["id"]: _erred(check["fault"]) for check in checks if check["fault"]}
+        relations = (*request["relations"], *request["check_relations"])
+        views = [one["sql"] for one in relations if one["kind"] == "view"]
+        texts = [text for check in checks for text in texts_of(check, self._subject)]
+        names = RelationBinder(self._connection, [*texts, *views], self._created)
+        known = {fold(one["name"]) for one in (*relations, request)}
         try:
-            names = create_relations(
-                self._connection,
-                {"sql": "\n".join(texts), "relations": [*request["relations"], *request["check_relations"]]},
-                self._inputs,
-                self._created,
-            )
             if subject is not None:
                 names.create(request["name"], subject)
-        except (duckdb.Error, OSError, UnsupportedType, OrchestratorError) as error:
-            return self._error(error)
-        return None
+        except _UNREADABLE as error:
+            return {check["id"]: self._error(error) for check in checks}
+        for one in relations:
+            try:
+                if one["kind"] == "view":
+                    self._views[one["name"]] = readings_of(self._connection, one["sql"], known, one["name"])
+                create_relation(self._connection, names, one, self._inputs)
+            except _UNREADABLE as error:
+                fault = self._error(error)
+                faults |= {check["id"]: fault for check in checks if one["name"] in (request["name"], *check["needs"])}
+        return faults
 
     def _count_together(self, checks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
         """The failures of checks, in one scan of the result. None if one of them cannot be run."""
         if not checks:
             return {}
-        listed = ", ".join(str(aggregate_of(check)) for check in checks)
+        listed = ", ".join(str(aggregate_of(check, self._subject)) for check in checks)
         try:
             for check in checks:
                 self._look_at(check)
@@ -168,7 +183,7 @@ class Checker:
                     select = single_select(self._connection, select)
                 number = int(self._fetch_one(f"SELECT count(*) FROM (\n{select}\n) AS q")[0])
             sample = self._keep(select, target) if number and target is not None else None
-        except (duckdb.Error, InvalidQuery, UnsupportedType, LookupError, _TooSlow) as error:
+        except (*_UNREADABLE, LookupError, _TooSlow) as error:
             return self._error(error)
         return _judged(number, None) | {"sql": select, "sample": sample}
 
@@ -177,10 +192,10 @@ class Checker:
         own = [self._request["name"]]
         known = own if check["check_type"] != "custom_sql" else [*own, *check["reads"]]
         statements = texts_of(check, self._subject)
-        if statements and check["check_type"] != "custom_sql":
+        if check["check_type"] != "custom_sql" and (statements or check["to_name"] is not None):
             # The condition may read otherwise in another statement than in the one that was looked at.
             statements.append(failing_rows(check, self._subject))
-            aggregate = aggregate_of(check)
+            aggregate = aggregate_of(check, self._subject)
             if aggregate is not None:
                 statements.append(f"SELECT {aggregate} FROM {self._subject}")
             known = [*known, *filter(None, [check["to_name"]])]
@@ -195,13 +210,6 @@ class Checker:
                     f"With every view that has no result of its own evaluated inside it, it reads tables and views "
                     f"{weight:,} times; {MOST_READINGS:,} are the most."
                 )
-
-    @cached_property
-    def _views(self) -> dict[str, list[str]]:
-        """The names that each view reads which is evaluated inside a check."""
-        relations = (*self._request["relations"], *self._request["check_relations"])
-        views = (one for one in relations if one["kind"] == "view")
-        return {view["name"]: readings(self._connection, view["sql"]) for view in views}
 
     def _keep(self, select: str, target: str) -> str:
         """Write some failing rows beside the result; returns the name of the file."""
@@ -243,11 +251,16 @@ class Checker:
     def _error(self, error: Exception) -> dict[str, Any]:
         if isinstance(error, _TooSlow):
             reason = "It took longer than was left of the time of the run."
-        elif isinstance(error, UnsupportedType | LookupError):
+        elif isinstance(error, UnsupportedType | UnreadableFile | LookupError):
             reason = str(error)
         else:
             reason = failure(error, self._request["limits"]).message
-        return {"status": "error", "failing_rows": None, "reason": redact_paths(reason, self._labels)}
+        notes = getattr(error, "__notes__", [])
+        return _erred(redact_paths(" ".join([*notes, reason]), self._labels))
+
+
+def _erred(reason: str) -> dict[str, Any]:
+    return {"status": "error", "failing_rows": None, "reason": reason}
 
 
 def _judged(number: int, reason: str | None) -> dict[str, Any]:

@@ -139,7 +139,10 @@ def list_inputs(request: Request, inputs: Inputs, labels: dict[str, str]) -> Non
         elif relation["kind"] == "snapshot":
             inputs[name] = [SourceFile(shown=path, real=os.path.realpath(path)) for path in relation["paths"]]
             labels.update({path: f'the snapshot of "{name}"' for file in inputs[name] for path in file[:2]})
-    missing = _find_missing_input(inputs)
+    # What only a check reads keeps no query from running.
+    missing = _find_missing_input(
+        {relation["name"]: inputs.get(relation["name"], ()) for relation in request["relations"]}
+    )
     if missing:
         raise missing
 
@@ -161,11 +164,11 @@ def check_plan(connection: duckdb.DuckDBPyConnection, request: Request) -> None:
     """Check the plan against the rules for views, which may be stricter now than when it was made."""
     known = {fold(relation["name"]) for relation in request["relations"]}
     views = {
-        view["name"]: _readings(connection, view["sql"], known, view["name"])
+        view["name"]: readings_of(connection, view["sql"], known, view["name"])
         for view in request["relations"]
         if view["kind"] == "view"
     }
-    weight = weigh(_readings(connection, request["sql"], known, None, request.get("parameters", ())), views)
+    weight = weigh(readings_of(connection, request["sql"], known, None, request.get("parameters", ())), views)
     if weight > MOST_READINGS:
         raise PlanTooLarge(
             f"With every view that has no result of its own evaluated inside it, the query reads tables and views "
@@ -173,9 +176,13 @@ def check_plan(connection: duckdb.DuckDBPyConnection, request: Request) -> None:
         )
 
 
-def _readings(
+def readings_of(
     connection: duckdb.DuckDBPyConnection, sql: str, known: set[str], view: str | None, parameters: Collection[str] = ()
 ) -> list[str]:
+    """The names that a statement reads, that of `view` or the query itself. Raises QueryRefused, or QueryFailed.
+
+    `known` are all names that there are, folded.
+    """
     where = f"{in_view(view)} " if view is not None else ""
     try:
         names = readings(connection, sql, parameters)
@@ -203,23 +210,30 @@ def create_relations(
     texts = [request["sql"], *(r["sql"] for r in relations if r["kind"] == "view")]
     names = RelationBinder(connection, texts, created)
     for relation in relations:
-        name, kind = relation["name"], relation["kind"]
-        try:
-            if kind == "view":
-                names.create_query(name, single_select(connection, relation["sql"]))
-            elif kind == "source":
-                contract = Contract.of(relation, relation["columns"])
-                names.create(name, source_select(connection, contract, inputs[name]))
-            elif kind == "rows":
-                names.create_plain(name, rows_select(relation["columns"], relation["rows"]))
-            else:
-                names.create(name, decoded(read_parquet(file.real for file in inputs[name]), relation["columns"]))
-        except Exception as error:
-            error.add_note(in_view(name) if kind == "view" else f'Reading "{name}":')
-            if kind == "view" and isinstance(error, duckdb.Error):
-                note_place(error, place_in_text(error, name))
-            raise
+        create_relation(connection, names, relation, inputs)
     return names
+
+
+def create_relation(
+    connection: duckdb.DuckDBPyConnection, names: RelationBinder, relation: Mapping[str, Any], inputs: Inputs
+) -> None:
+    """Create a relation of the plan; those that it reads must be there."""
+    name, kind = relation["name"], relation["kind"]
+    try:
+        if kind == "view":
+            names.create_query(name, single_select(connection, relation["sql"]))
+        elif kind == "source":
+            contract = Contract.of(relation, relation["columns"])
+            names.create(name, source_select(connection, contract, inputs[name]))
+        elif kind == "rows":
+            names.create_plain(name, rows_select(relation["columns"], relation["rows"]))
+        else:
+            names.create(name, decoded(read_parquet(file.real for file in inputs[name]), relation["columns"]))
+    except Exception as error:
+        error.add_note(in_view(name) if kind == "view" else f'Reading "{name}":')
+        if kind == "view" and isinstance(error, duckdb.Error):
+            note_place(error, place_in_text(error, name))
+        raise
 
 
 def read_plain_files_quickly(
