@@ -31,7 +31,6 @@ from orchestrator.model.check import (
     SubjectRef,
     checked_assertion,
 )
-from orchestrator.services.check_records import fields_of
 from orchestrator.services.checks import ShownCheck
 
 router = APIRouter(
@@ -314,7 +313,6 @@ async def _create(context: RequestContext, of: SubjectRef, body: AddCheck, respo
 
 async def _change(context: RequestContext, of: SubjectRef, check_id: UUID, body: EditCheck) -> CheckOut:
     sent = body.model_dump(exclude_unset=True)
-    before = fields_of((await context.services.checks.get(of, check_id)).check)
     changes = {name: value for name, value in sent.items() if name in _PLAIN and value is not None}
     if "name" in sent:
         changes["name"] = sent["name"] or None
@@ -322,14 +320,18 @@ async def _change(context: RequestContext, of: SubjectRef, check_id: UUID, body:
         changes["confidence"] = sent["confidence"]
     if "tags" in changes:
         changes["tags"] = tuple(changes["tags"])
-    asserted = before.assertion
-    check_type = sent.get("check_type") or asserted.check_type
-    config = sent.get("config")
-    if config is None:
-        config = dict(asserted.config) if check_type == asserted.check_type else {}
-    column = sent["column_name"] if sent.get("column_name") is not None else asserted.column_name
-    changes["assertion"] = checked_assertion(check_type, column, config)
-    return _check_out(await context.services.checks.change(of, check_id, changes, context.user))
+
+    def changed(before: CheckFields) -> CheckFields:
+        asserted = before.assertion
+        check_type = sent.get("check_type") or asserted.check_type
+        config = sent.get("config")
+        if config is None:
+            config = dict(asserted.config) if check_type == asserted.check_type else {}
+        column = sent["column_name"] if sent.get("column_name") is not None else asserted.column_name
+        assertion = checked_assertion(check_type, column, config)
+        return before.model_copy(update={**changes, "assertion": assertion})
+
+    return _check_out(await context.services.checks.change(of, check_id, changed, context.user))
 
 
 async def _list_results(

@@ -98,7 +98,9 @@ class SnapshotOut(BaseModel):
     columns: list[StoredColumnOut] = Field(description="Its columns, in SELECT order")
     inputs: list[InputOut] = Field(description="What it was made from, exactly")
     files: list[FileOut] = Field(description="Its files")
-    quarantine: list[FileOut] = Field(description="Files of rows that were left out: beside the result, no part of it")
+    quarantine: list[FileOut] = Field(
+        description="Files beside the result, no part of it: of rows that were left out, or that checks failed on"
+    )
     location: str = Field(description="The folder of its files, below the folder of the store")
     engine_version: str = Field(description="What ran the query")
 

@@ -58,6 +58,8 @@ class TableCheckActivities:
         await raise_if_moved(relations, pins)
         if not task.is_try:
             async with self.database.begin() as tx:
+                # An attempt whose answer was lost has stored some before, and so has one of files that were replaced.
+                await checks.forget(tx, task.pinned_by, [one.check_id for one in found])
                 await checks.record(tx, [checks.MadeResults(found, generation_id=task.pinned_by)])
         reason = not_published(found)
         if reason is not None:

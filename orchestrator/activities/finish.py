@@ -12,9 +12,10 @@ from orchestrator.catalog import failure_streaks, generations, projects, publica
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.failure_streaks import RunContext
 from orchestrator.engines.base import QueryAnalyzer
-from orchestrator.model.errors import ChecksFailed, StoreUnavailable, Transient
+from orchestrator.model.errors import ChecksFailed, StoreUnavailable
 from orchestrator.model.generation import (
     CloseRequest,
+    EndedRun,
     GenerationRequest,
     GenerationStatus,
     PublishRequest,
@@ -56,7 +57,10 @@ class FinishActivities:
             published = await publication.publish(tx, request.run_ids, all_or_nothing=request.all_or_nothing)
             contexts = await failure_streaks.load_run_contexts(tx, request.run_ids)
         if published.with_other_columns and contexts:
-            await self._propagate_columns(contexts[0].project_id, published.with_other_columns)
+            # Not in the transaction, where it would take too long. If this worker dies in between, Temporal repeats all
+            # of this step. The results are published in any case.
+            propagation = ColumnPropagation(self.analyzer, list(published.with_other_columns))
+            await propagation.finish(self.database, contexts[0].project_id)
         names = [one.view_name for one in contexts if one.run.status is RunStatus.COMPLETED]
         if names:
             await self.current.sync_all(contexts[0].project_id, names)
@@ -71,12 +75,14 @@ class FinishActivities:
         """
         async with self.database.begin() as tx:
             ended = [*request.runs]
+            if not isinstance(request.request, RunRequest) and _were_blocked(ended):
+                await projects.lock_project(tx, request.request.project_id)  # before the rows of views, as in `publish`
             if isinstance(request.request, RunRequest):
                 await self._ensure(tx, request.request)
             elif request.rest is not None:
                 left = await runs.open_of_generation(tx, request.request.generation_id)
                 ended += [request.rest.model_copy(update={"run_id": run_id}) for run_id in left]
-            await publication.keep_blocked(tx, [one.run_id for one in ended if one.error_code == ChecksFailed.code])
+            await publication.keep_blocked(tx, _were_blocked(ended))
             await runs.close(tx, ended)
             contexts = await failure_streaks.load_run_contexts(tx, [one.run_id for one in ended])
         for context in contexts:
@@ -107,17 +113,6 @@ class FinishActivities:
             notices.extend(await self.policy.on_run_finished(context))
         return ClosedRuns(runs=tuple(ClosedRun.of(one.run) for one in contexts), notices=tuple(notices))
 
-    async def _propagate_columns(self, project_id: int, view_ids: Iterable[UUID]) -> None:
-        """Update the columns of views without a snapshot that read the published ones.
-
-        Not in the transaction of `publish`, where it would take too long. If this worker dies in between, Temporal
-        repeats `publish`, and so this. The results are published in any case.
-        """
-        try:
-            await ColumnPropagation(self.analyzer, list(view_ids)).finish(self.database, project_id)
-        except Transient as error:
-            logger.warning("readers of published views still show their old columns: %s", error.message)
-
     async def _discard(self, context: RunContext) -> None:
         """Remove the files of a run's attempts. They are not visible, so a failing store is only logged."""
         run = context.run
@@ -127,3 +122,8 @@ class FinishActivities:
                 await self.store.discard(location)
             except StoreUnavailable as error:
                 logger.warning("left behind in the store: %s (%s)", location, error.message)
+
+
+def _were_blocked(ended: Iterable[EndedRun]) -> list[UUID]:
+    """The runs whose results are kept from readers."""
+    return [one.run_id for one in ended if one.error_code == ChecksFailed.code]

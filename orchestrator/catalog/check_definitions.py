@@ -57,13 +57,23 @@ async def by_view(tx: Transaction, project_id: int) -> dict[UUID, list[StoredChe
     return found
 
 
+async def names_of_tables(tx: Transaction, project_id: int) -> dict[str, str]:
+    """The name of the source table by that of each of its checks which has one, in lower case."""
+    query = (
+        select(func.lower(t.checks.c.name), t.source_tables.c.name)
+        .join(t.source_tables, t.source_tables.c.id == t.checks.c.source_table_id)
+        .where(t.checks.c.project_id == project_id, t.checks.c.name.is_not(None), _LIVE)
+    )
+    return {row[0]: row[1] for row in await tx.execute(query)}
+
+
 async def digest(tx: Transaction, project_id: int) -> str | None:
-    """A digest of all that `by_view` has; None if there are no checks."""
+    """A digest of all that `by_view` and `names_of_tables` have; None if there are no checks."""
     one = t.checks.c
     fields = (one.id, one.saved_query_id, one.name, one.description, one.digest, one.severity, one.enabled, one.tags)
     row = func.md5(func.jsonb_build_array(*fields).cast(Text))
     every = func.md5(func.string_agg(row, aggregate_order_by(literal(""), one.id)))
-    return await tx.scalar(select(every).where(one.project_id == project_id, one.saved_query_id.is_not(None), _LIVE))
+    return await tx.scalar(select(every).where(one.project_id == project_id, _LIVE))
 
 
 async def delete(tx: Transaction, check_ids: Sequence[UUID]) -> None:

@@ -128,6 +128,12 @@ async def record(tx: Transaction, made: Iterable[MadeResults]) -> list[UUID]:
     return [row["id"] for row in rows]
 
 
+async def forget(tx: Transaction, generation_id: UUID, check_ids: Collection[UUID]) -> None:
+    """Delete the results of these checks that a generation has stored, of a source table."""
+    of = t.check_results.c
+    await tx.execute(t.check_results.delete().where(of.generation_id == generation_id, of.check_id.in_(check_ids)))
+
+
 async def results(tx: Transaction, check_id: UUID, *, limit: int, offset: int) -> tuple[int, list[StoredResult]]:
     """The number of results of a check that are kept, and some of them, newest first."""
     mine = t.check_results.c.check_id == check_id

@@ -51,12 +51,14 @@ class StoredTable(NamedTuple):
 class StoredDefinitions(NamedTuple):
     """The live views and source tables of a project, by the key of their name.
 
-    `base` changes with every change of a definition.
+    `base` changes with every change of a definition. `table_checks` has the name of the source table by that of each of
+    its checks which has one, in lower case.
     """
 
     base: str
     views: Mapping[str, StoredView]
     tables: Mapping[str, StoredTable]
+    table_checks: Mapping[str, str] = {}
 
 
 async def load(tx: Transaction, project_id: int) -> StoredDefinitions:
@@ -84,7 +86,7 @@ async def load(tx: Transaction, project_id: int) -> StoredDefinitions:
         )
         for row in await tx.execute(_views(project_id))
     }
-    return StoredDefinitions(identity, views, tables)
+    return StoredDefinitions(identity, views, tables, await check_definitions.names_of_tables(tx, project_id))
 
 
 async def base(tx: Transaction, project_id: int) -> str:
@@ -104,7 +106,11 @@ async def base(tx: Transaction, project_id: int) -> str:
 
 
 def _view(row: Row[Any], descriptions: Mapping[str, str], checks: Iterable[StoredCheck]) -> ViewDefinition:
-    own = {"timing": _timing(row), "column_descriptions": descriptions, "checks": [one.definition for one in checks]}
+    # Two can be the same only if one refers to what was deleted, and the other to what has its name now.
+    alive_last = sorted(checks, key=lambda one: one.target_id is not None)
+    kept = {one.definition.key: one.check.id for one in alive_last}.values()
+    shown = [one.definition for one in checks if one.check.id in kept]
+    own = {"timing": _timing(row), "column_descriptions": descriptions, "checks": shown}
     return ViewDefinition.model_validate({**row._mapping, **own})
 
 

@@ -83,8 +83,10 @@ def _grace_period_over(grace: timedelta) -> ColumnElement[bool]:
 
 
 def _expired(retention: Retention) -> Select[tuple[UUID]]:
+    # Blocked versions are counted apart: a view that is blocked for days keeps those that it can go back to.
     rank = func.row_number().over(
-        partition_by=t.snapshots.c.saved_query_id, order_by=(t.snapshots.c.published_at.desc(), t.snapshots.c.id)
+        partition_by=(t.snapshots.c.saved_query_id, t.snapshots.c.blocked_at.is_not(None)),
+        order_by=(t.snapshots.c.published_at.desc(), t.snapshots.c.id),
     )
     # Pinned snapshots do not count towards the number that is kept.
     counted = (t.snapshots.c.removed_at.is_(None), ~t.snapshots.c.pinned)

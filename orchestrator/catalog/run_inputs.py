@@ -108,7 +108,7 @@ async def named(tx: Transaction, project_id: int, names: Collection[str]) -> tup
 
 
 async def each_named(tx: Transaction, project_id: int, names: Collection[str]) -> dict[str, NamedInputs]:
-    """What a statement reads under each of these names, by the names' keys. Names that nothing has are left out."""
+    """The inputs of a statement under each of these names, by the names' keys. Names that nothing has are left out."""
     keys = list({name_key(name) for name in names})
     inputs: dict[UUID, Row[Any]] = {}
     graph: dict[UUID, list[UUID]] = {}

@@ -39,7 +39,7 @@ _PLAIN = tuple(name for name in Snapshot.model_fields if name not in _LISTS)
 
 
 async def insert_new(tx: Transaction, new: Iterable[Snapshot]) -> None:
-    """Store snapshots that are about to become the current ones of their views."""
+    """Store snapshots: the current ones of their views from then on, or ones that stay blocked."""
     rows = [
         {name: getattr(one, name) for name in _PLAIN} | {name: to_jsonb(getattr(one, name)) for name in _LISTS}
         for one in new
@@ -161,6 +161,15 @@ async def page(
     newest_first = (t.snapshots.c.published_at.desc(), t.snapshots.c.id)
     rows = await tx.execute(versions.order_by(*newest_first).limit(limit).offset(offset))
     return count or 0, [_version(row) for row in rows]
+
+
+async def before_current(tx: Transaction, saved_query_id: UUID) -> Snapshot | None:
+    """The version that readers of a view saw before the current one, if it can still be read."""
+    latest = (t.snapshots.c.superseded_at.desc(), t.snapshots.c.id)
+    seen_before = (t.snapshots.c.blocked_at.is_(None), t.snapshots.c.superseded_at.is_not(None))
+    versions = _versions(saved_query_id).where(*seen_before)
+    row = (await tx.execute(versions.order_by(*latest).limit(1))).one_or_none()
+    return None if row is None else _version(row).snapshot
 
 
 async def set_pinned(tx: Transaction, snapshot_id: UUID, *, pinned: bool) -> None:

@@ -91,6 +91,8 @@ async def load(tx: Transaction, try_id: UUID) -> EditTry | None:
 
 async def remove(tx: Transaction, try_id: UUID) -> None:
     """Hide a try from clients, with its members. Their files may be deleted a while later."""
+    # First, as what ends or promotes its members does.
+    await tx.execute(select(_TRY.id).where(_TRY.id == try_id).with_for_update())
     await tx.execute(update(t.tries).where(is_of(try_id), _TRY.removed_at.is_(None)).values(removed_at=func.now()))
 
 

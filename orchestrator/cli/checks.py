@@ -248,7 +248,8 @@ def _path(api: Api, subject: Json, check: str) -> str:
     path = f"{subject['path']}checks/"
     found = api.items(path)
     for number, one in enumerate(found, start=1):
-        if check in {one["id"], str(number)} or (one["name"] or "").lower() == check.lower():
+        names = {one["id"], str(number), *([one["name"].lower()] if one["name"] else [])}
+        if check in names or check.lower() in names:
             return f"{path}{one['id']}/"
     listed = advice("check", "list", subject["name"])
     raise Failure(f"{subject['name']} has no check {check!r}; its checks: {listed}", EXIT_USAGE)

@@ -167,6 +167,8 @@ CONFIGS: Mapping[CheckType, type[_Config]] = {
     CheckType.ROW_COUNT_CHANGE: RowCountChange,
     CheckType.SCHEMA_UNCHANGED: SchemaUnchanged,
 }
+# The words that name what a `relationships` looks into: by id, and in files by name.
+REFERENCE = frozenset({"to_subject_type", "to_subject_uuid", "to"})
 # Types that are about one column.
 _OF_ONE_COLUMN = frozenset({CheckType.ACCEPTED_VALUES, CheckType.RELATIONSHIPS, CheckType.FRESHNESS})
 _OF_COLUMNS = frozenset({CheckType.NOT_NULL, CheckType.UNIQUE})
@@ -200,7 +202,8 @@ class Assertion(Value):
     @property
     def digest(self) -> str:
         """Equal for two checks that assert the same."""
-        text = json.dumps([self.check_type, fold(self.column_name), self.config], sort_keys=True, default=str)
+        config = usual_config(self.check_type, self.config)
+        text = json.dumps([self.check_type, fold(self.column_name), config], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def __str__(self) -> str:
@@ -314,6 +317,25 @@ class StoredResult(CheckResult):
     snapshot_id: UUID | None
     generation_id: UUID | None = None
     created_at: datetime
+
+
+def usual_config(check_type: CheckType, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config in the form in which two that mean the same are equal.
+
+    The values of an `accepted_values` are texts there. Each is compared as a text that takes the type of its column, so
+    1 and "1" are one.
+    """
+    if check_type is not CheckType.ACCEPTED_VALUES:
+        return dict(config)
+    return {**config, "values": [fold(str(one)) if isinstance(one, bool) else str(one) for one in config["values"]]}
+
+
+def size_of(config: Mapping[str, Any]) -> int:
+    """The bytes of a check's config as JSON, without the name of what it refers to. All those of a view are limited."""
+    kept = {name: value for name, value in config.items() if name not in REFERENCE}
+    if "values" in kept:
+        kept["values"] = list(map(str, kept["values"]))
+    return len(json.dumps(kept))
 
 
 def checked_assertion(check_type: CheckType, column_name: str, config: Mapping[str, Any]) -> Assertion:

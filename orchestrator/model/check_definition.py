@@ -10,18 +10,19 @@ from orchestrator.model.base import Value
 from orchestrator.model.check import (
     LONGEST_NAME,
     NAME_PATTERN,
+    REFERENCE,
     Assertion,
     Check,
     CheckType,
     Severity,
     Subject,
     checked_assertion,
+    usual_config,
 )
 from orchestrator.model.errors import InvalidCheck
 from orchestrator.model.names import MAX_LENGTH, fold, name_key
 
 _TO = "to"
-_IDS = {"to_subject_type", "to_subject_uuid"}
 
 
 class Target(NamedTuple):
@@ -81,11 +82,13 @@ class CheckDefinition(Value):
         to = self.config.get(_TO)
         if self.to is not None and not (isinstance(to, str) and 0 < len(to) <= MAX_LENGTH):
             raise InvalidCheck("config.to: the name of a view or table.", attr="config")
-        other = next((one for one in self.config if self.to is not None and one in _IDS), None)
+        other = next((one for one in self.config if self.to is not None and one in REFERENCE and one != _TO), None)
         if other is not None:
             raise InvalidCheck(f"config.{other}: name the view or table in config.to.", attr="config")
         assertion = self.assertion(_NO_TARGET)
-        return self.model_copy(update={"config": _config(assertion, to if self.to is not None else None)})
+        return self.model_copy(
+            update={"name": self.name or None, "config": _config(assertion, to if self.to is not None else None)}
+        )
 
     def assertion(self, target: Target | None) -> Assertion:
         """The assertion, with the id of what a `relationships` looks into. Raises InvalidCheck."""
@@ -107,14 +110,7 @@ def definition_of(check: Check, to_name: str | None) -> CheckDefinition:
 
 
 def _config(assertion: Assertion, to_name: str | None) -> dict[str, Any]:
-    config = {name: value for name, value in assertion.config.items() if name not in _IDS}
+    config = {name: value for name, value in assertion.config.items() if name not in REFERENCE}
     if assertion.check_type is CheckType.RELATIONSHIPS:
         config = {_TO: to_name or "", **config}
-    if assertion.check_type is CheckType.ACCEPTED_VALUES:
-        # A value is compared as a text that takes the type of the column, so 1 and "1" are one. Files hold texts only.
-        config["values"] = [_as_text(value) for value in config["values"]]
-    return config
-
-
-def _as_text(value: object) -> str:
-    return fold(str(value)) if isinstance(value, bool) else str(value)
+    return usual_config(assertion.check_type, config)

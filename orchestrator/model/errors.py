@@ -283,6 +283,12 @@ class TableBusy(Transient):
     code = "table_busy"
 
 
+class ChecksChanging(Transient):
+    """Other clients keep changing this check. Try again in a moment."""
+
+    code = "checks_changing"
+
+
 class InputsChanging(Transient):
     """The tables that this view reads keep changing. Try again in a moment."""
 

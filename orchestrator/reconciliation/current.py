@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from orchestrator.catalog import names
 from orchestrator.catalog.database import Database
-from orchestrator.model.errors import StoreUnavailable, TemporalUnavailable
+from orchestrator.model.errors import TemporalUnavailable, Transient
 from orchestrator.model.findings import Finding, FindingKind
 from orchestrator.stores.base import SnapshotStore
 
@@ -35,11 +35,12 @@ class CurrentLinks:
     async def sync_all(self, project_id: int, some: Collection[str]) -> None:
         """Make the path of each name lead to the current snapshot of the view that has the name.
 
-        A store that cannot be written to is logged, and left to the reconciler: an API may see it read-only.
+        It is done after the transaction of a change, so its errors are logged, and the rest is left to the reconciler.
+        An API may see the store read-only.
         """
         try:
             await self._sync(project_id, some)
-        except StoreUnavailable as error:
+        except Transient as error:
             logger.warning("the paths of %d views are left to the reconciler: %s", len(some), error.message)
             with suppress(TemporalUnavailable):
                 await self.request_repair()

@@ -7,7 +7,8 @@ consequences in Temporal come after the commit, and the reconciler does those th
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
@@ -116,33 +117,30 @@ class ChangeService:
     async def _follow(self, project_id: int, written: Written, user: User) -> None:
         """Do what follows from a change that is committed: schedules, paths, runs that may publish no more.
 
-        Its errors are logged: the client would take one for a change that was not made.
+        Its errors are logged: the client would take one for a change that was not made. One of them hinders nothing
+        else of what follows.
         """
-        try:
-            await _each(written.scheduled, self._sync_schedule)
+        await _each(written.scheduled, self._sync_schedule)
+        with _logged("pauses that the change of project %d lifts stay: %s", project_id):
             await self._resume(project_id, written, user)
+        with _logged("runs of project %d are left to the reconciler: %s", project_id):
             await self.runs.stop({run.id: run for run in written.ended})
-        except OrchestratorError as error:
-            logger.warning("schedules or runs of project %d are left to the reconciler: %s", project_id, error.message)
-        try:
+        with _logged("paths of project %d are left to the reconciler: %s", project_id):
             await self.current.sync_all(project_id, sorted(written.paths))
-        except OrchestratorError as error:
-            logger.warning("paths of project %d are left to the reconciler: %s", project_id, error.message)
 
     async def _sync_schedule(self, saved_query_id: UUID) -> None:
-        try:
+        with _logged("the schedule of view %s is left to the reconciler: %s", saved_query_id):
             await self.schedule_sync.sync(saved_query_id)
-        except Invalid as error:  # of one view; the schedules of the others do not wait for it
-            logger.warning("the schedule of view %s is left to the reconciler: %s", saved_query_id, error.message)
 
     async def _resume(self, project_id: int, written: Written, user: User) -> None:
         """Lift the pauses of schedules that the change lifts, as the same edits of single views do."""
 
         async def resume(view: SavedQuery) -> None:
-            if view.id in written.resumed:
-                await self.resumption.resume(view, user)
-            if view.id in written.edited:
-                await self.resumption.resume_after_edit(view, user)
+            with _logged("the schedule of view %s stays paused, if it was: %s", view.id):
+                if view.id in written.resumed:
+                    await self.resumption.resume(view, user)
+                if view.id in written.edited:
+                    await self.resumption.resume_after_edit(view, user)
 
         changed = written.resumed | written.edited
         if changed:
@@ -160,6 +158,15 @@ class ChangeService:
             # The change is made. A view may have been deleted since; else the next apply, or a tick, refreshes them.
             logger.warning("a change of project %d started no refresh: %s", project_id, error.message)
             return None
+
+
+@contextmanager
+def _logged(words: str, of: object) -> Iterator[None]:
+    """Log an error of what follows a change, in words that have its subject and its message."""
+    try:
+        yield
+    except OrchestratorError as error:
+        logger.warning(words, of, error.message)
 
 
 async def _each(views: Iterable[T], work: Callable[[T], Awaitable[object]]) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 from orchestrator.catalog.check_definitions import StoredCheck
 from orchestrator.catalog.definitions import StoredDefinitions
 from orchestrator.model.change_plan import Action, Kind, PlannedCheckChange, Problem
-from orchestrator.model.check import LARGEST_SUBJECT_BYTES, MOST_OF_SUBJECT
+from orchestrator.model.check import LARGEST_SUBJECT_BYTES, MOST_OF_SUBJECT, size_of
 from orchestrator.model.check_definition import CheckDefinition
 from orchestrator.model.definitions import ViewDefinition
 from orchestrator.model.errors import InvalidCheck
@@ -105,7 +105,7 @@ def usual(view: ViewDefinition) -> tuple[ViewDefinition, list[Problem]]:
         first.setdefault(one.key, number)
     if len(made) > MOST_OF_SUBJECT:
         problems.append(problem_of(view.name, MOST_OF_SUBJECT, f"A view has {MOST_OF_SUBJECT} checks at the most."))
-    elif sum(len(one.key) for one in made) > LARGEST_SUBJECT_BYTES:
+    elif sum(size_of(one.config) for one in made) > LARGEST_SUBJECT_BYTES:
         message = f"The configs of all checks of a view may take {LARGEST_SUBJECT_BYTES:,} bytes of JSON."
         problems.append(problem_of(view.name, 0, message))
     return view.model_copy(update={"checks": tuple(made)}) if made else view, problems
@@ -123,6 +123,7 @@ def name_problems(
         for one in view.checks
         if one.definition.name
     }
+    owners |= stored.table_checks
     for view in views.values():
         for number, one in enumerate(view.checks):
             if not one.name:

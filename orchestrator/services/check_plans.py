@@ -82,7 +82,7 @@ class Read(NamedTuple):
 
 
 async def _inputs(tx: Transaction, project_id: int, some: Iterable[PlannedCheck]) -> dict[str, NamedInputs]:
-    """What these checks read, by the names' keys: in one statement, so as of one moment."""
+    """The inputs of these checks, by the names' keys: in one statement, so as of one moment."""
     names = {key for check in some for key in _keys(check)}
     return await run_inputs.each_named(tx, project_id, names) if names else {}
 

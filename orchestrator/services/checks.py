@@ -1,7 +1,7 @@
 """Checks of views and source tables: what clients do with them. Runs make them before a result is published."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -22,20 +22,21 @@ from orchestrator.model.check import (
     StoredResult,
     Subject,
     SubjectRef,
+    size_of,
 )
-from orchestrator.model.errors import Invalid, InvalidCheck, InvalidQuery, NotFound, Terminal
+from orchestrator.model.errors import ChecksChanging, Invalid, InvalidCheck, InvalidQuery, NotFound, Terminal
 from orchestrator.model.names import name_key, quoted
 from orchestrator.model.principal import User
 from orchestrator.model.reading import ResultFormat, ResultStream
 from orchestrator.model.saved_query import SavedQuery
-from orchestrator.model.snapshot import PublishedSnapshot, SnapshotFile, seen
+from orchestrator.model.snapshot import PublishedSnapshot, Snapshot, SnapshotFile, seen
 from orchestrator.model.source_table import SourceTable
 from orchestrator.services.check_records import check_change, fields_of
 from orchestrator.services.query_analysis import QueryAnalysis
 from orchestrator.services.reading import QueryText, ReadService, RowsRequest, ViewVersion
 
-_VERSIONS = 50
 _LARGEST_SAMPLE = 4 << 20
+_ATTEMPTS = 5
 
 
 class ShownCheck(NamedTuple):
@@ -98,16 +99,32 @@ class CheckService:
         self,
         of: SubjectRef,
         check_id: UUID,
-        changes: Mapping[str, Any],
+        changed: Callable[[CheckFields], CheckFields],
         user: User,
     ) -> ShownCheck:
-        """Change fields of a check; all but its subject may change. Raises NotFound, InvalidCheck or InvalidQuery."""
-        before = (await self.get(of, check_id)).check
-        fields = await self._bound(of, fields_of(before).model_copy(update=dict(changes)))
+        """Change fields of a check; all but its subject may change.
+
+        `changed` returns the fields as they are to be. It is called again if another client changes the check at the
+        same time, so that neither change is lost. Raises NotFound, InvalidCheck, InvalidQuery or ChecksChanging.
+        """
+        for _ in range(_ATTEMPTS):
+            before = fields_of((await self.get(of, check_id)).check)
+            fields = await self._bound(of, changed(before))
+            made = await self._replace(of, check_id, before, fields, user)
+            if made is not None:
+                return made
+        raise ChecksChanging
+
+    async def _replace(
+        self, of: SubjectRef, check_id: UUID, known: CheckFields, fields: CheckFields, user: User
+    ) -> ShownCheck | None:
+        """Store the fields of a check. None if it is not as it was `known`."""
         async with self._database.begin() as tx:
             await projects.lock_project(tx, of.project_id)
             view = await _owner(tx, of, lock=True)
             before = await _found(tx, of, check_id)
+            if fields_of(before) != known:
+                return None
             equal = await checks.find_equal(tx, of.kind, of.id, fields.assertion.digest)
             if equal is not None and equal.id != check_id:
                 raise InvalidCheck(f"Another check of this view asserts the same: {equal.label}.", attr="config")
@@ -142,11 +159,11 @@ class CheckService:
         async with self._database.begin() as tx:
             view = await _owner(tx, of)
             check = await _found(tx, of, check_id)
-            versions = await _versions(tx, view)
+            versions = await _versions(tx, view, check)
             to_name = await _to_name(tx, of.project_id, check.assertion)
         result = await self._result(of.project_id, view, check, versions, to_name)
         async with self._database.begin() as tx:
-            version = versions[0].snapshot.id if versions else None
+            version = versions[0].id if versions else None
             (result_id,) = await checks.record(tx, [checks.MadeResults([result], snapshot_id=version)])
             stored = await checks.result(tx, check_id, result_id)
         if stored is None:
@@ -179,7 +196,7 @@ class CheckService:
         project_id: int,
         view: SavedQuery | SourceTable,
         check: Check,
-        versions: Sequence[PublishedSnapshot],
+        versions: Sequence[Snapshot],
         to_name: str | None,
     ) -> CheckResult:
         found = CheckResult(check_id=check.id, label=check.label, severity=check.severity, status=CheckStatus.PASSED)
@@ -239,10 +256,10 @@ class CheckService:
         return fields.model_copy(update={"reads": ()})
 
 
-def _against_version_before(check: Mapping[str, Any], versions: Sequence[PublishedSnapshot]) -> tuple[int, str | None]:
+def _against_version_before(check: Mapping[str, Any], versions: Sequence[Snapshot]) -> tuple[int, str | None]:
     if not versions:
         return 0, None
-    now, before = versions[0].snapshot, versions[1].snapshot if len(versions) > 1 else None
+    now, before = versions[0], versions[1] if len(versions) > 1 else None
     columns = [(one.name, one.duckdb_type) for one in seen(now.columns)]
     known = None
     if before is not None:
@@ -292,13 +309,14 @@ async def _shown(tx: Transaction, of: SubjectRef, check_id: UUID) -> ShownCheck:
     return ShownCheck(check, (await checks.newest(tx, [check_id])).get(check_id))
 
 
-async def _versions(tx: Transaction, view: SavedQuery | SourceTable) -> list[PublishedSnapshot]:
-    """The current version and the one that was published before it, as far as there are such."""
+async def _versions(tx: Transaction, view: SavedQuery | SourceTable, check: Check) -> list[Snapshot]:
+    """The current version, and the one that readers saw before if the check compares the two."""
     if isinstance(view, SourceTable) or view.current_snapshot is None:
         return []
-    _, found = await snapshots.page(tx, view.id, limit=_VERSIONS, offset=0, published_only=True)
-    position = next((n for n, one in enumerate(found) if one.is_current), None)
-    return [] if position is None else found[position : position + 2]
+    now = await snapshots.find(tx, view.id, view.current_snapshot.id)
+    compared = check.assertion.check_type in AGAINST_CURRENT
+    before = await snapshots.before_current(tx, view.id) if compared else None
+    return [one for one in (now.snapshot if now else None, before) if one is not None]
 
 
 async def _to_name(tx: Transaction, project_id: int, assertion: Assertion) -> str | None:
@@ -323,8 +341,8 @@ async def _require_space(tx: Transaction, of: SubjectRef, fields: CheckFields, *
     count, others = await checks.page(tx, of.kind, of.id, limit=MOST_OF_SUBJECT + 1, offset=0)
     if besides is None and count >= MOST_OF_SUBJECT:
         raise InvalidCheck(f"A view or table has {MOST_OF_SUBJECT} checks at the most.")
-    size = sum(len(json.dumps(dict(one.assertion.config))) for one in others if one.id != besides)
-    if size + len(json.dumps(dict(fields.assertion.config))) > LARGEST_SUBJECT_BYTES:
+    size = sum(size_of(one.assertion.config) for one in others if one.id != besides)
+    if size + size_of(fields.assertion.config) > LARGEST_SUBJECT_BYTES:
         raise InvalidCheck(f"The configs of all checks of a view may take {LARGEST_SUBJECT_BYTES:,} bytes of JSON.")
 
 

@@ -88,7 +88,9 @@ class Planner:
         """
         while True:
             begun, plan, held = await self._begin_one(request, workflow_id, workflow_run_id)
-            if plan is not None or await self._still_hold(held):
+            if plan is not None:
+                return await self._judge_one(begun, plan), plan
+            if await self._still_hold(held):
                 return begun, plan
 
     async def _begin_one(
@@ -120,6 +122,18 @@ class Planner:
             await _store(tx, plans)
         members = member_plans([StoredPlan(plans[0], 0, None, None, None)])
         return begun.model_copy(update={"members": members}), plans[0], []
+
+    async def _judge_one(self, begun: Begun, plan: RunPlan) -> Begun:
+        """Mark the view as unchanged if it is, and reads tables that would be checked before its query could say so."""
+        if not plan.checked_tables or plan.full_refresh:
+            return begun
+        unchanged = (await self._unchanged([plan])).get(plan.run_id)
+        if unchanged is None:
+            return begun
+        async with self.database.begin() as tx:
+            await run_plans.record_unchanged(tx, [(plan.run_id, unchanged, UNCHANGED)])
+        members = member_plans([StoredPlan(plan, 0, None, unchanged, UNCHANGED)])
+        return begun.model_copy(update={"members": members})
 
     async def begin_many(self, request: GenerationRequest, workflow_run_id: UUID) -> Begun:
         """Begin a generation of several views, or return it as it is stored.
@@ -239,7 +253,7 @@ class Planner:
 
     async def _judge(self, begun: Begun, generation: Generation, plans: Sequence[RunPlan]) -> Begun:
         """End the components of the generation in which nothing has changed, and store the plans of all others."""
-        unchanged = {} if generation.full_refresh else await self._unchanged(generation, inputs_first(plans))
+        unchanged = {} if generation.full_refresh else await self._unchanged(inputs_first(plans))
         component = components(plans)
         active = {component[plan.run_id] for plan in plans if plan.run_id not in unchanged}
         going_on = [plan for plan in plans if component[plan.run_id] in active]
@@ -262,11 +276,11 @@ class Planner:
         stored = [StoredPlan(plan, 0, None, unchanged.get(plan.run_id), UNCHANGED) for plan in going_on]
         return begun.model_copy(update={"members": member_plans(stored), "unchanged": len(ended)})
 
-    async def _unchanged(self, generation: Generation, plans: Sequence[RunPlan]) -> dict[UUID, UUID]:
-        """The versions of the views that need not run, by run. `plans` come after those that they read."""
+    async def _unchanged(self, plans: Sequence[RunPlan]) -> dict[UUID, UUID]:
+        """The versions of the views of a generation that need not run, by run. `plans` come after those they read."""
         found: dict[UUID, UUID] = {}
         deadline = time.monotonic() + _LONGEST_COMPARISON_SECONDS
-        pins = self.sources.of(generation.id, generation.project_id)
+        pins = self.sources.of(plans[0].generation_id, plans[0].project_id)
         for some in batches(plans, _MANY):
             async with self.database.begin() as tx:
                 currents = await snapshots.current(tx, [plan.saved_query_id for plan in some])

@@ -69,16 +69,9 @@ class Promotion:
         """Publish all results of the try."""
         written = [one.edit for one in self._written]
         changed = await tries.promote(tx, written, contract.try_workflow_id(self._edit.id))
-        for name, edit in self._written:
-            await audit_log.insert_entry(
-                tx,
-                project_id=view.project_id,
-                item_id=edit.saved_query_id,
-                name=name,
-                verb=Verb.UPDATED,
-                user_id=self._user.id,
-                changes=[_change(edit)],
-            )
+        names = {edit.saved_query_id: name for name, edit in self._written}
+        changes = {edit.saved_query_id: [_change(edit)] for edit in written}
+        await audit_log.record_all(tx, view.project_id, names, Verb.UPDATED, self._user, changes=changes)
         self.propagation = ColumnPropagation(self._engine, changed)
         await self.propagation.step(tx)
 

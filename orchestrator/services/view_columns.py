@@ -18,7 +18,7 @@ from uuid import UUID
 from orchestrator.catalog import lineage, projects, view_columns
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.engines.base import QueryAnalyzer
-from orchestrator.model.errors import EngineCrashed, InvalidQuery
+from orchestrator.model.errors import EngineCrashed, InvalidQuery, Transient
 from orchestrator.model.lineage import inputs_first
 from orchestrator.model.snapshot import seen
 
@@ -66,11 +66,17 @@ class ColumnPropagation:
         self.finished = True
 
     async def finish(self, database: Database, project_id: int) -> None:
-        """Do the remaining work in further transactions. Call this once the transaction of the change has committed."""
-        while not self.finished:
-            async with database.begin() as tx:
-                await projects.lock_project(tx, project_id)
-                await self.step(tx)
+        """Do the remaining work in further transactions. Call this once the transaction of the change has committed.
+
+        An error is logged: the client would take it for a change that was not made.
+        """
+        try:
+            while not self.finished:
+                async with database.begin() as tx:
+                    await projects.lock_project(tx, project_id)
+                    await self.step(tx)
+        except Transient as error:
+            logger.warning("readers of changed views still show their old columns: %s", error.message)
 
     async def _describe(self, tx: Transaction, batch: Sequence[UUID]) -> None:
         """Describe views, inputs first, over their inputs. One that no longer binds keeps the columns that it had."""

@@ -1,6 +1,7 @@
 """The reconciler deletes versions that have expired, and files that nothing needs."""
 
 from datetime import timedelta
+from pathlib import Path
 from uuid import uuid4
 
 from orchestrator.model.findings import FindingKind
@@ -46,6 +47,28 @@ async def test_versions_beyond_the_number_that_is_kept_go_but_never_the_current_
     await reconcile(retention=keep_two)
     assert await versions(tenant, view) == [*made[:2], made[-3]]
     assert await tenant.rows(view) == [{"n": 1}]
+
+
+async def test_versions_that_checks_keep_from_readers_take_no_place_of_another(
+    tenant: Tenant, reconcile: Reconcile, sources: Path
+) -> None:
+    path = sources / f"n-{tenant.project_id}.csv"
+    path.write_text("n\n1\n")
+    await tenant.add_table("numbers", path, "CSVWithNames")
+    view = await tenant.materialized("v", "SELECT n FROM numbers")
+    path.write_text("n\n2\n")
+    await tenant.act(view["id"], "run")
+    await tenant.ended(view["id"], 2)
+    good = await versions(tenant, view)
+    body = {"check_type": "row_count", "config": {"max": 1}}
+    await tenant.call("POST", f"/warehouse_saved_queries/{view['id']}/checks/", body, expect=201)
+    for number in range(3, 6):
+        path.write_text("n\n1\n" + f"{number}\n" * number)
+        await tenant.act(view["id"], "run")
+        assert (await tenant.ended(view["id"], number))["status"] == "Failed"
+    assert len(await versions(tenant, view)) == 5
+    await reconcile(retention=Retention(count=2, age=timedelta(days=1), grace=timedelta(0)))
+    assert (await versions(tenant, view))[2:] == good
 
 
 async def test_old_versions_go_by_their_age_and_those_just_replaced_have_a_grace(

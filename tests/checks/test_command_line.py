@@ -51,6 +51,8 @@ async def test_a_check_is_added_seen_to_fail_changed_and_deleted(
     await matview("check", "delete", "orders", "ids")
     missing = await matview("check", "run", "orders", "ids", status=2)
     assert b"orders has no check 'ids'" in missing.stderr
+    await matview("check", "delete", "orders", "", status=2)
+    assert "accepted_values" in out(await matview("check", "list", "orders")), "it has no name, and was not meant"
     assert "max_age_minutes" in out(await matview("check", "types", "orders"))
 
 

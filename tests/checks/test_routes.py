@@ -1,5 +1,6 @@
 """Checks over HTTP: added, shown, changed, made by a person and deleted."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -7,7 +8,8 @@ from uuid import uuid4
 import pytest
 
 from orchestrator.devstack.stack import DevStack
-from tests.checks.test_gate import VIEWS, Orders, add, latest
+from tests.checks.test_gate import VIEWS, Orders, add, latest, versions
+from tests.generations.test_refreshing import refreshed
 from tests.support.tenants import Json, Tenant, a_tenant
 
 
@@ -99,6 +101,41 @@ async def test_what_is_no_check_is_refused(tenant: Tenant, orders: Orders, body:
     refused = await tenant.error("POST", f"{VIEWS}{view['id']}/checks/", body, status=400)
     assert refused["attr"] == attr, refused
     assert (await tenant.call("GET", f"{VIEWS}{view['id']}/checks/"))["count"] == 0
+
+
+async def test_two_who_change_a_check_at_once_lose_nothing(tenant: Tenant, orders: Orders) -> None:
+    view = await orders.make("1,a")
+    check = await add(tenant, view, "not_null", column_name="id")
+    path = f"{VIEWS}{view['id']}/checks/{check['id']}/"
+    for number in range(5):
+        bodies: list[Json] = [
+            {"config": {"where": f"id > {number}"}},
+            {"description": f"the {number}th"},
+            {"column_name": "kind" if number % 2 else "id"},
+        ]
+        await asyncio.gather(*(tenant.call("PATCH", path, body) for body in bodies))
+        shown = await tenant.call("GET", path)
+        assert all(shown[name] == value for body in bodies for name, value in body.items()), (number, shown)
+
+
+async def test_values_that_are_compared_as_the_same_are_one_check(tenant: Tenant, orders: Orders) -> None:
+    view = await orders.make("1,a")
+    first = await add(tenant, view, "accepted_values", column_name="id", config={"values": [1, True]})
+    again = await add(tenant, view, "accepted_values", 200, column_name="id", config={"values": ["1", "true"]})
+    assert again["id"] == first["id"]
+    assert again["config"]["values"] == [1, True]
+
+
+async def test_a_person_compares_with_what_readers_saw_before(tenant: Tenant, orders: Orders) -> None:
+    view = await orders.make(*(f"{n},a" for n in range(10)))
+    await refreshed(tenant)
+    orders.write("1,a")
+    await refreshed(tenant)
+    many = (await versions(tenant, view))[1]
+    await tenant.act(view["id"], "rollback", {"snapshot_id": many["id"], "pause_schedule": False})
+    check = await add(tenant, view, "row_count_change", config={"max_rise_percent": 50})
+    made = await tenant.call("POST", f"{VIEWS}{view['id']}/checks/{check['id']}/run/", expect=201)
+    assert (made["status"], made["reason"]) == ("failed", "1 rows before, 10 now")
 
 
 async def test_a_name_is_unique_in_the_project(tenant: Tenant, orders: Orders) -> None:

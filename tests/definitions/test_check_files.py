@@ -154,6 +154,45 @@ async def test_checks_in_files_are_planned_applied_and_exported_as_the_same_byte
     assert "to refresh" not in shown
 
 
+async def test_names_of_checks_are_compared_with_those_of_source_tables_too(
+    tenant: Tenant, matview: Commands, folder: Path, sources: Path
+) -> None:
+    path = sources / f"days-{tenant.project_id}.csv"
+    path.write_text("day\n2026-01-01\n")
+    await tenant.add_table("days", path, "CSVWithNames")
+    await matview("check", "add", "days", "not_null", "--column", "day", "--name", "Some_Days")
+    write(folder / "shop")
+    failed = await matview("apply", "shop", "--yes", status=1)
+    assert "Another check of this project has the name some_days: one of days." in out(failed)
+
+
+async def test_checks_with_an_empty_name_have_none(tenant: Tenant) -> None:
+    checks = [{"check_type": "not_null", "column_name": column, "name": ""} for column in ("a", "b")]
+    view = {"name": "v", "query": {"query": "SELECT 1 AS a, 2 AS b"}, "checks": checks}
+    made = await tenant.call("POST", "/definitions/apply/", {"views": [view], "tables": []})
+    assert made["plan"]["problems"] == []
+    (made,) = (await tenant.call("GET", "/definitions/"))["views"]
+    assert [one["name"] for one in made["checks"]] == [None, None]
+
+
+async def test_a_check_of_what_was_deleted_and_one_of_what_has_its_name_now_are_exported_as_one(
+    tenant: Tenant, matview: Commands, folder: Path
+) -> None:
+    view = await tenant.create_view("v", "SELECT 1 AS id")
+    for is_first in (True, False):
+        other = await tenant.create_view("other", "SELECT 1 AS id")
+        into = ("--set", "to_subject_type=view", "--set", f"to_subject_uuid={other['id']}", "--set", "to_column=id")
+        await matview("check", "add", "v", "relationships", "--column", "id", *into)
+        if is_first:
+            await tenant.call("DELETE", f"/warehouse_saved_queries/{other['id']}/", expect=204)
+    await matview("export", "one")
+    assert (folder / "one" / "views" / "v.sql").read_text().count("relationships") == 1
+    shown = out(await matview("apply", "one", "--yes", "--no-refresh"))
+    assert shown.count('- check  relationships of "id"') == 1
+    (left,) = (await tenant.call("GET", f"/warehouse_saved_queries/{view['id']}/checks/"))["results"]
+    assert left["config"]["to_subject_uuid"] == other["id"]
+
+
 async def test_a_check_that_cannot_be_is_said_with_file_line_and_column(
     matview: Commands, folder: Path, tenant: Tenant
 ) -> None:
@@ -162,7 +201,10 @@ async def test_a_check_that_cannot_be_is_said_with_file_line_and_column(
     file.write_text(text.replace("days.of.day", "days_of.day"))
     failed = await matview("apply", "--yes", status=1)
     shown = out(failed)
-    assert 'view orders_by_day: The check cannot be run: Invalid query: Binder Error: Referenced column "dya"' in shown
+    assert (
+        'view orders_by_day: The check cannot be run: Invalid query: Binder Error: Table "orders_by_day" does not have '
+        'a column named "dya". Did you mean "day"?'
+    ) in shown
     assert "views/orders_by_day.sql:4:5\n" in shown
     assert "- not_null: dya\n" in shown
     assert "Table with name days_of does not exist!" in shown

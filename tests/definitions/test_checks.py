@@ -200,7 +200,7 @@ async def test_a_check_is_bound_to_the_views_as_they_will_be(tenant: Tenant) -> 
 @pytest.mark.parametrize(
     ("check", "said"),
     [
-        ({"check_type": "not_null", "column_name": "kid"}, 'Referenced column "kid" not found'),
+        ({"check_type": "not_null", "column_name": "kid"}, 'Table "orders" does not have a column named "kid"'),
         ({"check_type": "not_null"}, "Name one column in column_name, or several"),
         ({"check_type": "row_count", "config": {"min": "many"}}, "config.min: Input should be a valid integer"),
         ({"check_type": "not_null", "column_name": "id", "name": "1st"}, "name: at most 128 letters"),

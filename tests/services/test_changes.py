@@ -175,7 +175,7 @@ async def test_without_temporal_a_committed_change_is_made_and_the_reconciler_ma
     changes = replace(container.services.changes, schedule_sync=ScheduleSync(container.database, away))
     await apply(changes, project, definition("v"), refresh=False)
     view = (await views_of(container, project))["v"]
-    assert "are left to the reconciler: Temporal is out of reach." in log.text
+    assert "is left to the reconciler: Temporal is out of reach." in log.text
     assert await container.schedules.find(view.id) is None
 
     sync = ScheduleSync(container.database, container.schedules)

@@ -198,9 +198,9 @@ async def test_what_cannot_be_read_fails_the_checks_that_read_it_and_no_others(
         check("unique", "id"),
     )
     needs = ((), ("kinds",), ("kinds", "broken", "on_top"), ("gone",), ())
-    checks = tuple(one.model_copy(update={"needs": names}) for one, names in zip(checks, needs, strict=True))
+    needing = (one.model_copy(update={"needs": names}) for one, names in zip(checks, needs, strict=True))
     faulty = check("not_null", "id").model_copy(update={"fault": "The view was deleted."})
-    found = (await write(engine, tmp_path, ROWS, *checks, faulty, others=others)).result.checks
+    found = (await write(engine, tmp_path, ROWS, *needing, faulty, others=others)).result.checks
     assert [one.status for one in found] == [PASSED, PASSED, ERROR, ERROR, FAILED, ERROR], found
     assert "broken" in (found[2].reason or "")
     assert found[5].reason == "The view was deleted."
@@ -210,7 +210,8 @@ async def test_what_cannot_be_read_fails_the_checks_that_read_it_and_no_others(
 async def test_a_column_that_is_gone_is_not_taken_for_the_whole_row(
     engine: DuckDBEngine, tmp_path: Path, kind: str
 ) -> None:
-    config: dict[str, Any] = {"accepted_values": {"values": ["a"]}, "freshness": {"max_age_minutes": 5}}.get(kind, {})
+    configs: dict[str, Any] = {"accepted_values": {"values": ["a"]}, "freshness": {"max_age_minutes": 5}}
+    config = configs.get(kind, {})
     where = "orders.id > 0"
     for made in (check(kind, "orders", **config), check(kind, "orders", **config, where=where)):
         only = (await write(engine, tmp_path, ROWS, made)).only

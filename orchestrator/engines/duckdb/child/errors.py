@@ -95,6 +95,8 @@ def clean_message(error: duckdb.Error) -> str:
     if "CSV" in message or isinstance(error, duckdb.OutOfMemoryException):
         file = _CSV_FILE.search(found.message)  # It follows the quoted line, which may be long.
         message = _before(_ADVICE, message)
+    # A statement is bound over relations without rows, which are such lists.
+    message = message.replace('Error: Values list "', 'Error: Table "')
     message = _with_names(message[:_MAX_LENGTH], found.facts)
     return " ".join(filter(None, [message, f"(file {file[1]})" if file else "", instead]))[:_MAX_LENGTH]
 

@@ -139,7 +139,7 @@ def list_inputs(request: Request, inputs: Inputs, labels: dict[str, str]) -> Non
         elif relation["kind"] == "snapshot":
             inputs[name] = [SourceFile(shown=path, real=os.path.realpath(path)) for path in relation["paths"]]
             labels.update({path: f'the snapshot of "{name}"' for file in inputs[name] for path in file[:2]})
-    # What only a check reads keeps no query from running.
+    # A file that only a check reads keeps no query from running.
     missing = _find_missing_input(
         {relation["name"]: inputs.get(relation["name"], ()) for relation in request["relations"]}
     )
