@@ -206,6 +206,26 @@ async def test_what_cannot_be_read_fails_the_checks_that_read_it_and_no_others(
     assert found[5].reason == "The view was deleted."
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM orders WHERE CAST(kind AS INTEGER) > 1",
+        "SELECT * FROM orders WHERE strptime(kind, '%Y') > now()",
+        "SELECT * FROM orders WHERE kind <> 'x' AND error('it is ' || kind) IS NULL",
+        "SELECT * FROM cast_kinds",
+    ],
+)
+async def test_no_value_of_a_row_is_in_the_reason_of_a_check_that_cannot_be_run(
+    engine: DuckDBEngine, tmp_path: Path, query: str
+) -> None:
+    casts = view("cast_kinds", "SELECT CAST(kind AS INTEGER) AS n FROM orders")
+    made = check("custom_sql", query=query, reads=("cast_kinds",))
+    only = (await write(engine, tmp_path, "SELECT 1 AS id, 'CANARY' AS kind", made, others=(casts,))).only
+    assert (only.status, only.sql) == (ERROR, query), only
+    assert "CANARY" not in str(only.reason)
+    assert "send it to query/" in str(only.reason)
+
+
 @pytest.mark.parametrize("kind", ["not_null", "accepted_values", "freshness", "unique"])
 async def test_a_column_that_is_gone_is_not_taken_for_the_whole_row(
     engine: DuckDBEngine, tmp_path: Path, kind: str

@@ -25,7 +25,7 @@ from orchestrator.engines.check_statements import (
     failing_rows,
     texts_of,
 )
-from orchestrator.engines.duckdb.child.errors import failure, redact_paths
+from orchestrator.engines.duckdb.child.errors import failure, plain_message, redact_paths
 from orchestrator.engines.duckdb.child.kept_session import kept_session, within_reach
 from orchestrator.engines.duckdb.child.plan import (
     Inputs,
@@ -53,6 +53,11 @@ from orchestrator.model.read_limits import MOST_READINGS, MOST_SAMPLES
 CHECKS = "checks"
 # The errors of a check that cannot be run.
 _UNREADABLE = (duckdb.Error, OSError, UnsupportedType, UnreadableFile, OrchestratorError)
+# Errors whose message has no value of a row. The reason of a result is shown to more people than the rows are.
+_WITHOUT_VALUES = (
+    *(duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException, duckdb.SyntaxException),
+    *(duckdb.IOException, duckdb.NotImplementedException, duckdb.OutOfMemoryException, duckdb.PermissionException),
+)
 _SHORTEST_SECONDS = 1.0
 # The rest of a run's time is for what follows the checks.
 _SHARE = 0.8
@@ -174,6 +179,7 @@ class Checker:
         return {check["id"]: int(number) for check, number in zip(checks, row, strict=True)}
 
     def _check(self, check: Mapping[str, Any], counted: int | None, target: str | None) -> dict[str, Any]:
+        select = None
         try:
             select = failing_rows(check, self._subject)
             number = counted
@@ -184,7 +190,7 @@ class Checker:
                 number = int(self._fetch_one(f"SELECT count(*) FROM (\n{select}\n) AS q")[0])
             sample = self._keep(select, target) if number and target is not None else None
         except (*_UNREADABLE, LookupError, _TooSlow) as error:
-            return self._error(error)
+            return self._error(error) | {"sql": select}
         return _judged(number, None) | {"sql": select, "sample": sample}
 
     def _look_at(self, check: Mapping[str, Any]) -> None:
@@ -253,6 +259,9 @@ class Checker:
             reason = "It took longer than was left of the time of the run."
         elif isinstance(error, UnsupportedType | UnreadableFile | LookupError):
             reason = str(error)
+        elif isinstance(error, duckdb.Error) and not isinstance(error, _WITHOUT_VALUES):
+            kind = plain_message(error).partition(":")[0]
+            reason = f"{kind}: it cannot be computed of each row. Its sql says more: send it to query/."
         else:
             reason = failure(error, self._request["limits"]).message
         notes = getattr(error, "__notes__", [])
