@@ -26,6 +26,7 @@ from api import (
     snapshots,
     source_tables,
     tries,
+    unit_tests,
 )
 from api.auth import AuthenticationMiddleware
 from api.bodies import BodyMiddleware
@@ -102,6 +103,7 @@ def create_app() -> FastAPI:
         redirect_slashes=False,
     )
     app.include_router(definitions.router, responses=_ERRORS)
+    app.include_router(unit_tests.router, responses=_ERRORS)
     app.include_router(saved_queries.router, responses=_ERRORS)
     app.include_router(checks.router, responses=_ERRORS)
     app.include_router(checks.tables, responses=_ERRORS)

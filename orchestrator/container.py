@@ -45,6 +45,7 @@ from orchestrator.services.services import Services
 from orchestrator.services.snapshots import SnapshotService
 from orchestrator.services.source_tables import SourceTableService
 from orchestrator.services.tries import TryService
+from orchestrator.services.unit_tests import UnitTester
 from orchestrator.services.view_states import ViewStates
 from orchestrator.services.views import ViewService
 from orchestrator.settings import Settings
@@ -239,5 +240,6 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
             ),
             iceberg=IcebergService(database, store, settings.shared_data_url),
             checks=CheckService(database, analyzer, reading),
+            unit_tests=UnitTester(planner, reading),
         ),
     )

@@ -1,8 +1,9 @@
 """`matview test`: all checks at once, on what readers see now, with a report that CI systems read."""
 
 import json
+import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 from xml.etree import ElementTree as ET
@@ -13,8 +14,14 @@ from orchestrator.cli import tables
 from orchestrator.cli.api_client import Api, Json, data, echo_columns, with_api
 from orchestrator.cli.checks import find_subject, label, words_of
 from orchestrator.cli.output import Failure, StatusLine, echo, echo_json
+from orchestrator.cli.project import files
+from orchestrator.cli.project.unit_test_files import TESTS
+from orchestrator.cli.unit_test_runs import UnitTestRun, in_folder, of_views, run, show
 from orchestrator.cli.views import PATH
 from orchestrator.model.check import Severity
+from orchestrator.model.names import name_key
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def add_to(program: typer.Typer) -> None:
@@ -41,11 +48,22 @@ def run_all(
     ] = None,
     *,
     junit: Annotated[Path | None, typer.Option(help="Also write the results to this file, as JUnit XML.")] = None,
+    folder: Annotated[
+        Path, typer.Option("--dir", help="The project whose unit tests to run; the current folder if not given.")
+    ] = Path(),
+    unit: Annotated[bool, typer.Option("--unit", help="Only run the unit tests of the project's files.")] = False,
 ) -> None:
-    """Make all checks on what readers see now. The exit status is 1 if a check of the severity `error` fails."""
+    """Run the unit tests of a project's files, and make all checks on what readers see now.
+
+    The exit status is 1 if a unit test or a check of the severity `error` fails.
+    """
+    tests = of_views(in_folder(folder), names)
+    runs = run(api, files.read(folder), tests) if tests else []
+    if runs and not api.as_json:
+        show(runs)
     line = StatusLine(enabled=not api.as_json)
     tested: list[_Tested] = []
-    for subject, check in _checks(api, names):
+    for subject, check in [] if unit else _checks(api, names, {name_key(one.body["view"]) for one in tests}):
         if line.is_due:
             line.show(f"{subject['name']}: {label(check)}")
         began = time.monotonic()
@@ -53,21 +71,32 @@ def run_all(
         tested.append(_Tested(subject["name"], check, result, time.monotonic() - began))
     line.clear()
     if junit is not None:
-        _write_junit(junit, tested)
+        _write_junit(junit, tested, runs)
     failed = sum(one.is_failure for one in tested)
     if api.as_json:
-        echo_json(json.dumps([{"view": one.view, "check": one.check, "result": one.result} for one in tested]))
-    elif not tested:
+        checks = [{"view": one.view, "check": one.check, "result": one.result} for one in tested]
+        unit_tests = [one.result | {"place": one.place} for one in runs]
+        echo_json(json.dumps({"unit_tests": unit_tests, "checks": checks}))
+    elif unit and not runs:
+        echo(f"there are no unit tests: {folder / TESTS} holds none")
+    elif not tested and not unit:
         echo("there are no checks; `matview check add` adds one")
-    else:
+    elif tested:
         _show(tested, failed)
-    if failed:
+    if failed or any(one.is_failure for one in runs):
         raise typer.Exit(1)
 
 
-def _checks(api: Api, names: Sequence[str] | None) -> Iterator[tuple[Json, Json]]:
+def _checks(api: Api, names: Sequence[str] | None, tested: Collection[str]) -> Iterator[tuple[Json, Json]]:
+    """The checks to make. A view that only files have, and whose unit tests are run, has none yet."""
     if names:
-        chosen = [find_subject(api, name) for name in names]
+        chosen = []
+        for name in names:
+            try:
+                chosen.append(find_subject(api, name))
+            except Failure:
+                if name_key(name) not in tested:
+                    raise
     else:
         chosen = [one | {"path": f"{path}{one['id']}/"} for path in (PATH, tables.PATH) for one in api.items(path)]
     for subject in chosen:
@@ -94,17 +123,31 @@ def _show(tested: Sequence[_Tested], failed: int) -> None:
     echo(f"{len(tested)} checks: {len(tested) - failed - warned} passed, {failed} failed{more}")
 
 
-def _write_junit(path: Path, tested: Sequence[_Tested]) -> None:
+def _write_junit(path: Path, tested: Sequence[_Tested], runs: Sequence[UnitTestRun]) -> None:
     """JUnit XML as CI systems read it. A warning is a test that was skipped, with its message."""
-    failed = sum(one.is_failure for one in tested)
-    suite = ET.Element("testsuite", name="matview", tests=str(len(tested)), failures=str(failed), errors="0")
+    failed = sum(one.is_failure for one in tested) + sum(one.is_failure for one in runs)
+    number = str(len(tested) + len(runs))
+    suite = ET.Element("testsuite", name="matview", tests=number, failures=str(failed), errors="0")
+    for ran in runs:
+        names = {"classname": _xml(ran.result["view"]), "name": _xml(ran.result["name"])}
+        case = ET.SubElement(suite, "testcase", names, time=f"{ran.result['seconds']:.3f}")
+        if ran.is_failure:
+            text = "\n".join([f"{ran.place}: {', '.join(ran.result['columns'])}", *map(" ".join, ran.rows)])
+            ET.SubElement(case, "failure", message=_xml(ran.words)).text = _xml(text)
     for one in tested:
-        name = one.check["name"] or label(one.check)
+        name = _xml(one.check["name"] or label(one.check))
         case = ET.SubElement(suite, "testcase", classname=one.view, name=name, time=f"{one.seconds:.3f}")
         if one.result["status"] != "passed":
             kind = "failure" if one.is_failure else "skipped"
-            ET.SubElement(case, kind, message=f"{one.result['status']}{words_of(one.result)}").text = one.result["sql"]
+            ET.SubElement(case, kind, message=_xml(f"{one.result['status']}{words_of(one.result)}")).text = _xml(
+                one.result["sql"] or ""
+            )
     try:
         path.write_bytes(ET.tostring(suite, encoding="utf-8", xml_declaration=True))
     except OSError as error:
         raise Failure(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _xml(text: str) -> str:
+    """The text without the characters that XML cannot have."""
+    return _NOT_XML.sub("\ufffd", text)

@@ -23,12 +23,17 @@ class ResultFormat(StrEnum):
 
 
 class RowsRelation(Value):
-    """Rows as an input: a table of the information schema. `columns` are names and DuckDB types."""
+    """Rows as an input: a table of the information schema, or the rows of a unit test.
+
+    `columns` are names and DuckDB types. Each value is a JSON value of which DuckDB makes one of the type. With
+    `has_aliases`, a query may also write a name with dots as several names.
+    """
 
     kind: Literal["rows"] = "rows"
     name: str
     columns: Mapping[str, str]
-    rows: tuple[tuple[str | int, ...], ...]
+    rows: tuple[tuple[Any, ...], ...]
+    has_aliases: bool = False
 
 
 ReadRelation = Annotated[SourceRelation | SnapshotRelation | ViewRelation | RowsRelation, Field(discriminator="kind")]

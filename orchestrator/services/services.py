@@ -18,6 +18,7 @@ from orchestrator.services.runs import RunService
 from orchestrator.services.snapshots import SnapshotService
 from orchestrator.services.source_tables import SourceTableService
 from orchestrator.services.tries import TryService
+from orchestrator.services.unit_tests import UnitTester
 from orchestrator.services.views import ViewService
 
 
@@ -42,3 +43,4 @@ class Services:
     tries: TryService
     iceberg: IcebergService
     checks: CheckService
+    unit_tests: UnitTester

@@ -76,6 +76,7 @@ BY_COMMAND = {
     "GET /warehouse_tables/{table_id}/checks/{check_id}/runs/": "check results",
     "GET /definitions/": "export",
     "POST /definitions/plan/": "plan",
+    "POST /definitions/test/": "test",
     "POST /definitions/apply/": "apply",
     "POST /warehouse_saved_queries/plan/": "view plan",
     "GET /lineage/": "lineage",

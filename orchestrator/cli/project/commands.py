@@ -12,8 +12,10 @@ from orchestrator.cli.generations import follow_to_end
 from orchestrator.cli.installation import EXIT_USAGE
 from orchestrator.cli.output import Failure, echo, echo_json
 from orchestrator.cli.program import advice
-from orchestrator.cli.project import example, files
+from orchestrator.cli.project import example, files, unit_test_files
+from orchestrator.cli.project.files import ProjectFiles
 from orchestrator.cli.project.plan_display import counts, show_plan
+from orchestrator.cli.unit_test_runs import UnitTestRun, require_passed, run, show
 from orchestrator.model.plurals import number_of
 
 _PATH = "definitions/"
@@ -28,6 +30,7 @@ Prune = Annotated[
 Break = Annotated[
     bool, typer.Option("--break-dependents", help="Also if views that no file changes would stop binding.")
 ]
+SkipTests = Annotated[bool, typer.Option("--skip-tests", help="Do not run the unit tests of the files.")]
 Diff = Annotated[bool, typer.Option("--diff", help="Show how statements change, line by line.")]
 
 
@@ -54,6 +57,7 @@ def plan(
     prune: Prune = False,
     break_dependents: Break = False,
     diff: Diff = False,
+    skip_tests: SkipTests = False,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help=f"End with the status {_CHANGES} if something would change.")
     ] = False,
@@ -61,13 +65,10 @@ def plan(
     """Show what the files of a project would change, break and refresh. Nothing is changed."""
     project = files.read(folder)
     body = project.body() | {"prune": prune, "break_dependents": break_dependents}
-    response = api.post(f"{_PATH}plan/", body)
-    found = data(response)
-    if api.as_json:
-        echo_json(response.text)
-    else:
-        show_plan(found, project.views, diff=diff)
+    found = data(api.post(f"{_PATH}plan/", body))
+    runs = _show(api, project, body, found, diff=diff, skip_tests=skip_tests)
     refuse(found, break_dependents=break_dependents)
+    require_passed(runs)
     if exit_code and found["changes"]:
         raise typer.Exit(_CHANGES)
 
@@ -80,6 +81,7 @@ def apply(
     plan_only: Annotated[bool, typer.Option("--plan", help="Only show what would be done, as `plan` does.")] = False,
     prune: Prune = False,
     break_dependents: Break = False,
+    skip_tests: SkipTests = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     diff: Diff = False,
     no_refresh: Annotated[bool, typer.Option("--no-refresh", help="Refresh nothing now.")] = False,
@@ -89,11 +91,9 @@ def apply(
     project = files.read(folder)
     body = project.body() | {"prune": prune, "break_dependents": break_dependents}
     found = data(api.post(f"{_PATH}plan/", body))
-    if not api.as_json:
-        show_plan(found, project.views, diff=diff)
-    elif plan_only:
-        echo_json(json.dumps(found))
+    runs = _show(api, project, body, found, diff=diff, skip_tests=skip_tests, as_json=plan_only)
     refuse(found, break_dependents=break_dependents)
+    require_passed(runs)
     if plan_only:
         return
     if found["changes"] and not yes:
@@ -123,6 +123,21 @@ def export(api: Api, folder: Folder) -> None:
     else:
         views, tables = number_of(len(definitions["views"]), "view"), number_of(len(definitions["tables"]), "table")
         echo(f"wrote {views} and {tables} to {folder}")
+
+
+def _show(
+    api: Api, project: ProjectFiles, body: Json, found: Json, *, diff: bool, skip_tests: bool, as_json: bool = True
+) -> list[UnitTestRun]:
+    """Show a plan, and run the unit tests of the project over what it makes, unless it cannot be made."""
+    if not api.as_json:
+        show_plan(found, project.views, diff=diff)
+    tests = [] if skip_tests or found["problems"] else unit_test_files.read(project.folder)
+    runs = run(api, project, tests, body) if tests else []
+    if api.as_json and as_json:
+        echo_json(json.dumps(found | {"unit_tests": [one.result | {"place": one.place} for one in runs]}))
+    elif runs and not api.as_json:
+        show(runs)
+    return runs
 
 
 def refuse(plan: Json, *, break_dependents: bool) -> None:

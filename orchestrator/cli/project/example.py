@@ -5,6 +5,7 @@ from pathlib import Path
 from orchestrator.cli.installation import EXIT_USAGE
 from orchestrator.cli.output import Failure
 from orchestrator.cli.project.files import SOURCES, VIEWS
+from orchestrator.cli.project.unit_test_files import TESTS
 
 _README = """\
 # A shop
@@ -16,6 +17,7 @@ Three source tables (`sources.yml`, over the files in `data/`) and five views in
     matview apply              # change it, and refresh what has changed
     matview view rows best_customers
     matview refresh --all      # after new data
+    matview test               # the tests in tests/, and all checks
 
 A view has the name of its file. The comment at its beginning says how often it is refreshed; a view without a frequency
 is evaluated inside those that read it. Folders below `views/` are only for people.
@@ -74,6 +76,19 @@ SELECT customer, name, country, count(*) AS orders, sum(amount) AS revenue
 FROM kept_orders
 JOIN named_customers USING (customer)
 GROUP BY ALL
+""",
+    f"{TESTS}/orders_by_day.yml": """\
+- name: orders_that_were_returned_do_not_count
+  view: orders_by_day
+  given:
+    orders:
+      - {id: 1, amount: 10.50, day: 2026-01-03}
+      - {id: 2, amount: 20, day: 2026-01-03}
+      - {id: 3, amount: 5, day: 2026-01-04}
+    returns:
+      - {order_id: 3}
+  expect:
+    - {day: 2026-01-03, orders: 2, revenue: 30.50}
 """,
     f"{VIEWS}/best_customers.sql": """\
 /*---

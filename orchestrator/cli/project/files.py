@@ -82,7 +82,7 @@ def read(folder: Path) -> ProjectFiles:
         view = _view(folder, path)
         key = name_key(view.definition["name"])
         if key in views:
-            raise Failure(f"{_relative(views[key].path, folder)} and {_relative(path, folder)} have the same name")
+            raise Failure(f"{relative(views[key].path, folder)} and {relative(path, folder)} have the same name")
         views[key] = view
     return ProjectFiles(folder, views, tuple(_tables(folder)))
 
@@ -124,7 +124,7 @@ def _sql_files(folder: Path) -> Iterator[Path]:
 
 
 def _view(folder: Path, path: Path) -> ViewFile:
-    text, file = _text(path, _LARGEST_SQL), _relative(path, folder)
+    text, file = read_text(path, _LARGEST_SQL), relative(path, folder)
     header, sql, first_line = _parts(text, file)
     values = yaml_text.load(header, file=file, first_line=2)
     definition: Json = {"name": path.stem, "query": {"kind": "SQLQuery", "query": sql}}
@@ -134,7 +134,7 @@ def _view(folder: Path, path: Path) -> ViewFile:
             definition[word] = check_words.checks(value, places, file)
             continue
         if word not in _VIEW_WORDS:
-            raise Failure(f"{file}: {_unknown(word, [*_VIEW_WORDS, _CHECKS])}")
+            raise Failure(f"{file}: {unknown_word(word, [*_VIEW_WORDS, _CHECKS])}")
         definition[_VIEW_WORDS[word]] = _texts(file, value) if word == _DESCRIPTIONS else _one_text(file, word, value)
     return ViewFile(path, first_line, definition, tuple(places))
 
@@ -184,10 +184,10 @@ def _tables(folder: Path) -> Iterator[Json]:
     path = folder / SOURCES
     if not path.is_file():
         return
-    values = yaml_text.load(_text(path, yaml_text.LARGEST_BYTES), file=SOURCES)
+    values = yaml_text.load(read_text(path, yaml_text.LARGEST_BYTES), file=SOURCES)
     for key in values:
         if key != "tables":
-            raise Failure(f"{SOURCES}: {_unknown(key, ['tables'])}")
+            raise Failure(f"{SOURCES}: {unknown_word(key, ['tables'])}")
     tables = values.get("tables") or {}
     if not isinstance(tables, dict):
         raise Failure(f"{SOURCES}: tables holds a name for each table, as in `orders:` below it")
@@ -199,7 +199,7 @@ def _table(folder: Path, name: str, fields: Mapping[str, Any]) -> Json:
     where = f"{SOURCES}: table {name}"
     for word in fields:
         if word not in _TABLE_WORDS:
-            raise Failure(f"{where}: {_unknown(word, _TABLE_WORDS)}")
+            raise Failure(f"{where}: {unknown_word(word, _TABLE_WORDS)}")
     for word in ("path", "format"):
         if not isinstance(fields.get(word), str) or not fields[word]:
             raise Failure(f"{where}: {word} is missing")
@@ -243,7 +243,8 @@ def _below(folder: Path, pattern: str) -> str:
     return pattern.removeprefix(f"{folder.absolute()}/")
 
 
-def _text(path: Path, largest: int) -> str:
+def read_text(path: Path, largest: int) -> str:
+    """The text of a file of at most so many bytes. Raises Failure."""
     try:
         with path.open("rb") as file:
             content = file.read(largest + 1)
@@ -256,12 +257,14 @@ def _text(path: Path, largest: int) -> str:
         raise Failure(f"{_shown(path)} is not text in UTF-8") from None
 
 
-def _unknown(word: str, known: Iterable[str]) -> str:
+def unknown_word(word: str, known: Iterable[str]) -> str:
+    """That there is no such word, and the one that is meant."""
     near = difflib.get_close_matches(word, [*known], n=1)
     return f"there is no {word!r} here" + (f"; did you mean {near[0]!r}?" if near else f", but {', '.join(known)}")
 
 
-def _relative(path: Path, folder: Path) -> str:
+def relative(path: Path, folder: Path) -> str:
+    """The path of a file of a project, as it is shown."""
     return _shown(path.relative_to(folder))
 
 

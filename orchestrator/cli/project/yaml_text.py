@@ -4,6 +4,8 @@ Every scalar is read as text, so that `no`, `12:30` and `007` mean what is writt
 type. Anchors are refused, since a short file could stand for a very large one, and so are keys that appear twice.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import yaml
@@ -53,10 +55,45 @@ def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
+class _ValueLoader(_Loader):
+    """Reads an empty value, `null` and `~` as None, unless it stands in quotes."""
+
+
+def _value(_: _ValueLoader, node: yaml.ScalarNode) -> str | None:
+    return None if node.style is None and node.value.lower() in {"", "~", "null"} else str(node.value)
+
+
+_ValueLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG, _value)
+
+
 def load(text: str, *, file: str, first_line: int = 1) -> dict[str, Any]:
     """The mapping that a text holds; an empty one for an empty text. Raises Failure with file, line and column."""
-    try:
+    with _placed(file, first_line):
         found = yaml.load(text, Loader=_Loader)  # noqa: S506 - it makes nothing but texts, lists and mappings
+    if found in {None, ""} if not isinstance(found, (dict, list)) else False:
+        return {}
+    if not isinstance(found, dict):
+        raise Failure(f"{file}:{first_line}: it holds keys and values, as in `description: …`")
+    return found
+
+
+def load_items(text: str, *, file: str) -> list[tuple[Any, Position]]:
+    """The items of the list that a text holds, each with its place, and with None for empty values. Raises Failure."""
+    with _placed(file, 1):
+        found = yaml.load(text, Loader=_ValueLoader)  # noqa: S506 - as above
+        root = yaml.compose(text, Loader=_Loader)
+    if found is None:
+        return []
+    if not isinstance(found, list) or not isinstance(root, yaml.SequenceNode):
+        raise Failure(f"{file}:1: it holds a list, as in `- name: …`")
+    places = (position_at(text, item.start_mark.index) for item in root.value)
+    return list(zip(found, places, strict=True))
+
+
+@contextmanager
+def _placed(file: str, first_line: int) -> Iterator[None]:
+    try:
+        yield
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{file}:{first_line + mark.line}:{mark.column + 1}" if mark else file
@@ -65,11 +102,6 @@ def load(text: str, *, file: str, first_line: int = 1) -> dict[str, Any]:
         raise Failure(f"{file}: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise Failure(f"{file}: it is nested too deeply") from None
-    if found in {None, ""} if not isinstance(found, (dict, list)) else False:
-        return {}
-    if not isinstance(found, dict):
-        raise Failure(f"{file}:{first_line}: it holds keys and values, as in `description: …`")
-    return found
 
 
 def item_places(text: str, key: str, *, first_line: int = 1) -> list[Position]:

@@ -132,7 +132,8 @@ def encode_relation(
             "columns": [(column.name, column.duckdb_type, column.stored_type) for column in relation.columns],
         }
     if relation.kind == "rows":
-        return known | {"columns": dict(relation.columns), "rows": relation.rows}
+        facts = {"columns": dict(relation.columns), "rows": relation.rows, "has_aliases": relation.has_aliases}
+        return known | facts
     return known | {"sql": relation.sql}
 
 

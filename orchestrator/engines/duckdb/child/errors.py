@@ -35,7 +35,7 @@ _PARSED = 1_000_000
 # line breaks would be scanned once from each of them.
 _QUOTE = re.compile(r"^[ \t]*LINE \d+: ", re.MULTILINE)
 # Advice about settings that a client cannot change.
-_ADVICE = re.compile(r"\n(?:[ \t]*\n|The search space used was)")
+_ADVICE = re.compile(r"\n(?:[ \t]*\n|The search space used was|[ \t]*If this error occurred during read_json)")
 _CSV_FILE = re.compile(r"^[ \t]*file = (\S.{0,1000})", re.MULTILINE)
 _AS_JSON = '{"exception_type":'
 _MESSAGE = re.compile(r'"exception_message":"((?:[^"\\]|\\.){0,16000})', re.DOTALL)
@@ -92,7 +92,7 @@ def clean_message(error: duckdb.Error) -> str:
     found = raised(error)
     message, instead = split_advice(_before(_QUOTE, found.message[:_LOOKED_AT]))
     file = None
-    if "CSV" in message or isinstance(error, duckdb.OutOfMemoryException):
+    if "CSV" in message or "read_json" in message or isinstance(error, duckdb.OutOfMemoryException):
         file = _CSV_FILE.search(found.message)  # It follows the quoted line, which may be long.
         message = _before(_ADVICE, message)
     # A statement is bound over relations without rows, which are such lists.

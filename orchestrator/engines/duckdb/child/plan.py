@@ -226,7 +226,7 @@ def create_relation(
             contract = Contract.of(relation, relation["columns"])
             names.create(name, source_select(connection, contract, inputs[name]))
         elif kind == "rows":
-            names.create_plain(name, rows_select(relation["columns"], relation["rows"]))
+            _create_rows(connection, names, relation)
         else:
             names.create(name, decoded(read_parquet(file.real for file in inputs[name]), relation["columns"]))
     except Exception as error:
@@ -234,6 +234,15 @@ def create_relation(
         if kind == "view" and isinstance(error, duckdb.Error):
             note_place(error, place_in_text(error, name))
         raise
+
+
+def _create_rows(connection: duckdb.DuckDBPyConnection, names: RelationBinder, relation: Mapping[str, Any]) -> None:
+    select = rows_select(relation["columns"], relation["rows"])
+    if not relation["has_aliases"]:
+        names.create_plain(relation["name"], select)
+        return
+    connection.execute(select)  # a value that is none of its type is found here, where it is known which input has it
+    names.create(relation["name"], select)
 
 
 def read_plain_files_quickly(

@@ -216,7 +216,9 @@ def rows_select(columns: Mapping[str, str], rows: Sequence[Sequence[object]]) ->
     values = literal(json.dumps([dict(zip(columns, row, strict=True)) for row in rows]))
     shape = literal(json.dumps([columns]))
     return (
-        f"SELECT unnest(from_json({values}, {shape}), recursive := true)" if rows else empty_select([*columns.items()])
+        f"SELECT unnest(from_json_strict({values}, {shape}), max_depth := 2)"
+        if rows
+        else empty_select([*columns.items()])
     )
 
 
