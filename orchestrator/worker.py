@@ -21,7 +21,6 @@ from orchestrator.activities.tries import TryActivities
 from orchestrator.activities.webhooks import WebhookActivities
 from orchestrator.activities.write import WriteActivities
 from orchestrator.container import Container, open_container
-from orchestrator.engines.base import QueryRunner
 from orchestrator.model.errors import TemporalUnavailable
 from orchestrator.model.run import Run
 from orchestrator.services.attempts import RunAttempts
@@ -32,6 +31,7 @@ from orchestrator.services.ticks import Ticks
 from orchestrator.services.try_attempts import TryAttempts
 from orchestrator.settings import Settings
 from orchestrator.telemetry import tracing
+from orchestrator.telemetry.engine import InstrumentedEngine
 from orchestrator.telemetry.metrics_server import new_registry, serve_metrics
 from orchestrator.telemetry.worker import WorkerTelemetry
 from orchestrator.temporal import contract
@@ -157,7 +157,9 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
                 await asyncio.sleep(1)
 
 
-def _activities(container: Container, runner: QueryRunner, on_run_finished: Callable[[Run], None]) -> RefreshActivities:
+def _activities(
+    container: Container, engine: InstrumentedEngine, on_run_finished: Callable[[Run], None]
+) -> RefreshActivities:
     database, store, settings = container.database, container.store, container.settings
     detector = ChangeDetector(database, store, container.engine.version)
     sources = PinnedSources(database, container.source_lister)
@@ -169,7 +171,7 @@ def _activities(container: Container, runner: QueryRunner, on_run_finished: Call
         limits=settings.limits,
         query_timeout=settings.query_timeout,
     )
-    write = WriteActivities(database, RunAttempts(database), runner, store, detector, sources)
+    write = WriteActivities(database, RunAttempts(database), engine, store, detector, sources)
     return RefreshActivities(
         begin=BeginActivities(database, planner, container.urls),
         write=write,
@@ -180,9 +182,7 @@ def _activities(container: Container, runner: QueryRunner, on_run_finished: Call
         tries=TryActivities(
             database, write, TryAttempts(database), container.urls, settings.limits, settings.query_timeout
         ),
-        tables=TableCheckActivities(
-            database, container.engine, store, sources, settings.limits, settings.query_timeout
-        ),
+        tables=TableCheckActivities(database, engine, store, sources, settings.limits, settings.query_timeout),
     )
 
 
@@ -190,8 +190,8 @@ async def _work(settings: Settings, telemetry: WorkerTelemetry, stop: asyncio.Ev
     async with open_container(settings, lazy=False) as container:
         await container.engine.start()
         await container.analyzer.start()
-        runner, on_run_finished, interceptor = telemetry.instrument(container.engine, settings.limits)
-        activities = _activities(container, runner, on_run_finished)
+        engine, on_run_finished, interceptor = telemetry.instrument(container.engine, settings.limits)
+        activities = _activities(container, engine, on_run_finished)
         worker = build_worker(container.temporal, activities, interceptor, slots=settings.query_slots)
         reconciler = build_reconciler_worker(container.temporal, ReconcileActivities(container.reconciler), interceptor)
         # The objects loaded by now are never freed; each garbage collection would examine them for a tenth of a second.

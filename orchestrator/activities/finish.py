@@ -111,6 +111,7 @@ class FinishActivities:
         for context in contexts:
             self.on_run_finished(context.run)
             notices.extend(await self.policy.on_run_finished(context))
+        notices.extend(await self.policy.on_checks_made(contexts))
         return ClosedRuns(runs=tuple(ClosedRun.of(one.run) for one in contexts), notices=tuple(notices))
 
     async def _discard(self, context: RunContext) -> None:

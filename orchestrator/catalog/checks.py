@@ -16,6 +16,7 @@ from orchestrator.model.check import (
     Check,
     CheckFields,
     CheckResult,
+    CheckStatus,
     PlannedCheck,
     StoredResult,
     Subject,
@@ -34,6 +35,24 @@ class MadeResults(NamedTuple):
     run_id: UUID | None = None
     snapshot_id: UUID | None = None
     generation_id: UUID | None = None
+
+
+class CheckTransition(NamedTuple):
+    """The result of a check in a run, and its status in the last run before that made it; None if there is none."""
+
+    run_id: UUID
+    result: CheckResult
+    before: str | None
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether it has passed in the run."""
+        return self.result.status is CheckStatus.PASSED
+
+    @property
+    def had_passed(self) -> bool:
+        """Whether it had passed before. A new check counts as passed."""
+        return self.before in {None, CheckStatus.PASSED}
 
 
 async def page(
@@ -159,6 +178,26 @@ async def newest(tx: Transaction, check_ids: Collection[UUID]) -> dict[UUID, Sto
         .order_by(t.check_results.c.check_id, t.check_results.c.created_at.desc(), t.check_results.c.id)
     )
     return {row.check_id: StoredResult.model_validate(row._mapping) for row in await tx.execute(query)}
+
+
+async def transitions(tx: Transaction, run_ids: Collection[UUID]) -> list[CheckTransition]:
+    """The results in these runs of checks that have passed and did not before, or the other way round."""
+    mine, earlier = t.check_results, t.check_results.alias("earlier")
+    before = (
+        select(earlier.c.status)
+        .where(
+            earlier.c.check_id == mine.c.check_id,
+            earlier.c.run_id.is_not(None),
+            earlier.c.run_id != mine.c.run_id,
+            earlier.c.created_at < mine.c.created_at,
+        )
+        .order_by(earlier.c.created_at.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    rows = await tx.execute(select(mine, before.label("before")).where(mine.c.run_id.in_(run_ids)).order_by(mine.c.id))
+    found = [CheckTransition(row.run_id, CheckResult.model_validate(row._mapping), row.before) for row in rows]
+    return [one for one in found if one.has_passed != one.had_passed]
 
 
 async def of_versions(tx: Transaction, snapshot_ids: Collection[UUID]) -> dict[UUID, list[StoredResult]]:

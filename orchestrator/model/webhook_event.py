@@ -9,22 +9,38 @@ from typing import Self
 from uuid import UUID, uuid5
 
 from orchestrator.model.base import Value
+from orchestrator.model.check import CheckStatus, Severity
 from orchestrator.model.run import Run, RunOutcome, RunStatus, Trigger
 
 
 class WebhookEventType(StrEnum):
-    """The kinds of events: the first failure after a success (or of all), the first success after one, a pause."""
+    """The kinds of events: the first failure after a success (or of all), the first success after one, a pause.
+
+    The first two are of runs, and of each check of a view.
+    """
 
     RUN_FAILED = "run.failed"
     RUN_RECOVERED = "run.recovered"
     SCHEDULE_PAUSED = "schedule.paused"
+    CHECK_FAILED = "check.failed"
+    CHECK_RECOVERED = "check.recovered"
+
+
+class NotifiedCheck(Value):
+    """The check of an event, and what it found. `failing_rows` is None if it could not be run."""
+
+    id: UUID
+    label: str
+    severity: Severity
+    status: CheckStatus
+    failing_rows: int | None
 
 
 class WebhookEventData(Value):
     """The run of an event, and its view.
 
     `error` and `error_code` are None for a run that completed. `consecutive_failures` is set for a pause only: how many
-    scheduled runs failed in a row.
+    scheduled runs failed in a row. `check` is set for the events of a check.
     """
 
     project_id: int
@@ -37,6 +53,7 @@ class WebhookEventData(Value):
     error: str | None = None
     error_code: str | None = None
     consecutive_failures: int | None = None
+    check: NotifiedCheck | None = None
 
 
 class WebhookEvent(Value):
@@ -49,7 +66,12 @@ class WebhookEvent(Value):
     @property
     def id(self) -> UUID:
         """The id of the event. Each delivery of it has the same one, so that a receiver can recognize a repetition."""
-        return uuid5(self.data.run_id, self.type)
+        return uuid5(self.data.run_id, self.name)
+
+    @property
+    def name(self) -> str:
+        """What it is of its run: no two events of a run have the same name."""
+        return self.type if self.data.check is None else f"{self.type}/{self.data.check.id}"
 
 
 class ClosedRun(RunOutcome):

@@ -5,16 +5,18 @@ is stored, for a Temporal server that loses it. A step that is repeated after a 
 returns the same.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
-from orchestrator.catalog import audit_log, failure_streaks, saved_pauses
+from orchestrator.catalog import audit_log, checks, failure_streaks, saved_pauses
 from orchestrator.catalog.database import Database
 from orchestrator.catalog.failure_streaks import RunContext
 from orchestrator.model.audit import Verb
+from orchestrator.model.check import CheckResult, CheckStatus
 from orchestrator.model.printable import lines, one_line
 from orchestrator.model.run import RunStatus, Trigger
-from orchestrator.model.webhook_event import WebhookEvent, WebhookEventData, WebhookEventType
+from orchestrator.model.webhook_event import NotifiedCheck, WebhookEvent, WebhookEventData, WebhookEventType
 from orchestrator.temporal.schedule_state import FAILURE_PAUSE_NOTE
 from orchestrator.temporal.schedules import Schedules
 
@@ -48,6 +50,15 @@ class FailurePolicy:
         if not self.notifies or not context.is_materialized:
             return ()
         return tuple(_event(event, context) for event in events)
+
+    async def on_checks_made(self, contexts: Sequence[RunContext]) -> tuple[WebhookEvent, ...]:
+        """The events for the webhook of checks that fail for the first time, or pass again, in runs that have ended."""
+        made = {one.run.id: one for one in contexts if one.run.snapshot_id is not None and one.is_materialized}
+        if not self.notifies or not made:
+            return ()
+        async with self.database.single() as tx:
+            found = await checks.transitions(tx, list(made))
+        return tuple(_check_event(one.result, made[one.run_id]) for one in found)
 
     async def _pause(self, context: RunContext) -> bool:
         """Pause the schedule; whether it is now paused because of this very run. An existing pause stays as it is."""
@@ -110,6 +121,19 @@ def _reason(context: RunContext) -> str:
 def _truncate(error: str) -> str:
     line = one_line(" ".join(error.split()))
     return line if len(line) <= _LONGEST_ERROR else f"{line[:_LONGEST_ERROR]}…"
+
+
+def _check_event(result: CheckResult, context: RunContext) -> WebhookEvent:
+    has_failed = result.status is not CheckStatus.PASSED
+    event = _event(WebhookEventType.CHECK_FAILED if has_failed else WebhookEventType.CHECK_RECOVERED, context)
+    check = NotifiedCheck(
+        id=result.check_id,
+        label=lines(result.label),
+        severity=result.severity,
+        status=result.status,
+        failing_rows=result.failing_rows,
+    )
+    return event.model_copy(update={"data": event.data.model_copy(update={"check": check})})
 
 
 def _event(event: WebhookEventType, context: RunContext) -> WebhookEvent:

@@ -1,16 +1,18 @@
-"""Counts and traces every query of a worker."""
+"""Counts and traces every query of a worker, and counts the checks that it makes."""
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Protocol
 
-from orchestrator.engines.base import QueryResult, QueryRunner
+from orchestrator.engines.base import QueryResult, QueryRunner, TableChecker
 from orchestrator.model.base import now
+from orchestrator.model.check import CheckResult, PlannedCheck
 from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.limits import Limits
-from orchestrator.model.run import Progress, RunPlan
+from orchestrator.model.run import Progress, RunPlan, TableCheckPlan
 from orchestrator.model.write_target import WriteTarget
 from orchestrator.telemetry import tracing
 from orchestrator.telemetry.instruments import WorkerMetrics
@@ -40,6 +42,11 @@ class QueryMetrics:
             if plan.queued_at is not None and plan.trigger is not None and query.admitted_at is not None:
                 waited = (query.admitted_at - plan.queued_at).total_seconds()
                 self._metrics.queue_seconds.labels(plan.trigger.value).observe(max(0.0, waited))
+
+    def count(self, planned: Sequence[PlannedCheck], made: Sequence[CheckResult]) -> None:
+        """Count checks that were made."""
+        for check, result in zip(planned, made, strict=True):
+            self._metrics.checks.labels(check.assertion.check_type, result.severity, result.status).inc()
 
 
 class _Query:
@@ -91,10 +98,14 @@ def _outcome(error: BaseException) -> str:
     return error.code if isinstance(error, OrchestratorError) else "unforeseen"
 
 
-class InstrumentedQueryRunner:
-    """A query runner whose queries are traced, and counted if there is a `meter`."""
+class Engine(QueryRunner, TableChecker, Protocol):
+    """Both that a worker needs of an engine."""
 
-    def __init__(self, engine: QueryRunner, meter: QueryMetrics | None = None) -> None:
+
+class InstrumentedEngine:
+    """An engine whose queries are traced, and counted with its checks if there is a `meter`."""
+
+    def __init__(self, engine: Engine, meter: QueryMetrics | None = None) -> None:
         self._engine = engine
         self._meter = meter
 
@@ -114,7 +125,19 @@ class InstrumentedQueryRunner:
         with tracing.span("duckdb query", ids) as set_attributes, self._measured(plan, on_progress) as report:
             written = await self._engine.write(plan, file_url, target, report)
             set_attributes({"matview.rows": written.rows, "matview.bytes": written.bytes})
+        if self._meter is not None:
+            self._meter.count(plan.checks, written.checks)
         return written
+
+    async def check(
+        self, plan: TableCheckPlan, folder: str | None, file_url: Callable[[str, str], str]
+    ) -> tuple[CheckResult, ...]:
+        """Make the checks of a source table in a span."""
+        with tracing.span("duckdb checks", {"matview.project": plan.project_id}):
+            found = await self._engine.check(plan, folder, file_url)
+        if self._meter is not None:
+            self._meter.count(plan.checks, found)
+        return found
 
     @contextmanager
     def _measured(self, plan: RunPlan, on_progress: Callable[[Progress], None]) -> Iterator[Callable[[Progress], None]]:

@@ -1,7 +1,10 @@
 """The Prometheus metrics of a worker. Dashboards and alerts use these names, so they must not change."""
 
+import itertools
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from orchestrator.model.check import CheckStatus, CheckType, Severity
 from orchestrator.model.findings import FindingKind
 from orchestrator.model.run import RunStatus, Trigger
 
@@ -56,6 +59,12 @@ class WorkerMetrics:
             buckets=SECONDS,
             registry=registry,
         )
+        self.checks = Counter(
+            "matview_checks_total",
+            "Checks that runs made, by how they ended: passed, failed, or error if one could not be run",
+            ["check_type", "severity", "outcome"],
+            registry=registry,
+        )
         self.running = Gauge("matview_queries_running", "Queries that run now", registry=registry)
         self.waiting = Gauge("matview_queries_waiting", "Queries that wait for memory", registry=registry)
         self.admitted = Gauge(
@@ -87,5 +96,7 @@ class WorkerMetrics:
             self.run_seconds.labels(status.value)
         for kind in FindingKind:
             self.findings.labels(kind.value)
-        for outcome in ("completed", "cancelled"):
-            self.queries.labels(outcome)
+        for check_type, severity, outcome in itertools.product(CheckType, Severity, CheckStatus):
+            self.checks.labels(check_type.value, severity.value, outcome.value)
+        for ended in ("completed", "cancelled"):
+            self.queries.labels(ended)

@@ -5,11 +5,10 @@ from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 
-from orchestrator.engines.base import QueryRunner
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import Run
 from orchestrator.telemetry.activities import TelemetryInterceptor
-from orchestrator.telemetry.engine import InstrumentedQueryRunner, QueryMetrics
+from orchestrator.telemetry.engine import Engine, InstrumentedEngine, QueryMetrics
 from orchestrator.telemetry.instruments import WorkerMetrics
 from orchestrator.telemetry.runs import RunCounter
 
@@ -17,9 +16,9 @@ _MIB = 1 << 20
 
 
 class InstrumentedWorker(NamedTuple):
-    """The query runner of a worker's activities, their callback at the end of a run, and their interceptor."""
+    """The engine of a worker's activities, their callback at the end of a run, and their interceptor."""
 
-    engine: QueryRunner
+    engine: InstrumentedEngine
     on_run_finished: Callable[[Run], None]
     interceptor: TelemetryInterceptor
 
@@ -35,10 +34,10 @@ class WorkerTelemetry:
         if self._metrics is not None:
             self._metrics.memory.set(memory_mb * _MIB)
 
-    def instrument(self, engine: QueryRunner, limits: Limits) -> InstrumentedWorker:
+    def instrument(self, engine: Engine, limits: Limits) -> InstrumentedWorker:
         """Instrument an engine and its activities. `limits` hold for queries whose plan has none of its own."""
         if self._metrics is None:
-            return InstrumentedWorker(InstrumentedQueryRunner(engine), lambda _: None, TelemetryInterceptor())
+            return InstrumentedWorker(InstrumentedEngine(engine), lambda _: None, TelemetryInterceptor())
         counter = RunCounter(self._metrics)
-        metered = InstrumentedQueryRunner(engine, QueryMetrics(self._metrics, limits))
+        metered = InstrumentedEngine(engine, QueryMetrics(self._metrics, limits))
         return InstrumentedWorker(metered, counter.ended, TelemetryInterceptor(counter))

@@ -172,7 +172,7 @@ class RunWorkflows:
                     await self._client.start_workflow(
                         contract.DELIVER_NOTICE_WORKFLOW,
                         event,
-                        id=contract.notice_workflow_id(event.data.run_id, event.type),
+                        id=contract.notice_workflow_id(event.data.run_id, event.name),
                         task_queue=contract.TASK_QUEUE,
                         id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                         static_summary=f"{event.type}: {event.data.view_name}",

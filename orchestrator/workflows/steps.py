@@ -209,7 +209,7 @@ async def start_deliveries(notices: Iterable[WebhookEvent]) -> None:
             await workflow.start_child_workflow(
                 DeliverNotice.run,
                 event,
-                id=contract.notice_workflow_id(event.data.run_id, event.type),
+                id=contract.notice_workflow_id(event.data.run_id, event.name),
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 parent_close_policy=ParentClosePolicy.ABANDON,
                 static_summary=f"{event.type}: {event.data.view_name}",

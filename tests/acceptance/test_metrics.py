@@ -13,6 +13,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from orchestrator.devstack.stack import DevStack
+from tests.checks.test_gate import Orders, add
 from tests.support.tenants import ENDLESS, Tenant, a_tenant, until
 from tests.telemetry.support import ALERTS, DASHBOARD, metric_names, monitored_stack
 
@@ -85,6 +86,24 @@ async def test_a_run_that_completes_is_counted_with_its_rows_and_bytes(watched: 
     await watched.rises_by(view["size_bytes"], watched.worker, "matview_written_bytes_total", size)
     await watched.rises_by(1, watched.worker, "matview_run_queue_seconds_count", queued, trigger="first")
     await watched.rises_by(1, watched.worker, "matview_run_duration_seconds_count", ended, status="Completed")
+
+
+async def test_checks_are_counted_by_type_severity_and_outcome(watched: Watched, tenant: Tenant, sources: Path) -> None:
+    orders = Orders(tenant, sources)
+    view = await orders.make("1,a", "1,b")
+    await add(tenant, view, "unique", column_name="id", severity="warn")
+    await add(tenant, view, "not_null", column_name="kind")
+    (table,) = (await tenant.call("GET", "/warehouse_tables/"))["results"]
+    body = {"check_type": "row_count", "config": {"min": 1}}
+    await tenant.call("POST", f"/warehouse_tables/{table['id']}/checks/", body, expect=201)
+    failed = {"check_type": "unique", "severity": "warn", "outcome": "failed"}
+    passed = {"check_type": "not_null", "severity": "error", "outcome": "passed"}
+    of_table = {"check_type": "row_count", "severity": "error", "outcome": "passed"}
+    before = [await watched.value(watched.worker, "matview_checks_total", **one) for one in (failed, passed, of_table)]
+    await tenant.act(view["id"], "run")
+    await tenant.ended(view["id"])
+    for one, number in zip((failed, passed, of_table), before, strict=True):
+        await watched.rises_by(1, watched.worker, "matview_checks_total", number, **one)
 
 
 async def test_a_run_that_fails_is_counted_under_the_code_of_its_error(watched: Watched, tenant: Tenant) -> None:

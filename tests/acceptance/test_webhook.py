@@ -17,6 +17,7 @@ from temporalio.service import RPCError
 
 from orchestrator.devstack.stack import DevStack
 from orchestrator.temporal import contract
+from tests.checks.test_gate import Orders, add
 from tests.contract.support import temporal_of
 from tests.support.operator import Flaky, Operator, a_flaky_view
 from tests.support.tenants import ENDLESS, Json, Tenant, a_tenant, dev_stack, until
@@ -93,11 +94,48 @@ async def test_the_first_failure_and_the_recovery_are_sent_once_each_and_signed(
             "error": failed["error"],
             "error_code": "input_missing",
             "consecutive_failures": None,
+            "check": None,
         },
     }
     assert datetime.fromisoformat(first.json["timestamp"]) == datetime.fromisoformat(failed["finished_at"])
     assert (second.json["data"]["run_id"], second.json["data"]["status"]) == (completed["id"], "Completed")
     assert (second.json["data"]["error"], second.json["data"]["error_code"]) == (None, None)
+
+
+async def test_a_check_that_fails_and_passes_again_is_sent_once_each(
+    notifying: DevStack, sources: Path, receiver: Receiver
+) -> None:
+    async with a_tenant(notifying) as tenant:
+        orders = Orders(tenant, sources)
+        view = await orders.make("1,a")
+        warned = await add(tenant, view, "unique", column_name="id", severity="warn", name="order_ids")
+        blocking = await add(tenant, view, "not_null", column_name="kind")
+        contents = (["1,a"], ["1,a", "1,b"], ["2,a", "2,b"], ["3,", "4,"], ["5,a"])
+        for number, rows in enumerate(contents, start=1):
+            orders.write(*rows)
+            await tenant.act(view["id"], "run")
+            await tenant.ended(view["id"], number)
+        expected = ["check.failed", "check.recovered", "check.failed", "run.failed", "check.recovered", "run.recovered"]
+        assert sorted(await taken(receiver, view["id"], 6)) == sorted(expected)
+        events = [one.json["data"] | {"type": one.json["type"]} for one in receiver.about(view["id"])]
+        found = [(one["check"]["id"], one["type"], one["check"]["failing_rows"]) for one in events if one["check"]]
+        assert [one for one in found if one[0] == warned["id"]] == [
+            (warned["id"], "check.failed", 1),
+            (warned["id"], "check.recovered", 0),
+        ]
+        assert [one for one in found if one[0] == blocking["id"]] == [
+            (blocking["id"], "check.failed", 2),
+            (blocking["id"], "check.recovered", 0),
+        ]
+        (first, *_) = [one for one in events if one["check"]]
+        assert (first["view_name"], first["status"], first["error"]) == ("orders", "Completed", None)
+        assert first["check"] == {
+            "id": warned["id"],
+            "label": "order_ids",
+            "severity": "warn",
+            "status": "failed",
+            "failing_rows": 1,
+        }
 
 
 async def test_a_run_that_was_lost_sends_one_notice_whichever_process_notices(
