@@ -155,6 +155,34 @@ BUGS = (
         ),
         test="tests/acceptance/test_skipping.py",
     ),
+    Bug(
+        "a result is published before its checks are looked at",
+        "orchestrator/activities/write.py",
+        "reason = not_published(checks)",
+        "reason = not_published(())",
+        (
+            (
+                "orchestrator/catalog/publication.py",
+                "failed = not_published(results_of(run.checks)) if run.status == RunStatus.RUNNING else None",
+                "failed = None",
+            ),
+        ),
+        test="tests/checks/test_never_seen.py",
+    ),
+    Bug(
+        "a check looks at the result of the attempt before",
+        "orchestrator/engines/duckdb/child/checks.py",
+        "            if subject is not None:\n",
+        "            if subject and not any(one.endswith(fold(self._subject)) for one in self._created):\n",
+        test="tests/checks/test_gate.py",
+    ),
+    Bug(
+        "a check reads what is published instead of what its generation has written",
+        "orchestrator/services/member_plans.py",
+        "else _relation(one.name, snapshot)",
+        "else one.current or _relation(one.name, snapshot)",
+        test="tests/checks/test_gate.py",
+    ),
 )
 
 
