@@ -170,11 +170,18 @@ BUGS = (
         test="tests/checks/test_never_seen.py",
     ),
     Bug(
-        "a check looks at the result of the attempt before",
-        "orchestrator/engines/duckdb/child/checks.py",
-        "            if subject is not None:\n",
-        "            if subject and not any(one.endswith(fold(self._subject)) for one in self._created):\n",
-        test="tests/checks/test_gate.py",
+        "a run is judged by the results of the attempt before",
+        "orchestrator/catalog/run_plans.py",
+        ".values({name: found.c[name] for name in changed})",
+        ".values({name: func.coalesce(t.run_plans.c[name], found.c[name]) for name in changed})",
+        (
+            (
+                "orchestrator/catalog/run_plans.py",
+                "unchanged_reason=None, checks=null(), spent=spent",
+                "unchanged_reason=None, spent=spent",
+            ),
+        ),
+        test="tests/catalog/test_run_plans.py",
     ),
     Bug(
         "a check reads what is published instead of what its generation has written",

@@ -5,9 +5,12 @@ from uuid import UUID
 from orchestrator.catalog import publication, run_plans, runs
 from orchestrator.catalog.database import Database
 from orchestrator.catalog.run_plans import Outcome
+from orchestrator.model.check import CheckResult, CheckStatus, Severity
 from tests.catalog.test_publication import result
 from tests.support import publishing
 from tests.support.tenants import Tenant
+
+VIEW_CHECK = UUID(int=1)
 
 
 async def test_an_attempt_that_began_before_its_run_was_reset_records_nothing(
@@ -36,6 +39,29 @@ async def test_a_reset_forgets_what_was_written_and_what_was_found_unchanged(
             stored = await run_plans.load(tx, run.id)
             assert stored is not None
             assert (stored.written, stored.unchanged_id, stored.unchanged_reason) == (None, None, None)
+
+
+async def test_a_run_is_judged_by_the_checks_of_the_attempt_that_has_written_its_result(
+    database: Database, tenant: Tenant
+) -> None:
+    view = await tenant.materialized("v", "SELECT 1 AS n")
+    passed, failed = [
+        CheckResult(check_id=VIEW_CHECK, label="c", severity=Severity.ERROR, status=status, failing_rows=number)
+        for number, status in enumerate((CheckStatus.PASSED, CheckStatus.FAILED))
+    ]
+    async with database.begin() as tx:
+        run = await publishing.opened(tx, tenant.project_id, view)
+        first = Outcome(run.id, 1, result(tenant, view, run), checks=(passed,))
+        assert await run_plans.record(tx, [first]) == {run.id}
+        await run_plans.reset(tx, [run.id])
+        attempt = await publishing.claimed(tx, run)
+        second = Outcome(run.id, attempt, result(tenant, view, run, attempt=attempt), checks=(failed,))
+        assert await run_plans.record(tx, [second]) == {run.id}
+        stored = await run_plans.load(tx, run.id)
+        assert stored is not None
+        assert stored.checks == (failed,)
+        done = await publication.publish(tx, [run.id])
+        assert (done.published, [one.error_code for one in done.refused]) == ((), ["checks_failed"])
 
 
 async def test_attempts_that_were_outdated_by_a_reset_count_as_no_tries(database: Database, tenant: Tenant) -> None:
