@@ -16,6 +16,7 @@ from api.table_schemas import AddTable, ColumnChangesOut, ReadingOut
 from orchestrator.model.annotation import LONGEST_DESCRIPTION as LONGEST_NOTE
 from orchestrator.model.change_plan import Action, ChangePlan, Kind
 from orchestrator.model.check import MOST_OF_SUBJECT
+from orchestrator.model.check_definition import CheckDefinition
 from orchestrator.model.cron import MOST_CRON_CHARACTERS
 from orchestrator.model.definitions import Change, Definitions, TableDefinition, ViewDefinition
 from orchestrator.model.errors import Invalid
@@ -31,6 +32,7 @@ router = APIRouter(prefix="/api/projects/{project_id}", tags=["definitions"], ro
 
 _MOST_VIEWS, _MOST_TABLES = 10_000, 2_000
 _MOST_DESCRIBED_COLUMNS = 4_096
+_CHECKS = "Its checks; those that it has beside them go"
 _DESCRIPTIONS = "What columns mean, by their names; also of columns that it does not have at the moment"
 # More than a view may have, so that the plan can say so.
 _MOST_CHECKS = 10 * MOST_OF_SUBJECT
@@ -57,9 +59,7 @@ class ViewIn(RequestModel):
     freshness: Freshness = Field(default=Freshness.CLOCK, description=FRESHNESS)
     max_staleness: Frequency = Field(default=None, description=MAX_STALENESS)
     column_descriptions: ColumnDescriptions = Field(default={}, description=_DESCRIPTIONS)
-    checks: list[CheckIn] = Field(
-        default=[], fail_fast=True, max_length=_MOST_CHECKS, description="Its checks; those that it has beside them go"
-    )
+    checks: list[CheckIn] = Field(default=[], fail_fast=True, max_length=_MOST_CHECKS, description=_CHECKS)
 
     def definition(self) -> ViewDefinition:
         """The view that this asks for. Raises Invalid for a timing that cannot be."""
@@ -77,6 +77,7 @@ class TableIn(AddTable):
 
     description: _Description | None = Field(default=None, description="What the table means")
     column_descriptions: ColumnDescriptions = Field(default={}, description=_DESCRIPTIONS)
+    checks: list[CheckIn] = Field(default=[], fail_fast=True, max_length=_MOST_CHECKS, description=_CHECKS)
 
     def definition(self) -> TableDefinition:
         """The table that this asks for. Raises Invalid for columns that contradict themselves."""
@@ -88,6 +89,7 @@ class TableIn(AddTable):
             stated=tuple(stated_columns(self.columns or [])),
             description=self.description or None,
             column_descriptions=self.column_descriptions,
+            checks=tuple(CheckDefinition.model_validate(one.model_dump()) for one in self.checks),
         )
 
 
@@ -136,7 +138,7 @@ class PlannedChangeOut(BaseModel):
     text_only: bool = Field(description="Whether its query changes in spaces, comments or spelling only")
     before: str | None = Field(description="The statement of a view, if it changes")
     after: str | None = Field(description="The statement after the change")
-    checks: list[PlannedCheckOut] = Field(description="The checks of the view that change")
+    checks: list[PlannedCheckOut] = Field(description="Its checks that change")
 
 
 class BrokenReaderOut(BaseModel):
@@ -154,7 +156,7 @@ class ProblemOut(BaseModel):
     name: str = Field(description="The name of the view or table")
     message: str = Field(description="What is wrong")
     position: PositionOut | None = Field(description="The place in the statement that is wrong, if known")
-    check: int | None = Field(description="Which of the view's checks it is about, from 0; null: the view itself")
+    check: int | None = Field(description="Which of its checks it is about, from 0; null: the view or table itself")
 
 
 class PlannedRunOut(BaseModel):
@@ -215,6 +217,7 @@ class TableDefinitionOut(ReadingOut):
     columns: list[StatedColumn] = Field(description="The columns whose type is stated")
     description: str | None = Field(description="What the table means")
     column_descriptions: dict[str, str] = Field(description=_DESCRIPTIONS)
+    checks: list[CheckDefinitionOut] = Field(description="Its checks")
 
 
 class DefinitionsOut(BaseModel):
@@ -248,6 +251,7 @@ async def get_definitions(context: ProjectReader) -> DefinitionsOut:
                 columns=[StatedColumn(name=column.name, type=column.duckdb_type) for column in one.stated],
                 description=one.description,
                 column_descriptions=dict(one.column_descriptions),
+                checks=[CheckDefinitionOut.model_validate(check.model_dump()) for check in one.checks],
                 **shown(one.format, one.options),
             )
             for one in found.tables

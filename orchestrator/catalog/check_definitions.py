@@ -1,4 +1,4 @@
-"""The checks of all views of a project, read at one moment, and changes of many of them at once."""
+"""The checks of all views and source tables of a project, read at one moment, and changes of many of them at once."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
@@ -12,8 +12,8 @@ from sqlalchemy.types import Uuid
 from orchestrator.catalog import checks, tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.model.batches import batches
-from orchestrator.model.check import Check, CheckFields
-from orchestrator.model.check_definition import CheckDefinition, definition_of
+from orchestrator.model.check import Check, CheckFields, Subject
+from orchestrator.model.check_definition import CheckDefinition, Target, definition_of
 
 _LIVE = t.checks.c.deleted_at.is_(None)
 # PostgreSQL takes 65,535 parameters in a statement.
@@ -21,7 +21,7 @@ _AT_ONCE = 500
 
 
 class StoredCheck(NamedTuple):
-    """A check of a view: as it is stored, and its definition. `reads` are names that a `custom_sql` reads.
+    """A check: as it is stored, and its definition. `reads` are names that a `custom_sql` reads.
 
     `target_id` is the id of the view or table that a `relationships` looks into; None if that was deleted.
     """
@@ -32,8 +32,8 @@ class StoredCheck(NamedTuple):
     target_id: UUID | None
 
 
-async def by_view(tx: Transaction, project_id: int) -> dict[UUID, list[StoredCheck]]:
-    """The checks of each view of a project that has some, in the order of their creation."""
+async def by_subject(tx: Transaction, project_id: int) -> dict[UUID, list[StoredCheck]]:
+    """The checks of each view and source table of a project that has some, in the order of their creation."""
     views, tables = t.saved_queries.alias("views"), t.source_tables.alias("tables")
     to = t.checks.c.config["to_subject_uuid"].astext.cast(Uuid)
     query = (
@@ -45,7 +45,7 @@ async def by_view(tx: Transaction, project_id: int) -> dict[UUID, list[StoredChe
         )
         .outerjoin(views, and_(views.c.id == to, views.c.project_id == project_id))
         .outerjoin(tables, and_(tables.c.id == to, tables.c.project_id == project_id))
-        .where(t.checks.c.project_id == project_id, t.checks.c.saved_query_id.is_not(None), _LIVE)
+        .where(t.checks.c.project_id == project_id, _LIVE)
         .order_by(*checks.ORDER)
     )
     found: dict[UUID, list[StoredCheck]] = {}
@@ -57,20 +57,20 @@ async def by_view(tx: Transaction, project_id: int) -> dict[UUID, list[StoredChe
     return found
 
 
-async def names_of_tables(tx: Transaction, project_id: int) -> dict[str, str]:
-    """The name of the source table by that of each of its checks which has one, in lower case."""
-    query = (
-        select(func.lower(t.checks.c.name), t.source_tables.c.name)
-        .join(t.source_tables, t.source_tables.c.id == t.checks.c.source_table_id)
-        .where(t.checks.c.project_id == project_id, t.checks.c.name.is_not(None), _LIVE)
-    )
-    return {row[0]: row[1] for row in await tx.execute(query)}
-
-
 async def digest(tx: Transaction, project_id: int) -> str | None:
-    """A digest of all that `by_view` and `names_of_tables` have; None if there are no checks."""
+    """A digest of all that `by_subject` has; None if there are no checks."""
     one = t.checks.c
-    fields = (one.id, one.saved_query_id, one.name, one.description, one.digest, one.severity, one.enabled, one.tags)
+    fields = (
+        one.id,
+        one.saved_query_id,
+        one.source_table_id,
+        one.name,
+        one.description,
+        one.digest,
+        one.severity,
+        one.enabled,
+        one.tags,
+    )
     row = func.md5(func.jsonb_build_array(*fields).cast(Text))
     every = func.md5(func.string_agg(row, aggregate_order_by(literal(""), one.id)))
     return await tx.scalar(select(every).where(one.project_id == project_id, _LIVE))
@@ -95,20 +95,21 @@ async def change(tx: Transaction, changed: Collection[tuple[UUID, CheckFields]])
         await tx.execute(stmt.values(updated_at=func.clock_timestamp()), list(batch))
 
 
-async def add(tx: Transaction, project_id: int, added: Collection[tuple[UUID, CheckFields]], *, user_id: int) -> None:
-    """Store new checks of views, which are given by the view's id. Those of one view keep their order."""
+async def add(tx: Transaction, project_id: int, added: Collection[tuple[Target, CheckFields]], *, user_id: int) -> None:
+    """Store new checks of views and source tables. Those of one keep their order."""
     moment: datetime = (await tx.execute(select(func.clock_timestamp()))).scalar_one()
     rows = [
         {
             **checks.values_of(fields),
             "id": uuid4(),
             "project_id": project_id,
-            "saved_query_id": view_id,
+            "saved_query_id": of.id if of.subject is Subject.VIEW else None,
+            "source_table_id": of.id if of.subject is Subject.TABLE else None,
             "created_by": user_id,
             # Checks are listed in the order of these, and would have one moment in common.
             "created_at": moment + timedelta(microseconds=number),
         }
-        for number, (view_id, fields) in enumerate(added)
+        for number, (of, fields) in enumerate(added)
     ]
     for some in batches(rows, _AT_ONCE):
         await tx.execute(insert(t.checks), list(some))

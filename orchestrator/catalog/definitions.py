@@ -1,6 +1,6 @@
 """The definitions of a project, read at one moment."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from orchestrator.catalog.check_definitions import StoredCheck
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.rows import ran_query
 from orchestrator.catalog.view_columns import shown_columns
+from orchestrator.model.check_definition import CheckDefinition
 from orchestrator.model.cron import CronSchedule
 from orchestrator.model.definitions import TableDefinition, ViewDefinition
 from orchestrator.model.names import name_key
@@ -41,36 +42,40 @@ class StoredView(NamedTuple):
 
 
 class StoredTable(NamedTuple):
-    """A live source table: its definition, and its columns as its files had them."""
+    """A live source table: its definition with its checks, and its columns as its files had them."""
 
     id: UUID
     definition: TableDefinition
     columns: tuple[Column, ...]
+    checks: tuple[StoredCheck, ...] = ()
 
 
 class StoredDefinitions(NamedTuple):
     """The live views and source tables of a project, by the key of their name.
 
-    `base` changes with every change of a definition. `table_checks` has the name of the source table by that of each of
-    its checks which has one, in lower case.
+    `base` changes with every change of a definition.
     """
 
     base: str
     views: Mapping[str, StoredView]
     tables: Mapping[str, StoredTable]
-    table_checks: Mapping[str, str] = {}
 
 
 async def load(tx: Transaction, project_id: int) -> StoredDefinitions:
     """All definitions of a project. The transaction must see one moment, or hold the project's lock."""
     identity = await base(tx, project_id)
     described = await annotations.by_owner(tx, project_id)
+    checked = await check_definitions.by_subject(tx, project_id)
     tables = {
-        name_key(row.name): StoredTable(row.id, _table(row, described.get(row.id, {})), _columns(row.columns))
+        name_key(row.name): StoredTable(
+            row.id,
+            _table(row, described.get(row.id, {}), checked.get(row.id, ())),
+            _columns(row.columns),
+            tuple(checked.get(row.id, ())),
+        )
         for row in await tx.execute(select(t.source_tables).where(*_live(t.source_tables, project_id)))
     }
     reads = await _reads(tx, project_id)
-    checked = await check_definitions.by_view(tx, project_id)
     views = {
         name_key(row.name): StoredView(
             id=row.id,
@@ -86,7 +91,7 @@ async def load(tx: Transaction, project_id: int) -> StoredDefinitions:
         )
         for row in await tx.execute(_views(project_id))
     }
-    return StoredDefinitions(identity, views, tables, await check_definitions.names_of_tables(tx, project_id))
+    return StoredDefinitions(identity, views, tables)
 
 
 async def base(tx: Transaction, project_id: int) -> str:
@@ -105,18 +110,24 @@ async def base(tx: Transaction, project_id: int) -> str:
     return ".".join(one or "-" for one in (of_views, of_tables, of_descriptions, of_checks))
 
 
-def _view(row: Row[Any], descriptions: Mapping[str, str], checks: Iterable[StoredCheck]) -> ViewDefinition:
-    # Two can be the same only if one refers to what was deleted, and the other to what has its name now.
-    alive_last = sorted(checks, key=lambda one: one.target_id is not None)
-    kept = {one.definition.key: one.check.id for one in alive_last}.values()
-    shown = [one.definition for one in checks if one.check.id in kept]
-    own = {"timing": _timing(row), "column_descriptions": descriptions, "checks": shown}
+def _view(row: Row[Any], descriptions: Mapping[str, str], checks: Sequence[StoredCheck]) -> ViewDefinition:
+    own = {"timing": _timing(row), "column_descriptions": descriptions, "checks": _shown(checks)}
     return ViewDefinition.model_validate({**row._mapping, **own})
 
 
-def _table(row: Row[Any], descriptions: Mapping[str, str]) -> TableDefinition:
+def _shown(checks: Sequence[StoredCheck]) -> list[CheckDefinition]:
+    """Those that a definition has: of two that are the same there, the one that refers to what is still there.
+
+    The other one refers to what was deleted, and had the same name.
+    """
+    alive_last = sorted(checks, key=lambda one: one.target_id is not None)
+    kept = {one.definition.key: one.check.id for one in alive_last}.values()
+    return [one.definition for one in checks if one.check.id in kept]
+
+
+def _table(row: Row[Any], descriptions: Mapping[str, str], checks: Sequence[StoredCheck]) -> TableDefinition:
     columns = {name: text for name, text in descriptions.items() if name}
-    own = {"description": descriptions.get(""), "column_descriptions": columns}
+    own = {"description": descriptions.get(""), "column_descriptions": columns, "checks": _shown(checks)}
     return TableDefinition.model_validate({**row._mapping, **own})
 
 

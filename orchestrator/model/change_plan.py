@@ -24,7 +24,7 @@ class Kind(StrEnum):
 
 
 class PlannedCheckChange(Value):
-    """A check of a view that changes. `label` is its name, or what it asserts. `fields` are those of a changed one."""
+    """A check that changes. `label` is its name, or what it asserts. `fields` are those of a changed one."""
 
     action: Action
     label: str
@@ -35,7 +35,7 @@ class PlannedChange(Value):
     """A view or source table that changes. `fields` are those whose values differ; all of a new one.
 
     `text_only`: the query changes in spaces, comments or spelling only, so that its results stay as they are. `before`
-    and `after` are the statements of a view, where they differ. `checks` are those of the view that change.
+    and `after` are the statements of a view, where they differ. `checks` are those of it that change.
     """
 
     kind: Kind
@@ -63,7 +63,7 @@ class BrokenReader(Value):
 class Problem(Value):
     """A reason for which the change cannot be made.
 
-    `check` is the number from 0 of the check of the view that it is about; None: it is about the view or table itself.
+    `check` is the number from 0 of the check that it is about; None: it is about the view or table itself.
     `position` is the place in the statement of the view, or in that of its check, if known.
     """
 

@@ -26,7 +26,7 @@ _TO = "to"
 
 
 class Target(NamedTuple):
-    """The view or source table that a `relationships` looks into."""
+    """A view or a source table, that has checks or that a `relationships` looks into."""
 
     subject: Subject
     id: UUID
@@ -36,7 +36,7 @@ _NO_TARGET = Target(Subject.VIEW, UUID(int=0))
 
 
 class CheckDefinition(Value):
-    """A check of a view.
+    """A check of a view or a source table.
 
     `config` is that of its type, with two differences: a `relationships` has the name of a view or table in `to`, in
     place of its id, and the values of an `accepted_values` are texts.

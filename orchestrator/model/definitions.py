@@ -51,6 +51,7 @@ class TableDefinition(Value):
     stated: tuple[Column, ...] = ()
     description: str | None = None
     column_descriptions: Mapping[str, str] = {}
+    checks: tuple[CheckDefinition, ...] = ()
 
 
 class Definitions(Value):

@@ -188,12 +188,12 @@ class ChangePlanner:
         changes: list[PlannedChange] = []
         for one in proposal.differences.planned(stored):
             key = name_key(one.name)
+            checks = tuple(proposal.differences.checks.get(key, NO_CHECKS).planned())
             if one.kind is Kind.TABLE:
                 known = stored.tables[key].columns if key in stored.tables else ()
                 columns = ColumnChanges.between(known, proposal.table_columns.get(key, ()))
-                changes.append(one.model_copy(update={"columns": columns}))
+                changes.append(one.model_copy(update={"columns": columns, "checks": checks}))
                 continue
-            checks = tuple(proposal.differences.checks.get(key, NO_CHECKS).planned())
             more: dict[str, object] = {"columns": column_changes(proposal, binding, key), "checks": checks}
             if "query" in one.fields:
                 same = key in studied and getattr(before.get(key), "digest", None) == studied[key].digest

@@ -138,7 +138,9 @@ class _Writing:
         await self._repoint()
 
     async def save_checks(self) -> None:
-        """Write the checks of the views that were saved."""
+        """Write the checks of the views and source tables that were saved."""
+        for key in self._found.tables:
+            self._checks.collect(key)
         await self._checks.write(self._tx, self._project_id, self._user.id)
 
     async def _create(self, new: Mapping[str, ViewDefinition]) -> None:
@@ -156,7 +158,7 @@ class _Writing:
         verb = Verb.MATERIALIZATION_ENABLED
         await audit_log.record_all(self._tx, self._project_id, materialized, verb, self._user, changes=changes)
         self.written.scheduled.update(materialized)
-        checks = {self._view_ids[key]: self._checks.collect(key, self._view_ids[key]) for key in new}
+        checks = {self._view_ids[key]: self._checks.collect(key) for key in new}
         checked = {self._view_ids[key]: one.name for key, one in new.items() if checks[self._view_ids[key]]}
         await audit_log.record_all(self._tx, self._project_id, checked, Verb.UPDATED, self._user, changes=checks)
 
@@ -186,7 +188,7 @@ class _Writing:
         if "column_descriptions" in fields:
             after = dict(definition.column_descriptions)
             changes.append(FieldChange(field="column_descriptions", action="changed", before=dict(before), after=after))
-        changes += self._checks.collect(key, view.id)
+        changes += self._checks.collect(key)
         if "query" in fields:
             changes += self._breaks(key)
         if changes:

@@ -1,4 +1,4 @@
-"""Binds the checks of views that a change states, over the views and tables as they are after the change.
+"""Binds the checks that a change states of views and source tables, over these as they are after the change.
 
 A check is bound if it is new or changed, or if the columns of what it reads may be others after the change.
 """
@@ -6,9 +6,10 @@ A check is bound if it is new or changed, or if the columns of what it reads may
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
+from orchestrator.catalog.definitions import StoredTable, StoredView
 from orchestrator.engines.base import QueryAnalyzer, StudiedQuery
 from orchestrator.engines.check_statements import AGAINST_CURRENT, failing_rows
-from orchestrator.model.change_plan import Problem
+from orchestrator.model.change_plan import Kind, Problem
 from orchestrator.model.check import Assertion, CheckType
 from orchestrator.model.check_definition import CheckDefinition
 from orchestrator.model.errors import InvalidQuery
@@ -19,7 +20,7 @@ from orchestrator.services.check_changes import NO_CHECKS, problem_of
 from orchestrator.services.column_binding import ColumnBinder, Statement
 from orchestrator.services.studied_statements import study_each, with_name_explained
 
-# The key of a view, and the place of one of its checks.
+# The key of a view or a source table, and the place of one of its checks.
 Place = tuple[str, int]
 
 
@@ -100,17 +101,14 @@ class CheckBinder(NamedTuple):
 
 
 def _concerned(proposal: Proposal) -> Iterator[tuple[Place, CheckDefinition]]:
-    """The checks to bind, of the views that the change states."""
+    """The checks to bind, of the views and source tables that the change states."""
     found = proposal.differences
     touched = {*proposal.affected, *proposal.table_columns, *found.deleted_views, *found.deleted_tables}
-    for key, view in found.stated.items():
+    subjects: dict[str, StoredView | StoredTable] = {**proposal.stored.tables, **proposal.stored.views}
+    for key, subject in found.stated.items():
         differences = found.checks.get(key, NO_CHECKS)
-        known = (
-            {one.definition.key: one.reads for one in proposal.stored.views[key].checks}
-            if key in proposal.stored.views
-            else {}
-        )
-        for number, check in enumerate(view.checks):
+        known = {one.definition.key: one.reads for one in subjects[key].checks} if key in subjects else {}
+        for number, check in enumerate(subject.checks):
             place = (key, number)
             if check.check_type in AGAINST_CURRENT or place in found.bad_checks:
                 continue
@@ -125,7 +123,8 @@ def _statement(proposal: Proposal, place: Place, check: CheckDefinition) -> str:
 
 
 def _problem(proposal: Proposal, place: Place, check: CheckDefinition, error: InvalidQuery) -> Problem:
-    problem = problem_of(proposal.name(place[0]), place[1], f"The check cannot be run: {error.message}")
+    kind = Kind.VIEW if place[0] in proposal.graph.reads else Kind.TABLE
+    problem = problem_of(kind, proposal.name(place[0]), place[1], f"The check cannot be run: {error.message}")
     # Only the statement of a custom_sql is one that its author has seen.
     return problem.model_copy(update={"position": error.position}) if _is_sql(check) else problem
 

@@ -1,4 +1,4 @@
-"""Writes the checks of views that a change of definitions states, in its transaction."""
+"""Writes the checks of views and source tables that a change of definitions states, in its transaction."""
 
 from collections.abc import Callable, Mapping
 from uuid import UUID
@@ -20,24 +20,24 @@ Find = Callable[[str], Target]
 class CheckWrites:
     """The checks that a change adds, changes and removes.
 
-    They are collected by view and written at its end, when all names are free that the change frees.
+    They are collected by view and table, and written at its end, when all names are free that the change frees.
     """
 
     def __init__(self, prepared: Prepared, find: Find) -> None:
         self._differences = prepared.proposal.differences.checks
         self._reads = prepared.check_reads
         self._find = find
-        self._added: list[tuple[UUID, CheckFields]] = []
+        self._added: list[tuple[Target, CheckFields]] = []
         self._changed: list[tuple[UUID, CheckFields]] = []
         self._removed: list[UUID] = []
 
-    def collect(self, key: str, view_id: UUID) -> list[FieldChange]:
-        """Note how the checks of a view change; returns the same for its activity."""
+    def collect(self, key: str) -> list[FieldChange]:
+        """Note how the checks of a view or a table change; returns the same for the activity of a view."""
         found = self._differences.get(key, NO_CHECKS)
         entries: list[FieldChange] = []
         for number, new in found.added:
             fields = self._fields(key, number, new)
-            self._added.append((view_id, fields))
+            self._added.append((self._find(key), fields))
             entries.append(check_change(None, fields))
         for one in found.changed:
             before = fields_of(one.before.check)

@@ -31,6 +31,7 @@ from orchestrator.model.reading import ResultFormat, ResultStream
 from orchestrator.model.saved_query import SavedQuery
 from orchestrator.model.snapshot import PublishedSnapshot, Snapshot, SnapshotFile, seen
 from orchestrator.model.source_table import SourceTable
+from orchestrator.services.check_changes import NO_VERSION_BEFORE
 from orchestrator.services.check_records import check_change, fields_of
 from orchestrator.services.query_analysis import QueryAnalysis
 from orchestrator.services.reading import QueryText, ReadService, RowsRequest, ViewVersion
@@ -234,9 +235,7 @@ class CheckService:
             to_name = await _to_name(tx, of.project_id, assertion)
         if assertion.check_type in AGAINST_CURRENT:
             if of.kind is Subject.TABLE:
-                raise InvalidCheck(
-                    "A source table has no version before, with which it could be compared.", attr="check_type"
-                )
+                raise InvalidCheck(NO_VERSION_BEFORE, attr="check_type")
             return fields.model_copy(update={"reads": ()})
         if assertion.check_type is CheckType.RELATIONSHIPS and to_name is None:
             raise InvalidCheck("There is no such view or table in this project.", attr="config")

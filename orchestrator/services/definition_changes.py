@@ -12,20 +12,20 @@ from orchestrator.model.names import check_name, name_key
 from orchestrator.model.read_options import check_pattern, check_stated, options_of
 from orchestrator.model.saved_query import SyncFrequency
 from orchestrator.model.source_table import AS_USUAL
-from orchestrator.services.check_changes import NEW, ViewChecks, compare_checks, name_problems, usual
+from orchestrator.services.check_changes import NEW, CheckDifferences, compare_checks, name_problems, usual
 
 _VIEW_FIELDS = ("name", "query", "description", "timing", "freshness", "max_staleness", "column_descriptions", "checks")
-_TABLE_FIELDS = ("name", "format", "url_pattern", "options", "stated", "description", "column_descriptions")
+_TABLE_FIELDS = ("name", "format", "url_pattern", "options", "stated", "description", "column_descriptions", "checks")
 # A change of these alone does not need the files.
-_LABELS = {"name", "description", "column_descriptions"}
+_LABELS = {"name", "description", "column_descriptions", "checks"}
 
 
 class Differences(NamedTuple):
     """All that a change changes, by the key of the name.
 
     `views` and `tables` are new or differ, `view_fields` and `table_fields` say in which fields; a new one is in no
-    mapping of fields. `stated` are all views that the change states, `checks` says how the checks of views differ, and
-    `bad_checks` are the places of those whose config is none.
+    mapping of fields. `stated` are all views and tables that the change states, `checks` says how their checks differ,
+    and `bad_checks` are the places of those whose config is none.
     """
 
     views: dict[str, ViewDefinition]
@@ -36,8 +36,8 @@ class Differences(NamedTuple):
     deleted_tables: set[str]
     unchanged: int
     problems: tuple[Problem, ...]
-    stated: dict[str, ViewDefinition]
-    checks: dict[str, ViewChecks]
+    stated: dict[str, ViewDefinition | TableDefinition]
+    checks: dict[str, CheckDifferences]
     bad_checks: set[tuple[str, int]]
 
     @property
@@ -65,25 +65,30 @@ def compare(stored: StoredDefinitions, change: Change, read_again: Collection[st
     problems = list(_name_problems(change))
     checked = [usual(one) for one in change.definitions.views]
     views = {name_key(view.name): view for view, _ in checked}
-    bad = [one for _, some in checked for one in some]
-    tables = {name_key(one.name): _normal(one, problems) for one in change.definitions.tables}
+    checked_tables = [usual(_normal(one, problems)) for one in change.definitions.tables]
+    tables = {name_key(table.name): table for table, _ in checked_tables}
+    bad = [one for some in (checked, checked_tables) for _, found in some for one in found]
     gone_views, gone_tables = _deleted(stored, change, views, tables, problems)
     kept_views, kept_tables = stored.views.keys() - gone_views, stored.tables.keys() - gone_tables
     problems += [_taken(Kind.VIEW, views[key].name, Kind.TABLE) for key in views.keys() & kept_tables]
     problems += [_taken(Kind.TABLE, tables[key].name, Kind.VIEW) for key in tables.keys() & kept_views]
-    problems += [*bad, *name_problems(stored, views, gone_views)]
+    stated: dict[str, ViewDefinition | TableDefinition] = {**tables, **views}
+    problems += [*bad, *name_problems(stored, stated, gone_views | gone_tables)]
     ids = {key: stored.views[key].id for key in kept_views} | {key: stored.tables[key].id for key in kept_tables}
     ids |= dict.fromkeys({*views, *tables} - ids.keys(), NEW)
-    checks = {
-        key: compare_checks(stored.views[key].checks if key in stored.views else (), one.checks, ids.get)
-        for key, one in views.items()
-    }
+    subjects: dict[str, StoredView | StoredTable] = {**stored.tables, **stored.views}
+    before = {key: one.checks for key, one in subjects.items()}
+    checks = {key: compare_checks(before.get(key, ()), one.checks, ids.get) for key, one in stated.items()}
     view_fields = {
         key: _view_fields(stored.views[key], one, bool(checks[key]))
         for key, one in views.items()
         if key in stored.views
     }
-    table_fields = {key: _table_fields(stored.tables[key], one) for key, one in tables.items() if key in stored.tables}
+    table_fields = {
+        key: _table_fields(stored.tables[key], one, bool(checks[key]))
+        for key, one in tables.items()
+        if key in stored.tables
+    }
     table_fields |= {key: ("columns",) for key in read_again if not table_fields.get(key, ("new",))}
     same = sum(not fields for fields in (*view_fields.values(), *table_fields.values()))
     return Differences(
@@ -95,7 +100,7 @@ def compare(stored: StoredDefinitions, change: Change, read_again: Collection[st
         deleted_tables=gone_tables,
         unchanged=same,
         problems=tuple(problems),
-        stated=views,
+        stated=stated,
         checks={key: one for key, one in checks.items() if one},
         bad_checks={(name_key(one.name), one.check) for one in bad if one.check is not None},
     )
@@ -177,9 +182,10 @@ def _view_fields(stored: StoredView, new: ViewDefinition, checks_differ: bool) -
     return tuple(field for field in _VIEW_FIELDS if values[field][0] != values[field][1])
 
 
-def _table_fields(stored: StoredTable, new: TableDefinition) -> tuple[str, ...]:
+def _table_fields(stored: StoredTable, new: TableDefinition, checks_differ: bool) -> tuple[str, ...]:
     old = stored.definition
-    values = {field: (getattr(old, field), getattr(new, field)) for field in _TABLE_FIELDS}
+    values = {field: (getattr(old, field), getattr(new, field)) for field in _TABLE_FIELDS if field != "checks"}
+    values["checks"] = (False, checks_differ)
     values["column_descriptions"] = (_by_key(old.column_descriptions), _by_key(new.column_descriptions))
     return tuple(field for field in _TABLE_FIELDS if values[field][0] != values[field][1])
 

@@ -66,7 +66,7 @@ def test_options_and_stated_types_of_tables_are_kept_and_usual_ones_are_not_writ
     special = {**TABLE, "columns": stated, "null_text": "no", "delimiter": "\t", "union_by_name": True}
     there = {**special, "name": "s", "url_pattern": f"{tmp_path}/s.csv"}
     files.write(tmp_path, {"views": [], "tables": [TABLE, there]})
-    plain, other = files.read(tmp_path).tables
+    plain, other = [one.definition for one in files.read(tmp_path).tables.values()]
     assert plain == {"name": "t", "format": "CSVWithNames", "url_pattern": "/data/*.csv"}
     assert other == {
         "name": "s",

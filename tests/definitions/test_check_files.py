@@ -212,3 +212,65 @@ async def test_a_check_that_cannot_be_is_said_with_file_line_and_column(
     assert 'Did you mean "orders_by_day"? (line 2, column 6 of its query)' in shown
     assert "nothing can be applied: 4 problems" in failed.stderr.decode()
     assert (await tenant.call("GET", "/definitions/"))["views"] == []
+
+
+SOURCES = """\
+tables:
+  raw_orders:
+    format: CSVWithNames
+    path: data/orders.csv
+    checks:
+      - not_null: [id, day]
+      - unique: {column: id, name: order_ids, severity: warn}
+      - row_count: {min: 1}
+      - relationships: {column: day, to: days.of.day}
+"""
+
+
+async def test_checks_of_source_tables_stand_in_their_file(stack: DevStack, matview: Commands, folder: Path) -> None:
+    file = write(folder / "shop").parent.parent / "sources.yml"
+    (folder / "shop" / "data").mkdir()
+    (folder / "shop" / "data" / "orders.csv").write_text("id,day\n1,2026-01-01\n")
+    file.write_text(SOURCES)
+    assert "+ table raw_orders  (2 columns)\n      + 4 checks\n" in out(await matview("plan", "shop"))
+    await matview("apply", "shop", "--yes", "--no-refresh")
+    assert "nothing changes" in out(await matview("plan", "shop", "--exit-code"))
+    assert "4 passed" in out(await matview("test", "raw_orders"))
+    await matview("export", "one")
+    assert "nothing changes" in out(await matview("plan", "one", "--exit-code"))
+    text = (folder / "one" / "sources.yml").read_text()
+    assert "- relationships:\n          column: day\n          to: days.of.day\n" in text
+    async with a_tenant(stack) as other:
+        there = Commands(stack, other, folder)
+        await there("apply", "one", "--yes", "--no-refresh")
+        await there("export", "two")
+    assert contents(folder / "one") == contents(folder / "two")
+
+    file.write_text(SOURCES.replace("severity: warn", "severity: error").replace("min: 1", "min: 2"))
+    shown = out(await matview("apply", "shop", "--yes"))
+    assert "~ table raw_orders  checks\n      + check  row_count\n" in shown
+    assert "      ~ check  order_ids  severity\n      - check  row_count\n" in shown
+    assert "to refresh" not in shown
+    file.write_text(SOURCES.partition("    checks:")[0])
+    assert out(await matview("apply", "shop", "--yes")).count("- check  ") == 4
+    assert "there are no checks" in out(await matview("test", "raw_orders"))
+
+
+async def test_a_check_of_a_source_table_that_cannot_be_is_said_with_its_line(
+    matview: Commands, folder: Path, tenant: Tenant
+) -> None:
+    write(folder)
+    (folder / "data").mkdir()
+    (folder / "data" / "orders.csv").write_text("id,day\n1,2026-01-01\n")
+    wrong = SOURCES.replace("[id, day]", "[id, dya]").replace("row_count: {min: 1}", "schema_unchanged")
+    (folder / "sources.yml").write_text(wrong.replace("name: order_ids", "name: some_days"))
+    shown = out(await matview("apply", "--yes", status=1))
+    assert (
+        'table raw_orders: The check cannot be run: Invalid query: Binder Error: Table "raw_orders" does not have'
+        in shown
+    )
+    assert "sources.yml:6:9\n" in shown
+    assert "table raw_orders: A source table has no version before, with which it could be compared." in shown
+    assert "sources.yml:8:9\n" in shown
+    assert "Another check of this project has the name some_days: one of raw_orders." in shown
+    assert (await tenant.call("GET", "/definitions/"))["tables"] == []

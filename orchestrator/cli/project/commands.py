@@ -130,7 +130,7 @@ def _show(
 ) -> list[UnitTestRun]:
     """Show a plan, and run the unit tests of the project over what it makes, unless it cannot be made."""
     if not api.as_json:
-        show_plan(found, project.views, diff=diff)
+        show_plan(found, project, diff=diff)
     tests = [] if skip_tests or found["problems"] else unit_test_files.read(project.folder)
     runs = run(api, project, tests, body) if tests else []
     if api.as_json and as_json:

@@ -58,16 +58,27 @@ class ViewFile(NamedTuple):
     checks: tuple[Position, ...] = ()
 
 
+class TableEntry(NamedTuple):
+    """A source table in its file: its definition as the API has it, and the place of each of its checks."""
+
+    path: Path
+    definition: Json
+    checks: tuple[Position, ...] = ()
+
+
 class ProjectFiles(NamedTuple):
-    """All files of a project, read: views by the key of their name, and the definitions of its source tables."""
+    """All files of a project, read: its views and its source tables, by the key of their name."""
 
     folder: Path
     views: Mapping[str, ViewFile]
-    tables: tuple[Json, ...]
+    tables: Mapping[str, TableEntry]
 
     def body(self) -> Json:
         """The definitions as the API takes them."""
-        return {"views": [one.definition for one in self.views.values()], "tables": list(self.tables)}
+        return {
+            "views": [one.definition for one in self.views.values()],
+            "tables": [one.definition for one in self.tables.values()],
+        }
 
 
 def read(folder: Path) -> ProjectFiles:
@@ -84,7 +95,13 @@ def read(folder: Path) -> ProjectFiles:
         if key in views:
             raise Failure(f"{relative(views[key].path, folder)} and {relative(path, folder)} have the same name")
         views[key] = view
-    return ProjectFiles(folder, views, tuple(_tables(folder)))
+    tables: dict[str, TableEntry] = {}
+    for table in _tables(folder):
+        name = table.definition["name"]
+        if name_key(name) in tables:
+            raise Failure(f"{SOURCES}: {tables[name_key(name)].definition['name']} and {name} are one name")
+        tables[name_key(name)] = table
+    return ProjectFiles(folder, views, tables)
 
 
 def write(folder: Path, definitions: Json) -> list[Path]:
@@ -128,7 +145,8 @@ def _view(folder: Path, path: Path) -> ViewFile:
     header, sql, first_line = _parts(text, file)
     values = yaml_text.load(header, file=file, first_line=2)
     definition: Json = {"name": path.stem, "query": {"kind": "SQLQuery", "query": sql}}
-    places = yaml_text.item_places(header, _CHECKS, first_line=2) if _CHECKS in values else []
+    root = yaml_text.composed(header) if _CHECKS in values else None
+    places = yaml_text.item_places(header, root, _CHECKS, first_line=2)
     for word, value in values.items():
         if word == _CHECKS:
             definition[word] = check_words.checks(value, places, file)
@@ -180,26 +198,32 @@ def _view_text(view: Json) -> str:
     return f"{header}{sql}\n"
 
 
-def _tables(folder: Path) -> Iterator[Json]:
+def _tables(folder: Path) -> Iterator[TableEntry]:
     path = folder / SOURCES
     if not path.is_file():
         return
-    values = yaml_text.load(read_text(path, yaml_text.LARGEST_BYTES), file=SOURCES)
+    text = read_text(path, yaml_text.LARGEST_BYTES)
+    values = yaml_text.load(text, file=SOURCES)
     for key in values:
         if key != "tables":
             raise Failure(f"{SOURCES}: {unknown_word(key, ['tables'])}")
     tables = values.get("tables") or {}
     if not isinstance(tables, dict):
         raise Failure(f"{SOURCES}: tables holds a name for each table, as in `orders:` below it")
-    for name, fields in tables.items():
-        yield _table(folder, name, fields if isinstance(fields, dict) else {})
+    root = yaml_text.composed(text)
+    for name, value in tables.items():
+        fields = dict(value) if isinstance(value, dict) else {}
+        places = yaml_text.item_places(text, root, "tables", name, _CHECKS)
+        checks = check_words.checks(fields.pop(_CHECKS, ""), places, SOURCES)
+        definition = _table(folder, name, fields) | ({_CHECKS: checks} if checks else {})
+        yield TableEntry(path, definition, tuple(places))
 
 
 def _table(folder: Path, name: str, fields: Mapping[str, Any]) -> Json:
     where = f"{SOURCES}: table {name}"
     for word in fields:
         if word not in _TABLE_WORDS:
-            raise Failure(f"{where}: {unknown_word(word, _TABLE_WORDS)}")
+            raise Failure(f"{where}: {unknown_word(word, [*_TABLE_WORDS, _CHECKS])}")
     for word in ("path", "format"):
         if not isinstance(fields.get(word), str) or not fields[word]:
             raise Failure(f"{where}: {word} is missing")
@@ -228,6 +252,8 @@ def _table_words(folder: Path, table: Json) -> Json:
     words |= {word: table[word] for word in ("description", _DESCRIPTIONS) if table[word]}
     if table["columns"]:
         words["columns"] = {one["name"]: one["type"] for one in table["columns"]}
+    if table.get(_CHECKS):
+        words[_CHECKS] = [check_words.words(one) for one in table[_CHECKS]]
     usual = AS_USUAL.model_dump()
     options = {word: table[word] for word, value in usual.items() if table[word] not in {None, value}}
     return words | {word: str(value).lower() if value is True else value for word, value in options.items()}

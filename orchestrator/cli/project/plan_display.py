@@ -1,11 +1,11 @@
 """Shows what a change of a project would do, as text."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from orchestrator.cli.api_client import Json
 from orchestrator.cli.output import echo, hanging
-from orchestrator.cli.project.files import ViewFile
+from orchestrator.cli.project.files import ProjectFiles
 from orchestrator.cli.statement_errors import with_place
 from orchestrator.model.names import name_key
 from orchestrator.model.plurals import number_of
@@ -15,8 +15,8 @@ _SIGNS = {"create": "+", "update": "~", "delete": "-"}
 _SHOWN_RUNS, _SHOWN_COLUMNS = 30, 8
 
 
-def show_plan(plan: Json, files: Mapping[str, ViewFile], *, diff: bool) -> None:
-    """Print a plan: what changes, what breaks or cannot be, and what runs."""
+def show_plan(plan: Json, project: ProjectFiles | None, *, diff: bool) -> None:
+    """Print a plan: what changes, what breaks or cannot be, and what runs. `project` are the files that it is of."""
     for change in plan["changes"]:
         echo(f"{_SIGNS[change['action']]} {change['kind']:<5} {change['name']}{_details(change)}")
         for line in _checks(change):
@@ -29,7 +29,7 @@ def show_plan(plan: Json, files: Mapping[str, ViewFile], *, diff: bool) -> None:
     elif plan["unchanged"]:
         echo(f"  {plan['unchanged']:,} more views and tables stay as they are")
     for one in plan["problems"]:
-        echo(hanging("! ", _problem(one, files)))
+        echo(hanging("! ", _problem(one, project)))
     for one in plan["broken"]:
         echo(hanging("! ", f"breaks {one['name']}, which reads {', '.join(one['reads'])}: {one['message']}"))
     for line in _runs(plan["runs"]):
@@ -78,24 +78,26 @@ def _diff(change: Json) -> Iterator[str]:
     yield from (line for line in lines if not line.startswith(("---", "+++")))
 
 
-def _problem(problem: Json, files: Mapping[str, ViewFile]) -> str:
-    """A problem with the place in the file of the view that it is about, if that is known."""
-    file = files.get(name_key(problem["name"])) if problem["kind"] == "view" else None
-    if file is None:
-        return f"{problem['kind']} {problem['name']}: {problem['message']}"
-    number = problem["check"]
-    if number is not None and number < len(file.checks):
-        message = problem["message"]
+def _problem(problem: Json, project: ProjectFiles | None) -> str:
+    """A problem with the place in the file of the view or table that it is about, if that is known."""
+    title, number, key = f"{problem['kind']} {problem['name']}", problem["check"], name_key(problem["name"])
+    file = None if project is None or problem["kind"] != "view" else project.views.get(key)
+    table = None if project is None or problem["kind"] == "view" else project.tables.get(key)
+    places = file.checks if file else table.checks if table else ()
+    if number is not None and number < len(places):
+        message, path = problem["message"], str((file or table).path)  # type: ignore[union-attr]
         if problem["position"] is not None:
             inside = position_from(problem["position"])
             message += f" (line {inside.line}, column {inside.column} of its query)"
-        return f"view {problem['name']}: {with_place(message, file.checks[number], str(file.path))}"
+        return f"{title}: {with_place(message, places[number], path)}"
+    if file is None:
+        return f"{title}: {problem['message']}"
     if problem["position"] is None:
         return f"{file.path}: {problem['message']}"
     position = position_from(problem["position"])
     if position.view is None:
         position = position._replace(line=position.line + file.first_line - 1)
-    return f"view {problem['name']}: {with_place(problem['message'], position, str(file.path))}"
+    return f"{title}: {with_place(problem['message'], position, str(file.path))}"
 
 
 def _runs(runs: list[Json]) -> Iterator[str]:

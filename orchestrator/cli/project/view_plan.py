@@ -37,5 +37,5 @@ def plan_view(
     if api.as_json:
         echo_json(response.text)
     else:
-        show_plan(plan, {}, diff=diff)
+        show_plan(plan, None, diff=diff)
     refuse(plan, break_dependents=False)

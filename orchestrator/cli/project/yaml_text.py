@@ -104,14 +104,20 @@ def _placed(file: str, first_line: int) -> Iterator[None]:
         raise Failure(f"{file}: it is nested too deeply") from None
 
 
-def item_places(text: str, key: str, *, first_line: int = 1) -> list[Position]:
-    """The place of each item of the list below a key of the mapping that a text holds, which `load` has read."""
-    root = yaml.compose(text, Loader=_Loader)
-    pairs = root.value if isinstance(root, yaml.MappingNode) else []
-    items = next((value for name, value in pairs if name.value == key), None)
-    if not isinstance(items, yaml.SequenceNode):
+def composed(text: str) -> yaml.Node | None:
+    """The nodes of a text that `load` has read, for `item_places`."""
+    return yaml.compose(text, Loader=_Loader)
+
+
+def item_places(text: str, root: yaml.Node | None, *keys: str, first_line: int = 1) -> list[Position]:
+    """The place of each item of a list in a text with the node `root`: that below the last of these keys."""
+    node = root
+    for key in keys:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        node = next((value for name, value in pairs if name.value == key), None)
+    if not isinstance(node, yaml.SequenceNode):
         return []
-    found = (position_at(text, item.start_mark.index) for item in items.value)
+    found = (position_at(text, item.start_mark.index) for item in node.value)
     return [one._replace(line=first_line + one.line - 1) for one in found]
 
 
