@@ -52,6 +52,10 @@ class Receiver:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}/hook?token=hidden"
 
+    @property
+    def requests(self) -> Sequence[Delivery]:
+        return self._deliveries
+
     def open(self) -> None:
         self._server = ThreadingHTTPServer(("127.0.0.1", self._port), self._handler())
         self._port = self._server.server_port
