@@ -70,7 +70,7 @@ class WebhookEvent(Value):
 
     @property
     def name(self) -> str:
-        """What it is of its run: no two events of a run have the same name."""
+        """Its type, and the check of an event of one: no two events of a run have the same name."""
         return self.type if self.data.check is None else f"{self.type}/{self.data.check.id}"
 
 
