@@ -279,6 +279,8 @@ class Planner:
     async def _unchanged(self, plans: Sequence[RunPlan]) -> dict[UUID, UUID]:
         """The versions of the views of a generation that need not run, by run. `plans` come after those they read."""
         found: dict[UUID, UUID] = {}
+        if not plans:  # all of its members were cancelled before it began
+            return found
         deadline = time.monotonic() + _LONGEST_COMPARISON_SECONDS
         pins = self.sources.of(plans[0].generation_id, plans[0].project_id)
         for some in batches(plans, _MANY):
