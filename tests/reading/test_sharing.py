@@ -52,7 +52,7 @@ async def test_a_hundred_clients_that_hang_up_leave_no_process_and_no_lease(tena
         await asyncio.sleep(1)
         return await reads_of(tenant) == 0 and processor_seconds() - before < 0.5
 
-    await until(is_quiet, "the end of what the clients began", patience=10)
+    await until(is_quiet, "the end of what the clients began", patience=60)
     assert (await query(tenant, "SELECT * FROM v"))["results"] == [[1]]
 
 
