@@ -31,6 +31,7 @@ from benchmarks import (
     small,
     sources,
     start,
+    verdicts,
     workers,
 )
 from benchmarks.common import Measurement, save, say
@@ -117,6 +118,11 @@ KINDS = {
             "tools": Option(list(TRAVELLERS), list(TRAVELLERS), "one or several"),
             "installs": Option(3, 0, "in how many rounds pip installs them, timed"),
         },
+    ),
+    "verdicts": Kind(
+        verdicts.measure,
+        "the same checks by the product, dbt's tests and SQLMesh's audits, which must say the same",
+        {"rounds": rounds(3), "rows": Option(1_000_000, 10_000, "of the checked view")},
     ),
     "start": Kind(start.measure, "from the shell's command to the first result", {"rounds": rounds()}),
     "api": Kind(

@@ -12,7 +12,8 @@ import typer
 
 from orchestrator.cli import tables
 from orchestrator.cli.api_client import Api, Json, data, echo_columns, with_api
-from orchestrator.cli.checks import find_subject, label, words_of
+from orchestrator.cli.check_facts import label
+from orchestrator.cli.checks import find_subject, words_of
 from orchestrator.cli.output import Failure, StatusLine, echo, echo_json
 from orchestrator.cli.project import files
 from orchestrator.cli.project.unit_test_files import TESTS

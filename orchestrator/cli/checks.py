@@ -10,13 +10,14 @@ import typer
 
 from orchestrator.cli import tables
 from orchestrator.cli.api_client import Api, Json, Refused, data, echo_columns, moment, with_api
+from orchestrator.cli.check_facts import label
 from orchestrator.cli.installation import EXIT_USAGE
 from orchestrator.cli.output import Failure, echo, echo_json
 from orchestrator.cli.program import advice
 from orchestrator.cli.result_table import Column, echo_table
 from orchestrator.cli.suggestions import did_you_mean
 from orchestrator.cli.views import PATH, View, find
-from orchestrator.model.check import Assertion, CheckType
+from orchestrator.model.check import CheckType
 from orchestrator.model.names import name_key
 
 app = typer.Typer(help="Checks of the rows of views and source tables.", no_args_is_help=True, rich_markup_mode=None)
@@ -277,12 +278,6 @@ def _body(
     if warn is not None:
         body["severity"] = "warn" if warn else "error"
     return body
-
-
-def label(check: Json) -> str:
-    """The assertion of a check in words."""
-    assertion = Assertion(check_type=check["check_type"], column_name=check["column_name"], config=check["config"])
-    return str(assertion)
 
 
 def _line(check: Json) -> tuple[object, ...]:

@@ -23,6 +23,7 @@ from orchestrator.cli.api_client import (
     naming_file,
     with_api,
 )
+from orchestrator.cli.check_facts import check_line
 from orchestrator.cli.follow import follow_run, recent_runs, result_line, seconds, wait_for_started_run
 from orchestrator.cli.installation import EXIT_USAGE
 from orchestrator.cli.output import Failure, echo, echo_json, hanging, warn
@@ -139,7 +140,8 @@ def show_view(api: Api, view: View) -> None:
         *(("last run", moment(found["last_run_at"])), ("data as of", moment(found["data_as_of"]))),
         *(("next run", moment(found["next_run_at"])), ("refreshed", freshness_text(found))),
         *(("paused", found["paused_reason"] if found["schedule_paused"] else None), ("rows", rows), ("size", size)),
-        *(("snapshot", found["current_snapshot_id"]), ("revision", found["latest_history_id"])),
+        *(("checks", check_line(api, f"{PATH}{found['id']}/")), ("snapshot", found["current_snapshot_id"])),
+        ("revision", found["latest_history_id"]),
         *column_lines(api, found),
     ]
     for label, value in lines:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from graphlib import TopologicalSorter
 from typing import Any
 from uuid import UUID
@@ -218,7 +218,7 @@ def _fraction_of(value: float | str) -> int:
     """How many digits a number has after the point, without zeros at its end; 0 for what is no number."""
     try:
         exponent = Decimal(str(value)).normalize().as_tuple().exponent
-    except InvalidOperation:
+    except ArithmeticError:
         return 0
     return max(0, -exponent) if isinstance(exponent, int) else 0
 

@@ -23,6 +23,7 @@ COMPARED = {
     "checks": "without",
     "project": "nothing changed",
     "journey": "dbt-duckdb",
+    "verdicts": "SQLMesh",
     "start": "a home that exists",
     "api": "the floor",
     "schedules": "Temporal alone",

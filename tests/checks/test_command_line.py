@@ -39,6 +39,8 @@ async def test_a_check_is_added_seen_to_fail_changed_and_deleted(
     # Readers still see what passed.
     assert "passed" in out(await matview("check", "run", "orders", "order_ids"))
 
+    assert "checks       1 of 2 passed, order_ids failed (error)\n" in out(await matview("view", "show", "orders"))
+
     blocked = (await versions(tenant, view))[0]
     assert "readers see version" in out(
         await matview("view", "publish", "orders", blocked["id"], "--reason", "it is known")
