@@ -29,6 +29,6 @@ def mv(stack: DevStack, tenant: Tenant) -> Iterator[matview.Connection]:
 @pytest.fixture(scope="session")
 def bare(session_folder: Path) -> Path:
     """The programs of an environment that has the wheel and what it requires, and nothing else."""
-    folder = session_folder / "bare"
+    folder = session_folder / "client-alone"
     folder.mkdir()
     return bare_environment(folder)
