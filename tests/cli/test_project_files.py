@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from orchestrator.cli.output import Failure
 from orchestrator.cli.project import files, yaml_text
@@ -53,6 +53,8 @@ def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, 
     assert (folder / "views" / "v.sql").read_bytes() == text
 
 
+@example(value="/*")
+@example(value="/*/")
 @given(value=TEXT)
 def test_a_header_neither_ends_nor_begins_a_comment(value: str) -> None:
     text = yaml_text.dump({"description": value})

@@ -124,4 +124,4 @@ def item_places(text: str, root: yaml.Node | None, *keys: str, first_line: int =
 def dump(values: dict[str, Any]) -> str:
     """A mapping as text, that no block comment of SQL ends inside of and none begins."""
     text: str = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-    return text.replace("*/", "*\\/").replace("/*", "\\/*")
+    return text.replace("*/", "*\\/").replace("/*", "/\\x2a")
