@@ -67,6 +67,7 @@ check: setup ## Format, lint, types, import rules and the tests that need no ser
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy deploy/alerts/relay.py
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --quiet tests/model tests/architecture
 

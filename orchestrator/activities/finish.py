@@ -1,9 +1,8 @@
 """The steps after a generation's queries: publish what they wrote, close the runs that publish nothing, and sum up."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
 from temporalio import activity
 
@@ -15,7 +14,6 @@ from orchestrator.engines.base import QueryAnalyzer
 from orchestrator.model.errors import ChecksFailed, StoreUnavailable
 from orchestrator.model.generation import (
     CloseRequest,
-    EndedRun,
     GenerationRequest,
     GenerationStatus,
     PublishRequest,
@@ -75,14 +73,16 @@ class FinishActivities:
         """
         async with self.database.begin() as tx:
             ended = [*request.runs]
-            if not isinstance(request.request, RunRequest) and _were_blocked(ended):
+            blocked = [one.run_id for one in ended if one.error_code == ChecksFailed.code]
+            if isinstance(request.request, GenerationRequest) and len(blocked) > 1:
                 await projects.lock_project(tx, request.request.project_id)  # before the rows of views, as in `publish`
             if isinstance(request.request, RunRequest):
                 await self._ensure(tx, request.request)
             elif request.rest is not None:
                 left = await runs.open_of_generation(tx, request.request.generation_id)
                 ended += [request.rest.model_copy(update={"run_id": run_id}) for run_id in left]
-            await publication.keep_blocked(tx, _were_blocked(ended))
+            if blocked:
+                await publication.keep_blocked(tx, blocked)
             await runs.close(tx, ended)
             contexts = await failure_streaks.load_run_contexts(tx, [one.run_id for one in ended])
         for context in contexts:
@@ -123,8 +123,3 @@ class FinishActivities:
                 await self.store.discard(location)
             except StoreUnavailable as error:
                 logger.warning("left behind in the store: %s (%s)", location, error.message)
-
-
-def _were_blocked(ended: Iterable[EndedRun]) -> list[UUID]:
-    """The runs whose results are kept from readers."""
-    return [one.run_id for one in ended if one.error_code == ChecksFailed.code]

@@ -182,20 +182,7 @@ async def newest(tx: Transaction, check_ids: Collection[UUID]) -> dict[UUID, Sto
 
 async def transitions(tx: Transaction, run_ids: Collection[UUID]) -> list[CheckTransition]:
     """The results in these runs of checks that have passed and did not before, or the other way round."""
-    mine, earlier = t.check_results, t.check_results.alias("earlier")
-    before = (
-        select(earlier.c.status)
-        .where(
-            earlier.c.check_id == mine.c.check_id,
-            earlier.c.run_id.is_not(None),
-            earlier.c.run_id != mine.c.run_id,
-            earlier.c.created_at < mine.c.created_at,
-        )
-        .order_by(earlier.c.created_at.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-    rows = await tx.execute(select(mine, before.label("before")).where(mine.c.run_id.in_(run_ids)).order_by(mine.c.id))
+    rows = await tx.execute(_transitions_stmt(), {"runs": list(run_ids)})
     found = [CheckTransition(row.run_id, CheckResult.model_validate(row._mapping), row.before) for row in rows]
     return [one for one in found if one.has_passed != one.had_passed]
 
@@ -271,6 +258,25 @@ def _planned_stmt() -> Select[Any]:
 
 def _is_live(owner: Any, to: ColumnElement[Any]) -> ColumnElement[bool]:  # noqa: ANN401 - the columns of two tables
     return and_(owner.id == to, owner.deleted_at.is_(None), owner.project_id == t.checks.c.project_id)
+
+
+@cache
+def _transitions_stmt() -> Select[Any]:
+    mine, earlier = t.check_results, t.check_results.alias("earlier")
+    before = (
+        select(earlier.c.status)
+        .where(
+            earlier.c.check_id == mine.c.check_id,
+            earlier.c.run_id.is_not(None),
+            earlier.c.run_id != mine.c.run_id,
+            earlier.c.created_at < mine.c.created_at,
+        )
+        .order_by(earlier.c.created_at.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    mine_of_runs = mine.c.run_id == any_(bindparam("runs", type_=ARRAY(Uuid)))
+    return select(mine, before.label("before")).where(mine_of_runs).order_by(mine.c.id)
 
 
 @cache

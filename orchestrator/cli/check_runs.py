@@ -11,13 +11,13 @@ from xml.etree import ElementTree as ET
 import typer
 
 from orchestrator.cli import tables
-from orchestrator.cli.api_client import Api, Json, data, echo_columns, with_api
+from orchestrator.cli.api_client import Api, Json, Refused, Unavailable, data, echo_columns, with_api
 from orchestrator.cli.check_facts import label
 from orchestrator.cli.checks import find_subject, words_of
 from orchestrator.cli.output import Failure, StatusLine, echo, echo_json
-from orchestrator.cli.project import files
+from orchestrator.cli.project import files, unit_test_files
 from orchestrator.cli.project.unit_test_files import TESTS
-from orchestrator.cli.unit_test_runs import UnitTestRun, in_folder, of_views, run, show
+from orchestrator.cli.unit_test_runs import UnitTestRun, of_views, run, show
 from orchestrator.cli.views import PATH
 from orchestrator.model.check import Severity
 from orchestrator.model.names import name_key
@@ -58,8 +58,10 @@ def run_all(
 
     The exit status is 1 if a unit test or a check of the severity `error` fails.
     """
-    tests = of_views(in_folder(folder), names)
-    runs = run(api, files.read(folder), tests) if tests else []
+    # The current folder need be no project; another one is one, or is said to be none.
+    project = files.read(folder) if folder != Path() or files.is_project(folder) else None
+    tests = of_views(unit_test_files.read(folder), names) if project else []
+    runs = run(api, project.body(), tests) if project and tests else []
     if runs and not api.as_json:
         show(runs)
     line = StatusLine(enabled=not api.as_json)
@@ -95,8 +97,8 @@ def _checks(api: Api, names: Sequence[str] | None, tested: Collection[str]) -> I
         for name in names:
             try:
                 chosen.append(find_subject(api, name))
-            except Failure:
-                if name_key(name) not in tested:
+            except Failure as error:
+                if name_key(name) not in tested or isinstance(error, Refused | Unavailable):
                     raise
     else:
         chosen = [one | {"path": f"{path}{one['id']}/"} for path in (PATH, tables.PATH) for one in api.items(path)]

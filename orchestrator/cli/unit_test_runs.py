@@ -2,13 +2,10 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.cli.api_client import Api, Json, data, echo_columns
 from orchestrator.cli.output import Failure, StatusLine, echo, hanging
-from orchestrator.cli.project import files, unit_test_files
-from orchestrator.cli.project.files import ProjectFiles
 from orchestrator.cli.project.unit_test_files import UnitTestFile
 from orchestrator.model.names import name_key
 from orchestrator.model.plurals import number_of
@@ -43,23 +40,15 @@ class UnitTestRun(NamedTuple):
         return [(sign, *map(_cell, row)) for sign, some in sides for row in some]
 
 
-def in_folder(folder: Path) -> list[UnitTestFile]:
-    """The unit tests of a folder; none of the current one if it is no project. Raises Failure for another one."""
-    is_project = (folder / files.VIEWS).is_dir() or (folder / files.SOURCES).is_file()
-    if not is_project and folder != Path():
-        files.read(folder)
-    return unit_test_files.read(folder) if is_project else []
-
-
-def run(api: Api, project: ProjectFiles, tests: Sequence[UnitTestFile], body: Json | None = None) -> list[UnitTestRun]:
-    """Run tests over the definitions of the project's files, or those of `body`, as the server would have them."""
+def run(api: Api, change: Json, tests: Sequence[UnitTestFile]) -> list[UnitTestRun]:
+    """Run tests over the definitions of a project as they would be after a change, that of a plan."""
     line = StatusLine(enabled=not api.as_json)
     found: list[UnitTestRun] = []
     for start in range(0, len(tests), _AT_ONCE):
         some = tests[start : start + _AT_ONCE]
         if line.is_due:
             line.show(f"unit tests: {start} of {len(tests)}")
-        answer = data(api.post(_PATH, (body or project.body()) | {"tests": [one.body for one in some]}))
+        answer = data(api.post(_PATH, change | {"tests": [one.body for one in some]}))
         found += [UnitTestRun(one.place, result) for one, result in zip(some, answer["results"], strict=True)]
     line.clear()
     return found

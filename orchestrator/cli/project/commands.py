@@ -132,7 +132,7 @@ def _show(
     if not api.as_json:
         show_plan(found, project, diff=diff)
     tests = [] if skip_tests or found["problems"] else unit_test_files.read(project.folder)
-    runs = run(api, project, tests, body) if tests else []
+    runs = run(api, body, tests) if tests else []
     if api.as_json and as_json:
         echo_json(json.dumps(found | {"unit_tests": [one.result | {"place": one.place} for one in runs]}))
     elif runs and not api.as_json:

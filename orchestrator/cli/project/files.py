@@ -81,9 +81,14 @@ class ProjectFiles(NamedTuple):
         }
 
 
+def is_project(folder: Path) -> bool:
+    """Whether a folder has files of views or of source tables."""
+    return (folder / VIEWS).is_dir() or (folder / SOURCES).is_file()
+
+
 def read(folder: Path) -> ProjectFiles:
     """Read a project. Raises Failure, with the name of the file, for what is no project or cannot be read."""
-    if not (folder / VIEWS).is_dir() and not (folder / SOURCES).is_file():
+    if not is_project(folder):
         raise Failure(
             f"{_shown(folder)} is no project: it has neither a folder {VIEWS}/ nor {SOURCES}. "
             f"To begin with an example: {advice('init')}"

@@ -1,11 +1,11 @@
 """Shows what a change of a project would do, as text."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from orchestrator.cli.api_client import Json
 from orchestrator.cli.output import echo, hanging
-from orchestrator.cli.project.files import ProjectFiles
+from orchestrator.cli.project.files import ProjectFiles, TableEntry, ViewFile
 from orchestrator.cli.statement_errors import with_place
 from orchestrator.model.names import name_key
 from orchestrator.model.plurals import number_of
@@ -81,23 +81,26 @@ def _diff(change: Json) -> Iterator[str]:
 def _problem(problem: Json, project: ProjectFiles | None) -> str:
     """A problem with the place in the file of the view or table that it is about, if that is known."""
     title, number, key = f"{problem['kind']} {problem['name']}", problem["check"], name_key(problem["name"])
-    file = None if project is None or problem["kind"] != "view" else project.views.get(key)
-    table = None if project is None or problem["kind"] == "view" else project.tables.get(key)
-    places = file.checks if file else table.checks if table else ()
-    if number is not None and number < len(places):
-        message, path = problem["message"], str((file or table).path)  # type: ignore[union-attr]
+    some: Mapping[str, ViewFile | TableEntry] = (
+        {} if project is None else project.views if problem["kind"] == "view" else project.tables
+    )
+    entry = some.get(key)
+    if entry is None:
+        return f"{title}: {problem['message']}"
+    if number is not None and number < len(entry.checks):
+        message = problem["message"]
         if problem["position"] is not None:
             inside = position_from(problem["position"])
             message += f" (line {inside.line}, column {inside.column} of its query)"
-        return f"{title}: {with_place(message, places[number], path)}"
-    if file is None:
+        return f"{title}: {with_place(message, entry.checks[number], str(entry.path))}"
+    if isinstance(entry, TableEntry):
         return f"{title}: {problem['message']}"
     if problem["position"] is None:
-        return f"{file.path}: {problem['message']}"
+        return f"{entry.path}: {problem['message']}"
     position = position_from(problem["position"])
     if position.view is None:
-        position = position._replace(line=position.line + file.first_line - 1)
-    return f"{title}: {with_place(problem['message'], position, str(file.path))}"
+        position = position._replace(line=position.line + entry.first_line - 1)
+    return f"{title}: {with_place(problem['message'], position, str(entry.path))}"
 
 
 def _runs(runs: list[Json]) -> Iterator[str]:
