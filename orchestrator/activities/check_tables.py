@@ -15,7 +15,7 @@ from orchestrator.model.errors import ChecksFailed, InputMissing, InputReplaced
 from orchestrator.model.generation import TableCheckTask
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import TableCheckPlan
-from orchestrator.services.check_plans import Read
+from orchestrator.services import check_plans
 from orchestrator.services.pinned_sources import PinnedSources
 from orchestrator.stores.base import SnapshotStore
 from orchestrator.temporal import contract
@@ -44,9 +44,7 @@ class TableCheckActivities:
         async with self.database.begin() as tx:
             plan = await self._plan(tx, task)
         pins = self.sources.of(task.pinned_by, task.project_id)
-        read = await Read(plan.checks, plan.check_relations).attached(pins)
-        update = {"checks": read.checks, "check_relations": read.relations}
-        plan = plan.model_copy(update={"relations": await pins.attach(plan.relations), **update})
+        plan = await check_plans.attached(plan, pins)
         relations = (*plan.relations, *plan.check_relations)
         async with heartbeating(_HEARTBEAT_SECONDS):
             folder = await self.store.project_folder(task.project_id)
@@ -70,15 +68,14 @@ class TableCheckActivities:
         if table is None:
             raise InputMissing("The source table was deleted.")
         planned = (await checks.planned(tx, [table.id])).get(table.id, [])
-        (own_relation,) = await run_inputs.named(tx, task.project_id, [table.name])
-        read = await Read.of_table(tx, task.project_id, table.name, planned)
+        found = await check_plans.of_table(tx, task.project_id, table.name, planned)
         own = await projects.get_limits(tx, task.project_id)
         return TableCheckPlan(
             project_id=task.project_id,
             name=table.name,
-            relations=(own_relation,),
-            checks=read.checks,
-            check_relations=read.relations,
+            relations=await run_inputs.named(tx, task.project_id, [table.name]),
+            checks=found.checks,
+            check_relations=found.relations,
             timeout_seconds=own.timeout_seconds or self.query_timeout.total_seconds(),
             limits=own.over(self.limits),
         )

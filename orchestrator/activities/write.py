@@ -49,7 +49,7 @@ from orchestrator.model.snapshot import (
 )
 from orchestrator.services.attempts import Attempt, Attempts
 from orchestrator.services.change_detection import UNCHANGED, ChangeDetector, recipe_of
-from orchestrator.services.check_plans import Read
+from orchestrator.services.check_plans import attached
 from orchestrator.services.pinned_sources import GenerationPins, PinnedSources
 from orchestrator.stores.base import SnapshotStore
 from orchestrator.temporal import contract
@@ -144,9 +144,7 @@ class WriteActivities:
             plan = plan.model_copy(update={"previous": current.snapshot})
         if current is not None and plan.checks:
             plan = plan.model_copy(update={"current": Shape.of(current.snapshot)})
-        read = await Read(plan.checks, plan.check_relations).attached(pins)
-        update = {"checks": read.checks, "check_relations": read.relations}
-        plan = plan.model_copy(update={"relations": await pins.attach(plan.relations), **update})
+        plan = await attached(plan, pins)
         try:
             snapshot, checks = await self._write_files(plan, attempt.number, progress)
         except (InputReplaced, InputMissing):

@@ -37,6 +37,15 @@ Studied = Mapping[str, StudiedQuery]
 Described = dict[str, DescribedSource]
 
 
+class Proposed(NamedTuple):
+    """A change that is not bound yet: what was read of files and of statements for it, and the problems so far."""
+
+    proposal: Proposal
+    described: Described
+    studied: Studied
+    problems: list[Problem]
+
+
 class Prepared(NamedTuple):
     """A change that can be made, unless its plan says otherwise.
 
@@ -73,22 +82,8 @@ class ChangePlanner:
         self, project_id: int, change: Change, read: Mapping[str, tuple[Column, ...]] | None = None
     ) -> Prepared:
         """Plan a change and keep what making it needs. `read` has columns of tables that were read already."""
-        stored = await self.load(project_id)
-        found = compare(stored, change, read or ())
-        altered = len(found.view_fields) + len(found.deleted_views)
-        if altered > _MOST_ALTERED:
-            raise Invalid(
-                f"This changes or deletes {altered:,} views; {_MOST_ALTERED:,} are the most at a time. New views do "
-                "not count. Leave some of them out, and apply them in a second step.",
-                attr="definitions",
-            )
-        problems = list(found.problems)
-        described = await self._describe(project_id, found, problems, known=read or {})
-        known = {key: stored.tables[key].columns for key in found.tables if key in stored.tables}
-        tables = known | {key: one.columns for key, one in described.items()} | dict(read or {})
-        studied = await self._study(project_id, found, problems)
-        reads = {key: tuple(map(name_key, one.references)) for key, one in studied.items()}
-        proposal = Proposal(stored, found, reads, tables)
+        proposal, described, studied, problems = await self.propose(project_id, change, read)
+        stored, found = proposal.stored, proposal.differences
         cycle = proposal.graph.cycle()
         if cycle is not None:
             message = f"Model contains a cycle: {' -> '.join(map(proposal.name, cycle))}"
@@ -96,7 +91,7 @@ class ChangePlanner:
             plan = ChangePlan(base=stored.base, unchanged=found.unchanged, problems=tuple(problems))
             return Prepared(plan, proposal, {}, described, {})
         binding = await bind(self.binder, project_id, proposal)
-        unread = {key for key in found.tables if key not in tables}
+        unread = {key for key in found.tables if key not in proposal.table_columns}
         errors = unbound(proposal, binding, unread)
         for key, error in errors.items():
             sql = proposal.definition(key).sql
@@ -116,6 +111,27 @@ class ChangePlanner:
             runs=tuple(planned_runs(proposal)),
         )
         return Prepared(plan, proposal, to_store(proposal, binding), described, checks.reads)
+
+    async def propose(
+        self, project_id: int, change: Change, read: Mapping[str, tuple[Column, ...]] | None = None
+    ) -> Proposed:
+        """Lay a change beside what the project has, without binding it. `read` is as in `prepare`."""
+        stored = await self.load(project_id)
+        found = compare(stored, change, read or ())
+        altered = len(found.view_fields) + len(found.deleted_views)
+        if altered > _MOST_ALTERED:
+            raise Invalid(
+                f"This changes or deletes {altered:,} views; {_MOST_ALTERED:,} are the most at a time. New views do "
+                "not count. Leave some of them out, and apply them in a second step.",
+                attr="definitions",
+            )
+        problems = list(found.problems)
+        described = await self._describe(project_id, found, problems, known=read or {})
+        known = {key: stored.tables[key].columns for key in found.tables if key in stored.tables}
+        tables = known | {key: one.columns for key, one in described.items()} | dict(read or {})
+        studied = await self._study(project_id, found, problems)
+        reads = {key: tuple(map(name_key, one.references)) for key, one in studied.items()}
+        return Proposed(Proposal(stored, found, reads, tables), described, studied, problems)
 
     async def _describe(
         self,

@@ -6,7 +6,7 @@ version is read. So it is by a check that only warns: for that, no view waits fo
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from orchestrator.catalog import checks, run_inputs
@@ -15,8 +15,10 @@ from orchestrator.catalog.run_inputs import NamedInputs
 from orchestrator.model.check import PlannedCheck, Severity
 from orchestrator.model.errors import InputMissing
 from orchestrator.model.names import name_key
-from orchestrator.model.run import MemberRelation, Relation, RunPlan
+from orchestrator.model.run import MemberRelation, Relation, RunPlan, TableCheckPlan
 from orchestrator.services.pinned_sources import GenerationPins
+
+Plan = TypeVar("Plan", RunPlan, TableCheckPlan)
 
 
 async def with_checks(tx: Transaction, plans: Sequence[RunPlan]) -> list[RunPlan]:
@@ -30,10 +32,10 @@ async def with_checks(tx: Transaction, plans: Sequence[RunPlan]) -> list[RunPlan
     order = _Order(plans)
     found: list[RunPlan] = []
     for plan in plans:
-        read = Read.by(plan.name, planned.get(plan.saved_query_id, ()), inputs)
-        relations, members = _apart(plan, read, order)
+        own = _chosen(plan.name, planned.get(plan.saved_query_id, ()), inputs)
+        relations, members = _apart(plan, own, order)
         update = {
-            "checks": read.checks,
+            "checks": own.checks,
             "check_relations": relations,
             "check_members": members,
             "checked_tables": tuple(one.id for one in plan.relations if one.id in tables and one.id in planned),
@@ -42,8 +44,8 @@ async def with_checks(tx: Transaction, plans: Sequence[RunPlan]) -> list[RunPlan
     return found
 
 
-class Read(NamedTuple):
-    """Some checks of one subject, and the relations that they read beside it, in dependency order.
+class CheckInputs(NamedTuple):
+    """Some checks of one view or source table, and the relations that they need beside it, in dependency order.
 
     A check that reads something that was deleted has that as its fault, and keeps no other from being made.
     """
@@ -51,34 +53,41 @@ class Read(NamedTuple):
     checks: tuple[PlannedCheck, ...]
     relations: tuple[Relation, ...]
 
-    @classmethod
-    def by(cls, subject: str, some: Iterable[PlannedCheck], inputs: Mapping[str, NamedInputs]) -> "Read":
-        """Those of a subject of that name. `inputs` are what its checks read, by the names' keys."""
-        made: list[PlannedCheck] = []
-        relations: dict[UUID, Relation] = {}
-        for check in some:
-            own = [inputs[key] for key in _keys(check) if key in inputs and key != name_key(subject)]
-            beside = {one.id: one for each in own for one in each.relations if name_key(one.name) != name_key(subject)}
-            fault = next((one.missing for one in own if one.missing is not None), None)
-            made.append(check.model_copy(update={"needs": tuple(one.name for one in beside.values()), "fault": fault}))
-            relations |= beside
-        return cls(tuple(made), tuple(relations.values()))
 
-    @classmethod
-    async def of_table(cls, tx: Transaction, project_id: int, table: str, some: Sequence[PlannedCheck]) -> "Read":
-        """Those of a source table of that name."""
-        return cls.by(table, some, await _inputs(tx, project_id, some))
+async def of_table(tx: Transaction, project_id: int, name: str, some: Sequence[PlannedCheck]) -> CheckInputs:
+    """The checks of a source table of that name."""
+    return _chosen(name, some, await _inputs(tx, project_id, some))
 
-    async def attached(self, pins: GenerationPins) -> "Read":
-        """The same with the pinned files of source tables. Those without files are left out, with a fault instead."""
-        made = list(self.checks)
-        relations: list[Relation] = []
-        for one in self.relations:
-            try:
-                relations += await pins.attach([one])
-            except InputMissing as error:
-                made = [_faulty(check, error.message) if one.name in check.needs else check for check in made]
-        return Read(tuple(made), tuple(relations))
+
+async def attached(plan: Plan, pins: GenerationPins) -> Plan:
+    """The plan with the pinned files of the source tables that it reads.
+
+    A table without files that only checks read is left out, and they have that as their fault. Raises InputMissing for
+    another one.
+    """
+    made = list(plan.checks)
+    relations: list[Relation] = []
+    for one in plan.check_relations:
+        try:
+            relations += await pins.attach([one])
+        except InputMissing as error:
+            fault = {"fault": error.message}
+            made = [check.model_copy(update=fault) if one.name in check.needs else check for check in made]
+    own = await pins.attach(plan.relations)
+    return plan.model_copy(update={"relations": own, "checks": tuple(made), "check_relations": tuple(relations)})
+
+
+def _chosen(subject: str, some: Iterable[PlannedCheck], inputs: Mapping[str, NamedInputs]) -> CheckInputs:
+    """The checks of a view or table of that name. `inputs` are what its checks read, by the names' keys."""
+    made: list[PlannedCheck] = []
+    relations: dict[UUID, Relation] = {}
+    for check in some:
+        own = [inputs[key] for key in _keys(check) if key in inputs and key != name_key(subject)]
+        beside = {one.id: one for each in own for one in each.relations if name_key(one.name) != name_key(subject)}
+        fault = next((one.missing for one in own if one.missing is not None), None)
+        made.append(check.model_copy(update={"needs": tuple(one.name for one in beside.values()), "fault": fault}))
+        relations |= beside
+    return CheckInputs(tuple(made), tuple(relations.values()))
 
 
 async def _inputs(tx: Transaction, project_id: int, some: Iterable[PlannedCheck]) -> dict[str, NamedInputs]:
@@ -91,20 +100,16 @@ def _keys(check: PlannedCheck) -> list[str]:
     return [name_key(name) for name in (*check.reads, *filter(None, [check.to_name]))]
 
 
-def _faulty(check: PlannedCheck, fault: str) -> PlannedCheck:
-    return check.model_copy(update={"fault": fault})
-
-
-def _apart(plan: RunPlan, read: Read, order: "_Order") -> tuple[tuple[Relation, ...], tuple[MemberRelation, ...]]:
+def _apart(plan: RunPlan, own: CheckInputs, order: "_Order") -> tuple[tuple[Relation, ...], tuple[MemberRelation, ...]]:
     """The relations of checks that the plan's query does not read, and those that the generation refreshes before it.
 
     Only for a check that may keep its result from readers does a view wait for another one.
     """
     known = {name_key(one.name) for one in (*plan.relations, *plan.members)}
-    needed = {name for one in read.checks if one.severity is Severity.ERROR for name in one.needs}
+    needed = {name for one in own.checks if one.severity is Severity.ERROR for name in one.needs}
     relations: list[Relation] = []
     members: list[MemberRelation] = []
-    for relation in read.relations:
+    for relation in own.relations:
         if name_key(relation.name) in known:
             continue
         run_id = order.run_that_may_come_first(plan, relation) if relation.name in needed else None

@@ -56,7 +56,7 @@ class UnitTester:
 
     async def run(self, project_id: int, change: Change, tests: Sequence[UnitTest]) -> list[UnitTestResult]:
         """The result of each test, in their order. The change is not made. Raises what planning it does."""
-        proposal = (await self.planner.prepare(project_id, change)).proposal
+        proposal = (await self.planner.propose(project_id, change)).proposal
         tables = tables_after(proposal)
         is_cyclic = proposal.graph.cycle() is not None
         views = {} if is_cyclic else await self._bind(project_id, proposal, tables, tests)
