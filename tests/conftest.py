@@ -4,7 +4,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,9 +14,10 @@ from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
 from orchestrator.temporal.client import connect
 from tests.client.support import CACHE
+from tests.support import post_mortem
 from tests.support.command_line import Commands
 from tests.support.operator import Operator
-from tests.support.tenants import Tenant, a_tenant, dev_stack
+from tests.support.tenants import Tenant, a_tenant, cancel_all, dev_stack
 
 _BEGAN = time.time()
 
@@ -32,6 +33,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for path in sorted(CACHE.glob("transcript-*.txt")):
         if path.stat().st_mtime >= _BEGAN:
             terminalreporter.write_line(f"What PostHog's client was asked and said: {path}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say of a test that has failed what else ran in its stack."""
+    report = yield
+    stack = getattr(item, "funcargs", {}).get("stack")
+    if report.failed and report.when == "call" and stack is not None:
+        report.sections.append(("what runs in the stack", post_mortem.describe(stack.info)))
+    return report
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -103,9 +114,10 @@ async def shared_catalog(stack: DevStack) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def tenant(stack: DevStack, shared_catalog: Database) -> AsyncIterator[Tenant]:
-    """A project of the test's own, with a key that may do everything in it."""
+    """A project of the test's own, with a key that may do everything in it. Its end cancels the work that is left."""
     async with a_tenant(stack, database=shared_catalog) as found:
         yield found
+        await cancel_all(found, shared_catalog)
 
 
 @pytest.fixture

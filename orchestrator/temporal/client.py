@@ -12,7 +12,7 @@ from orchestrator.model.errors import TemporalBusy, TemporalUnavailable
 from orchestrator.temporal.failure_converter import CONVERTER
 
 # How long one call may take, the SDK's own retries included. An HTTP request waits for it.
-RPC_TIMEOUT = timedelta(seconds=5)
+RPC_TIMEOUT = timedelta(seconds=10)
 
 # A client waits for the API's answer, so a refused connection is retried for about a second and not for the SDK's
 # default of ten. Workers keep that default: no client waits for them, and they have work to lose.

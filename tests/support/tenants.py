@@ -23,13 +23,17 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 # Generous: a wait ends when what it waits for happens, and only a test that has failed takes as long as this.
-PATIENCE = 60.0
+PATIENCE = 100.0
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.03, 0.3
 
 # Trusts no server. To read the certificates of all authorities instead, for each client, takes 20 ms.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
-# Runs until it is stopped, on any machine.
-ENDLESS = "SELECT count(*) AS n FROM range(10000000000) a, range(10000000000) b"
+# Runs until it is stopped. It sleeps: two processors that computed would be missed by all other tests.
+ENDLESS = "SELECT count(sleep_ms(1000)) AS n FROM range(10000000000)"
+# The same, and computes.
+BUSY = "SELECT count(*) AS n FROM range(10000000000) a, range(10000000000) b"
 
 
 def dev_stack(home: Path, *source_roots: Path, say: Callable[[str], None] = print) -> DevStack:
@@ -37,14 +41,16 @@ def dev_stack(home: Path, *source_roots: Path, say: Callable[[str], None] = prin
 
 
 async def until(ask: Callable[[], Awaitable[T | None]], what: str, patience: float = PATIENCE) -> T:
-    """Ask again and again until there is an answer that is true."""
+    """Ask again and again until there is an answer that is true: less and less often, since each costs the servers."""
+    pause = _FIRST_PAUSE
     try:
         async with asyncio.timeout(patience):
             while True:
                 answer = await ask()
                 if answer:
                     return answer
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(pause)
+                pause = min(1.25 * pause, _LONGEST_PAUSE)
     except TimeoutError:
         raise AssertionError(f"waited {patience} s for {what}") from None
 
@@ -184,6 +190,20 @@ async def a_tenant(stack: DevStack, *scopes: Scope, database: Database | None = 
         yield Tenant(
             project.id, key.token, http, info["database_url"], Path(info["data_dir"]), info["temporal_address"]
         )
+
+
+async def cancel_all(tenant: Tenant, catalog: Database) -> None:
+    """Cancel what runs in a project. A query that a failed test left would have those of the next tests wait."""
+    own = "member_of IS NULL AND removed_at IS NULL"
+    mine = f"project_id = {tenant.project_id} AND status = 'Running'"
+    async with catalog.begin() as tx:
+        generations = [row.id for row in await tx.exec_driver_sql(f"SELECT id FROM generations WHERE {mine}")]
+        tries = (await tx.exec_driver_sql(f"SELECT id, saved_query_id FROM tries WHERE {mine} AND {own}")).all()
+    with suppress(httpx.HTTPError):
+        for generation in generations:
+            await tenant.http.post(f"/generations/{generation}/cancel/")
+        for one in tries:
+            await tenant.http.delete(f"/warehouse_saved_queries/{one.saved_query_id}/tries/{one.id}/")
 
 
 def as_listed(table: Json) -> Json:
