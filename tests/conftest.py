@@ -47,9 +47,10 @@ def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.T
 
 @pytest.fixture(scope="session", autouse=True)
 def small_queries() -> Iterator[None]:
-    """A memory limit that a test can reach in a moment, on any machine."""
+    """A memory limit that a test can reach in a moment, and one thread: tests run beside one that runs endlessly."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MATVIEW_QUERY_MEMORY_MB", "512")
+        patch.setenv("MATVIEW_QUERY_THREADS", "1")
         yield
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.stack import DevStack
-from tests.support.tenants import BUSY, Tenant, a_tenant
+from tests.support.tenants import ENDLESS, Tenant, a_tenant
 
 CROWD = 20  # more than either worker takes at a time
 
@@ -26,7 +26,7 @@ async def small(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 async def _crowd(tenant: Tenant) -> list[str]:
-    views = [await tenant.create_view(f"endless{n}", BUSY) for n in range(CROWD)]
+    views = [await tenant.create_view(f"endless{n}", ENDLESS) for n in range(CROWD)]
     for view in views:
         await tenant.act(view["id"], "materialize")
     await tenant.running(views[0]["id"])

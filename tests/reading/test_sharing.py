@@ -11,7 +11,7 @@ import psycopg
 
 from orchestrator.devstack.stack import DevStack
 from tests.reading.support import query, reads_of
-from tests.support.tenants import BUSY, Json, Tenant, a_tenant, until
+from tests.support.tenants import ENDLESS, Json, Tenant, a_tenant, until
 
 ROWS = "SELECT i, repeat('x', 100) AS text FROM range(100000000000) t(i)"
 
@@ -58,7 +58,7 @@ async def test_a_hundred_clients_that_hang_up_leave_no_process_and_no_lease(tena
 
 async def test_a_crowd_of_endless_queries_does_not_keep_another_project_out(stack: DevStack, tenant: Tenant) -> None:
     async with a_tenant(stack) as crowd:
-        tasks = [asyncio.create_task(crowd.http.post("/query/", json={"query": {"query": BUSY}})) for _ in range(50)]
+        tasks = [asyncio.create_task(crowd.http.post("/query/", json={"query": {"query": ENDLESS}})) for _ in range(50)]
         await asyncio.sleep(2)
         for _ in range(5):
             began = time.monotonic()
