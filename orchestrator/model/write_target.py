@@ -12,15 +12,16 @@ class WriteTarget(Value):
 
     `url` names it for an engine that writes remotely. `path` is the same folder on the local disk, or None if the store
     has none there. `shared` are the folders of all results of its project: of the sealed ones, and of those that are
-    being written, among which `path` is. None if the store has no such folders.
+    being written, among which `path` is. The first is None if the store has its sealed results elsewhere. None if the
+    store has no such folders.
     """
 
     url: str
     path: Path | None = None
-    shared: tuple[Path, Path] | None = None
+    shared: tuple[Path | None, Path] | None = None
 
     @classmethod
-    def local(cls, path: Path, shared: tuple[Path, Path] | None = None) -> Self:
+    def local(cls, path: Path, shared: tuple[Path | None, Path] | None = None) -> Self:
         """A folder on the local disk."""
         return cls(url=path.absolute().as_uri(), path=path, shared=shared)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Protocol
 
 from orchestrator.model.snapshot import SnapshotFile
@@ -27,6 +28,10 @@ class SnapshotStore(Protocol):
     pointer in the catalog decides that. Every method raises StoreUnavailable if the disk or the service fails, and may
     be repeated.
     """
+
+    @property
+    def has_current_paths(self) -> bool:
+        """Whether `point_current` makes paths."""
 
     async def stage(self, location: str) -> WriteTarget:
         """A new, empty folder to write into. Files that an earlier call left there are removed."""
@@ -63,7 +68,13 @@ class SnapshotStore(Protocol):
         """The path or URL below which all sealed folders of a project are; None if there is none yet."""
 
     def open_file(self, location: str, file_name: str) -> AbstractAsyncContextManager[StoredFile]:
-        """A file of a sealed folder, which can be read until the context ends, also if it is deleted before."""
+        """A file of a sealed folder, which can be read until the context ends.
+
+        A store on a disk reads it to its end also if it is deleted before.
+        """
+
+    def on_disk(self, location: str, file_name: str) -> AbstractAsyncContextManager[Path]:
+        """The path of a file of a sealed folder on this machine's disk, or of a copy of it, until the context ends."""
 
     async def add_metadata(self, location: str, name: str, content: bytes) -> None:
         """Put a file beside a sealed folder, under `metadata_path`. It appears complete, and goes with the folder.

@@ -1,0 +1,279 @@
+"""A snapshot store in an object store: S3 and what speaks its protocol, Google Cloud Storage, Azure.
+
+Results are written on this machine's disk and then uploaded, the manifest last, and only if there is none yet: a
+location is sealed once it has a manifest. The names are those of the store on a disk, so that a copy of all objects is
+one. Objects cannot be renamed or linked, so there are no paths `current/…`.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import ObjectStore, from_url
+
+from orchestrator.model.errors import StoreUnavailable
+from orchestrator.model.snapshot import SnapshotFile
+from orchestrator.model.write_target import WriteTarget
+from orchestrator.stores.base import MANIFEST
+from orchestrator.stores.staging import Staging, in_thread, parts_of, remove
+
+SCHEME = "object://"
+
+_SEALED, _METADATA = "snapshots", "iceberg"
+_CHUNK_BYTES = 1 << 20
+_PART_BYTES = 8 << 20
+_LOCATION_PARTS = 3
+# Files of one result that are uploaded at a time, each in several parts at a time.
+_UPLOADS, _PARTS = 4, 4
+# How many objects have their ETag remembered, which is some hundred bytes each.
+_MOST_ETAGS = 20_000
+_LONGEST_REASON = 300
+_CLIENT = {"timeout": timedelta(seconds=60), "connect_timeout": timedelta(seconds=5)}
+_RETRIES = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
+
+
+def open_objects(url: str, options: Mapping[str, str]) -> ObjectStore:
+    """The objects below a URL such as `s3://bucket/prefix`. Raises ValueError if it is none, or an option is unknown.
+
+    Without keys in `options`, the machine's own identity is used: its environment, or the role that it runs in.
+    """
+    scheme = url.partition("://")[0]
+    config = dict(options)
+    if scheme == "s3":
+        config |= {"checksum_algorithm": "SHA256"}
+        if "endpoint" in config:  # such servers seldom have a name for each bucket
+            config |= {"virtual_hosted_style_request": "false"}
+    client = _CLIENT | {"allow_http": config.get("endpoint", "").startswith("http://")}
+    try:
+        found: ObjectStore = from_url(url, config=config, client_options=client, retry_config=_RETRIES)  # type: ignore[call-overload]
+    except BaseError as error:
+        raise ValueError(f"{url} cannot be opened as an object store: {_reason(error)}") from None
+    return found
+
+
+class ObjectSnapshotStore:
+    """Keeps results in `objects`. They are written below the folder `root` first."""
+
+    has_current_paths = False
+
+    def __init__(self, objects: ObjectStore, root: Path) -> None:
+        self._objects = objects
+        self._staging = Staging(root / "staging")
+        # An object of a sealed location never changes. To hold to its ETag costs nothing, and shows if it did.
+        self._etags: OrderedDict[str, str] = OrderedDict()
+
+    async def stage(self, location: str) -> WriteTarget:
+        """See SnapshotStore."""
+        project = self._staging.root / parts_of(location)[0]
+        staged = await in_thread(lambda: self._staging.make(location))
+        return WriteTarget.local(staged, (None, await in_thread(project.resolve)))
+
+    def background_fsync(self, location: str) -> AbstractAsyncContextManager[None]:
+        """See SnapshotStore. An upload needs no file on the disk to be durable."""
+        self._staging.path(location)
+        return _nothing()
+
+    async def measure(self, location: str, files: Sequence[SnapshotFile]) -> tuple[SnapshotFile, ...]:
+        """See SnapshotStore."""
+        return await self._staging.measure(location, files)
+
+    async def seal(self, location: str, files: Sequence[SnapshotFile], manifest: bytes) -> None:
+        """See SnapshotStore."""
+        staged = self._staging.path(location)
+        if not await in_thread(staged.is_dir) and await self._has(_key(_SEALED, location, MANIFEST)):
+            return  # sealed by an earlier call
+        turns = asyncio.Semaphore(_UPLOADS)
+
+        async def upload(name: str) -> None:
+            async with turns:
+                await self._put_file(_key(_SEALED, location, name), staged / name)
+
+        async with asyncio.TaskGroup() as uploads:
+            for file in files:
+                uploads.create_task(upload(file.name))
+        key = _key(_SEALED, location, MANIFEST)
+        if not await self._create(key, manifest) and await self._content(key) != manifest:
+            raise StoreUnavailable(f"Another result is in the object store at {location}.")
+        await in_thread(lambda: remove(staged))
+
+    async def discard(self, location: str) -> None:
+        """See SnapshotStore."""
+        staged = self._staging.path(location)
+        await in_thread(lambda: remove(staged))
+        keys = []
+        for root in (_SEALED, _METADATA):
+            keys += [key async for key, _ in self._list(_key(root, location))]
+        # The manifest goes first: without it nothing takes the rest for a result.
+        keys.sort(key=lambda key: not key.endswith(f"/{MANIFEST}"))
+        if keys:
+            with translate_errors():
+                await obstore.delete_async(self._objects, keys)
+
+    async def list_locations(self) -> list[str]:
+        """See SnapshotStore. It takes a request for every thousand objects."""
+        found = await in_thread(self._staging.locations)
+        for root in (_SEALED, _METADATA):
+            async for key, _ in self._list(root):
+                found.add("/".join(PurePosixPath(key).parts[1 : 1 + _LOCATION_PARTS]))
+        return sorted(found)
+
+    async def is_whole(self, location: str, files: Sequence[SnapshotFile]) -> bool:
+        """See SnapshotStore."""
+        folder = _key(_SEALED, location)
+        sizes = {key.removeprefix(f"{folder}/"): size async for key, size in self._list(folder)}
+        return all(sizes.get(file.name) == file.bytes for file in files)
+
+    async def manifest(self, location: str) -> bytes:
+        """See SnapshotStore."""
+        return await self._content(_key(_SEALED, location, MANIFEST))
+
+    async def project_folder(self, project_id: int) -> str | None:  # noqa: ARG002 - it is the same for all
+        """See SnapshotStore. There is none: what a query may read is settled for each."""
+        return None
+
+    @asynccontextmanager
+    async def open_file(self, location: str, file_name: str) -> AsyncIterator["_Object"]:
+        """See SnapshotStore. A lease keeps the version from being deleted before."""
+        key = _key(_SEALED, location, file_name)
+        with translate_errors():
+            found = await obstore.head_async(self._objects, key)
+        yield _Object(self._objects, key, found["e_tag"])
+
+    @asynccontextmanager
+    async def on_disk(self, location: str, file_name: str) -> AsyncIterator[Path]:
+        """See SnapshotStore."""
+        folder = await in_thread(lambda: TemporaryDirectory(prefix="object-", dir=self._staging.root.parent))
+        try:
+            path = Path(folder.name) / "file"
+            async with self.open_file(location, file_name) as file:
+                with path.open("wb") as written:
+                    async for chunk in file.chunks(0, None):
+                        await in_thread(lambda some=chunk: written.write(some))  # type: ignore[misc]
+            yield path
+        finally:
+            await asyncio.to_thread(folder.cleanup)
+
+    async def add_metadata(self, location: str, name: str, content: bytes) -> None:
+        """See SnapshotStore."""
+        await self._create(self.metadata_path(location, name), content)
+
+    async def has_metadata(self, location: str, name: str) -> bool:
+        """See SnapshotStore."""
+        return await self._has(self.metadata_path(location, name))
+
+    def relative_path(self, location: str, file_name: str) -> str:
+        """See SnapshotStore."""
+        return _key(_SEALED, location, file_name)
+
+    def metadata_path(self, location: str, name: str) -> str:
+        """See SnapshotStore."""
+        return _key(_METADATA, location, name)
+
+    async def point_current(self, project_id: int, name: str, location: str | None) -> None:
+        """See SnapshotStore. There is no such path."""
+
+    async def list_current(self) -> dict[tuple[int, str], str]:
+        """See SnapshotStore. There is no such path."""
+        return {}
+
+    def file_url(self, location: str, file_name: str) -> str:
+        """See SnapshotStore."""
+        return f"{SCHEME}{_key('', location, file_name)}"
+
+    async def read(self, url: str, start: int, end: int) -> bytes:
+        """The bytes of a file from `start` to before `end`, by the URL that `file_url` gave.
+
+        Raises StoreUnavailable, also if the object was replaced since it was first read.
+        """
+        key = _key(_SEALED, url.removeprefix(SCHEME))
+        known = self._etags.get(key)
+        options: dict[str, object] = {"range": (start, end)}
+        if known is not None:
+            options["if_match"] = known
+        with translate_errors():
+            found = await obstore.get_async(self._objects, key, options=options)  # type: ignore[arg-type]
+            content = bytes(await found.bytes_async())
+        if known is None and (etag := found.meta["e_tag"]) is not None:
+            self._etags[key] = etag
+            if len(self._etags) > _MOST_ETAGS:
+                self._etags.popitem(last=False)
+        return content
+
+    async def _put_file(self, key: str, path: Path) -> None:
+        with translate_errors():
+            await obstore.put_async(self._objects, key, path, chunk_size=_PART_BYTES, max_concurrency=_PARTS)
+
+    async def _create(self, key: str, content: bytes) -> bool:
+        """Write an object; False if it is there already."""
+        with translate_errors():
+            try:
+                await obstore.put_async(self._objects, key, content, mode="create")
+            except AlreadyExistsError:
+                return False
+        return True
+
+    async def _content(self, key: str) -> bytes:
+        with translate_errors():
+            found = await obstore.get_async(self._objects, key)
+            return bytes(await found.bytes_async())
+
+    async def _has(self, key: str) -> bool:
+        with translate_errors(), suppress(FileNotFoundError):
+            await obstore.head_async(self._objects, key)
+            return True
+        return False
+
+    async def _list(self, folder: str) -> AsyncIterator[tuple[str, int]]:
+        """The key and the size of each object below a folder."""
+        with translate_errors():
+            async for some in obstore.list(self._objects, folder):
+                for one in some:
+                    yield one["path"], one["size"]
+
+
+class _Object:
+    def __init__(self, objects: ObjectStore, key: str, etag: str | None) -> None:
+        self._objects = objects
+        self._key = key
+        self._etag = etag
+
+    async def chunks(self, start: int, end: int | None) -> AsyncIterator[bytes]:
+        """See StoredFile. Without an `end`, up to the last byte."""
+        span = (start, end) if end is not None else {"offset": start}
+        options = {"range": span} | ({"if_match": self._etag} if self._etag else {})
+        with translate_errors():
+            found = await obstore.get_async(self._objects, self._key, options=options)  # type: ignore[arg-type]
+            async for some in found.stream(min_chunk_size=_CHUNK_BYTES):
+                content = memoryview(some)
+                for at in range(0, len(content), _CHUNK_BYTES):
+                    yield bytes(content[at : at + _CHUNK_BYTES])
+
+
+@contextmanager
+def translate_errors() -> Iterator[None]:
+    """Raise StoreUnavailable for an error of the object store."""
+    try:
+        yield
+    except (BaseError, FileNotFoundError, PermissionError, TimeoutError) as error:
+        raise StoreUnavailable(f"The object store failed: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error. It names addresses and objects, and no secret: those are in headers of requests."""
+    return str(error).partition("\n")[0][:_LONGEST_REASON]
+
+
+def _key(*parts: str) -> str:
+    """The key of an object. Raises ValueError if a part leads out of its folder."""
+    return "/".join(piece for part in parts if part for piece in parts_of(part))
+
+
+@asynccontextmanager
+async def _nothing() -> AsyncIterator[None]:
+    yield

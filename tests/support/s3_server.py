@@ -1,0 +1,64 @@
+"""An S3 server with a bucket, in a process of its own, and the settings that lead to it."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+
+from orchestrator.devstack.ports import choose_ports
+
+BUCKET = "results"
+_PATIENCE = 60.0
+
+
+class S3Server(NamedTuple):
+    """A running server, and the keys that are sent to it."""
+
+    endpoint: str
+    access_key_id: str = "an-access-key-of-tests"
+    secret_access_key: str = "a-secret-key-of-tests-that-is-nowhere"  # noqa: S105 - the server accepts any
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The options with which the object store is opened."""
+        return {
+            "endpoint": self.endpoint,
+            "region": "us-east-1",
+            "access_key_id": self.access_key_id,
+            "secret_access_key": self.secret_access_key,
+        }
+
+
+@contextmanager
+def s3_server(log: Path) -> Iterator[S3Server]:
+    """Run the server while the context lasts. Its log goes to a file."""
+    (port,) = choose_ports({"s3": 0})
+    with log.open("wb") as written:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=written, stderr=written
+        )
+    try:
+        server = S3Server(f"http://127.0.0.1:{port}")
+        _make_bucket(server.endpoint, process)
+        yield server
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _make_bucket(endpoint: str, process: "subprocess.Popen[bytes]") -> None:
+    until = time.monotonic() + _PATIENCE
+    while True:
+        assert process.poll() is None, "the S3 server has ended"
+        try:
+            httpx.put(f"{endpoint}/{BUCKET}").raise_for_status()
+        except httpx.TransportError:
+            assert time.monotonic() < until, "the S3 server does not answer"
+            time.sleep(0.05)
+        else:
+            return
