@@ -17,6 +17,7 @@ from tests.client.support import CACHE
 from tests.support import post_mortem
 from tests.support.command_line import Commands
 from tests.support.operator import Operator
+from tests.support.s3_server import S3Server, s3_server
 from tests.support.tenants import Tenant, a_tenant, cancel_all, dev_stack
 
 _BEGAN = time.time()
@@ -76,6 +77,13 @@ def sources(session_folder: Path) -> Path:
     folder = session_folder / "sources"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3(session_folder: Path) -> Iterator[S3Server]:
+    """A server that speaks the protocol of S3, with a bucket."""
+    with s3_server(session_folder / "s3.log") as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -17,13 +17,12 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import ObjectStore, from_url
 
-from orchestrator.model.errors import StoreUnavailable
+from orchestrator.model.errors import InputMissing, StoreUnavailable
+from orchestrator.model.remote_files import SCHEME
 from orchestrator.model.snapshot import SnapshotFile
 from orchestrator.model.write_target import WriteTarget
 from orchestrator.stores.base import MANIFEST
 from orchestrator.stores.staging import Staging, in_thread, parts_of, remove
-
-SCHEME = "object://"
 
 _SEALED, _METADATA = "snapshots", "iceberg"
 _CHUNK_BYTES = 1 << 20
@@ -189,7 +188,8 @@ class ObjectSnapshotStore:
     async def read(self, url: str, start: int, end: int) -> bytes:
         """The bytes of a file from `start` to before `end`, by the URL that `file_url` gave.
 
-        Raises StoreUnavailable, also if the object was replaced since it was first read.
+        Raises InputMissing if it no longer exists, and StoreUnavailable, also if the object was replaced since it was
+        first read.
         """
         key = _key(_SEALED, url.removeprefix(SCHEME))
         known = self._etags.get(key)
@@ -197,7 +197,10 @@ class ObjectSnapshotStore:
         if known is not None:
             options["if_match"] = known
         with translate_errors():
-            found = await obstore.get_async(self._objects, key, options=options)  # type: ignore[arg-type]
+            try:
+                found = await obstore.get_async(self._objects, key, options=options)  # type: ignore[arg-type]
+            except FileNotFoundError:
+                raise InputMissing("A file of a result no longer exists in the object store.") from None
             content = bytes(await found.bytes_async())
         if known is None and (etag := found.meta["e_tag"]) is not None:
             self._etags[key] = etag

@@ -1,6 +1,6 @@
 """The contract of every snapshot store; each store is one parameter."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,17 +14,11 @@ from orchestrator.model.snapshot import SnapshotFile
 from orchestrator.stores.base import SnapshotStore
 from orchestrator.stores.local import LocalStore
 from orchestrator.stores.objects import ObjectSnapshotStore, open_objects
-from tests.support.s3_server import BUCKET, S3Server, s3_server
+from tests.support.s3_server import BUCKET, S3Server
 
 LOCATION = "1/view/run-1"
 
 MakeStore = Callable[[], SnapshotStore]
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3") / "log") as running:
-        yield running
 
 
 @pytest.fixture(params=["local", "s3"])

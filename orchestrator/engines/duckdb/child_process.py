@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Self
 
 from orchestrator.aio import uninterruptible
 from orchestrator.engines.duckdb.child.entry import serve
+from orchestrator.engines.duckdb.object_links import ObjectLinks
 
 GRACE_SECONDS = 0.3
 # At this niceness a process has a thirtieth of the usual CPU weight. At 10, which is a ninth, runs of other projects
@@ -31,9 +32,16 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _LONGEST_MESSAGE = 32 << 20
 # In this order: the first empties the environment, so that the others find no secret in it.
 _PRELOADED = [f"orchestrator.engines.duckdb.child.{name}" for name in ("environment", "main", "entry", "preload")]
+_FOR_REMOTE_FILES = "orchestrator.engines.duckdb.child.object_files"
 _CONTEXT = multiprocessing.get_context("forkserver")
 # multiprocessing keeps one list of children for all threads, and reading an exit status twice loses it.
 _LOCK = threading.Lock()
+
+
+def preload_for_remote_files() -> None:
+    """Have the server that children are forked from load what reading remote files needs, if it has not started yet."""
+    if _FOR_REMOTE_FILES not in _PRELOADED:
+        _PRELOADED.insert(-1, _FOR_REMOTE_FILES)  # the last one freezes what is loaded
 
 
 class ProcessLimits(NamedTuple):
@@ -46,11 +54,14 @@ class ProcessLimits(NamedTuple):
 class ChildProcess:
     """A child process that serves one request at a time. The caller must always call `end`, and may call it again."""
 
-    def __init__(self, limits: ProcessLimits) -> None:
+    def __init__(self, limits: ProcessLimits, links: ObjectLinks | None = None) -> None:
         """Create the socket pair. The process is not started yet; see `start`."""
+        self.links = links
+        """Its sockets for remote files, if it reads any."""
         self._ours, self._theirs = socket.socketpair()
         self._ours.setblocking(False)
-        self._process = _CONTEXT.Process(target=serve, args=(self._theirs, *limits), daemon=True)
+        given = (self._theirs, *limits, links.theirs if links else [])
+        self._process = _CONTEXT.Process(target=serve, args=given, daemon=True)
         self._buffer = bytearray()
         self._pid: int | None = None
         self._ending: asyncio.Future[int | None] | None = None
@@ -58,11 +69,13 @@ class ChildProcess:
         """Whether the process has the low priority."""
 
     @classmethod
-    async def start(cls, limits: ProcessLimits) -> Self:
+    async def start(cls, limits: ProcessLimits, links: ObjectLinks | None = None) -> Self:
         """Start a child and return it. If this is cancelled, no process is left behind."""
-        child = cls(limits)
+        child = cls(limits, links)
         try:
             await uninterruptible(asyncio.to_thread(child._launch))
+            if links is not None:
+                links.start()
         except BaseException:
             await child.end()
             raise
@@ -147,6 +160,8 @@ class ChildProcess:
         finally:
             self._ours.close()
             self._theirs.close()
+            if self.links is not None:
+                await self.links.close()
 
     async def _wait_for_exit(self, within: float | None) -> bool:
         """Whether the process ends within this many seconds. Its sentinel becomes readable when it ends."""

@@ -28,11 +28,11 @@ from orchestrator.engines.duckdb.protocol import (
     parse_progress,
     parse_result,
     parse_written,
+    remote_files,
     shown_seconds,
     store_digests,
 )
 from orchestrator.engines.duckdb.scratch import remove_abandoned
-from orchestrator.engines.duckdb.sources.discovery import SourceFile
 from orchestrator.model.check import CheckResult, CheckStatus, PlannedCheck
 from orchestrator.model.errors import (
     DiskFull,
@@ -42,6 +42,7 @@ from orchestrator.model.errors import (
     QueryTimedOut,
 )
 from orchestrator.model.limits import Limits
+from orchestrator.model.remote_files import RemoteFiles
 from orchestrator.model.run import Progress, RunPlan, TableCheckPlan
 from orchestrator.model.write_target import WriteTarget
 
@@ -54,7 +55,8 @@ class DuckDBEngine:
     `source_lister` finds the files that source tables may read. `limits` hold for each query whose plan has none of its
     own, `worker_memory_mb` for all that run at a time, in MiB. At most `max_queries` run at a time, and one more of a
     project that runs none. The worker takes `slots` at a time. `temp_dir` is where queries spill data that does not fit
-    into memory; it is created if it does not exist.
+    into memory; it is created if it does not exist. `remote_files` reads the files of results that are not on this
+    machine's disk, where there are such.
     """
 
     def __init__(
@@ -66,12 +68,14 @@ class DuckDBEngine:
         temp_dir: Path,
         max_queries: int | None = None,
         slots: int = 0,
+        remote_files: RemoteFiles | None = None,
     ) -> None:
         self._source_lister = source_lister
         self._limits = limits
         self._temp_dir = temp_dir.absolute()
         self._admission = Admission(worker_memory_mb, queries=max_queries, slots=slots, reserve_mb=limits.memory_mb)
-        self._processes = KeptProcesses(self._temp_dir)
+        self._is_remote = remote_files is not None
+        self._processes = KeptProcesses(self._temp_dir, remote_files)
         self._digests = DigestCache()
 
     @property
@@ -140,11 +144,18 @@ class DuckDBEngine:
         }
         opened = frozenset(itertools.chain(*files.values()))
         process = await self._processes.take(
-            Reach(plan.project_id, plan.limits, folders=(folder,) if folder else (), files=opened)
+            Reach(
+                plan.project_id,
+                plan.limits,
+                folders=(folder,) if folder else (),
+                files=opened,
+                remote=self._is_remote,
+            )
         )
         try:
             with self._processes.running(process):
-                answer = await process.child.ask(process.begin() | request)
+                begun = process.begin(remote_files(_sealed(request)))
+                answer = await process.child.ask(begun | request)
                 while answer and "percent" in answer:
                     answer = await process.child.receive()
             status = None if answer and "ok" in answer else await process.end()
@@ -187,7 +198,10 @@ class DuckDBEngine:
                 "revision_id": str(plan.revision_id),
             },
         }
-        reach = await asyncio.to_thread(_reach, plan.project_id, limits, target, request, files)
+        needed = itertools.chain(*files.values(), *map(input_files, _sealed(request)))
+        reach = await asyncio.to_thread(
+            lambda: Reach.of_run(plan.project_id, limits, target, needed, remote=self._is_remote)
+        )
         process = await self._processes.take(reach)
         try:
             return await self._run_in(process, request, plan.checks, on_progress)
@@ -221,7 +235,7 @@ class DuckDBEngine:
     ) -> Any:  # noqa: ANN401 - JSON
         began, child, output_mb = time.monotonic(), process.child, process.reach.limits.output_mb
         disk = await asyncio.to_thread(DiskSpace, request["target"], str(process.scratch.path))
-        request = process.begin() | request
+        request = process.begin(remote_files(_sealed(request))) | request
         with self._processes.running(process):
             answer = await child.ask(request)
             while answer and "percent" in answer:
@@ -242,16 +256,9 @@ def _pass() -> None:
     """Report nothing of a wait for memory."""
 
 
-def _reach(
-    project_id: int,
-    limits: Limits,
-    target: WriteTarget,
-    request: Mapping[str, Any],
-    files: Mapping[str, Sequence[SourceFile]],
-) -> Reach:
-    """The reach that the request needs. It finds the real path of each input, which may take long."""
-    sealed = [*request["relations"], *request["check_relations"], request["previous"] or {}]
-    return Reach.of_run(project_id, limits, target, itertools.chain(*files.values(), *map(input_files, sealed)))
+def _sealed(request: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The inputs of a request, and the version before, if it is compared with one."""
+    return [*request["relations"], *request["check_relations"], request.get("previous") or {}]
 
 
 @asynccontextmanager

@@ -7,18 +7,20 @@ open, and nothing can widen that. So it serves only queries that need no more, a
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from orchestrator.aio import acquire, uninterruptible
-from orchestrator.engines.duckdb.child_process import ChildProcess, ProcessLimits
+from orchestrator.engines.duckdb.child_process import ChildProcess, ProcessLimits, preload_for_remote_files
+from orchestrator.engines.duckdb.object_links import ObjectLinks
 from orchestrator.engines.duckdb.priorities import Priorities
 from orchestrator.engines.duckdb.scratch import Scratch
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
 from orchestrator.model.errors import EngineCrashed, StoreUnavailable
 from orchestrator.model.limits import Limits
+from orchestrator.model.remote_files import RemoteFiles
 from orchestrator.model.write_target import WriteTarget
 
 # Processes without a query, in all: each holds some 60 MiB, most of it shared with the server that it is forked from.
@@ -36,7 +38,7 @@ _MIB = 1 << 20
 class Reach:
     """The paths that a process may open: `files`, all below `folders`, and for writing all below `writable`.
 
-    `limits` are those of each of its queries.
+    `limits` are those of each of its queries. With `remote` it may ask for remote files: those of its present query.
     """
 
     project_id: int
@@ -44,30 +46,31 @@ class Reach:
     folders: tuple[str, ...] = ()
     writable: tuple[str, ...] = ()
     files: frozenset[SourceFile] = frozenset()
+    remote: bool = False
 
     @classmethod
-    def of_run(cls, project_id: int, limits: Limits, target: WriteTarget, files: Iterable[SourceFile]) -> Self:
+    def of_run(
+        cls, project_id: int, limits: Limits, target: WriteTarget, files: Iterable[SourceFile], *, remote: bool = False
+    ) -> Self:
         """The reach of a process that writes to `target` and reads `files`.
 
         Where the store has folders for all results of a project, the reach is these: so the next run needs no other.
         """
         if target.shared is None:
             return cls(project_id, limits, writable=(str(target.folder),), files=frozenset(files))
-        sealed, staged = map(str, target.shared)
-        outside = frozenset(file for file in files if not file.real.startswith(f"{sealed}/"))
-        return cls(project_id, limits, folders=(sealed,), writable=(staged,), files=outside)
+        sealed, staged = target.shared
+        folders = () if sealed is None else (str(sealed),)
+        outside = frozenset(file for file in files if sealed is None or not file.real.startswith(f"{sealed}/"))
+        return cls(project_id, limits, folders=folders, writable=(str(staged),), files=outside, remote=remote)
 
     @property
     def is_lasting(self) -> bool:
         """Whether another query may need the same reach. A folder to write into is for one query only."""
-        return bool(self.folders) or not self.writable
+        return bool(self.folders) or self.remote or not self.writable
 
     def covers(self, needed: "Reach") -> bool:
         """Whether a process with this reach can serve a query that needs `needed`."""
-        return self.files >= needed.files and (self.project_id, self.limits, self.folders, self.writable) == (
-            *(needed.project_id, needed.limits),
-            *(needed.folders, needed.writable),
-        )
+        return self.files >= needed.files and replace(self, files=frozenset()) == replace(needed, files=frozenset())
 
 
 @dataclass(eq=False)
@@ -88,17 +91,26 @@ class KeptProcess:
     _has_begun: bool = field(default=False, init=False)
     _removing: "asyncio.Future[None] | None" = field(default=None, init=False)
 
-    def begin(self) -> dict[str, Any]:
+    def begin(self, remote: Mapping[str, int] = {}) -> dict[str, Any]:
         """The part of a request that is the same for all queries of the process, which is now busy with one.
+
+        `remote` has the sizes of the remote files that the query may read, by URL.
 
         It is usable again once the caller says so: after an error, what a query left behind is not known.
         """
         self.is_usable = False
-        common = {"limits": self.reach.limits.model_dump(), "temp_directory": str(self.scratch.path)}
+        common: dict[str, Any] = {"limits": self.reach.limits.model_dump(), "temp_directory": str(self.scratch.path)}
+        if self.child.links is not None:
+            self.child.links.granted = common["remote"] = remote
         if self._has_begun:
             return common
         self._has_begun = True
-        reach = {"files": [*self.reach.files], "folders": self.reach.folders, "writable": self.reach.writable}
+        reach = {
+            "files": [*self.reach.files],
+            "folders": self.reach.folders,
+            "writable": self.reach.writable,
+            "remote": self.reach.remote,
+        }
         return common | {"reach": reach}
 
     async def end(self) -> int | None:
@@ -115,12 +127,17 @@ class KeptProcess:
 class KeptProcesses:
     """The processes that query for projects, in use and idle. Queries spill to folders in `temp_dir`.
 
+    `remote_files` reads the files of results that are not on this machine's disk, where there are such.
+
     A process may take twice the memory limit of its queries plus 1 GiB of address space, since DuckDB does not count
     all that it uses.
     """
 
-    def __init__(self, temp_dir: Path) -> None:
+    def __init__(self, temp_dir: Path, remote_files: RemoteFiles | None = None) -> None:
         self._temp_dir = temp_dir
+        self._remote_files = remote_files
+        if remote_files is not None:
+            preload_for_remote_files()
         self._priorities = Priorities(remember_seconds=0)
         self._idle: list[KeptProcess] = []
         self.busy: set[KeptProcess] = set()
@@ -189,7 +206,9 @@ class KeptProcesses:
         except OSError as error:
             raise StoreUnavailable(f"No temporary folder can be made: {error.strerror}.") from error
         try:
-            child = await ChildProcess.start(_process_limits(reach))
+            remote = self._remote_files if reach.remote else None
+            links = ObjectLinks(remote, reach.limits.threads) if remote is not None else None
+            child = await ChildProcess.start(_process_limits(reach), links)
         except BaseException:
             await uninterruptible(asyncio.to_thread(scratch.remove))
             raise

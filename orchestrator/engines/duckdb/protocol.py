@@ -1,9 +1,8 @@
 """The messages between the parent and its child processes, converted from and to the model's shapes."""
 
-import os
 import signal
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +11,7 @@ from uuid import UUID
 
 from orchestrator.engines.base import LeftOutRows, QueryResult
 from orchestrator.engines.duckdb.digest_cache import DigestCache
-from orchestrator.engines.duckdb.sources.discovery import SourceFile
+from orchestrator.engines.duckdb.sources.discovery import SourceFile, real_path
 from orchestrator.model.check import CheckResult, CheckStatus, PlannedCheck
 from orchestrator.model.column_lineage import ColumnRef, QueryLineage, Sources, unknown
 from orchestrator.model.errors import (
@@ -33,6 +32,7 @@ from orchestrator.model.errors import (
 from orchestrator.model.position import Position, position_from
 from orchestrator.model.read_limits import MOST_SAMPLES
 from orchestrator.model.reading import ReadRelation, ResultSummary
+from orchestrator.model.remote_files import is_remote
 from orchestrator.model.run import Progress, Shape
 from orchestrator.model.snapshot import Column, InputFile, InputFiles, Snapshot, SnapshotFile
 from orchestrator.model.source_table import DescribedSource, FileDifference
@@ -129,6 +129,7 @@ def encode_relation(
     if relation.kind == "snapshot":
         return known | {
             "paths": [file_url(relation.location, file.name) for file in relation.files],
+            "sizes": [file.bytes for file in relation.files],
             "columns": [(column.name, column.duckdb_type, column.stored_type) for column in relation.columns],
         }
     if relation.kind == "rows":
@@ -141,6 +142,7 @@ def encode_previous(version: Snapshot, file_url: Callable[[str, str], str]) -> d
     """The description of the version before, with which the result is compared."""
     return {
         "paths": [file_url(version.location, file.name) for file in version.files],
+        "sizes": [file.bytes for file in version.files],
         "rows": version.rows,
         "columns": [(one.name, one.duckdb_type, one.stored_type or one.duckdb_type) for one in version.columns],
         "content": version.content,
@@ -159,8 +161,19 @@ def encode_check(check: PlannedCheck) -> dict[str, Any]:
 
 
 def input_files(relation: Mapping[str, Any]) -> list[SourceFile]:
-    """The files of an encoded snapshot, or version."""
-    return [SourceFile(shown=path, real=os.path.realpath(path)) for path in relation.get("paths", ())]
+    """The files of an encoded snapshot, or version, on this machine's disk."""
+    paths = (path for path in relation.get("paths", ()) if not is_remote(path))
+    return [SourceFile(shown=path, real=real_path(path)) for path in paths]
+
+
+def remote_files(relations: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """The sizes of those files of encoded snapshots, or versions, that are remote, by URL."""
+    return {
+        path: size
+        for relation in relations
+        for path, size in zip(relation.get("paths", ()), relation.get("sizes", ()), strict=True)
+        if is_remote(path)
+    }
 
 
 def encode_columns(columns: Sequence[Column]) -> list[tuple[str, str]]:

@@ -20,6 +20,7 @@ from orchestrator.engines.duckdb.protocol import (
     parse_position,
     parse_result,
     parse_summary,
+    remote_files,
 )
 from orchestrator.engines.duckdb.result_pipe import ResultPipe
 from orchestrator.engines.duckdb.scratch import remove_abandoned
@@ -30,6 +31,7 @@ from orchestrator.model.errors import EngineCrashed, QueryTimedOut
 from orchestrator.model.limits import Limits
 from orchestrator.model.position import Position
 from orchestrator.model.reading import ReadPlan, ResultSummary
+from orchestrator.model.remote_files import RemoteFiles
 
 _ANALYSIS_SECONDS = 5.0
 # A query waits so long for a slot. Then its client gets an error, and may try again.
@@ -44,10 +46,18 @@ class DuckDBReader:
     """
 
     def __init__(
-        self, *, source_roots: Sequence[Path], private: Sequence[Path], temp_dir: Path, queries: int, of_project: int
+        self,
+        *,
+        source_roots: Sequence[Path],
+        private: Sequence[Path],
+        temp_dir: Path,
+        queries: int,
+        of_project: int,
+        remote_files: RemoteFiles | None = None,
     ) -> None:
         self.source_lister = LocalSourceLister(source_roots, [*private, temp_dir.absolute()])
-        self.processes = KeptProcesses(temp_dir.absolute())
+        self.processes = KeptProcesses(temp_dir.absolute(), remote_files)
+        self._is_remote = remote_files is not None
         self._temp_dir = temp_dir.absolute()
         self._slots = FairSlots(size=queries, share=max(1, min(of_project, queries - 1)), queue=_LONGEST_QUEUE)
 
@@ -65,7 +75,8 @@ class DuckDBReader:
         """See QueryReader."""
         async with self._slots.turn(project_id, seconds=_WAIT_SECONDS):
             real = await asyncio.to_thread(os.path.realpath, folder) if folder else None
-            session = DuckDBReadSession(self, Reach(project_id, limits, folders=(real,) if real else ()))
+            reach = Reach(project_id, limits, folders=(real,) if real else (), remote=self._is_remote)
+            session = DuckDBReadSession(self, reach)
             try:
                 yield session
             finally:
@@ -149,7 +160,7 @@ class DuckDBReadSession:
     ) -> AsyncIterator[ResultPipe]:
         """The result that a process writes into a pipe. `files` are the source files that it reads."""
         process = await self._use(self._reach_of(request["relations"], files))
-        request = process.begin() | request
+        request = process.begin(remote_files(request["relations"])) | request
         answer = asyncio.ensure_future(_summary_of(process))
         pipe = ResultPipe(seconds, answer)
         try:

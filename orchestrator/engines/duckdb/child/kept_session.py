@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
+from orchestrator.engines.duckdb.child.object_access import grant
 from orchestrator.engines.duckdb.child.plan import Request, Task, Watch
 from orchestrator.engines.duckdb.child.session import open_session
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
@@ -27,6 +28,7 @@ class _Reach(NamedTuple):
     files: tuple[SourceFile, ...]
     folders: tuple[str, ...]
     writable: tuple[str, ...]
+    remote: bool
 
 
 # One entry each: the paths that the process may open, once its first request has come; its session, once it is open.
@@ -39,7 +41,8 @@ def within_reach(request: Request, work: Callable[[Request, Watch], Any]) -> Tas
     if "reach" in request:
         reach = request["reach"]
         files = tuple(SourceFile(*file) for file in reach["files"])
-        _reaches[:] = [_Reach(files, tuple(reach["folders"]), tuple(map(os.path.realpath, reach["writable"])))]
+        writable = tuple(map(os.path.realpath, reach["writable"]))
+        _reaches[:] = [_Reach(files, tuple(reach["folders"]), writable, reach["remote"])]
     (reach,) = _reaches
     writable = (*reach.writable, os.path.realpath(request["temp_directory"]))
     return Task(partial(work, request), readable=reach.files, writable=writable, folders=reach.folders)
@@ -47,6 +50,8 @@ def within_reach(request: Request, work: Callable[[Request, Watch], Any]) -> Tas
 
 def kept_session(request: Request, *, for_reader: bool, files: Iterable[str] = ()) -> Session:
     """The session of this process, which can open what is within its reach, and `files` beside it."""
+    if "remote" in request:
+        grant(request["remote"])
     if not _sessions:
         (reach,) = _reaches
         connection = open_session(
@@ -55,6 +60,7 @@ def kept_session(request: Request, *, for_reader: bool, files: Iterable[str] = (
             files=[*files, *(file.real for file in reach.files)],
             folders=[*reach.folders, *reach.writable],
             for_reader=for_reader,
+            remote=reach.remote,
         )
         _sessions.append(Session(connection, {}))
     return _sessions[0]

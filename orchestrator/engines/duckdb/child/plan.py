@@ -1,6 +1,5 @@
 """Opens the inputs of a plan in the child process: finds its files, checks its statements and creates its relations."""
 
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 import duckdb
 
 from orchestrator.engines.duckdb.child.errors import failure, redact_paths
+from orchestrator.engines.duckdb.child.object_access import failure_of_remote_files
 from orchestrator.engines.duckdb.child.places import find_place, note_place, place_in_text, position_of
 from orchestrator.engines.duckdb.child.session import RelationBinder, rows_select
 from orchestrator.engines.duckdb.integrity.whole_files import digest_of
@@ -18,6 +18,7 @@ from orchestrator.engines.duckdb.sources.discovery import (
     ListedFile,
     SourceFile,
     list_source_files,
+    real_path,
     shown_path,
 )
 from orchestrator.engines.duckdb.sources.parquet import read_parquet
@@ -40,6 +41,7 @@ from orchestrator.model.errors import (
 from orchestrator.model.names import fold
 from orchestrator.model.position import Position
 from orchestrator.model.read_limits import MOST_READINGS
+from orchestrator.model.remote_files import is_remote
 
 Request = Mapping[str, Any]
 Watch = Callable[[duckdb.DuckDBPyConnection], None]
@@ -70,7 +72,8 @@ def translate_errors(request: Request, inputs: Inputs, labels: Mapping[str, str]
     try:
         yield
     except Exception as error:
-        lost = _find_missing_input(inputs) if isinstance(error, (duckdb.Error, OSError)) else None
+        may_be_of_files = isinstance(error, (duckdb.Error, OSError))
+        lost = (failure_of_remote_files() or _find_missing_input(inputs)) if may_be_of_files else None
         domain_error = lost or _to_domain_error(error, request["limits"])
         raise domain_error.changed(redact_paths(domain_error.message, labels)) from None
 
@@ -137,7 +140,7 @@ def list_inputs(request: Request, inputs: Inputs, labels: dict[str, str]) -> Non
             inputs[name] = [SourceFile(*file) for file in relation["source_files"]]
             labels.update({file.real: file.shown for file in inputs[name]})
         elif relation["kind"] == "snapshot":
-            inputs[name] = [SourceFile(shown=path, real=os.path.realpath(path)) for path in relation["paths"]]
+            inputs[name] = [SourceFile(shown=path, real=real_path(path)) for path in relation["paths"]]
             labels.update({path: f'the snapshot of "{name}"' for file in inputs[name] for path in file[:2]})
     # A file that only a check reads keeps no query from running.
     missing = _find_missing_input(
@@ -149,7 +152,7 @@ def list_inputs(request: Request, inputs: Inputs, labels: dict[str, str]) -> Non
 
 def _find_missing_input(inputs: Mapping[str, Iterable[SourceFile]]) -> InputMissing | None:
     for name, files in inputs.items():
-        if not all(Path(file.real).is_file() for file in files):
+        if not all(is_remote(file.real) or Path(file.real).is_file() for file in files):
             return InputMissing(f'A file of "{name}", which this view reads, no longer exists.')
     return None
 

@@ -12,6 +12,7 @@ import duckdb
 
 from orchestrator.engines.duckdb.sql.parquet_casts import literal, logical, quoted, typed_null
 from orchestrator.model.names import fold
+from orchestrator.model.remote_files import SCHEME
 
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
@@ -58,15 +59,22 @@ def open_session(
     files: Iterable[str] = (),
     folders: Sequence[str] = (),
     for_reader: bool = False,
+    remote: bool = False,
 ) -> duckdb.DuckDBPyConnection:
     """A locked in-memory connection that can open `files`, all that is below `folders`, and nothing else.
 
     `limits` are those of the model. Data that does not fit into memory is spilled to the folder `spill`, if given.
     `for_reader` has rows without an ORDER BY come in the order of the files. That takes a third more time and twice the
-    memory, so a run does without. It also keeps the footers of Parquet files for the next query.
+    memory, so a run does without. It also keeps the footers of Parquet files for the next query. With `remote` it can
+    open the remote files that are granted.
     """
     connection = _opened()
+    if remote:
+        from orchestrator.engines.duckdb.child.object_files import ObjectFiles  # noqa: PLC0415 - loads fsspec
+
+        connection.register_filesystem(ObjectFiles())
     paths = [*files, *folders]
+    below = [*(f"{folder}/" for folder in folders), *([SCHEME] if remote else [])]
     settings = [
         # With the byte of the statement where an error is. The text form shows the line, and of a view a wrong one.
         "errors_as_json = true",
@@ -79,7 +87,7 @@ def open_session(
         # A cast from text to TIMESTAMPTZ must not depend on the time zone of the server.
         "TimeZone = 'UTC'",
         f"allowed_paths = {_literal_and_escaped(paths)}",
-        f"allowed_directories = {_literal_and_escaped(f'{folder}/' for folder in folders)}",
+        f"allowed_directories = {_literal_and_escaped(below)}",
         f"preserve_insertion_order = {str(for_reader).lower()}",
         f"parquet_metadata_cache = {str(for_reader).lower()}",
         # A source file may be changed in place between two queries of a session; a snapshot's files never change.

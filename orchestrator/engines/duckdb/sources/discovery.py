@@ -21,6 +21,7 @@ import xxhash
 
 from orchestrator.model.errors import InvalidSource
 from orchestrator.model.private_folders import MARKER
+from orchestrator.model.remote_files import is_remote
 
 MAX_PATTERN_LENGTH = 500
 MAX_FILES = 10_000
@@ -72,6 +73,11 @@ class ListedFile(NamedTuple):
     def is_settled(self) -> bool:
         """Whether a further change would give it another identity: file systems have times of up to two seconds."""
         return max(self.modified_ns, self.changed_ns) + _COARSEST_TIME_NS < time.time_ns()
+
+
+def real_path(path: str) -> str:
+    """The path without symbolic links; the URL of a remote file stays as it is."""
+    return path if is_remote(path) else os.path.realpath(path)
 
 
 def shown_path(file: SourceFile) -> str:

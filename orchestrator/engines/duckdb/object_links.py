@@ -1,0 +1,86 @@
+"""Serves a child process the bytes of remote files. The process itself has no network and no key to them.
+
+A child's questions are not trusted, since a client's SQL runs in it: it gets only the files that its present query
+reads.
+"""
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import Mapping
+
+from orchestrator.engines.duckdb.object_wire import LENGTH, MOST_BYTES
+from orchestrator.model.errors import OrchestratorError, StoreUnavailable
+from orchestrator.model.remote_files import RemoteFiles
+
+_LONGEST_QUESTION = 4096
+
+
+class ObjectLinks:
+    """The parent's ends of `count` sockets to one child; `theirs` are the child's, which it inherits.
+
+    `granted` has the size of each file that the child may read now, by its URL.
+    """
+
+    def __init__(self, files: RemoteFiles, count: int) -> None:
+        pairs = [socket.socketpair() for _ in range(count)]
+        self.theirs = [theirs for _, theirs in pairs]
+        self.granted: Mapping[str, int] = {}
+        self._ours = [ours for ours, _ in pairs]
+        self._files = files
+        self._serving: list[asyncio.Task[None]] = []
+        for ours in self._ours:
+            ours.setblocking(False)
+
+    def start(self) -> None:
+        """Answer from now on. The child has its sockets."""
+        for theirs in self.theirs:
+            theirs.close()
+        self._serving = [asyncio.create_task(self._serve(ours)) for ours in self._ours]
+
+    async def close(self) -> None:
+        """Stop answering."""
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        for one in (*self._ours, *self.theirs):
+            one.close()
+
+    async def _serve(self, ours: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with ours, contextlib.suppress(OSError):
+            while question := await _question(ours):
+                try:
+                    content = await self._read(question)
+                    answer = LENGTH.pack(len(content)) + content
+                except OrchestratorError as error:
+                    said = json.dumps({"code": error.code, "message": error.message}).encode()
+                    answer = LENGTH.pack(-len(said)) + said
+                await loop.sock_sendall(ours, answer)
+
+    async def _read(self, question: bytes) -> bytes:
+        url, start, end = self._checked(question)
+        content = await self._files.read(url, start, end)
+        if len(content) != end - start:
+            raise StoreUnavailable("A file in the object store is shorter than it was.")
+        return content
+
+    def _checked(self, question: bytes) -> tuple[str, int, int]:
+        """The URL and the range of a question. Raises StoreUnavailable if the child may not ask it."""
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            url, start, end = json.loads(question)
+            if 0 <= start < end <= min(self.granted[url], start + MOST_BYTES):
+                return str(url), int(start), int(end)
+        raise StoreUnavailable("The process that ran the query asked for what it was not given.")
+
+
+async def _question(ours: socket.socket) -> bytes:
+    """The next line without its end; nothing if the child has closed the socket, or if the line is too long."""
+    loop, line = asyncio.get_running_loop(), b""
+    while not line.endswith(b"\n"):
+        chunk = await loop.sock_recv(ours, _LONGEST_QUESTION)
+        if not chunk or len(line) + len(chunk) > _LONGEST_QUESTION:
+            return b""
+        line += chunk
+    return line
