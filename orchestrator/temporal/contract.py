@@ -50,6 +50,9 @@ SOURCE_MOVED = "source_moved"
 # The update by which the activity reports a query's progress to the workflow, and the one that cancels one member.
 PROGRESS = "progress"
 CANCEL_MEMBER = "cancel_member"
+# The signal that asks for the same without an answer. The server stores it; an update that no worker has taken may be
+# lost.
+STOP_MEMBER = "stop_member"
 # The signal with which a tick hears how its view has ended in the generation that it follows.
 ENDED = "ended"
 

@@ -240,21 +240,26 @@ class RunWorkflows:
         """Request the cancellation of the run, and of no other one. Nothing happens if it has already ended.
 
         In a generation of several views, it returns when the run has been cancelled, or can be no more, or after a
-        while.
+        while. The request is not lost then: the workflow takes it as soon as it has a worker.
         """
         try:
             with translate_rpc_errors():
                 if contract.is_of_several(run.workflow_id):
-                    await self._handle(run).execute_update(
-                        contract.CANCEL_MEMBER, run.id, result_type=bool, rpc_timeout=UPDATE_TIMEOUT
-                    )
+                    await self._cancel_member(run)
                 else:
                     await self._handle(run).cancel(rpc_timeout=RPC_TIMEOUT)
-        except (WorkflowUpdateRPCTimeoutOrCancelledError, WorkflowUpdateFailedError):
-            return  # it was not answered in time, or the workflow ended during it: the caller looks at the run
+        except WorkflowUpdateFailedError:
+            return  # the workflow ended during it: the caller looks at the run
         except RPCError as error:
             if not is_not_found(error):
                 raise
+
+    async def _cancel_member(self, run: RunRef) -> None:
+        handle = self._handle(run)
+        try:
+            await handle.execute_update(contract.CANCEL_MEMBER, run.id, result_type=bool, rpc_timeout=UPDATE_TIMEOUT)
+        except WorkflowUpdateRPCTimeoutOrCancelledError:
+            await handle.signal(contract.STOP_MEMBER, run.id, rpc_timeout=RPC_TIMEOUT)
 
     async def cancel_single(self, saved_query_id: UUID, workflow_run_id: UUID) -> None:
         """Request the cancellation of a generation of this view alone."""

@@ -72,7 +72,7 @@ class RefreshViews:
 
         An update and not a signal: the server passes ten updates at a time to a run, and two thousand in all. It
         collects signals by the thousand, and handling ten thousand in one workflow task took longer than a task may, so
-        the run could not continue. A generation handles no signals: one from an operator has no effect.
+        the run could not continue.
         """
         if progress.run_id is not None and self._queries.is_running(progress.run_id):
             self._queries.progress[progress.run_id] = progress
@@ -81,17 +81,25 @@ class RefreshViews:
     @workflow.update(name=contract.CANCEL_MEMBER)
     async def cancel_member(self, run_id: UUID) -> bool:
         """Cancel one member: its query has ended when this returns. False if it is too late for that."""
+        self.stop_member(run_id)
+        member = self._members.find(run_id)
+        if member is None or member.state is State.PUBLISHING:
+            return False
+        await workflow.wait_condition(lambda: member.state is State.ENDED)
+        return member.outcome is not None and member.outcome.status is RunStatus.CANCELLED
+
+    @workflow.signal(name=contract.STOP_MEMBER)
+    def stop_member(self, run_id: UUID) -> None:
+        """Cancel one member, and answer nothing. Nothing happens if it is too late for that."""
         member = self._members.find(run_id)
         if member is None or member.state in {State.PUBLISHING, State.ENDED}:
-            return False
+            return
         end = EndedRun(run_id=run_id, status=RunStatus.CANCELLED)
         if self._queries.is_running(run_id):
             member.end = member.end or end
             self._queries.stop(member)
         else:
             self._members.fail(member, end)
-        await workflow.wait_condition(lambda: member.state is State.ENDED)
-        return member.outcome is not None and member.outcome.status is RunStatus.CANCELLED
 
     @workflow.run
     async def run(self, request: RefreshRequest) -> RunOutcome | RefreshOutcome:

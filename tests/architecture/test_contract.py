@@ -28,6 +28,7 @@ def test_workflow_types_are_named_as_the_contract_says() -> None:
         contract.PROGRESS,
         contract.CANCEL_MEMBER,
     }
+    assert set(workflow._Definition.must_from_class(RefreshViews).signals) == {contract.STOP_MEMBER}
 
 
 def test_activities_are_named_as_the_contract_says() -> None:
@@ -53,6 +54,7 @@ def test_the_names_in_temporals_storage_do_not_change() -> None:
     assert contract.NOTICE_QUEUE == "matview-notices"
     assert contract.DELIVER_NOTICE_WORKFLOW == "DeliverNotice"
     assert (contract.PROGRESS, contract.CANCEL_MEMBER) == ("progress", "cancel_member")
+    assert contract.STOP_MEMBER == "stop_member"
     assert (contract.BEGIN, contract.WRITE_SNAPSHOT, contract.REPIN) == ("begin", "write_snapshot", "repin")
     assert (contract.PUBLISH, contract.CLOSE, contract.SUMMARIZE) == ("publish", "close", "summarize")
     assert contract.SOURCE_MOVED == "source_moved"

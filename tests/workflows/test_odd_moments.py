@@ -142,6 +142,26 @@ async def test_a_generation_that_waits_for_others_can_be_cancelled(temporal: Cli
     assert (steps.queried, steps.closed) == ([], [])
 
 
+async def test_a_signal_cancels_a_member_whose_query_runs(temporal: Client) -> None:
+    slow = Held()
+    members = [member("slow", component=0), member("below", 0, component=0), member("beside", component=1)]
+
+    async def query(name: str) -> None:
+        if name == "slow":
+            await slow()
+
+    steps = Steps(members, write=query)
+    async with running_several(temporal, steps) as handle:
+        await asyncio.wait_for(slow.begun.wait(), PATIENCE)
+        for run_id in (members[0].run_id, uuid4(), members[0].run_id):
+            await handle.signal(contract.STOP_MEMBER, run_id)
+        with pytest.raises(WorkflowFailureError):
+            await asyncio.wait_for(handle.result(), PATIENCE)
+    assert steps.published == [("beside",)]
+    ended = {one.run_id: one.status for one in steps.closed}
+    assert ended == {members[0].run_id: RunStatus.CANCELLED, members[1].run_id: RunStatus.SKIPPED}
+
+
 async def test_a_member_that_is_not_there_or_is_published_cannot_be_cancelled(temporal: Client) -> None:
     slow = Held()
     members = [member("quick", component=0), member("slow", component=1)]
