@@ -12,6 +12,7 @@ from orchestrator.engines.duckdb.analyzer import DuckDBAnalyzer
 from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.engines.duckdb.local_source_lister import LocalSourceLister
 from orchestrator.engines.duckdb.reader import DuckDBReader
+from orchestrator.model.remote_files import RemoteFiles
 from orchestrator.model.urls import ApiUrls
 from orchestrator.reconciliation.current import CurrentLinks
 from orchestrator.reconciliation.failure_policy import FailurePolicy
@@ -48,7 +49,7 @@ from orchestrator.services.tries import TryService
 from orchestrator.services.unit_tests import UnitTester
 from orchestrator.services.view_states import ViewStates
 from orchestrator.services.views import ViewService
-from orchestrator.settings import Settings
+from orchestrator.settings import PREFIX, Settings, SettingsError
 from orchestrator.stores.base import SnapshotStore
 from orchestrator.stores.local import LocalStore
 from orchestrator.telemetry import tracing
@@ -94,6 +95,7 @@ async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Con
     temp_dir = (settings.data_dir / "tmp").absolute()
     source_lister = LocalSourceLister(settings.source_roots, [*settings.private_paths, temp_dir])
     analyzer = DuckDBAnalyzer(source_lister, limits=settings.limits)
+    store, remote_files = _open_store(settings)
     engine = DuckDBEngine(
         source_lister,
         limits=settings.limits,
@@ -101,6 +103,7 @@ async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Con
         temp_dir=temp_dir,
         max_queries=settings.max_concurrent_queries,
         slots=settings.query_slots,
+        remote_files=remote_files,
     )
     reader = DuckDBReader(
         source_roots=settings.source_roots,
@@ -108,8 +111,8 @@ async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Con
         temp_dir=settings.read_temp_dir or temp_dir,
         queries=settings.concurrent_reads,
         of_project=settings.concurrent_reads_per_project,
+        remote_files=remote_files,
     )
-    store = LocalStore(settings.data_dir)
     access = AccessService(database)
     reading = ReadService(
         database,
@@ -129,6 +132,24 @@ async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Con
         await source_lister.close()
         await access.close()
         await database.close()
+
+
+def _open_store(settings: Settings) -> tuple[SnapshotStore, RemoteFiles | None]:
+    """The store of results, and how processes of queries read in it if it is on no disk.
+
+    Raises SettingsError if the object store cannot be opened.
+    """
+    if settings.store is None:
+        return LocalStore(settings.data_dir), None
+    try:
+        from orchestrator.stores.objects import ObjectSnapshotStore, open_objects  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise SettingsError(f"{PREFIX}STORE: an object store needs matview[objects]") from None
+    try:
+        objects = ObjectSnapshotStore(open_objects(settings.store, settings.store_options), settings.data_dir)
+    except ValueError as error:
+        raise SettingsError(f"{PREFIX}STORE: {error}") from None
+    return objects, objects
 
 
 def _assemble(  # noqa: PLR0917 - in the order in which they are created
@@ -238,7 +259,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
                 workflows=try_workflows,
                 current=current,
             ),
-            iceberg=IcebergService(database, store, settings.shared_data_url),
+            iceberg=IcebergService(database, store, settings.shared_data_url or settings.store),
             checks=CheckService(database, analyzer, reading),
             unit_tests=UnitTester(planner, reading),
         ),

@@ -18,6 +18,7 @@ from orchestrator.model.snapshot import Retention
 
 PREFIX = "MATVIEW_"
 _KEY_BYTES = 32
+_OBJECT_STORES = ("s3", "gs", "az")
 _LISTS = {
     "source_roots": 'of folders, like ["/srv/data"]',
     "trusted_proxies": 'of addresses or networks, like ["10.0.0.7", "10.1.0.0/16"]',
@@ -27,8 +28,11 @@ _WEBHOOK_KEY_BYTES = range(24, 65)
 # Where a libpq URL may have a password: before its host, or among its parameters. Not parsed by urllib, which refuses
 # some URLs that PostgreSQL accepts, such as one with a bracket.
 _PASSWORDS = (re.compile(r"://[^:/@]*:([^@]*)@"), re.compile(r"[?&](?:ssl)?password=([^&]*)"))
-# Variables that libpq and Temporal's SDK read, and whose values must not appear in a log.
-_FOREIGN_SECRETS = ("PGPASSWORD", "TEMPORAL_API_KEY")
+# Variables that libpq, Temporal's SDK and object stores read, and whose values must not appear in a log.
+_FOREIGN_SECRETS = (
+    *("PGPASSWORD", "TEMPORAL_API_KEY"),
+    *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_CLIENT_SECRET"),
+)
 # Variables and a parameter of the database's URL that name files with secrets in them.
 _SECRET_FILES = ("PGPASSFILE", "PGSSLKEY", "TEMPORAL_TLS_CLIENT_KEY_PATH", "TEMPORAL_CONFIG_FILE")
 _KEY_FILE = re.compile(r"[?&](?:sslkey|passfile)=([^&]*)")
@@ -44,7 +48,27 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
 
     database_url: str = Field(description="PostgreSQL, as a libpq URL: postgresql://user:password@host/database")
-    data_dir: Path = Field(description="The folder of the snapshot store; every worker must see the same one")
+    data_dir: Path = Field(
+        description="The folder of the snapshot store; every worker must see the same one, unless results are in an "
+        "object store: then it is each machine's own, for what queries spill and for results until they are uploaded"
+    )
+    store: str | None = Field(
+        default=None,
+        description="The object store that results are kept in, such as s3://bucket/prefix, gs://bucket/prefix or "
+        "az://container/prefix; without it they are kept in the data folder",
+    )
+    store_endpoint: str | None = Field(
+        default=None, description="The address of the object store, if it is none of the cloud's own"
+    )
+    store_region: str | None = Field(default=None, description="The region of the bucket")
+    store_access_key_id: str | None = Field(
+        default=None,
+        validate_default=True,
+        description="The key to an S3 bucket; without it, the identity of the machine or of its environment is used",
+    )
+    store_secret_access_key: str | None = Field(
+        default=None, validate_default=True, description="The secret that belongs to this key"
+    )
     temporal_address: str | None = Field(
         default=None,
         description="host:port of the Temporal server; without it Temporal's own TEMPORAL_* variables decide",
@@ -54,7 +78,7 @@ class Settings(BaseSettings):
     shared_data_url: str | None = Field(
         default=None,
         description="The URL of the data folder for clients that read files themselves, like file:///srv/matview; "
-        "without it the Iceberg catalog lists tables and gives no files",
+        "without it the Iceberg catalog lists tables and gives no files, unless results are in an object store",
     )
     source_roots: Annotated[list[Path], NoDecode] = Field(
         default=[], description="Folders below which source tables may lie, as a JSON list; none are allowed without it"
@@ -172,7 +196,7 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> tuple[str, ...]:
         """The values that must not appear in a log. A webhook's URL may hold a token."""
-        found = [self.secret_key, self.webhook_secret, self.webhook_url]
+        found = [self.secret_key, self.webhook_secret, self.webhook_url, self.store_secret_access_key]
         found += [os.environ.get(name) for name in _FOREIGN_SECRETS]
         for password in (each for pattern in _PASSWORDS for each in pattern.findall(self.database_url)):
             found += [password, unquote(password), unquote_plus(password)]
@@ -190,6 +214,17 @@ class Settings(BaseSettings):
     def api_url(self) -> str:
         """The URL at which people reach the API."""
         return self.public_url or f"http://{self.api_host}:{self.api_port}"
+
+    @property
+    def store_options(self) -> dict[str, str]:
+        """The options with which the object store is opened."""
+        options = {
+            "endpoint": self.store_endpoint,
+            "region": self.store_region,
+            "access_key_id": self.store_access_key_id,
+            "secret_access_key": self.store_secret_access_key,
+        }
+        return {name: value for name, value in options.items() if value is not None}
 
     @property
     def limits(self) -> Limits:
@@ -248,7 +283,21 @@ class Settings(BaseSettings):
                 raise ValueError("it must be 32 bytes in URL-safe base64")
         return key
 
-    @field_validator("webhook_url", "public_url")
+    @field_validator("store")
+    @classmethod
+    def _is_object_store(cls, url: str | None) -> str | None:
+        if url is not None and not re.fullmatch(f"({'|'.join(_OBJECT_STORES)})://[^/?#]+(/[^?#]*)?", url):
+            raise ValueError("it must be a URL like s3://bucket/prefix")
+        return None if url is None else url.rstrip("/")
+
+    @field_validator("store_secret_access_key")
+    @classmethod
+    def _belongs_to_a_key(cls, secret: str | None, info: ValidationInfo) -> str | None:
+        if (secret is None) != (info.data.get("store_access_key_id") is None):
+            raise ValueError(f"it and {PREFIX}STORE_ACCESS_KEY_ID are needed together")
+        return secret
+
+    @field_validator("webhook_url", "public_url", "store_endpoint")
     @classmethod
     def _is_http(cls, url: str | None) -> str | None:
         if url is not None and not (re.match("https?://", url) and urlsplit(url).hostname):

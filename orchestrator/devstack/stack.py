@@ -186,7 +186,8 @@ class DevStack:
             **own,
             **self.servers.environment,
             "MATVIEW_DATA_DIR": str(self.servers.home.data),
-            "MATVIEW_SHARED_DATA_URL": f"file://{self.servers.home.data}",
+            # An object store has a URL of its own.
+            **({} if "MATVIEW_STORE" in own else {"MATVIEW_SHARED_DATA_URL": f"file://{self.servers.home.data}"}),
             "MATVIEW_SECRET_KEY": base64.urlsafe_b64encode(self.servers.home.secret("credentials").encode()).decode(),
             "MATVIEW_SOURCE_ROOTS": json.dumps([str(root.absolute()) for root in self._source_roots]),
             "MATVIEW_API_HOST": LOOPBACK,

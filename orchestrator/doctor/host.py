@@ -86,11 +86,12 @@ class HostChecks:
         folder = self._settings.data_dir
         if not await run_in_daemon_thread(folder.exists):
             return warn(f"{folder} is not there yet", "make it, or mount it; every worker must see the same one")
+        where = self._settings.store or folder
         began = time.perf_counter()
         # In an event loop of its own: the process does not wait at its end for the threads of that loop.
         await run_in_daemon_thread(lambda: asyncio.run(self._probe()))
         took = 1000 * (time.perf_counter() - began)
-        return ok(f"{folder}: a file was written, made durable, renamed, read and deleted in {took:.0f} ms")
+        return ok(f"{where}: a file was written, made durable, sealed, read and deleted in {took:.0f} ms")
 
     async def _probe(self) -> None:
         """Write, seal, read and discard a small file, as with every result. Raises StoreUnavailable or OSError."""
@@ -100,7 +101,8 @@ class HostChecks:
             target = await self._store.stage(location)
             await asyncio.to_thread((target.folder / file.name).write_bytes, content)
             await self._store.seal(location, await self._store.measure(location, [file]), b"{}")
-            await asyncio.to_thread(Path(self._store.file_url(location, file.name)).read_bytes)
+            async with self._store.on_disk(location, file.name) as path:
+                await asyncio.to_thread(path.read_bytes)
         finally:
             await self._store.discard(location)
 

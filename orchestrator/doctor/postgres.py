@@ -1,7 +1,8 @@
 """The checks of PostgreSQL, and of the results that it names."""
 
+import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 
 from orchestrator.catalog import diagnostics, migrate
 from orchestrator.catalog.database import Database
@@ -18,10 +19,13 @@ from orchestrator.doctor.report import (
     warn,
 )
 from orchestrator.model.base import now
+from orchestrator.model.errors import StoreUnavailable
 from orchestrator.settings import PREFIX
 from orchestrator.stores.base import SnapshotStore
 
 _CLOCK_BROKEN = timedelta(minutes=5)
+# An object store answers one look after some thirty milliseconds.
+_LOOKS_AT_ONCE = 16
 
 
 class PostgresChecks:
@@ -74,20 +78,24 @@ class PostgresChecks:
     async def _results(self) -> CheckResult:
         async with self._database.begin() as tx:
             current = await diagnostics.list_current_snapshots(tx)
-        missing = await run_in_daemon_thread(lambda: [one.view for one in current if not _is_whole(one, self._store)])
+        # In an event loop of its own: the process does not wait at its end for the threads of that loop.
+        missing = await run_in_daemon_thread(lambda: asyncio.run(_missing(current, self._store)))
         if missing:
             message = f"of {len(current)} results that readers see, {len(missing)} lack files: {some_of(missing)}"
             return fail(message, "mount the right store, restore its files from a backup, or run these views again")
         return ok(f"results that readers see: {len(current)}, and every file of them is there")
 
 
-def _is_whole(snapshot: CurrentSnapshotFiles, store: SnapshotStore) -> bool:
-    """Whether every file exists, with the size that it was written with."""
-    for file in snapshot.files:
-        try:
-            size = Path(store.file_url(snapshot.location, file.name)).stat().st_size
-        except OSError:
-            return False
-        if size != file.bytes:
-            return False
-    return True
+async def _missing(current: Sequence[CurrentSnapshotFiles], store: SnapshotStore) -> list[str]:
+    """The views of which a file is not there, or has another size than it was written with."""
+    turns = asyncio.Semaphore(_LOOKS_AT_ONCE)
+
+    async def is_whole(one: CurrentSnapshotFiles) -> bool:
+        async with turns:
+            try:
+                return await store.is_whole(one.location, one.files)
+            except StoreUnavailable:
+                return False
+
+    found = await asyncio.gather(*map(is_whole, current))
+    return [one.view for one, whole in zip(current, found, strict=True) if not whole]

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 SCHEME = "object://"
-"""What the URL of each begins with."""
+"""The beginning of the URL of each."""
 
 
 class RemoteFiles(Protocol):

@@ -38,6 +38,8 @@ class CurrentLinks:
         It is done after the transaction of a change, so its errors are logged, and the rest is left to the reconciler.
         An API may see the store read-only.
         """
+        if not self.store.has_current_paths:
+            return
         try:
             await self._sync(project_id, some)
         except Transient as error:
@@ -47,6 +49,8 @@ class CurrentLinks:
 
     async def repair(self, dry_run: bool) -> AsyncIterator[Finding]:
         """Repair the paths that do not lead to what is current."""
+        if not self.store.has_current_paths:
+            return
         present = await self.store.list_current()
         async with self.database.begin() as tx:
             wanted = await names.current_locations(tx)

@@ -96,8 +96,7 @@ class SnapshotService:
         """
         version = await self.get(project_id, saved_query_id, snapshot_id)
         name = _quarantine_of(version.snapshot.inputs, table)
-        path = self._store.file_url(version.snapshot.location, name)
-        async with self._readers:
+        async with self._readers, self._store.on_disk(version.snapshot.location, name) as path:
             return await asyncio.to_thread(read_quarantine, path, limit=limit, offset=offset)
 
     async def source_files(

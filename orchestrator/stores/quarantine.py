@@ -1,5 +1,7 @@
 """Reads the quarantined rows of a run, a page at a time, from a Parquet file beside its result."""
 
+from pathlib import Path
+
 from orchestrator.model.errors import FileDamaged, NotFound, StoreUnavailable
 from orchestrator.model.snapshot import QuarantinedRow
 
@@ -10,7 +12,7 @@ _BUFFER_BYTES = 1 << 20
 _COLUMNS = [*QuarantinedRow.model_fields]
 
 
-def read_quarantine(path: str, *, limit: int, offset: int) -> tuple[int, list[QuarantinedRow]]:
+def read_quarantine(path: Path, *, limit: int, offset: int) -> tuple[int, list[QuarantinedRow]]:
     """The number of rows in the file, and `limit` of them from `offset` on. It blocks: call it in a thread.
 
     Raises NotFound if the file no longer exists, FileDamaged, or StoreUnavailable if the disk fails.
@@ -29,7 +31,7 @@ def read_quarantine(path: str, *, limit: int, offset: int) -> tuple[int, list[Qu
         raise StoreUnavailable(f"The snapshot store failed: {error.strerror or error}") from error
 
 
-def _page(path: str, limit: int, offset: int) -> tuple[int, list[QuarantinedRow]]:
+def _page(path: Path, limit: int, offset: int) -> tuple[int, list[QuarantinedRow]]:
     import pyarrow.parquet as pq  # noqa: PLC0415 - as above
 
     rows: list[QuarantinedRow] = []

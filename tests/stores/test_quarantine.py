@@ -84,21 +84,21 @@ def test_a_page_holds_the_rows_that_it_is_asked_for(
     tmp_path: Path, limit: int, offset: int, expected: list[int], group: int
 ) -> None:
     path = write_quarantine(tmp_path / "0.parquet", quarantined(2_500), row_group_size=group)
-    count, rows = read_quarantine(str(path), limit=limit, offset=offset)
+    count, rows = read_quarantine(path, limit=limit, offset=offset)
     assert (count, [row.line for row in rows]) == (2_500, [*expected])
     assert all(row.text == f"text {row.line}" for row in rows)
 
 
 def test_a_file_without_rows_gives_none(tmp_path: Path) -> None:
     path = write_quarantine(tmp_path / "0.parquet", quarantined(0))
-    assert read_quarantine(str(path), limit=10, offset=0) == (0, [])
+    assert read_quarantine(path, limit=10, offset=0) == (0, [])
 
 
 def test_long_texts_are_cut_and_what_is_not_known_is_none(tmp_path: Path) -> None:
     long = "x" * 1_000_000
     row = {"file": None, "line": None, "column": None, "text": long, "reason": "too long", "row": long}
     path = write_quarantine(tmp_path / "0.parquet", [row])
-    count, (found,) = read_quarantine(str(path), limit=10, offset=0)
+    count, (found,) = read_quarantine(path, limit=10, offset=0)
     assert (count, found.file, found.line, found.column) == (1, None, None, None)
     assert found.text == found.row == "x" * LONGEST_TEXT + "…"
 
@@ -106,11 +106,11 @@ def test_long_texts_are_cut_and_what_is_not_known_is_none(tmp_path: Path) -> Non
 def test_a_file_that_is_gone_is_not_found_and_one_that_is_damaged_says_so(tmp_path: Path) -> None:
     path = tmp_path / "0.parquet"
     with pytest.raises(NotFound):
-        read_quarantine(str(path), limit=1, offset=0)
+        read_quarantine(path, limit=1, offset=0)
     for content in (b"", b"PAR1", b"PAR1" + b"\xff" * 100 + b"PAR1"):
         path.write_bytes(content)
         with pytest.raises(FileDamaged):
-            read_quarantine(str(path), limit=1, offset=0)
+            read_quarantine(path, limit=1, offset=0)
     pq.write_table(pa.table({"other": [1]}), path)
     with pytest.raises(FileDamaged):
-        read_quarantine(str(path), limit=1, offset=0)
+        read_quarantine(path, limit=1, offset=0)

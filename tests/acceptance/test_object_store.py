@@ -1,0 +1,202 @@
+"""The product with its results in an object store: what holds on a disk holds there."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import obstore
+import pyarrow.parquet as pq
+import pytest
+from obstore.store import ObjectStore
+
+from orchestrator.catalog.database import Database
+from orchestrator.devstack.stack import DevStack
+from orchestrator.stores.objects import open_objects
+from tests.support.commands import run_matview
+from tests.support.s3_server import BUCKET, S3Server
+from tests.support.tenants import ENDLESS, Json, Tenant, dev_stack, until
+
+
+@pytest.fixture(scope="module")
+def url() -> str:
+    return f"s3://{BUCKET}/{uuid4()}"
+
+
+@pytest.fixture(scope="module")
+def objects(s3: S3Server, url: str) -> ObjectStore:
+    """The bucket, as its owner sees it."""
+    return open_objects(url, s3.options)
+
+
+@pytest.fixture(scope="module")
+async def stack(
+    s3: S3Server, url: str, tmp_path_factory: pytest.TempPathFactory, sources: Path
+) -> AsyncIterator[DevStack]:
+    """A stack whose results are in the bucket."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MATVIEW_STORE", url)
+        patch.setenv("MATVIEW_STORE_ENDPOINT", s3.endpoint)
+        patch.setenv("MATVIEW_STORE_REGION", "us-east-1")
+        patch.setenv("MATVIEW_STORE_ACCESS_KEY_ID", s3.access_key_id)
+        patch.setenv("MATVIEW_STORE_SECRET_ACCESS_KEY", s3.secret_access_key)
+        async with dev_stack(tmp_path_factory.mktemp("s3") / "home", sources) as running:
+            yield running
+
+
+@pytest.fixture(scope="module")
+async def shared_catalog(stack: DevStack) -> AsyncIterator[Database]:
+    opened = Database(stack.info["database_url"], pool_size=1)
+    yield opened
+    await opened.close()
+
+
+def keys_of(objects: ObjectStore, tenant: Tenant) -> list[str]:
+    found = (one["path"] for some in obstore.list(objects) for one in some)
+    return sorted(path for path in found if f"/{tenant.project_id}/" in path)
+
+
+async def read(tenant: Tenant, sql: str) -> list[list[object]]:
+    found: list[list[object]] = (await tenant.call("POST", "/query/", {"query": {"query": sql}}))["results"]
+    return found
+
+
+async def test_results_go_to_the_bucket_and_are_read_from_there(
+    tenant: Tenant, objects: ObjectStore, folder: Path
+) -> None:
+    file = folder / "t.csv"
+    file.write_text("k,n\na,1\na,2\nb,3\n")
+    await tenant.add_table("t", file, "CSVWithNames")
+    base = await tenant.materialized("base", "SELECT k, n FROM t")
+    sums = await tenant.materialized("sums", "SELECT k, sum(n)::BIGINT AS s FROM base GROUP BY k ORDER BY k")
+    assert (base["status"], sums["status"]) == ("Completed", "Completed")
+    keys = keys_of(objects, tenant)
+    assert [key.rpartition("/")[2] for key in keys] == ["data_0.parquet", "manifest.json"] * 2
+    assert list((tenant.data_dir / "snapshots").glob("*")) == [], "nothing stays on the disk"
+    assert tenant.staged() == []
+    (key,) = [key for key in keys if sums["id"] in key and key.endswith(".parquet")]
+    stored = pq.read_table(io.BytesIO(bytes(obstore.get(objects, key).bytes()))).to_pylist()
+    assert stored == [{"k": "a", "s": 3}, {"k": "b", "s": 3}]
+    assert await read(tenant, "SELECT * FROM sums ORDER BY k") == [["a", 3], ["b", 3]]
+    page = await tenant.call("GET", f"/warehouse_saved_queries/{sums['id']}/data/")
+    assert page["results"] == [["a", 3], ["b", 3]]
+    whole = await tenant.http.get(f"/warehouse_saved_queries/{sums['id']}/data/?format=parquet")
+    assert pq.read_table(io.BytesIO(whole.content)).to_pylist() == stored
+
+
+async def test_a_graph_is_refreshed_as_one_skipped_when_nothing_changed_and_rolled_back(
+    tenant: Tenant, folder: Path
+) -> None:
+    file = folder / "t.csv"
+    file.write_text("n\n1\n2\n")
+    await tenant.add_table("t", file, "CSVWithNames")
+    views = [await tenant.materialized("a", "SELECT n FROM t")]
+    views.append(await tenant.materialized("b", "SELECT sum(n)::BIGINT AS s FROM a"))
+
+    async def refreshed() -> Json:
+        made = await tenant.call("POST", "/generations/", {"select": {"all": True}}, expect=202)
+
+        async def ended() -> Json | None:
+            found = await tenant.call("GET", f"/generations/{made['id']}/")
+            return None if found["status"] == "Running" else found
+
+        return await until(ended, "the end of the generation")
+
+    assert (await refreshed())["status"] == "Skipped"
+    first = (await tenant.view(views[1]["id"]))["current_snapshot_id"]
+    file.write_text("n\n1\n2\n30\n")
+    assert (await refreshed())["counts"] == {"Completed": 2}
+    assert await read(tenant, "SELECT s FROM b") == [[33]]
+    diff = await tenant.call("GET", f"/warehouse_saved_queries/{views[1]['id']}/snapshots/{first}/diff/")
+    assert diff["rows"] == {"added": 1, "removed": 1, "changed": 0, "unchanged": 0}
+    await tenant.act(views[1]["id"], "rollback", {"snapshot_id": first})
+    assert await read(tenant, "SELECT s FROM b") == [[3]]
+
+
+async def test_a_killed_worker_and_a_cancel_leave_nothing_half_in_the_bucket(
+    stack: DevStack, tenant: Tenant, objects: ObjectStore
+) -> None:
+    slow = await tenant.create_view("slow", ENDLESS)
+    await tenant.act(slow["id"], "materialize")
+    await tenant.running(slow["id"])
+    stack.kill("worker")
+
+    async def again() -> bool:
+        (run,) = await tenant.history(slow["id"])
+        return bool(run["attempt"] == 2 and run["progress"]) if "attempt" in run else bool(run["progress"])
+
+    await until(again, "the next worker")
+    await tenant.act(slow["id"], "cancel")
+    assert (await tenant.ended(slow["id"]))["status"] == "Cancelled"
+    assert keys_of(objects, tenant) == []
+    assert (await tenant.materialized("quick", "SELECT 1 AS n"))["status"] == "Completed"
+
+
+async def test_quarantined_rows_are_read_from_the_bucket(tenant: Tenant, folder: Path) -> None:
+    file = folder / "t.csv"
+    file.write_text("n\n1\nx\n")
+    rules = {"columns": [{"name": "n", "type": "BIGINT"}], "on_bad_row": "quarantine"}
+    body = {"name": "t", "format": "CSVWithNames", "url_pattern": str(file), **rules}
+    await tenant.call("POST", "/warehouse_tables/", body, expect=201)
+    view = await tenant.materialized("v", "SELECT n FROM t")
+    path = f"/warehouse_saved_queries/{view['id']}/snapshots/{view['current_snapshot_id']}/quarantine/"
+    assert (await tenant.call("GET", path))["count"] == 1
+
+
+async def test_the_doctor_looks_at_the_bucket(stack: DevStack, tenant: Tenant, s3: S3Server, url: str) -> None:
+    await tenant.materialized("v", "SELECT 1 AS n")
+    own = {
+        "MATVIEW_STORE": url,
+        "MATVIEW_STORE_ENDPOINT": s3.endpoint,
+        "MATVIEW_STORE_REGION": "us-east-1",
+        "MATVIEW_STORE_ACCESS_KEY_ID": s3.access_key_id,
+        "MATVIEW_STORE_SECRET_ACCESS_KEY": s3.secret_access_key,
+        "MATVIEW_DATABASE_URL": stack.info["database_url"],
+        "MATVIEW_DATA_DIR": stack.info["data_dir"],
+        "MATVIEW_TEMPORAL_ADDRESS": stack.info["temporal_address"],
+        "MATVIEW_TEMPORAL_NAMESPACE": stack.info["temporal_namespace"],
+    }
+    ended = await asyncio.to_thread(run_matview, "doctor", "--json", env=own)
+    found = {one["check"]: one for one in json.loads(ended.stdout)["lines"]}
+    assert (found["store"]["verdict"], found["results"]["verdict"]) == ("ok", "ok")
+    assert url in found["store"]["message"]
+
+
+async def test_no_secret_is_in_a_log_the_catalog_an_error_or_the_process_of_a_query(
+    stack: DevStack, tenant: Tenant, s3: S3Server
+) -> None:
+    slow = await tenant.create_view("slow", ENDLESS)
+    await tenant.act(slow["id"], "materialize")
+    await tenant.running(slow["id"])
+    secret = s3.secret_access_key.encode()
+    worker = stack.info["pids"]["worker"]
+    children = {
+        int(found.name)
+        for found in Path("/proc").iterdir()
+        if found.name.isdigit() and _is_below(int(found.name), worker)
+    }
+    # The worker's own helper, which has the worker's environment and runs no query.
+    children = {pid for pid in children if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()}
+    assert children
+    for pid in children:
+        for name in ("environ", "cmdline"):
+            assert secret not in Path(f"/proc/{pid}/{name}").read_bytes()
+    await tenant.act(slow["id"], "cancel")
+    home = Path(stack.info["data_dir"]).parent
+    for path in home.rglob("*"):
+        if path.is_file():
+            assert secret not in path.read_bytes(), path
+
+
+def _is_below(pid: int, ancestor: int) -> bool:
+    while pid > 1:
+        try:
+            status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+        except OSError:
+            return False
+        pid = int(status.rpartition(")")[2].split()[1])
+        if pid == ancestor:
+            return True
+    return False
