@@ -1,4 +1,4 @@
-"""What the store asks of an object store: each request costs money, and some thirty milliseconds."""
+"""The requests that the store makes of an object store: each costs money, and some thirty milliseconds."""
 
 from pathlib import Path
 from uuid import uuid4
