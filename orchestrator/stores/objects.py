@@ -34,7 +34,7 @@ _UPLOADS, _PARTS = 4, 4
 _MOST_ETAGS = 20_000
 _LONGEST_REASON = 300
 _CLIENT = {"timeout": timedelta(seconds=60), "connect_timeout": timedelta(seconds=5)}
-_RETRIES = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
+_RETRIES = {"max_retries": 8, "retry_timeout": timedelta(seconds=60)}
 
 
 def open_objects(url: str, options: Mapping[str, str]) -> ObjectStore:
@@ -93,9 +93,13 @@ class ObjectSnapshotStore:
             async with turns:
                 await self._put_file(_key(_SEALED, location, name), staged / name)
 
-        async with asyncio.TaskGroup() as uploads:
-            for file in files:
-                uploads.create_task(upload(file.name))
+        uploads = [asyncio.create_task(upload(file.name)) for file in files]
+        try:
+            await asyncio.gather(*uploads)
+        finally:
+            for one in uploads:
+                one.cancel()
+            await asyncio.gather(*uploads, return_exceptions=True)
         key = _key(_SEALED, location, MANIFEST)
         if not await self._create(key, manifest) and await self._content(key) != manifest:
             raise StoreUnavailable(f"Another result is in the object store at {location}.")
