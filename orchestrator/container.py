@@ -145,8 +145,9 @@ def _open_store(settings: Settings) -> tuple[SnapshotStore, RemoteFiles | None]:
         from orchestrator.stores.objects import ObjectSnapshotStore, open_objects  # noqa: PLC0415 - an extra
     except ImportError:
         raise SettingsError(f"{PREFIX}STORE: an object store needs matview[objects]") from None
+    temp_dir = settings.read_temp_dir or settings.data_dir / "tmp"
     try:
-        objects = ObjectSnapshotStore(open_objects(settings.store, settings.store_options), settings.data_dir)
+        objects = ObjectSnapshotStore(open_objects(settings.store, settings.store_options), settings.data_dir, temp_dir)
     except ValueError as error:
         raise SettingsError(f"{PREFIX}STORE: {error}") from None
     return objects, objects

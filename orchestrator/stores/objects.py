@@ -57,12 +57,13 @@ def open_objects(url: str, options: Mapping[str, str]) -> ObjectStore:
 
 
 class ObjectSnapshotStore:
-    """Keeps results in `objects`. They are written below the folder `root` first."""
+    """Keeps results in `objects`. They are written below the folder `root` first. Copies to read are in `temp_dir`."""
 
     has_current_paths = False
 
-    def __init__(self, objects: ObjectStore, root: Path) -> None:
+    def __init__(self, objects: ObjectStore, root: Path, temp_dir: Path) -> None:
         self._objects = objects
+        self._temp_dir = temp_dir
         self._staging = Staging(root / "staging")
         # An object of a sealed location never changes. To hold to its ETag costs nothing, and shows if it did.
         self._etags: OrderedDict[str, str] = OrderedDict()
@@ -151,7 +152,8 @@ class ObjectSnapshotStore:
     @asynccontextmanager
     async def on_disk(self, location: str, file_name: str) -> AsyncIterator[Path]:
         """See SnapshotStore."""
-        folder = await in_thread(lambda: TemporaryDirectory(prefix="object-", dir=self._staging.root.parent))
+        await in_thread(lambda: self._temp_dir.mkdir(parents=True, exist_ok=True))
+        folder = await in_thread(lambda: TemporaryDirectory(prefix="object-", dir=self._temp_dir))
         try:
             path = Path(folder.name) / "file"
             async with self.open_file(location, file_name) as file:

@@ -28,7 +28,7 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> MakeStore:
         return lambda: LocalStore(tmp_path)
     server: S3Server = request.getfixturevalue("s3")
     url = f"s3://{BUCKET}/{uuid4()}"
-    return lambda: ObjectSnapshotStore(open_objects(url, server.options), tmp_path)
+    return lambda: ObjectSnapshotStore(open_objects(url, server.options), tmp_path, tmp_path / "tmp")
 
 
 @pytest.fixture

@@ -37,8 +37,10 @@ async def test_a_result_is_whole_or_not_there_whatever_requests_fail(
     s3: S3Server, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
     url = f"s3://{BUCKET}/{uuid4()}"
-    store = ObjectSnapshotStore(open_objects(url, s3.options | {"endpoint": proxy.endpoint}), tmp_path / "a")
-    calm = ObjectSnapshotStore(open_objects(url, s3.options), tmp_path / "b")
+    store = ObjectSnapshotStore(
+        open_objects(url, s3.options | {"endpoint": proxy.endpoint}), tmp_path / "a", tmp_path / "tmp"
+    )
+    calm = ObjectSnapshotStore(open_objects(url, s3.options), tmp_path / "b", tmp_path / "tmp")
     chosen, failed = random.Random(7), 0  # noqa: S311 - contents are no secret
     for number in range(RESULTS):
         location = f"1/view/run-{number}"
@@ -84,7 +86,9 @@ async def test_a_result_is_whole_or_not_there_whatever_requests_fail(
 async def test_a_server_that_is_away_is_a_transient_error_without_a_secret(
     s3: S3Server, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
-    store = ObjectSnapshotStore(open_objects(f"s3://{BUCKET}/x", s3.options | {"endpoint": proxy.endpoint}), tmp_path)
+    store = ObjectSnapshotStore(
+        open_objects(f"s3://{BUCKET}/x", s3.options | {"endpoint": proxy.endpoint}), tmp_path, tmp_path / "tmp"
+    )
     proxy.rate = 1.0
     for step in (
         lambda: store.manifest("1/v/1"),

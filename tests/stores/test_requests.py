@@ -20,7 +20,7 @@ def prefix() -> str:
 
 @pytest.fixture
 def store(s3: S3Server, prefix: str, tmp_path: Path) -> ObjectSnapshotStore:
-    return ObjectSnapshotStore(open_objects(f"s3://{BUCKET}/{prefix}", s3.options), tmp_path)
+    return ObjectSnapshotStore(open_objects(f"s3://{BUCKET}/{prefix}", s3.options), tmp_path, tmp_path / "tmp")
 
 
 async def sealed(store: ObjectSnapshotStore, size: int) -> tuple[SnapshotFile, ...]:

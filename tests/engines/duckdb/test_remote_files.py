@@ -57,7 +57,7 @@ class Project:
 @pytest.fixture
 async def project(s3: S3Server, tmp_path: Path) -> AsyncIterator[Project]:
     objects = open_objects(f"s3://{BUCKET}/{uuid4()}", s3.options)
-    store = ObjectSnapshotStore(objects, tmp_path)
+    store = ObjectSnapshotStore(objects, tmp_path, tmp_path / "tmp")
     lister = LocalSourceLister([], [])
     engine = DuckDBEngine(
         lister, limits=LIMITS, worker_memory_mb=4 * LIMITS.memory_mb, temp_dir=tmp_path / "tmp", remote_files=store
@@ -115,7 +115,7 @@ async def test_a_query_that_fails_says_so_in_its_own_words(project: Project) -> 
 
 
 async def test_many_threads_read_many_files_at_once(s3: S3Server, tmp_path: Path) -> None:
-    store = ObjectSnapshotStore(open_objects(f"s3://{BUCKET}/{uuid4()}", s3.options), tmp_path)
+    store = ObjectSnapshotStore(open_objects(f"s3://{BUCKET}/{uuid4()}", s3.options), tmp_path, tmp_path / "tmp")
     lister = LocalSourceLister([], [])
     limits = LIMITS.model_copy(update={"threads": 4})
     engine = DuckDBEngine(
@@ -214,6 +214,6 @@ async def test_bytes_that_are_missing_in_an_answer_are_an_error() -> None:
 
 
 def test_names_of_files_are_as_the_store_gives_them(tmp_path: Path, s3: S3Server) -> None:
-    store = ObjectSnapshotStore(open_objects(f"s3://{BUCKET}/x", s3.options), tmp_path)
+    store = ObjectSnapshotStore(open_objects(f"s3://{BUCKET}/x", s3.options), tmp_path, tmp_path / "tmp")
     file = SnapshotFile(name="quarantine/0.parquet", rows=1, bytes=1)
     assert store.file_url("1/v/2", file.name) == "object://1/v/2/quarantine/0.parquet"
