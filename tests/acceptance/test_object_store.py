@@ -16,6 +16,7 @@ from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
 from orchestrator.stores.objects import open_objects
 from tests.support.commands import run_matview
+from tests.support.faulty_proxy import Fault, FaultyProxy
 from tests.support.s3_server import BUCKET, S3Server
 from tests.support.tenants import ENDLESS, Json, Tenant, dev_stack, until
 
@@ -32,13 +33,20 @@ def objects(s3: S3Server, url: str) -> ObjectStore:
 
 
 @pytest.fixture(scope="module")
+async def proxy(s3: S3Server) -> AsyncIterator[FaultyProxy]:
+    """The network between the stack and the bucket, without faults at first."""
+    async with FaultyProxy(s3.endpoint, seed=11).running() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 async def stack(
-    s3: S3Server, url: str, tmp_path_factory: pytest.TempPathFactory, sources: Path
+    s3: S3Server, proxy: FaultyProxy, url: str, tmp_path_factory: pytest.TempPathFactory, sources: Path
 ) -> AsyncIterator[DevStack]:
     """A stack whose results are in the bucket."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MATVIEW_STORE", url)
-        patch.setenv("MATVIEW_STORE_ENDPOINT", s3.endpoint)
+        patch.setenv("MATVIEW_STORE_ENDPOINT", proxy.endpoint)
         patch.setenv("MATVIEW_STORE_REGION", "us-east-1")
         patch.setenv("MATVIEW_STORE_ACCESS_KEY_ID", s3.access_key_id)
         patch.setenv("MATVIEW_STORE_SECRET_ACCESS_KEY", s3.secret_access_key)
@@ -132,6 +140,54 @@ async def test_a_killed_worker_and_a_cancel_leave_nothing_half_in_the_bucket(
     assert (await tenant.ended(slow["id"]))["status"] == "Cancelled"
     assert keys_of(objects, tenant) == []
     assert (await tenant.materialized("quick", "SELECT 1 AS n"))["status"] == "Completed"
+
+
+async def test_readers_see_views_of_one_moment_over_a_network_that_fails(
+    tenant: Tenant, objects: ObjectStore, proxy: FaultyProxy, folder: Path
+) -> None:
+    file = folder / "t.csv"
+    file.write_text("n\n0\n")
+    await tenant.add_table("t", file, "CSVWithNames")
+    for name, sql in {"base": "SELECT n FROM t", "one": "SELECT n FROM base", "two": "SELECT n FROM base"}.items():
+        await tenant.materialized(name, sql)
+    seen: list[int] = []
+    is_over = asyncio.Event()
+
+    async def reader() -> None:
+        while not is_over.is_set():
+            body = {"query": {"query": "SELECT one.n, two.n AS m FROM one, two"}}
+            answer = await tenant.http.post("/query/", json=body)
+            if answer.status_code == 200:
+                ((n, m),) = answer.json()["results"]
+                assert n == m
+                seen.append(n)
+            else:
+                assert answer.status_code == 503, answer.text
+
+    reading = asyncio.create_task(reader())
+    proxy.rate = 0.2
+    try:
+        for number in range(1, 9):
+            file.write_text(f"n\n{number}\n")
+            made = await tenant.call("POST", "/generations/", {"select": {"all": True}}, expect=202)
+
+            async def ended(generation: str = made["id"]) -> Json | None:
+                found = await tenant.call("GET", f"/generations/{generation}/")
+                return None if found["status"] == "Running" else found
+
+            assert (await until(ended, "the end of a generation"))["status"] == "Completed"
+    finally:
+        proxy.rate = 0.0
+        is_over.set()
+        await reading
+    assert seen == sorted(seen), "no reader goes back in time"
+    assert await read(tenant, "SELECT one.n, two.n AS m FROM one, two") == [[8, 8]]
+    assert set(proxy.faults) == set(Fault)
+    found = keys_of(objects, tenant)
+    sealed = {key.rpartition("/")[0] for key in found if key.endswith("/manifest.json")}
+    whole = {key.rpartition("/")[0] for key in found if key.endswith(".parquet")}
+    assert len(sealed) >= 3 * 9
+    assert sealed <= whole
 
 
 async def test_quarantined_rows_are_read_from_the_bucket(tenant: Tenant, folder: Path) -> None:
