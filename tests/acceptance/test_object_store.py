@@ -15,6 +15,7 @@ from obstore.store import ObjectStore
 from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
 from orchestrator.stores.objects import open_objects
+from tests.reading.iceberg_clients import in_pyiceberg
 from tests.support.commands import run_matview
 from tests.support.faulty_proxy import Fault, FaultyProxy
 from tests.support.s3_server import BUCKET, S3Server
@@ -199,6 +200,22 @@ async def test_quarantined_rows_are_read_from_the_bucket(tenant: Tenant, folder:
     view = await tenant.materialized("v", "SELECT n FROM t")
     path = f"/warehouse_saved_queries/{view['id']}/snapshots/{view['current_snapshot_id']}/quarantine/"
     assert (await tenant.call("GET", path))["count"] == 1
+
+
+async def test_an_iceberg_client_reads_from_the_bucket_with_keys_of_its_own(tenant: Tenant, s3: S3Server) -> None:
+    await tenant.materialized("v", "SELECT i AS n FROM range(3) t(i)")
+    own = {
+        "s3.endpoint": s3.endpoint,
+        "s3.region": "us-east-1",
+        "s3.access-key-id": s3.access_key_id,
+        "s3.secret-access-key": s3.secret_access_key,
+    }
+    catalog = await asyncio.to_thread(lambda: in_pyiceberg(tenant, None, **own))
+    table = await asyncio.to_thread(lambda: catalog.load_table("default.v"))
+    assert table.location().startswith("s3://")
+    rows = await asyncio.to_thread(lambda: table.scan().to_arrow().to_pylist())
+    assert sorted(row["n"] for row in rows) == [0, 1, 2]
+    assert s3.secret_access_key not in str(table.metadata) + str(table.config)
 
 
 async def test_the_doctor_looks_at_the_bucket(stack: DevStack, tenant: Tenant, s3: S3Server, url: str) -> None:

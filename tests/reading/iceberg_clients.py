@@ -34,7 +34,6 @@ def in_duckdb(tenant: Tenant, *statements: str) -> list[tuple[Any, ...]]:
         return connection.execute(statements[-1]).fetchall()
 
 
-def in_pyiceberg(tenant: Tenant, token: str | None = None) -> Catalog:
-    return load_catalog(
-        "wh", type="rest", uri=catalog_url(tenant), warehouse=str(tenant.project_id), token=token or tenant.token
-    )
+def in_pyiceberg(tenant: Tenant, token: str | None = None, **options: str) -> Catalog:
+    named = {"uri": catalog_url(tenant), "warehouse": str(tenant.project_id), "token": token or tenant.token}
+    return load_catalog("wh", type="rest", **named, **options)
