@@ -12,6 +12,7 @@ import pytest
 from obstore.store import ObjectStore
 
 from orchestrator.engines.base import QueryResult
+from orchestrator.engines.duckdb import child_process
 from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.engines.duckdb.local_source_lister import LocalSourceLister
 from orchestrator.engines.duckdb.object_links import ObjectLinks
@@ -21,6 +22,7 @@ from orchestrator.model.run import Relation, SnapshotRelation
 from orchestrator.model.snapshot import SnapshotFile
 from orchestrator.stores.objects import ObjectSnapshotStore, open_objects
 from tests.engines.conftest import ID, LIMITS, make_plan, view
+from tests.engines.duckdb import unruly
 from tests.support.s3_server import BUCKET, S3Server
 
 
@@ -86,6 +88,33 @@ async def test_a_kept_process_reads_for_each_query_what_that_reads(project: Proj
     assert project.engine._processes._idle == [process]
     assert process.child.links is not None
     assert [*process.child.links.granted] == [project.store.file_url(two.location, two.files[0].name)]
+
+
+async def test_a_query_past_the_rules_for_views_reads_no_other_object(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = await project.result("theirs", "SELECT 'a secret' AS s")
+    await project.engine._processes.close()
+    monkeypatch.setattr(child_process, "serve", unruly.serve)
+    own = DuckDBEngine(
+        LocalSourceLister([], []),
+        limits=LIMITS,
+        worker_memory_mb=4 * LIMITS.memory_mb,
+        temp_dir=project.store._temp_dir,
+        remote_files=project.store,
+    )
+    unchecked = Project(project.objects, own, project.store)
+    try:
+        mine = await unchecked.result("mine", "SELECT 1 AS n")
+        url = project.store.file_url(theirs.location, theirs.files[0].name)
+        other = project.store.file_url(mine.location, mine.files[0].name)
+        assert await unchecked.rows(f"SELECT n FROM read_parquet('{other}')", [mine]) == [(1,)]  # the rules are off
+        for path in (url, f"{url}x", "object://*/*/*/*", f"object://{theirs.location}/manifest.json"):
+            with pytest.raises((QueryFailed, StoreUnavailable)) as raised:
+                await unchecked.rows(f"SELECT * FROM read_parquet('{path}'), mine", [mine])
+            assert "secret" not in raised.value.message
+    finally:
+        await own.close()
 
 
 async def test_an_object_that_is_replaced_or_gone_is_an_error_and_never_a_mix(project: Project) -> None:
