@@ -30,21 +30,33 @@ class FaultyProxy:
         self.faults: Counter[Fault] = Counter()
         self.endpoint = ""
         self._host, self._port = address.hostname or "", address.port or 80
+        self._serving: set[asyncio.Task[None]] = set()
         self._random = random.Random(seed)  # noqa: S311 - faults are no secret
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["FaultyProxy"]:
         """Serve while the context lasts."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._begin, "127.0.0.1", 0)
         self.endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:
             yield self
         finally:
             server.close()
+            for task in self._serving:
+                task.cancel()
+            await asyncio.gather(*self._serving, return_exceptions=True)
+
+    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one request, after which the connection ends."""
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        with (
+            contextlib.closing(writer),
+            contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError),
+        ):
             head = await reader.readuntil(b"\r\n\r\n")
             body = await reader.readexactly(_length(head))
             fault = self._random.choice([*Fault]) if self._random.random() < self.rate else None
@@ -60,7 +72,6 @@ class FaultyProxy:
                 elif fault is Fault.TORN:
                     writer.write(answer[: len(answer) // 2])
             await writer.drain()
-        writer.close()
 
     async def _ask(self, request: bytes) -> bytes:
         reader, writer = await asyncio.open_connection(self._host, self._port)

@@ -14,7 +14,8 @@ def serve(sock: socket.socket, address_space: int, file_size: int, links: Sequen
     from orchestrator.engines.duckdb.child.main import main  # noqa: PLC0415 - DuckDB is loaded by children only
 
     if links:
-        from orchestrator.engines.duckdb.child.object_access import open_links  # noqa: PLC0415 - seldom needed
+        # The file system too, while all files can be read: what it is made of looks for settings when it is loaded.
+        from orchestrator.engines.duckdb.child import object_access, object_files  # noqa: F401, PLC0415 - seldom needed
 
-        open_links(links)
+        object_access.open_links(links)
     main(sock, address_space, file_size)
