@@ -1,8 +1,10 @@
 """A snapshot store on a local or shared file system."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
@@ -11,8 +13,9 @@ from orchestrator.aio import acquire
 from orchestrator.model.errors import StoreUnavailable
 from orchestrator.model.snapshot import SnapshotFile
 from orchestrator.model.write_target import WriteTarget
+from orchestrator.stores.background_fsync import BackgroundFsync
 from orchestrator.stores.base import MANIFEST
-from orchestrator.stores.staging import LOCATIONS, Staging, below, in_thread, mark_private, remove
+from orchestrator.stores.staging import LOCATIONS, Staging, below, in_thread, mark_private, remove, translate_os_errors
 
 _CHUNK_BYTES = 1 << 20
 _LOCATION_PARTS = 3
@@ -34,6 +37,7 @@ class LocalStore:
         self._sealed = root / "snapshots"
         self._current = root / "current"
         self._metadata = root / "iceberg"
+        self._flusher = ThreadPoolExecutor(max_workers=1)
 
     async def stage(self, location: str) -> WriteTarget:
         """See SnapshotStore."""
@@ -48,9 +52,20 @@ class LocalStore:
 
         return WriteTarget.local(staged, await in_thread(make))
 
-    def background_fsync(self, location: str) -> AbstractAsyncContextManager[None]:
+    @asynccontextmanager
+    async def background_fsync(self, location: str) -> AsyncIterator[None]:
         """See SnapshotStore."""
-        return self._staging.background_fsync(location)
+        background_fsync = BackgroundFsync(self._staging.path(location), self._flusher)
+        going_on = asyncio.create_task(background_fsync.run())
+        try:
+            yield
+        except BaseException:
+            background_fsync.abort()
+            raise
+        finally:
+            going_on.cancel()
+        with translate_os_errors():
+            await background_fsync.end()
 
     async def measure(self, location: str, files: Sequence[SnapshotFile]) -> tuple[SnapshotFile, ...]:
         """See SnapshotStore."""

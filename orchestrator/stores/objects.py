@@ -8,10 +8,11 @@ one. Objects cannot be renamed or linked, so there are no paths `current/…`.
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
+from tempfile import NamedTemporaryFile
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
@@ -71,13 +72,17 @@ class ObjectSnapshotStore:
     async def stage(self, location: str) -> WriteTarget:
         """See SnapshotStore."""
         project = self._staging.root / parts_of(location)[0]
-        staged = await in_thread(lambda: self._staging.make(location))
-        return WriteTarget.local(staged, (None, await in_thread(project.resolve)))
+
+        def make() -> tuple[Path, Path]:
+            return self._staging.make(location), project.resolve()
+
+        staged, shared = await in_thread(make)
+        return WriteTarget.local(staged, (None, shared))
 
     def background_fsync(self, location: str) -> AbstractAsyncContextManager[None]:
         """See SnapshotStore. An upload needs no file on the disk to be durable."""
         self._staging.path(location)
-        return _nothing()
+        return nullcontext()
 
     async def measure(self, location: str, files: Sequence[SnapshotFile]) -> tuple[SnapshotFile, ...]:
         """See SnapshotStore."""
@@ -152,17 +157,16 @@ class ObjectSnapshotStore:
     @asynccontextmanager
     async def on_disk(self, location: str, file_name: str) -> AsyncIterator[Path]:
         """See SnapshotStore."""
-        await in_thread(lambda: self._temp_dir.mkdir(parents=True, exist_ok=True))
-        folder = await in_thread(lambda: TemporaryDirectory(prefix="object-", dir=self._temp_dir))
+        await in_thread(partial(self._temp_dir.mkdir, parents=True, exist_ok=True))
+        copy = await in_thread(partial(NamedTemporaryFile, prefix="object-", dir=self._temp_dir))
         try:
-            path = Path(folder.name) / "file"
             async with self.open_file(location, file_name) as file:
-                with path.open("wb") as written:
-                    async for chunk in file.chunks(0, None):
-                        await in_thread(lambda some=chunk: written.write(some))  # type: ignore[misc]
-            yield path
+                async for chunk in file.chunks(0, None):
+                    await in_thread(partial(copy.write, chunk))
+            await in_thread(copy.flush)
+            yield Path(copy.name)
         finally:
-            await asyncio.to_thread(folder.cleanup)
+            await in_thread(copy.close)
 
     async def add_metadata(self, location: str, name: str, content: bytes) -> None:
         """See SnapshotStore."""
@@ -208,11 +212,21 @@ class ObjectSnapshotStore:
             except FileNotFoundError:
                 raise InputMissing("A file of a result no longer exists in the object store.") from None
             content = bytes(await found.bytes_async())
-        if known is None and (etag := found.meta["e_tag"]) is not None:
-            self._etags[key] = etag
-            if len(self._etags) > _MOST_ETAGS:
-                self._etags.popitem(last=False)
+        self._hold(key, found.meta["e_tag"])
         return content
+
+    def _hold(self, key: str, etag: str | None) -> None:
+        """Remember the ETag of an object. Raises StoreUnavailable if another one was seen before.
+
+        Of several threads that read it for the first time at once, none knew one to ask for.
+        """
+        if etag is None:
+            return
+        if self._etags.setdefault(key, etag) != etag:
+            raise StoreUnavailable("An object of a result was replaced while it was read.")
+        self._etags.move_to_end(key)
+        if len(self._etags) > _MOST_ETAGS:
+            self._etags.popitem(last=False)
 
     async def _put_file(self, key: str, path: Path) -> None:
         with translate_errors():
@@ -281,8 +295,3 @@ def _reason(error: Exception) -> str:
 def _key(*parts: str) -> str:
     """The key of an object. Raises ValueError if a part leads out of its folder."""
     return "/".join(piece for part in parts if part for piece in parts_of(part))
-
-
-@asynccontextmanager
-async def _nothing() -> AsyncIterator[None]:
-    yield

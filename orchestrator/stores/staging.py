@@ -4,9 +4,8 @@ import asyncio
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -15,7 +14,6 @@ import xxhash
 from orchestrator.model.errors import StoreUnavailable
 from orchestrator.model.private_folders import MARKER, TEXT
 from orchestrator.model.snapshot import SnapshotFile
-from orchestrator.stores.background_fsync import BackgroundFsync
 from orchestrator.stores.base import MANIFEST
 
 T = TypeVar("T")
@@ -29,7 +27,6 @@ class Staging:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._flusher = ThreadPoolExecutor(max_workers=1)
 
     def path(self, location: str) -> Path:
         """The folder of a location. Raises ValueError if it would be outside the root."""
@@ -42,21 +39,6 @@ class Staging:
         folder.mkdir(parents=True)
         mark_private(self.root.parent)
         return folder
-
-    @asynccontextmanager
-    async def background_fsync(self, location: str) -> AsyncIterator[None]:
-        """See SnapshotStore."""
-        background_fsync = BackgroundFsync(self.path(location), self._flusher)
-        going_on = asyncio.create_task(background_fsync.run())
-        try:
-            yield
-        except BaseException:
-            background_fsync.abort()
-            raise
-        finally:
-            going_on.cancel()
-        with translate_os_errors():
-            await background_fsync.end()
 
     async def measure(self, location: str, files: Sequence[SnapshotFile]) -> tuple[SnapshotFile, ...]:
         """See SnapshotStore."""

@@ -66,7 +66,7 @@ async def test_failures_of_runs_by_hand_neither_count_nor_begin_the_count_anew(
 
 async def test_a_success_begins_the_count_anew(flaky: Flaky, operator: Operator) -> None:
     await operator.tick(flaky.view_id, 4)
-    flaky.mend()
+    flaky.fix()
     assert (await flaky.run())["status"] == "Completed"
     flaky.break_()
     await operator.tick(flaky.view_id, 4)
@@ -74,7 +74,7 @@ async def test_a_success_begins_the_count_anew(flaky: Flaky, operator: Operator)
 
 
 async def by_a_success(flaky: Flaky) -> None:
-    flaky.mend()
+    flaky.fix()
     assert (await flaky.run())["status"] == "Completed"
     flaky.break_()
 

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,11 +16,12 @@ from obstore.store import ObjectStore
 from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
 from orchestrator.stores.objects import open_objects
+from tests.generations.test_refreshing import refreshed
 from tests.reading.iceberg_clients import in_pyiceberg
 from tests.support.commands import run_matview
 from tests.support.faulty_proxy import Fault, FaultyProxy
 from tests.support.s3_server import BUCKET, S3Server
-from tests.support.tenants import ENDLESS, Json, Tenant, dev_stack, until
+from tests.support.tenants import ENDLESS, Tenant, dev_stack, until
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +48,8 @@ async def stack(
 ) -> AsyncIterator[DevStack]:
     """A stack whose results are in the bucket."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MATVIEW_STORE", url)
-        patch.setenv("MATVIEW_STORE_ENDPOINT", proxy.endpoint)
-        patch.setenv("MATVIEW_STORE_REGION", "us-east-1")
-        patch.setenv("MATVIEW_STORE_ACCESS_KEY_ID", s3.access_key_id)
-        patch.setenv("MATVIEW_STORE_SECRET_ACCESS_KEY", s3.secret_access_key)
+        for name, value in s3.settings(url, proxy.endpoint).items():
+            patch.setenv(name, value)
         async with dev_stack(tmp_path_factory.mktemp("s3") / "home", sources) as running:
             yield running
 
@@ -104,19 +103,10 @@ async def test_a_graph_is_refreshed_as_one_skipped_when_nothing_changed_and_roll
     views = [await tenant.materialized("a", "SELECT n FROM t")]
     views.append(await tenant.materialized("b", "SELECT sum(n)::BIGINT AS s FROM a"))
 
-    async def refreshed() -> Json:
-        made = await tenant.call("POST", "/generations/", {"select": {"all": True}}, expect=202)
-
-        async def ended() -> Json | None:
-            found = await tenant.call("GET", f"/generations/{made['id']}/")
-            return None if found["status"] == "Running" else found
-
-        return await until(ended, "the end of the generation")
-
-    assert (await refreshed())["status"] == "Skipped"
+    assert (await refreshed(tenant))["status"] == "Skipped"
     first = (await tenant.view(views[1]["id"]))["current_snapshot_id"]
     file.write_text("n\n1\n2\n30\n")
-    assert (await refreshed())["counts"] == {"Completed": 2}
+    assert (await refreshed(tenant))["counts"] == {"Completed": 2}
     assert await read(tenant, "SELECT s FROM b") == [[33]]
     diff = await tenant.call("GET", f"/warehouse_saved_queries/{views[1]['id']}/snapshots/{first}/diff/")
     assert diff["rows"] == {"added": 1, "removed": 1, "changed": 0, "unchanged": 0}
@@ -124,23 +114,37 @@ async def test_a_graph_is_refreshed_as_one_skipped_when_nothing_changed_and_roll
     assert await read(tenant, "SELECT s FROM b") == [[3]]
 
 
-async def test_a_killed_worker_and_a_cancel_leave_nothing_half_in_the_bucket(
-    stack: DevStack, tenant: Tenant, objects: ObjectStore
+async def test_what_a_killed_worker_has_uploaded_is_no_result_and_goes(
+    stack: DevStack, tenant: Tenant, objects: ObjectStore, proxy: FaultyProxy, shared_catalog: Database
 ) -> None:
+    view = await tenant.create_view("v", "SELECT 1 AS n")
+    proxy.rate = 1.0
+    try:
+        await tenant.act(view["id"], "materialize")
+
+        async def uploaded() -> bool:  # with its answer lost, so that the worker does not know
+            return bool(keys_of(objects, tenant))
+
+        await until(uploaded, "an upload")
+        assert not [key for key in keys_of(objects, tenant) if key.endswith("/manifest.json")]
+        stack.kill("worker")
+    finally:
+        proxy.rate = 0.0
+    assert (await tenant.ended(view["id"]))["status"] == "Completed"
+    async with shared_catalog.begin() as tx:
+        attempts = await tx.exec_driver_sql(f"SELECT attempt FROM runs WHERE saved_query_id = '{view['id']}'")
+        assert [row.attempt for row in attempts] == [2]
+    assert [key.rpartition("/")[2] for key in keys_of(objects, tenant)] == ["data_0.parquet", "manifest.json"]
+    assert await read(tenant, "SELECT n FROM v") == [[1]]
+
+
+async def test_a_cancelled_query_leaves_nothing(tenant: Tenant, objects: ObjectStore) -> None:
     slow = await tenant.create_view("slow", ENDLESS)
     await tenant.act(slow["id"], "materialize")
     await tenant.running(slow["id"])
-    stack.kill("worker")
-
-    async def again() -> bool:
-        (run,) = await tenant.history(slow["id"])
-        return bool(run["attempt"] == 2 and run["progress"]) if "attempt" in run else bool(run["progress"])
-
-    await until(again, "the next worker")
     await tenant.act(slow["id"], "cancel")
     assert (await tenant.ended(slow["id"]))["status"] == "Cancelled"
-    assert keys_of(objects, tenant) == []
-    assert (await tenant.materialized("quick", "SELECT 1 AS n"))["status"] == "Completed"
+    assert (keys_of(objects, tenant), tenant.staged()) == ([], [])
 
 
 async def test_readers_see_views_of_one_moment_over_a_network_that_fails(
@@ -170,13 +174,7 @@ async def test_readers_see_views_of_one_moment_over_a_network_that_fails(
     try:
         for number in range(1, 9):
             file.write_text(f"n\n{number}\n")
-            made = await tenant.call("POST", "/generations/", {"select": {"all": True}}, expect=202)
-
-            async def ended(generation: str = made["id"]) -> Json | None:
-                found = await tenant.call("GET", f"/generations/{generation}/")
-                return None if found["status"] == "Running" else found
-
-            assert (await until(ended, "the end of a generation"))["status"] == "Completed"
+            assert (await refreshed(tenant))["status"] == "Completed"
     finally:
         proxy.rate = 0.0
         is_over.set()
@@ -220,12 +218,7 @@ async def test_an_iceberg_client_reads_from_the_bucket_with_keys_of_its_own(tena
 
 async def test_the_doctor_looks_at_the_bucket(stack: DevStack, tenant: Tenant, s3: S3Server, url: str) -> None:
     await tenant.materialized("v", "SELECT 1 AS n")
-    own = {
-        "MATVIEW_STORE": url,
-        "MATVIEW_STORE_ENDPOINT": s3.endpoint,
-        "MATVIEW_STORE_REGION": "us-east-1",
-        "MATVIEW_STORE_ACCESS_KEY_ID": s3.access_key_id,
-        "MATVIEW_STORE_SECRET_ACCESS_KEY": s3.secret_access_key,
+    own = s3.settings(url) | {
         "MATVIEW_DATABASE_URL": stack.info["database_url"],
         "MATVIEW_DATA_DIR": stack.info["data_dir"],
         "MATVIEW_TEMPORAL_ADDRESS": stack.info["temporal_address"],
@@ -253,14 +246,31 @@ async def test_no_secret_is_in_a_log_the_catalog_an_error_or_the_process_of_a_qu
     # The worker's own helper, which has the worker's environment and runs no query.
     children = {pid for pid in children if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()}
     assert children
+    assert _has_in_memory(worker, secret), "the search finds it where it is"
     for pid in children:
         for name in ("environ", "cmdline"):
             assert secret not in Path(f"/proc/{pid}/{name}").read_bytes()
+        assert not _has_in_memory(pid, secret)
     await tenant.act(slow["id"], "cancel")
     home = Path(stack.info["data_dir"]).parent
     for path in home.rglob("*"):
         if path.is_file():
             assert secret not in path.read_bytes(), path
+
+
+def _has_in_memory(pid: int, secret: bytes) -> bool:
+    """Whether a process has these bytes in memory that it may write to."""
+    with Path(f"/proc/{pid}/mem").open("rb") as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text(encoding="utf-8").splitlines():
+            span, rights = line.split()[:2]
+            start, end = (int(part, 16) for part in span.split("-"))
+            if "w" not in rights or "r" not in rights:
+                continue
+            with suppress(OSError, OverflowError, ValueError):  # some special areas cannot be read
+                memory.seek(start)
+                if secret in memory.read(end - start):
+                    return True
+    return False
 
 
 def _is_below(pid: int, ancestor: int) -> bool:

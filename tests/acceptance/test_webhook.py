@@ -69,7 +69,7 @@ async def test_the_first_failure_and_the_recovery_are_sent_once_each_and_signed(
     flaky: Flaky, receiver: Receiver
 ) -> None:
     failed = [await flaky.run(), await flaky.run()][0]
-    flaky.mend()
+    flaky.fix()
     completed = [await flaky.run(), await flaky.run()][0]
     flaky.break_()
     await flaky.run()
@@ -209,7 +209,7 @@ async def test_runs_do_not_wait_for_a_webhook_that_refuses_connections(flaky: Fl
     receiver.close()
     try:
         assert (await flaky.run())["status"] == "Failed"
-        flaky.mend()
+        flaky.fix()
         assert (await flaky.run())["status"] == "Completed"
         assert receiver.about(flaky.view_id) == []
     finally:
@@ -225,7 +225,7 @@ async def test_a_webhook_that_hangs_does_not_take_the_place_of_a_query(flaky: Fl
     try:
         assert (await flaky.run())["status"] == "Failed"
         await until(arrived, "the notice to arrive")
-        flaky.mend()
+        flaky.fix()
         assert (await flaky.run())["status"] == "Completed", "there is one place, and the webhook is not in it"
         assert [one.json["type"] for one in receiver.about(flaky.view_id)].count("run.failed") == 1
     finally:

@@ -24,7 +24,7 @@ async def paused(tenant: Tenant, sources: Path, operator: Operator) -> Flaky:
 
 async def changed(flaky: Flaky, **fields: object) -> Json:
     """Apply the project's own definitions with other fields of its one view; returns the view after that."""
-    flaky.mend()  # the API reads the files of a new source table before it plans
+    flaky.fix()  # the API reads the files of a new source table before it plans
     body = await flaky.tenant.call("GET", "/definitions/")
     (view,) = body["views"]
     await apply(flaky.tenant, {"views": [view | fields], "refresh": False})

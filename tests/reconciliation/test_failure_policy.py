@@ -96,7 +96,7 @@ async def test_a_pause_that_meets_an_edit_of_the_query_is_lifted_at_once(flaky: 
 async def test_a_repeated_lift_is_recorded_once(flaky: Flaky, operator: Operator, worker: Worker) -> None:
     await flaky.failed_before(4)
     await operator.tick(flaky.view_id)
-    flaky.mend()
+    flaky.fix()
     completed = await flaky.run()
     assert not await flaky.is_paused()
     for _ in range(2):
@@ -117,7 +117,7 @@ async def test_how_a_run_stood_is_the_same_whenever_it_is_asked(
     )
     await flaky.run()
     await operator.tick(flaky.view_id)
-    flaky.mend()
+    flaky.fix()
     await flaky.run()
     assert await worker.standing(second) == at_once
 

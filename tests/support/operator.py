@@ -55,7 +55,7 @@ class Flaky:
     def break_(self) -> None:
         self.path.unlink(missing_ok=True)
 
-    def mend(self) -> None:
+    def fix(self) -> None:
         write_parquet(self.path, a=[1])
 
     async def run(self) -> Json:

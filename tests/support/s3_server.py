@@ -28,6 +28,16 @@ class S3Server(NamedTuple):
     access_key_id: str = "an-access-key-of-tests"
     secret_access_key: str = "a-secret-key-of-tests-that-is-nowhere"  # noqa: S105 - the server accepts any
 
+    def settings(self, url: str, endpoint: str | None = None) -> dict[str, str]:
+        """The variables of an installation whose results are at that URL, reached through another endpoint if given."""
+        return {
+            "MATVIEW_STORE": url,
+            "MATVIEW_STORE_ENDPOINT": endpoint or self.endpoint,
+            "MATVIEW_STORE_REGION": self.options["region"],
+            "MATVIEW_STORE_ACCESS_KEY_ID": self.access_key_id,
+            "MATVIEW_STORE_SECRET_ACCESS_KEY": self.secret_access_key,
+        }
+
     def requests(self, prefix: str) -> Counter[str]:
         """How often each kind of request has named the prefix, in a path or a parameter."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()

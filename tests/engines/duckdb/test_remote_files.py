@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import obstore
@@ -246,3 +247,24 @@ def test_names_of_files_are_as_the_store_gives_them(tmp_path: Path, s3: S3Server
     store = ObjectSnapshotStore(open_objects(f"s3://{BUCKET}/x", s3.options), tmp_path, tmp_path / "tmp")
     file = SnapshotFile(name="quarantine/0.parquet", rows=1, bytes=1)
     assert store.file_url("1/v/2", file.name) == "object://1/v/2/quarantine/0.parquet"
+
+
+async def test_two_threads_that_read_an_object_for_the_first_time_get_one_state_of_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = await project.result("base", "SELECT i FROM range(10) t(i)")
+    url = project.store.file_url(base.location, base.files[0].name)
+    key = project.store.relative_path(base.location, base.files[0].name)
+    get, both = obstore.get_async, asyncio.Barrier(2)
+
+    async def first(*arguments: Any, **options: Any) -> Any:
+        """The one gets the object as it was, and the other what has replaced it."""
+        found = await get(*arguments, **options)
+        if await both.wait() == 0:
+            return found
+        await obstore.put_async(project.objects, key, b"x" * base.files[0].bytes)
+        return await get(*arguments, **options)
+
+    monkeypatch.setattr("orchestrator.stores.objects.obstore.get_async", first)
+    answers = await asyncio.gather(*(project.store.read(url, 0, 4) for _ in range(2)), return_exceptions=True)
+    assert {type(one) for one in answers} == {bytes, StoreUnavailable}
