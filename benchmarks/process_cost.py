@@ -7,7 +7,7 @@ from uuid import uuid4
 from benchmarks.baseline import plain
 from benchmarks.common import Measurement, timed
 from orchestrator.engines.duckdb.engine import DuckDBEngine
-from orchestrator.engines.duckdb.local_source_lister import LocalSourceLister
+from orchestrator.engines.duckdb.source_file_lister import SourceFileLister
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import RunPlan, Trigger
 from orchestrator.model.write_target import WriteTarget
@@ -18,7 +18,7 @@ _LIMITS = Limits(memory_mb=512, threads=1, temp_disk_mb=512, output_mb=512)
 
 async def measure_isolation(folder: Path, rounds: int) -> list[Measurement]:
     """Measure the same SELECT in a process started for it, in one that is kept, and on a new connection in this one."""
-    lister = LocalSourceLister([], [])
+    lister = SourceFileLister([], [])
     engine = DuckDBEngine(lister, limits=_LIMITS, worker_memory_mb=1024, temp_dir=folder / "scratch")
     await engine.start()
     new, kept, floor = [], [], []

@@ -4,14 +4,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from temporalio.client import Client
 
 from orchestrator.catalog.database import Database
 from orchestrator.engines.duckdb.analyzer import DuckDBAnalyzer
 from orchestrator.engines.duckdb.engine import DuckDBEngine
-from orchestrator.engines.duckdb.local_source_lister import LocalSourceLister
 from orchestrator.engines.duckdb.reader import DuckDBReader
+from orchestrator.engines.duckdb.source_file_lister import SourceFileLister
 from orchestrator.model.remote_files import RemoteFiles
 from orchestrator.model.urls import ApiUrls
 from orchestrator.reconciliation.current import CurrentLinks
@@ -21,6 +22,7 @@ from orchestrator.reconciliation.reconciler import Reconciler
 from orchestrator.reconciliation.runs import RunReconciler, RunSync
 from orchestrator.reconciliation.schedules import ScheduleReconciler, ScheduleSync
 from orchestrator.reconciliation.tries import TryReconciler
+from orchestrator.remote_sources.locations import S3Defaults
 from orchestrator.services.access import AccessService
 from orchestrator.services.annotations import AnnotationService
 from orchestrator.services.change_plans import ChangePlanner
@@ -45,6 +47,7 @@ from orchestrator.services.runs import RunService
 from orchestrator.services.services import Services
 from orchestrator.services.snapshots import SnapshotService
 from orchestrator.services.source_tables import SourceTableService
+from orchestrator.services.table_credentials import CredentialedTables, TableCredentials
 from orchestrator.services.tries import TryService
 from orchestrator.services.unit_tests import UnitTester
 from orchestrator.services.view_states import ViewStates
@@ -59,6 +62,9 @@ from orchestrator.temporal.run_workflows import RunWorkflows
 from orchestrator.temporal.schedules import Schedules
 from orchestrator.temporal.try_workflows import TryWorkflows
 
+if TYPE_CHECKING:
+    from orchestrator.remote_sources.objects import RemoteObjects
+
 
 @dataclass(frozen=True)
 class Container:
@@ -67,7 +73,7 @@ class Container:
     settings: Settings
     database: Database
     temporal: Client
-    source_lister: LocalSourceLister
+    source_lister: SourceFileLister
     analyzer: DuckDBAnalyzer
     engine: DuckDBEngine
     reader: DuckDBReader
@@ -93,7 +99,10 @@ async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Con
     )
     database = Database(settings.database_url)
     temp_dir = (settings.data_dir / "tmp").absolute()
-    source_lister = LocalSourceLister(settings.source_roots, [*settings.private_paths, temp_dir])
+    credentials = TableCredentials(database, Encryptor(settings.secret_key))
+    servers = _open_servers(settings)
+    remote_tables = None if servers is None else CredentialedTables(servers, credentials)
+    source_lister = SourceFileLister(settings.source_roots, [*settings.private_paths, temp_dir], remote_tables)
     analyzer = DuckDBAnalyzer(source_lister, limits=settings.limits)
     store, remote_files = _open_store(settings)
     engine = DuckDBEngine(
@@ -112,6 +121,7 @@ async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Con
         queries=settings.concurrent_reads,
         of_project=settings.concurrent_reads_per_project,
         remote_files=remote_files,
+        remote_tables=remote_tables,
     )
     access = AccessService(database)
     reading = ReadService(
@@ -123,13 +133,17 @@ async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Con
         retention=settings.retention,
     )
     try:
-        yield _assemble(settings, database, temporal, source_lister, analyzer, engine, reader, store, access, reading)
+        yield _assemble(
+            settings, database, credentials, temporal, source_lister, analyzer, engine, reader, store, access, reading
+        )
     finally:
         await reading.close()
         await reader.close()
         await engine.close()
         await analyzer.close()
         await source_lister.close()
+        if servers is not None:
+            await servers.close()
         await access.close()
         await database.close()
 
@@ -153,11 +167,21 @@ def _open_store(settings: Settings) -> tuple[SnapshotStore, RemoteFiles | None]:
     return objects, objects
 
 
+def _open_servers(settings: Settings) -> "RemoteObjects | None":
+    """The servers that remote files of source tables are read from. None if their library is not installed."""
+    try:
+        from orchestrator.remote_sources.objects import RemoteObjects  # noqa: PLC0415 - an extra
+    except ImportError:
+        return None
+    return RemoteObjects(settings.source_urls, S3Defaults(settings.source_endpoint, settings.source_region))
+
+
 def _assemble(  # noqa: PLR0917 - in the order in which they are created
     settings: Settings,
     database: Database,
+    credentials: TableCredentials,
     temporal: Client,
-    source_lister: LocalSourceLister,
+    source_lister: SourceFileLister,
     analyzer: DuckDBAnalyzer,
     engine: DuckDBEngine,
     reader: DuckDBReader,
@@ -170,7 +194,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
     policy = FailurePolicy(database, schedules, notifies=settings.webhook_url is not None)
     current = CurrentLinks(database, store, partial(start_reconciler, temporal))
     schedule_sync, run_sync = ScheduleSync(database, schedules), RunSync(database, workflows)
-    planner = ChangePlanner(database, analyzer, ColumnBinder(analyzer))
+    planner = ChangePlanner(database, analyzer, ColumnBinder(analyzer), credentials)
     guard = ReaderGuard(database, planner)
     definitions = DefinitionService(database, analyzer, guard)
     states = ViewStates(definitions, schedules, run_sync)
@@ -244,7 +268,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
                 workflows=workflows,
                 current=current,
             ),
-            source_tables=SourceTableService(database, analyzer, Encryptor(settings.secret_key), guard),
+            source_tables=SourceTableService(database, analyzer, credentials, guard),
             health=HealthService(database, workflows),
             lineage=LineageService(database, analyzer),
             annotations=AnnotationService(database),

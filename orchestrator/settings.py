@@ -20,6 +20,7 @@ PREFIX = "MATVIEW_"
 _KEY_BYTES = 32
 _OBJECT_STORES = ("s3", "gs", "az")
 _LISTS = {
+    "source_urls": 'of URLs, like ["https://", "s3://bucket/"]',
     "source_roots": 'of folders, like ["/srv/data"]',
     "trusted_proxies": 'of addresses or networks, like ["10.0.0.7", "10.1.0.0/16"]',
 }
@@ -82,6 +83,18 @@ class Settings(BaseSettings):
     )
     source_roots: Annotated[list[Path], NoDecode] = Field(
         default=[], description="Folders below which source tables may lie, as a JSON list; none are allowed without it"
+    )
+    source_urls: Annotated[list[str], NoDecode] = Field(
+        default=["https://", "s3://", "gs://"],
+        description="The beginnings of URLs that source tables may read, as a JSON list, such as "
+        "https://minio.internal:9000/ or s3://bucket/folder/; [] allows none. A server that is named here may have an "
+        "address in a private network, and only such a server is read by http://",
+    )
+    source_endpoint: str | None = Field(
+        default=None, description="The server that s3:// URLs of source tables lead to, if it is not Amazon's"
+    )
+    source_region: str | None = Field(
+        default=None, description="The region of the buckets that such URLs name; us-east-1 without it"
     )
     secret_key: str | None = Field(
         default=None,
@@ -290,6 +303,14 @@ class Settings(BaseSettings):
             raise ValueError("it must be a URL like s3://bucket/prefix")
         return None if url is None else url.rstrip("/")
 
+    @field_validator("source_urls")
+    @classmethod
+    def _are_urls(cls, urls: list[str]) -> list[str]:
+        wrong = next((url for url in urls if not re.fullmatch("((https|s3|gs)://|http://[^/])[^?#@]*", url)), None)
+        if wrong is not None:
+            raise ValueError(f"{wrong} is not the beginning of a URL that may be read: https://, http://server/, s3://")
+        return urls
+
     @field_validator("store_secret_access_key")
     @classmethod
     def _belongs_to_a_key(cls, secret: str | None, info: ValidationInfo) -> str | None:
@@ -297,7 +318,7 @@ class Settings(BaseSettings):
             raise ValueError(f"it and {PREFIX}STORE_ACCESS_KEY_ID are needed together")
         return secret
 
-    @field_validator("webhook_url", "public_url", "store_endpoint")
+    @field_validator("webhook_url", "public_url", "store_endpoint", "source_endpoint")
     @classmethod
     def _is_http(cls, url: str | None) -> str | None:
         if url is not None and not (re.match("https?://", url) and urlsplit(url).hostname):
@@ -326,7 +347,7 @@ class Settings(BaseSettings):
             raise ValueError(f"it must be at least {PREFIX}QUERY_MEMORY_MB, which is {query_mb}")
         return worker_mb
 
-    @field_validator("source_roots", "trusted_proxies", mode="before")
+    @field_validator("source_roots", "source_urls", "trusted_proxies", mode="before")
     @classmethod
     def _is_json_list(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - any value
         if not isinstance(value, str):

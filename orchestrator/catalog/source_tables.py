@@ -13,6 +13,7 @@ from orchestrator.catalog.pagination import on_page, select_page, shown
 from orchestrator.catalog.rows import label_columns, parse_labelled, to_jsonb
 from orchestrator.model.annotation import Described
 from orchestrator.model.principal import User
+from orchestrator.model.remote_files import is_same_place
 from orchestrator.model.source_table import SourceTable
 
 _LIVE = t.source_tables.c.deleted_at.is_(None)
@@ -66,18 +67,27 @@ async def page(
     return chosen.count, [_source_table(row) for row in chosen.in_order(await tx.execute(query, chosen.shown))]
 
 
-async def change(tx: Transaction, table: SourceTable) -> None:
-    """Store the fields of a source table that may change."""
+async def change(tx: Transaction, before: SourceTable, after: SourceTable) -> None:
+    """Store the fields of a source table that may change.
+
+    Its credential is deleted if it was for another place: who may edit the table need not be who gave it.
+    """
+    forgotten = {} if is_same_place(before.url_pattern, after.url_pattern) else {"credential": None}
     await tx.execute(
         update(t.source_tables)
-        .where(t.source_tables.c.id == table.id)
-        .values(name=table.name, format=table.format, url_pattern=table.url_pattern, **_contract(table))
+        .where(t.source_tables.c.id == after.id)
+        .values(name=after.name, format=after.format, url_pattern=after.url_pattern, **_contract(after), **forgotten)
     )
 
 
 async def set_credential(tx: Transaction, table_id: UUID, credential: bytes | None) -> None:
     """Store an encrypted credential, or delete the stored one."""
     await tx.execute(update(t.source_tables).where(t.source_tables.c.id == table_id).values(credential=credential))
+
+
+async def credential_of(tx: Transaction, table_id: UUID) -> bytes | None:
+    """The encrypted credential of a table, if it has one."""
+    return await tx.scalar(select(t.source_tables.c.credential).where(t.source_tables.c.id == table_id))
 
 
 async def mark_deleted(tx: Transaction, table_id: UUID) -> None:

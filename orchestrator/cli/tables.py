@@ -10,6 +10,7 @@ from rich.filesize import decimal
 
 from orchestrator.cli.api_client import Api, Json, data, echo_columns, echo_descriptions, moment, with_api
 from orchestrator.cli.confirmation import Yes, confirm
+from orchestrator.cli.credentials import AccessKey, AccessSecret, credential_of
 from orchestrator.cli.installation import EXIT_USAGE
 from orchestrator.cli.output import Failure, echo, echo_json, warn
 from orchestrator.cli.program import advice
@@ -53,14 +54,18 @@ def add_table(
     pattern: Annotated[
         list[str], typer.Argument(help="A file, or several with * (in quotes: the shell must not expand it).")
     ],
+    *,
     file_format: Format = None,
+    access_key: AccessKey = None,
+    access_secret: AccessSecret = None,
 ) -> None:
-    """Register files as a source table."""
+    """Register files as a source table: of this machine, of a bucket (s3://…), or at an https:// URL."""
     files = single(pattern, advice("table", "add", name))
     chosen = file_format or guess_format(files)
     if chosen in _CSV and has_tabs(files):
         reading = {"delimiter": "\t", **reading}
     body = {"name": name, "format": chosen, "url_pattern": absolute(files), **reading}
+    body |= credential_of(access_key, access_secret)
     _say_contract(api, api.post(PATH, body))
     warn_of_siblings(files, name)
 
@@ -121,6 +126,8 @@ def update_table(
         str | None, typer.Option("--pattern", help="A file, or several with * (in quotes), instead of those it has.")
     ] = None,
     file_format: Format = None,
+    access_key: AccessKey = None,
+    access_secret: AccessSecret = None,
     break_dependents: BreakDependents = False,
     no_types: Annotated[bool, typer.Option("--no-types", help="State no type: all are detected.")] = False,
 ) -> None:
@@ -136,6 +143,7 @@ def update_table(
         "columns": [] if no_types else None,
     }
     body = {field: value for field, value in given.items() if value is not None} | reading
+    body |= credential_of(access_key, access_secret)
     if break_dependents:
         body["break_dependents"] = True
     if not body:

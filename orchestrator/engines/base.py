@@ -14,7 +14,7 @@ from orchestrator.model.position import Position
 from orchestrator.model.reading import ReadPlan, ResultStream
 from orchestrator.model.run import OpenedFile, Progress, RunPlan, SourceRelation, TableCheckPlan
 from orchestrator.model.snapshot import Column, InputFiles, SnapshotFile
-from orchestrator.model.source_table import AS_USUAL, DescribedSource, ReadOptions, SourceFormat
+from orchestrator.model.source_table import AS_USUAL, Credential, DescribedSource, ReadOptions, SourceFormat
 from orchestrator.model.write_target import WriteTarget
 
 # The project id of requests that belong to no project.
@@ -154,11 +154,13 @@ class QueryAnalyzer(Protocol):
         options: ReadOptions = AS_USUAL,
         stated: Sequence[Column] = (),
         *,
+        credential: Credential | None = None,
         project_id: int,
     ) -> DescribedSource:
         """The columns of the files that match: those in `stated` as given there, the others with detected types.
 
-        With them, the number and size of the files, and which of them have other columns.
+        With them, the number and size of the files, and which of them have other columns. Remote files are read with
+        the `credential`.
 
         Raises InvalidSource if no file matches, if the files cannot be read, or if they do not fit `stated`.
         """

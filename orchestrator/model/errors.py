@@ -307,6 +307,12 @@ class InputReplaced(Transient):
     code = "input_replaced"
 
 
+class SourceUnavailable(Transient):
+    """The server of a source table's files cannot be used right now."""
+
+    code = "source_unavailable"
+
+
 class WorkerBusy(Transient):
     """Other queries use the memory of the worker. The run waits for its turn."""
 

@@ -14,6 +14,7 @@ from orchestrator.model.column_changes import ColumnChanges
 from orchestrator.model.definitions import Change, TableDefinition
 from orchestrator.model.errors import Invalid, InvalidQuery, ReadersBreak
 from orchestrator.model.names import name_key
+from orchestrator.model.remote_files import is_remote_pattern
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import DescribedSource
 from orchestrator.services.change_binding import Binding, bind, broken, column_changes, to_store, unbound
@@ -25,6 +26,7 @@ from orchestrator.services.column_binding import ColumnBinder
 from orchestrator.services.definition_changes import Differences, compare, only_labels
 from orchestrator.services.query_analysis import checked, checked_weight
 from orchestrator.services.studied_statements import study_each, with_name_explained
+from orchestrator.services.table_credentials import TableCredentials
 
 # Each reads files in a process of its own.
 _TABLES_AT_ONCE = 2
@@ -67,6 +69,7 @@ class ChangePlanner:
     database: Database
     engine: QueryAnalyzer
     binder: ColumnBinder
+    credentials: TableCredentials
 
     async def plan(self, project_id: int, change: Change) -> ChangePlan:
         """Plan a change."""
@@ -147,8 +150,16 @@ class ChangePlanner:
         async def describe(table: TableDefinition) -> DescribedSource | None:
             try:
                 async with slots:
+                    credential = None
+                    if is_remote_pattern(table.url_pattern):
+                        credential = await self.credentials.named(project_id, table.name, table.url_pattern)
                     return await self.engine.inspect_source(
-                        table.url_pattern, table.format, table.options, table.stated, project_id=project_id
+                        table.url_pattern,
+                        table.format,
+                        table.options,
+                        table.stated,
+                        credential=credential,
+                        project_id=project_id,
                     )
             except Invalid as error:
                 problems.append(Problem(kind=Kind.TABLE, name=table.name, message=error.message))

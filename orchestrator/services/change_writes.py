@@ -115,8 +115,9 @@ class _Writing:
         """Create and change source tables."""
         for key, definition in self._found.tables.items():
             if key in self._table_ids:
-                before = await source_tables.find(self._tx, self._project_id, self._table_ids[key])
-                await source_tables.change(self._tx, self._table(key, before or self._blank(definition)))
+                found = await source_tables.find(self._tx, self._project_id, self._table_ids[key])
+                before = found or self._blank(definition)
+                await source_tables.change(self._tx, before, self._table(key, before))
                 await self._describe_table(key)
                 continue
             table = self._table(key, self._blank(definition))

@@ -12,6 +12,7 @@ from orchestrator.model.errors import InUse, TableBusy
 from orchestrator.model.names import check_name, name_key
 from orchestrator.model.principal import User
 from orchestrator.model.read_options import check_pattern, check_stated, format_of, options_of
+from orchestrator.model.remote_files import is_remote_pattern, is_same_place
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import (
     AS_USUAL,
@@ -22,9 +23,9 @@ from orchestrator.model.source_table import (
     SourceFormat,
     SourceTable,
 )
-from orchestrator.services.encryption import Encryptor
 from orchestrator.services.found import found
 from orchestrator.services.reader_guard import ReaderGuard
+from orchestrator.services.table_credentials import TableCredentials
 from orchestrator.services.view_columns import ColumnPropagation
 
 # An edit starts again if another one changed the table while this one read the files.
@@ -61,11 +62,13 @@ class StoredTable(NamedTuple):
 class SourceTableService:
     """The source tables of every project."""
 
-    def __init__(self, database: Database, engine: QueryAnalyzer, secrets: Encryptor, guard: ReaderGuard) -> None:
+    def __init__(
+        self, database: Database, engine: QueryAnalyzer, credentials: TableCredentials, guard: ReaderGuard
+    ) -> None:
         self._database = database
         self._engine = engine
         self._guard = guard
-        self._secrets = secrets
+        self._credentials = credentials
 
     async def add(self, project_id: int, draft: SourceTableUpdate, user: User) -> StoredTable:
         """Register files as a source table; its columns are read from them now.
@@ -85,7 +88,7 @@ class SourceTableService:
             created_at=now(),
         )
         sealed = self._encrypted_credential(draft)
-        table, described = await self._described(_changed(blank, draft))
+        table, described = await self._described(_changed(blank, draft), draft.credential)
         async with self._database.begin() as tx:
             await projects.lock_project(tx, project_id)
             await source_tables.insert_new(tx, table, sealed)
@@ -96,9 +99,11 @@ class SourceTableService:
     async def edit(self, project_id: int, table_id: UUID, edit: SourceTableUpdate) -> StoredTable:
         """Change a source table. All or nothing.
 
-        Its columns are read again, unless only its name or its credential changes. Raises NotFound, what `add` raises,
-        InUse if views read it by the name that it would lose, ReadersBreak if views that read it would stop binding, or
-        TableBusy.
+        Its columns are read again, unless only its name changes, or the credential of files on the disk. A credential
+        is for a bucket: with the URL of another one, the table has none until it is given one.
+
+        Raises NotFound, what `add` raises, InUse if views read it by the name that it would lose, ReadersBreak if views
+        that read it would stop binding, or TableBusy.
         """
         return await self._edit(project_id, table_id, edit, reread=False)
 
@@ -139,8 +144,8 @@ class SourceTableService:
         for _ in range(_EDIT_TRIES):
             table = await self.get(project_id, table_id)
             changed, described = _changed(table, edit), None
-            if reread or any(getattr(changed, name) != getattr(table, name) for name in _DECIDING):
-                changed, described = await self._described(changed)
+            if reread or _may_read_otherwise(table, changed, edit):
+                changed, described = await self._described(changed, await self._credential_of(table, edit))
             checked = await self._guard.of_table(table, changed, may_break=edit.break_dependents)
             async with self._database.begin() as tx:
                 await projects.lock_project(tx, project_id)
@@ -159,10 +164,24 @@ class SourceTableService:
             return StoredTable(after, described, ColumnChanges.between(table.columns, after.columns))
         raise TableBusy
 
-    async def _described(self, table: SourceTable) -> tuple[SourceTable, DescribedSource]:
+    async def _credential_of(self, table: SourceTable, edit: SourceTableUpdate) -> Credential | None:
+        if "credential" in edit.model_fields_set:
+            return edit.credential
+        if "url_pattern" in edit.model_fields_set and not is_same_place(table.url_pattern, edit.url_pattern):
+            return None
+        return await self._credentials.of_table(table.id)
+
+    async def _described(
+        self, table: SourceTable, credential: Credential | None
+    ) -> tuple[SourceTable, DescribedSource]:
         """The table with the columns that its files have now, and all that they were found to hold."""
         found = await self._engine.inspect_source(
-            table.url_pattern, table.format, table.options, table.stated, project_id=table.project_id
+            table.url_pattern,
+            table.format,
+            table.options,
+            table.stated,
+            credential=credential,
+            project_id=table.project_id,
         )
         files = SourceFiles(file_count=found.file_count, bytes=found.bytes)
         return table.model_copy(update={"columns": found.columns, "files": files}), found
@@ -172,15 +191,22 @@ class SourceTableService:
             await self._refuse_if_read(tx, before.id, "rename")
             await names.release_name(tx, source_table_id=before.id)
             await names.reserve_name(tx, before.project_id, after.name, source_table_id=before.id)
-        await source_tables.change(tx, after)
+        await source_tables.change(tx, before, after)
 
     def _encrypted_credential(self, edit: SourceTableUpdate) -> bytes | None:
-        return None if edit.credential is None else self._secrets.encrypt(edit.credential.model_dump_json())
+        return None if edit.credential is None else self._credentials.encrypt(edit.credential)
 
     async def _refuse_if_read(self, tx: Transaction, table_id: UUID, verb: str) -> None:
         readers = await saved_queries.dependents(tx, source_table_id=table_id)
         if readers:
             raise InUse(f"Cannot {verb} this table because views depend on it: {', '.join(readers)}.")
+
+
+def _may_read_otherwise(table: SourceTable, changed: SourceTable, edit: SourceTableUpdate) -> bool:
+    """Whether other files, or the files otherwise, may be read after an edit."""
+    if "credential" in edit.model_fields_set and is_remote_pattern(changed.url_pattern):
+        return True
+    return any(getattr(changed, name) != getattr(table, name) for name in _DECIDING)
 
 
 def _changed(table: SourceTable, edit: SourceTableUpdate) -> SourceTable:

@@ -59,5 +59,5 @@ async def test_a_run_is_given_the_options_that_its_tables_have(
         found = await source_tables.find(tx, tenant.project_id, UUID(table["id"]))
         assert found is not None
         options = options.model_copy(update={"delimiter": "\t", "date_format": "%d"})
-        await source_tables.change(tx, found.model_copy(update={"options": options}))
+        await source_tables.change(tx, found, found.model_copy(update={"options": options}))
     assert await given(database, view) == options

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.engines.base import QueryResult
 from orchestrator.engines.duckdb.analyzer import DuckDBAnalyzer
 from orchestrator.engines.duckdb.engine import DuckDBEngine
-from orchestrator.engines.duckdb.local_source_lister import LocalSourceLister
+from orchestrator.engines.duckdb.source_file_lister import SourceFileLister
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import Relation, RunPlan, SnapshotRelation, SourceRelation, Trigger, ViewRelation
 from orchestrator.model.snapshot import Column
@@ -30,7 +30,7 @@ class WholeEngine(DuckDBEngine):
     """An engine, and beside it the analyzer and the source lister that a process has with it."""
 
     def __init__(
-        self, source_lister: LocalSourceLister, *, limits: Limits, analysis_seconds: float, **more: Any
+        self, source_lister: SourceFileLister, *, limits: Limits, analysis_seconds: float, **more: Any
     ) -> None:
         super().__init__(source_lister, limits=limits, **more)
         self.source_lister = source_lister
@@ -57,7 +57,7 @@ def make_engine(
 ) -> WholeEngine:
     """An engine with these limits for each query, and otherwise those of LIMITS. It must be closed."""
     return WholeEngine(
-        LocalSourceLister(roots, [*private, temp_dir.absolute()]),
+        SourceFileLister(roots, [*private, temp_dir.absolute()]),
         limits=LIMITS.model_copy(update=limits),
         worker_memory_mb=worker_memory_mb,
         temp_dir=temp_dir,

@@ -6,7 +6,6 @@ from typing import Any
 
 from orchestrator.engines.base import NO_PROJECT, StudiedQuery
 from orchestrator.engines.duckdb.child_process import ProcessLimits
-from orchestrator.engines.duckdb.local_source_lister import LocalSourceLister
 from orchestrator.engines.duckdb.process_pool import ProcessPool
 from orchestrator.engines.duckdb.protocol import (
     decode_columns,
@@ -17,12 +16,14 @@ from orchestrator.engines.duckdb.protocol import (
     parse_result,
     shown_seconds,
 )
+from orchestrator.engines.duckdb.source_file_lister import SourceFileLister
 from orchestrator.model.column_lineage import QueryLineage
-from orchestrator.model.errors import EngineCrashed, InvalidQuery, InvalidSource, OrchestratorError
+from orchestrator.model.errors import EngineCrashed, InvalidQuery, InvalidSource, OrchestratorError, SourceUnavailable
 from orchestrator.model.limits import Limits
 from orchestrator.model.position import Position
+from orchestrator.model.remote_files import RemoteFile, is_remote_pattern
 from orchestrator.model.snapshot import Column
-from orchestrator.model.source_table import AS_USUAL, DescribedSource, ReadOptions, SourceFormat
+from orchestrator.model.source_table import AS_USUAL, Credential, DescribedSource, ReadOptions, SourceFormat
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ _PARSING_SECONDS = 5.0
 _PARSERS = 2
 _BINDERS = 3
 _SOURCE_READERS = 3
+# A server far away takes longer than a disk.
+_REMOTE_SECONDS = 60.0
 # Limits of processes that only analyse a query or files, independent of the limits of a run: a statement can request
 # any amount of memory while it is bound. In MiB, for DuckDB and for the whole process beyond its stack.
 _BINDER_MEMORY, _BINDER_SPACE = 256, 512
@@ -50,7 +53,7 @@ class DuckDBAnalyzer:
     An analysis may take `seconds`.
     """
 
-    def __init__(self, source_lister: LocalSourceLister, *, limits: Limits, seconds: float = ANALYSIS_SECONDS) -> None:
+    def __init__(self, source_lister: SourceFileLister, *, limits: Limits, seconds: float = ANALYSIS_SECONDS) -> None:
         self._source_lister = source_lister
         self._limits = limits
         process_limits = ProcessLimits(address_space=_BINDER_SPACE * _MIB, file_size=0)
@@ -60,8 +63,9 @@ class DuckDBAnalyzer:
         )
         self._binder_pool = ProcessPool(size=_BINDERS, process_limits=process_limits, seconds=seconds)
         process_limits = ProcessLimits(address_space=_READER_SPACE * _MIB, file_size=0)
-        self._source_pool = ProcessPool(
-            size=_SOURCE_READERS, process_limits=process_limits, seconds=seconds, reuse=False
+        self._source_pool, self._remote_pool = (
+            ProcessPool(size=_SOURCE_READERS, process_limits=process_limits, seconds=within, reuse=False)
+            for within in (seconds, _REMOTE_SECONDS)
         )
 
     async def start(self) -> None:
@@ -73,6 +77,7 @@ class DuckDBAnalyzer:
         await self._parser_pool.close()
         await self._binder_pool.close()
         await self._source_pool.close()
+        await self._remote_pool.close()
 
     async def layers(self) -> list[str]:
         """The layers that isolate a query, as far as this machine supports them."""
@@ -165,6 +170,7 @@ class DuckDBAnalyzer:
         options: ReadOptions = AS_USUAL,
         stated: Sequence[Column] = (),
         *,
+        credential: Credential | None = None,
         project_id: int = NO_PROJECT,
     ) -> DescribedSource:
         """See QueryAnalyzer."""
@@ -175,22 +181,38 @@ class DuckDBAnalyzer:
             "options": options.model_dump(mode="json"),
             "stated": encode_columns(stated),
         }
-        limit = shown_seconds(self._source_pool.seconds)
+        pool = self._remote_pool if is_remote_pattern(url_pattern) else self._source_pool
+        limit = shown_seconds(pool.seconds)
         too_slow = InvalidSource(f"{url_pattern} could not be read within {limit}.", attr="url_pattern")
-        found = await self._analyse(self._source_pool, project_id, request | self._source_lister.allowed, too_slow)
-        return parse_described(found)
+        granted: dict[str, RemoteFile] | None = None
+        if is_remote_pattern(url_pattern):
+            try:
+                files, granted = await self._source_lister.find_remote(url_pattern, credential)
+            except SourceUnavailable as error:
+                raise InvalidSource(error.message, attr="url_pattern") from None
+            request |= {"files": files, "remote": {name: file.size for name, file in granted.items()}}
+        else:
+            request |= self._source_lister.allowed
+        return parse_described(await self._analyse(pool, project_id, request, too_slow, granted))
 
     async def _analyse(
-        self, pool: ProcessPool, project_id: int, request: dict[str, Any], too_slow: OrchestratorError
+        self,
+        pool: ProcessPool,
+        project_id: int,
+        request: dict[str, Any],
+        too_slow: OrchestratorError,
+        granted: Mapping[str, RemoteFile] | None = None,
     ) -> Any:  # noqa: ANN401 - JSON
-        memory, threads = (_READER_MEMORY, _READER_THREADS) if pool is self._source_pool else (_BINDER_MEMORY, 1)
+        memory, threads = (
+            (_READER_MEMORY, _READER_THREADS) if pool in {self._source_pool, self._remote_pool} else (_BINDER_MEMORY, 1)
+        )
         limits = {
             "memory_mb": min(memory, self._limits.memory_mb),
             "threads": min(threads, self._limits.threads),
         }
         # An analysis must not spill to disk.
         fenced = {**request, "limits": limits, "temp_directory": ""}
-        return parse_result(*await pool.ask(project_id, fenced, too_slow))
+        return parse_result(*await pool.ask(project_id, fenced, too_slow, granted))
 
 
 def _invalid(found: Mapping[str, Any]) -> InvalidQuery:

@@ -16,8 +16,8 @@ from orchestrator.engines.admission import Admission
 from orchestrator.engines.base import QueryResult
 from orchestrator.engines.duckdb.digest_cache import DigestCache
 from orchestrator.engines.duckdb.disk_space import DiskSpace
-from orchestrator.engines.duckdb.kept_processes import KeptProcess, KeptProcesses, Reach
-from orchestrator.engines.duckdb.local_source_lister import LocalSourceLister
+from orchestrator.engines.duckdb.kept_processes import KeptProcess, KeptProcesses, Reach, files_on_disk
+from orchestrator.engines.duckdb.object_links import granted_results
 from orchestrator.engines.duckdb.protocol import (
     encode_check,
     encode_previous,
@@ -33,6 +33,7 @@ from orchestrator.engines.duckdb.protocol import (
     store_digests,
 )
 from orchestrator.engines.duckdb.scratch import remove_abandoned
+from orchestrator.engines.duckdb.source_file_lister import SourceFileLister
 from orchestrator.model.check import CheckResult, CheckStatus, PlannedCheck
 from orchestrator.model.errors import (
     DiskFull,
@@ -42,7 +43,7 @@ from orchestrator.model.errors import (
     QueryTimedOut,
 )
 from orchestrator.model.limits import Limits
-from orchestrator.model.remote_files import RemoteFiles
+from orchestrator.model.remote_files import RemoteFile, RemoteFiles
 from orchestrator.model.run import Progress, RunPlan, TableCheckPlan
 from orchestrator.model.write_target import WriteTarget
 
@@ -61,7 +62,7 @@ class DuckDBEngine:
 
     def __init__(
         self,
-        source_lister: LocalSourceLister,
+        source_lister: SourceFileLister,
         *,
         limits: Limits,
         worker_memory_mb: int,
@@ -74,8 +75,9 @@ class DuckDBEngine:
         self._limits = limits
         self._temp_dir = temp_dir.absolute()
         self._admission = Admission(worker_memory_mb, queries=max_queries, slots=slots, reserve_mb=limits.memory_mb)
-        self._is_remote = remote_files is not None
-        self._processes = KeptProcesses(self._temp_dir, remote_files)
+        self._remote_files = remote_files
+        has_remote_files = remote_files is not None or source_lister.has_remote_tables
+        self._processes = KeptProcesses(self._temp_dir, has_remote_files=has_remote_files)
         self._digests = DigestCache()
 
     @property
@@ -128,7 +130,9 @@ class DuckDBEngine:
     async def _check(
         self, plan: TableCheckPlan, folder: str | None, file_url: Callable[[str, str], str]
     ) -> tuple[CheckResult, ...]:
-        files = await self._source_lister.find(plan.project_id, (*plan.relations, *plan.check_relations))
+        inputs = (*plan.relations, *plan.check_relations)
+        files = await self._source_lister.find(plan.project_id, inputs)
+        remote_sources = await self._source_lister.grant(inputs, files)
         relations, check_relations = (
             [encode_relation(one, file_url, self._digests, files) for one in some]
             for some in (plan.relations, plan.check_relations)
@@ -142,19 +146,15 @@ class DuckDBEngine:
             "check_relations": check_relations,
             "current": None,
         }
-        opened = frozenset(itertools.chain(*files.values()))
+        opened = files_on_disk(itertools.chain(*files.values()))
+        folders = (folder,) if folder else ()
+        is_remote = self._reads_remotely(remote_sources)
         process = await self._processes.take(
-            Reach(
-                plan.project_id,
-                plan.limits,
-                folders=(folder,) if folder else (),
-                files=opened,
-                remote=self._is_remote,
-            )
+            Reach(plan.project_id, plan.limits, folders, files=opened, remote=is_remote)
         )
         try:
             with self._processes.running(process):
-                begun = process.begin(remote_files(_sealed(request)))
+                begun = process.begin(self._granted(request, remote_sources))
                 answer = await process.child.ask(begun | request)
                 while answer and "percent" in answer:
                     answer = await process.child.receive()
@@ -175,7 +175,9 @@ class DuckDBEngine:
         limits: Limits,
         on_progress: Callable[[Progress], None],
     ) -> QueryResult:
-        files = await self._source_lister.find(plan.project_id, (*plan.relations, *plan.check_relations))
+        inputs = (*plan.relations, *plan.check_relations)
+        files = await self._source_lister.find(plan.project_id, inputs)
+        remote_sources = await self._source_lister.grant(inputs, files)
         relations, check_relations = (
             [encode_relation(relation, file_url, self._digests, files) for relation in some]
             for some in (plan.relations, plan.check_relations)
@@ -199,29 +201,31 @@ class DuckDBEngine:
             },
         }
         needed = itertools.chain(*files.values(), *map(input_files, _sealed(request)))
-        reach = await asyncio.to_thread(
-            lambda: Reach.of_run(plan.project_id, limits, target, needed, remote=self._is_remote)
-        )
+        is_remote = self._reads_remotely(remote_sources)
+        reach = await asyncio.to_thread(lambda: Reach.of_run(plan.project_id, limits, target, needed, remote=is_remote))
+        granted = self._granted(request, remote_sources)
         process = await self._processes.take(reach)
         try:
-            return await self._run_in(process, request, plan.checks, on_progress)
+            return await self._run_in(process, request, granted, plan.checks, on_progress)
         except EngineCrashed:
             if process.uses == 1:
                 raise
         # The cause may be the state in which an earlier query left the process.
         await asyncio.to_thread(_empty, target.folder)
-        return await self._run_in(await self._processes.take(reach, fresh=True), request, plan.checks, on_progress)
+        process = await self._processes.take(reach, fresh=True)
+        return await self._run_in(process, request, granted, plan.checks, on_progress)
 
     async def _run_in(
         self,
         process: KeptProcess,
         request: dict[str, Any],
+        granted: Mapping[str, RemoteFile],
         checks: Sequence[PlannedCheck],
         on_progress: Callable[[Progress], None],
     ) -> QueryResult:
         """Run the request in the process, which is usable afterwards only if it has written a result."""
         try:
-            result = await self._answer_of(process, request, on_progress)
+            result = await self._answer_of(process, request, granted, on_progress)
             store_digests(self._digests, request["relations"], result)
             written = await asyncio.to_thread(parse_written, result, Path(request["target"]), checks)
             # An error leaves the session in a state that is not known.
@@ -231,11 +235,15 @@ class DuckDBEngine:
             await uninterruptible(self._processes.give_back(process))
 
     async def _answer_of(
-        self, process: KeptProcess, request: dict[str, Any], on_progress: Callable[[Progress], None]
+        self,
+        process: KeptProcess,
+        request: dict[str, Any],
+        granted: Mapping[str, RemoteFile],
+        on_progress: Callable[[Progress], None],
     ) -> Any:  # noqa: ANN401 - JSON
         began, child, output_mb = time.monotonic(), process.child, process.reach.limits.output_mb
         disk = await asyncio.to_thread(DiskSpace, request["target"], str(process.scratch.path))
-        request = process.begin(remote_files(_sealed(request))) | request
+        request = process.begin(granted) | request
         with self._processes.running(process):
             answer = await child.ask(request)
             while answer and "percent" in answer:
@@ -250,6 +258,13 @@ class DuckDBEngine:
             raise await asyncio.to_thread(disk.classify, error) from None
         except OrchestratorError as error:
             raise error.placed() from None
+
+    def _reads_remotely(self, remote_sources: Mapping[str, RemoteFile]) -> bool:
+        """Whether a query needs a process that may ask for remote files. With results in a bucket, each may."""
+        return self._remote_files is not None or bool(remote_sources)
+
+    def _granted(self, request: Mapping[str, Any], remote_sources: Mapping[str, RemoteFile]) -> dict[str, RemoteFile]:
+        return {**granted_results(remote_files(_sealed(request)), self._remote_files), **remote_sources}
 
 
 def _pass() -> None:

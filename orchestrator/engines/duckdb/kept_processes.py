@@ -20,7 +20,7 @@ from orchestrator.engines.duckdb.scratch import Scratch
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
 from orchestrator.model.errors import EngineCrashed, StoreUnavailable
 from orchestrator.model.limits import Limits
-from orchestrator.model.remote_files import RemoteFiles
+from orchestrator.model.remote_files import RemoteFile, is_remote
 from orchestrator.model.write_target import WriteTarget
 
 # Processes without a query, in all: each holds some 60 MiB, most of it shared with the server that it is forked from.
@@ -39,6 +39,7 @@ class Reach:
     """The paths that a process may open: `files`, all below `folders`, and for writing all below `writable`.
 
     `limits` are those of each of its queries. With `remote` it may ask for remote files: those of its present query.
+    `is_shared` says that it may write what other queries of the project write too.
     """
 
     project_id: int
@@ -47,6 +48,7 @@ class Reach:
     writable: tuple[str, ...] = ()
     files: frozenset[SourceFile] = frozenset()
     remote: bool = False
+    is_shared: bool = False
 
     @classmethod
     def of_run(
@@ -56,21 +58,27 @@ class Reach:
 
         Where the store has folders for all results of a project, the reach is these: so the next run needs no other.
         """
+        local = files_on_disk(files)
         if target.shared is None:
-            return cls(project_id, limits, writable=(str(target.folder),), files=frozenset(files))
+            return cls(project_id, limits, writable=(str(target.folder),), files=local, remote=remote)
         sealed, staged = target.shared
         folders = () if sealed is None else (str(sealed),)
-        outside = frozenset(file for file in files if sealed is None or not file.real.startswith(f"{sealed}/"))
-        return cls(project_id, limits, folders=folders, writable=(str(staged),), files=outside, remote=remote)
+        outside = frozenset(file for file in local if sealed is None or not file.real.startswith(f"{sealed}/"))
+        return cls(project_id, limits, folders, (str(staged),), outside, remote=remote, is_shared=True)
 
     @property
     def is_lasting(self) -> bool:
         """Whether another query may need the same reach. A folder to write into is for one query only."""
-        return bool(self.folders) or self.remote or not self.writable
+        return self.is_shared or not self.writable
 
     def covers(self, needed: "Reach") -> bool:
         """Whether a process with this reach can serve a query that needs `needed`."""
         return self.files >= needed.files and replace(self, files=frozenset()) == replace(needed, files=frozenset())
+
+
+def files_on_disk(files: Iterable[SourceFile]) -> frozenset[SourceFile]:
+    """Those of the files that are on this machine's disk."""
+    return frozenset(file for file in files if not is_remote(file.real))
 
 
 @dataclass(eq=False)
@@ -91,17 +99,18 @@ class KeptProcess:
     _has_begun: bool = field(default=False, init=False)
     _removing: "asyncio.Future[None] | None" = field(default=None, init=False)
 
-    def begin(self, remote: Mapping[str, int] = {}) -> dict[str, Any]:
+    def begin(self, remote: Mapping[str, RemoteFile] = {}) -> dict[str, Any]:
         """The part of a request that is the same for all queries of the process, which is now busy with one.
 
-        `remote` has the sizes of the remote files that the query may read, by URL.
+        `remote` has the remote files that the query may read, by their names.
 
         It is usable again once the caller says so: after an error, what a query left behind is not known.
         """
         self.is_usable = False
         common: dict[str, Any] = {"limits": self.reach.limits.model_dump(), "temp_directory": str(self.scratch.path)}
         if self.child.links is not None:
-            self.child.links.granted = common["remote"] = remote
+            self.child.links.granted = remote
+            common["remote"] = {name: file.size for name, file in remote.items()}
         if self._has_begun:
             return common
         self._has_begun = True
@@ -127,16 +136,15 @@ class KeptProcess:
 class KeptProcesses:
     """The processes that query for projects, in use and idle. Queries spill to folders in `temp_dir`.
 
-    `remote_files` reads the files of results that are not on this machine's disk, where there are such.
+    `has_remote_files` says that some of them may read files that are not on this machine's disk.
 
     A process may take twice the memory limit of its queries plus 1 GiB of address space, since DuckDB does not count
     all that it uses.
     """
 
-    def __init__(self, temp_dir: Path, remote_files: RemoteFiles | None = None) -> None:
+    def __init__(self, temp_dir: Path, *, has_remote_files: bool = False) -> None:
         self._temp_dir = temp_dir
-        self._remote_files = remote_files
-        if remote_files is not None:
+        if has_remote_files:
             preload_for_remote_files()
         self._priorities = Priorities(remember_seconds=0)
         self._idle: list[KeptProcess] = []
@@ -206,8 +214,7 @@ class KeptProcesses:
         except OSError as error:
             raise StoreUnavailable(f"No temporary folder can be made: {error.strerror}.") from error
         try:
-            remote = self._remote_files if reach.remote else None
-            links = ObjectLinks(remote, reach.limits.threads) if remote is not None else None
+            links = ObjectLinks(reach.limits.threads) if reach.remote else None
             child = await ChildProcess.start(_process_limits(reach), links)
         except BaseException:
             await uninterruptible(asyncio.to_thread(scratch.remove))

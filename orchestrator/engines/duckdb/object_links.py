@@ -9,26 +9,31 @@ import contextlib
 import json
 import socket
 from collections.abc import Mapping
+from functools import partial
 
 from orchestrator.engines.duckdb.object_wire import LENGTH, MOST_BYTES
 from orchestrator.model.errors import OrchestratorError, StoreUnavailable
-from orchestrator.model.remote_files import RemoteFiles
+from orchestrator.model.remote_files import RemoteFile, RemoteFiles
 
 _LONGEST_QUESTION = 4096
+
+
+def granted_results(sizes: Mapping[str, int], files: RemoteFiles | None) -> dict[str, RemoteFile]:
+    """Files of results, of which the sizes are given by URL. They are read by `files`, which has all of them."""
+    return {} if files is None else {url: RemoteFile(size, partial(files.read, url)) for url, size in sizes.items()}
 
 
 class ObjectLinks:
     """The parent's ends of `count` sockets to one child; `theirs` are the child's, which it inherits.
 
-    `granted` has the size of each file that the child may read now, by its URL.
+    `granted` has each file that the child may read now, by its name.
     """
 
-    def __init__(self, files: RemoteFiles, count: int) -> None:
+    def __init__(self, count: int) -> None:
         pairs = [socket.socketpair() for _ in range(count)]
         self.theirs = [theirs for _, theirs in pairs]
-        self.granted: Mapping[str, int] = {}
+        self.granted: Mapping[str, RemoteFile] = {}
         self._ours = [ours for ours, _ in pairs]
-        self._files = files
         self._serving: list[asyncio.Task[None]] = []
         for ours in self._ours:
             ours.setblocking(False)
@@ -60,18 +65,19 @@ class ObjectLinks:
                 await loop.sock_sendall(ours, answer)
 
     async def _read(self, question: bytes) -> bytes:
-        url, start, end = self._checked(question)
-        content = await self._files.read(url, start, end)
+        file, start, end = self._checked(question)
+        content = await file.read(start, end)
         if len(content) != end - start:
             raise StoreUnavailable("A file in the object store is shorter than it was.")
         return content
 
-    def _checked(self, question: bytes) -> tuple[str, int, int]:
-        """The URL and the range of a question. Raises StoreUnavailable if the child may not ask it."""
+    def _checked(self, question: bytes) -> tuple[RemoteFile, int, int]:
+        """The file and the range of a question. Raises StoreUnavailable if the child may not ask it."""
         with contextlib.suppress(KeyError, TypeError, ValueError):
-            url, start, end = json.loads(question)
-            if 0 <= start < end <= min(self.granted[url], start + MOST_BYTES):
-                return str(url), int(start), int(end)
+            name, start, end = json.loads(question)
+            file = self.granted[name]
+            if 0 <= start < end <= min(file.size, start + MOST_BYTES):
+                return file, int(start), int(end)
         raise StoreUnavailable("The process that ran the query asked for what it was not given.")
 
 

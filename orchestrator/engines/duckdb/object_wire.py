@@ -1,6 +1,6 @@
 """How a child process asks its parent for the bytes of remote files, for both sides.
 
-Each thread of a query asks over a socket of its own: a line of JSON with a URL and a range. The answer is a number of
+Each thread of a query asks over a socket of its own: a line of JSON with a name and a range. The answer is a number of
 eight bytes and as many bytes, or, with a negative number, an error as JSON.
 """
 

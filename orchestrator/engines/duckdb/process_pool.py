@@ -2,16 +2,21 @@
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.engines.duckdb.child_process import ChildProcess, ProcessLimits
+from orchestrator.engines.duckdb.object_links import ObjectLinks
 from orchestrator.engines.duckdb.priorities import Priorities
 from orchestrator.engines.fair_slots import FairSlots
 from orchestrator.model.errors import EngineCrashed, OrchestratorError
+from orchestrator.model.remote_files import RemoteFile
 
 Answer = tuple[dict[str, Any] | None, int | None]
 
 
+# Sockets over which a process asks for remote files at a time.
+_LINKS = 4
 # If more requests of a project wait, the next one raises TooManyRequests: each request holds its text in memory.
 _LONGEST_QUEUE = 128
 
@@ -33,8 +38,16 @@ class ProcessPool:
         self._priorities = Priorities(remember_seconds=seconds)
         self._closed = False
 
-    async def ask(self, project_id: int, request: dict[str, Any], too_slow: OrchestratorError) -> Answer:
+    async def ask(
+        self,
+        project_id: int,
+        request: dict[str, Any],
+        too_slow: OrchestratorError,
+        granted: Mapping[str, RemoteFile] | None = None,
+    ) -> Answer:
         """The answer to a request; None and the exit status of the process if the process died of the request.
+
+        `granted` are remote files that it may read, by name: only in a pool whose processes serve one request.
 
         Raises `too_slow` if the request itself takes too long. If it waits too long for a process, raises
         TooManyRequests if its own project uses its share of them, and AnalyzerBusy otherwise.
@@ -43,7 +56,7 @@ class ProcessPool:
             clock = asyncio.timeout(self.seconds)
             try:
                 async with clock:
-                    return await self._ask(project_id, request)
+                    return await self._ask(project_id, request, granted)
             except TimeoutError:
                 if not clock.expired():
                     raise
@@ -57,13 +70,16 @@ class ProcessPool:
             await child.end()
             self._forget(child)
 
-    async def _ask(self, project_id: int, request: dict[str, Any]) -> Answer:
+    async def _ask(self, project_id: int, request: dict[str, Any], granted: Mapping[str, RemoteFile] | None) -> Answer:
         if self._idle:
             answer, status = await self._exchange(self._idle.pop(), project_id, request)
             # An idle process may have died earlier of another cause, so the request is tried again in a new one.
             if answer is not None or self._closed:
                 return answer, status
-        child = await ChildProcess.start(self._process_limits)
+        links = ObjectLinks(_LINKS) if granted else None
+        if links is not None and granted is not None:
+            links.granted = granted
+        child = await ChildProcess.start(self._process_limits, links)
         self.children.append(child)
         return await self._exchange(child, project_id, request)
 

@@ -27,6 +27,7 @@ from orchestrator.model.errors import (
     PlanTooLarge,
     QueryFailed,
     QueryRefused,
+    SourceUnavailable,
     StoreUnavailable,
 )
 from orchestrator.model.position import Position, position_from
@@ -53,6 +54,7 @@ _ERRORS: dict[str, type[OrchestratorError]] = {
         PlanTooLarge,
         QueryFailed,
         QueryRefused,
+        SourceUnavailable,
         StoreUnavailable,
     )
 }

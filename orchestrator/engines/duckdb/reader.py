@@ -12,8 +12,8 @@ from typing import Any
 
 from orchestrator.aio import uninterruptible
 from orchestrator.engines.duckdb.digest_cache import DigestCache
-from orchestrator.engines.duckdb.kept_processes import KeptProcess, KeptProcesses, Reach
-from orchestrator.engines.duckdb.local_source_lister import LocalSourceLister
+from orchestrator.engines.duckdb.kept_processes import KeptProcess, KeptProcesses, Reach, files_on_disk
+from orchestrator.engines.duckdb.object_links import granted_results
 from orchestrator.engines.duckdb.protocol import (
     encode_relation,
     input_files,
@@ -24,6 +24,7 @@ from orchestrator.engines.duckdb.protocol import (
 )
 from orchestrator.engines.duckdb.result_pipe import ResultPipe
 from orchestrator.engines.duckdb.scratch import remove_abandoned
+from orchestrator.engines.duckdb.source_file_lister import SourceFileLister
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
 from orchestrator.engines.fair_slots import FairSlots
 from orchestrator.model.diff import DiffPlan
@@ -31,12 +32,14 @@ from orchestrator.model.errors import EngineCrashed, QueryTimedOut
 from orchestrator.model.limits import Limits
 from orchestrator.model.position import Position
 from orchestrator.model.reading import ReadPlan, ResultSummary
-from orchestrator.model.remote_files import RemoteFiles
+from orchestrator.model.remote_files import RemoteFile, RemoteFiles, RemoteTables
 
 _ANALYSIS_SECONDS = 5.0
 # A query waits so long for a slot. Then its client gets an error, and may try again.
 _WAIT_SECONDS = 10.0
 _LONGEST_QUEUE = 64
+# The files of each source table by its name, and those of them that are remote.
+_Found = tuple[Mapping[str, Sequence[SourceFile]], Mapping[str, RemoteFile]]
 
 
 class DuckDBReader:
@@ -54,10 +57,12 @@ class DuckDBReader:
         queries: int,
         of_project: int,
         remote_files: RemoteFiles | None = None,
+        remote_tables: RemoteTables | None = None,
     ) -> None:
-        self.source_lister = LocalSourceLister(source_roots, [*private, temp_dir.absolute()])
-        self.processes = KeptProcesses(temp_dir.absolute(), remote_files)
-        self._is_remote = remote_files is not None
+        self.source_lister = SourceFileLister(source_roots, [*private, temp_dir.absolute()], remote_tables)
+        has_remote_files = remote_files is not None or remote_tables is not None
+        self.processes = KeptProcesses(temp_dir.absolute(), has_remote_files=has_remote_files)
+        self.remote_files = remote_files
         self._temp_dir = temp_dir.absolute()
         self._slots = FairSlots(size=queries, share=max(1, min(of_project, queries - 1)), queue=_LONGEST_QUEUE)
 
@@ -75,7 +80,7 @@ class DuckDBReader:
         """See QueryReader."""
         async with self._slots.turn(project_id, seconds=_WAIT_SECONDS):
             real = await asyncio.to_thread(os.path.realpath, folder) if folder else None
-            reach = Reach(project_id, limits, folders=(real,) if real else (), remote=self._is_remote)
+            reach = Reach(project_id, limits, folders=(real,) if real else (), remote=self.remote_files is not None)
             session = DuckDBReadSession(self, reach)
             try:
                 yield session
@@ -90,7 +95,7 @@ class DuckDBReadSession:
         self._reader = reader
         self._reach = reach
         self._process: KeptProcess | None = None
-        self._searching: asyncio.Future[Mapping[str, Sequence[SourceFile]]] | None = None
+        self._searching: asyncio.Future[_Found] | None = None
         self._is_stopped = False
 
     async def close(self) -> None:
@@ -131,12 +136,12 @@ class DuckDBReadSession:
     @asynccontextmanager
     async def read(self, plan: ReadPlan, file_url: Callable[[str, str], str]) -> AsyncIterator[ResultPipe]:
         """See ReadSession."""
-        files = await self._find(plan)
+        files, granted = await self._find(plan)
         relations = [encode_relation(relation, file_url, DigestCache(), files) for relation in plan.relations]
         # The names of a whole project take long to encode.
         has_rows = any(relation.kind == "rows" for relation in plan.relations)
         request = {"job": "read", "relations": relations} | _options_of(plan)
-        async with self._stream(request, files, plan.timeout_seconds, is_long=has_rows) as pipe:
+        async with self._stream(request, files, granted, plan.timeout_seconds, is_long=has_rows) as pipe:
             yield pipe
 
     @asynccontextmanager
@@ -146,7 +151,7 @@ class DuckDBReadSession:
         options = plan.model_dump(mode="json", include={"names", "key", "has_same_columns", "rows", "large_as_text"})
         rows_after = sum(file.rows for file in plan.after.files)
         request = {"job": "diff", "relations": relations, "rows_after": rows_after} | options
-        async with self._stream(request, {}, plan.timeout_seconds) as pipe:
+        async with self._stream(request, {}, {}, plan.timeout_seconds) as pipe:
             yield pipe
 
     @asynccontextmanager
@@ -154,13 +159,18 @@ class DuckDBReadSession:
         self,
         request: dict[str, Any],
         files: Mapping[str, Sequence[SourceFile]],
+        granted: Mapping[str, RemoteFile],
         seconds: float,
         *,
         is_long: bool = False,
     ) -> AsyncIterator[ResultPipe]:
-        """The result that a process writes into a pipe. `files` are the source files that it reads."""
-        process = await self._use(self._reach_of(request["relations"], files))
-        request = process.begin(remote_files(request["relations"])) | request
+        """The result that a process writes into a pipe.
+
+        `files` are the source files that it reads, and `granted` those of them that are remote.
+        """
+        process = await self._use(self._reach_of(request["relations"], files, is_remote=bool(granted)))
+        results = granted_results(remote_files(request["relations"]), self._reader.remote_files)
+        request = process.begin({**results, **granted}) | request
         answer = asyncio.ensure_future(_summary_of(process))
         pipe = ResultPipe(seconds, answer)
         try:
@@ -178,8 +188,8 @@ class DuckDBReadSession:
             # Of source files, DuckDB would keep the footers, by times that are too coarse to notice every change.
             process.is_usable = process.is_usable and not files
 
-    async def _find(self, plan: ReadPlan) -> Mapping[str, Sequence[SourceFile]]:
-        self._searching = asyncio.ensure_future(self._reader.source_lister.find(self._reach.project_id, plan.relations))
+    async def _find(self, plan: ReadPlan) -> _Found:
+        self._searching = asyncio.ensure_future(self._found(plan))
         try:
             return await self._searching
         except asyncio.CancelledError:
@@ -188,11 +198,18 @@ class DuckDBReadSession:
                 raise
             raise EngineCrashed("The query was stopped before it began.") from None
 
-    def _reach_of(self, relations: Iterable[Mapping[str, Any]], files: Mapping[str, Sequence[SourceFile]]) -> Reach:
-        found = frozenset(itertools.chain(*files.values()))
+    async def _found(self, plan: ReadPlan) -> _Found:
+        lister = self._reader.source_lister
+        files = await lister.find(self._reach.project_id, plan.relations)
+        return files, await lister.grant(plan.relations, files)
+
+    def _reach_of(
+        self, relations: Iterable[Mapping[str, Any]], files: Mapping[str, Sequence[SourceFile]], *, is_remote: bool
+    ) -> Reach:
+        found = files_on_disk(itertools.chain(*files.values()))
         if not self._reach.folders:  # the project had no snapshot yet when the session began
             found |= {file for relation in relations for file in input_files(relation)}
-        return dataclasses.replace(self._reach, files=found)
+        return dataclasses.replace(self._reach, files=found, remote=self._reach.remote or is_remote)
 
     async def _use(self, reach: Reach) -> KeptProcess:
         """The process of this session, or another one if that has not the reach."""

@@ -15,10 +15,11 @@ from obstore.store import ObjectStore
 from orchestrator.engines.base import QueryResult
 from orchestrator.engines.duckdb import child_process
 from orchestrator.engines.duckdb.engine import DuckDBEngine
-from orchestrator.engines.duckdb.local_source_lister import LocalSourceLister
-from orchestrator.engines.duckdb.object_links import ObjectLinks
+from orchestrator.engines.duckdb.object_links import ObjectLinks, granted_results
 from orchestrator.engines.duckdb.object_wire import LENGTH, MOST_BYTES
+from orchestrator.engines.duckdb.source_file_lister import SourceFileLister
 from orchestrator.model.errors import InputMissing, QueryFailed, StoreUnavailable
+from orchestrator.model.remote_files import RemoteFile
 from orchestrator.model.run import Relation, SnapshotRelation
 from orchestrator.model.snapshot import SnapshotFile
 from orchestrator.stores.objects import ObjectSnapshotStore, open_objects
@@ -61,7 +62,7 @@ class Project:
 async def project(s3: S3Server, tmp_path: Path) -> AsyncIterator[Project]:
     objects = open_objects(f"s3://{BUCKET}/{uuid4()}", s3.options)
     store = ObjectSnapshotStore(objects, tmp_path, tmp_path / "tmp")
-    lister = LocalSourceLister([], [])
+    lister = SourceFileLister([], [])
     engine = DuckDBEngine(
         lister, limits=LIMITS, worker_memory_mb=4 * LIMITS.memory_mb, temp_dir=tmp_path / "tmp", remote_files=store
     )
@@ -98,7 +99,7 @@ async def test_a_query_past_the_rules_for_views_reads_no_other_object(
     await project.engine._processes.close()
     monkeypatch.setattr(child_process, "serve", unruly.serve)
     own = DuckDBEngine(
-        LocalSourceLister([], []),
+        SourceFileLister([], []),
         limits=LIMITS,
         worker_memory_mb=4 * LIMITS.memory_mb,
         temp_dir=project.store._temp_dir,
@@ -146,7 +147,7 @@ async def test_a_query_that_fails_says_so_in_its_own_words(project: Project) -> 
 
 async def test_many_threads_read_many_files_at_once(s3: S3Server, tmp_path: Path) -> None:
     store = ObjectSnapshotStore(open_objects(f"s3://{BUCKET}/{uuid4()}", s3.options), tmp_path, tmp_path / "tmp")
-    lister = LocalSourceLister([], [])
+    lister = SourceFileLister([], [])
     limits = LIMITS.model_copy(update={"threads": 4})
     engine = DuckDBEngine(
         lister, limits=limits, worker_memory_mb=4 * limits.memory_mb, temp_dir=tmp_path / "tmp", remote_files=store
@@ -176,10 +177,13 @@ class Recorded:
         self.asked.append((url, start, end))
         return b"x" * (end - start)
 
+    def granted(self, url: str, size: int) -> dict[str, RemoteFile]:
+        return granted_results({url: size}, self)
 
-def served(files: Recorded) -> ObjectLinks:
+
+def served() -> ObjectLinks:
     """A link, of which the child's end is the test's."""
-    links = ObjectLinks(files, 1)
+    links = ObjectLinks(1)
     theirs = links.theirs[0].dup()
     theirs.setblocking(False)
     links.start()
@@ -203,9 +207,9 @@ async def ask(links: ObjectLinks, question: bytes) -> bytes:
 
 async def test_a_process_gets_the_ranges_of_the_files_of_its_query_and_nothing_else() -> None:
     files = Recorded()
-    links = served(files)
+    links = served()
     try:
-        links.granted = {"object://1/a/1/f": 3 * MOST_BYTES}
+        links.granted = files.granted("object://1/a/1/f", 3 * MOST_BYTES)
         assert await ask(links, b'["object://1/a/1/f", 2, 5]\n') == b"xxx"
         bad = [
             ["object://1/b/1/f", 0, 1],
@@ -235,8 +239,8 @@ async def test_bytes_that_are_missing_in_an_answer_are_an_error() -> None:
         async def read(self, url: str, start: int, end: int) -> bytes:
             return (await super().read(url, start, end))[:-1]
 
-    links = served(Short())
-    links.granted = {"object://f": 10}
+    links = served()
+    links.granted = Short().granted("object://f", 10)
     try:
         assert b"shorter" in await ask(links, b'["object://f", 0, 5]\n')
     finally:

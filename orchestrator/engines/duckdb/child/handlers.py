@@ -15,6 +15,7 @@ from orchestrator.engines.duckdb.child.checks import check_table
 from orchestrator.engines.duckdb.child.diff import diff
 from orchestrator.engines.duckdb.child.errors import clean_message, plain_message, redact_paths
 from orchestrator.engines.duckdb.child.execute import write
+from orchestrator.engines.duckdb.child.object_access import failure_of_remote_files, grant
 from orchestrator.engines.duckdb.child.places import place_in_text
 from orchestrator.engines.duckdb.child.plan import Answered, Request, Task, Watch, digest_files, find_files
 from orchestrator.engines.duckdb.child.read import analyze, find_name as read_find_name, read
@@ -25,7 +26,7 @@ from orchestrator.engines.duckdb.sandbox import confine
 from orchestrator.engines.duckdb.sources.bad_values import Source, explained
 from orchestrator.engines.duckdb.sources.contract import Contract, UnreadableFile
 from orchestrator.engines.duckdb.sources.differences import differences
-from orchestrator.engines.duckdb.sources.discovery import ListedFile, SourceFile, list_source_files
+from orchestrator.engines.duckdb.sources.discovery import SourceFile, list_source_files
 from orchestrator.engines.duckdb.sources.text import with_data
 from orchestrator.engines.duckdb.sql.column_lineage import column_lineage
 from orchestrator.engines.duckdb.sql.inlining import weigh
@@ -43,6 +44,7 @@ from orchestrator.engines.duckdb.sql.statement import invalid, single_select
 from orchestrator.engines.duckdb.types.inference import UnknownType, source_columns
 from orchestrator.model.column_limits import too_wide
 from orchestrator.model.errors import InvalidQuery, InvalidSource
+from orchestrator.model.remote_files import is_remote
 
 # A file of a gigabyte or two is decompressed in this time. Each run decompresses all files to the end.
 _WHOLE_SECONDS = 3.0
@@ -180,14 +182,20 @@ def _trace_columns(request: Request, _watch: Watch) -> dict[str, Any]:
 
 def describe_source(request: Request) -> Task:
     """The columns of the files that match `url_pattern`, read as `format`, and how the files differ from them."""
-    found = list_source_files(request["url_pattern"], request["source_roots"], request["private"])
-    if not found:
+    if "files" in request:
+        files = [SourceFile(*file) for file in request["files"]]
+        total = sum(file.size for file in files)
+        grant(request["remote"])
+    else:
+        listed = list_source_files(request["url_pattern"], request["source_roots"], request["private"])
+        files, total = [one.file for one in listed], sum(one.size for one in listed)
+    if not files:
         raise InvalidSource(f"No file matches {request['url_pattern']}.", attr="url_pattern")
-    return Task(partial(_describe_source, request, found), readable=tuple(one.file for one in found))
+    readable = () if "files" in request else tuple(files)
+    return Task(partial(_describe_source, request, files, total), readable=readable)
 
 
-def _describe_source(request: Request, listed: list[ListedFile], _watch: Watch) -> dict[str, Any]:
-    found = [one.file for one in listed]
+def _describe_source(request: Request, found: list[SourceFile], total: int, _watch: Watch) -> dict[str, Any]:
     contract = Contract.of(request, request["stated"])
     files = found if contract.format == "Parquet" else with_data(found)
     if not files:
@@ -196,12 +204,16 @@ def _describe_source(request: Request, listed: list[ListedFile], _watch: Watch) 
     reading = Reading([TableFiles(request["url_pattern"], contract.format, packed)], request["limits"]["threads"])
     try:
         check_text(found, contract.format)
-        with reading, open_session(request["limits"], files=[file.real for file in files]) as connection:
+        on_disk = [file.real for file in files if not is_remote(file.real)]
+        with reading, open_session(request["limits"], files=on_disk, remote="remote" in request) as connection:
             reading.watch(connection)
             columns = _columns(connection, contract, files)
             others = differences(connection, contract, columns, files)
             reading.finish_within(_WHOLE_SECONDS)
     except (duckdb.Error, UnreadableFile, OSError) as error:
+        lost = failure_of_remote_files()
+        if lost is not None:
+            raise InvalidSource(lost.message, attr="url_pattern") from None
         text = clean_message(error) if isinstance(error, duckdb.Error) else str(error)
         reason = redact_paths(text, {file.real: file.shown for file in found})
         message = f"{request['url_pattern']} cannot be read as {contract.format}: {reason}"
@@ -212,8 +224,8 @@ def _describe_source(request: Request, listed: list[ListedFile], _watch: Watch) 
         raise InvalidSource(f"{request['url_pattern']} cannot be a table: {excess}", attr="url_pattern")
     return {
         "columns": columns,
-        "file_count": len(listed),
-        "bytes": sum(one.size for one in listed),
+        "file_count": len(found),
+        "bytes": total,
         "differences": others,
     }
 

@@ -9,9 +9,17 @@ import socket
 from collections.abc import Iterable, Mapping
 
 from orchestrator.engines.duckdb.object_wire import LENGTH, MOST_BYTES
-from orchestrator.model.errors import InputMissing, OrchestratorError, StoreUnavailable
+from orchestrator.model.errors import (
+    InputMissing,
+    InputReplaced,
+    OrchestratorError,
+    SourceUnavailable,
+    StoreUnavailable,
+)
 
-_ERRORS: dict[str, type[OrchestratorError]] = {error.code: error for error in (InputMissing, StoreUnavailable)}
+_ERRORS: dict[str, type[OrchestratorError]] = {
+    error.code: error for error in (InputMissing, InputReplaced, SourceUnavailable, StoreUnavailable)
+}
 
 _links: "queue.SimpleQueue[socket.socket]" = queue.SimpleQueue()
 _failures: list[OrchestratorError] = []

@@ -1,7 +1,4 @@
-"""The file system through which DuckDB reads remote files.
-
-DuckDB reads one file from several threads at once, so the position in a file is each thread's own.
-"""
+"""The file system through which DuckDB reads remote files."""
 
 import threading
 from datetime import UTC, datetime
@@ -52,28 +49,43 @@ class ObjectFiles(AbstractFileSystem):  # type: ignore[misc]
 
 
 class _ObjectFile:
-    """A file that is open in any number of threads, each with a position of its own."""
+    """A file that is open in any number of threads.
+
+    DuckDB reads in two ways, and a file sees the same calls for both. To read at a place, a thread moves the position
+    and reads at once: other threads may do the same in between, so the move counts for its own thread. To read on, any
+    thread reads without a move: so the position is that of all threads, and a part that one has read is not read again.
+    """
 
     def __init__(self, path: str, size: int) -> None:
         self.closed = False
         self._path = path
         self._size = size
+        self._lock = threading.Lock()
+        self._at = 0
+        self._reads_on = 0  # how often a thread has read on: moves before that no longer count
         self._own = threading.local()
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move the position: from the start, from the position itself, or from the end."""
-        self._own.at = offset + (0, self.tell(), self._size)[whence]
-        return self.tell()
+        with self._lock:
+            self._at = offset + (0, self._at, self._size)[whence]
+            self._own.move = (self._at, self._reads_on)
+            return self._at
 
     def tell(self) -> int:
-        """The position of this thread."""
-        return int(getattr(self._own, "at", 0))
+        """The position."""
+        return self._at
 
     def read(self, count: int = -1) -> bytes:
         """The next bytes, fewer only at the end."""
-        start = self.tell()
-        end = self._size if count < 0 else min(self._size, start + count)
-        self._own.at = max(start, end)
+        with self._lock:
+            start, reads_on = getattr(self._own, "move", (0, -1))
+            self._own.move = (0, -1)
+            if reads_on != self._reads_on:
+                start = self._at
+                self._reads_on += 1
+            end = self._size if count < 0 else min(self._size, start + count)
+            self._at = max(start, end)
         return read(self._path, start, end)
 
     def flush(self) -> None:

@@ -73,7 +73,7 @@ def translate_errors(request: Request, inputs: Inputs, labels: Mapping[str, str]
         yield
     except Exception as error:
         may_be_of_files = isinstance(error, (duckdb.Error, OSError))
-        lost = (failure_of_remote_files() or _find_missing_input(inputs)) if may_be_of_files else None
+        lost = failure_of_remote_files() or (_find_missing_input(inputs) if may_be_of_files else None)
         domain_error = lost or _to_domain_error(error, request["limits"])
         raise domain_error.changed(redact_paths(domain_error.message, labels)) from None
 

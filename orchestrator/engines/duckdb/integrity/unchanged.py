@@ -21,11 +21,13 @@ import duckdb
 import xxhash
 
 from orchestrator.engines.duckdb.child.errors import plain_message
+from orchestrator.engines.duckdb.child.object_access import failure_of_remote_files
 from orchestrator.engines.duckdb.integrity.whole_files import PARQUET, Stopped, check_whole, digest_of_footer, is_packed
 from orchestrator.engines.duckdb.sources.contract import UnreadableFile
 from orchestrator.engines.duckdb.sources.discovery import ListedFile, SourceFile, listing_digest, shown_path
 from orchestrator.engines.duckdb.sources.parquet import read_parquet
 from orchestrator.model.errors import InputReplaced
+from orchestrator.model.remote_files import is_remote
 
 _STACK_BYTES = 1 << 20
 # A file changed less than this ago may change again and keep its times: the kernel's clock has ticks.
@@ -161,7 +163,7 @@ class Reading:
         for sources in tables:
             for file in sources.files:
                 seen = _settled(sources.table, file)
-                known = sources.known.get(_key(seen)) if seen else None
+                known = _known_digest(sources, file, seen)
                 whole = sources.format != PARQUET
                 if seen and not whole and not known and seen.size <= budget:
                     budget, whole = budget - seen.size, True
@@ -205,6 +207,8 @@ class Reading:
 
     def _explain(self, error: Exception) -> None:
         """Raise the error about a file that may be the cause of `error`, if there is one."""
+        if failure_of_remote_files() is not None:
+            return
         text = plain_message(error)
         named = [check for check in self._checks if check.file.real in text]
         checks = named or self._checks
@@ -260,6 +264,8 @@ def _may_be_of_a_file(error: Exception) -> bool:
 
 def _seen(file: SourceFile) -> Seen | None:
     """The current state of the file; None if its status cannot be read."""
+    if is_remote(file.real):  # each range is held to its version
+        return Seen(0, 0, file.size, file.modified_ns, 0)
     try:
         return Seen.of(os.stat(file.real))  # noqa: PTH116 - of thousands
     except OSError:
@@ -272,7 +278,7 @@ def _settled(table: str, file: SourceFile) -> Seen | None:
     Raises InputReplaced if it is no longer the file that was found.
     """
     seen = _seen(file)
-    for _ in range(_PATIENCE):
+    for _ in range(0 if is_remote(file.real) else _PATIENCE):
         if seen is None or not 0 <= time.time_ns() - max(seen.modified_ns, seen.changed_ns) < _TICK_SECONDS * 1e9:
             break
         time.sleep(_TICK_SECONDS)
@@ -280,6 +286,12 @@ def _settled(table: str, file: SourceFile) -> Seen | None:
     if seen and file.inode and (seen.device, seen.inode) != (file.device, file.inode):
         raise _changed(table, file)
     return seen
+
+
+def _known_digest(sources: TableFiles, file: SourceFile, seen: Seen | None) -> str | None:
+    if is_remote(file.real):  # text is read to its end, to see that it is whole
+        return file.version if sources.format == PARQUET else None
+    return sources.known.get(_key(seen)) if seen else None
 
 
 def _key(seen: Seen) -> str:
@@ -324,6 +336,8 @@ def _file(check: _Check) -> tuple[str, int, int, str | None, str]:
 
 
 def _identity(file: SourceFile, seen: Seen | None) -> str:
+    if is_remote(file.real):
+        return file.version
     try:
         status = os.stat(file.real)  # noqa: PTH116 - of thousands
     except OSError:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO
 
 import xxhash
@@ -11,6 +10,7 @@ import xxhash
 from orchestrator.engines.duckdb.integrity.decompression import Broken, unpacked
 from orchestrator.engines.duckdb.sources.contract import UnreadableFile
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
+from orchestrator.engines.duckdb.sources.opening import open_file
 from orchestrator.engines.duckdb.sources.text import compression
 
 PARQUET = "Parquet"
@@ -48,7 +48,7 @@ def check_whole(file: SourceFile, source_format: str, stop: Callable[[], bool] =
     when one was cut off.
     """
     digest = xxhash.xxh3_128()
-    with _naming(file), Path(file.real).open("rb", buffering=0) as stream:
+    with _naming(file), open_file(file) as stream:
         chunks = _chunks(stream, digest, stop)
         if is_packed(file, source_format):
             for _ in unpacked(chunks, compression(file)):
@@ -69,7 +69,7 @@ def check_text(files: Iterable[SourceFile], source_format: str) -> None:
     """Raise UnreadableFile for a text file whose name says no compression, and that does not begin like text."""
     for file in files:
         if source_format != PARQUET and not is_packed(file, source_format):
-            with _naming(file), Path(file.real).open("rb", buffering=0) as stream:
+            with _naming(file), open_file(file) as stream:
                 _refuse_no_text(stream.read(_LONGEST_MAGIC))
 
 
@@ -78,7 +78,7 @@ def digest_of_footer(file: SourceFile) -> str | None:
 
     It is `xxh128-footer:` and 32 hexadecimal digits; None if the file has no footer. Raises OSError.
     """
-    with Path(file.real).open("rb", buffering=0) as stream:
+    with open_file(file) as stream:
         size = stream.seek(0, os.SEEK_END)
         stream.seek(max(0, size - _PARQUET_TAIL))
         tail = stream.read(_PARQUET_TAIL)

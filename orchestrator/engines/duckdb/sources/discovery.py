@@ -20,11 +20,10 @@ from typing import NamedTuple
 import xxhash
 
 from orchestrator.model.errors import InvalidSource
+from orchestrator.model.file_patterns import MAX_FILES, MAX_PATTERN_LENGTH, fits, is_visible, is_wild
 from orchestrator.model.private_folders import MARKER
-from orchestrator.model.remote_files import is_remote
+from orchestrator.model.remote_files import RemoteObject, is_remote, name_of_source
 
-MAX_PATTERN_LENGTH = 500
-MAX_FILES = 10_000
 _NAMED_ROOTS = 5
 # No data lies here: these are interfaces of the kernel, settings, and secrets of containers and services.
 _NEVER = ("/proc", "/sys", "/dev", "/etc", "/run/secrets", "/run/credentials", "/run/user")
@@ -42,12 +41,18 @@ class SourceFile(NamedTuple):
 
     `shown` is its path as the pattern spells it, and `real` its path without symbolic links. `device` and `inode` are
     the kernel's numbers of the file that was opened; 0 and 0 stand for any file.
+
+    Of a remote file, `shown` is its URL and `real` the name under which a query opens it. Only such a file has a `size`
+    in bytes, a time of its last change in nanoseconds and a `version`, as RemoteObject has them.
     """
 
     shown: str
     real: str
     device: int = 0
     inode: int = 0
+    size: int = 0
+    modified_ns: int = 0
+    version: str = ""
 
 
 class ListedFile(NamedTuple):
@@ -73,6 +78,16 @@ class ListedFile(NamedTuple):
     def is_settled(self) -> bool:
         """Whether a further change would give it another identity: file systems have times of up to two seconds."""
         return max(self.modified_ns, self.changed_ns) + _COARSEST_TIME_NS < time.time_ns()
+
+
+def remote_file(found: RemoteObject) -> SourceFile:
+    """A remote file of a source table, as queries have it."""
+    return SourceFile(found.url, name_of_source(found), 0, 0, found.size, found.modified_ns, found.version)
+
+
+def remote_object(file: SourceFile) -> RemoteObject:
+    """The object that a remote file is."""
+    return RemoteObject(file.shown, file.size, file.modified_ns, file.version)
 
 
 def real_path(path: str) -> str:
@@ -191,18 +206,14 @@ def _start_of(segments: list[str], roots: Sequence[str | Path], allowed: _Allowe
         depth = len(root.parts) - 1
         if len(segments) > depth and tuple(segments[:depth]) == root.parts[1:]:
             return root
-    fixed = Path("/", *takewhile(lambda segment: not _is_wild(segment), segments[:-1]))
+    fixed = Path("/", *takewhile(lambda segment: not is_wild(segment), segments[:-1]))
     real = Path(os.path.realpath(fixed))
     return fixed if allowed.inside(real) else None
 
 
-def _is_wild(segment: str) -> bool:
-    return "*" in segment or "?" in segment
-
-
 def _matches(folder: Path, segments: list[str]) -> Iterator[Path]:
     first, rest = segments[0], segments[1:]
-    wild = _is_wild(first)
+    wild = is_wild(first)
     for path in _wildcard(folder, first) if wild else [folder / first]:
         if not rest:
             if path.exists() and not (wild and path.is_dir()):
@@ -212,29 +223,7 @@ def _matches(folder: Path, segments: list[str]) -> Iterator[Path]:
 
 
 def _wildcard(folder: Path, segment: str) -> list[Path]:
-    hidden = segment.startswith(".")
-    return [folder / n for n in os.listdir(folder) if (hidden or not n.startswith(".")) and _fits(n, segment)]  # noqa: PTH208 - names only
-
-
-def _fits(name: str, pattern: str) -> bool:
-    """Whether `name` fits `pattern`: `*` stands for any characters, `?` for one.
-
-    It backtracks only to the last `*`, so it takes at most as many steps as the product of both lengths. A regular
-    expression would backtrack to each `*`: twelve of them before a letter that is missing took minutes.
-    """
-    at, expected, star, resume = 0, 0, -1, 0
-    while at < len(name):
-        if expected < len(pattern) and pattern[expected] == "*":
-            star, resume = expected, at
-            expected += 1
-        elif expected < len(pattern) and pattern[expected] in {"?", name[at]}:
-            at, expected = at + 1, expected + 1
-        elif star >= 0:
-            resume += 1
-            at, expected = resume, star + 1
-        else:
-            return False
-    return not pattern[expected:].strip("*")
+    return [folder / n for n in os.listdir(folder) if is_visible(n, segment) and fits(n, segment)]  # noqa: PTH208 - names only
 
 
 def _checked(path: Path, allowed: _Allowed) -> ListedFile:

@@ -4,15 +4,14 @@ import codecs
 import csv
 import gzip
 import io
-import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
 from orchestrator.engines.duckdb.sources.contract import UnreadableFile
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
+from orchestrator.engines.duckdb.sources.opening import open_file, size_of
 from orchestrator.model.names import fold
 
 _SEPARATORS = {b";": "semicolons", b"\t": "tabs", b"|": "bars"}
@@ -107,7 +106,7 @@ def has_long_numbers(file: SourceFile, length: int) -> bool:
     if compression(file) != _NOT:
         return True
     wanted, rest = b"0" * length, b""
-    with Path(file.real).open("rb") as stream:
+    with open_file(file) as stream:
         while chunk := stream.read(1 << 20):
             digits = rest + chunk.translate(_DIGITS)
             if wanted in digits:
@@ -137,7 +136,7 @@ def detect_separator(file: SourceFile) -> str | None:
 
 
 def _is_empty(file: SourceFile) -> bool:
-    if compression(file) == _NOT and os.path.getsize(file.real) > len(codecs.BOM_UTF8):  # noqa: PTH202 - a string
+    if compression(file) == _NOT and size_of(file) > len(codecs.BOM_UTF8):
         return False
     try:
         with _opened(file) as stream:
@@ -160,12 +159,17 @@ def _opened(file: SourceFile) -> Iterator[IO[bytes]]:
         raise UnreadableFile(f"{file.real} is damaged: {error}.") from None
 
 
-def _stream(file: SourceFile) -> IO[bytes]:
+@contextmanager
+def _stream(file: SourceFile) -> Iterator[IO[bytes]]:
     kind = compression(file)
-    if kind == "gzip":
-        return cast("IO[bytes]", gzip.open(file.real))
-    if kind == "zstd":
-        from pyarrow import input_stream  # noqa: PLC0415 - takes long to import, and few files are of this kind
+    with open_file(file) as raw:
+        if kind == "gzip":
+            with gzip.open(raw) as stream:
+                yield cast("IO[bytes]", stream)
+        elif kind == "zstd":
+            from pyarrow import input_stream  # noqa: PLC0415 - takes long to import, and few files are of this kind
 
-        return cast("IO[bytes]", input_stream(file.real, compression="zstd"))
-    return Path(file.real).open("rb")
+            with input_stream(raw, compression="zstd") as stream:
+                yield cast("IO[bytes]", stream)
+        else:
+            yield raw

@@ -23,6 +23,7 @@ from orchestrator.engines.duckdb.sources.contract import Contract
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
 from orchestrator.engines.duckdb.sources.text import compression, header
 from orchestrator.model.names import fold
+from orchestrator.model.remote_files import is_remote
 
 Table = tuple[Contract, Sequence[SourceFile]]
 
@@ -104,7 +105,9 @@ def _may_be_plain(contract: Contract) -> bool:
 
 
 def _is_large(file: SourceFile) -> bool:
-    return compression(file) == "uncompressed" and os.stat(file.real).st_size >= WORTH_BYTES  # noqa: PTH116 - a string
+    # To read a remote file once more takes longer than the faster scan saves.
+    local = not is_remote(file.real) and compression(file) == "uncompressed"
+    return local and os.stat(file.real).st_size >= WORTH_BYTES  # noqa: PTH116 - a string
 
 
 def _columns_read(connection: duckdb.DuckDBPyConnection, query: str) -> set[str]:

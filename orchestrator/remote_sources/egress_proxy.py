@@ -1,0 +1,142 @@
+"""The proxy through which all requests for source files leave this process.
+
+The library that sends them resolves names by itself and follows redirects. Through a proxy it does neither: for each
+connection the proxy resolves the name once, checks the addresses, and connects to what it has checked. A name that
+changes its address in between leads nowhere else, and neither does a redirect. TLS stays between the library and the
+server.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import cast
+from urllib.parse import urlsplit
+
+from orchestrator.model.errors import InvalidSource, OrchestratorError
+from orchestrator.model.file_patterns import is_wild
+from orchestrator.remote_sources.addresses import Addresses, Server
+
+_HEAD_SECONDS = 10.0
+_CONNECT_SECONDS = 10.0
+_LONGEST_HEAD = 64 << 10
+_CHUNK_BYTES = 256 << 10
+_MOST_CONNECTIONS = 256
+_HTTP_PORT = 80
+
+
+class EgressProxy:
+    """An HTTP proxy on this machine, for this process: for TLS by CONNECT, and for plain HTTP to trusted servers."""
+
+    def __init__(self, addresses: Addresses) -> None:
+        self._addresses = addresses
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self._starting = asyncio.Lock()
+        self.latest_refusal: InvalidSource | None = None
+        """The reason of the latest connection that was refused, since a client of a proxy sees a failure only."""
+
+    async def url(self) -> str:
+        """The URL of the proxy, which is started by the first call."""
+        async with self._starting:
+            if self._server is None:
+                self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=_LONGEST_HEAD)
+        port = self._server.sockets[0].getsockname()[1]
+        return f"http://127.0.0.1:{port}"
+
+    async def close(self) -> None:
+        """End every connection."""
+        if self._server is not None:
+            self._server.close()
+        for one in self._connections:
+            one.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._connections.add(task)
+        try:
+            if len(self._connections) > _MOST_CONNECTIONS:
+                await _answer(writer, "503 Too Many Connections")
+            else:
+                await self._serve(reader, writer)
+        except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # the connection is lost, or what came over it is no request
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(_HEAD_SECONDS):
+            head = await reader.readuntil(b"\r\n\r\n")
+        method, target, _ = head.split(b"\r\n", 1)[0].decode("ascii").split(" ")
+        is_tunnel = method == "CONNECT"
+        try:
+            server = server_of(f"//{target}" if is_tunnel else target, is_tunnel=is_tunnel)
+            if not (is_tunnel or self._addresses.trusts(server)):
+                raise InvalidSource(f"{server.host} is read over HTTPS only.", attr="url_pattern")
+            addresses = await self._addresses.resolve(server)
+        except OrchestratorError as error:
+            if isinstance(error, InvalidSource):
+                self.latest_refusal = error
+            await _answer(writer, "403 Forbidden")
+            return
+        upstream = await _connected(addresses, server.port)
+        if upstream is None:
+            await _answer(writer, "502 Bad Gateway")
+            return
+        try:
+            if is_tunnel:
+                writer.write(b"HTTP/1.1 200 Connection Established\r\n\r\n")
+            else:
+                upstream[1].write(head)  # servers take the form of a request to a proxy too
+            await _relay((reader, writer), upstream)
+        finally:
+            upstream[1].close()
+
+
+def server_of(url: str, *, is_tunnel: bool = False) -> Server:
+    """The server of a URL. Raises InvalidSource if it names none."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    host = (parts.hostname or "").rstrip(".")
+    if not host or is_wild(host):
+        raise InvalidSource("The URL names no server.", attr="url_pattern")
+    usual = 443 if is_tunnel or parts.scheme == "https" else _HTTP_PORT
+    return Server(host.lower(), usual if port is None else port)
+
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def _connected(addresses: Sequence[str], port: int) -> Streams | None:
+    for address in addresses:
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                return await asyncio.open_connection(address, port, limit=_CHUNK_BYTES)
+    return None
+
+
+async def _relay(one: Streams, other: Streams) -> None:
+    """Send on what comes from each side until one of them has ended."""
+    directions = [asyncio.create_task(_pump(one[0], other[1])), asyncio.create_task(_pump(other[0], one[1]))]
+    try:
+        await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for direction in directions:
+            direction.cancel()
+        await asyncio.gather(*directions, return_exceptions=True)
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while chunk := await reader.read(_CHUNK_BYTES):
+        writer.write(chunk)
+        await writer.drain()
+
+
+async def _answer(writer: asyncio.StreamWriter, status: str) -> None:
+    writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+    with contextlib.suppress(OSError):
+        await writer.drain()
