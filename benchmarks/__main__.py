@@ -24,6 +24,7 @@ from benchmarks import (
     memory_cost,
     project,
     reading,
+    remote,
     restore,
     results,
     rollback,
@@ -103,6 +104,15 @@ KINDS = {
             "rounds": rounds(),
             "rows": Option(6_000_000, 20_000, "of the big view"),
             "small": Option(20, 3, "checks of the small view"),
+        },
+    ),
+    "remote": Kind(
+        remote.measure,
+        "queries over a file behind a server, beside DuckDB's httpfs, with requests and bytes",
+        {
+            "rounds": rounds(),
+            "rows": Option(6_000_000, 20_000, "of the file"),
+            "delays": Option([0, 30], [0], "milliseconds until the server answers, one or several"),
         },
     ),
     "project": Kind(

@@ -8,7 +8,7 @@ server.
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -61,6 +61,8 @@ class EgressProxy:
                 await self._serve(reader, writer)
         except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # the connection is lost, or what came over it is no request
+        except asyncio.CancelledError:
+            pass  # by `close`; asyncio would log it as an error of the server
         finally:
             self._connections.discard(task)
             writer.close()
@@ -87,9 +89,9 @@ class EgressProxy:
         try:
             if is_tunnel:
                 writer.write(b"HTTP/1.1 200 Connection Established\r\n\r\n")
+                await _relay(_pump(reader, upstream[1]), _pump(upstream[0], writer))
             else:
-                upstream[1].write(head)  # servers take the form of a request to a proxy too
-            await _relay((reader, writer), upstream)
+                await _relay(_pass_requests(head, server, reader, upstream[1]), _pump(upstream[0], writer))
         finally:
             upstream[1].close()
 
@@ -119,9 +121,9 @@ async def _connected(addresses: Sequence[str], port: int) -> Streams | None:
     return None
 
 
-async def _relay(one: Streams, other: Streams) -> None:
-    """Send on what comes from each side until one of them has ended."""
-    directions = [asyncio.create_task(_pump(one[0], other[1])), asyncio.create_task(_pump(other[0], one[1]))]
+async def _relay(*both: Coroutine[None, None, None]) -> None:
+    """Send on in both directions until one of them has ended."""
+    directions = [asyncio.create_task(one) for one in both]
     try:
         await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -134,6 +136,24 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     while chunk := await reader.read(_CHUNK_BYTES):
         writer.write(chunk)
         await writer.drain()
+
+
+async def _pass_requests(
+    head: bytes, server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Send on the requests of a connection, each in the form that servers get, with the path alone.
+
+    Ends at one that has a body, or that is for another server.
+    """
+    while True:
+        line, _, rest = head.partition(b"\r\n")
+        method, target, version = line.decode("ascii").split(" ")
+        if method not in {"GET", "HEAD"} or server_of(target) != server:
+            return
+        path = urlsplit(target)._replace(scheme="", netloc="").geturl() or "/"
+        writer.write(f"{method} {path} {version}\r\n".encode() + rest)
+        await writer.drain()
+        head = await reader.readuntil(b"\r\n\r\n")
 
 
 async def _answer(writer: asyncio.StreamWriter, status: str) -> None:

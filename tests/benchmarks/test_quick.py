@@ -21,6 +21,7 @@ COMPARED = {
     "dag": "descendants",
     "generations": "worker killed",
     "checks": "without",
+    "remote": "httpfs",
     "project": "nothing changed",
     "journey": "dbt-duckdb",
     "verdicts": "SQLMesh",

@@ -44,8 +44,9 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nrows"
 async def test_a_trusted_server_is_reached_through_it() -> None:
     async with web_server(OK) as (port, heads), proxy(Server("127.0.0.1", port)) as running:
         async with httpx.AsyncClient(proxy=await running.url()) as client:
-            assert (await client.get(f"http://127.0.0.1:{port}/a.csv")).text == "rows"
-        assert len(heads) == 1
+            assert (await client.get(f"http://127.0.0.1:{port}/a%20b.csv?x=1")).text == "rows"
+        (head,) = heads
+        assert head.startswith(b"GET /a%20b.csv?x=1 HTTP/1.1\r\n"), "as servers get it, not as proxies do"
 
 
 async def test_plain_http_to_any_other_server_is_refused() -> None:

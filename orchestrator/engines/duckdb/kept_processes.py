@@ -109,7 +109,7 @@ class KeptProcess:
         self.is_usable = False
         common: dict[str, Any] = {"limits": self.reach.limits.model_dump(), "temp_directory": str(self.scratch.path)}
         if self.child.links is not None:
-            self.child.links.granted = remote
+            self.child.links.grant(remote)
             common["remote"] = {name: file.size for name, file in remote.items()}
         if self._has_begun:
             return common

@@ -78,7 +78,7 @@ class ProcessPool:
                 return answer, status
         links = ObjectLinks(_LINKS) if granted else None
         if links is not None and granted is not None:
-            links.granted = granted
+            links.grant(granted)
         child = await ChildProcess.start(self._process_limits, links)
         self.children.append(child)
         return await self._exchange(child, project_id, request)

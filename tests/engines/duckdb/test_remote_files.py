@@ -209,7 +209,7 @@ async def test_a_process_gets_the_ranges_of_the_files_of_its_query_and_nothing_e
     files = Recorded()
     links = served()
     try:
-        links.granted = files.granted("object://1/a/1/f", 3 * MOST_BYTES)
+        links.grant(files.granted("object://1/a/1/f", 3 * MOST_BYTES))
         assert await ask(links, b'["object://1/a/1/f", 2, 5]\n') == b"xxx"
         bad = [
             ["object://1/b/1/f", 0, 1],
@@ -226,7 +226,7 @@ async def test_a_process_gets_the_ranges_of_the_files_of_its_query_and_nothing_e
         for question in bad:
             assert (await ask(links, json.dumps(question).encode() + b"\n")).startswith(b"error "), question
         assert (await ask(links, b"\xff{]\n")).startswith(b"error ")
-        links.granted = {}
+        links.grant({})
         assert (await ask(links, b'["object://1/a/1/f", 2, 5]\n')).startswith(b"error ")
         assert files.asked == [("object://1/a/1/f", 2, 5)]
         assert await ask(links, b"x" * 5000) == b"", "a question without an end closes the link"
@@ -240,7 +240,7 @@ async def test_bytes_that_are_missing_in_an_answer_are_an_error() -> None:
             return (await super().read(url, start, end))[:-1]
 
     links = served()
-    links.granted = Short().granted("object://f", 10)
+    links.grant(Short().granted("object://f", 10))
     try:
         assert b"shorter" in await ask(links, b'["object://f", 0, 5]\n')
     finally:
@@ -272,3 +272,22 @@ async def test_two_threads_that_read_an_object_for_the_first_time_get_one_state_
     monkeypatch.setattr("orchestrator.stores.objects.obstore.get_async", first)
     answers = await asyncio.gather(*(project.store.read(url, 0, 4) for _ in range(2)), return_exceptions=True)
     assert {type(one) for one in answers} == {bytes, StoreUnavailable}
+
+
+async def test_the_end_of_a_file_is_fetched_once_and_a_small_file_as_a_whole() -> None:
+    files = Recorded()
+    links = served()
+    size = 1 << 20
+    try:
+        links.grant(files.granted("object://large", size) | files.granted("object://small", 1000))
+        for start, end in ((size - 8, size), (size - 5000, size - 8), (0, 4), (size - 8, size)):
+            assert await ask(links, json.dumps(["object://large", start, end]).encode() + b"\n") == b"x" * (end - start)
+        for start, end in ((992, 1000), (0, 4), (4, 990)):
+            assert await ask(links, json.dumps(["object://small", start, end]).encode() + b"\n") == b"x" * (end - start)
+        assert files.asked == [
+            ("object://large", size - (64 << 10), size),
+            ("object://large", 0, 4),
+            ("object://small", 0, 1000),
+        ]
+    finally:
+        await links.close()
