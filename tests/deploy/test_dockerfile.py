@@ -3,12 +3,15 @@
 import re
 import shlex
 import tomllib
+from pathlib import Path
 
 from tests.deploy.support import ROOT, environment, services
 
 LINES = [line.strip() for line in re.sub(r"\\\n", " ", (ROOT / "Dockerfile").read_text()).splitlines() if line.strip()]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-BUILD, RUN = (ROOT / "deploy/requirements-build.lock", ROOT / "deploy/requirements-server.lock")
+TESTS, BUILD, RUN = (
+    ROOT / name for name in ("requirements.lock", "deploy/requirements-build.lock", "deploy/requirements-server.lock")
+)
 
 
 def said(instruction: str) -> list[str]:
@@ -17,6 +20,13 @@ def said(instruction: str) -> list[str]:
 
 def resolved_inputs(name: str) -> dict[str, str]:
     return dict(re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / name).read_text(), flags=re.MULTILINE))
+
+
+def compiled(lock: Path) -> str:
+    """The command of `make lock` that writes a lock."""
+    recipe = (ROOT / "Makefile").read_text().partition("\nlock:")[2].partition("\n\n")[0]
+    (command,) = re.findall(rf"^.*--output-file {lock.relative_to(ROOT)}$", recipe.replace("\\\n", " "), re.MULTILINE)
+    return str(command)
 
 
 def canonical(requirement: str) -> str:
@@ -78,10 +88,21 @@ def test_the_image_has_the_releases_that_the_tests_run_with_and_no_others() -> N
         assert resolved_inputs(str(lock)).items() <= tested.items()
 
 
+def test_every_lock_is_made_for_the_oldest_python_with_hashes_and_with_the_releases_of_the_tests() -> None:
+    oldest = PROJECT["project"]["requires-python"].removeprefix(">=")
+    for lock in (TESTS, BUILD, RUN):
+        command = compiled(lock)
+        assert f" --python-version {oldest} " in command
+        assert {"--universal", "--generate-hashes"} <= set(command.split())
+        assert ("--constraint requirements.lock" in command) == (lock != TESTS)
+
+
 def test_the_image_has_what_the_program_needs_and_neither_servers_nor_tools() -> None:
     installed = set(resolved_inputs(str(RUN)))
     extras = PROJECT["project"]["optional-dependencies"]
-    server = [*PROJECT["project"]["dependencies"], *extras["server"], *extras["traces"]]
+    asked = re.findall(r"--extra (\w+)", compiled(RUN))
+    assert set(asked) == set(extras) - {"embedded", "demo"}, "make lock"
+    server = [*PROJECT["project"]["dependencies"], *(one for name in asked for one in extras[name])]
     assert {canonical(one) for one in server} <= installed
     embedded = extras["embedded"]
     assert not {canonical(one) for one in [*embedded, "pytest", "ruff", "hatchling"]} & installed
