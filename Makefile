@@ -92,6 +92,10 @@ chaos: setup ## Break everything at random while readers read (ARGS="--minutes 2
 planted: setup ## See that chaos finds bugs that are planted in copies of this tree (ARGS=-h says more)
 	$(BIN)/python -m chaos.planted $(ARGS)
 
+.PHONY: image-check
+image-check: setup ## Build the image, measure it, and refresh views in containers (needs Docker or Podman; -h says more)
+	$(BIN)/python -m tests.deploy.image_check $(ARGS)
+
 .PHONY: docs
 docs: setup ## Write the page of settings anew from the code
 	$(BIN)/python -m docs.settings

@@ -117,7 +117,7 @@ async def start_matview(machine: Machine) -> None:
 
 
 async def use_it(machine: Machine) -> None:
-    """Do the steps that docs/deploying.md has for a first user."""
+    """Do the steps that docs/deploying.md has for a first user, and read the rows."""
     project = (await machine.run("api", "matview", "project", "create", "analytics")).strip()
     said = await machine.run("api", "matview", "key", "create", "--email", "a@example.com")
     key = said.split()[0]  # only the key goes to standard output
@@ -125,32 +125,33 @@ async def use_it(machine: Machine) -> None:
     source.write_text("day,kind\n2026-01-01,click\n2026-01-01,view\n2026-01-02,click\n")
     base = f"http://{LOOPBACK}:{machine.ports['api']}/api/projects/{project}"
     async with httpx.AsyncClient(base_url=base, headers={"Authorization": f"Bearer {key}"}, timeout=PATIENCE) as http:
-        table = {"name": "events", "format": "CSVWithNames", "url_pattern": str(source)}
-        assert (await http.post("/warehouse_tables/", json=table)).status_code == 201
-        query = {"kind": "HogQLQuery", "query": "SELECT day, count(*) AS n FROM events GROUP BY 1"}
+        table = {"name": "events", "format": "CSVWithNames", "url_pattern": machine.source(source.name)}
+        made = await http.post("/warehouse_tables/", json=table)
+        assert made.status_code == 201, made.text
+        query = {"kind": "HogQLQuery", "query": "SELECT day, count(*) AS n FROM events GROUP BY 1 ORDER BY 1"}
         made = await http.post("/warehouse_saved_queries/", json={"name": "by_day", "query": query})
         assert made.status_code == 201, made.text
-        view = made.json()["id"]
-        assert (await http.post(f"/warehouse_saved_queries/{view}/materialize/")).status_code == 200
+        view = f"/warehouse_saved_queries/{made.json()['id']}"
+        assert (await http.post(f"{view}/materialize/")).status_code == 200
         run = await _ended(http, view)
         assert run["status"] == "Completed", run
-        found = list(machine.path("store").glob(f"snapshots/{project}/{view}/*/*.parquet"))
-        assert len(found) == 1, found
+        rows = await http.get(f"{view}/data/", params={"format": "csv"})
+        assert rows.text.split() == ["day,n", "2026-01-01,2", "2026-01-02,1"], rows.text
+    assert " 0 fail" in await machine.run("worker", "matview", "doctor")
 
 
 async def _ended(http: httpx.AsyncClient, view: str) -> Json:
     async with asyncio.timeout(PATIENCE):
         while True:
-            answer = await http.get(f"/warehouse_saved_queries/{view}/run_history/")
+            answer = await http.get(f"{view}/run_history/")
             history: list[Json] = answer.json()["run_history"]
             if history and history[0]["status"] != "Running":
                 return history[0]
             await asyncio.sleep(0.1)
 
 
-async def play(folder: Path, program: Path) -> None:
+async def play(machine: Machine) -> None:
     """Do everything in the order of the file. Raises AssertionError or StackError if a step fails."""
-    machine = Machine(folder, program)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(machine.end)
         for step in (start_postgres, start_temporal, start_matview, use_it):
@@ -194,7 +195,7 @@ async def main() -> None:
         (folder / "installed").mkdir()
         program = await install(folder / "installed") if asked.wheel else Path(sysconfig.get_path("scripts"))
         (folder / "run").mkdir()
-        await play(folder / "run", program)
+        await play(Machine(folder / "run", program))
     finally:
         shutil.rmtree(folder)
 

@@ -15,7 +15,7 @@ from orchestrator.devstack.logs import Log
 from orchestrator.devstack.ports import LOOPBACK, choose_ports
 from orchestrator.devstack.postgres import binary
 from orchestrator.devstack.processes import kill_group, run_once, spawn
-from tests.deploy.support import ROOT, environment, services, what_must_be_given
+from tests.deploy.support import ROOT, Json, environment, services, what_must_be_given
 
 PATIENCE = 60.0
 # Has the characters that are special in a URL, a shell, SQL and a connection string.
@@ -29,6 +29,8 @@ class Machine:
 
     folder: Path
     bin: Path
+    # Variables that .env may have: an object store's.
+    given: dict[str, str] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
     running: dict[str, Process] = field(default_factory=dict)
 
@@ -38,8 +40,7 @@ class Machine:
         secrets = {**what_must_be_given(), "POSTGRES_PASSWORD": PASSWORD, "CATALOG_PASSWORD": PASSWORD}
         self.services = services(variables={**secrets, "SOURCES_DIR": str(self.path("sources"))})
         for service in self.services.values():
-            ours = service["image"].startswith("matview:")
-            if (ours and not _runs_as(service["user"], self.bin / "python")) or not _reads(service.get("user")):
+            if not self.can_be(service):
                 service["user"] = f"{os.getuid()}:{os.getgid()}"
         for name in ("store", "sources", "log", "socket", "tmp"):
             self.path(name).mkdir()
@@ -48,19 +49,34 @@ class Machine:
     def path(self, name: str) -> Path:
         return self.folder / name
 
-    def here(self, text: str, instance: str) -> str:
-        """A word of the file, with the addresses and folders of this machine in it."""
+    def can_be(self, service: Json) -> bool:
+        """Whether the user of a container can read here all that its process needs."""
+        ours = is_ours(service)
+        return (not ours or _runs_as(service["user"], self.bin / "python")) and _reads(service.get("user"))
+
+    def reachable(self, text: str) -> str:
+        """A word of the file, with the addresses of this machine in it."""
         for host in ("postgres:5432", "temporal:7233"):
             text = text.replace(host, f"{LOOPBACK}:{self.ports[host.partition(':')[0]]}")
         text = re.sub(r"127\.0\.0\.1:8000\b", f"{LOOPBACK}:{self.ports['api']}", text)
-        text = re.sub(r"127\.0\.0\.1:8080\b", f"{LOOPBACK}:{self.ports['temporal-ui']}", text)
+        return re.sub(r"127\.0\.0\.1:8080\b", f"{LOOPBACK}:{self.ports['temporal-ui']}", text)
+
+    def here(self, text: str, instance: str) -> str:
+        """A word of the file, with the addresses and folders of this machine in it."""
+        text = self.reachable(text)
         text = text.replace("/var/lib/matview", str(self.path("store")))
         text = text.replace("/srv/sources", str(self.path("sources")))
         return text.replace("/tmp/ready", str(self.path("tmp") / f"{instance}.ready"))  # noqa: S108 - a container's own
 
+    def source(self, name: str) -> str:
+        """The path of a source file as the API and the workers see it."""
+        return str(self.path("sources") / name)
+
     def variables(self, name: str, instance: str | None = None) -> dict[str, str]:
         """The whole environment of a container."""
-        given = {key: self.here(value, instance or name) for key, value in environment(self.services[name]).items()}
+        service = self.services[name]
+        passed = {key: value for key, value in self.given.items() if key in service.get("environment", {})}
+        given = {key: self.here(value, instance or name) for key, value in (environment(service) | passed).items()}
         changed = {"MATVIEW_API_HOST": LOOPBACK, "MATVIEW_API_PORT": str(self.ports["api"])}
         changed["MATVIEW_METRICS_PORT"] = str(choose_ports({"metrics": 0})[0])
         path = {"PATH": f"{self.bin}:{tools()}:{os.defpath}", "HOME": str(self.path("nonexistent"))}
@@ -102,15 +118,23 @@ class Machine:
         """Stop as `docker compose stop` does. Returns the exit status."""
         process = self.running.pop(instance)
         process.terminate()
-        name = instance.rstrip("0123456789")
-        within = int(self.services[name].get("stop_grace_period", "10s").removesuffix("s"))
-        return await asyncio.wait_for(process.wait(), within)
+        return await asyncio.wait_for(process.wait(), self.grace(instance))
+
+    def grace(self, instance: str) -> int:
+        """How many seconds a container has between the signal to stop and the one to die."""
+        service = self.services[instance.rstrip("0123456789")]
+        return int(service.get("stop_grace_period", "10s").removesuffix("s"))
 
     async def end(self) -> None:
         """Kill all processes that still run."""
         for process in self.running.values():
             kill_group(process)
             await process.wait()
+
+
+def is_ours(service: Json) -> bool:
+    """Whether a container is made of the image of this repository."""
+    return str(service["image"]).startswith("matview:")
 
 
 def log_of(machine: Machine, instance: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.by_hand import play
+from tests.deploy.machine import Machine
 
 
 @pytest.fixture
@@ -19,4 +20,4 @@ def folder() -> Iterator[Path]:
 
 
 async def test_the_containers_commands_in_their_order_make_an_installation_that_refreshes_a_view(folder: Path) -> None:
-    await play(folder, Path(sysconfig.get_path("scripts")))
+    await play(Machine(folder, Path(sysconfig.get_path("scripts"))))
