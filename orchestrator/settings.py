@@ -203,7 +203,8 @@ class Settings(BaseSettings):
         default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The least severe level that is logged"
     )
     ready_file: Path | None = Field(
-        default=None, description="A file that the worker creates once it polls, for supervisors"
+        default=None,
+        description="A file that the worker creates once it polls, and removes when it stops, for supervisors",
     )
 
     @property

@@ -3,9 +3,10 @@
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import NamedTuple
 
 import httpx
@@ -140,6 +141,19 @@ async def _register(client: Client) -> None:
         logger.warning("search attributes cannot be registered: %s", error.message)
 
 
+@contextmanager
+def _shown_ready(file: Path | None) -> Iterator[None]:
+    """Have the file there within the context."""
+    if file is None:
+        yield
+        return
+    file.touch()
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     """Work until `stop` is set. Waits for a Temporal server that is not there yet.
 
@@ -148,6 +162,9 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     tracing.set_up_tracing("matview-worker", settings.traces_file)
     registry = new_registry(metrics=settings.metrics_port is not None)
     telemetry = WorkerTelemetry(registry, memory_mb=settings.worker_memory_mb)
+    if settings.ready_file is not None:
+        # The folder may outlive a worker that was killed: that of a pod does.
+        settings.ready_file.unlink(missing_ok=True)
     async with serve_metrics(registry, settings.metrics_host, settings.metrics_port):
         while not stop.is_set():
             try:
@@ -206,6 +223,5 @@ async def _work(settings: Settings, telemetry: WorkerTelemetry, stop: asyncio.Ev
             await ensure_reconciler_schedule(container.temporal, timedelta(seconds=settings.reconcile_seconds))
             await start_reconciler(container.temporal)
             logger.info("polling the task queue %s of namespace %s", contract.TASK_QUEUE, container.temporal.namespace)
-            if settings.ready_file is not None:
-                settings.ready_file.touch()
-            await stop.wait()
+            with _shown_ready(settings.ready_file):
+                await stop.wait()
