@@ -10,6 +10,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
 WEBHOOK = ROOT / "deploy/webhook.yml"
+OBJECT_STORE = ROOT / "deploy/object-store.yml"
 EXAMPLE = ROOT / "deploy/compose.env.example"
 
 Json = dict[str, Any]

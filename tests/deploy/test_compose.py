@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import typer
 
-from api import health
+from api import health, server
 from orchestrator.cli.app import app
 from orchestrator.devstack import temporal as dev_temporal
 from orchestrator.settings import PREFIX, Settings, load_settings
 from tests.deploy.support import (
     COMPOSE,
     EXAMPLE,
+    OBJECT_STORE,
     ROOT,
     WEBHOOK,
     Json,
@@ -85,7 +86,7 @@ def test_whoever_is_scaled_has_neither_a_name_nor_a_port_of_its_own() -> None:
     assert not {"ports", "container_name", "hostname", "scale"} & set(SERVICES["worker"])
 
 
-@pytest.mark.parametrize("path", [COMPOSE, WEBHOOK], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [COMPOSE, WEBHOOK, OBJECT_STORE], ids=lambda path: path.name)
 def test_no_secret_stands_in_the_file(path: Any) -> None:
     secret = re.compile("PASSWORD|PWD|SECRET|_KEY$")
     for name, service in raw(path)["services"].items():
@@ -163,6 +164,10 @@ def test_the_api_is_asked_for_its_health_where_it_answers() -> None:
     assert environment(api)["MATVIEW_API_HOST"] == "0.0.0.0"  # noqa: S104 - the container's own
 
 
+def test_the_api_has_time_to_send_the_answers_that_it_has_begun() -> None:
+    assert int(SERVICES["api"]["stop_grace_period"].removesuffix("s")) > server._SHUTDOWN_SECONDS
+
+
 def test_a_worker_is_healthy_once_it_has_made_its_file_and_a_new_one_finds_none() -> None:
     worker = SERVICES["worker"]
     *_, path = worker["healthcheck"]["test"]
@@ -192,7 +197,9 @@ def test_only_what_people_open_is_on_a_network_with_a_way_out() -> None:
     assert raw(COMPOSE)["networks"]["backend"] == {"internal": True}
     outside = {name for name, service in SERVICES.items() if service["networks"] != ["backend"]}
     assert outside == {name for name, service in SERVICES.items() if "ports" in service}
-    assert services(WEBHOOK, dict.fromkeys(demanded(WEBHOOK), "x"))["worker"]["networks"] == ["backend", "edge"]
+    for more in (WEBHOOK, OBJECT_STORE):
+        changed = services(more, dict.fromkeys(demanded(more), "x"))
+        assert {name: service["networks"] for name, service in changed.items()} == {"worker": ["backend", "edge"]}
 
 
 @every_service
