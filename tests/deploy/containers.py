@@ -78,7 +78,7 @@ class Containers(Machine):
     engine: str = "docker"
     image: str = ""
     ready: dict[str, float] = field(default_factory=dict)
-    _began: dict[str, float] = field(default_factory=dict)
+    began: dict[str, float] = field(default_factory=dict)
 
     def can_be(self, service: Json) -> bool:
         """Whether the user of a container can read here all that its process needs: the image's can in the image."""
@@ -86,7 +86,7 @@ class Containers(Machine):
 
     def here(self, text: str, instance: str) -> str:
         """A word of the file, with the addresses of this machine in it; the folders are the containers' own."""
-        return self.reachable(text) if self._is_contained(instance) else super().here(text, instance)
+        return self.reachable(text) if self.is_contained(instance) else super().here(text, instance)
 
     def source(self, name: str) -> str:
         """The path of a source file as the API and the workers see it."""
@@ -94,36 +94,40 @@ class Containers(Machine):
 
     async def run(self, name: str, *argv: str) -> str:
         """Run a command in the container of a service, or in one of its own if none runs. Returns its output."""
-        if not self._is_contained(name):
+        if not self.is_contained(name):
             return await super().run(name, *argv)
-        running = [instance for instance in self.running if _service(instance) == name]
+        running = [instance for instance in self.running if service_of(instance) == name]
         log = Log(self.path("log") / f"{name}-{time.monotonic_ns()}.log")
-        command = [self.engine, "exec", self._named(running[0]), *argv] if running else self._command(name, name, argv)
-        await run_once(name, command, log, self._surroundings(name))
+        command = [self.engine, "exec", self.named(running[0]), *argv] if running else self._command(name, name, argv)
+        await run_once(name, command, log, self.surroundings(name))
         return log.path.read_text()
 
     async def start(self, name: str, instance: str, argv: Sequence[str]) -> None:
         """Start a container, or a process in place of one."""
-        if not self._is_contained(name):
+        if not self.is_contained(name):
             await super().start(name, instance, argv)
             return
         log = Log(self.path("log") / f"{instance}.log")
-        self._began[instance] = time.monotonic()
+        self.mark(instance)
         command = self._command(name, instance, argv)
-        self.running[instance] = await spawn(command, log, self._surroundings(name, instance))
+        self.running[instance] = await spawn(command, log, self.surroundings(name, instance))
+
+    def mark(self, instance: str) -> None:
+        """Remember when a container was asked for."""
+        self.began[instance] = time.monotonic()
 
     async def healthy(self, name: str, instance: str, test: Sequence[str] | None = None) -> None:
         """Wait until the health check of a container succeeds, and keep how long that took."""
-        if not self._is_contained(name):
+        if not self.is_contained(name):
             await super().healthy(name, instance, test)
             return
         _, *argv = (self.here(word, instance) for word in self.services[name]["healthcheck"]["test"])
         log = Log(self.path("log") / f"{instance}-health.log")
-        while time.monotonic() < self._began[instance] + PATIENCE:
+        while time.monotonic() < self.began[instance] + PATIENCE:
             assert self.running[instance].returncode is None, log_of(self, instance)
-            check = await spawn([self.engine, "exec", self._named(instance), *argv], log, os.environ)
+            check = await spawn([self.engine, "exec", self.named(instance), *argv], log, os.environ)
             if await check.wait() == 0:
-                self.ready[instance] = time.monotonic() - self._began[instance]
+                self.ready[instance] = time.monotonic() - self.began[instance]
                 return
             await asyncio.sleep(_BETWEEN_CHECKS)
         raise AssertionError(f"{instance} did not become healthy: {log_of(self, instance)}")
@@ -132,43 +136,46 @@ class Containers(Machine):
         """Stop as `docker compose stop` does. Returns the exit status."""
         process = self.running.pop(instance)
         within = self.grace(instance)
-        stop = [self.engine, "stop", "-t", str(within), self._named(instance)]
+        stop = [self.engine, "stop", "-t", str(within), self.named(instance)]
         await run_once("stop", stop, Log(self.path("log") / "stop.log"), os.environ)
         return await asyncio.wait_for(process.wait(), within)
 
     async def end(self) -> None:
         """Remove all containers that still run, and the volume; kill all processes."""
-        left = [self._named(instance) for instance in self.running if self._is_contained(_service(instance))]
-        for command in (["rm", "--force", *left], ["volume", "rm", "--force", self._named("store")]):
+        left = [self.named(instance) for instance in self.running if self.is_contained(service_of(instance))]
+        for command in (["rm", "--force", *left], ["volume", "rm", "--force", self.named("store")]):
             ending = await spawn([self.engine, *command], Log(self.path("log") / "end.log"), os.environ)
             await ending.wait()
         await super().end()
 
-    def _is_contained(self, instance: str) -> bool:
-        return is_ours(self.services[_service(instance)])
+    def is_contained(self, instance: str) -> bool:
+        """Whether it is a container here, and no process."""
+        return is_ours(self.services[service_of(instance)])
 
-    def _named(self, instance: str) -> str:
+    def named(self, instance: str) -> str:
+        """The name that the engine knows a container or a volume by."""
         return f"{self.folder.name}-{instance}"
 
-    def _surroundings(self, name: str, instance: str | None = None) -> dict[str, str]:
+    def surroundings(self, name: str, instance: str | None = None) -> dict[str, str]:
         """The environment of the engine's command, from which it passes on that of the container: no secret in argv."""
         own = self.variables(name, instance)
         return {**os.environ, **{key: value for key, value in own.items() if key not in {"PATH", "HOME"}}}
 
     def _command(self, name: str, instance: str, argv: Sequence[str]) -> list[str]:
         service = self.services[name]
-        places = {"store": self._named("store")}
+        places = {"store": self.named("store")}
         volumes = [
             f"--volume={places.get(source, source)}:{target}{'' if writable else ':ro'}"
             for target, (source, writable) in mounts(service).items()
         ]
         given = sorted({*environment(service), *(key for key in self.given if key in service["environment"])})
         return [
-            *(self.engine, "run", "--rm", "--pull=never", "--network=host", f"--name={self._named(instance)}"),
+            *(self.engine, "run", "--rm", "--pull=never", "--network=host", f"--name={self.named(instance)}"),
             *(*limits(service), *volumes, *(f"--env={key}" for key in given)),
             *(self.image, *argv[1:]),
         ]
 
 
-def _service(instance: str) -> str:
+def service_of(instance: str) -> str:
+    """The service of a container, of which there may be several."""
     return instance.rstrip("0123456789")

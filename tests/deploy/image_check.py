@@ -1,7 +1,7 @@
 """The image of the Dockerfile: built, measured, and used as docker-compose.yml uses it. `make image-check` runs it.
 
 It needs Docker or Podman, on Linux. PostgreSQL and Temporal are processes of this machine; a view is refreshed and
-read twice, first with results in a volume, then with results on an S3 server.
+read with results in a volume, then with results on an S3 server, and with Podman once more in pods of the Helm chart.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import httpx
 from tests.deploy.by_hand import WORKERS, play
 from tests.deploy.containers import ENGINES, Containers, build, compiled_at_start, measure
 from tests.deploy.machine import log_of
+from tests.deploy.pods import Pods
 from tests.deploy.support import services
 from tests.support.s3_server import BUCKET, s3_server
 
@@ -44,10 +45,10 @@ def folder() -> Iterator[Path]:
         shutil.rmtree(made)
 
 
-async def use(engine: str, image: str, given: Mapping[str, str]) -> None:
+async def use(kind: type[Containers], engine: str, image: str, given: Mapping[str, str]) -> None:
     """Run everything with these settings of the store, and print how long each container took to be healthy."""
     with folder() as made:
-        machine = Containers(made, Path(sysconfig.get_path("scripts")), dict(given), engine=engine, image=image)
+        machine = kind(made, Path(sysconfig.get_path("scripts")), dict(given), engine=engine, image=image)
         await play(machine)
         load = f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} processors"
         for instance, seconds in machine.ready.items():
@@ -77,12 +78,16 @@ def main() -> None:
     say(f"{image}: {sizes.unpacked / 1e6:.0f} MB, {sizes.packed / 1e6:.0f} MB packed")
     assert compiled_at_start(engine, image) == []
     say("results in a volume")
-    asyncio.run(use(engine, image, {}))
+    asyncio.run(use(Containers, engine, image, {}))
     with folder() as made, s3_server(made / "s3.log") as server:
-        say("results in a bucket")
-        asyncio.run(use(engine, image, server.settings(f"s3://{BUCKET}/image-check")))
-        listed = httpx.get(f"{server.endpoint}/{BUCKET}?list-type=2").text
-        assert listed.count(".parquet</Key>") == 1, listed
+        ways: dict[str, type[Containers]] = {"results in a bucket": Containers}
+        if "podman" in Path(engine).name:
+            ways["pods of the Helm chart, results in a bucket"] = Pods
+        for number, (way, kind) in enumerate(ways.items()):
+            say(way)
+            asyncio.run(use(kind, engine, image, server.settings(f"s3://{BUCKET}/check-{number}")))
+            listed = httpx.get(f"{server.endpoint}/{BUCKET}", params={"list-type": "2", "prefix": f"check-{number}/"})
+            assert listed.text.count(".parquet</Key>") == 1, listed.text
 
 
 if __name__ == "__main__":

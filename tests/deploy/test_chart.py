@@ -131,6 +131,12 @@ def test_no_variable_of_a_pod_is_a_service_of_the_namespace(values: Json) -> Non
     assert all(pod["enableServiceLinks"] is False for pod in pods(rendered(values)).values())
 
 
+def test_the_first_process_of_a_container_that_stays_takes_leave_of_orphans() -> None:
+    found = pods(rendered(BUCKET))
+    assert all(found[name]["shareProcessNamespace"] is True for name in ("api", "worker"))
+    assert all(support.services()[name]["init"] is True for name in ("api", "worker"))
+
+
 @every_way
 @pytest.mark.parametrize("name", COMPONENTS)
 def test_the_program_accepts_the_variables_of_a_container(

@@ -115,6 +115,8 @@ imagePullSecrets: {{ toJson . }}
 # A Service named matview-api would set MATVIEW_API_PORT to an address in every pod of the namespace.
 enableServiceLinks: false
 automountServiceAccountToken: false
+# The first process is then one that takes leave of children whose parent is gone, such as those of `matview doctor`.
+shareProcessNamespace: true
 topologySpreadConstraints:
   - maxSkew: 1
     topologyKey: kubernetes.io/hostname
