@@ -15,13 +15,15 @@ from dataclasses import dataclass, field
 
 from orchestrator.devstack.logs import Log
 from orchestrator.devstack.processes import run_once, spawn
-from tests.deploy.machine import PATIENCE, Machine, is_ours, log_of
+from tests.deploy.machine import Machine, is_ours, log_of
 from tests.deploy.support import ROOT, Json, environment, mounts
 
 ENGINES = ("docker", "podman")
 _SOURCES = "/srv/sources"
 # A check is a process in the container, which takes processor time from what it waits for.
 _BETWEEN_CHECKS = 0.5
+# Three containers and their checks on two processors that work for others too were seen to take 43 seconds.
+_PATIENCE = 180.0
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class Containers(Machine):
             return
         _, *argv = (self.here(word, instance) for word in self.services[name]["healthcheck"]["test"])
         log = Log(self.path("log") / f"{instance}-health.log")
-        while time.monotonic() < self.began[instance] + PATIENCE:
+        while time.monotonic() < self.began[instance] + _PATIENCE:
             assert self.running[instance].returncode is None, log_of(self, instance)
             check = await spawn([self.engine, "exec", self.named(instance), *argv], log, os.environ)
             if await check.wait() == 0:

@@ -75,6 +75,7 @@ def test_the_schemas_are_looked_at() -> None:
         ({"data": {"existingClaim": "results"}}, "either store.url or data.existingClaim"),
         ({"store": {"url": "ftp://warehouse"}}, "/store/url"),
         ({"database": {"url": "postgresql://matview:secret@postgres/matview"}}, "/database/url"),
+        ({"database": {"url": "postgresql://postgres/matview?password=secret"}}, "/database/url"),
         ({"settings": {"PGPASSWORD": "secret"}}, "invalid propertyName 'PGPASSWORD'"),
         ({"worker": {"settings": {"MATVIEW_QUERY_THREADS": 2}}}, "/worker/settings/MATVIEW_QUERY_THREADS"),
         ({"worker": {"replica": 2}}, "invalid propertyName 'replica'"),
@@ -151,6 +152,20 @@ def test_the_program_accepts_the_variables_of_a_container(
         monkeypatch.setenv(variable, value)
     found = load_settings(_env_file=None)
     assert found.store == (values.get("store", {}).get("url") if name != "migrate" else None)
+
+
+def test_a_variable_of_one_component_goes_before_that_of_all_and_both_before_the_chart() -> None:
+    values = BUCKET | {
+        "settings": {"MATVIEW_LOG_LEVEL": "DEBUG", "MATVIEW_METRICS_PORT": "1"},
+        "worker": {"settings": {"MATVIEW_LOG_LEVEL": "ERROR"}},
+    }
+    found = {name: variables(pod) for name, pod in pods(rendered(values)).items()}
+    assert {name: given["MATVIEW_LOG_LEVEL"] for name, given in found.items()} == {
+        "migrate": "DEBUG",
+        "api": "DEBUG",
+        "worker": "ERROR",
+    }
+    assert {given["MATVIEW_METRICS_PORT"] for given in found.values()} == {"1"}
 
 
 def test_every_setting_that_the_values_name_is_one_of_the_program() -> None:

@@ -1,5 +1,6 @@
 {{- define "matview.name" -}}
-{{- if contains "matview" .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ printf "%s-matview" .Release.Name | trunc 50 | trimSuffix "-" }}{{ end }}
+{{- $name := ternary .Release.Name (printf "%s-matview" .Release.Name) (contains "matview" .Release.Name) }}
+{{- $name | trunc 50 | trimSuffix "-" }}
 {{- end }}
 
 {{- /* Fails with a sentence if a value that has no default is missing. */ -}}
@@ -12,7 +13,9 @@
 {{- end }}
 
 {{- define "matview.image" -}}
-{{- with .Values.image }}{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}{{ end }}
+{{- $image := .Values.image }}
+{{- $tag := $image.tag | default .Chart.AppVersion }}
+{{- $image.repository }}{{ if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $tag }}{{ end }}
 {{- end }}
 
 {{- define "matview.serviceAccount" -}}
@@ -33,8 +36,8 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end }}
 
-{{- /* The user of the Dockerfile, and nothing that a process of Matview has no need of. A query's process confines itself
-further, with Landlock and a seccomp filter, for which it needs no capability. */ -}}
+{{- /* The user of the Dockerfile, without rights. A query's process confines itself further, with Landlock and a
+seccomp filter, for which it needs no capability. */ -}}
 {{- define "matview.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 10001
@@ -59,7 +62,7 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end }}
 
-{{- /* Variables from several maps; a later map wins. */ -}}
+{{- /* The variables of a map. One without a value is not set. */ -}}
 {{- define "matview.variables" -}}
 {{- range $name, $value := . }}
 {{- if $value }}
@@ -87,7 +90,9 @@ MATVIEW_METRICS_PORT: "9464"
 {{- end }}
 
 {{- define "matview.mounts" -}}
-- {name: data, mountPath: /var/lib/matview{{ if and .readOnly .root.Values.data.existingClaim }}, readOnly: true{{ end }}}
+- name: data
+  mountPath: /var/lib/matview
+  readOnly: {{ and .readOnly (not (empty .root.Values.data.existingClaim)) }}
 - {name: tmp, mountPath: /tmp}
 {{- if .root.Values.sources.existingClaim }}
 - {name: sources, mountPath: /srv/sources, readOnly: true}
