@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
 WEBHOOK = ROOT / "deploy/webhook.yml"
 OBJECT_STORE = ROOT / "deploy/object-store.yml"
+REMOTE_SOURCES = ROOT / "deploy/remote-sources.yml"
 EXAMPLE = ROOT / "deploy/compose.env.example"
 
 Json = dict[str, Any]

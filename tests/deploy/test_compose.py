@@ -17,6 +17,7 @@ from tests.deploy.support import (
     COMPOSE,
     EXAMPLE,
     OBJECT_STORE,
+    REMOTE_SOURCES,
     ROOT,
     WEBHOOK,
     Json,
@@ -86,7 +87,7 @@ def test_whoever_is_scaled_has_neither_a_name_nor_a_port_of_its_own() -> None:
     assert not {"ports", "container_name", "hostname", "scale"} & set(SERVICES["worker"])
 
 
-@pytest.mark.parametrize("path", [COMPOSE, WEBHOOK, OBJECT_STORE], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [COMPOSE, WEBHOOK, OBJECT_STORE, REMOTE_SOURCES], ids=lambda path: path.name)
 def test_no_secret_stands_in_the_file(path: Any) -> None:
     secret = re.compile("PASSWORD|PWD|SECRET|_KEY$")
     for name, service in raw(path)["services"].items():
@@ -197,7 +198,7 @@ def test_only_what_people_open_is_on_a_network_with_a_way_out() -> None:
     assert raw(COMPOSE)["networks"]["backend"] == {"internal": True}
     outside = {name for name, service in SERVICES.items() if service["networks"] != ["backend"]}
     assert outside == {name for name, service in SERVICES.items() if "ports" in service}
-    for more in (WEBHOOK, OBJECT_STORE):
+    for more in (WEBHOOK, OBJECT_STORE, REMOTE_SOURCES):
         changed = services(more, dict.fromkeys(demanded(more), "x"))
         assert {name: service["networks"] for name, service in changed.items()} == {"worker": ["backend", "edge"]}
 
