@@ -243,6 +243,9 @@ class ViewOut(ViewSummary):
         description="Its columns, in SELECT order"
     )
     query: dict[str, Any] = Field(description="The query as it was sent")
+    translated_query: str | None = Field(
+        description="The statement that the Spark cluster runs; null: DuckDB runs the query itself"
+    )
     latest_history_id: UUID = Field(description="The newest revision of the query; send it back to change the query")
     next_run_at: Timestamp | None = Field(
         description="When its schedule starts it next; null: never, or Temporal could not be asked"

@@ -69,6 +69,7 @@ def view_out(state: ViewState) -> ViewOut:
             ],
         },
         query=view.revision.query,
+        translated_query=view.revision.translated,
         latest_history_id=view.revision.id,
         next_run_at=schedule.next_run_at if schedule else None,
         schedule_paused=schedule.paused if schedule else None,

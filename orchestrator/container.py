@@ -1,14 +1,16 @@
 """The composition root: creates the parts that every process needs; all other code receives its dependencies."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from temporalio.client import Client
 
 from orchestrator.catalog.database import Database
+from orchestrator.engines.base import ClusterAnalyzer, QueryRunner
+from orchestrator.engines.by_plan import EngineOfPlan
 from orchestrator.engines.duckdb.analyzer import DuckDBAnalyzer
 from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.engines.duckdb.reader import DuckDBReader
@@ -76,6 +78,7 @@ class Container:
     source_lister: SourceFileLister
     analyzer: DuckDBAnalyzer
     engine: DuckDBEngine
+    runner: EngineOfPlan
     reader: DuckDBReader
     store: SnapshotStore
     schedules: Schedules
@@ -123,6 +126,7 @@ async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Con
         remote_files=remote_files,
         remote_tables=remote_tables,
     )
+    cluster = _open_cluster(settings, analyzer, engine)
     access = AccessService(database)
     reading = ReadService(
         database,
@@ -134,11 +138,23 @@ async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Con
     )
     try:
         yield _assemble(
-            settings, database, credentials, temporal, source_lister, analyzer, engine, reader, store, access, reading
+            settings,
+            database,
+            credentials,
+            temporal,
+            source_lister,
+            analyzer,
+            engine,
+            reader,
+            store,
+            access,
+            reading,
+            cluster,
         )
     finally:
         await reading.close()
         await reader.close()
+        cluster.close()
         await engine.close()
         await analyzer.close()
         await source_lister.close()
@@ -176,6 +192,42 @@ def _open_servers(settings: Settings) -> "RemoteObjects | None":
     return RemoteObjects(settings.source_urls, S3Defaults(settings.source_endpoint, settings.source_region))
 
 
+class Cluster(NamedTuple):
+    """The parts for views that run on a Spark cluster; None where none is configured."""
+
+    analyzer: ClusterAnalyzer | None = None
+    engine: QueryRunner | None = None
+    close: Callable[[], None] = lambda: None
+
+
+def _open_cluster(settings: Settings, analyzer: DuckDBAnalyzer, duckdb: DuckDBEngine) -> Cluster:
+    """The cluster of the settings. It is not asked for anything yet. Raises SettingsError if the extra is missing."""
+    if settings.spark_remote is None:
+        return Cluster()
+    try:
+        from orchestrator.engines.spark.analyzer import SparkAnalyzer  # noqa: PLC0415 - an extra
+        from orchestrator.engines.spark.engine import SparkEngine  # noqa: PLC0415 - an extra
+        from orchestrator.engines.spark.sessions import Sessions  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise SettingsError(f"{PREFIX}SPARK_REMOTE: a Spark cluster needs matview[spark]") from None
+    sessions = Sessions(settings.spark_remote, most=2 * settings.spark_queries + 2)
+    engine = SparkEngine(
+        sessions,
+        analyzer,
+        duckdb,
+        limits=settings.limits,
+        most=settings.spark_queries,
+        slots=settings.query_slots,
+        projects=settings.spark_projects,
+    )
+
+    def close() -> None:
+        engine.close()
+        sessions.close()
+
+    return Cluster(SparkAnalyzer(sessions, analyzer, settings.spark_projects), engine, close)
+
+
 def _assemble(  # noqa: PLR0917 - in the order in which they are created
     settings: Settings,
     database: Database,
@@ -188,15 +240,18 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
     store: SnapshotStore,
     access: AccessService,
     reading: ReadService,
+    cluster: Cluster,
 ) -> Container:
     schedules, workflows, try_workflows = Schedules(temporal), RunWorkflows(temporal), TryWorkflows(temporal)
     urls = ApiUrls(settings.api_url)
     policy = FailurePolicy(database, schedules, notifies=settings.webhook_url is not None)
     current = CurrentLinks(database, store, partial(start_reconciler, temporal))
     schedule_sync, run_sync = ScheduleSync(database, schedules), RunSync(database, workflows)
-    planner = ChangePlanner(database, analyzer, ColumnBinder(analyzer), credentials)
+    planner = ChangePlanner(
+        database, analyzer, ColumnBinder(analyzer, cluster.analyzer), credentials, cluster.analyzer
+    )
     guard = ReaderGuard(database, planner)
-    definitions = DefinitionService(database, analyzer, guard)
+    definitions = DefinitionService(database, analyzer, guard, cluster.analyzer)
     states = ViewStates(definitions, schedules, run_sync)
     runs = RunService(
         database=database,
@@ -226,6 +281,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
         source_lister=source_lister,
         analyzer=analyzer,
         engine=engine,
+        runner=EngineOfPlan(engine, cluster.engine),
         reader=reader,
         store=store,
         schedules=schedules,
@@ -278,6 +334,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
             tries=TryService(
                 database=database,
                 engine=analyzer,
+                cluster=cluster.analyzer,
                 definitions=definitions,
                 views=views,
                 reading=reading,

@@ -23,12 +23,15 @@ _LISTS = {
     "source_urls": 'of URLs, like ["https://", "s3://bucket/"]',
     "source_roots": 'of folders, like ["/srv/data"]',
     "trusted_proxies": 'of addresses or networks, like ["10.0.0.7", "10.1.0.0/16"]',
+    "spark_projects": "of numbers, like [1, 7]",
 }
 # The key lengths that the Standard Webhooks specification allows.
 _WEBHOOK_KEY_BYTES = range(24, 65)
 # Where a libpq URL may have a password: before its host, or among its parameters. Not parsed by urllib, which refuses
 # some URLs that PostgreSQL accepts, such as one with a bracket.
 _PASSWORDS = (re.compile(r"://[^:/@]*:([^@]*)@"), re.compile(r"[?&](?:ssl)?password=([^&]*)"))
+# Where the URL of a cluster has its token.
+_SPARK_TOKEN = re.compile(r"[;/]token=([^;]+)")
 # Variables that libpq, Temporal's SDK and object stores read, and whose values must not appear in a log.
 _FOREIGN_SECRETS = (
     *("PGPASSWORD", "TEMPORAL_API_KEY"),
@@ -69,6 +72,19 @@ class Settings(BaseSettings):
     )
     store_secret_access_key: str | None = Field(
         default=None, validate_default=True, description="The secret that belongs to this key"
+    )
+    spark_remote: str | None = Field(
+        default=None,
+        description="The Spark cluster that views with the engine spark run on, as a URL of Spark Connect: "
+        "sc://host:port/;token=…; without it such views are refused",
+    )
+    spark_projects: Annotated[list[int] | None, NoDecode] = Field(
+        default=None,
+        description="The ids of the projects whose views may run on the cluster, as a JSON list; without it those of "
+        "all projects may",
+    )
+    spark_queries: int = Field(
+        default=4, ge=1, description="How many queries of one project a worker has the cluster run at a time"
     )
     temporal_address: str | None = Field(
         default=None,
@@ -212,6 +228,8 @@ class Settings(BaseSettings):
         """The values that must not appear in a log. A webhook's URL may hold a token."""
         found = [self.secret_key, self.webhook_secret, self.webhook_url, self.store_secret_access_key]
         found += [os.environ.get(name) for name in _FOREIGN_SECRETS]
+        for token in _SPARK_TOKEN.findall(self.spark_remote or ""):
+            found += [token, unquote(token)]
         for password in (each for pattern in _PASSWORDS for each in pattern.findall(self.database_url)):
             found += [password, unquote(password), unquote_plus(password)]
         return tuple(secret for secret in found if secret)
@@ -312,6 +330,13 @@ class Settings(BaseSettings):
             raise ValueError(f"{wrong} is not the beginning of a URL that may be read: https://, http://server/, s3://")
         return urls
 
+    @field_validator("spark_remote")
+    @classmethod
+    def _is_spark_connect(cls, url: str | None) -> str | None:
+        if url is not None and not re.fullmatch(r"sc://[^/;?#\s]+(/(;[^\s]*)?)?", url):
+            raise ValueError("it must be a URL like sc://host:15002 or sc://host:443/;token=…;use_ssl=true")
+        return url
+
     @field_validator("store_secret_access_key")
     @classmethod
     def _belongs_to_a_key(cls, secret: str | None, info: ValidationInfo) -> str | None:
@@ -348,7 +373,7 @@ class Settings(BaseSettings):
             raise ValueError(f"it must be at least {PREFIX}QUERY_MEMORY_MB, which is {query_mb}")
         return worker_mb
 
-    @field_validator("source_roots", "source_urls", "trusted_proxies", mode="before")
+    @field_validator("source_roots", "source_urls", "trusted_proxies", "spark_projects", mode="before")
     @classmethod
     def _is_json_list(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - any value
         if not isinstance(value, str):

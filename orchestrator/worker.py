@@ -207,7 +207,7 @@ async def _work(settings: Settings, telemetry: WorkerTelemetry, stop: asyncio.Ev
     async with open_container(settings, lazy=False) as container:
         await container.engine.start()
         await container.analyzer.start()
-        engine, on_run_finished, interceptor = telemetry.instrument(container.engine, settings.limits)
+        engine, on_run_finished, interceptor = telemetry.instrument(container.runner, settings.limits)
         activities = _activities(container, engine, on_run_finished)
         worker = build_worker(container.temporal, activities, interceptor, slots=settings.query_slots)
         reconciler = build_reconciler_worker(container.temporal, ReconcileActivities(container.reconciler), interceptor)

@@ -25,6 +25,7 @@ class NewView(NamedTuple):
     revision_id: UUID
     definition: ViewDefinition
     columns: Sequence[Column]
+    translated: str | None = None
 
 
 class Input(NamedTuple):
@@ -62,6 +63,7 @@ async def insert_views(tx: Transaction, project_id: int, views: Sequence[NewView
                     "saved_query_id": one.id,
                     "number": 1,
                     "query": one.definition.query,
+                    "translated": one.translated,
                     "created_by": user_id,
                 }
                 for one in some

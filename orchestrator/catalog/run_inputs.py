@@ -14,6 +14,7 @@ from sqlalchemy.sql.selectable import FromClause
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.model.batches import batches
+from orchestrator.model.engine import Dialect, query_text
 from orchestrator.model.errors import InputMissing
 from orchestrator.model.names import name_key
 from orchestrator.model.run import Relation, SnapshotRelation, SourceRelation, ViewRelation
@@ -152,10 +153,13 @@ def _named(
 async def inlined(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[str, str]:
     """The SQL by name of those views that have no result and get none, and of all such that these read, at any depth.
 
+    Views in another dialect than DuckDB's are left out: no query of DuckDB can have them inside it.
+
     A materialized view without a snapshot gets one before a generation reads it.
     """
     rows = await tx.execute(_inlined_stmt(), {"views": list(saved_query_ids)})
-    return {row.name: row.query["query"] for row in rows}
+    texts = {row.name: query_text(row.query) for row in rows}
+    return {name: text.sql for name, text in texts.items() if text.dialect is Dialect.DUCKDB}
 
 
 def _with_plain_inputs(views: Select[tuple[UUID]], *further: ColumnElement[bool]) -> CTE:
@@ -311,4 +315,5 @@ def _relation(row: Row[Any]) -> Relation:
             files=row.files,
             columns=row.snapshot_columns,
         )
-    return ViewRelation(name=row.view_name, id=row.view_id, sql=row.view_query["query"])
+    text = query_text(row.view_query)
+    return ViewRelation(name=row.view_name, id=row.view_id, sql=text.sql, dialect=text.dialect)

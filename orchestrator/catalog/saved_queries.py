@@ -5,7 +5,21 @@ from functools import cache
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Row, Select, bindparam, cast, delete, func, insert, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    null,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from orchestrator.catalog import names, saved_pauses, snapshots, tables as t
@@ -26,6 +40,7 @@ from orchestrator.model.schedule import DesiredSchedule
 from orchestrator.model.snapshot import Column
 
 _LARGE = ("columns", "description")
+_TEXTS = ("query", "translated")
 _LIVE = t.saved_queries.c.deleted_at.is_(None)
 
 
@@ -118,9 +133,16 @@ async def add_revision(
     inputs: Sequence[NameTarget],
     by: int | None,
     revision_id: UUID | None = None,
+    translated: str | None = None,
 ) -> None:
     """Store a new revision of a view's query as its current one. The view must be locked."""
-    revision = Revision(id=revision_id or uuid4(), number=view.revision.number + 1, query=query, created_at=now())
+    revision = Revision(
+        id=revision_id or uuid4(),
+        number=view.revision.number + 1,
+        query=query,
+        created_at=now(),
+        translated=translated,
+    )
     await _insert_revision(tx, view.id, revision, by)
     await replace_inputs(tx, view.id, inputs)
     change = update(t.saved_queries).where(t.saved_queries.c.id == view.id)
@@ -254,6 +276,7 @@ async def _insert_revision(tx: Transaction, saved_query_id: UUID, revision: Revi
             saved_query_id=saved_query_id,
             number=revision.number,
             query=revision.query,
+            translated=revision.translated,
             created_by=created_by,
             created_at=revision.created_at,
         )
@@ -299,16 +322,19 @@ def _select() -> Select[Any]:
     Cached: building the statement takes longer than running it.
     """
     described = descriptions_of(t.saved_queries.c.id, Described.VIEW)
-    return _select_with([*t.saved_queries.c, described], t.revisions.c.query)
+    return _select_with([*t.saved_queries.c, described], t.revisions.c.query, t.revisions.c.translated)
 
 
 @cache
 def _list_stmt() -> Select[Any]:
     """The views of a page, without their queries: these may be large, and a list does not show them."""
-    return _select_with(shown(t.saved_queries, *_LARGE), cast({}, JSONB)).where(on_page(t.saved_queries))
+    nothing = cast(null(), Text)
+    return _select_with(shown(t.saved_queries, *_LARGE), cast({}, JSONB), nothing).where(on_page(t.saved_queries))
 
 
-def _select_with(columns: Iterable[ColumnElement[Any]], query: ColumnElement[Any]) -> Select[Any]:
+def _select_with(
+    columns: Iterable[ColumnElement[Any]], query: ColumnElement[Any], translated: ColumnElement[Any]
+) -> Select[Any]:
     runs = select(t.runs).where(
         t.runs.c.saved_query_id == t.saved_queries.c.id,
         ran_query(t.runs),
@@ -322,9 +348,10 @@ def _select_with(columns: Iterable[ColumnElement[Any]], query: ColumnElement[Any
         select(
             *columns,
             *label_columns(
-                "current_revision", t.revisions, [name for name in Revision.model_fields if name != "query"]
+                "current_revision", t.revisions, [name for name in Revision.model_fields if name not in _TEXTS]
             ),
             query.label("current_revision_query"),
+            translated.label("current_revision_translated"),
             *label_columns("user", t.users, User.model_fields),
             *label_columns("snapshot", t.snapshots, SnapshotSummary.model_fields),
             *label_columns("newest", newest, Run.model_fields),
@@ -380,6 +407,7 @@ def _saved_query(row: Row[Any]) -> SavedQuery:
             number=row.current_revision_number,
             query=row.current_revision_query,
             created_at=row.current_revision_created_at,
+            translated=row.current_revision_translated,
         ),
         columns=row.columns,
         is_abridged=row._mapping.get("is_abridged", False),

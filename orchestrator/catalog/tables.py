@@ -163,6 +163,7 @@ revisions = Table(
     Column("saved_query_id", ForeignKey("saved_queries.id"), nullable=False),
     Column("number", Integer, nullable=False, comment="1 is the first"),
     Column("query", JSONB, nullable=False, comment="as the client sent it"),
+    Column("translated", Text, comment="the statement that the Spark cluster runs; null: DuckDB runs the query itself"),
     Column("created_by", ForeignKey("users.id")),
     _created_at(),
     UniqueConstraint("saved_query_id", "number"),

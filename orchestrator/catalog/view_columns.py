@@ -10,6 +10,7 @@ from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.catalog.rows import to_jsonb
 from orchestrator.model.base import Value
+from orchestrator.model.engine import Dialect, query_text
 from orchestrator.model.snapshot import Column
 
 
@@ -20,6 +21,7 @@ class ViewStatement(Value):
     project_id: int
     name: str
     sql: str
+    dialect: Dialect = Dialect.DUCKDB
     columns: tuple[Column, ...]
 
 
@@ -38,7 +40,12 @@ async def statements(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict
     )
     return {
         row.id: ViewStatement(
-            id=row.id, project_id=row.project_id, name=row.name, sql=row.query["query"], columns=row.columns
+            id=row.id,
+            project_id=row.project_id,
+            name=row.name,
+            sql=row.query["query"],
+            dialect=query_text(row.query).dialect,
+            columns=row.columns,
         )
         for row in await tx.execute(query)
     }

@@ -11,6 +11,7 @@ from sqlalchemy.types import Uuid
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
+from orchestrator.model.engine import QueryText, query_text
 
 
 class ViewToRun(NamedTuple):
@@ -20,10 +21,16 @@ class ViewToRun(NamedTuple):
     project_id: int
     name: str
     revision_id: UUID
-    sql: str
+    text: QueryText
+    translated: str | None
     is_live: bool
     is_materialized: bool
     current_snapshot_id: UUID | None
+
+    @property
+    def sql(self) -> str:
+        """The statement itself."""
+        return self.text.sql
 
 
 async def lock(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[UUID, ViewToRun]:
@@ -41,7 +48,8 @@ async def lock(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[UUID,
             project_id=row.project_id,
             name=row.name,
             revision_id=row.revision_id,
-            sql=str(row.query["query"]),
+            text=query_text(row.query),
+            translated=row.translated,
             is_live=row.deleted_at is None,
             is_materialized=row.sync_frequency is not None,
             current_snapshot_id=row.current_snapshot_id,
@@ -63,6 +71,6 @@ def _lock_stmt() -> Select[Any]:
 def _to_run_stmt() -> Select[Any]:
     view = t.saved_queries.c
     columns = (view.id, view.project_id, view.name, view.revision_id, view.deleted_at, view.sync_frequency)
-    more = (view.current_snapshot_id, t.revisions.c.query)
+    more = (view.current_snapshot_id, t.revisions.c.query, t.revisions.c.translated)
     mine = view.id == any_(bindparam("views", type_=ARRAY(Uuid)))
     return select(*columns, *more).join(t.revisions, t.revisions.c.id == view.revision_id).where(mine)

@@ -29,6 +29,7 @@ from orchestrator.cli.installation import (
 from orchestrator.cli.output import Failure, echo, echo_best_effort, warn
 from orchestrator.cli.program import program
 from orchestrator.devstack.home import DevInfo, Home, StackError
+from orchestrator.model.engine import Engine
 from orchestrator.model.printable import one_line
 from orchestrator.settings import PREFIX, Settings, SettingsError, load_settings
 from orchestrator.telemetry.logs import set_up_logging
@@ -44,7 +45,7 @@ def add_to(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def dev(
+def dev(  # noqa: PLR0917 - options of a command
     home: Annotated[Path, typer.Option(help="Where everything is kept.")] = DEFAULT_HOME,
     port: Annotated[int, typer.Option(help="The API's port; 0 for a free one.")] = _PORT,
     temporal_port: Annotated[int, typer.Option(help="Temporal's port; 0 for a free one.")] = 7233,
@@ -52,6 +53,9 @@ def dev(
     source_root: Annotated[
         list[Path] | None, typer.Option(help="A folder that source tables may lie in, beside the current one.")
     ] = None,
+    engine: Annotated[
+        Engine, typer.Option(help="spark runs Sail too, a cluster for views with the engine spark.")
+    ] = Engine.DUCKDB,
 ) -> None:
     """Run everything on this machine: PostgreSQL, Temporal with its UI, the API and a worker. Ctrl-C stops it."""
     # Loading the rest and starting the servers takes seconds.
@@ -69,6 +73,7 @@ def dev(
         bootstrap=bootstrap,
         say=echo_best_effort,
         extra_source_roots=source_root or [],
+        spark=engine is Engine.SPARK,
     )
     try:
         asyncio.run(

@@ -19,6 +19,7 @@ from orchestrator.devstack.logs import Log
 from orchestrator.devstack.ports import LOOPBACK, choose_ports
 from orchestrator.devstack.processes import ManagedProcess, gather_or_cancel, run_once
 from orchestrator.devstack.roles import MIGRATE, ROLES, Role, RoleProcess
+from orchestrator.devstack.sail import Sail
 from orchestrator.devstack.supervisor import Supervisor
 
 Bootstrap = Callable[[str, DevInfo | None], Awaitable[Mapping[str, str]]]
@@ -49,6 +50,7 @@ class DevStack:
         extra_source_roots: Folders that source tables may lie in, beside the current one.
         roles: The parts of the program, in the order in which they are stopped.
         migrate: The command that brings the schema up to date; None for none.
+        spark: Whether a Sail server runs too, for views with the engine spark.
     """
 
     info: DevInfo
@@ -63,6 +65,7 @@ class DevStack:
         extra_source_roots: Sequence[Path] = (),
         roles: Sequence[Role] = ROLES,
         migrate: Sequence[str] | None = MIGRATE,
+        spark: bool = False,
     ) -> None:
         self.servers: Servers
         self._home = home
@@ -71,6 +74,8 @@ class DevStack:
         self._source_roots = [*_current_folder(), *extra_source_roots]
         self._roles = roles
         self._migrate = migrate
+        self._spark = spark
+        self._sail: Sail | None = None
         self._children: dict[str, ManagedProcess] = {}
         self._supervisor = Supervisor(say, self._refresh)
         self._exits = AsyncExitStack()
@@ -141,9 +146,13 @@ class DevStack:
     async def _start(self) -> None:
         wanted = {"--port": self._ports.api, "--temporal-port": self._ports.temporal, "--ui-port": self._ports.ui}
         metrics = {f"metrics of {role.name}": 0 for role in self._roles}
-        api_port, temporal_port, ui_port, *metrics_ports = choose_ports(wanted | metrics)
+        api_port, temporal_port, ui_port, sail_port, *metrics_ports = choose_ports(wanted | {"sail": 0} | metrics)
         self.servers = Servers(self._home, temporal_port=temporal_port, ui_port=ui_port)
         await self._exits.enter_async_context(self.servers)
+        if self._spark:
+            self._sail = Sail(self.servers.home, port=sail_port)
+            self._exits.push_async_callback(self._sail.stop)
+            await self._sail.start()
         environment = self._environment(api_port)
         if self._migrate:
             await run_once("migrate", self._migrate, Log(self.servers.home.logs / "migrate.log"), environment)
@@ -175,7 +184,8 @@ class DevStack:
         for role in reversed(roles):
             self._exits.push_async_callback(role.stop)
         await gather_or_cancel(*(role.start() for role in roles))
-        self._children = {child.name: child for child in (self.servers.postgres, self.servers.temporal, *roles)}
+        servers = (self.servers.postgres, self.servers.temporal, *([self._sail] if self._sail else []))
+        self._children = {child.name: child for child in (*servers, *roles)}
         self._exits.push_async_callback(self._supervisor.unwatch_all)
         for child in self._children.values():
             self._supervisor.watch(child)
@@ -185,6 +195,7 @@ class DevStack:
         return {
             **own,
             **self.servers.environment,
+            **({"MATVIEW_SPARK_REMOTE": self._sail.remote} if self._sail else {}),
             "MATVIEW_DATA_DIR": str(self.servers.home.data),
             # An object store has a URL of its own.
             **({} if "MATVIEW_STORE" in own else {"MATVIEW_SHARED_DATA_URL": f"file://{self.servers.home.data}"}),

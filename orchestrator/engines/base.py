@@ -8,6 +8,7 @@ from orchestrator.model.base import Value
 from orchestrator.model.check import CheckResult
 from orchestrator.model.column_lineage import QueryLineage
 from orchestrator.model.diff import DiffPlan
+from orchestrator.model.engine import QueryText
 from orchestrator.model.errors import InvalidQuery
 from orchestrator.model.limits import Limits
 from orchestrator.model.position import Position
@@ -19,6 +20,7 @@ from orchestrator.model.write_target import WriteTarget
 
 # The project id of requests that belong to no project.
 NO_PROJECT = 0
+NO_CLUSTER = "no cluster is configured for the engine spark (MATVIEW_SPARK_REMOTE)."
 
 
 class LeftOutRows(Value):
@@ -75,6 +77,24 @@ class QueryResult(Value):
     def beside(self) -> tuple[SnapshotFile, ...]:
         """The files beside those of the result: of rows left out, and of rows that checks have failed on."""
         return (*(one.file for one in self.rejected if one.file), *self.samples)
+
+
+class ForeignResult(Value):
+    """Facts about a result that another engine has written: its columns, as readers are to see them.
+
+    `engine_version` is that engine's. `deterministic` False: it may give other rows for the same inputs.
+    """
+
+    columns: tuple[Column, ...]
+    engine_version: str
+    deterministic: bool = True
+
+
+class ClusterStatement(Value):
+    """A view's statement as a cluster runs it. `columns` are those of its result, as readers see them."""
+
+    sql: str
+    columns: tuple[Column, ...]
 
 
 class StudiedQuery(Value):
@@ -166,6 +186,30 @@ class QueryAnalyzer(Protocol):
         """
 
 
+class ClusterAnalyzer(Protocol):
+    """Analyses statements for a cluster. The API uses this."""
+
+    def require(self, project_id: int) -> None:
+        """Raise InvalidQuery unless the operator has a cluster for the project."""
+
+    async def study_each(self, statements: Sequence[str], *, project_id: int) -> list[StudiedQuery | InvalidQuery]:
+        """Study texts in the cluster's own dialect, as QueryAnalyzer does those of DuckDB's."""
+
+    async def analyze(
+        self,
+        text: QueryText,
+        tables: Mapping[str, Sequence[Column]],
+        columns: Sequence[Column] | None,
+        *,
+        project_id: int,
+    ) -> ClusterStatement:
+        """The statement for a text over tables of these names and columns. The cluster binds it, and reads no data.
+
+        `columns` are those that DuckDB has found for a text of its dialect; None for one of the cluster's own. Raises
+        InvalidQuery that names what the cluster has no equal for, or ClusterUnavailable.
+        """
+
+
 class QueryRunner(Protocol):
     """Runs queries of plans. No query affects another one that runs at the same time. The worker uses this."""
 
@@ -198,6 +242,10 @@ class TableChecker(Protocol):
 
         Raises the errors of `QueryRunner.write` if the files cannot be read.
         """
+
+
+class QueryAndCheckRunner(QueryRunner, TableChecker, Protocol):
+    """Both that a worker needs of an engine."""
 
 
 class SourceLister(Protocol):

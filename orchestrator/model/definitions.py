@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.model.base import Value
 from orchestrator.model.check_definition import CheckDefinition
+from orchestrator.model.engine import QueryText, query_text
 from orchestrator.model.freshness import Freshness
 from orchestrator.model.saved_query import SyncFrequency, Timing
 from orchestrator.model.snapshot import Column
@@ -34,6 +35,11 @@ class ViewDefinition(Value):
     def is_materialized(self) -> bool:
         """Whether the view has a schedule of its own."""
         return self.timing is not None
+
+    @property
+    def text(self) -> QueryText:
+        """All of the query that decides the view's result."""
+        return query_text(self.query)
 
     @property
     def sql(self) -> str:

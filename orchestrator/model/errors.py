@@ -325,6 +325,12 @@ class EngineCrashed(Transient):
     code = "engine_crashed"
 
 
+class ClusterUnavailable(Transient):
+    """The Spark cluster is out of reach. Try again in a moment."""
+
+    code = "cluster_unavailable"
+
+
 class StoreUnavailable(Transient):
     """The snapshot store cannot be used right now."""
 

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from orchestrator.model.engine import check_engine
 from orchestrator.model.errors import InvalidQuery
 from orchestrator.model.placeholders import find_placeholder, variable_at
 from orchestrator.model.position import position_at
@@ -33,6 +34,7 @@ def check_query(query: object) -> dict[str, Any]:
         raise InvalidQuery("The query must hold a SELECT statement under its key 'query'.", attr="query")
     check_text(sql)
     _check_extras(query)
+    check_engine(query)
     refuse_placeholders(sql)
     return query
 

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from orchestrator.model.base import Value
 from orchestrator.model.check import PlannedCheck
+from orchestrator.model.engine import Dialect, Engine
 from orchestrator.model.limits import Limits
 from orchestrator.model.snapshot import Column, ResolvedInput, Snapshot, SnapshotFile, seen
 from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
@@ -90,6 +91,7 @@ class ViewRelation(Value):
     name: str
     id: UUID
     sql: str
+    dialect: Dialect = Dialect.DUCKDB
 
 
 class MemberRelation(Value):
@@ -129,6 +131,9 @@ class RunPlan(Value):
     `full_refresh` has the query run also if nothing has changed. `previous` is the version before, with whose rows the
     result is compared; it is set just before the query runs, and only if other views read this one.
 
+    `engine` runs the query. `translated` is the statement for it where that is not `sql` itself; `dialect` is that of
+    `sql`.
+
     `checks` are made on the result. They may read `check_relations` and `check_members` too, which are like `relations`
     and `members`. `current` is the shape of the version before. `checked_tables` are the source tables among its inputs
     that have checks of their own.
@@ -156,6 +161,9 @@ class RunPlan(Value):
     check_members: tuple[MemberRelation, ...] = ()
     current: Shape | None = None
     checked_tables: tuple[UUID, ...] = ()
+    engine: Engine = Engine.DUCKDB
+    dialect: Dialect = Dialect.DUCKDB
+    translated: str | None = None
 
     def resolved_inputs(self) -> tuple[ResolvedInput, ...]:
         """The inputs as a snapshot records them."""

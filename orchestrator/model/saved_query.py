@@ -9,6 +9,7 @@ from uuid import UUID
 
 from orchestrator.model.base import Value
 from orchestrator.model.cron import CronSchedule
+from orchestrator.model.engine import QueryText, query_text
 from orchestrator.model.freshness import Freshness
 from orchestrator.model.principal import User
 from orchestrator.model.run import Run, RunStatus
@@ -92,17 +93,26 @@ class ViewStatus(StrEnum):
 
 
 class Revision(Value):
-    """One version of a view's query. `query` is the object as the client sent it, so that it is echoed unchanged."""
+    """One version of a view's query. `query` is the object as the client sent it, so that it is echoed unchanged.
+
+    `translated` is the statement that the cluster runs, for a view whose engine is one.
+    """
 
     id: UUID
     number: int
     query: dict[str, Any]
     created_at: datetime
+    translated: str | None = None
 
     @property
     def sql(self) -> str:
         """The statement itself."""
         return str(self.query["query"])
+
+    @property
+    def text(self) -> QueryText:
+        """All of the query that decides the view's result."""
+        return query_text(self.query)
 
 
 class SnapshotSummary(Value):

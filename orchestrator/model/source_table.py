@@ -1,6 +1,6 @@
 """A source table: files that views may read under a name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
@@ -79,6 +79,11 @@ class ReadOptions(Value):
 
 
 AS_USUAL = ReadOptions()
+
+
+def is_plain_parquet(source_format: SourceFormat, options: ReadOptions, stated: Sized) -> bool:
+    """Whether the files are Parquet, and are read as they are: without options, and without types that were stated."""
+    return source_format is SourceFormat.PARQUET and options == AS_USUAL and not stated
 
 
 class FileDifference(Value):

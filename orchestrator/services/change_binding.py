@@ -106,10 +106,12 @@ def to_store(proposal: Proposal, binding: Binding) -> dict[str, tuple[Column, ..
 
 def _old(proposal: Proposal, key: str) -> Statement:
     view = proposal.stored.views[key]
-    return Statement(view.definition.name, view.definition.sql, view.reads, view.columns)
+    text = view.definition.text
+    return Statement(view.definition.name, text.sql, view.reads, view.columns, text.dialect)
 
 
 def statement_after(proposal: Proposal, key: str) -> Statement:
     """A view after the change, to be bound."""
     definition, old = proposal.definition(key), proposal.stored.views.get(key)
-    return Statement(definition.name, definition.sql, proposal.graph.reads[key], old.columns if old else ())
+    text = definition.text
+    return Statement(definition.name, text.sql, proposal.graph.reads[key], old.columns if old else (), text.dialect)

@@ -17,6 +17,7 @@ from orchestrator.catalog import snapshots
 from orchestrator.catalog.database import Database
 from orchestrator.catalog.snapshots import CurrentVersion
 from orchestrator.engines.base import SourceListing
+from orchestrator.model.engine import Engine
 from orchestrator.model.errors import CatalogUnavailable, OrchestratorError
 from orchestrator.model.run import Relation, RunPlan, SourceRelation
 from orchestrator.model.snapshot import InputFile, Manifest, ResolvedInput, Snapshot
@@ -33,7 +34,7 @@ _NOTHING: Mapping[UUID, str | None] = {}
 _DESCRIBED: Mapping[str, set[str]] = {
     "source": {"kind", "name", "id", "format", "url_pattern", "columns", "options", "stated"},
     "snapshot": {"kind", "name", "id", "columns"},
-    "view": {"kind", "name", "id", "sql"},
+    "view": {"kind", "name", "id", "sql", "dialect"},
 }
 
 
@@ -42,7 +43,11 @@ def recipe_of(plan: RunPlan, engine_version: str) -> str:
     # In one order: alone and in a generation, a view has the same inputs in another one.
     ordered = sorted(plan.relations, key=lambda relation: relation.id)
     relations = [relation.model_dump(mode="json", include=_DESCRIBED[relation.kind]) for relation in ordered]
-    recipe = json.dumps([_RELEASE, engine_version, plan.sql, relations], sort_keys=True)
+    decisive: list[object] = [_RELEASE, engine_version, plan.sql, relations]
+    if plan.engine is not Engine.DUCKDB:
+        # The version of a cluster is not part of it: only the cluster itself knows that, and it may be away.
+        decisive = [_RELEASE, plan.engine, plan.translated, plan.sql, relations]
+    recipe = json.dumps(decisive, sort_keys=True)
     return f"sha256:{hashlib.sha256(recipe.encode()).hexdigest()}"
 
 

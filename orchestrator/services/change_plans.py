@@ -3,15 +3,17 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from orchestrator.catalog import definitions
 from orchestrator.catalog.database import Database, as_of_one_moment
 from orchestrator.catalog.definitions import StoredDefinitions
-from orchestrator.engines.base import QueryAnalyzer, StudiedQuery
+from orchestrator.engines.base import ClusterAnalyzer, QueryAnalyzer, StudiedQuery
 from orchestrator.model.change_plan import BrokenReader, ChangePlan, Kind, PlannedChange, Problem
 from orchestrator.model.column_changes import ColumnChanges
 from orchestrator.model.definitions import Change, TableDefinition
+from orchestrator.model.engine import Dialect, QueryText
 from orchestrator.model.errors import Invalid, InvalidQuery, ReadersBreak
 from orchestrator.model.names import name_key
 from orchestrator.model.remote_files import is_remote_pattern
@@ -20,8 +22,10 @@ from orchestrator.model.source_table import DescribedSource
 from orchestrator.services.change_binding import Binding, bind, broken, column_changes, to_store, unbound
 from orchestrator.services.change_proposal import Proposal
 from orchestrator.services.change_runs import planned_runs
+from orchestrator.services.change_translation import translate_each
 from orchestrator.services.check_binding import CheckBinder, Place
 from orchestrator.services.check_changes import NO_CHECKS
+from orchestrator.services.cluster_statements import cluster_of
 from orchestrator.services.column_binding import ColumnBinder
 from orchestrator.services.definition_changes import Differences, compare, only_labels
 from orchestrator.services.query_analysis import checked, checked_weight
@@ -52,7 +56,8 @@ class Prepared(NamedTuple):
     """A change that can be made, unless its plan says otherwise.
 
     `columns` are to be stored of views, and `tables` has what the files of those tables hold that were read.
-    `check_reads` has the names that checks read, by the key of the view and the place of the check.
+    `check_reads` has the names that checks read, by the key of the view and the place of the check. `translated` are
+    the statements of views that a cluster runs.
     """
 
     plan: ChangePlan
@@ -60,6 +65,7 @@ class Prepared(NamedTuple):
     columns: Mapping[str, tuple[Column, ...]]
     tables: Mapping[str, DescribedSource]
     check_reads: Mapping[Place, tuple[str, ...]]
+    translated: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class ChangePlanner:
     engine: QueryAnalyzer
     binder: ColumnBinder
     credentials: TableCredentials
+    cluster: ClusterAnalyzer | None = None
 
     async def plan(self, project_id: int, change: Change) -> ChangePlan:
         """Plan a change."""
@@ -102,6 +109,10 @@ class ChangePlanner:
                 proposal.problem(key, await with_name_explained(self.engine, project_id, proposal, sql, error))
             )
         problems += await self._weigh(project_id, proposal)
+        unsaid = [key for key in found.queries if key in studied and key not in errors]
+        translated = await translate_each(
+            self.cluster, project_id, proposal, bound=binding.after, keys=unsaid, problems=problems
+        )
         unstudied = {*found.queries} - studied.keys()
         checks = await CheckBinder(self.engine, self.binder).bind(project_id, proposal, {*errors, *unread, *unstudied})
         problems += checks.problems
@@ -113,7 +124,7 @@ class ChangePlanner:
             broken=tuple(broken(proposal, binding)),
             runs=tuple(planned_runs(proposal)),
         )
-        return Prepared(plan, proposal, to_store(proposal, binding), described, checks.reads)
+        return Prepared(plan, proposal, to_store(proposal, binding), described, checks.reads, translated)
 
     async def propose(
         self, project_id: int, change: Change, read: Mapping[str, tuple[Column, ...]] | None = None
@@ -180,7 +191,7 @@ class ChangePlanner:
             except Invalid as error:
                 problems.append(_problem(found, key, error))
         studied: dict[str, StudiedQuery] = {}
-        answers = await study_each(self.engine, project_id, {key: found.views[key].sql for key in asked})
+        answers = await self._study_texts(project_id, {key: found.views[key].text for key in asked})
         for key, answer in answers.items():
             if isinstance(answer, InvalidQuery):
                 problems.append(_problem(found, key, answer))
@@ -188,15 +199,34 @@ class ChangePlanner:
                 studied[key] = answer
         return studied
 
+    async def _study_texts(
+        self, project_id: int, texts: Mapping[str, QueryText]
+    ) -> dict[str, StudiedQuery | InvalidQuery]:
+        """Study each text in its own dialect. One that may have no cluster has that as its error."""
+        own = {key: text.sql for key, text in texts.items() if text.dialect is Dialect.DUCKDB}
+        answers = await study_each(self.engine, project_id, own)
+        for key, text in texts.items():
+            try:
+                cluster = cluster_of(self.cluster, text, project_id)
+                if cluster is not None and text.dialect is Dialect.SPARK:
+                    answers |= await study_each(cluster, project_id, {key: text.sql})
+            except InvalidQuery as error:
+                answers[key] = error
+        return answers
+
     async def _weigh(self, project_id: int, proposal: Proposal) -> list[Problem]:
         """The views that change and would be too large with all that is evaluated inside them."""
         problems: list[Problem] = []
         for key in proposal.reads:
+            if proposal.definition(key).text.dialect is Dialect.SPARK:
+                continue
             inlined: dict[str, str] = {}
             waiting = list(proposal.graph.reads[key])
             while waiting:
                 one = waiting.pop()
                 if proposal.is_plain(one) and one not in inlined:
+                    if proposal.definition(one).text.dialect is Dialect.SPARK:
+                        continue
                     inlined[one] = proposal.definition(one).sql
                     waiting += proposal.graph.reads[one]
             if inlined:
@@ -210,8 +240,9 @@ class ChangePlanner:
         self, project_id: int, proposal: Proposal, binding: Binding, studied: Studied
     ) -> list[PlannedChange]:
         stored = proposal.stored
-        old = {key: stored.views[key].definition.sql for key in studied if key in stored.views}
-        before = await study_each(self.engine, project_id, old)
+        texts = {key: stored.views[key].definition.text for key in studied if key in stored.views}
+        old = {key: text.sql for key, text in texts.items()}
+        before = await self._study_texts(project_id, texts)
         changes: list[PlannedChange] = []
         for one in proposal.differences.planned(stored):
             key = name_key(one.name)
@@ -224,6 +255,7 @@ class ChangePlanner:
             more: dict[str, object] = {"columns": column_changes(proposal, binding, key), "checks": checks}
             if "query" in one.fields:
                 same = key in studied and getattr(before.get(key), "digest", None) == studied[key].digest
+                same = same and texts[key].engine is proposal.definition(key).text.engine
                 more |= {"before": old.get(key), "after": proposal.definition(key).sql, "text_only": same}
             changes.append(one.model_copy(update=more))
         return changes

@@ -26,6 +26,7 @@ from orchestrator.model.base import now
 from orchestrator.model.check import Subject
 from orchestrator.model.check_definition import Target
 from orchestrator.model.definitions import TableDefinition, ViewDefinition
+from orchestrator.model.engine import with_text
 from orchestrator.model.names import name_key
 from orchestrator.model.principal import User
 from orchestrator.model.run import Run
@@ -85,6 +86,7 @@ class _Writing:
         self._tx = tx
         self._project_id = project_id
         self._columns = prepared.columns
+        self._translated = prepared.translated
         self._files = prepared.tables
         self._proposal = prepared.proposal
         self._stored = prepared.proposal.stored
@@ -145,7 +147,10 @@ class _Writing:
         await self._checks.write(self._tx, self._project_id, self._user.id)
 
     async def _create(self, new: Mapping[str, ViewDefinition]) -> None:
-        views = [NewView(self._view_ids[key], uuid4(), one, self._columns_of(key)) for key, one in new.items()]
+        views = [
+            NewView(self._view_ids[key], uuid4(), one, self._columns_of(key), self._translated.get(key))
+            for key, one in new.items()
+        ]
         await definition_writes.insert_views(self._tx, self._project_id, views, self._user.id)
         inputs = {self._view_ids[key]: [self._input(read) for read in self._proposal.reads[key]] for key in new}
         await definition_writes.insert_inputs(self._tx, inputs)
@@ -178,9 +183,15 @@ class _Writing:
             await saved_queries.set_description(self._tx, view.id, definition.description)
         if "query" in fields:
             inputs = [self._target(read) for read in self._proposal.reads[key]]
-            query = {**view.revision.query, "query": definition.sql}
+            query = with_text(view.revision.query, definition.query)
             await saved_queries.add_revision(
-                self._tx, view, query=query, columns=self._columns_of(key), inputs=inputs, by=self._user.id
+                self._tx,
+                view,
+                query=query,
+                columns=self._columns_of(key),
+                inputs=inputs,
+                by=self._user.id,
+                translated=self._translated.get(key),
             )
             changes.append(FieldChange(field="query", action="changed", before=view.revision.query, after=query))
             self.written.edited |= {view.id} if view.is_materialized else set()

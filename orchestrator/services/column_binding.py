@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from graphlib import TopologicalSorter
 from typing import NamedTuple
 
-from orchestrator.engines.base import QueryAnalyzer
+from orchestrator.engines.base import NO_CLUSTER, ClusterAnalyzer, QueryAnalyzer
 from orchestrator.model.batches import batches
+from orchestrator.model.engine import Dialect, Engine, QueryText
 from orchestrator.model.errors import EngineCrashed, InvalidQuery
 from orchestrator.model.snapshot import Column
 from orchestrator.services.unknown_names import UnknownName
@@ -26,6 +27,7 @@ class Statement(NamedTuple):
     sql: str
     reads: tuple[str, ...]
     before: tuple[Column, ...] = ()
+    dialect: Dialect = Dialect.DUCKDB
 
 
 class NamedColumns(NamedTuple):
@@ -42,8 +44,9 @@ class ColumnBinder:
     under a digest of these, and a plan of a thousand views of which one has changed binds few of them.
     """
 
-    def __init__(self, engine: QueryAnalyzer) -> None:
+    def __init__(self, engine: QueryAnalyzer, cluster: ClusterAnalyzer | None = None) -> None:
         self._engine = engine
+        self._cluster = cluster
         self._known: OrderedDict[bytes, Bound] = OrderedDict()
 
     async def bind(
@@ -101,6 +104,10 @@ class ColumnBinder:
     async def _describe(
         self, project_id: int, views: Sequence[Statement], seen: Mapping[str, NamedColumns]
     ) -> list[Bound]:
+        if any(view.dialect is Dialect.SPARK for view in views):
+            if len(views) > 1:
+                return [one for view in views for one in await self._describe(project_id, [view], seen)]
+            return [await self._describe_on_cluster(project_id, views[0], seen)]
         tables = {seen[key].name: seen[key].columns for view in views for key in view.reads}
         asked = [(view.name, view.sql, view.before) for view in views]
         try:
@@ -112,9 +119,19 @@ class ColumnBinder:
                 return [error]
             raise
 
+    async def _describe_on_cluster(self, project_id: int, view: Statement, seen: Mapping[str, NamedColumns]) -> Bound:
+        if self._cluster is None:  # it was saved while there was one
+            return view.before or InvalidQuery(f"Invalid query: {NO_CLUSTER}", attr="query")
+        tables = {seen[key].name: seen[key].columns for key in view.reads}
+        text = QueryText(view.sql, Engine.SPARK, Dialect.SPARK)
+        try:
+            return (await self._cluster.analyze(text, tables, None, project_id=project_id)).columns
+        except InvalidQuery as error:
+            return error
+
 
 def _digest(view: Statement, seen: Mapping[str, NamedColumns]) -> bytes:
-    digest = hashlib.sha256(view.sql.encode())
+    digest = hashlib.sha256(f"{view.dialect}\0{view.sql}".encode())
     for key in view.reads:
         named = seen[key]
         digest.update(f"\0{named.name}".encode())

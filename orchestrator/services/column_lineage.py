@@ -14,12 +14,14 @@ from orchestrator.catalog.view_columns import ViewStatement
 from orchestrator.engines.base import QueryAnalyzer
 from orchestrator.model.base import Value
 from orchestrator.model.column_lineage import QueryLineage, unknown
+from orchestrator.model.engine import Dialect
 from orchestrator.model.errors import EngineCrashed, InvalidQuery
 from orchestrator.model.snapshot import Column
 
 # An answer waits for at most this long. All that was found until then is kept, so that asking again goes on from there.
 _SECONDS = 15.0
 _LATE = "There was no time left to analyse its query; ask again."
+_IN_ANOTHER_DIALECT = "It is written in Spark's dialect, of which only the views and tables that it reads are known."
 _AT_ONCE = 50
 # A lineage that is kept has at most so many references, and so many are kept.
 _LARGEST_KEPT, _MOST_KEPT = 2_000, 1_000
@@ -66,6 +68,8 @@ class ColumnTracer:
             self._kept.move_to_end(key)
             return self._kept[key]
         own = [column.name for column in view.statement.columns]
+        if view.statement.dialect is Dialect.SPARK:
+            return unknown(own, _IN_ANOTHER_DIALECT)
         if time.monotonic() > until:
             return unknown(own, _LATE)
         try:

@@ -177,7 +177,7 @@ def _view_fields(stored: StoredView, new: ViewDefinition, checks_differ: bool) -
         field: (getattr(old, field), getattr(new, field)) for field in _VIEW_FIELDS if field not in {"query", "checks"}
     }
     values["checks"] = (False, checks_differ)
-    values["query"] = (old.sql, new.sql)
+    values["query"] = (old.text, new.text)
     values["column_descriptions"] = (_by_key(old.column_descriptions), _by_key(new.column_descriptions))
     return tuple(field for field in _VIEW_FIELDS if values[field][0] != values[field][1])
 

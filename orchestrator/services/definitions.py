@@ -8,7 +8,7 @@ from orchestrator.catalog import audit_log, names, projects, runs, saved_queries
 from orchestrator.catalog.audit_log import CreatedView, record
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.names import NameTarget
-from orchestrator.engines.base import QueryAnalyzer
+from orchestrator.engines.base import ClusterAnalyzer, QueryAnalyzer
 from orchestrator.model.audit import AuditEntry, FieldChange, Verb, broken_readers
 from orchestrator.model.base import now
 from orchestrator.model.errors import EditConflict, InputsChanging, InUse, Invalid, InvalidQuery, NotFound
@@ -58,11 +58,13 @@ class WithEdit(Protocol):
 class DefinitionService:
     """The views of every project."""
 
-    def __init__(self, database: Database, engine: QueryAnalyzer, guard: ReaderGuard) -> None:
+    def __init__(
+        self, database: Database, engine: QueryAnalyzer, guard: ReaderGuard, cluster: ClusterAnalyzer | None
+    ) -> None:
         self._database = database
         self._engine = engine
         self._guard = guard
-        self._analysis = QueryAnalysis(database, engine)
+        self._analysis = QueryAnalysis(database, engine, cluster)
 
     async def create_or_update(
         self, project_id: int, draft: ViewUpdate, user: User
@@ -185,7 +187,7 @@ class DefinitionService:
         if analyzed is None or saved_query_id is None:
             return Checked()
         view = await self.get(project_id, saved_query_id)
-        if analyzed.query["query"] == view.revision.sql:
+        if analyzed.text == view.revision.text:
             return Checked()
         return await self._guard.of_view(view, analyzed, may_break=update.break_dependents)
 
@@ -198,7 +200,9 @@ class DefinitionService:
             project_id=project_id,
             name=draft.name,
             description=draft.description,
-            revision=Revision(id=uuid4(), number=1, query=analyzed.query, created_at=moment),
+            revision=Revision(
+                id=uuid4(), number=1, query=analyzed.query, created_at=moment, translated=analyzed.translated
+            ),
             columns=analyzed.columns,
             sync_frequency=None,
             sync_frequency_set_at=moment,
@@ -224,7 +228,7 @@ class DefinitionService:
         """Change query and description, and record every field that the edit changes, also name and timing."""
         changes = _label_changes(view, update)
         propagation = ColumnPropagation(self._engine, [])
-        if analyzed is not None and analyzed.query["query"] != view.revision.sql:
+        if analyzed is not None and analyzed.text != view.revision.text:
             _require_current_revision(update, view)
             await refuse_cycle(tx, view, analyzed.inputs)
             await saved_queries.add_revision(
@@ -235,6 +239,7 @@ class DefinitionService:
                 inputs=analyzed.inputs,
                 by=user.id,
                 revision_id=beside.revision_id if beside else None,
+                translated=analyzed.translated,
             )
             changes.append(
                 FieldChange(field="query", action="changed", before=view.revision.query, after=analyzed.query)

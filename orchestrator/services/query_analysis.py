@@ -8,15 +8,18 @@ from typing import Any
 from orchestrator.catalog import names, run_inputs
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.names import NameTarget
-from orchestrator.engines.base import QueryAnalyzer
+from orchestrator.engines.base import ClusterAnalyzer, QueryAnalyzer
 from orchestrator.model.base import Value
 from orchestrator.model.column_limits import MOST_COLUMNS, MOST_INPUT_COLUMNS, MOST_INPUTS
-from orchestrator.model.errors import InvalidQuery
+from orchestrator.model.engine import Dialect, QueryText, query_text
+from orchestrator.model.errors import InputMissing, InvalidQuery
 from orchestrator.model.names import name_key
 from orchestrator.model.query_object import check_query
 from orchestrator.model.read_limits import MOST_READINGS
+from orchestrator.model.run import Relation
 from orchestrator.model.snapshot import Column
-from orchestrator.services.unknown_names import UnknownName, explained, known_names
+from orchestrator.services.cluster_statements import cluster_of, refuse_unreadable
+from orchestrator.services.unknown_names import UnknownName, explained, known_names, nowhere
 
 # A run's plan contains the text of every view that is evaluated inside it. This leaves space for the rest of the plan,
 # which the planner refuses beyond 1,500,000 bytes.
@@ -25,19 +28,29 @@ _SHORT_TEXT = 5_000
 
 
 class AnalyzedQuery(Value):
-    """A statement that was bound to the project's views and tables as they were a moment ago."""
+    """A statement that was bound to the project's views and tables as they were a moment ago.
+
+    `translated` is the one that a cluster runs in its place.
+    """
 
     query: dict[str, Any]
     columns: tuple[Column, ...]
     inputs: tuple[NameTarget, ...]
+    translated: str | None = None
+
+    @property
+    def text(self) -> QueryText:
+        """All of the query that decides the view's result."""
+        return query_text(self.query)
 
 
 class QueryAnalysis:
     """Binds statements to what their project has now."""
 
-    def __init__(self, database: Database, engine: QueryAnalyzer) -> None:
+    def __init__(self, database: Database, engine: QueryAnalyzer, cluster: ClusterAnalyzer | None = None) -> None:
         self._database = database
         self._engine = engine
+        self._cluster = cluster
 
     async def analyze(self, project_id: int, query: dict[str, Any]) -> AnalyzedQuery:
         """The inputs and columns of a checked query. Raises InvalidQuery."""
@@ -45,21 +58,39 @@ class QueryAnalysis:
             return await self._analyze(project_id, query)
         except UnknownName as error:
             find = partial(self._engine.find_name, query["query"], project_id=project_id)
-            found = await explained(error, await known_names(self._database, project_id), find)
+            known = await known_names(self._database, project_id)
+            found = await explained(error, known, find if query_text(query).dialect is Dialect.DUCKDB else nowhere)
             raise found.changed(f"Invalid query: {found.message}") from None
 
     async def _analyze(self, project_id: int, query: dict[str, Any]) -> AnalyzedQuery:
-        sql = query["query"]
-        references = await self._engine.references(sql, project_id=project_id)
+        text = query_text(query)
+        cluster = cluster_of(self._cluster, text, project_id)
+        references = await self._references(project_id, text)
         async with self._database.begin() as tx:
             inputs = await _resolve_inputs(tx, project_id, references)
             views = [named.saved_query_id for named in inputs if named.saved_query_id is not None]
             inlined = await run_inputs.inlined(tx, views) if views else {}
-        if inlined:
-            await checked_weight(self._engine, project_id, sql, inlined)
+            below = await _all_inputs(tx, project_id, references) if cluster else ()
         tables = {named.name: named.columns for named in inputs}
-        columns = await self._engine.describe(sql, tables, project_id=project_id)
-        return AnalyzedQuery(query=query, columns=columns, inputs=inputs)
+        columns = None
+        if text.dialect is Dialect.DUCKDB:
+            if inlined:
+                await checked_weight(self._engine, project_id, text.sql, inlined)
+            columns = await self._engine.describe(text.sql, tables, project_id=project_id)
+        if cluster is None:
+            return AnalyzedQuery(query=query, columns=columns or (), inputs=inputs)
+        refuse_unreadable(below)
+        found = await cluster.analyze(text, tables, columns, project_id=project_id)
+        return AnalyzedQuery(query=query, columns=found.columns, inputs=inputs, translated=found.sql)
+
+    async def _references(self, project_id: int, text: QueryText) -> tuple[str, ...]:
+        """The names that a text reads."""
+        if text.dialect is Dialect.DUCKDB or self._cluster is None:
+            return await self._engine.references(text.sql, project_id=project_id)
+        (studied,) = await self._cluster.study_each([text.sql], project_id=project_id)
+        if isinstance(studied, InvalidQuery):
+            raise studied
+        return studied.references
 
 
 async def checked_weight(engine: QueryAnalyzer, project_id: int, sql: str, inlined: Mapping[str, str]) -> None:
@@ -79,6 +110,14 @@ async def checked_weight(engine: QueryAnalyzer, project_id: int, sql: str, inlin
             "reads.",
             attr="query",
         )
+
+
+async def _all_inputs(tx: Transaction, project_id: int, names: Sequence[str]) -> tuple[Relation, ...]:
+    """The inputs of a statement, direct and through views without a result. Raises InvalidQuery."""
+    try:
+        return await run_inputs.named(tx, project_id, names) if names else ()
+    except InputMissing as error:
+        raise InvalidQuery(f"Invalid query: {error.message}", attr="query") from None
 
 
 async def is_stale(tx: Transaction, project_id: int, analyzed: AnalyzedQuery) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Hashable, Mapping
 from functools import partial
 from typing import TypeVar
 
-from orchestrator.engines.base import QueryAnalyzer, StudiedQuery
+from orchestrator.engines.base import ClusterAnalyzer, QueryAnalyzer, StudiedQuery
 from orchestrator.model.batches import batches
 from orchestrator.model.column_limits import MOST_INPUTS
 from orchestrator.model.errors import InvalidQuery
@@ -17,7 +17,7 @@ _AT_ONCE = 100
 
 
 async def study_each(
-    engine: QueryAnalyzer, project_id: int, statements: Mapping[K, str]
+    engine: QueryAnalyzer | ClusterAnalyzer, project_id: int, statements: Mapping[K, str]
 ) -> dict[K, StudiedQuery | InvalidQuery]:
     """The names that each statement reads, and the digest of its syntax, or its error."""
     answers: dict[K, StudiedQuery | InvalidQuery] = {}

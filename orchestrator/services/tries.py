@@ -11,7 +11,7 @@ from uuid import UUID
 
 from orchestrator.catalog import reads, saved_queries, snapshots, tries
 from orchestrator.catalog.database import Database, Transaction
-from orchestrator.engines.base import QueryAnalyzer
+from orchestrator.engines.base import ClusterAnalyzer, QueryAnalyzer
 from orchestrator.model.edit_try import EditTry, NamedTry, TryStatus
 from orchestrator.model.errors import NotFound, TemporalUnavailable
 from orchestrator.model.principal import User
@@ -53,6 +53,7 @@ class TryService:
         *,
         database: Database,
         engine: QueryAnalyzer,
+        cluster: ClusterAnalyzer | None,
         definitions: DefinitionService,
         views: ViewService,
         reading: ReadService,
@@ -61,7 +62,7 @@ class TryService:
     ) -> None:
         self._database = database
         self._engine = engine
-        self._planner = TryPlanner(database, engine)
+        self._planner = TryPlanner(database, engine, cluster)
         self._definitions = definitions
         self._views = views
         self._reading = reading

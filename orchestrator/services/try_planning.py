@@ -17,9 +17,10 @@ from orchestrator.catalog import (
 )
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.views_to_run import ViewToRun
-from orchestrator.engines.base import QueryAnalyzer
+from orchestrator.engines.base import ClusterAnalyzer, QueryAnalyzer
 from orchestrator.model.base import now
 from orchestrator.model.edit_try import MOST_MEMBERS, MOST_OF_A_PROJECT, MOST_OF_A_VIEW, EditTry, TryStatus
+from orchestrator.model.engine import QueryText
 from orchestrator.model.errors import (
     InputMissing,
     InputsChanging,
@@ -46,9 +47,9 @@ _ATTEMPTS = 5
 class TryPlanner:
     """Plans and stores tries. Their limits are decided by the worker that begins them."""
 
-    def __init__(self, database: Database, engine: QueryAnalyzer) -> None:
+    def __init__(self, database: Database, engine: QueryAnalyzer, cluster: ClusterAnalyzer | None) -> None:
         self._database = database
-        self._analysis = QueryAnalysis(database, engine)
+        self._analysis = QueryAnalysis(database, engine, cluster)
 
     async def store(
         self, project_id: int, saved_query_id: UUID, edited: dict[str, Any], user: User, *, descendants: bool
@@ -72,7 +73,7 @@ class TryPlanner:
                 await refuse_cycle(tx, view, analyzed.inputs)
                 await _refuse_too_many(tx, view)
                 edit = _new_try(view, analyzed, user)
-                new = [(edit, _plan(view, edit, await _relations(tx, project_id, analyzed)))]
+                new = [(edit, _plan(view, edit, analyzed, await _relations(tx, project_id, analyzed)))]
                 if descendants:
                     new += await _members(tx, view, edit)
                 plans = await _checked(tx, [plan for _, plan in new])
@@ -121,7 +122,8 @@ async def _members(tx: Transaction, view: SavedQuery, edit: EditTry) -> list[tup
         member = _new_member(views[one], edit, ids, position)
         # Without the published versions of other members: what is published later must not be read in their place.
         read = inputs[one]._replace(members=tuple((view, name, None) for view, name, _ in inputs[one].members))
-        members.append((member, with_inputs(_plan_of(member, views[one].name, views[one].sql), read, ids)))
+        plan = _plan_of(member, views[one].name, views[one].text, views[one].translated)
+        members.append((member, with_inputs(plan, read, ids)))
     return members
 
 
@@ -145,7 +147,7 @@ def _are_of_one_moment(plans: Sequence[RunPlan]) -> bool:
 
 
 def _new_try(view: SavedQuery, analyzed: AnalyzedQuery, user: User) -> EditTry:
-    is_changed = analyzed.query["query"] != view.revision.sql
+    is_changed = analyzed.text != view.revision.text
     moment = now()
     return EditTry(
         id=uuid4(),
@@ -177,15 +179,15 @@ def _new_member(view: ViewToRun, edit: EditTry, ids: Mapping[UUID, UUID], positi
     )
 
 
-def _plan(view: SavedQuery, edit: EditTry, relations: tuple[Relation, ...]) -> RunPlan:
+def _plan(view: SavedQuery, edit: EditTry, analyzed: AnalyzedQuery, relations: tuple[Relation, ...]) -> RunPlan:
     """The plan of the edited query. Raises PlanTooLarge as InvalidQuery."""
-    plan = _plan_of(edit, view.name, str(edit.query["query"])).model_copy(update={"relations": relations})
+    plan = _plan_of(edit, view.name, analyzed.text, analyzed.translated).model_copy(update={"relations": relations})
     if len(plan.model_dump_json().encode()) > LARGEST_PLAN_BYTES:
         raise InvalidQuery(PlanTooLarge().message, attr="query")
     return plan
 
 
-def _plan_of(edit: EditTry, name: str, sql: str) -> RunPlan:
+def _plan_of(edit: EditTry, name: str, text: QueryText, translated: str | None) -> RunPlan:
     return RunPlan(
         run_id=edit.id,
         generation_id=edit.root,
@@ -193,7 +195,10 @@ def _plan_of(edit: EditTry, name: str, sql: str) -> RunPlan:
         saved_query_id=edit.saved_query_id,
         revision_id=edit.revision_id,
         name=name,
-        sql=sql,
+        sql=text.sql,
+        engine=text.engine,
+        dialect=text.dialect,
+        translated=translated,
         relations=(),
         timeout_seconds=0,
         trigger=Trigger.API,

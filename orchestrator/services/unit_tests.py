@@ -19,6 +19,7 @@ from uuid import UUID
 
 from orchestrator.model.check import CheckStatus
 from orchestrator.model.definitions import Change
+from orchestrator.model.engine import Dialect
 from orchestrator.model.errors import InvalidQuery, OrchestratorError, Transient
 from orchestrator.model.names import fold, name_key, quoted
 from orchestrator.model.nearest import did_you_mean
@@ -150,7 +151,9 @@ class _Inputs:
         if key in self._given:
             return _rows(name, self._columns(key), self._given[key][1])
         if key in self._proposal.graph.reads:
-            return ViewRelation(name=name, id=_NO_VIEW, sql=self._proposal.definition(key).sql)
+            text = self._proposal.definition(key).text
+            _require(text.dialect is Dialect.DUCKDB, f"{name} is in Spark's dialect: unit tests run on DuckDB.")
+            return ViewRelation(name=name, id=_NO_VIEW, sql=text.sql)
         raise _Faulty(f"No rows are given of {name}, which it reads. An empty list stands for none.")
 
     def compared(self) -> list[Column]:

@@ -29,6 +29,11 @@ async def known_names(database: Database, project_id: int) -> list[str]:
         return list(await names.all_names(tx, project_id))
 
 
+async def nowhere(_name: str) -> Position | None:
+    """No place, of a name in a text that DuckDB does not read."""
+    return None
+
+
 async def explained(
     error: UnknownName, known: Iterable[str], find: Callable[[str], Awaitable[Position | None]]
 ) -> InvalidQuery:

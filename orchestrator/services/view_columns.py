@@ -18,6 +18,7 @@ from uuid import UUID
 from orchestrator.catalog import lineage, projects, view_columns
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.engines.base import QueryAnalyzer
+from orchestrator.model.engine import Dialect
 from orchestrator.model.errors import EngineCrashed, InvalidQuery, Transient
 from orchestrator.model.lineage import inputs_first
 from orchestrator.model.snapshot import seen
@@ -81,7 +82,9 @@ class ColumnPropagation:
     async def _describe(self, tx: Transaction, batch: Sequence[UUID]) -> None:
         """Describe views, inputs first, over their inputs. One that no longer binds keeps the columns that it had."""
         texts = await view_columns.statements(tx, batch)
-        views = [texts[view] for view in batch if view in texts]
+        # The columns of a view in a cluster's dialect stay as they are until its next run: nothing asks a cluster for
+        # them while a project is locked.
+        views = [texts[view] for view in batch if view in texts and texts[view].dialect is Dialect.DUCKDB]
         tables = await view_columns.columns_of_inputs(tx, batch)
         try:
             asked = [(view.name, view.sql, view.columns) for view in views]

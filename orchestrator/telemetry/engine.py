@@ -5,9 +5,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Protocol
 
-from orchestrator.engines.base import QueryResult, QueryRunner, TableChecker
+from orchestrator.engines.base import QueryAndCheckRunner, QueryResult
 from orchestrator.model.base import now
 from orchestrator.model.check import CheckResult, PlannedCheck
 from orchestrator.model.errors import OrchestratorError
@@ -98,14 +97,10 @@ def _outcome(error: BaseException) -> str:
     return error.code if isinstance(error, OrchestratorError) else "unforeseen"
 
 
-class Engine(QueryRunner, TableChecker, Protocol):
-    """Both that a worker needs of an engine."""
-
-
 class InstrumentedEngine:
     """An engine whose queries are traced, and counted with its checks if there is a `meter`."""
 
-    def __init__(self, engine: Engine, meter: QueryMetrics | None = None) -> None:
+    def __init__(self, engine: QueryAndCheckRunner, meter: QueryMetrics | None = None) -> None:
         self._engine = engine
         self._meter = meter
 
@@ -122,7 +117,7 @@ class InstrumentedEngine:
             "matview.view": str(plan.saved_query_id),
             "matview.run": str(plan.run_id),
         }
-        with tracing.span("duckdb query", ids) as set_attributes, self._measured(plan, on_progress) as report:
+        with tracing.span(f"{plan.engine} query", ids) as set_attributes, self._measured(plan, on_progress) as report:
             written = await self._engine.write(plan, file_url, target, report)
             set_attributes({"matview.rows": written.rows, "matview.bytes": written.bytes})
         if self._meter is not None:

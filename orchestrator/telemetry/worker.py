@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 
+from orchestrator.engines.base import QueryAndCheckRunner
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import Run
 from orchestrator.telemetry.activities import TelemetryInterceptor
-from orchestrator.telemetry.engine import Engine, InstrumentedEngine, QueryMetrics
+from orchestrator.telemetry.engine import InstrumentedEngine, QueryMetrics
 from orchestrator.telemetry.instruments import WorkerMetrics
 from orchestrator.telemetry.runs import RunCounter
 
@@ -34,7 +35,7 @@ class WorkerTelemetry:
         if self._metrics is not None:
             self._metrics.memory.set(memory_mb * _MIB)
 
-    def instrument(self, engine: Engine, limits: Limits) -> InstrumentedWorker:
+    def instrument(self, engine: QueryAndCheckRunner, limits: Limits) -> InstrumentedWorker:
         """Instrument an engine and its activities. `limits` hold for queries whose plan has none of its own."""
         if self._metrics is None:
             return InstrumentedWorker(InstrumentedEngine(engine), lambda _: None, TelemetryInterceptor())

@@ -34,8 +34,8 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 ENDLESS = "SELECT count(*) AS n FROM range(10000000000) a, range(10000000000) b"
 
 
-def dev_stack(home: Path, *source_roots: Path, say: Callable[[str], None] = print) -> DevStack:
-    return DevStack(home, bootstrap=bootstrap, say=say, extra_source_roots=source_roots)
+def dev_stack(home: Path, *source_roots: Path, say: Callable[[str], None] = print, spark: bool = False) -> DevStack:
+    return DevStack(home, bootstrap=bootstrap, say=say, extra_source_roots=source_roots, spark=spark)
 
 
 async def until(ask: Callable[[], Awaitable[T | None]], what: str, patience: float = PATIENCE) -> T:

@@ -1,7 +1,7 @@
 """Analyses SQL and source files in child processes, as DuckDB reads them."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.engines.base import NO_PROJECT, StudiedQuery
@@ -37,6 +37,7 @@ _BINDERS = 3
 _SOURCE_READERS = 3
 # A server far away takes longer than a disk.
 _REMOTE_SECONDS = 60.0
+_TRANSLATORS = 2
 # Limits of processes that only analyse a query or files, independent of the limits of a run: a statement can request
 # any amount of memory while it is bound. In MiB, for DuckDB and for the whole process beyond its stack.
 _BINDER_MEMORY, _BINDER_SPACE = 256, 512
@@ -62,6 +63,8 @@ class DuckDBAnalyzer:
             size=_PARSERS, process_limits=process_limits, seconds=min(_PARSING_SECONDS, seconds)
         )
         self._binder_pool = ProcessPool(size=_BINDERS, process_limits=process_limits, seconds=seconds)
+        # The translator is loaded before a process is confined, so no other request may come first.
+        self._translator_pool = ProcessPool(size=_TRANSLATORS, process_limits=process_limits, seconds=seconds)
         process_limits = ProcessLimits(address_space=_READER_SPACE * _MIB, file_size=0)
         self._source_pool, self._remote_pool = (
             ProcessPool(size=_SOURCE_READERS, process_limits=process_limits, seconds=within, reuse=False)
@@ -76,6 +79,7 @@ class DuckDBAnalyzer:
         """End every process of the pools. Calls that wait for one fail with EngineCrashed."""
         await self._parser_pool.close()
         await self._binder_pool.close()
+        await self._translator_pool.close()
         await self._source_pool.close()
         await self._remote_pool.close()
 
@@ -149,6 +153,26 @@ class DuckDBAnalyzer:
         }
         found = await self._analyse(self._binder_pool, project_id, request, _too_complex(self._binder_pool))
         return decode_lineage(found, tables)
+
+    async def translate(self, sql: str, tables: Mapping[str, Sequence[Column]], *, project_id: int) -> str:
+        """The statement in Spark's dialect, over tables that have the names of a session there. Raises InvalidQuery."""
+        tables_encoded = {name: encode_columns(kinds) for name, kinds in tables.items()}
+        request = {"job": "translate", "sql": sql, "tables": tables_encoded}
+        return str(await self._analyse(self._translator_pool, project_id, request, _too_complex(self._translator_pool)))
+
+    async def study_spark(self, statements: Sequence[str], *, project_id: int) -> list[StudiedQuery | InvalidQuery]:
+        """Study statements in Spark's own dialect, as `study_each` does those of DuckDB's."""
+        request = {"job": "study_spark", "statements": list(statements)}
+        found = await self._analyse(self._translator_pool, project_id, request, _too_complex(self._translator_pool))
+        return [_invalid(one) if "error" in one else StudiedQuery(**one) for one in found]
+
+    async def rewrite_spark(self, sql: str, names: Iterable[str], *, project_id: int) -> tuple[str, bool]:
+        """A statement in Spark's own dialect over the tables of a session, and whether it is deterministic."""
+        request = {"job": "rewrite_spark", "sql": sql, "names": list(names)}
+        text, deterministic = await self._analyse(
+            self._translator_pool, project_id, request, _too_complex(self._translator_pool)
+        )
+        return str(text), bool(deterministic)
 
     async def describe_source(
         self,

@@ -13,13 +13,14 @@ from typing import Any
 
 from orchestrator.aio import uninterruptible
 from orchestrator.engines.admission import Admission
-from orchestrator.engines.base import QueryResult
+from orchestrator.engines.base import ForeignResult, QueryResult
 from orchestrator.engines.duckdb.digest_cache import DigestCache
 from orchestrator.engines.duckdb.disk_space import DiskSpace
 from orchestrator.engines.duckdb.kept_processes import KeptProcess, KeptProcesses, Reach, files_on_disk
 from orchestrator.engines.duckdb.object_links import granted_results
 from orchestrator.engines.duckdb.protocol import (
     encode_check,
+    encode_columns,
     encode_previous,
     encode_relation,
     encode_shape,
@@ -35,6 +36,7 @@ from orchestrator.engines.duckdb.protocol import (
 from orchestrator.engines.duckdb.scratch import remove_abandoned
 from orchestrator.engines.duckdb.source_file_lister import SourceFileLister
 from orchestrator.model.check import CheckResult, CheckStatus, PlannedCheck
+from orchestrator.model.engine import Dialect
 from orchestrator.model.errors import (
     DiskFull,
     EngineCrashed,
@@ -167,6 +169,37 @@ class DuckDBEngine:
             await uninterruptible(self._processes.give_back(process))
         return found
 
+    async def adopt(
+        self,
+        plan: RunPlan,
+        file_url: Callable[[str, str], str],
+        target: WriteTarget,
+        foreign: ForeignResult,
+        on_progress: Callable[[Progress], None],
+    ) -> QueryResult:
+        """The result that another engine has written into `target`, with its checks.
+
+        Raises what `write` does. The files stay where they are then.
+        """
+        limits = plan.limits or self._limits
+        # A view in another dialect is no relation here. A check that reads it says that it cannot.
+        relations = tuple(one for one in plan.relations if one.kind != "view" or one.dialect is Dialect.DUCKDB)
+        plan = plan.model_copy(update={"relations": relations})
+        async with (
+            self._admission.admit(limits.memory_mb, _pass, project_id=plan.project_id),
+            _within(plan.timeout_seconds),
+        ):
+            request, reach, granted = await self._request(plan, file_url, target, limits)
+            request |= {
+                "job": "adopt",
+                "sql": plan.sql if plan.dialect is Dialect.DUCKDB else None,
+                "columns": encode_columns(foreign.columns),
+                "engine_version": foreign.engine_version,
+                "deterministic": foreign.deterministic,
+            }
+            process = await self._processes.take(reach)
+            return await self._run_in(process, request, granted, plan.checks, on_progress)
+
     async def _write(
         self,
         plan: RunPlan,
@@ -175,6 +208,22 @@ class DuckDBEngine:
         limits: Limits,
         on_progress: Callable[[Progress], None],
     ) -> QueryResult:
+        request, reach, granted = await self._request(plan, file_url, target, limits)
+        process = await self._processes.take(reach)
+        try:
+            return await self._run_in(process, request, granted, plan.checks, on_progress)
+        except EngineCrashed:
+            if process.uses == 1:
+                raise
+        # The cause may be the state in which an earlier query left the process.
+        await asyncio.to_thread(_empty, target.folder)
+        process = await self._processes.take(reach, fresh=True)
+        return await self._run_in(process, request, granted, plan.checks, on_progress)
+
+    async def _request(
+        self, plan: RunPlan, file_url: Callable[[str, str], str], target: WriteTarget, limits: Limits
+    ) -> tuple[dict[str, Any], Reach, dict[str, RemoteFile]]:
+        """The request for a plan's query, all that its process may open for it, and its remote files."""
         inputs = (*plan.relations, *plan.check_relations)
         files = await self._source_lister.find(plan.project_id, inputs)
         remote_sources = await self._source_lister.grant(inputs, files)
@@ -203,17 +252,7 @@ class DuckDBEngine:
         needed = itertools.chain(*files.values(), *map(input_files, _sealed(request)))
         is_remote = self._reads_remotely(remote_sources)
         reach = await asyncio.to_thread(lambda: Reach.of_run(plan.project_id, limits, target, needed, remote=is_remote))
-        granted = self._granted(request, remote_sources)
-        process = await self._processes.take(reach)
-        try:
-            return await self._run_in(process, request, granted, plan.checks, on_progress)
-        except EngineCrashed:
-            if process.uses == 1:
-                raise
-        # The cause may be the state in which an earlier query left the process.
-        await asyncio.to_thread(_empty, target.folder)
-        process = await self._processes.take(reach, fresh=True)
-        return await self._run_in(process, request, granted, plan.checks, on_progress)
+        return request, reach, self._granted(request, remote_sources)
 
     async def _run_in(
         self,

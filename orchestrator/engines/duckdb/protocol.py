@@ -14,6 +14,7 @@ from orchestrator.engines.duckdb.digest_cache import DigestCache
 from orchestrator.engines.duckdb.sources.discovery import SourceFile, real_path
 from orchestrator.model.check import CheckResult, CheckStatus, PlannedCheck
 from orchestrator.model.column_lineage import ColumnRef, QueryLineage, Sources, unknown
+from orchestrator.model.engine import Dialect
 from orchestrator.model.errors import (
     DiskFull,
     EngineCrashed,
@@ -137,6 +138,11 @@ def encode_relation(
     if relation.kind == "rows":
         facts = {"columns": dict(relation.columns), "rows": relation.rows, "has_aliases": relation.has_aliases}
         return known | facts
+    if relation.dialect is Dialect.SPARK:
+        raise QueryRefused(
+            f'The view "{relation.name}" is written in Spark\'s dialect, and has no result yet. Materialize it: what '
+            "reads it reads its result."
+        )
     return known | {"sql": relation.sql}
 
 

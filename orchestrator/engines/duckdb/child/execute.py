@@ -95,11 +95,11 @@ def _write(request: Request, inputs: Inputs, labels: Mapping[str, str], watch: W
         raise where or error from None
     if len(counts) > 1:
         counts = _with_unique_names(target, counts, request["file_suffix"])
-    written = _written(connection, target, counts, columns, request["limits"])
+    written = written_files(connection, target, counts, columns, request["limits"])
     rejected = _rejected(connection, request, inputs)
     return {
         **written,
-        **_compared(connection, request, target, written),
+        **compared(connection, request, target, written),
         "rejected": rejected,
         "checks": Checker(connection, request, inputs, labels, created, began=began).run(written, target),
         "deterministic": _is_deterministic(connection, request, text),
@@ -151,7 +151,7 @@ def _is_deterministic(connection: duckdb.DuckDBPyConnection, request: Request, t
     return all(is_deterministic(syntax_tree(connection, sql)) for sql in (text, *views))
 
 
-def _compared(
+def compared(
     connection: duckdb.DuckDBPyConnection, request: Request, target: str, written: Mapping[str, Any]
 ) -> dict[str, str | None]:
     """The digests of the rows of this version and of the one before, if both have as many rows of the same columns."""
@@ -184,7 +184,7 @@ def _rejected(connection: duckdb.DuckDBPyConnection, request: Request, inputs: I
     return found
 
 
-def _written(
+def written_files(
     connection: duckdb.DuckDBPyConnection,
     target: str,
     counts: Mapping[str, int],

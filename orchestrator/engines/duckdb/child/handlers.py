@@ -10,6 +10,8 @@ from typing import Any
 
 import duckdb
 
+from orchestrator.engines.duckdb.child import spark_texts
+from orchestrator.engines.duckdb.child.adopt import adopt
 from orchestrator.engines.duckdb.child.binding import explain_binding
 from orchestrator.engines.duckdb.child.checks import check_table
 from orchestrator.engines.duckdb.child.diff import diff
@@ -252,9 +254,13 @@ HANDLERS: dict[str, Callable[[Request], Task | Answered]] = {
     "find_files": find_files,
     "digest_files": digest_files,
     "write": write,
+    "adopt": adopt,
     "check": check_table,
     "analyze": analyze,
     "read": read,
     "find_name_read": read_find_name,
     "diff": diff,
+    "translate": spark_texts.translate,
+    "study_spark": spark_texts.study,
+    "rewrite_spark": spark_texts.rewrite,
 }

@@ -1,0 +1,1 @@
+"""Views that run on a cluster, over Spark Connect."""

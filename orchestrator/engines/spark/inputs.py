@@ -1,0 +1,91 @@
+"""The inputs of a plan as the cluster reads them: pinned files, and the translated texts of views without a result."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from orchestrator.engines.duckdb.analyzer import DuckDBAnalyzer
+from orchestrator.engines.spark.names import session_names
+from orchestrator.engines.spark.relations import FilesRelation, TextRelation
+from orchestrator.model.engine import Dialect
+from orchestrator.model.errors import InvalidQuery, QueryRefused
+from orchestrator.model.names import name_key
+from orchestrator.model.run import RunPlan, SnapshotRelation, SourceRelation, ViewRelation
+from orchestrator.model.snapshot import Column, seen
+from orchestrator.model.source_table import is_plain_parquet
+
+
+class Prepared(NamedTuple):
+    """All that a session needs to run a plan. `columns` None: the cluster's own."""
+
+    relations: tuple[FilesRelation | TextRelation, ...]
+    sql: str
+    columns: tuple[Column, ...] | None
+    deterministic: bool
+
+
+class SparkInputs:
+    """Prepares plans. DuckDB determines the columns of all texts in its dialect, as it does for its own runs."""
+
+    def __init__(self, analyzer: DuckDBAnalyzer) -> None:
+        self._analyzer = analyzer
+
+    async def prepare(self, plan: RunPlan, file_url: Callable[[str, str], str]) -> Prepared:
+        """The inputs and the statement of a plan. Raises QueryRefused, or InvalidQuery."""
+        names = session_names(relation.name for relation in plan.relations)
+        known: dict[str, tuple[Column, ...]] = {}
+        relations: list[FilesRelation | TextRelation] = []
+        deterministic = True
+        for relation in plan.relations:
+            short = names[name_key(relation.name)]
+            if relation.kind != "view":
+                known[relation.name] = seen(relation.columns)
+                relations.append(FilesRelation(short, _urls(relation, file_url), known[relation.name]))
+                continue
+            sql, own, stays = await self._view(relation, known, plan.project_id)
+            deterministic = deterministic and stays
+            if own is not None:
+                known[relation.name] = own
+            relations.append(TextRelation(short, sql, own))
+        if plan.translated is None:
+            raise QueryRefused("The statement for the cluster is missing. Save the view again.")
+        columns = None
+        if plan.dialect is Dialect.DUCKDB:
+            columns = await self._analyzer.describe(plan.sql, known, project_id=plan.project_id)
+        else:
+            _, stays = await self._analyzer.rewrite_spark(plan.sql, names, project_id=plan.project_id)
+            deterministic = deterministic and stays
+        return Prepared(tuple(relations), plan.translated, columns, deterministic)
+
+    async def _view(
+        self, view: ViewRelation, known: Mapping[str, tuple[Column, ...]], project_id: int
+    ) -> tuple[str, tuple[Column, ...] | None, bool]:
+        """The statement of a view that is evaluated inside the query, its columns, and whether it is deterministic."""
+        try:
+            if view.dialect is Dialect.SPARK:
+                sql, stays = await self._analyzer.rewrite_spark(view.sql, known, project_id=project_id)
+                return sql, None, stays
+            columns = await self._analyzer.describe(view.sql, known, project_id=project_id)
+            return await self._analyzer.translate(view.sql, known, project_id=project_id), columns, True
+        except InvalidQuery as error:
+            raise QueryRefused(f'In the view "{view.name}": {error.message}') from None
+
+
+def _urls(relation: SourceRelation | SnapshotRelation, file_url: Callable[[str, str], str]) -> tuple[str, ...]:
+    if relation.kind == "snapshot":
+        return tuple(_as_url(file_url(relation.location, file.name)) for file in relation.files)
+    if not is_plain_parquet(relation.format, relation.options, relation.stated):
+        raise QueryRefused(unreadable(relation.name))
+    return tuple(_as_url(str(file[1])) for file in relation.files or ())
+
+
+def unreadable(name: str) -> str:
+    """Why a view on the cluster cannot read a source table of that name."""
+    return (
+        f"The source table {name} is text, or has read options or stated types. Such files are read by Matview's own "
+        "rules, which only DuckDB has. Put a view with the engine duckdb over it, materialize that, and read it here."
+    )
+
+
+def _as_url(path: str) -> str:
+    return path if "://" in path else Path(path).as_uri()
