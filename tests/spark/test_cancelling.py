@@ -12,8 +12,8 @@ from tests.generations.test_refreshing import finished, started, statuses
 from tests.spark.views import rows, save
 from tests.support.tenants import Tenant, until, write_parquet
 
-# Writes rows now and then, for hours.
-SLOW = "SELECT a.n, b.n AS m FROM t a CROSS JOIN t b CROSS JOIN t c WHERE (a.n * 31 + b.n * 17 + c.n) % 100003 = 5"
+# Writes rows for hours, which compress well. Sail ends a query between two batches of rows: see docs/spark.md.
+SLOW = "SELECT a.n, b.n AS m FROM t a CROSS JOIN t b CROSS JOIN t c"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -51,7 +51,7 @@ async def test_a_cancelled_query_is_gone_from_the_cluster(tenant: Tenant, folder
 
 
 async def _busy(stack: DevStack) -> bool | None:
-    return await processor_share(stack, 0.3) > 0.5 or None
+    return await processor_share(stack, 0.3) > 0.2 or None
 
 
 async def test_a_query_that_takes_too_long_is_gone_from_the_cluster(
