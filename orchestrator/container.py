@@ -201,9 +201,16 @@ class Cluster(NamedTuple):
 
 
 def _open_cluster(settings: Settings, analyzer: DuckDBAnalyzer, duckdb: DuckDBEngine) -> Cluster:
-    """The cluster of the settings. It is not asked for anything yet. Raises SettingsError if the extra is missing."""
+    """The cluster of the settings. It is not asked for anything yet.
+
+    Raises SettingsError if the extra is missing, or if results are kept where the cluster cannot write yet.
+    """
     if settings.spark_remote is None:
         return Cluster()
+    if settings.store is not None:
+        raise SettingsError(
+            f"{PREFIX}SPARK_REMOTE: a cluster writes into a data folder only, and not into a bucket yet"
+        )
     try:
         from orchestrator.engines.spark.analyzer import SparkAnalyzer  # noqa: PLC0415 - an extra
         from orchestrator.engines.spark.engine import SparkEngine  # noqa: PLC0415 - an extra
@@ -211,9 +218,11 @@ def _open_cluster(settings: Settings, analyzer: DuckDBAnalyzer, duckdb: DuckDBEn
     except ImportError:
         raise SettingsError(f"{PREFIX}SPARK_REMOTE: a Spark cluster needs matview[spark]") from None
     sessions = Sessions(settings.spark_remote, most=2 * settings.spark_queries + 2)
+    of_cluster = SparkAnalyzer(sessions, analyzer, settings.spark_projects)
     engine = SparkEngine(
         sessions,
         analyzer,
+        of_cluster,
         duckdb,
         limits=settings.limits,
         most=settings.spark_queries,
@@ -225,7 +234,7 @@ def _open_cluster(settings: Settings, analyzer: DuckDBAnalyzer, duckdb: DuckDBEn
         engine.close()
         sessions.close()
 
-    return Cluster(SparkAnalyzer(sessions, analyzer, settings.spark_projects), engine, close)
+    return Cluster(of_cluster, engine, close)
 
 
 def _assemble(  # noqa: PLR0917 - in the order in which they are created

@@ -13,7 +13,7 @@ from pyspark.sql.connect.session import SparkSession
 
 from orchestrator.aio import uninterruptible
 from orchestrator.engines.admission import Admission
-from orchestrator.engines.base import ForeignResult, QueryResult
+from orchestrator.engines.base import ClusterAnalyzer, ForeignResult, QueryResult
 from orchestrator.engines.duckdb.analyzer import DuckDBAnalyzer
 from orchestrator.engines.duckdb.disk_space import size_of
 from orchestrator.engines.duckdb.engine import DuckDBEngine
@@ -40,7 +40,8 @@ class SparkEngine:
     def __init__(
         self,
         sessions: Sessions,
-        analyzer: DuckDBAnalyzer,
+        parser: DuckDBAnalyzer,
+        analyzer: ClusterAnalyzer,
         duckdb: DuckDBEngine,
         *,
         limits: Limits,
@@ -49,7 +50,7 @@ class SparkEngine:
         projects: Collection[int] | None,
     ) -> None:
         self._sessions = sessions
-        self._inputs = SparkInputs(analyzer)
+        self._inputs = SparkInputs(parser, analyzer)
         self._duckdb = duckdb
         self._limits = limits
         self._projects = projects

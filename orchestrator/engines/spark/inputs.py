@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from orchestrator.engines.base import ClusterAnalyzer
 from orchestrator.engines.duckdb.analyzer import DuckDBAnalyzer
 from orchestrator.engines.spark.names import session_names
 from orchestrator.engines.spark.relations import FilesRelation, TextRelation
-from orchestrator.model.engine import Dialect
+from orchestrator.model.engine import Dialect, Engine, QueryText
 from orchestrator.model.errors import InvalidQuery, QueryRefused
 from orchestrator.model.names import name_key
 from orchestrator.model.run import RunPlan, SnapshotRelation, SourceRelation, ViewRelation
@@ -27,8 +28,9 @@ class Prepared(NamedTuple):
 class SparkInputs:
     """Prepares plans. DuckDB determines the columns of all texts in its dialect, as it does for its own runs."""
 
-    def __init__(self, analyzer: DuckDBAnalyzer) -> None:
+    def __init__(self, analyzer: DuckDBAnalyzer, cluster: ClusterAnalyzer) -> None:
         self._analyzer = analyzer
+        self._cluster = cluster
 
     async def prepare(self, plan: RunPlan, file_url: Callable[[str, str], str]) -> Prepared:
         """The inputs and the statement of a plan. Raises QueryRefused, or InvalidQuery."""
@@ -42,11 +44,9 @@ class SparkInputs:
                 known[relation.name] = seen(relation.columns)
                 relations.append(FilesRelation(short, _urls(relation, file_url), known[relation.name]))
                 continue
-            sql, own, stays = await self._view(relation, known, plan.project_id)
+            sql, known[relation.name], stays = await self._view(relation, known, plan.project_id)
             deterministic = deterministic and stays
-            if own is not None:
-                known[relation.name] = own
-            relations.append(TextRelation(short, sql, own))
+            relations.append(TextRelation(short, sql, known[relation.name]))
         if plan.translated is None:
             raise QueryRefused("The statement for the cluster is missing. Save the view again.")
         columns = None
@@ -59,12 +59,14 @@ class SparkInputs:
 
     async def _view(
         self, view: ViewRelation, known: Mapping[str, tuple[Column, ...]], project_id: int
-    ) -> tuple[str, tuple[Column, ...] | None, bool]:
+    ) -> tuple[str, tuple[Column, ...], bool]:
         """The statement of a view that is evaluated inside the query, its columns, and whether it is deterministic."""
         try:
             if view.dialect is Dialect.SPARK:
-                sql, stays = await self._analyzer.rewrite_spark(view.sql, known, project_id=project_id)
-                return sql, None, stays
+                text = QueryText(view.sql, Engine.SPARK, Dialect.SPARK)
+                found = await self._cluster.analyze(text, known, None, project_id=project_id)
+                _, stays = await self._analyzer.rewrite_spark(view.sql, known, project_id=project_id)
+                return found.sql, found.columns, stays
             columns = await self._analyzer.describe(view.sql, known, project_id=project_id)
             return await self._analyzer.translate(view.sql, known, project_id=project_id), columns, True
         except InvalidQuery as error:

@@ -24,14 +24,11 @@ class FilesRelation(NamedTuple):
 
 
 class TextRelation(NamedTuple):
-    """A view that is evaluated inside the query, as a statement in Spark's dialect.
-
-    `columns` are those that DuckDB found for its text; None for one in Spark's own dialect.
-    """
+    """A view that is evaluated inside the query: a statement in Spark's dialect, and the columns that it has."""
 
     name: str
     sql: str
-    columns: tuple[Column, ...] | None
+    columns: tuple[Column, ...]
 
 
 def create(session: SparkSession, relations: Iterable[FilesRelation | TextRelation]) -> None:
@@ -40,9 +37,7 @@ def create(session: SparkSession, relations: Iterable[FilesRelation | TextRelati
         if isinstance(relation, FilesRelation):
             frame = _chosen(session.read.parquet(*relation.urls), relation.columns)
         else:
-            frame = session.sql(relation.sql)
-            if relation.columns is not None:
-                frame = as_columns(frame, relation.columns)
+            frame = as_columns(session.sql(relation.sql), relation.columns)
         frame.createOrReplaceTempView(relation.name)
 
 
