@@ -256,9 +256,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
     policy = FailurePolicy(database, schedules, notifies=settings.webhook_url is not None)
     current = CurrentLinks(database, store, partial(start_reconciler, temporal))
     schedule_sync, run_sync = ScheduleSync(database, schedules), RunSync(database, workflows)
-    planner = ChangePlanner(
-        database, analyzer, ColumnBinder(analyzer, cluster.analyzer), credentials, cluster.analyzer
-    )
+    planner = ChangePlanner(database, analyzer, ColumnBinder(analyzer, cluster.analyzer), credentials, cluster.analyzer)
     guard = ReaderGuard(database, planner)
     definitions = DefinitionService(database, analyzer, guard, cluster.analyzer)
     states = ViewStates(definitions, schedules, run_sync)

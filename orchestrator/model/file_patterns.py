@@ -33,3 +33,8 @@ def fits(name: str, pattern: str) -> bool:
 def is_visible(name: str, pattern: str) -> bool:
     """Whether a pattern may match a name: a wildcard does not stand for the leading dot of a hidden file."""
     return pattern.startswith(".") or not (is_wild(pattern) and name.startswith("."))
+
+
+def is_remote_pattern(url_pattern: str) -> bool:
+    """Whether the pattern of a source table is a URL of remote files."""
+    return "://" in url_pattern and not url_pattern.lower().startswith("file://")

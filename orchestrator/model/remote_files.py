@@ -87,11 +87,6 @@ def is_remote(path: str) -> bool:
     return path.startswith(SCHEME)
 
 
-def is_remote_pattern(url_pattern: str) -> bool:
-    """Whether the pattern of a source table is a URL of remote files."""
-    return "://" in url_pattern and not url_pattern.lower().startswith("file://")
-
-
 def is_same_place(url_pattern: str, other: str) -> bool:
     """Whether two patterns lead to the same bucket of the same server, for which one credential may be given."""
     return _place_of(url_pattern) == _place_of(other)

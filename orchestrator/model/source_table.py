@@ -7,6 +7,7 @@ from typing import Literal
 from uuid import UUID
 
 from orchestrator.model.base import Value
+from orchestrator.model.file_patterns import is_remote_pattern
 from orchestrator.model.nearest import nearest
 from orchestrator.model.principal import User
 from orchestrator.model.snapshot import Column
@@ -81,9 +82,10 @@ class ReadOptions(Value):
 AS_USUAL = ReadOptions()
 
 
-def is_plain_parquet(source_format: SourceFormat, options: ReadOptions, stated: Sized) -> bool:
-    """Whether the files are Parquet, and are read as they are: without options, and without types that were stated."""
-    return source_format is SourceFormat.PARQUET and options == AS_USUAL and not stated
+def is_plain_parquet(url_pattern: str, source_format: SourceFormat, options: ReadOptions, stated: Sized) -> bool:
+    """Whether the files are Parquet on a disk, and are read as they are: without options or types that were stated."""
+    is_plain = source_format is SourceFormat.PARQUET and options == AS_USUAL and not stated
+    return is_plain and not is_remote_pattern(url_pattern)
 
 
 class FileDifference(Value):

@@ -15,8 +15,8 @@ from orchestrator.model.column_changes import ColumnChanges
 from orchestrator.model.definitions import Change, TableDefinition
 from orchestrator.model.engine import Dialect, QueryText
 from orchestrator.model.errors import Invalid, InvalidQuery, ReadersBreak
+from orchestrator.model.file_patterns import is_remote_pattern
 from orchestrator.model.names import name_key
-from orchestrator.model.remote_files import is_remote_pattern
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import DescribedSource
 from orchestrator.services.change_binding import Binding, bind, broken, column_changes, to_store, unbound

@@ -67,5 +67,5 @@ def _refuse_unreadable(proposal: Proposal, key: str) -> None:
         elif one not in proposal.graph.reads:
             stored = proposal.stored.tables.get(one)
             table = proposal.differences.tables.get(one) or (stored.definition if stored else None)
-            if table is not None and not is_plain_parquet(table.format, table.options, table.stated):
+            if table is not None and not is_plain_parquet(table.url_pattern, table.format, table.options, table.stated):
                 raise unreadable(table.name)

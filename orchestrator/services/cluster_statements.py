@@ -28,15 +28,17 @@ def cluster_of(cluster: ClusterAnalyzer | None, text: QueryText, project_id: int
 def refuse_unreadable(relations: Iterable[Relation]) -> None:
     """Raise InvalidQuery for a source table that a cluster cannot read as Matview does."""
     for one in relations:
-        if isinstance(one, SourceRelation) and not is_plain_parquet(one.format, one.options, one.stated):
+        if isinstance(one, SourceRelation) and not is_plain_parquet(
+            one.url_pattern, one.format, one.options, one.stated
+        ):
             raise unreadable(one.name)
 
 
 def unreadable(name: str) -> InvalidQuery:
     """The error of a view on a cluster that reads a source table of that name, directly or through other views."""
     return InvalidQuery(
-        f"Invalid query: the source table {name} is text, or has read options or stated types. Such files are read by "
-        "Matview's own rules, which only DuckDB has. Put a view with the engine duckdb over it, materialize that, and "
-        "read it here.",
+        f"Invalid query: the source table {name} is text or in a bucket, or has read options or stated types. Such "
+        "files are read by Matview itself, for DuckDB only. Put a view with the engine duckdb over it, materialize "
+        "that, and read it here.",
         attr="query",
     )

@@ -9,10 +9,11 @@ from orchestrator.engines.base import QueryAnalyzer
 from orchestrator.model.base import Value, now
 from orchestrator.model.column_changes import ColumnChanges
 from orchestrator.model.errors import InUse, TableBusy
+from orchestrator.model.file_patterns import is_remote_pattern
 from orchestrator.model.names import check_name, name_key
 from orchestrator.model.principal import User
 from orchestrator.model.read_options import check_pattern, check_stated, format_of, options_of
-from orchestrator.model.remote_files import is_remote_pattern, is_same_place
+from orchestrator.model.remote_files import is_same_place
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import (
     AS_USUAL,

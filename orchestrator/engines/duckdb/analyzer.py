@@ -19,9 +19,10 @@ from orchestrator.engines.duckdb.protocol import (
 from orchestrator.engines.duckdb.source_file_lister import SourceFileLister
 from orchestrator.model.column_lineage import QueryLineage
 from orchestrator.model.errors import EngineCrashed, InvalidQuery, InvalidSource, OrchestratorError, SourceUnavailable
+from orchestrator.model.file_patterns import is_remote_pattern
 from orchestrator.model.limits import Limits
 from orchestrator.model.position import Position
-from orchestrator.model.remote_files import RemoteFile, is_remote_pattern
+from orchestrator.model.remote_files import RemoteFile
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import AS_USUAL, Credential, DescribedSource, ReadOptions, SourceFormat
 

@@ -22,8 +22,9 @@ from orchestrator.engines.duckdb.sources.discovery import (
     shown_path,
 )
 from orchestrator.model.errors import InputMissing, Invalid, InvalidSource
+from orchestrator.model.file_patterns import is_remote_pattern
 from orchestrator.model.reading import ReadRelation
-from orchestrator.model.remote_files import RemoteFile, RemoteTable, RemoteTables, is_remote_pattern
+from orchestrator.model.remote_files import RemoteFile, RemoteTable, RemoteTables
 from orchestrator.model.run import SourceRelation
 from orchestrator.model.source_table import Credential
 

@@ -76,7 +76,7 @@ class SparkInputs:
 def _urls(relation: SourceRelation | SnapshotRelation, file_url: Callable[[str, str], str]) -> tuple[str, ...]:
     if relation.kind == "snapshot":
         return tuple(_as_url(file_url(relation.location, file.name)) for file in relation.files)
-    if not is_plain_parquet(relation.format, relation.options, relation.stated):
+    if not is_plain_parquet(relation.url_pattern, relation.format, relation.options, relation.stated):
         raise QueryRefused(unreadable(relation.name))
     return tuple(_as_url(str(file[1])) for file in relation.files or ())
 
@@ -84,8 +84,8 @@ def _urls(relation: SourceRelation | SnapshotRelation, file_url: Callable[[str, 
 def unreadable(name: str) -> str:
     """Why a view on the cluster cannot read a source table of that name."""
     return (
-        f"The source table {name} is text, or has read options or stated types. Such files are read by Matview's own "
-        "rules, which only DuckDB has. Put a view with the engine duckdb over it, materialize that, and read it here."
+        f"The source table {name} is text or in a bucket, or has read options or stated types. Such files are read by "
+        "Matview itself, for DuckDB only. Put a view with the engine duckdb over it, materialize that, and read that."
     )
 
 
