@@ -30,6 +30,8 @@ from api import (
 )
 from api.auth import AuthenticationMiddleware
 from api.bodies import BodyMiddleware
+from api.console import sign_in as console_links
+from api.console.app import add_console
 from api.errors import ErrorBody, FailureMiddleware, add_error_handlers
 from api.metrics import ApiMetrics, TelemetryMiddleware
 from api.path_middleware import PathMiddleware
@@ -121,7 +123,9 @@ def create_app() -> FastAPI:
     # Its document is Apache Iceberg's, and its errors have another shape.
     app.include_router(iceberg.router, include_in_schema=False)
     app.include_router(identity.router, responses=_ERRORS)
+    app.include_router(console_links.links, responses=_ERRORS)
     app.include_router(health.router)
+    add_console(app)
     add_error_handlers(app)
     app.openapi = partial(_document, app)  # type: ignore[method-assign] # FastAPI's own way to change the document
     app.add_middleware(AuthenticationMiddleware)

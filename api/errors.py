@@ -116,9 +116,18 @@ class FailureMiddleware:
             await unforeseen(scope, error)(scope, receive, send)
 
 
+def status_of(error: OrchestratorError) -> int:
+    """The HTTP status that an OrchestratorError is answered with."""
+    return _answer_of(error)[0]
+
+
+def _answer_of(error: OrchestratorError) -> tuple[int, str]:
+    return next(_ANSWERS[c] for c in type(error).__mro__ if c in _ANSWERS)
+
+
 def error_response(error: OrchestratorError) -> JSONResponse:
     """The answer for an OrchestratorError."""
-    status, kind = next(_ANSWERS[c] for c in type(error).__mro__ if c in _ANSWERS)
+    status, kind = _answer_of(error)
     headers = {"Retry-After": _RETRY_AFTER_SECONDS} if status in _RETRY_LATER else {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"

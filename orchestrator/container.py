@@ -47,11 +47,13 @@ from orchestrator.services.reading import ReadService
 from orchestrator.services.resuming import ScheduleResumption
 from orchestrator.services.runs import RunService
 from orchestrator.services.services import Services
+from orchestrator.services.sessions import SessionService
 from orchestrator.services.snapshots import SnapshotService
 from orchestrator.services.source_tables import SourceTableService
 from orchestrator.services.table_credentials import CredentialedTables, TableCredentials
 from orchestrator.services.tries import TryService
 from orchestrator.services.unit_tests import UnitTester
+from orchestrator.services.view_board import ViewBoardService
 from orchestrator.services.view_states import ViewStates
 from orchestrator.services.views import ViewService
 from orchestrator.settings import PREFIX, Settings, SettingsError
@@ -136,22 +138,13 @@ async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Con
         seconds=settings.read_timeout_seconds,
         retention=settings.retention,
     )
+    parts = (database, credentials, temporal, source_lister, analyzer, engine, reader, store, access, reading, cluster)
+    container = _assemble(settings, *parts)
     try:
-        yield _assemble(
-            settings,
-            database,
-            credentials,
-            temporal,
-            source_lister,
-            analyzer,
-            engine,
-            reader,
-            store,
-            access,
-            reading,
-            cluster,
-        )
+        yield container
     finally:
+        await container.services.view_board.close()
+        await container.services.conditions.close()
         await reading.close()
         await reader.close()
         cluster.close()
@@ -281,6 +274,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
         current=current,
     )
     generations = GenerationService(database=database, workflows=workflows, runs=runs, start=generation_start)
+    conditions = ConditionService(database, schedules)
     return Container(
         settings=settings,
         database=database,
@@ -306,6 +300,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
         ),
         services=Services(
             access=access,
+            sessions=SessionService(database, access),
             definitions=definitions,
             views=views,
             runs=runs,
@@ -335,7 +330,8 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
             health=HealthService(database, workflows),
             lineage=LineageService(database, analyzer),
             annotations=AnnotationService(database),
-            conditions=ConditionService(database, schedules),
+            conditions=conditions,
+            view_board=ViewBoardService(database, conditions),
             reading=reading,
             diffs=DiffService(database, store, reading),
             tries=TryService(

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Select, Update, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, Update, bindparam, func, insert, select, update
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
@@ -63,8 +63,11 @@ async def insert_key(
 async def find_key(tx: Transaction, token_hash: bytes) -> KnownKey | None:
     """The key with that hash, or None. The look-up is by hash, so its duration reveals nothing of any token."""
     row = (await tx.execute(_known_key(), {"token_hash": token_hash})).one_or_none()
-    if row is None:
-        return None
+    return None if row is None else known_key(row)
+
+
+def known_key(row: Row[Any]) -> KnownKey:
+    """The key in a row of `select_keys`."""
     principal = Principal(
         key_id=row.id,
         user=User.model_validate({name: row._mapping[f"user_{name}"] for name in User.model_fields}),
@@ -114,8 +117,8 @@ def _use_is_due() -> ColumnElement[bool]:
     return func.coalesce(used < func.now() - _USE_RESOLUTION, True)
 
 
-@cache
-def _known_key() -> Select[Any]:
+def select_keys() -> Select[Any]:
+    """Keys with their owners, as `known_key` reads them."""
     keys = t.api_keys.c
     query = select(
         *(keys.id, keys.scopes, keys.project_ids, keys.expires_at, keys.revoked_at),
@@ -123,8 +126,12 @@ def _known_key() -> Select[Any]:
         _use_is_due().label("use_is_due"),
         *label_columns("user", t.users, User.model_fields),
     )
-    joined = query.join(t.users, t.users.c.id == keys.user_id)
-    return joined.where(keys.token_hash == bindparam("token_hash"))
+    return query.join(t.users, t.users.c.id == keys.user_id)
+
+
+@cache
+def _known_key() -> Select[Any]:
+    return select_keys().where(t.api_keys.c.token_hash == bindparam("token_hash"))
 
 
 @cache

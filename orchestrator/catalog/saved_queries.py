@@ -106,6 +106,12 @@ async def page(
     return page.count, [_saved_query(row) for row in page.in_order(rows)]
 
 
+async def some(tx: Transaction, project_id: int, ids: Sequence[UUID]) -> list[SavedQuery]:
+    """Those of the ids that are live views of the project, without their queries, columns and descriptions."""
+    query = _list_stmt().where(t.saved_queries.c.project_id == project_id, _LIVE)
+    return [_saved_query(row) for row in await tx.execute(query, {"page": list(ids), "whole": []})]
+
+
 async def insert_new(tx: Transaction, view: SavedQuery, inputs: Sequence[NameTarget]) -> None:
     """Store a new view with its first revision and its inputs. Its name must have been reserved."""
     created_by = view.created_by.id if view.created_by else None

@@ -92,6 +92,17 @@ api_keys = Table(
     _created_at(),
 )
 
+# Sign-ins to the console, and links that can be followed once to sign in. A session may do what its key may.
+console_sessions = Table(
+    "console_sessions",
+    metadata,
+    Column("token_hash", LargeBinary, primary_key=True, comment="SHA-256 of 256 random bits"),
+    Column("key_id", ForeignKey("api_keys.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("is_link", Boolean, nullable=False, comment="a link, which becomes a session when it is followed"),
+    _created_at(),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+)
+
 # Views and source tables share one namespace. A name has a row here until its owner is deleted, so that the primary key
 # alone prevents two concurrent creations of the same name.
 names = Table(

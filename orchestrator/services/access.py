@@ -57,6 +57,10 @@ class AccessService:
             known = await api_keys.find_key(tx, _hash(token))
         if known is None:
             raise NotAuthenticated("Invalid personal API key.")
+        return self.admit(known)
+
+    def admit(self, known: KnownKey) -> Principal:
+        """The owner of a key that was found, whose use is recorded. Raises NotAuthenticated if it works no more."""
         _refuse_unless_it_works(known)
         if known.use_is_due:
             self._note_use(known.principal.key_id)

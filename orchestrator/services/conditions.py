@@ -2,12 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from orchestrator.catalog import conditions, saved_queries
 from orchestrator.catalog.database import Database
-from orchestrator.model.condition import ScheduleGlance, ViewCondition
+from orchestrator.model.condition import InputState, ScheduleGlance, ViewCondition
 from orchestrator.model.errors import TemporalUnavailable
+from orchestrator.model.saved_query import SavedQuery
 from orchestrator.temporal.schedule_state import ListedSchedule, is_failure_note
 from orchestrator.temporal.schedules import Schedules
 
@@ -15,6 +17,9 @@ from orchestrator.temporal.schedules import Schedules
 _REUSED_SECONDS = 10.0
 # Ten thousand schedules take two seconds; other requests wait for the same listing.
 _LISTING_SECONDS = 10.0
+# How old a listing may be for pages that ask for it again and again, and how long the very first of them waits for one.
+_RECENT_SECONDS = 30.0
+_FIRST_LISTING_SECONDS = 1.0
 
 
 class ConditionService:
@@ -26,6 +31,7 @@ class ConditionService:
         self._listing = asyncio.Lock()
         self._listed: dict[UUID, ListedSchedule] = {}
         self._listed_at = float("-inf")
+        self._renewal: asyncio.Task[dict[UUID, ListedSchedule]] | None = None
 
     async def page(
         self, project_id: int, *, search: str | None, name: str | None, limit: int, offset: int
@@ -37,13 +43,31 @@ class ConditionService:
             )
             inputs = await conditions.inputs_of(tx, [view.id for view in views if view.is_materialized])
         listed = await self._schedules_of_all(reuse=offset > 0) if any(view.is_materialized for view in views) else {}
-        found = ((view, listed.get(view.id)) for view in views)
-        return count, [
-            ViewCondition(
-                view=view, inputs=inputs.get(view.id, ()), schedule=None if schedule is None else _glance(schedule)
-            )
-            for view, schedule in found
-        ]
+        return count, _conditions(views, inputs, listed)
+
+    async def of_views(self, project_id: int, ids: Sequence[UUID]) -> list[ViewCondition]:
+        """The conditions of those of the ids that are live views of the project.
+
+        Their schedules are those of the last listing, which may be half a minute old: a listing of ten thousand takes
+        longer than a page may. A newer one is requested beside the request.
+        """
+        async with self._database.begin() as tx:
+            views = await saved_queries.some(tx, project_id, ids)
+            inputs = await conditions.inputs_of(tx, [view.id for view in views if view.is_materialized])
+        return _conditions(views, inputs, await self._recent_schedules())
+
+    async def close(self) -> None:
+        """Wait for a listing that was begun beside a request."""
+        if self._renewal is not None:
+            await asyncio.gather(self._renewal, return_exceptions=True)
+
+    async def _recent_schedules(self) -> dict[UUID, ListedSchedule]:
+        is_recent = time.monotonic() - self._listed_at < _RECENT_SECONDS
+        if not is_recent and (self._renewal is None or self._renewal.done()):
+            self._renewal = asyncio.create_task(self._schedules_of_all(reuse=True))
+        if self._renewal is not None and self._listed_at == float("-inf"):
+            await asyncio.wait([self._renewal], timeout=_FIRST_LISTING_SECONDS)
+        return self._listed
 
     async def _schedules_of_all(self, *, reuse: bool) -> dict[UUID, ListedSchedule]:
         """The schedules of all views; none if Temporal does not answer, since the rest must not depend on it.
@@ -61,6 +85,20 @@ class ConditionService:
                 except (TemporalUnavailable, TimeoutError):
                     self._listed = {}
             return self._listed
+
+
+def _conditions(
+    views: Iterable[SavedQuery],
+    inputs: Mapping[UUID, tuple[InputState, ...]],
+    listed: Mapping[UUID, ListedSchedule],
+) -> list[ViewCondition]:
+    found = ((view, listed.get(view.id)) for view in views)
+    return [
+        ViewCondition(
+            view=view, inputs=inputs.get(view.id, ()), schedule=None if schedule is None else _glance(schedule)
+        )
+        for view, schedule in found
+    ]
 
 
 def _glance(schedule: ListedSchedule) -> ScheduleGlance:

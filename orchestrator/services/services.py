@@ -15,10 +15,12 @@ from orchestrator.services.iceberg import IcebergService
 from orchestrator.services.lineage import LineageService
 from orchestrator.services.reading import ReadService
 from orchestrator.services.runs import RunService
+from orchestrator.services.sessions import SessionService
 from orchestrator.services.snapshots import SnapshotService
 from orchestrator.services.source_tables import SourceTableService
 from orchestrator.services.tries import TryService
 from orchestrator.services.unit_tests import UnitTester
+from orchestrator.services.view_board import ViewBoardService
 from orchestrator.services.views import ViewService
 
 
@@ -27,6 +29,7 @@ class Services:
     """One service a subject."""
 
     access: AccessService
+    sessions: SessionService
     definitions: DefinitionService
     changes: ChangeService
     views: ViewService
@@ -38,6 +41,7 @@ class Services:
     lineage: LineageService
     annotations: AnnotationService
     conditions: ConditionService
+    view_board: ViewBoardService
     reading: ReadService
     diffs: DiffService
     tries: TryService
