@@ -102,6 +102,9 @@ def create_app() -> FastAPI:
         summary="SQL views, materialized on a schedule",
         lifespan=lifespan,
         openapi_url="/api/schema/",
+        # Those of FastAPI load their scripts from another host; see api/console/documents.py.
+        docs_url=None,
+        redoc_url=None,
         redirect_slashes=False,
     )
     app.include_router(definitions.router, responses=_ERRORS)

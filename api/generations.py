@@ -86,6 +86,9 @@ class MemberOut(BaseModel):
     phase: MemberPhase | None = Field(
         description="How far its run is: waiting, querying, written, or found unchanged; null once it has ended"
     )
+    written_at: Timestamp | None = Field(
+        description="When its rows were written: members that read it begin then; null without rows of its own"
+    )
     run: RunOut = Field(description="Its run")
 
 
@@ -165,6 +168,7 @@ def _member(member: Member) -> MemberOut:
         name=member.name,
         parents=list(member.parents),
         phase=member.phase,
+        written_at=member.written_at,
         run=run_out(RunState(run=member.run)),
     )
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.protocol import ENDLESS
 from orchestrator.telemetry.log_context import bind_log_fields
 
 _REQUEST_ID = "x-request-id"
@@ -98,7 +99,8 @@ class TelemetryMiddleware:
         try:
             await self._app(scope, receive, marked)
         finally:
-            if self._metrics is not None:
+            # How long an endless answer lasts says nothing of the speed of the API.
+            if self._metrics is not None and ENDLESS not in scope.get("extensions", {}):
                 self._metrics.answered(scope["method"], _route(scope), status, time.perf_counter() - began)
 
 

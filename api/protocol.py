@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 # The extension in the ASGI scope by which the application ends the connection in the middle of its answer. ASGI itself
 # has no way to do so but an exception, which uvicorn logs with its traceback.
 BREAK_OFF = "matview.break_off"
+# The extension by which it says that its answer has no end of its own. Otherwise the server would wait for that end
+# when it is to stop.
+ENDLESS = "matview.endless"
 _KINDS = {HTTPStatus.SERVICE_UNAVAILABLE: "server_error"}
 _LOG_SECONDS = 60.0
 
@@ -68,6 +71,14 @@ class GuardedProtocol(H11Protocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.close()
+
+    def shutdown(self) -> None:
+        """Finish the current answer and close; an answer without an end ends now."""
+        is_endless = self.scope is not None and ENDLESS in self.scope.get("extensions", {})
+        if is_endless and self.cycle is not None and not self.cycle.response_complete:
+            self.break_off()
+        else:
+            super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """Pass on received bytes as part of a head or a body; discard them if the connection is closing."""

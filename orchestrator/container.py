@@ -41,6 +41,7 @@ from orchestrator.services.generations import GenerationService
 from orchestrator.services.health import HealthService
 from orchestrator.services.iceberg import IcebergService
 from orchestrator.services.lineage import LineageService
+from orchestrator.services.live import LiveService
 from orchestrator.services.materialization import Materialization
 from orchestrator.services.reader_guard import ReaderGuard
 from orchestrator.services.reading import ReadService
@@ -143,6 +144,7 @@ async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Con
     try:
         yield container
     finally:
+        await container.services.live.close()
         await container.services.view_board.close()
         await container.services.conditions.close()
         await reading.close()
@@ -300,7 +302,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
         ),
         services=Services(
             access=access,
-            sessions=SessionService(database, access),
+            sessions=(sessions := SessionService(database, access)),
             definitions=definitions,
             views=views,
             runs=runs,
@@ -331,7 +333,8 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
             lineage=LineageService(database, analyzer),
             annotations=AnnotationService(database),
             conditions=conditions,
-            view_board=ViewBoardService(database, conditions),
+            view_board=(view_board := ViewBoardService(database, conditions)),
+            live=LiveService(database, view_board, sessions),
             reading=reading,
             diffs=DiffService(database, store, reading),
             tries=TryService(

@@ -2,7 +2,20 @@
 
 from fastapi import APIRouter, FastAPI, Response
 
-from api.console import sign_in, static_files, view, views
+from api.console import (
+    acts,
+    documents,
+    editing,
+    graph,
+    live,
+    query,
+    refreshes,
+    sign_in,
+    sources,
+    static_files,
+    view,
+    views,
+)
 from api.console.routes import PageRoute
 from orchestrator.model.errors import NotFound
 
@@ -17,5 +30,13 @@ async def no_such_page() -> Response:
 
 def add_console(app: FastAPI) -> None:
     """Add the pages, which are in no document of the API."""
-    for router in (sign_in.opened, static_files.router, sign_in.router, views.router, view.router, _others):
+    pages = (views, view, acts, editing, graph, refreshes, query, sources, live)
+    for router in (
+        sign_in.opened,
+        static_files.router,
+        documents.router,
+        sign_in.router,
+        *(one.router for one in pages),
+        _others,
+    ):
         app.include_router(router)

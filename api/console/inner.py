@@ -52,9 +52,9 @@ class InnerApi:
         given = {name: value for name, value in query.items() if value is not None}
         return await self._call("GET", path, urlencode(given, doseq=True), b"")
 
-    async def send(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
+    async def send(self, method: str, path: str, body: object = None, **query: object) -> Any:  # noqa: ANN401 - JSON
         """The body of an answer to another method. Raises Refused."""
-        return await self._call(method, path, "", b"" if body is None else json.dumps(body).encode())
+        return await self._call(method, path, urlencode(query), b"" if body is None else json.dumps(body).encode())
 
     async def _call(self, method: str, path: str, query: str, content: bytes) -> Any:  # noqa: ANN401 - JSON
         answer = _Answer()

@@ -62,6 +62,11 @@ def packed(request: Request, content: bytes, media_type: str, *, status: int = 2
     return Response(content, status_code=status, media_type=media_type, headers=headers)
 
 
+def packed_json(request: Request, value: object) -> Response:
+    """JSON for a script of a page."""
+    return packed(request, json.dumps(value, ensure_ascii=False).encode(), "application/json")
+
+
 @cache
 def static_url(name: str) -> str:
     """The address of a file that the console serves: another one whenever its content is another."""

@@ -43,6 +43,7 @@ class PageRoute(APIRoute):
     """A route of the console that needs a session."""
 
     is_open = False
+    is_document = False
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's own handler, with all that is around it."""
@@ -50,7 +51,7 @@ class PageRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             response = await _answer(request, handler, is_open=self.is_open)
-            add_headers(response)
+            add_headers(response, docs=self.is_document)
             return response
 
         return handle
@@ -60,6 +61,12 @@ class OpenRoute(PageRoute):
     """A route of the console that needs no session: signing in."""
 
     is_open = True
+
+
+class DocumentRoute(OpenRoute):
+    """A page of the API's document, whose scripts need more than those of the console."""
+
+    is_document = True
 
 
 async def _answer(

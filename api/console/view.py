@@ -1,7 +1,5 @@
 """The pages of one view: its definition, rows, runs, versions, checks and activity."""
 
-import difflib
-from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,6 +11,7 @@ from api.console.rendering import describe, page_url
 from api.console.routes import PageRoute
 from api.console.views import timing_of
 from api.console.visitors import AskedPage, Page, ViewId
+from api.console.words import diff_lines
 from orchestrator.model.base import now
 from orchestrator.model.condition import Condition
 from orchestrator.model.saved_query import SyncFrequency
@@ -202,10 +201,3 @@ def _sql(value: object) -> str:
     if isinstance(value, dict):
         return str(value.get("query", ""))
     return "" if value is None else str(value)
-
-
-def diff_lines(before: str, after: str) -> Sequence[tuple[str, str]]:
-    """The lines of both texts, each with `gone`, `new` or `same`."""
-    kinds = {"- ": "gone", "+ ": "new", "  ": "same"}
-    lines = difflib.ndiff(before.splitlines(), after.splitlines())
-    return [(kinds[line[:2]], line) for line in lines if line[:2] in kinds]

@@ -1,7 +1,9 @@
 """Numbers, sizes, lengths of time and cells as people read them."""
 
+import difflib
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 MISSING = "\u2013"
@@ -53,3 +55,10 @@ def cell(value: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
 def slug(text: str | None) -> str:
     """A word as the name of a class."""
     return _NO_SLUG.sub("-", (text or "none").lower()).strip("-")
+
+
+def diff_lines(before: str, after: str) -> Sequence[tuple[str, str]]:
+    """The lines of both texts, each with `gone`, `new` or `same`."""
+    kinds = {"- ": "gone", "+ ": "new", "  ": "same"}
+    lines = difflib.ndiff(before.splitlines(), after.splitlines())
+    return [(kinds[line[:2]], line) for line in lines if line[:2] in kinds]

@@ -5,12 +5,12 @@ last one, so every function that closes runs calls `settle`.
 """
 
 from collections.abc import Collection, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, bindparam, case, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, DateTime, Row, Select, bindparam, case, cast, delete, exists, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.types import Uuid
 
@@ -165,8 +165,15 @@ async def count_runs(tx: Transaction, generation_ids: Collection[UUID]) -> dict[
 async def members(tx: Transaction, generation_id: UUID) -> list[Member]:
     """The members of a generation, by name, each with its run."""
     query = (
-        select(*RUN_COLUMNS, t.saved_queries.c.name.label("view_name"), t.runs.c.parents, _phase().label("phase"))
+        select(
+            *RUN_COLUMNS,
+            t.saved_queries.c.name.label("view_name"),
+            t.runs.c.parents,
+            _phase().label("phase"),
+            _written_at().label("written_at"),
+        )
         .join(t.saved_queries, t.saved_queries.c.id == t.runs.c.saved_query_id)
+        .outerjoin(t.snapshots, t.snapshots.c.run_id == t.runs.c.id)
         .outerjoin(t.run_plans, t.run_plans.c.run_id == t.runs.c.id)
         .where(t.runs.c.generation_id == generation_id)
         .order_by(func.lower(t.saved_queries.c.name), t.runs.c.id)
@@ -177,6 +184,7 @@ async def members(tx: Transaction, generation_id: UUID) -> list[Member]:
             run=Run.model_validate(row._mapping),
             phase=MemberPhase(row.phase) if row.status == RunStatus.RUNNING else None,
             parents=tuple(row.parents or ()),
+            written_at=row.written_at,
         )
         for row in await tx.execute(query)
     ]
@@ -283,6 +291,12 @@ def _phase() -> ColumnElement[str]:
         (t.runs.c.attempt > 0, MemberPhase.QUERYING),
         else_=MemberPhase.WAITING,
     )
+
+
+def _written_at() -> ColumnElement[datetime]:
+    """When the rows of a run were written: before its publication they are in the plan only."""
+    planned = cast(t.run_plans.c.snapshot["created_at"].astext, DateTime(timezone=True))
+    return func.coalesce(t.snapshots.c.created_at, planned)
 
 
 # Each of these is cached: building the statement takes longer than running it.

@@ -482,4 +482,5 @@ journal = Table(
     Column("user_id", ForeignKey("users.id"), comment="null: the system"),
     _created_at(),
     Index(None, "item_id", "created_at"),
+    Index(None, "project_id", "created_at"),
 )

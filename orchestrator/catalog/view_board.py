@@ -53,12 +53,12 @@ async def failing_checks(tx: Transaction, project_id: int) -> dict[UUID, int]:
     )
     live = (t.checks.c.project_id == project_id, t.checks.c.deleted_at.is_(None), t.checks.c.enabled)
     query = (
-        select(t.checks.c.saved_query_id, func.count().label("count"))
+        select(t.checks.c.saved_query_id, func.count().label("failing"))
         .join(newest, true())
         .where(*live, t.checks.c.saved_query_id.is_not(None), newest.c.status != CheckStatus.PASSED)
         .group_by(t.checks.c.saved_query_id)
     )
-    return {row.saved_query_id: row.count for row in await tx.execute(query)}
+    return {row.saved_query_id: row.failing for row in await tx.execute(query)}
 
 
 async def durations(tx: Transaction, views: Collection[UUID]) -> dict[UUID, list[tuple[float, str]]]:

@@ -107,13 +107,15 @@ class Generation(Value):
 class Member(Value):
     """A view of a generation with its run there.
 
-    `phase` is None once the run has ended. `parents` are the members that it waits for.
+    `phase` is None once the run has ended. `parents` are the members that it waits for. `written_at` is when its rows
+    were written, by the clock of its worker; None without rows of its own.
     """
 
     name: str
     run: Run
     phase: MemberPhase | None
     parents: tuple[UUID, ...] = ()
+    written_at: datetime | None = None
 
 
 class MemberPlan(Value):

@@ -13,6 +13,7 @@ from orchestrator.services.generations import GenerationService
 from orchestrator.services.health import HealthService
 from orchestrator.services.iceberg import IcebergService
 from orchestrator.services.lineage import LineageService
+from orchestrator.services.live import LiveService
 from orchestrator.services.reading import ReadService
 from orchestrator.services.runs import RunService
 from orchestrator.services.sessions import SessionService
@@ -42,6 +43,7 @@ class Services:
     annotations: AnnotationService
     conditions: ConditionService
     view_board: ViewBoardService
+    live: LiveService
     reading: ReadService
     diffs: DiffService
     tries: TryService

@@ -1,4 +1,4 @@
-"""Sign-ins to the console."""
+"""Sign-ins to the console, and the index of what its open pages ask for."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -32,8 +32,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("token_hash", name=op.f("pk_console_sessions")),
     )
     op.create_index(op.f("ix_console_sessions_key_id"), "console_sessions", ["key_id"])
+    # Open pages ask for the last changes of their projects each second.
+    op.create_index(op.f("ix_journal_project_id_created_at"), "journal", ["project_id", "created_at"])
 
 
 def downgrade() -> None:
     """Undo."""
+    op.drop_index(op.f("ix_journal_project_id_created_at"), "journal")
     op.drop_table("console_sessions")
