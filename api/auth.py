@@ -87,6 +87,7 @@ def require_scope(*scopes: Scope, keeps_turn: bool = True) -> Callable[..., Asyn
     return check
 
 
+AnyKey = Annotated[RequestContext, Depends(require_scope(), scope="function")]
 ViewReader = Annotated[RequestContext, Depends(require_scope(Scope.VIEW_READ), scope="function")]
 ViewWriter = Annotated[RequestContext, Depends(require_scope(Scope.VIEW_WRITE), scope="function")]
 ActivityReader = Annotated[RequestContext, Depends(require_scope(Scope.ACTIVITY_READ), scope="function")]

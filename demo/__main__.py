@@ -12,6 +12,7 @@ from demo import check, data
 from demo.console import DemoError, say, say_table
 from demo.run import Result, build
 from orchestrator.cli.bootstrap import bootstrap
+from orchestrator.cli.console import link_of
 from orchestrator.cli.output import Failure, fail, set_up_streams
 from orchestrator.devstack.home import DevInfo, StackError
 from orchestrator.devstack.ports import choose_ports
@@ -92,7 +93,7 @@ async def _work(ready: asyncio.Future[DevInfo], folder: Path, home: Path, began:
     _show_results(results)
     await asyncio.to_thread(_show_rows, info)
     wrong = await _check(folder, results)
-    _show_ways_on(info, home)
+    await asyncio.to_thread(_show_ways_on, info, home)
     say(f"\nAll of this took {time.monotonic() - began:.1f} seconds.")
     return 1 if wrong else 0
 
@@ -147,6 +148,7 @@ def _show_ways_on(info: DevInfo, home: Path) -> None:
     command = _short(Path(sys.executable).parent / "matview")
     say(
         f"""
+  Console      {link_of(info)}   (signs in once)
   API          {info["api_url"]}   (documentation: {info["api_url"]}/docs)
   Temporal UI  {info["temporal_ui_url"]}
   API key      {info["api_key"]}   (project {info["project_id"]})

@@ -8,19 +8,22 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 
+from api.auth import LARGEST_ID, AnyKey
+from api.bodies import JsonRoute
 from api.console.rendering import render
 from api.console.routes import OpenRoute, PageRoute
 from api.console.security import COOKIE, drop_session_cookie, refuse_other_sites, set_session_cookie
 from api.console.visitors import Visitor, projects_of
 from api.identity import CurrentPrincipal
 from api.project_shares import Shares
+from api.schemas import IgnoredBody
 from orchestrator.model.errors import NotAuthenticated
 from orchestrator.services.services import Services
 from orchestrator.services.sessions import SESSION_LASTS
 
 opened = APIRouter(route_class=OpenRoute, include_in_schema=False)
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
-links = APIRouter(prefix="/api/console", tags=["console"])
+links = APIRouter(prefix="/api/projects/{project_id}/console_links", tags=["console"], route_class=JsonRoute)
 
 _LONGEST_TOKEN = 500
 
@@ -62,7 +65,10 @@ async def sign_in(request: Request, services: AllServices) -> Response:
 
 @opened.get("/sign-in/{link}")
 async def follow_link(
-    request: Request, link: Annotated[str, Path(max_length=_LONGEST_TOKEN)], services: AllServices
+    request: Request,
+    link: Annotated[str, Path(max_length=_LONGEST_TOKEN)],
+    services: AllServices,
+    project: Annotated[int | None, Query(ge=1, le=LARGEST_ID)] = None,
 ) -> Response:
     """Begin a session with a link, which works once."""
     refuse_other_sites(request)
@@ -70,7 +76,7 @@ async def follow_link(
         token = await services.sessions.follow_link(link)
     except NotAuthenticated as error:
         return render(request, "sign_in.html", status=HTTPStatus.UNAUTHORIZED, next="/", detail=error.message)
-    return _begin(request, token, "/")
+    return _begin(request, token, "/" if project is None else f"/projects/{project}/views")
 
 
 @router.post("/sign-out")
@@ -98,12 +104,14 @@ async def choose_project(request: Request) -> Response:
     return render(request, "projects.html", projects=await projects_of(request, request.state.visitor))
 
 
-@links.post("/sign_in_links/", status_code=201)
-async def create_sign_in_link(request: Request, principal: CurrentPrincipal, services: AllServices) -> SignInLink:
+@links.post("/", status_code=201)
+async def create_console_link(
+    request: Request, context: AnyKey, principal: CurrentPrincipal, _: IgnoredBody = None
+) -> SignInLink:
     """Make an address that opens the console signed in with this key. It works once, within an hour."""
-    token = await services.sessions.new_link(principal)
+    token = await context.services.sessions.new_link(principal)
     base = request.app.state.public_url or str(request.base_url).rstrip("/")
-    return SignInLink(url=f"{base}/sign-in/{token}")
+    return SignInLink(url=f"{base}/sign-in/{token}?project={context.project_id}")
 
 
 def _begin(request: Request, token: str, next_path: str) -> Response:

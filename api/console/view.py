@@ -13,7 +13,7 @@ from api.console.views import timing_of
 from api.console.visitors import AskedPage, Page, ViewId
 from api.console.words import diff_lines
 from orchestrator.model.base import now
-from orchestrator.model.condition import Condition
+from orchestrator.model.condition import Condition, ScheduleGlance
 from orchestrator.model.saved_query import SyncFrequency
 
 router = APIRouter(prefix="/projects/{project_id}/views/{view_id}", route_class=PageRoute, include_in_schema=False)
@@ -28,6 +28,9 @@ async def load_view(page: Page, view_id: UUID) -> dict[str, Any]:
     """What every page of a view shows: the view as the API has it, its condition, and why it is not fresh."""
     view = await page.api.get(f"/warehouse_saved_queries/{view_id}/")
     (found,) = await page.services.conditions.of_views(page.project_id, [view_id]) or (None,)
+    if found is not None and view["schedule_paused"] is not None:  # Temporal was asked: its list may be a moment late
+        schedule = ScheduleGlance(paused=view["schedule_paused"], reason=view["paused_reason"])
+        found = found.model_copy(update={"schedule": schedule})
     moment = now()
     condition = found.condition(moment) if found else Condition.PLAIN
     # Of a failed run its error is shown whole; a run in progress does not hide it.

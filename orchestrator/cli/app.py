@@ -15,6 +15,7 @@ from orchestrator.cli import (
     admin,
     check_runs,
     checks,
+    console,
     descriptions,
     diffs,
     doctor,
@@ -68,6 +69,7 @@ project.add_to(app)
 dbt.add_to(app)
 view_plan.add_to(views.app)
 lineage.add_to(app)
+console.add_to(app)
 reading.add_to(app, views.app)
 shell.add_to(app)
 

@@ -215,6 +215,7 @@ def away(error: str, home: Path | None, origin: str) -> str:
 _READY = """
 Matview is ready.
 
+  Console      {console}
   API          {api_url}   (documentation: {api_url}/docs)
   Temporal UI  {temporal_ui_url}
   API key      {api_key}   (project {project_id})
@@ -224,12 +225,17 @@ In another terminal, in this folder:
 
 {typed}
 
+The link to the console signs in once, within an hour; `matview console` prints another one.
 Ctrl-C stops everything; the next start finds it again.
 """
 
 
 def _show(info: DevInfo, home: Path) -> None:
-    echo_best_effort(_READY.format(**info, home=home.absolute(), typed=first_example(info, home)))
+    from orchestrator.cli.console import link_of
+
+    echo_best_effort(
+        _READY.format(**info, console=link_of(info), home=home.absolute(), typed=first_example(info, home))
+    )
 
 
 def first_example(info: DevInfo, home: Path) -> str:

@@ -17,8 +17,11 @@ from orchestrator.temporal.schedules import Schedules
 _REUSED_SECONDS = 10.0
 # Ten thousand schedules take two seconds; other requests wait for the same listing.
 _LISTING_SECONDS = 10.0
-# How old a listing may be for pages that ask for it again and again, and how long the very first of them waits for one.
-_RECENT_SECONDS = 30.0
+# How old a listing may be for pages that ask for it again and again: so long, or ten times what a listing takes. They
+# wait for a newer one, but not longer than this; the very first of them waits longer.
+_RECENT_SECONDS = 3.0
+_SHARE = 10.0
+_PATIENCE_SECONDS = 0.1
 _FIRST_LISTING_SECONDS = 1.0
 
 
@@ -31,7 +34,8 @@ class ConditionService:
         self._listing = asyncio.Lock()
         self._listed: dict[UUID, ListedSchedule] = {}
         self._listed_at = float("-inf")
-        self._renewal: asyncio.Task[dict[UUID, ListedSchedule]] | None = None
+        self._renewal: asyncio.Task[None] | None = None
+        self._lasts = _RECENT_SECONDS
 
     async def page(
         self, project_id: int, *, search: str | None, name: str | None, limit: int, offset: int
@@ -48,8 +52,8 @@ class ConditionService:
     async def of_views(self, project_id: int, ids: Sequence[UUID]) -> list[ViewCondition]:
         """The conditions of those of the ids that are live views of the project.
 
-        Their schedules are those of the last listing, which may be half a minute old: a listing of ten thousand takes
-        longer than a page may. A newer one is requested beside the request.
+        Their schedules are those of a listing that may be some seconds old: a listing of ten thousand takes longer than
+        a page may. A newer one is requested beside the request.
         """
         async with self._database.begin() as tx:
             views = await saved_queries.some(tx, project_id, ids)
@@ -62,12 +66,18 @@ class ConditionService:
             await asyncio.gather(self._renewal, return_exceptions=True)
 
     async def _recent_schedules(self) -> dict[UUID, ListedSchedule]:
-        is_recent = time.monotonic() - self._listed_at < _RECENT_SECONDS
+        is_recent = time.monotonic() - self._listed_at < self._lasts
         if not is_recent and (self._renewal is None or self._renewal.done()):
-            self._renewal = asyncio.create_task(self._schedules_of_all(reuse=True))
-        if self._renewal is not None and self._listed_at == float("-inf"):
-            await asyncio.wait([self._renewal], timeout=_FIRST_LISTING_SECONDS)
+            self._renewal = asyncio.create_task(self._renew())
+        if self._renewal is not None and not self._renewal.done():
+            first = self._listed_at == float("-inf")
+            await asyncio.wait([self._renewal], timeout=_FIRST_LISTING_SECONDS if first else _PATIENCE_SECONDS)
         return self._listed
+
+    async def _renew(self) -> None:
+        began = time.monotonic()
+        await self._schedules_of_all(reuse=False)
+        self._lasts = max(_RECENT_SECONDS, _SHARE * (time.monotonic() - began))
 
     async def _schedules_of_all(self, *, reuse: bool) -> dict[UUID, ListedSchedule]:
         """The schedules of all views; none if Temporal does not answer, since the rest must not depend on it.

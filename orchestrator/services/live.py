@@ -42,6 +42,8 @@ class LiveEvent(NamedTuple):
 
 
 ENDED = LiveEvent("ended", "null")
+# From now on nothing is missed. A page that was read before shows what was true then.
+READY = LiveEvent("ready", "null")
 
 
 @dataclass(eq=False)
@@ -96,6 +98,8 @@ class LiveService:
         """The events of a project from now on, as long as the context lasts."""
         page = Subscription(project_id, session)
         self._pages[project_id].add(page)
+        if project_id in self._seen:
+            page.put(READY)
         if self._polling is None or self._polling.done():
             self._polling = asyncio.create_task(self._poll())
         try:
@@ -151,7 +155,9 @@ class LiveService:
         for project, seen in found.items():
             before = self._seen.get(project)
             self._seen[project] = seen
-            if before is not None:
+            if before is None:
+                self._send(project, READY)
+            else:
                 await self._announce(project, before, seen, changed_by_people[project])
 
     async def _announce(self, project: int, before: _Seen, after: _Seen, entries: set[tuple[UUID, UUID]]) -> None:

@@ -109,6 +109,12 @@
     const say = (word, on) => { mark.hidden = false; mark.textContent = word; mark.classList.toggle("off", !on); };
     source.addEventListener("open", () => say("Live", true));
     source.addEventListener("error", () => say(source.readyState === 2 ? "Not live: load the page again" : "Connecting again", false));
+    // What has changed between the reading of the page and now was not sent.
+    let before = false;
+    source.addEventListener("ready", () => {
+      if (before || document.querySelector("[data-watch] .s-running, [data-watch] .s-waiting, tr[data-view] .s-running")) loadAgain();
+      before = true;
+    });
     source.addEventListener("views", (event) => JSON.parse(event.data).forEach(showView));
     source.addEventListener("generations", (event) => {
       for (const one of JSON.parse(event.data)) {

@@ -77,10 +77,8 @@
     make("text", { x: 15, y: 19 }, group).textContent = short(node.name);
     const sub = make("text", { x: 15, y: 35, class: "sub" }, group);
     sub.textContent = node.condition || "Source";
-    const title = make("title", {}, link);
-    const say = () => { title.textContent = `${node.name}: ${node.condition || "source table"}`; link.setAttribute("aria-label", title.textContent); };
-    say();
-    marks.set(node.id, (condition) => { node.condition = condition; sub.textContent = condition; group.setAttribute("class", `${kind} s-${slug(condition)}`); say(); });
+    if (short(node.name) !== node.name) make("title", {}, link).textContent = node.name;
+    marks.set(node.id, (condition) => { node.condition = condition; sub.textContent = condition; group.setAttribute("class", `${kind} s-${slug(condition)}`); });
     const light = (on) => { for (const [from, to, line] of lines) if (from === node.id || to === node.id) line.classList.toggle("on", on); };
     link.addEventListener("pointerenter", () => light(true));
     link.addEventListener("pointerleave", () => light(false));
