@@ -18,6 +18,7 @@ from benchmarks import (
     big,
     cancel,
     checks,
+    console,
     dag,
     generations,
     hostile,
@@ -142,6 +143,18 @@ KINDS = {
             "requests": Option(200, 10, "of each kind"),
             "counts": Option([1_000, 10_000], [120], "how many views, one or several numbers"),
             "seed": SEED,
+        },
+    ),
+    "console": Kind(
+        console.measure,
+        "every page of the console with many views, and 200 open pages",
+        {
+            "requests": Option(100, 4, "of each page"),
+            "views": Option(10_000, 120, "how many views"),
+            "runs": Option(2_000, 20, "how many runs of one of them"),
+            "graph": Option(500, 20, "how many views in the graph"),
+            "readers": Option(200, 5, "how many open pages"),
+            "seconds": Option(30, 2, "how long they are open"),
         },
     ),
     "schedules": Kind(

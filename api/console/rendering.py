@@ -105,13 +105,17 @@ def page_url(path: str, **query: object) -> str:
     return quote(path, safe="/:@") + (f"?{urlencode(given)}" if given else "")
 
 
-def _moment(value: str | datetime | None, missing: str = words.MISSING) -> Markup | str:
-    """A moment as text in UTC. A script shows it in the reader's time zone, with UTC in the title."""
+def _moment(value: str | datetime | None, missing: str = words.MISSING, *, exact: bool = False) -> Markup | str:
+    """A moment as text in UTC. A script shows it in the reader's time zone, with UTC in the title.
+
+    The script says how long ago it was, unless it is to be `exact`.
+    """
     if value is None:
         return missing
     at = datetime.fromisoformat(value) if isinstance(value, str) else value
     text = f"{at:%Y-%m-%d %H:%M:%S}"
-    return Markup('<time datetime="{}" title="{} UTC">{} UTC</time>').format(f"{at:%Y-%m-%dT%H:%M:%S.%f}Z", text, text)
+    shown = Markup('<time datetime="{}" title="{} UTC"{}>{} UTC</time>')
+    return shown.format(f"{at:%Y-%m-%dT%H:%M:%S.%f}Z", text, Markup(' class="exact"') if exact else "", text)
 
 
 def describe(value: Any) -> str:  # noqa: ANN401 - JSON

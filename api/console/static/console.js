@@ -2,6 +2,7 @@
 // What every page does: times in the reader's zone, live conditions, keys. The pages work without it.
 (() => {
   const zone = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  const exact = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" });
   const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
   const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
   const dated = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric" });
@@ -22,7 +23,7 @@
     for (const element of within.querySelectorAll("time[datetime]")) {
       const at = Date.parse(element.dateTime);
       if (Number.isNaN(at)) continue;
-      element.textContent = near(at);
+      element.textContent = element.classList.contains("exact") ? exact.format(new Date(at)) : near(at);
       element.title = `${zone.format(new Date(at))}\n${new Date(at).toISOString().slice(0, 19).replace("T", " ")} UTC`;
     }
   }

@@ -50,7 +50,7 @@
   function markWrong() {
     const wrong = document.querySelector("[data-wrong-line]");
     unmark();
-    if (!wrong || !wrong.dataset.wrongLine || wrong.dataset.wrongView) return;
+    if (!wrong) return;
     const row = Number(wrong.dataset.wrongLine) - 1;
     const column = Number(wrong.dataset.wrongColumn) - 1;
     const Range = ace.require("ace/range").Range;
