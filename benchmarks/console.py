@@ -108,7 +108,7 @@ async def _first_load(http: httpx.AsyncClient, path: str) -> Measurement:
 async def _open_pages(
     http: httpx.AsyncClient, api: Api, stack: DevStack, real: str, *, readers: int, seconds: int
 ) -> list[Measurement]:
-    """The share of a core that the API takes: with and without open pages, at rest and while a view runs each second."""
+    """The share of a core that the API takes: with and without open pages, at rest and while a view runs."""
     project = stack.info["project_id"]
     nothing = await _share(stack, seconds)
     async with AsyncExitStack() as opened:
@@ -136,7 +136,7 @@ async def _open_pages(
         Measurement("pages, nothing runs", [at_rest], "% of a core"),
         Measurement("no page, a view runs again and again", [without], "% of a core"),
         Measurement("pages, a view runs again and again", [busy], "% of a core"),
-        Measurement("events a page and second meanwhile", [received], "1/s"),
+        Measurement("events a page and second with these runs", [received], "1/s"),
     ]
 
 

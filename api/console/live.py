@@ -22,7 +22,7 @@ _RETRY = b"retry: 3000\n\n"
 
 @router.get("/live")
 async def live(request: Request, page: AskedPage) -> Response:
-    """What changes in the project, from now on."""
+    """The changes of the project, from now on."""
     page.require(Scope.VIEW_READ)
     request.scope.setdefault("extensions", {})[ENDLESS] = {}
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

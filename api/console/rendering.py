@@ -26,7 +26,7 @@ _LEVEL = 4
 
 
 def render(request: Request, template: str, *, status: int = 200, **values: object) -> Response:
-    """The page of a template. What it shows of others is escaped, always."""
+    """The page of a template. All text of others is escaped, always."""
     visitor = getattr(request.state, "visitor", None)
     text = (
         _environment()

@@ -10,7 +10,7 @@ from fastapi import Request, Response
 from api.bodies import check_storable
 from orchestrator.model.errors import Invalid, PermissionDenied
 
-COOKIE = "matview_session"
+COOKIE = "matview-session"
 CSRF_FIELD, CSRF_HEADER = "csrf", "x-csrf-token"
 _MOST_FIELDS = 500
 _CSP = (

@@ -25,7 +25,7 @@ _BEYOND_ALL = 2**53
 
 
 async def load_view(page: Page, view_id: UUID) -> dict[str, Any]:
-    """What every page of a view shows: the view as the API has it, its condition, and why it is not fresh."""
+    """The part that every page of a view shows: the view as the API has it, its condition, why it is not fresh."""
     view = await page.api.get(f"/warehouse_saved_queries/{view_id}/")
     (found,) = await page.services.conditions.of_views(page.project_id, [view_id]) or (None,)
     if found is not None and view["schedule_paused"] is not None:  # Temporal was asked: its list may be a moment late

@@ -21,7 +21,7 @@ from orchestrator.services.view_board import ShownView
 router = APIRouter(prefix="/projects/{project_id}", route_class=PageRoute, include_in_schema=False)
 
 _ON_A_PAGE = 50
-# What needs attention first.
+# Those first that need attention.
 _CONDITIONS = (
     Condition.FAILED,
     Condition.RUNNING,

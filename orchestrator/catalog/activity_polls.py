@@ -13,7 +13,7 @@ from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
 from orchestrator.model.generation import GenerationStatus
 
-# Longer than a poll may be late. What begins and ends between two polls is seen by it.
+# Longer than a poll may be late. A run that begins and ends between two polls is seen by it.
 _RECENT = timedelta(seconds=20)
 _MOST = 20_000
 

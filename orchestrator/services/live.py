@@ -1,6 +1,6 @@
-"""What changes in projects that are looked at: one poll of the catalog a process, however many pages are open.
+"""The changes of projects that people look at: one poll of the catalog a process, however many pages are open.
 
-A page hears of the views and generations that have changed, each with its state then. What a view is doing is computed
+A page hears of the views and generations that have changed, each with its state then. The state of a view is computed
 once for all pages of its project.
 """
 

@@ -69,7 +69,7 @@ class ViewBoardService:
         self._kept.pop(project_id, None)
 
     async def shown(self, project_id: int, board: ViewBoard, views: Sequence[UUID]) -> list[ShownView]:
-        """What is true of these views now, in this order. One that was deleted since is left out."""
+        """The state of these views now, in this order. One that was deleted since is left out."""
         found = {one.view.id: one for one in await self._conditions.of_views(project_id, views)}
         async with self._database.single() as tx:
             trends = await view_board.durations(tx, views)

@@ -10,7 +10,7 @@ from tests.console.support import WIDTHS, Watch, address, axe, signed_in
 from tests.support.tenants import Tenant, write_parquet
 
 SCHEMES = ("light", "dark")
-# What fails when the orders have a customer without a number.
+# It fails when the orders have a customer without a number.
 BROKEN = "SELECT CAST(customer AS INTEGER) AS customer, sum(amount) AS total FROM clean_orders GROUP BY 1"
 REPAIRED = "SELECT TRY_CAST(customer AS INTEGER) AS customer, sum(amount) AS total FROM clean_orders GROUP BY 1"
 

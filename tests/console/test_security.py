@@ -165,10 +165,10 @@ async def test_another_project_is_not_shown_or_touched(stack: DevStack, tenant: 
 
 async def test_the_cookie_is_of_no_use_after_signing_out(tenant: Tenant) -> None:
     async with a_console(tenant) as console:
-        stolen = console.http.cookies["matview_session"]
+        stolen = console.http.cookies["matview-session"]
         assert (await console.act("/sign-out")).status_code == 303
         async with httpx.AsyncClient(base_url=address(tenant), verify=NO_TLS) as thief:
-            answer = await thief.get("/projects", headers={"cookie": f"matview_session={stolen}"})
+            answer = await thief.get("/projects", headers={"cookie": f"matview-session={stolen}"})
             assert answer.status_code == 303
 
 
@@ -182,7 +182,7 @@ async def test_the_cookie_is_kept_from_scripts_and_other_sites(tenant: Tenant) -
 
 async def test_the_catalog_has_no_token_of_a_session(tenant: Tenant, database: Database) -> None:
     async with a_console(tenant) as console, database.begin() as tx:
-        token = console.http.cookies["matview_session"]
+        token = console.http.cookies["matview-session"]
         found = (await tx.exec_driver_sql("SELECT row_to_json(s)::text AS row FROM console_sessions s")).all()
         assert found
         assert not any(token in row.row or token.encode().hex() in row.row for row in found)
@@ -210,7 +210,7 @@ async def test_a_link_signs_in_once(tenant: Tenant) -> None:
 async def test_a_link_is_no_session(tenant: Tenant) -> None:
     token = (await sign_in_link(tenant)).rpartition("/")[2].partition("?")[0]
     async with httpx.AsyncClient(base_url=address(tenant), verify=NO_TLS) as http:
-        answer = await http.get("/projects", headers={"cookie": f"matview_session={token}"})
+        answer = await http.get("/projects", headers={"cookie": f"matview-session={token}"})
         assert answer.status_code == 303
 
 
