@@ -100,9 +100,14 @@ image-check: setup ## Build the image, measure it, and refresh views in containe
 docs: setup ## Write the page of settings anew from the code
 	$(BIN)/python -m docs.settings
 
+.PHONY: vendored
+vendored: setup ## Fetch the files of others that the console serves again (needs npm)
+	$(BIN)/python -m tests.console.vendored
+
 .PHONY: screenshots
 screenshots: setup ## Take the pictures of the documentation anew (needs Chromium)
 	$(BIN)/python -m docs.terminal_pictures
+	$(BIN)/python -m docs.console_pictures
 	$(BIN)/python -m docs.screenshots
 
 .PHONY: lock

@@ -24,10 +24,11 @@ def link_with(request: Request, changes: Mapping[str, object]) -> str:
     path = request.scope.get("asked_path", request.scope["path"])
     params = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
     kept = [(name, value) for name, value in params if name not in changes]
-    return f"{_base(request)}{quote(path)}?{urlencode([*kept, *changes.items()])}"
+    return f"{base_of(request)}{quote(path)}?{urlencode([*kept, *changes.items()])}"
 
 
-def _base(request: Request) -> str:
+def base_of(request: Request) -> str:
+    """The beginning of the URL, as `link_with` chooses it; empty for a relative one."""
     public: str | None = request.app.state.public_url
     if public is not None:
         return public.rstrip("/")

@@ -40,21 +40,24 @@ async def measure(
         async with _signed_in(api, stack) as http:
             pages = _pages(project, other, ids, real)
             pages["one refresh"] = f"/projects/{project}/refreshes/{await _generation(api)}"
-            times = [await _timed(http, name, path, requests) for name, path in pages.items()]
+            measured = [await _timed(http, stack, name, path, requests) for name, path in pages.items()]
+            times, work = [one for one, _ in measured], [one for _, one in measured]
             show(f"Pages with {views:,} views", times, percentiles=True)
+            show("Processor time of the API's process, a page", work)
             late = [Measurement(f"{one.name}, 95 of 100 within", [percentile(one.values, 0.95)], "ms") for one in times]
             show("95 of 100 within", late)
             size = await _first_load(http, f"/projects/{project}/views")
             show("The first page with its files, compressed", [size])
             cost = await _open_pages(http, api, stack, real, readers=readers, seconds=seconds)
             show(f"{readers} open pages", cost)
-    return [*times, *late, size, *cost]
+    return [*times, *late, *work, size, *cost]
 
 
 def _pages(project: int, other: int, ids: list[str], real: str) -> dict[str, str]:
     base, middle = f"/projects/{project}", ids[len(ids) // 2]
     many = f"{base}/views/{ids[0]}"
     return {
+        "nothing (the floor)": "/livez",
         "views": f"{base}/views",
         "views, a page in the middle": f"{base}/views?after={middle}",
         "views, a part of a name": f"{base}/views?search=led_7",
@@ -85,14 +88,20 @@ async def _signed_in(api: Api, stack: DevStack) -> AsyncIterator[httpx.AsyncClie
         yield http
 
 
-async def _timed(http: httpx.AsyncClient, name: str, path: str, requests: int) -> Measurement:
-    times = []
-    for _ in range(requests + _WARM_UP):
+async def _timed(
+    http: httpx.AsyncClient, stack: DevStack, name: str, path: str, requests: int
+) -> tuple[Measurement, Measurement]:
+    """The milliseconds until each answer was there, and those that the API's process worked for one of them."""
+    for _ in range(_WARM_UP):
+        (await http.get(path)).raise_for_status()
+    times, before = [], _processor_seconds(stack.info["pids"]["api"])
+    for _ in range(requests):
         began = time.perf_counter()
         answer = await http.get(path)
         times.append(1000 * (time.perf_counter() - began))
         answer.raise_for_status()
-    return Measurement(name, times[_WARM_UP:], "ms")
+    worked = 1000 * (_processor_seconds(stack.info["pids"]["api"]) - before) / requests
+    return Measurement(name, times, "ms"), Measurement(f"{name}, work", [worked], "ms")
 
 
 async def _first_load(http: httpx.AsyncClient, path: str) -> Measurement:

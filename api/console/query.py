@@ -2,21 +2,23 @@
 
 import time
 from http import HTTPStatus
+from typing import Annotated
 from uuid import uuid4
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from api.console.inner import Refused
 from api.console.rendering import packed_json
 from api.console.routes import PageRoute
 from api.console.visitors import AskedPage
+from orchestrator.model.names import MAX_LENGTH
 from orchestrator.model.principal import Scope
 
 router = APIRouter(prefix="/projects/{project_id}", route_class=PageRoute, include_in_schema=False)
 
 # A table of more rows takes a browser seconds. The statement may have a LIMIT of its own, and there is the API.
 _MOST_SHOWN = 1_000
-_MOST_NAMES = 1_000
+_MOST_TABLES = 200
 
 
 @router.get("/query")
@@ -59,12 +61,25 @@ async def cancel_query(page: AskedPage) -> Response:
 
 @router.get("/names.json")
 async def names(request: Request, page: AskedPage) -> Response:
-    """The views and tables with their columns, to complete what is typed: those that were created last."""
-    found: dict[str, list[str]] = {}
+    """The names of all views, and of the newest tables, to complete what is typed."""
+    page.require(Scope.VIEW_READ)
+    async with page.shares.turn(("project", page.project_id)):
+        board = await page.services.view_board.board(page.project_id)
+    try:
+        tables = (await page.api.get("/warehouse_tables/", page_size=_MOST_TABLES))["results"]
+    except Refused:  # a key without the scope has fewer names to complete
+        tables = []
+    return packed_json(request, [*(row.name for row in board.rows), *(table["name"] for table in tables)])
+
+
+@router.get("/columns.json")
+async def columns(request: Request, page: AskedPage, name: Annotated[str, Query(max_length=MAX_LENGTH)]) -> Response:
+    """The columns of the view or the table of that name, to complete what is typed; none if there is none."""
     for path in ("/warehouse_saved_queries/", "/warehouse_tables/"):
         try:
-            listed = await page.api.get(path, page_size=_MOST_NAMES)
-        except Refused:  # a key without the scope has fewer names to complete
+            found = (await page.api.get(path, name=name))["results"]
+        except Refused:
             continue
-        found |= {one["name"]: [column["name"] for column in one["columns"]] for one in listed["results"]}
-    return packed_json(request, found)
+        if found:
+            return packed_json(request, [column["name"] for column in found[0]["columns"]])
+    return packed_json(request, [])

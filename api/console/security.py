@@ -33,7 +33,7 @@ _ELSEWHERE = {"cross-site", "same-site"}
 
 
 def add_headers(response: Response, *, docs: bool = False) -> None:
-    """Limit what the page may do, whoever wrote what it shows."""
+    """Limit what the page may load and run, also if the text that it shows was written to do harm."""
     response.headers["Content-Security-Policy"] = _CSP_OF_DOCS if docs else _CSP
     for name, value in _HEADERS.items():
         response.headers[name] = value

@@ -15,6 +15,7 @@ from api.console.routes import OpenRoute, PageRoute
 from api.console.security import COOKIE, drop_session_cookie, refuse_other_sites, set_session_cookie
 from api.console.visitors import Visitor, projects_of
 from api.identity import CurrentPrincipal
+from api.page_links import base_of
 from api.project_shares import Shares
 from api.schemas import IgnoredBody
 from orchestrator.model.errors import NotAuthenticated
@@ -31,7 +32,10 @@ _LONGEST_TOKEN = 500
 class SignInLink(BaseModel):
     """An address that signs a browser in to the console."""
 
-    url: str = Field(description="Opens the console, signed in with this key; works once, within an hour")
+    url: str = Field(
+        description="Opens the console, signed in with this key; works once, within an hour. Relative if the server "
+        "does not know by which name it is reached"
+    )
 
 
 def _services(request: Request) -> Services:
@@ -110,8 +114,7 @@ async def create_console_link(
 ) -> SignInLink:
     """Make an address that opens the console signed in with this key. It works once, within an hour."""
     token = await context.services.sessions.new_link(principal)
-    base = request.app.state.public_url or str(request.base_url).rstrip("/")
-    return SignInLink(url=f"{base}/sign-in/{token}?project={context.project_id}")
+    return SignInLink(url=f"{base_of(request)}/sign-in/{token}?project={context.project_id}")
 
 
 def _begin(request: Request, token: str, next_path: str) -> Response:

@@ -51,12 +51,16 @@ async def load_view(page: Page, view_id: UUID) -> dict[str, Any]:
 async def overview(page: AskedPage, view_id: ViewId) -> Response:
     """The definition of a view, and the facts of it."""
     shared = await load_view(page, view_id)
-    graph = await page.api.get("/lineage/", view=view_id)
-    nodes = {one["id"]: one for one in graph["nodes"]}
-    reads = [nodes[edge["from"]] for edge in graph["edges"] if edge["to"] == str(view_id)]
-    readers = [nodes[edge["to"]] for edge in graph["edges"] if edge["from"] == str(view_id)]
+    path = f"/warehouse_saved_queries/{view_id}"
+    above = await page.api.send("POST", f"{path}/ancestors/")
+    below = await page.api.send("POST", f"{path}/descendants/")
+    # The API names a view by its id, and a source table by its name.
+    reads = [(name, f"/views/{key}" if key != name else "") for key, name in above["names"].items()]
+    readers = [(name, f"/views/{key}") for key, name in below["names"].items()]
     frequencies = [one.value for one in SyncFrequency]
-    return page.render("view_overview.html", **shared, reads=reads, readers=readers, frequencies=frequencies)
+    return page.render(
+        "view_overview.html", **shared, reads=sorted(reads), readers=sorted(readers), frequencies=frequencies
+    )
 
 
 @router.get("/rows")

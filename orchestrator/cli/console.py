@@ -2,7 +2,9 @@
 
 import webbrowser
 from typing import Annotated
+from urllib.parse import urljoin
 
+import httpx
 import typer
 
 from orchestrator.cli.api_client import Api, data, with_api
@@ -26,8 +28,8 @@ def console(
     if api.as_json:
         echo_json(response.text)
     else:
-        echo(data(response)["url"])
-    if open_it and not webbrowser.open(data(response)["url"]):
+        echo(_whole(api, response))
+    if open_it and not webbrowser.open(_whole(api, response)):
         raise Failure("no browser could be opened here: copy the link into one")
 
 
@@ -35,6 +37,11 @@ def link_of(info: DevInfo) -> str:
     """A link to the console of a stack that runs; its plain address if there is none to be had."""
     try:
         with Api(info["api_url"], info["api_key"], info["project_id"]) as api:
-            return str(data(api.post(_PATH))["url"])
+            return _whole(api, api.post(_PATH))
     except Failure:
         return info["api_url"]
+
+
+def _whole(api: Api, response: httpx.Response) -> str:
+    """The link, at the address by which the command reaches the API if the API does not know one."""
+    return urljoin(f"{api.url}/", str(data(response)["url"]))

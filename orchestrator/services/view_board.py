@@ -17,7 +17,9 @@ from orchestrator.model.condition import ViewCondition
 from orchestrator.model.view_board import ViewBoard
 from orchestrator.services.conditions import ConditionService
 
-_FRESH_SECONDS = 3.0
+# A list is as good as new for so long, or for twenty times as long as it takes to read it.
+_FRESH_SECONDS = 1.0
+_SHARE = 20.0
 # A request waits so long for a new list, and has the old one if that takes longer: of a large project. One that is
 # older than this is shown no more.
 _PATIENCE_SECONDS = 0.1
@@ -36,6 +38,7 @@ class ShownView(NamedTuple):
 class _Kept(NamedTuple):
     board: ViewBoard
     read_at: float
+    took: float
 
 
 class ViewBoardService:
@@ -51,7 +54,7 @@ class ViewBoardService:
         """The views of a project, at most some seconds ago."""
         kept = self._kept.get(project_id)
         age = float("inf") if kept is None else time.monotonic() - kept.read_at
-        if kept is not None and age <= _FRESH_SECONDS:
+        if kept is not None and age <= max(_FRESH_SECONDS, _SHARE * kept.took):
             return kept.board
         reading = self._reading.get(project_id)
         if reading is None:
@@ -87,7 +90,7 @@ class ViewBoardService:
         began = time.monotonic()
         async with self._database.begin() as tx:
             board = ViewBoard(await view_board.rows(tx, project_id), await view_board.failing_checks(tx, project_id))
-        self._kept[project_id] = _Kept(board, began)
+        self._kept[project_id] = _Kept(board, began, time.monotonic() - began)
         self._kept.move_to_end(project_id)
         while len(self._kept) > _MOST_PROJECTS:
             self._kept.popitem(last=False)

@@ -24,20 +24,21 @@
   const label = document.getElementById("sql-label");
   if (label) label.addEventListener("click", () => editor.focus());
 
+  // Names of all views and tables, and the columns of those that the statement names.
   let names = null;
+  const columns = new Map();
+  const load = (address) => fetch(address).then((answer) => (answer.ok ? answer.json() : [])).catch(() => []);
   const completer = {
-    getCompletions(_editor, session, _position, _prefix, done) {
-      const ready = (found) => {
-        const text = session.getValue();
-        const words = [];
-        for (const [name, columns] of Object.entries(found)) {
-          words.push({ value: name, meta: "table", score: 900 });
-          if (text.includes(name)) for (const column of columns) words.push({ value: column, meta: name, score: 1000 });
-        }
-        done(null, words);
-      };
-      if (names) { ready(names); return; }
-      fetch(field.dataset.editor).then((answer) => answer.json()).then((found) => { names = found; ready(found); }).catch(() => done(null, []));
+    async getCompletions(_editor, session, _position, _prefix, done) {
+      names = names || load(field.dataset.editor);
+      const all = await names;
+      const text = session.getValue();
+      const used = new Set(text.match(/[A-Za-z_$][\w$.]*/g) || []);
+      const named = all.filter((name) => used.has(name)).slice(0, 20);
+      for (const name of named) if (!columns.has(name)) columns.set(name, load(`${document.body.dataset.base}/columns.json?name=${encodeURIComponent(name)}`));
+      const words = all.slice(0, 20000).map((name) => ({ value: name, meta: "name", score: 900 }));
+      for (const name of named) for (const column of await columns.get(name)) words.push({ value: column, meta: name, score: 1000 });
+      done(null, words);
     },
   };
   const tools = ace.require("ace/ext/language_tools");
