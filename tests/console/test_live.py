@@ -10,12 +10,11 @@ from typing import Any
 import httpx
 
 from orchestrator.catalog.database import Database
-from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.stack import DevStack
 from orchestrator.model.principal import Scope
 from orchestrator.services.access import AccessService
 from tests.console.support import Console, a_console
-from tests.support.tenants import PATIENCE, Tenant, a_tenant, write_parquet
+from tests.support.tenants import PATIENCE, Tenant, a_tenant, dev_stack, write_parquet
 
 
 class Stream:
@@ -95,9 +94,8 @@ async def test_a_revoked_key_ends_the_pages_that_are_open(tenant: Tenant, shared
     await access.close()
 
 
-async def test_open_pages_do_not_keep_the_api_from_stopping(tmp_path: Path) -> None:
-    stack = DevStack(tmp_path / "home", bootstrap=bootstrap)
-    async with stack:
+async def test_open_pages_do_not_keep_the_api_from_stopping(session_folder: Path) -> None:
+    async with dev_stack(session_folder / "stopped") as stack:
         info = stack.info
         headers = {"Authorization": f"Bearer {info['api_key']}"}
         async with httpx.AsyncClient(base_url=info["api_url"], timeout=PATIENCE) as http:
