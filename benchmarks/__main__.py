@@ -32,6 +32,7 @@ from benchmarks import (
     schedules,
     small,
     sources,
+    spark,
     start,
     verdicts,
     workers,
@@ -76,6 +77,11 @@ KINDS = {
             "scale": Option(1.0, 0.01, "of TPC-H: 1 is a gigabyte"),
             "results": Option(list(big.KINDS), list(big.KINDS), "of what kind, one or several"),
         },
+    ),
+    "spark": Kind(
+        spark.measure,
+        "the queries of TPC-H on both engines, beside plain DuckDB and Sail alone",
+        {"rounds": rounds(3), "scale": Option(1.0, 0.01, "of TPC-H: 1 is a gigabyte")},
     ),
     "small": Kind(
         small.measure,

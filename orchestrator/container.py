@@ -1,5 +1,6 @@
 """The composition root: creates the parts that every process needs; all other code receives its dependencies."""
 
+import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -206,6 +207,7 @@ def _open_cluster(settings: Settings, analyzer: DuckDBAnalyzer, duckdb: DuckDBEn
         raise SettingsError(
             f"{PREFIX}SPARK_REMOTE: a cluster writes into a data folder only, and not into a bucket yet"
         )
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)  # unused here
     try:
         from orchestrator.engines.spark.analyzer import SparkAnalyzer  # noqa: PLC0415 - an extra
         from orchestrator.engines.spark.engine import SparkEngine  # noqa: PLC0415 - an extra

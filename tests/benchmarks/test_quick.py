@@ -17,6 +17,7 @@ EVERY_KIND = bool(os.environ.get("MATVIEW_EVERY_BENCHMARK"))
 # Part of the name of a figure that each must have beside the product's own: mostly that of its comparison.
 COMPARED = {
     "big": "plain DuckDB",
+    "spark": "plain DuckDB",
     "small": "processor time a view, worker",
     "dag": "descendants",
     "generations": "worker killed",

@@ -40,7 +40,7 @@ FUNCTIONS: tuple[type[exp.Expr], ...] = (
     *(exp.Exp, exp.Ln, exp.Sign),
     *(exp.Upper, exp.Lower, exp.Length, exp.Trim, exp.Substring, exp.Left, exp.Right, exp.Replace, exp.StartsWith),
     *(exp.Contains, exp.Reverse, exp.Concat, exp.RegexpLike),
-    *(exp.Extract, exp.Year, exp.Quarter, exp.Month, exp.Day, exp.Hour, exp.Minute, exp.DateTrunc, exp.TimestampTrunc),
+    *(exp.Extract, exp.Year, exp.Quarter, exp.Month, exp.Day, exp.Hour, exp.Minute, exp.TimestampTrunc),
     *(exp.DateDiff, exp.CurrentDate, exp.CurrentTimestamp),
 )
 EXTRACTED = frozenset({"YEAR", "QUARTER", "MONTH", "DAY", "HOUR", "MINUTE", "WEEK", "DOY"})

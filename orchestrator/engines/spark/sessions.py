@@ -7,7 +7,6 @@ import asyncio
 import logging
 import re
 import threading
-import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -41,8 +40,6 @@ _LONGEST_REASON = 2_000
 _AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAUTHENTICATED}
 _NOT_THERE = re.compile(r"StatusCode\.(UNAVAILABLE|UNAUTHENTICATED|DEADLINE_EXCEEDED)|RETRIES_EXCEEDED")
 _JVM_TRACE = re.compile(r"\n+JVM stacktrace:.*", re.DOTALL)
-# The client warns of the newest pandas, which nothing here uses.
-warnings.filterwarnings("ignore", category=FutureWarning, module="pyspark")
 logging.getLogger("pyspark").setLevel(logging.CRITICAL)
 
 

@@ -215,7 +215,6 @@ _DIFFERENT: Mapping[type[exp.Expr], Callable[[exp.Expr], str | None]] = {
     exp.WindowSpec: _window,
     exp.Substring: _substring,
     exp.Extract: _unit(EXTRACTED, "extract of"),
-    exp.DateTrunc: _unit(TRUNCATED, "date_trunc to"),
     exp.TimestampTrunc: _unit(TRUNCATED, "date_trunc to"),
     exp.DateDiff: _unit({"DAY"}, "date_diff of"),
     exp.Interval: _interval,
@@ -246,55 +245,70 @@ def _rewrite_all(tree: exp.Expr) -> exp.Expr:
 
 def _rewritten(node: exp.Expr) -> exp.Expr:
     """The node in a form that Spark computes as DuckDB does."""
-    match node:
-        case exp.Div():
-            return _divided(node)
-        case exp.Avg():
-            return exp.Avg(this=_as(node.this, "DOUBLE"))
-        case exp.Sum() if _kind(node.this) in _WHOLE | _WIDE:
-            return _summed(node.this)
-        case exp.Cast():
-            return _cast(node)
-        case exp.Sub() | exp.DateDiff():
-            return _difference(node)
-    return node
+    rewrite = _REWRITES.get(type(node))
+    return rewrite(node) if rewrite else node
 
 
-def _summed(value: exp.Expr) -> exp.Expr:
+def _summed(node: exp.Expr) -> exp.Expr:
     """A sum of whole numbers. In 64 bits, Sail, and Spark without its ANSI mode, would wrap around silently."""
+    value = node.this
+    if _kind(value) not in _WHOLE | _WIDE:
+        return node
     if isinstance(value, exp.Distinct):
         return exp.Sum(this=exp.Distinct(expressions=[_as(one, "DECIMAL(38, 0)") for one in value.expressions]))
     return exp.Sum(this=_as(value, "DECIMAL(38, 0)"))
 
 
-def _divided(node: exp.Div) -> exp.Expr:
+def _divided(node: exp.Expr) -> exp.Expr:
     """DuckDB divides all numbers as floating-point ones."""
     if exp.DType.INTERVAL in {_kind(node.this), _kind(node.expression)}:
         raise _refused("the division of an interval")
     return exp.Div(this=_as(node.this, "DOUBLE"), expression=_as(node.expression, "DOUBLE"), typed=True, safe=False)
 
 
-def _cast(node: exp.Cast) -> exp.Expr:
+def _cast(node: exp.Expr) -> exp.Expr:
     """A cast to an equal type, which rounds as DuckDB does."""
-    to, kind = node.to, node.to.this
+    written = node.args["to"]
+    to, kind = written, written.this
     if kind in _CASTS:
         to = exp.DataType.build(_CASTS[kind], dialect="spark")
     elif kind not in _AS_THEY_ARE:
-        raise _refused(f"a cast to {node.to.sql(dialect='duckdb')}")
+        raise _refused(f"a cast to {written.sql(dialect='duckdb')}")
     value, known = node.this, _kind(node.this)
     if kind in (_WHOLE | _WIDE) - {exp.DType.BOOLEAN}:
-        if known in _FLOATING:
-            value = exp.Anonymous(this="RINT", expressions=[value])
-        elif known in _DECIMALS:
+        if known in _FLOATING and not isinstance(value, exp.Round | exp.Floor | exp.Ceil):
+            # DuckDB rounds halves to even, and Spark cuts them off. Sail's own function for the former has a fault.
+            raise _refused(f"a cast of a DOUBLE to {written.sql(dialect='duckdb')}: use round, floor or ceil first")
+        if known in _DECIMALS:
             value = exp.Round(this=value, decimals=exp.Literal.number(0))
-        elif known not in _WHOLE | _WIDE | _TEXTS | {exp.DType.NULL}:
-            raise _refused(f"a cast to {node.to.sql(dialect='duckdb')} of a value whose type is not known")
+        elif known not in _WHOLE | _WIDE | _TEXTS | _FLOATING | {exp.DType.NULL}:
+            raise _refused(f"a cast to {written.sql(dialect='duckdb')} of a value whose type is not known")
     if kind in _TEXTS and known in _FLOATING | _NESTED | {None}:
         raise _refused("a cast to VARCHAR of a number with a fraction, of a nested value, or of one of unknown type")
-    return type(node)(this=value, to=to)
+    return type(node)(this=value, to=to, **({"safe": True} if isinstance(node, exp.TryCast) else {}))
 
 
-def _difference(node: exp.Sub | exp.DateDiff) -> exp.Expr:
+def _joined(node: exp.Expr) -> exp.Expr:
+    """DuckDB joins the texts of all values, and leaves out NULL."""
+    some = []
+    for one in node.expressions:
+        if _kind(one) not in _TEXTS | _WHOLE | _WIDE | _DECIMALS | {exp.DType.DATE, exp.DType.NULL}:
+            raise _refused("concat of a value with another type than text, a whole number, a DECIMAL or a DATE")
+        some.append(exp.Coalesce(this=_as(one, "STRING"), expressions=[exp.Literal.string("")]))
+    return exp.Concat(expressions=some, safe=True, coalesce=False)
+
+
+def _all_groups(node: exp.Expr) -> exp.Expr:
+    """The columns without an aggregate: not every server knows GROUP BY ALL."""
+    select = node.parent
+    if not node.args.get("all"):
+        return node
+    chosen = select.selects if isinstance(select, exp.Select) else []
+    keys = [one.unalias() for one in chosen if not one.find(exp.AggFunc) or one.find(exp.Window)]
+    return exp.Group(expressions=[one.copy() for one in keys if not isinstance(one, exp.Literal)])
+
+
+def _difference(node: exp.Expr) -> exp.Expr:
     """The days between two dates are a number to DuckDB, and an interval to Spark."""
     operands = [node.this, node.expression]
     if isinstance(node, exp.DateDiff):
@@ -314,3 +328,16 @@ def _kind(node: exp.Expr) -> exp.DType | None:
         return _kind(node.this or node.expressions[0])
     found = node.type
     return None if found is None or found.this is exp.DType.UNKNOWN else found.this
+
+
+_REWRITES: Mapping[type[exp.Expr], Callable[[exp.Expr], exp.Expr]] = {
+    exp.Div: _divided,
+    exp.Avg: lambda node: exp.Avg(this=_as(node.this, "DOUBLE")),
+    exp.Sum: _summed,
+    exp.Cast: _cast,
+    exp.TryCast: _cast,
+    exp.Concat: _joined,
+    exp.Group: _all_groups,
+    exp.Sub: _difference,
+    exp.DateDiff: _difference,
+}
