@@ -102,7 +102,8 @@ class ChangePlanner:
             return Prepared(plan, proposal, {}, described, {})
         binding = await bind(self.binder, project_id, proposal)
         unread = {key for key in found.tables if key not in proposal.table_columns}
-        errors = unbound(proposal, binding, unread)
+        # One whose text was not understood has that as its problem.
+        errors = {key: one for key, one in unbound(proposal, binding, unread).items() if key in studied}
         for key, error in errors.items():
             sql = proposal.definition(key).sql
             problems.append(

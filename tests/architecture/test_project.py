@@ -29,5 +29,5 @@ def test_no_function_hides_an_import_circle() -> None:
     inside = {line.split(":")[0] for line in found if "workflows/" not in line}  # their passed-through imports
     commands = {f"orchestrator/cli/{name}.py" for name in ("database_access", "doctor", "processes", "shell")}
     children = {"orchestrator/engines/duckdb/child/entry.py"}
-    extras = {"orchestrator/container.py", "orchestrator/engines/duckdb/child/session.py"}  # object stores
+    extras = {"orchestrator/container.py", "orchestrator/engines/duckdb/child/session.py"}  # object stores, Spark
     assert inside <= commands | children | extras | {"orchestrator/__main__.py"}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tests.generations.test_refreshing import finished
 from tests.spark.views import materialized, rows, save
+from tests.support.command_line import Commands
 from tests.support.tenants import Json, Tenant, until, write_parquet
 
 
@@ -88,3 +89,18 @@ async def test_a_view_is_checked_before_its_input_loses_a_column(tenant: Tenant,
     assert error["code"] == "readers_break"
     assert "v (reads base)" in error["detail"]
     assert "w (reads base)" in error["detail"]
+
+
+async def test_a_file_of_a_project_names_the_engine_and_the_dialect(
+    tenant: Tenant, folder: Path, matview: Commands
+) -> None:
+    await tenant.add_table("t", write_parquet(folder / "t.parquet", n=[1, 2]))
+    views = folder / "p" / "views"
+    views.mkdir(parents=True)
+    (folder / "p" / "sources.yml").write_text("tables: {}\n")
+    text = "/*---\nengine: spark\ndialect: spark\n---*/\nSELECT collect_list(n) AS l FROM t\n"
+    (views / "v.sql").write_text(text)
+    await matview("apply", "p", "--yes", "--no-refresh")
+    (views / "v.sql").unlink()
+    await matview("export", "p")
+    assert (views / "v.sql").read_text() == text

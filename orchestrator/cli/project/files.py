@@ -20,6 +20,7 @@ from orchestrator.cli.api_client import Json
 from orchestrator.cli.output import Failure
 from orchestrator.cli.program import advice
 from orchestrator.cli.project import check_words, yaml_text
+from orchestrator.model.engine import Engine
 from orchestrator.model.names import name_key
 from orchestrator.model.position import Position
 from orchestrator.model.saved_query import SyncFrequency
@@ -40,6 +41,8 @@ _VIEW_WORDS = {
     "column_descriptions": "column_descriptions",
 }
 _DESCRIPTIONS, _CHECKS = "column_descriptions", "checks"
+# Words that stand in the object of the query, beside the statement.
+_QUERY_WORDS = ("engine", "dialect")
 _USUAL = {"freshness": "clock", "time_zone": "UTC"}
 _TABLE_WORDS = ("path", "format", "description", "columns", _DESCRIPTIONS, "header", *ReadOptions.model_fields)
 _YES_NO = {"true": True, "yes": True, "false": False, "no": False}
@@ -156,8 +159,11 @@ def _view(folder: Path, path: Path) -> ViewFile:
         if word == _CHECKS:
             definition[word] = check_words.checks(value, places, file)
             continue
+        if word in _QUERY_WORDS:
+            definition["query"][word] = _one_text(file, word, value)
+            continue
         if word not in _VIEW_WORDS:
-            raise Failure(f"{file}: {unknown_word(word, [*_VIEW_WORDS, _CHECKS])}")
+            raise Failure(f"{file}: {unknown_word(word, [*_VIEW_WORDS, *_QUERY_WORDS, _CHECKS])}")
         definition[_VIEW_WORDS[word]] = _texts(file, value) if word == _DESCRIPTIONS else _one_text(file, word, value)
     return ViewFile(path, first_line, definition, tuple(places))
 
@@ -194,6 +200,9 @@ def _view_text(view: Json) -> str:
         view = {**view, "sync_frequency": None}  # the one that comes nearest to the expression
     values = {
         word: view[field] for word, field in _VIEW_WORDS.items() if view[field] and view[field] != _USUAL.get(word)
+    }
+    values |= {
+        word: view["query"][word] for word in _QUERY_WORDS if view["query"].get(word) not in {None, Engine.DUCKDB}
     }
     if view.get(_CHECKS):
         values[_CHECKS] = [check_words.words(one) for one in view[_CHECKS]]

@@ -39,6 +39,7 @@ _RETRIES = 4
 _LONGEST_REASON = 2_000
 _AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAUTHENTICATED}
 _NOT_THERE = re.compile(r"StatusCode\.(UNAVAILABLE|UNAUTHENTICATED|DEADLINE_EXCEEDED)|RETRIES_EXCEEDED")
+_DETAILS = re.compile(r'details = "([^"]+)"')
 _JVM_TRACE = re.compile(r"\n+JVM stacktrace:.*", re.DOTALL)
 logging.getLogger("pyspark").setLevel(logging.CRITICAL)
 
@@ -115,10 +116,11 @@ class Sessions:
 
     def _translated(self, error: Exception) -> OrchestratorError:
         text = self.without_secrets(_JVM_TRACE.sub("", str(error)).strip())[:_LONGEST_REASON]
-        if isinstance(error, grpc.RpcError | OSError) or _NOT_THERE.search(text):
-            return ClusterUnavailable(f"The Spark cluster does not answer: {text.partition(chr(10))[0][:300]}")
-        if isinstance(error, SparkConnectGrpcException) and error.getGrpcStatusCode() in _AWAY:
-            return ClusterUnavailable(f"The Spark cluster does not answer: {text.partition(chr(10))[0][:300]}")
+        away = isinstance(error, SparkConnectGrpcException) and error.getGrpcStatusCode() in _AWAY
+        if away or isinstance(error, grpc.RpcError | OSError) or _NOT_THERE.search(text):
+            details = _DETAILS.search(text)
+            reason = details[1] if details else text.partition("\n")[0]
+            return ClusterUnavailable(f"The Spark cluster does not answer: {reason[:300]}")
         if isinstance(error, PySparkException):
             return QueryFailed(f"Spark: {text}")
         return QueryFailed(f"Spark: {type(error).__name__}: {text}")

@@ -249,6 +249,17 @@ def _rewritten(node: exp.Expr) -> exp.Expr:
     return rewrite(node) if rewrite else node
 
 
+def _averaged(node: exp.Expr) -> exp.Expr:
+    """An average as a DOUBLE. Of exact numbers it is that of their exact sum, as DuckDB has it."""
+    value = node.this
+    is_exact = _kind(value) in _WHOLE | _WIDE | _DECIMALS and not isinstance(value, exp.Distinct)
+    if not is_exact or isinstance(node.parent, exp.Window | exp.Filter):
+        return exp.Avg(this=_as(value, "DOUBLE"))
+    count = exp.Nullif(this=exp.Count(this=value.copy()), expression=exp.Literal.number(0))
+    total = exp.Sum(this=value if _kind(value) in _DECIMALS else _as(value, "DECIMAL(38, 0)"))
+    return exp.Paren(this=exp.Div(this=_as(total, "DOUBLE"), expression=_as(count, "DOUBLE"), typed=True, safe=False))
+
+
 def _summed(node: exp.Expr) -> exp.Expr:
     """A sum of whole numbers. In 64 bits, Sail, and Spark without its ANSI mode, would wrap around silently."""
     value = node.this
@@ -332,7 +343,7 @@ def _kind(node: exp.Expr) -> exp.DType | None:
 
 _REWRITES: Mapping[type[exp.Expr], Callable[[exp.Expr], exp.Expr]] = {
     exp.Div: _divided,
-    exp.Avg: lambda node: exp.Avg(this=_as(node.this, "DOUBLE")),
+    exp.Avg: _averaged,
     exp.Sum: _summed,
     exp.Cast: _cast,
     exp.TryCast: _cast,
