@@ -108,8 +108,8 @@ async def page(
 
 async def some(tx: Transaction, project_id: int, ids: Sequence[UUID]) -> list[SavedQuery]:
     """Those of the ids that are live views of the project, without their queries, columns and descriptions."""
-    query = _list_stmt().where(t.saved_queries.c.project_id == project_id, _LIVE)
-    return [_saved_query(row) for row in await tx.execute(query, {"page": list(ids), "whole": []})]
+    rows = await tx.execute(_some_stmt(), {"page": list(ids), "whole": [], "project": project_id})
+    return [_saved_query(row) for row in rows]
 
 
 async def insert_new(tx: Transaction, view: SavedQuery, inputs: Sequence[NameTarget]) -> None:
@@ -336,6 +336,11 @@ def _list_stmt() -> Select[Any]:
     """The views of a page, without their queries: these may be large, and a list does not show them."""
     nothing = cast(null(), Text)
     return _select_with(shown(t.saved_queries, *_LARGE), cast({}, JSONB), nothing).where(on_page(t.saved_queries))
+
+
+@cache
+def _some_stmt() -> Select[Any]:
+    return _list_stmt().where(t.saved_queries.c.project_id == bindparam("project"), _LIVE)
 
 
 def _select_with(

@@ -26,7 +26,7 @@ EXAMPLES = {
     "apply": ("matview apply shop --yes", "matview apply shop --plan --diff"),
     "export": ("matview export copy",),
     "import-dbt": ("matview import-dbt ../jaffle_shop shop",),
-    "console": ("matview console", "matview console --open"),
+    "console": ("matview console",),
     "lineage": ("matview lineage", "matview lineage best_customers --upstream --columns"),
     "view describe": ('matview view describe orders_by_day revenue "in EUR, without tax"',),
     "table describe": ('matview table describe orders amount "in EUR"',),
