@@ -43,6 +43,7 @@ BY_COMMAND = {
     "POST /generations/": "refresh",
     "GET /generations/{generation_id}/": "generation show",
     "POST /generations/{generation_id}/cancel/": "generation cancel",
+    "POST /console_links/": "console",
     "GET /status/": "status",
     "GET /warehouse_tables/": "table list",
     "POST /warehouse_tables/": "table add",
