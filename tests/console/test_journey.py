@@ -235,7 +235,7 @@ async def test_the_keyboard_alone_reaches_a_view_from_the_graph(browser: Browser
     await page.keyboard.press("Enter")
     for _ in range(12):
         await page.keyboard.press("Tab")
-        if "by_day" in (await page.evaluate("document.activeElement.getAttribute('aria-label')") or ""):
+        if "by_day" in (await page.evaluate("document.activeElement.textContent") or ""):
             break
     await page.keyboard.press("Enter")
     await expect(page.locator("h1")).to_contain_text("by_day")
