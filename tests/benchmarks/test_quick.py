@@ -28,6 +28,7 @@ COMPARED = {
     "verdicts": "SQLMesh",
     "start": "a home that exists",
     "api": "the floor",
+    "console": "the floor",
     "schedules": "Temporal alone",
     "overhead": "memory of plain DuckDB",
     "cancel": "until the process is gone",
