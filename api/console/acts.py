@@ -142,6 +142,8 @@ async def delete_table(page: AskedPage, table_id: UUID) -> Response:
 @router.post("/sources")
 async def add_table(page: AskedPage) -> Response:
     """Register files as a source table."""
-    body = {name: page.form.get(name, "").strip() for name in ("name", "format", "url_pattern")}
+    body: dict[str, object] = {name: page.form.get(name, "").strip() for name in ("name", "format", "url_pattern")}
+    if page.form.get("access_key"):
+        body["credential"] = {name: page.form.get(name, "") for name in ("access_key", "access_secret")}
     added = await page.api.send("POST", "/warehouse_tables/", body)
     return done(page, f"/sources/{added['id']}")

@@ -19,6 +19,7 @@ from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
 from orchestrator.stores.objects import open_objects
 from tests.client.support import Client, install, unwrapped
+from tests.console.support import a_console
 from tests.generations.test_refreshing import refreshed, statuses
 from tests.remote_sources.web_files import WebFile, WebFiles, web_files
 from tests.support.command_line import Commands
@@ -276,3 +277,18 @@ async def test_views_over_one_bucket_in_one_generation_read_one_moment_of_it(ten
     finally:
         stopped.set()
         await changing
+
+
+async def test_the_console_takes_the_keys_of_a_bucket_and_shows_none(tenant: Tenant, bucket: Bucket) -> None:
+    bucket.put("1.parquet", parquet(n=[1]))
+    async with a_console(tenant) as console:
+        path = f"/projects/{tenant.project_id}/sources"
+        form = {"name": "events", "format": "Parquet", "url_pattern": f"{bucket.url}/1.parquet"}
+        refused = await console.act(path, **form)
+        assert "its server refuses it" in refused.text
+        added = await console.act(path, **form, **CREDENTIAL)
+        assert added.status_code == 303
+        shown = await console.http.get(added.headers["location"])
+        assert f"{bucket.url}/1.parquet" in shown.text
+        assert SECRET not in shown.text
+    assert await rows_of(tenant, "SELECT n FROM events") == [[1]]

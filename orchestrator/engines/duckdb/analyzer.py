@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from orchestrator.engines.attempts import shown_seconds
 from orchestrator.engines.base import NO_PROJECT, StudiedQuery
 from orchestrator.engines.duckdb.child_process import ProcessLimits
 from orchestrator.engines.duckdb.process_pool import ProcessPool
@@ -14,7 +15,6 @@ from orchestrator.engines.duckdb.protocol import (
     parse_described,
     parse_position,
     parse_result,
-    shown_seconds,
 )
 from orchestrator.engines.duckdb.source_file_lister import SourceFileLister
 from orchestrator.model.column_lineage import QueryLineage

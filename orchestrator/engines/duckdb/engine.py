@@ -1,18 +1,16 @@
 """The DuckDB engine. DuckDB itself is never loaded here: it runs in child processes."""
 
 import asyncio
-import contextlib
 import importlib.metadata
 import itertools
-import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from orchestrator.aio import uninterruptible
 from orchestrator.engines.admission import Admission
+from orchestrator.engines.attempts import empty, time_limit
 from orchestrator.engines.base import ForeignResult, QueryResult
 from orchestrator.engines.duckdb.digest_cache import DigestCache
 from orchestrator.engines.duckdb.disk_space import DiskSpace
@@ -30,7 +28,6 @@ from orchestrator.engines.duckdb.protocol import (
     parse_result,
     parse_written,
     remote_files,
-    shown_seconds,
     store_digests,
 )
 from orchestrator.engines.duckdb.scratch import remove_abandoned
@@ -42,7 +39,6 @@ from orchestrator.model.errors import (
     EngineCrashed,
     OrchestratorError,
     OutputTooLarge,
-    QueryTimedOut,
 )
 from orchestrator.model.limits import Limits
 from orchestrator.model.remote_files import RemoteFile, RemoteFiles
@@ -113,10 +109,10 @@ class DuckDBEngine:
 
         async with self._admission.admit(limits.memory_mb, waiting, project_id=plan.project_id):
             try:
-                async with _within(plan.timeout_seconds):
+                async with time_limit(plan.timeout_seconds):
                     return await self._write(plan, file_url, target, limits, on_progress)
             except BaseException:
-                await uninterruptible(asyncio.to_thread(_empty, folder))
+                await uninterruptible(asyncio.to_thread(empty, folder))
                 raise
 
     async def check(
@@ -125,7 +121,7 @@ class DuckDBEngine:
         """See TableChecker."""
         async with (
             self._admission.admit(plan.limits.memory_mb, _pass, project_id=plan.project_id),
-            _within(plan.timeout_seconds),
+            time_limit(plan.timeout_seconds),
         ):
             return await self._check(plan, folder, file_url)
 
@@ -187,7 +183,7 @@ class DuckDBEngine:
         plan = plan.model_copy(update={"relations": relations})
         async with (
             self._admission.admit(limits.memory_mb, _pass, project_id=plan.project_id),
-            _within(plan.timeout_seconds),
+            time_limit(plan.timeout_seconds),
         ):
             request, reach, granted = await self._request(plan, file_url, target, limits)
             request |= {
@@ -216,7 +212,7 @@ class DuckDBEngine:
             if process.uses == 1:
                 raise
         # The cause may be the state in which an earlier query left the process.
-        await asyncio.to_thread(_empty, target.folder)
+        await asyncio.to_thread(empty, target.folder)
         process = await self._processes.take(reach, fresh=True)
         return await self._run_in(process, request, granted, plan.checks, on_progress)
 
@@ -315,31 +311,9 @@ def _sealed(request: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [*request["relations"], *request["check_relations"], request.get("previous") or {}]
 
 
-@asynccontextmanager
-async def _within(seconds: float) -> AsyncIterator[None]:
-    """Raise QueryTimedOut if the context takes longer."""
-    clock = asyncio.timeout(seconds)
-    try:
-        async with clock:
-            yield
-    except TimeoutError:
-        if not clock.expired():
-            raise
-        raise QueryTimedOut(f"The query ran longer than {shown_seconds(seconds)}.") from None
-
-
 async def _check_size(disk: DiskSpace, output_mb: int) -> int:
     """The bytes of the result. Raises OutputTooLarge if they are more than `output_mb` MiB, or fill the disk."""
     size = await asyncio.to_thread(disk.measure)
     if size > output_mb * _MIB:
         raise OutputTooLarge(f"The result is larger than it may be ({output_mb:,} MiB).")
     return size
-
-
-def _empty(folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        for path in folder.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()

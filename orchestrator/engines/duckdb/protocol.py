@@ -350,8 +350,3 @@ def _regular_files(folder: Path, beside: Sequence[str] = _BESIDE) -> Iterator[tu
             yield from ((f"{path.name}/{name}", size) for name, size in _regular_files(path, ()))
         else:
             yield path.name, status.st_size if stat.S_ISREG(status.st_mode) else -1
-
-
-def shown_seconds(seconds: float) -> str:
-    """A number of seconds in words."""
-    return f"{seconds:g} second{'' if seconds == 1 else 's'}"

@@ -1,18 +1,17 @@
 """The Spark engine: the cluster reads the pinned inputs and writes the result, and DuckDB looks at what was written."""
 
 import asyncio
-import contextlib
 import re
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from pyspark.sql.connect.session import SparkSession
 
 from orchestrator.aio import uninterruptible
 from orchestrator.engines.admission import Admission
+from orchestrator.engines.attempts import empty, time_limit
 from orchestrator.engines.base import ClusterAnalyzer, ForeignResult, QueryResult
 from orchestrator.engines.duckdb.analyzer import DuckDBAnalyzer
 from orchestrator.engines.duckdb.disk_space import size_of
@@ -20,7 +19,7 @@ from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.engines.spark.inputs import Prepared, SparkInputs
 from orchestrator.engines.spark.relations import as_columns, columns_of, create
 from orchestrator.engines.spark.sessions import Sessions
-from orchestrator.model.errors import InvalidQuery, OutputTooLarge, QueryFailed, QueryRefused, QueryTimedOut
+from orchestrator.model.errors import InvalidQuery, OutputTooLarge, QueryFailed, QueryRefused
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import Progress, RunPlan
 from orchestrator.model.write_target import WriteTarget
@@ -80,13 +79,13 @@ class SparkEngine:
         async with self._admission.admit(1, lambda: report(0, waiting=True), project_id=plan.project_id):
             begun = time.monotonic()
             try:
-                async with _within(plan.timeout_seconds):
+                async with time_limit(plan.timeout_seconds):
                     found = await self._run(plan, file_url, target, report)
                 left = max(1.0, plan.timeout_seconds - (time.monotonic() - begun))
                 rest = plan.model_copy(update={"timeout_seconds": left})
                 return await self._duckdb.adopt(rest, file_url, target, found, on_progress)
             except BaseException:
-                await uninterruptible(asyncio.to_thread(_empty, target.folder))
+                await uninterruptible(asyncio.to_thread(empty, target.folder))
                 raise
 
     async def _run(
@@ -148,25 +147,3 @@ def _without_paths(message: str, target: Path, prepared: Prepared) -> str:
             for path in (url, url.removeprefix("file://")):
                 message = message.replace(path, f'a file of "{relation.name}"')
     return message
-
-
-@asynccontextmanager
-async def _within(seconds: float) -> AsyncIterator[None]:
-    """Raise QueryTimedOut if the context takes longer."""
-    clock = asyncio.timeout(seconds)
-    try:
-        async with clock:
-            yield
-    except TimeoutError:
-        if not clock.expired():
-            raise
-        raise QueryTimedOut(f"The query ran longer than {seconds:g} seconds.") from None
-
-
-def _empty(folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        for path in folder.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink()

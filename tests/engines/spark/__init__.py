@@ -1,0 +1,3 @@
+"""Imports the client of Spark."""
+
+from tests.support import spark_client as spark_client
