@@ -1,4 +1,4 @@
-"""What each act of a page does, as a form without scripts sends it: what the API then says is looked at."""
+"""Each act of the pages, as a form without scripts sends it. The API then says whether it was done."""
 
 from pathlib import Path
 
