@@ -59,6 +59,7 @@ class _Wanted(BaseModel):
     snapshot_id: UUID | None
     numbers: Literal["number", "string"]
     compression: Literal["lz4"] | None
+    redirect: bool
 
     def rows(self, result_format: ResultFormat) -> RowsRequest:
         """The part of a version that is asked for, in this format."""
@@ -88,6 +89,10 @@ def _wanted(
     snapshot_id: Annotated[UUID | None, Query(description="An older version that is still kept")] = None,
     numbers: Numbers = "number",
     compression: Annotated[Literal["lz4"] | None, Query(description="How the buffers of Arrow are compressed")] = None,
+    redirect: Annotated[
+        bool,
+        Query(description="Of a whole Parquet file in an object store, give a URL there, which works for 15 minutes"),
+    ] = False,
 ) -> _Wanted:
     return _Wanted(
         format=format_name,
@@ -97,6 +102,7 @@ def _wanted(
         snapshot_id=snapshot_id,
         numbers=numbers,
         compression=compression,
+        redirect=redirect,
     )
 
 
@@ -116,6 +122,7 @@ ViewId = Annotated[UUID, Path(description="The view")]
 _OK: dict[int | str, dict[str, Any]] = {
     200: {"model": RowsOut, "description": "The rows", "content": CONTENT},
     206: {"description": "The part of the Parquet file that the Range header asks for"},
+    307: {"description": "With `redirect`: the URL of the file in the object store"},
     304: {"description": "The version that the client has (If-None-Match) is still the current one"},
     416: {"model": ErrorBody, "description": "The Range header asks for bytes beyond the end of the file"},
 }
@@ -166,6 +173,12 @@ async def read_rows(request: Request, saved_query_id: ViewId, context: RowReader
     asked = await _asked(request, saved_query_id, context, wanted)
     if _has(request, asked.headers["ETag"]):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=asked.headers)
+    if asked.is_file and wanted.redirect:
+        url = await context.services.reading.download_url(asked.version)
+        if url is not None:
+            # The URL is a secret for as long as it works.
+            headers = asked.headers | {"Location": url, "Cache-Control": "no-store"}
+            return Response(status_code=HTTPStatus.TEMPORARY_REDIRECT, headers=headers)
     return await (_file_response if asked.is_file else _rows_response)(request, context, asked)
 
 

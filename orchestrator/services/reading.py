@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -26,6 +26,7 @@ from orchestrator.services.unknown_names import UnknownName, explained, known_na
 from orchestrator.stores.base import SnapshotStore, StoredFile
 
 _NO_ROWS_YET = "This view has no rows yet: its first run has not been published. See its run history."
+_LINK_LASTS = timedelta(minutes=15)
 _PLAIN = "This view is not materialized, so it has no rows of its own. Materialize it, or select from it in a query."
 
 
@@ -190,6 +191,14 @@ class ReadService:
                 wide=is_wide,
             )
             yield await stack.enter_async_context(session.read(plan, self._store.file_url))
+
+    async def download_url(self, version: ViewVersion) -> str | None:
+        """A URL at which a client reads the only file of a version without a key, for a while. None: there is none.
+
+        The file stays for as long as one of a replaced version does.
+        """
+        snapshot = version.snapshot
+        return await self._store.signed_url(snapshot.location, snapshot.files[0].name, _LINK_LASTS)
 
     @asynccontextmanager
     async def file(self, project_id: int, version: ViewVersion) -> AsyncIterator[StoredFile]:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -72,6 +73,9 @@ class SnapshotStore(Protocol):
 
         A store on a disk reads it to its end also if it is deleted before.
         """
+
+    async def signed_url(self, location: str, file_name: str, lasts: timedelta) -> str | None:
+        """A URL at which a file of a sealed folder can be read for so long, without a key; None if there is none."""
 
     def on_disk(self, location: str, file_name: str) -> AbstractAsyncContextManager[Path]:
         """The path of a file of a sealed folder on this machine's disk, or of a copy of it, until the context ends."""

@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
@@ -189,6 +190,10 @@ class LocalStore:
             }
 
         return await in_thread(found)
+
+    async def signed_url(self, location: str, file_name: str, lasts: timedelta) -> str | None:  # noqa: ARG002 - as objects have it
+        """See SnapshotStore. A disk has none."""
+        return None
 
     @asynccontextmanager
     async def open_file(self, location: str, file_name: str) -> AsyncIterator["_LocalFile"]:

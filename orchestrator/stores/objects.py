@@ -16,7 +16,7 @@ from tempfile import NamedTemporaryFile
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import ObjectStore, from_url
+from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store, from_url
 
 from orchestrator.model.errors import InputMissing, StoreUnavailable
 from orchestrator.model.remote_files import SCHEME
@@ -153,6 +153,13 @@ class ObjectSnapshotStore:
         with translate_errors():
             found = await obstore.head_async(self._objects, key)
         yield _Object(self._objects, key, found["e_tag"])
+
+    async def signed_url(self, location: str, file_name: str, lasts: timedelta) -> str | None:
+        """See SnapshotStore."""
+        if not isinstance(self._objects, S3Store | GCSStore | AzureStore):
+            return None
+        with translate_errors():
+            return await obstore.sign_async(self._objects, "GET", _key(_SEALED, location, file_name), lasts)
 
     @asynccontextmanager
     async def on_disk(self, location: str, file_name: str) -> AsyncIterator[Path]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import obstore
 import pyarrow.parquet as pq
 import pytest
@@ -214,6 +215,23 @@ async def test_an_iceberg_client_reads_from_the_bucket_with_keys_of_its_own(tena
     rows = await asyncio.to_thread(lambda: table.scan().to_arrow().to_pylist())
     assert sorted(row["n"] for row in rows) == [0, 1, 2]
     assert s3.secret_access_key not in str(table.metadata) + str(table.config)
+
+
+async def test_a_client_may_fetch_a_parquet_file_from_the_bucket_itself(tenant: Tenant, s3: S3Server) -> None:
+    view = await tenant.materialized("v", "SELECT 1 AS n")
+    path = f"/warehouse_saved_queries/{view['id']}/data/"
+    asked = {"format": "parquet", "redirect": "true"}
+    moved = await tenant.http.get(path, params=asked)
+    assert (moved.status_code, moved.headers["cache-control"]) == (307, "no-store")
+    url = moved.headers["location"]
+    assert s3.secret_access_key not in url
+    assert 0 < int(httpx.URL(url).params["X-Amz-Expires"]) <= 15 * 60
+    async with httpx.AsyncClient() as http:
+        fetched = await http.get(url)
+        assert pq.read_table(io.BytesIO(fetched.content)).to_pylist() == [{"n": 1}]
+        assert (await http.get(url.partition("?")[0])).status_code == 403, "without the signature"
+    rows = await tenant.http.get(path, params={"format": "json", "redirect": "true"})
+    assert rows.json()["results"] == [[1]], "rows that are made on the way come from the API"
 
 
 async def test_the_doctor_looks_at_the_bucket(stack: DevStack, tenant: Tenant, s3: S3Server, url: str) -> None:
