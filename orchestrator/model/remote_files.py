@@ -5,11 +5,12 @@ For engines, stores and the readers of sources, which do not import one another.
 
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import quote
 from uuid import UUID
 
-from orchestrator.model.source_table import Credential
+if TYPE_CHECKING:  # the processes of queries load this module, and not pydantic
+    from orchestrator.model.source_table import Credential
 
 SCHEME = "object://"
 """The beginning of the name under which the process of a query opens each."""
@@ -61,7 +62,7 @@ class RemoteTable(Protocol):
 class RemoteServers(Protocol):
     """Opens remote files."""
 
-    async def open(self, url_pattern: str, credential: Credential | None) -> RemoteTable:
+    async def open(self, url_pattern: str, credential: "Credential | None") -> RemoteTable:
         """The files that match `url_pattern`, read with the credential. Raises InvalidSource if it may not be read."""
 
 

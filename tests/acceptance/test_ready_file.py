@@ -17,7 +17,9 @@ async def test_the_file_is_there_while_a_worker_polls(
     stack: DevStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     ready, stop = tmp_path / "ready", asyncio.Event()
-    working = asyncio.create_task(run_worker(settings_of(stack, monkeypatch, ready), stop))
+    # As often as the stack's own worker asks for the reconciler: the schedule is everyone's.
+    settings = settings_of(stack, monkeypatch, ready).model_copy(update={"reconcile_seconds": 600})
+    working = asyncio.create_task(run_worker(settings, stop))
 
     async def polls() -> bool:
         return ready.exists()

@@ -14,7 +14,7 @@ SUMMARY = {
 }
 OURS = {
     *("next_run_at", "schedule_paused", "paused_reason", "row_count", "size_bytes", "current_snapshot_id"),
-    *("data_as_of", "freshness", "max_staleness", "cron", "time_zone"),
+    *("data_as_of", "freshness", "max_staleness", "cron", "time_zone", "translated_query"),
 }
 ONE = "SELECT 1 AS n"
 TAKEN = "A table or view with this name already exists. Choose a different name."

