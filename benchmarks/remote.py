@@ -21,7 +21,7 @@ from orchestrator.devstack.ports import choose_ports
 from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.engines.duckdb.source_file_lister import SourceFileLister
 from orchestrator.model.limits import Limits
-from orchestrator.model.remote_files import RemoteTable
+from orchestrator.model.remote_tables import RemoteTable
 from orchestrator.model.run import RunPlan, SourceRelation, Trigger
 from orchestrator.model.snapshot import Column
 from orchestrator.model.source_table import Credential, SourceFormat

@@ -1,16 +1,13 @@
 """Files that are not on this machine's disk: those of results, and those of source tables.
 
-For engines, stores and the readers of sources, which do not import one another.
+For engines, stores and the readers of sources, which do not import one another. The processes of queries load this
+module too.
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, Protocol
 from urllib.parse import quote
-from uuid import UUID
-
-if TYPE_CHECKING:  # the processes of queries load this module, and not pydantic
-    from orchestrator.model.source_table import Credential
 
 SCHEME = "object://"
 """The beginning of the name under which the process of a query opens each."""
@@ -40,40 +37,6 @@ class RemoteObject(NamedTuple):
     size: int
     modified_ns: int
     version: str
-
-
-class RemoteTable(Protocol):
-    """The remote files of one source table."""
-
-    async def list_files(self) -> Sequence[RemoteObject]:
-        """The files that match the pattern now, sorted by URL.
-
-        Raises InvalidSource if they cannot be listed, and SourceUnavailable if the server fails.
-        """
-
-    async def read(self, file: RemoteObject, start: int, end: int) -> bytes:
-        """The bytes of a file from `start` to before `end`.
-
-        Raises InputReplaced if it is another one now, InputMissing if it is gone or may not be read any more, and
-        SourceUnavailable if the server fails.
-        """
-
-
-class RemoteServers(Protocol):
-    """Opens remote files."""
-
-    async def open(self, url_pattern: str, credential: "Credential | None") -> RemoteTable:
-        """The files that match `url_pattern`, read with the credential. Raises InvalidSource if it may not be read."""
-
-
-class RemoteTables(RemoteServers, Protocol):
-    """Opens the remote files of source tables."""
-
-    async def open_stored(self, table_id: UUID, url_pattern: str) -> RemoteTable:
-        """The files of a stored table, read with the credential that is stored for it.
-
-        Raises as `open` does, and Invalid if the credential cannot be decrypted.
-        """
 
 
 class RemoteFile(NamedTuple):

@@ -5,7 +5,8 @@ from uuid import UUID
 
 from orchestrator.catalog import names, source_tables
 from orchestrator.catalog.database import Database
-from orchestrator.model.remote_files import RemoteServers, RemoteTable, is_same_place
+from orchestrator.model.remote_files import is_same_place
+from orchestrator.model.remote_tables import RemoteServers, RemoteTable
 from orchestrator.model.source_table import Credential
 from orchestrator.services.encryption import Encryptor
 

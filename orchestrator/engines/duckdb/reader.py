@@ -32,7 +32,8 @@ from orchestrator.model.errors import EngineCrashed, QueryTimedOut
 from orchestrator.model.limits import Limits
 from orchestrator.model.position import Position
 from orchestrator.model.reading import ReadPlan, ResultSummary
-from orchestrator.model.remote_files import RemoteFile, RemoteFiles, RemoteTables
+from orchestrator.model.remote_files import RemoteFile, RemoteFiles
+from orchestrator.model.remote_tables import RemoteTables
 
 _ANALYSIS_SECONDS = 5.0
 # A query waits so long for a slot. Then its client gets an error, and may try again.

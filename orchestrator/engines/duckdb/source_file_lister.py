@@ -24,7 +24,8 @@ from orchestrator.engines.duckdb.sources.discovery import (
 from orchestrator.model.errors import InputMissing, Invalid, InvalidSource
 from orchestrator.model.file_patterns import is_remote_pattern
 from orchestrator.model.reading import ReadRelation
-from orchestrator.model.remote_files import RemoteFile, RemoteTable, RemoteTables
+from orchestrator.model.remote_files import RemoteFile
+from orchestrator.model.remote_tables import RemoteTable, RemoteTables
 from orchestrator.model.run import SourceRelation
 from orchestrator.model.source_table import Credential
 

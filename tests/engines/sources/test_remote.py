@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.engines.duckdb.source_file_lister import SourceFileLister
 from orchestrator.model.errors import InputReplaced, InvalidSource, QueryFailed
-from orchestrator.model.remote_files import RemoteTable
+from orchestrator.model.remote_tables import RemoteTable
 from orchestrator.model.source_table import Credential, SourceFormat
 from orchestrator.model.write_target import WriteTarget
 from orchestrator.remote_sources.locations import S3Defaults
