@@ -18,8 +18,9 @@ from orchestrator.model.remote_files import RemoteFile, RemoteFiles
 
 _LONGEST_QUESTION = 4096
 # The end of a file that is fetched at once, and how many are kept: 16 MiB for a process.
-_TAIL_BYTES = 64 << 10
-_MOST_TAILS = 256
+# The footer of a file of 6 million rows has some 100 kB.
+_TAIL_BYTES = 256 << 10
+_MOST_TAILS = 64
 
 
 def granted_results(sizes: Mapping[str, int], files: RemoteFiles | None) -> dict[str, RemoteFile]:

@@ -285,7 +285,7 @@ async def test_the_end_of_a_file_is_fetched_once_and_a_small_file_as_a_whole() -
         for start, end in ((992, 1000), (0, 4), (4, 990)):
             assert await ask(links, json.dumps(["object://small", start, end]).encode() + b"\n") == b"x" * (end - start)
         assert files.asked == [
-            ("object://large", size - (64 << 10), size),
+            ("object://large", size - (256 << 10), size),
             ("object://large", 0, 4),
             ("object://small", 0, 1000),
         ]
