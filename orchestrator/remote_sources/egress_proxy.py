@@ -8,6 +8,7 @@ server.
 
 import asyncio
 import contextlib
+from collections import OrderedDict
 from collections.abc import Coroutine, Sequence
 from typing import cast
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ _CONNECT_SECONDS = 10.0
 _LONGEST_HEAD = 64 << 10
 _CHUNK_BYTES = 256 << 10
 _MOST_CONNECTIONS = 256
+_MOST_REFUSALS = 1000
 _HTTP_PORT = 80
 
 
@@ -32,8 +34,7 @@ class EgressProxy:
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._starting = asyncio.Lock()
-        self.latest_refusal: InvalidSource | None = None
-        """The reason of the latest connection that was refused, since a client of a proxy sees a failure only."""
+        self._refusals: OrderedDict[Server, InvalidSource] = OrderedDict()
 
     async def url(self) -> str:
         """The URL of the proxy, which is started by the first call."""
@@ -42,6 +43,10 @@ class EgressProxy:
                 self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=_LONGEST_HEAD)
         port = self._server.sockets[0].getsockname()[1]
         return f"http://127.0.0.1:{port}"
+
+    def refusal_of(self, server: Server) -> InvalidSource | None:
+        """Why the latest connection to a server was refused, since a client of a proxy sees a failure only."""
+        return self._refusals.get(server)
 
     async def close(self) -> None:
         """End every connection."""
@@ -72,14 +77,15 @@ class EgressProxy:
             head = await reader.readuntil(b"\r\n\r\n")
         method, target, _ = head.split(b"\r\n", 1)[0].decode("ascii").split(" ")
         is_tunnel = method == "CONNECT"
+        server = None
         try:
             server = server_of(f"//{target}" if is_tunnel else target, is_tunnel=is_tunnel)
             if not (is_tunnel or self._addresses.trusts(server)):
                 raise InvalidSource(f"{server.host} is read over HTTPS only.", attr="url_pattern")
             addresses = await self._addresses.resolve(server)
         except OrchestratorError as error:
-            if isinstance(error, InvalidSource):
-                self.latest_refusal = error
+            if isinstance(error, InvalidSource) and server is not None:
+                self._refuse(server, error)
             await _answer(writer, "403 Forbidden")
             return
         upstream = await _connected(addresses, server.port)
@@ -94,6 +100,11 @@ class EgressProxy:
                 await _relay(_pass_requests(head, server, reader, upstream[1]), _pump(upstream[0], writer))
         finally:
             upstream[1].close()
+
+    def _refuse(self, server: Server, error: InvalidSource) -> None:
+        self._refusals[server] = error
+        if len(self._refusals) > _MOST_REFUSALS:
+            self._refusals.popitem(last=False)
 
 
 def server_of(url: str, *, is_tunnel: bool = False) -> Server:

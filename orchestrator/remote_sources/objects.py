@@ -156,11 +156,12 @@ class ObjectTable:
     @contextmanager
     def _translated(self, shown: str) -> Iterator[None]:
         """Raise PermissionError, or the error that says why the server could not be read."""
-        refused = self._proxy.latest_refusal
+        # Of this server alone: the reason of another one would name what another project reads.
+        refused = self._proxy.refusal_of(self._location.server)
         try:
             yield
         except (BaseError, TimeoutError) as error:
-            latest = self._proxy.latest_refusal
+            latest = self._proxy.refusal_of(self._location.server)
             if latest is not None and latest is not refused:
                 raise InvalidSource(latest.message, attr=latest.attr) from None
             raise _translated(error, shown) from None

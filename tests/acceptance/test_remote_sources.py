@@ -268,15 +268,16 @@ async def test_views_over_one_bucket_in_one_generation_read_one_moment_of_it(ten
             await asyncio.sleep(0.5)
 
     changing = asyncio.create_task(change())
+    seen: set[str] = set()
     try:
         for _ in range(5):
-            ended = statuses(await refreshed(tenant))
-            assert set(ended.values()) <= {"Completed", "Skipped", "Failed"}
+            seen |= set(statuses(await refreshed(tenant)).values())
             ((least, total),) = await rows_of(tenant, "SELECT l.n, s.n FROM least l, sums s")
             assert 2 * int(str(least)) <= int(str(total)) <= 2 * int(str(least)) + 1
     finally:
         stopped.set()
         await changing
+    assert "Completed" in seen, "or nothing was compared"
 
 
 async def test_the_console_takes_the_keys_of_a_bucket_and_shows_none(tenant: Tenant, bucket: Bucket) -> None:

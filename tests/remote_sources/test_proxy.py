@@ -54,7 +54,8 @@ async def test_plain_http_to_any_other_server_is_refused() -> None:
         async with httpx.AsyncClient(proxy=await running.url()) as client:
             assert (await client.get(f"http://127.0.0.1:{port}/a.csv")).status_code == 403
         assert heads == []
-        assert running.latest_refusal is not None
+        assert running.refusal_of(Server("127.0.0.1", port)) is not None
+        assert running.refusal_of(Server("127.0.0.1", port + 1)) is None
 
 
 async def test_a_tunnel_to_an_address_that_is_not_public_is_refused() -> None:

@@ -22,7 +22,7 @@ async def test_a_cancel_that_no_worker_takes_in_time_is_stored(
         contract.REFRESH,
         GenerationRequest(generation_id=generation, project_id=1),
         id=f"refresh/1/{generation}",
-        task_queue=f"nobody-polls-{generation}",
+        task_queue=f"unpolled-{generation}",
     )
     member = RunRef(id=uuid4(), workflow_id=handle.id, workflow_run_id=UUID(handle.first_execution_run_id))
     try:

@@ -16,6 +16,7 @@ from orchestrator.engines.duckdb.protocol import parse_result
 from orchestrator.engines.duckdb.sources.discovery import (
     ListedFile,
     SourceFile,
+    is_settled_remotely,
     listing_digest,
     remote_file,
     remote_object,
@@ -99,7 +100,7 @@ class SourceFileLister:
                 file.shown: SourceFileState(bytes=file.size, identity=file.version, opened_as=tuple(file))
                 for file in found
             }
-            is_settled = True
+            is_settled = all(map(is_settled_remotely, found))
         else:
             listed = await self._listed(project_id, table)
             files = {

@@ -1,6 +1,7 @@
 """Source tables in a bucket give the rows that the same files give on a disk."""
 
 import gzip
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.engines.duckdb.source_file_lister import SourceFileLister
+from orchestrator.engines.duckdb.sources.discovery import SourceFile, is_settled_remotely
 from orchestrator.model.errors import InputReplaced, InvalidSource, QueryFailed
 from orchestrator.model.remote_tables import RemoteTable
 from orchestrator.model.source_table import Credential, SourceFormat
@@ -219,3 +221,13 @@ async def test_a_file_that_is_replaced_while_a_query_reads_it_is_an_error_and_ne
             await table.read("SELECT min(n) AS least, max(s) AS most FROM t")
     assert isinstance(raised.value, InputReplaced)
     assert (await table.read("SELECT min(n) AS least FROM t")).rows() == [(-1,)]
+
+
+def test_a_time_of_a_second_ago_does_not_show_each_change() -> None:
+    def settled(version: str, seconds_ago: float) -> bool:
+        modified = time.time_ns() - int(seconds_ago * 1e9)
+        return is_settled_remotely(SourceFile("https://x/a.csv", "object://a", 0, 0, 1, modified, version))
+
+    assert settled('etag:"1"', 0)
+    assert not settled("modified:2026-01-01T00:00:00+00:00", 1)
+    assert settled("modified:2026-01-01T00:00:00+00:00", 10)

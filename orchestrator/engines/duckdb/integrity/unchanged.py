@@ -24,7 +24,13 @@ from orchestrator.engines.duckdb.child.errors import plain_message
 from orchestrator.engines.duckdb.child.object_access import failure_of_remote_files
 from orchestrator.engines.duckdb.integrity.whole_files import PARQUET, Stopped, check_whole, digest_of_footer, is_packed
 from orchestrator.engines.duckdb.sources.contract import UnreadableFile
-from orchestrator.engines.duckdb.sources.discovery import ListedFile, SourceFile, listing_digest, shown_path
+from orchestrator.engines.duckdb.sources.discovery import (
+    ListedFile,
+    SourceFile,
+    is_settled_remotely,
+    listing_digest,
+    shown_path,
+)
 from orchestrator.engines.duckdb.sources.parquet import read_parquet
 from orchestrator.model.errors import InputReplaced
 from orchestrator.model.remote_files import is_remote
@@ -337,7 +343,7 @@ def _file(check: _Check) -> tuple[str, int, int, str | None, str]:
 
 def _identity(file: SourceFile, seen: Seen | None) -> str:
     if is_remote(file.real):
-        return file.version
+        return file.version if is_settled_remotely(file) else ""
     try:
         status = os.stat(file.real)  # noqa: PTH116 - of thousands
     except OSError:

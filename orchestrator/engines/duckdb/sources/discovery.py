@@ -85,6 +85,11 @@ def remote_file(found: RemoteObject) -> SourceFile:
     return SourceFile(found.url, name_of_source(found), 0, 0, found.size, found.modified_ns, found.version)
 
 
+def is_settled_remotely(file: SourceFile) -> bool:
+    """Whether a further change of a remote file would give it another version: a time has seconds only."""
+    return file.version.startswith("etag:") or file.modified_ns + _COARSEST_TIME_NS < time.time_ns()
+
+
 def remote_object(file: SourceFile) -> RemoteObject:
     """The object that a remote file is."""
     return RemoteObject(file.shown, file.size, file.modified_ns, file.version)
