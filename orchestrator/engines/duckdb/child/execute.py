@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 
@@ -31,7 +31,7 @@ from orchestrator.engines.duckdb.child.plan import (
 from orchestrator.engines.duckdb.child.session import clear_session, described
 from orchestrator.engines.duckdb.integrity.unchanged import Reading, TableFiles
 from orchestrator.engines.duckdb.sources.bad_values import explained
-from orchestrator.engines.duckdb.sources.parquet import listed, read_parquet
+from orchestrator.engines.duckdb.sources.parquet import read_parquet
 from orchestrator.engines.duckdb.sources.rejects import rows_left_out
 from orchestrator.engines.duckdb.sql.content import content_digest
 from orchestrator.engines.duckdb.sql.determinism import is_deterministic
@@ -44,9 +44,18 @@ Columns = list[tuple[str, str]]
 
 _COPY = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, RETURN_STATS true"
 _SPLIT = "FILE_SIZE_BYTES '256MB'"
+_MAGIC = b"PAR1"
 # Types of which two different values may have the same text.
 _WITHOUT_TEXT = ("GEOMETRY", "VARIANT")
 _ORDER = re.compile(r"\border\b", re.IGNORECASE)
+
+
+class _Written(NamedTuple):
+    """What DuckDB has written to a file: rows, bytes, and the bytes of its footer."""
+
+    rows: int
+    bytes: int
+    footer_bytes: int
 
 
 def write(request: Request) -> Task:
@@ -88,11 +97,13 @@ def _write(request: Request, inputs: Inputs, labels: Mapping[str, str], watch: W
     path, options = (f"{target}/data_0.parquet", _COPY) if _ORDER.search(text) else (target, f"{_COPY}, {_SPLIT}")
     into = f"TO {literal(path)} ({options}, KV_METADATA {{{metadata}}}"
     try:
-        columns, counts = _copy(connection, text, into, target, collated=names.collated)
+        columns, files = _copy(connection, text, into, target, collated=names.collated)
     except duckdb.Error as error:
         where = explained(connection, plain_message(error), sources_of(request, inputs))
         note_place(error, place_in_plan(connection, error, request, names))
         raise where or error from None
+    _check_whole(target, files)
+    counts = {name: file.rows for name, file in files.items()}
     if len(counts) > 1:
         counts = _with_unique_names(target, counts, request["file_suffix"])
     written = written_files(connection, target, counts, columns, request["limits"])
@@ -121,8 +132,8 @@ def _with_unique_names(target: str, counts: Mapping[str, int], suffix: str) -> d
 
 def _copy(
     connection: duckdb.DuckDBPyConnection, sql: str, into: str, target: str, *, collated: bool
-) -> tuple[Columns, dict[str, int]]:
-    """Write the result of `sql`; returns its columns (name, logical type) and the number of rows of each file, by name.
+) -> tuple[Columns, dict[str, _Written]]:
+    """Write the result of `sql`; returns its columns (name, logical type), and what was written to each file, by name.
 
     `into` is the rest of a COPY, to which further options can be appended after a comma.
     A HUGEINT of more than 38 digits is detected only when it occurs. The query is then run once more, and stores text.
@@ -137,13 +148,32 @@ def _copy(
             path.unlink()
         chosen = cast_for_parquet(connection, sql, collated=collated, wide=True)
         written = _written_by(connection, sql, chosen, into)
-    return chosen.columns, {Path(row[0]).name: row[1] for row in written}
+    return chosen.columns, {Path(path).name: _Written(*stats) for path, *stats, _, _ in written}
 
 
 def _written_by(connection: duckdb.DuckDBPyConnection, sql: str, chosen: Storable, into: str) -> list[Any]:
     statement = f"COPY ({chosen.select}) {into}, PARQUET_VERSION {chosen.version})"
     with stating(statement, sql):
         return connection.execute(statement).fetchall()
+
+
+def _check_whole(target: str, files: Mapping[str, _Written]) -> None:
+    """Raise StoreUnavailable unless these files, and no others, are in `target`, as long as they were written.
+
+    A Parquet file ends with the length of its footer, so one that was cut off, or lost and made again, is noticed.
+    """
+    try:
+        is_whole = {path.name for path in Path(target).glob("*.parquet")} == {*files}
+        for name, file in files.items():
+            with Path(target, name).open("rb") as opened:
+                end = opened.seek(0, os.SEEK_END)
+                opened.seek(max(0, end - len(_MAGIC) - 4))
+                last = (file.footer_bytes).to_bytes(4, "little") + _MAGIC
+                is_whole &= end == file.bytes and opened.read() == last
+    except OSError:
+        is_whole = False
+    if not is_whole:
+        raise StoreUnavailable("A file on the disk is not as it was written.")
 
 
 def _is_deterministic(connection: duckdb.DuckDBPyConnection, request: Request, text: str) -> bool:
@@ -191,15 +221,11 @@ def written_files(
     columns: Columns,
     limits: Mapping[str, int],
 ) -> dict[str, Any]:
-    """Describe the files in `target`. `counts` has the number of rows that were written to each, by file name.
+    """Describe the files in `target`. `counts` has the number of rows of each, by file name.
 
-    Raises OutputTooLarge. Raises StoreUnavailable if a file does not hold the rows that were written to it.
+    Raises OutputTooLarge.
     """
-    paths = [str(path) for path in sorted(Path(target).glob("*.parquet"), key=lambda p: (len(p.name), p.name))]
-    footers = f"SELECT file_name, num_rows FROM parquet_file_metadata({listed(paths)})"  # noqa: S608 - quoted by `listed`
-    held = connection.execute(footers).fetchall() if paths else []
-    if {Path(path).name: rows for path, rows in held} != counts:
-        raise StoreUnavailable("A file on the disk is not as it was written.")
+    paths = [f"{target}/{name}" for name in sorted(counts, key=lambda name: (len(name), name))]
     files = [(path.name, counts[path.name], path.stat().st_size) for path in map(Path, paths)]
     if sum(size for _, _, size in files) > limits["output_mb"] << 20:
         raise OutputTooLarge(f"The result is larger than it may be ({limits['output_mb']:,} MiB).")

@@ -231,5 +231,6 @@ def rows_select(columns: Mapping[str, str], rows: Sequence[Sequence[object]]) ->
 
 
 def described(connection: duckdb.DuckDBPyConnection, select: str) -> list[tuple[str, str]]:
-    """The name and the DuckDB type of each column of `select`."""
-    return [(row[0], row[1]) for row in connection.execute(f"DESCRIBE {select}").fetchall()]
+    """The name and the DuckDB type of each column of `select`, which is only bound: DESCRIBE is a query of its own."""
+    relation = connection.sql(select)
+    return [(name, str(kind)) for name, kind in zip(relation.columns, relation.types, strict=True)]

@@ -14,6 +14,11 @@ from orchestrator.model.names import DEFAULT_CATALOG, DEFAULT_SCHEMA, fold
 from orchestrator.model.position import Position
 from orchestrator.model.type_names import literal
 
+# A run looks at each text several times, and to parse one takes DuckDB as long as a small query. A tree takes some
+# thirty times the memory of its text.
+_MOST_KEPT = 16
+_LONGEST_KEPT = 4_000
+_trees: dict[str, Any] = {}
 _Ctes = frozenset[tuple[str, str]]
 
 
@@ -111,7 +116,18 @@ def digest(tree: Any) -> str:  # noqa: ANN401 - JSON
 
 
 def syntax_tree(connection: duckdb.DuckDBPyConnection, select: str) -> Any:  # noqa: ANN401 - JSON
-    """The syntax tree of a SELECT, which `single_select` has checked. Raises InvalidQuery."""
+    """The syntax tree of a SELECT, which `single_select` has checked. It may not be changed. Raises InvalidQuery."""
+    if select in _trees:
+        return _trees[select]
+    tree = _parsed(connection, select)
+    if len(select) <= _LONGEST_KEPT:
+        if len(_trees) == _MOST_KEPT:
+            _trees.clear()
+        _trees[select] = tree
+    return tree
+
+
+def _parsed(connection: duckdb.DuckDBPyConnection, select: str) -> Any:  # noqa: ANN401 - JSON
     try:
         # Not as a parameter: to bind one, DuckDB first loads pandas if it is installed, and that takes half a second.
         row = connection.execute(f"SELECT json_serialize_sql({literal(select)})").fetchone()
