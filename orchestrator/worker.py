@@ -21,6 +21,7 @@ from orchestrator.activities.ticks import TickActivities
 from orchestrator.activities.tries import TryActivities
 from orchestrator.activities.webhooks import WebhookActivities
 from orchestrator.activities.write import WriteActivities
+from orchestrator.activities.write_several import WriteSeveralActivities
 from orchestrator.container import Container, open_container
 from orchestrator.model.errors import TemporalUnavailable
 from orchestrator.model.run import Run
@@ -32,6 +33,7 @@ from orchestrator.services.ticks import Ticks
 from orchestrator.services.try_attempts import TryAttempts
 from orchestrator.settings import Settings
 from orchestrator.telemetry import tracing
+from orchestrator.telemetry.activities import labelled
 from orchestrator.telemetry.engine import InstrumentedEngine
 from orchestrator.telemetry.metrics_server import new_registry, serve_metrics
 from orchestrator.telemetry.worker import WorkerTelemetry
@@ -62,6 +64,7 @@ class RefreshActivities(NamedTuple):
 
     begin: BeginActivities
     write: WriteActivities
+    several: WriteSeveralActivities
     finish: FinishActivities
     ticks: TickActivities
     tries: TryActivities
@@ -78,6 +81,7 @@ def build_worker(client: Client, activities: RefreshActivities, interceptor: Int
             activities.begin.begin,
             activities.begin.repin,
             activities.write.write_snapshot,
+            activities.several.write_snapshots,
             activities.tables.check_table,
             activities.finish.publish,
             activities.finish.close,
@@ -192,6 +196,7 @@ def _activities(
     return RefreshActivities(
         begin=BeginActivities(database, planner, container.urls),
         write=write,
+        several=WriteSeveralActivities(write, labelled),
         finish=FinishActivities(
             database, container.analyzer, store, container.policy, container.current, on_run_finished
         ),

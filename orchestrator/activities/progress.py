@@ -19,7 +19,7 @@ from orchestrator.temporal import contract
 
 logger = logging.getLogger(__name__)
 
-_HEARTBEAT_SECONDS = 0.5
+HEARTBEAT_SECONDS = 0.5
 # A run that ends sooner needs no report of its progress.
 _FIRST_UPDATE_SECONDS = 3.0
 # Each pause between updates is longer than the one before: a query of a day sends some sixty.
@@ -31,47 +31,58 @@ _TROUBLE_SECONDS = 2.0
 
 
 class ProgressReporter:
-    """The latest progress of a running query."""
+    """The latest progress of a running query of the run `run_id`."""
 
-    def __init__(self) -> None:
-        self.progress = Progress(percent=None, elapsed_seconds=0)
+    def __init__(self, run_id: UUID) -> None:
+        self._run_id = run_id
+        self.progress = Progress(run_id=run_id, percent=None, elapsed_seconds=0)
 
     def report(self, progress: Progress) -> None:
         """Replace the progress."""
-        self.progress = progress
+        self.progress = progress.model_copy(update={"run_id": self._run_id})
 
 
 async def report_trouble(run_id: UUID, error: OrchestratorError) -> None:
     """Send the run's workflow the reason why the query is tried again, for its page."""
-    await _send(Progress(run_id=run_id, percent=None, elapsed_seconds=0, trouble=error.message), _TROUBLE_SECONDS)
+    trouble = Progress(run_id=run_id, percent=None, elapsed_seconds=0, trouble=error.message)
+    await send_update(contract.PROGRESS, trouble, _TROUBLE_SECONDS)
 
 
 @asynccontextmanager
 async def report_progress(run_id: UUID) -> AsyncIterator[ProgressReporter]:
     """Report progress at regular intervals, also while the query is planned and while its files are synced to disk."""
-    latest = ProgressReporter()
-    async with heartbeating(_HEARTBEAT_SECONDS, lambda: (latest.progress,)):
-        updating = asyncio.create_task(_update(run_id, latest))
-        try:
-            yield latest
-        finally:
-            updating.cancel()
+    latest = ProgressReporter(run_id)
+    async with heartbeating(HEARTBEAT_SECONDS, lambda: (latest.progress,)), updating(latest):
+        yield latest
 
 
-async def _update(run_id: UUID, latest: ProgressReporter) -> None:
+@asynccontextmanager
+async def updating(latest: ProgressReporter) -> AsyncIterator[None]:
+    """Send the run's workflow the progress now and then, without heartbeats."""
+    sending = asyncio.create_task(_update(latest))
+    try:
+        yield
+    finally:
+        sending.cancel()
+
+
+async def _update(latest: ProgressReporter) -> None:
     pause = _FIRST_UPDATE_SECONDS
     while True:
         await asyncio.sleep(pause)
         pause *= _UPDATE_GROWTH
-        await _send(latest.progress.model_copy(update={"run_id": run_id}))
+        await send_update(contract.PROGRESS, latest.progress)
 
 
-async def _send(progress: Progress, at_most: float = _UPDATE_SECONDS) -> None:
+async def send_update(name: str, argument: object, at_most: float = _UPDATE_SECONDS) -> bool:
+    """Send an update to the workflow of this activity. False if no worker took it in `at_most` seconds."""
     try:
         workflow_id, workflow_run_id = workflow_ids()
         handle = activity.client().get_workflow_handle(workflow_id, run_id=str(workflow_run_id))
         async with asyncio.timeout(at_most):
-            await handle.execute_update(contract.PROGRESS, progress)
+            await handle.execute_update(name, argument)
     except Exception as error:
         # The run is over, or the server is away. Both are noticed elsewhere; the query need not fail for them.
-        logger.debug("progress could not be sent: %s", error)
+        logger.debug("the update %s could not be sent: %s", name, error)
+        return False
+    return True

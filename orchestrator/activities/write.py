@@ -6,8 +6,8 @@ result is written twice.
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -56,6 +56,9 @@ from orchestrator.temporal import contract
 
 logger = logging.getLogger(__name__)
 
+Reporting = Callable[[UUID], AbstractAsyncContextManager[ProgressReporter]]
+"""Reports the progress of a run's query while the context lasts."""
+
 # A query whose process crashes is tried once more, in case the query was not the cause, and then given up.
 _CRASHES_ALLOWED = 2
 # How often a query is tried when it fails for any other reason that is not its own fault.
@@ -85,7 +88,7 @@ class WriteActivities:
         """
         return await self.write(task.run_id, self.attempts)
 
-    async def write(self, run_id: UUID, attempts: Attempts) -> MemberResult:
+    async def write(self, run_id: UUID, attempts: Attempts, reporting: Reporting = report_progress) -> MemberResult:
         """Write the result of a run, or of a member of a try, whose `attempts` these are."""
         attempt = await attempts.begin(run_id)
         plan = attempt.plan
@@ -98,7 +101,7 @@ class WriteActivities:
         for earlier in range(1, attempt.number):
             await self.discard(location_of_attempt(plan, earlier))
         try:
-            async with report_progress(run_id) as progress:
+            async with reporting(run_id) as progress:
                 return await self._try(attempt, attempts, progress)
         except BaseException as error:
             reported = error_to_report(error, attempt.tries)

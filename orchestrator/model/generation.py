@@ -188,6 +188,28 @@ class MemberResult(Value):
     unchanged: str | None = None
 
 
+class MembersTask(Value):
+    """The argument of the step that writes several members."""
+
+    members: tuple[MemberTask, ...]
+
+
+class MemberError(Value):
+    """Why a member cannot be written, also by trying again: the message, and the code and details for programs."""
+
+    message: str
+    code: str | None = None
+    details: tuple[str | int, ...] = ()
+
+
+class MemberEnd(Value):
+    """How the writing of one of several members has ended. Without a result and an error it is to be tried again."""
+
+    run_id: UUID
+    result: MemberResult | None = None
+    error: MemberError | None = None
+
+
 class RepinRequest(Value):
     """The source table whose files are no longer those that were pinned, and which pinning of it was meant."""
 

@@ -1,6 +1,7 @@
 """Instruments every activity of a worker: its log lines carry ids, and the reconciler's findings are counted."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from temporalio import activity
@@ -42,12 +43,20 @@ class _Watcher(ActivityInboundInterceptor):
             return result
 
 
+def labelled(task: MemberTask) -> AbstractContextManager[None]:
+    """Add the ids of one of several members to all that is logged for it."""
+    return bound_log_fields(_of_member(task))
+
+
+def _of_member(task: MemberTask) -> dict[str, str]:
+    return {"project": str(task.project_id), "view": str(task.saved_query_id), "run": str(task.run_id)}
+
+
 def _ids(args: Sequence[Any]) -> dict[str, str]:
     info = activity.info()
     match args:
         case [MemberTask() as task]:
-            ids = {"project": str(task.project_id), "view": str(task.saved_query_id), "run": str(task.run_id)}
-            return ids_from_sdk(vars(info)) | ids
+            return ids_from_sdk(vars(info)) | _of_member(task)
         case [WebhookEvent() as notice]:
             data = notice.data
             ids = {"project": str(data.project_id), "view": str(data.view_id), "run": str(data.run_id)}

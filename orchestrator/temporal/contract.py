@@ -26,6 +26,7 @@ TRY_EDIT = "TryEdit"
 
 BEGIN = "begin"
 WRITE_SNAPSHOT = "write_snapshot"
+WRITE_SNAPSHOTS = "write_snapshots"
 CHECK_TABLE = "check_table"
 REPIN = "repin"
 PUBLISH = "publish"
@@ -49,6 +50,8 @@ SOURCE_MOVED = "source_moved"
 
 # The update by which the activity reports a query's progress to the workflow, and the one that cancels one member.
 PROGRESS = "progress"
+# The update by which an activity reports those of its members that have ended, or that it gives back.
+MEMBERS_ENDED = "members_ended"
 CANCEL_MEMBER = "cancel_member"
 # The signal that asks for the same without an answer. The server stores it; an update that no worker has taken may be
 # lost.

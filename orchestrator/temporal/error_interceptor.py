@@ -25,7 +25,10 @@ class _Translator(ActivityInboundInterceptor):
         try:
             return await super().execute_activity(input)
         except OrchestratorError as error:
-            # Temporal cannot send halves of surrogate pairs, as in the name of a file that is not UTF-8.
-            raise ApplicationError(
-                lines(error.message), type=error.code, non_retryable=isinstance(error, Terminal)
-            ) from error
+            raise translated(error) from error
+
+
+def translated(error: OrchestratorError) -> ApplicationError:
+    """The error as an activity raises it. Trying again does not help against a Terminal one."""
+    # Temporal cannot send halves of surrogate pairs, as in the name of a file that is not UTF-8.
+    return ApplicationError(lines(error.message), type=error.code, non_retryable=isinstance(error, Terminal))

@@ -208,16 +208,19 @@ class RunWorkflows:
         description = await self._describe(*_execution(run))
         pending = description.raw_description.pending_activities if description is not None else ()
         for one in pending:
-            if one.activity_id == str(run.id):
-                return QueryProgress(await self._progress(one), one.last_failure.message or None)
+            if str(run.id) in one.activity_id.split():
+                return QueryProgress(await self._progress(one, run.id), one.last_failure.message or None)
         return QueryProgress(None, None)
 
-    async def _progress(self, pending: PendingActivityInfo) -> Progress | None:
+    async def _progress(self, pending: PendingActivityInfo, run_id: UUID) -> Progress | None:
+        """The progress of a run in the last heartbeat of an activity, which may write several."""
         started = pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
         if not started or not pending.HasField("heartbeat_details"):
             return None
-        decoded = await self._client.data_converter.decode(pending.heartbeat_details.payloads, [Progress])
-        return Progress.model_validate(decoded[0]) if decoded else None
+        payloads = pending.heartbeat_details.payloads
+        decoded = await self._client.data_converter.decode(payloads, [Progress] * len(payloads))
+        every = [Progress.model_validate(one) for one in decoded]
+        return next((one for one in every if one.run_id == run_id), None)
 
     async def find_outcome(self, run: RunRef) -> WorkflowOutcome | None:
         """How a run's workflow ended, or None while it is open.

@@ -132,7 +132,7 @@ def raise_if_cancelled() -> None:
 
 def _moved_source(error: BaseException) -> tuple[UUID, int] | None:
     """The table, and its pin, if the error says that its files have changed."""
-    cause = error.cause if isinstance(error, ActivityError) else None
+    cause = error.cause if isinstance(error, ActivityError) else error
     if not isinstance(cause, ApplicationError) or cause.type != contract.SOURCE_MOVED:
         return None
     table, round_ = cause.details

@@ -14,9 +14,9 @@ from orchestrator.model.generation import EndedRun, MemberPhase, MemberPlan, why
 from orchestrator.model.run import RunStatus
 from orchestrator.model.webhook_event import ClosedRun
 
-# Activities that are scheduled at a time. The server stores those that no worker is free for, which costs it more than
-# to hand them out; and if a worker took all of them, none would be left for another worker.
-MOST_IN_FLIGHT = 16
+# Members that are being written at a time. The server stores activities that no worker is free for, which costs it more
+# than to hand them out; and if a worker took all of them, none would be left for another worker.
+MOST_IN_FLIGHT = 24
 _SHOWN = 50
 
 

@@ -1,6 +1,7 @@
 """A generation: begin, write each member once its parents are written, and publish what belongs together."""
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from uuid import UUID
 
@@ -14,7 +15,9 @@ with workflow.unsafe.imports_passed_through():
         CloseRequest,
         EndedRun,
         GenerationStatus,
+        MemberEnd,
         MemberPlan,
+        MemberResult,
         PublishRequest,
         RefreshOutcome,
         RefreshRequest,
@@ -28,6 +31,7 @@ with workflow.unsafe.imports_passed_through():
     from orchestrator.workflows import steps
     from orchestrator.workflows.endings import ended as _ended, is_cancelled as _is_cancelled
     from orchestrator.workflows.member_queries import MemberQueries, raise_if_cancelled
+    from orchestrator.workflows.member_writes import MemberWrites
     from orchestrator.workflows.members import Members, State
     from orchestrator.workflows.steps import uninterruptible
     from orchestrator.workflows.table_checks import TableChecks
@@ -64,6 +68,7 @@ class RefreshViews:
 
     def _hold(self, members: Members, generation_id: UUID) -> None:
         self._members = members
+        self._writes = MemberWrites(self._write_one, self._write_several)
         self._queries = MemberQueries(members, generation_id, self._write, self._repin)
 
     @workflow.update(name=contract.PROGRESS)
@@ -77,6 +82,11 @@ class RefreshViews:
         if progress.run_id is not None and self._queries.is_running(progress.run_id):
             self._queries.progress[progress.run_id] = progress
             self._show()
+
+    @workflow.update(name=contract.MEMBERS_ENDED)
+    def members_ended(self, ends: tuple[MemberEnd, ...]) -> None:
+        """Go on with the readers of members that have ended, while their activity writes others."""
+        self._writes.take(ends)
 
     @workflow.update(name=contract.CANCEL_MEMBER)
     async def cancel_member(self, run_id: UUID) -> bool:
@@ -181,10 +191,19 @@ class RefreshViews:
             await steps.check_table(task, max(one.timeout_seconds for one in begun.members))
 
     async def _write(self, member: MemberPlan) -> bool:
+        await self._table_checks.require(member.checked_tables)
+        return (await self._writes.write(member)).unchanged is None
+
+    async def _write_one(self, member: MemberPlan) -> MemberResult:
+        return await steps.write(self._has_begun(), member)
+
+    async def _write_several(self, members: Sequence[MemberPlan]) -> tuple[MemberEnd, ...]:
+        return await steps.write_several(self._has_begun(), members)
+
+    def _has_begun(self) -> Begun:
         if self._begun is None:
             raise RuntimeError("A member is written before its generation has begun.")
-        await self._table_checks.require(member.checked_tables)
-        return (await steps.write(self._begun, member)).unchanged is None
+        return self._begun
 
     async def _publish(self, request: PublishRequest) -> None:
         self._headline = "Publishes its results" if len(self._members) > 1 else "Publishes its result"

@@ -1,7 +1,8 @@
 """The steps of a generation as its workflow calls them: their time limits, retries and labels."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+import textwrap
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, TypedDict, TypeVar
@@ -19,13 +20,16 @@ with workflow.unsafe.imports_passed_through():
     from orchestrator.activities.ticks import TickActivities
     from orchestrator.activities.tries import TryActivities
     from orchestrator.activities.write import WriteActivities
+    from orchestrator.activities.write_several import WriteSeveralActivities
     from orchestrator.model.edit_try import TryBegun, TryEnd, TryRequest
     from orchestrator.model.generation import (
         Begun,
         CloseRequest,
         GenerationRequest,
+        MemberEnd,
         MemberPlan,
         MemberResult,
+        MembersTask,
         MemberTask,
         PublishRequest,
         RefreshOutcome,
@@ -59,6 +63,8 @@ CATALOG_STEP_OPTIONS = _Options(
 QUERY_RETRIES = RetryPolicy(
     initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1), maximum_attempts=10_000
 )
+# The server takes a summary of 400 bytes.
+_LONGEST_NAME = 20
 # Nothing is lost by trying again, and no member waits for long.
 _CHECK_RETRIES = RetryPolicy(
     initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30), maximum_attempts=8
@@ -79,15 +85,9 @@ async def begin(request: RefreshRequest) -> Begun:
 
 async def write(begun: Begun, member: MemberPlan) -> MemberResult:
     """Run the query of a member. It may run on any worker."""
-    task = MemberTask(
-        generation_id=begun.generation_id,
-        project_id=begun.project_id,
-        saved_query_id=member.saved_query_id,
-        run_id=member.run_id,
-    )
     return await workflow.execute_activity_method(
         WriteActivities.write_snapshot,
-        task,
+        _task(begun, member),
         activity_id=str(member.run_id),
         start_to_close_timeout=timedelta(seconds=member.timeout_seconds) + START_TO_CLOSE_MARGIN,
         heartbeat_timeout=HEARTBEAT_TIMEOUT,
@@ -95,6 +95,32 @@ async def write(begun: Begun, member: MemberPlan) -> MemberResult:
         # A cancelled run ends when its query has ended, not when the cancel was requested.
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=f"Query of {member.name}",
+    )
+
+
+async def write_several(begun: Begun, members: Sequence[MemberPlan]) -> tuple[MemberEnd, ...]:
+    """Run the queries of some members, on one worker. Those that go on for a while are reported by updates before."""
+    tasks = (_task(begun, member) for member in members)
+    longest = max(member.timeout_seconds for member in members)
+    names = ", ".join(textwrap.shorten(member.name, _LONGEST_NAME, placeholder="…") for member in members)
+    return await workflow.execute_activity_method(
+        WriteSeveralActivities.write_snapshots,
+        MembersTask(members=tuple(tasks)),
+        activity_id=" ".join(str(member.run_id) for member in members),
+        start_to_close_timeout=timedelta(seconds=longest) + START_TO_CLOSE_MARGIN,
+        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        retry_policy=QUERY_RETRIES,
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=f"Queries of {names}",
+    )
+
+
+def _task(begun: Begun, member: MemberPlan) -> MemberTask:
+    return MemberTask(
+        generation_id=begun.generation_id,
+        project_id=begun.project_id,
+        saved_query_id=member.saved_query_id,
+        run_id=member.run_id,
     )
 
 

@@ -10,6 +10,7 @@ from orchestrator.activities.finish import FinishActivities
 from orchestrator.activities.reconcile import ReconcileActivities
 from orchestrator.activities.webhooks import WebhookActivities
 from orchestrator.activities.write import WriteActivities
+from orchestrator.activities.write_several import WriteSeveralActivities
 from orchestrator.temporal import contract
 from orchestrator.workflows.deliver_notice import DeliverNotice
 from orchestrator.workflows.reconcile import Reconcile
@@ -27,6 +28,7 @@ def test_workflow_types_are_named_as_the_contract_says() -> None:
     assert set(workflow._Definition.must_from_class(RefreshViews).updates) == {
         contract.PROGRESS,
         contract.CANCEL_MEMBER,
+        contract.MEMBERS_ENDED,
     }
     assert set(workflow._Definition.must_from_class(RefreshViews).signals) == {contract.STOP_MEMBER}
 
@@ -36,6 +38,7 @@ def test_activities_are_named_as_the_contract_says() -> None:
         contract.BEGIN: BeginActivities.begin,
         contract.REPIN: BeginActivities.repin,
         contract.WRITE_SNAPSHOT: WriteActivities.write_snapshot,
+        contract.WRITE_SNAPSHOTS: WriteSeveralActivities.write_snapshots,
         contract.PUBLISH: FinishActivities.publish,
         contract.CLOSE: FinishActivities.close,
         contract.SUMMARIZE: FinishActivities.summarize,
@@ -54,7 +57,8 @@ def test_the_names_in_temporals_storage_do_not_change() -> None:
     assert contract.NOTICE_QUEUE == "matview-notices"
     assert contract.DELIVER_NOTICE_WORKFLOW == "DeliverNotice"
     assert (contract.PROGRESS, contract.CANCEL_MEMBER) == ("progress", "cancel_member")
-    assert contract.STOP_MEMBER == "stop_member"
+    assert (contract.STOP_MEMBER, contract.MEMBERS_ENDED) == ("stop_member", "members_ended")
+    assert contract.WRITE_SNAPSHOTS == "write_snapshots"
     assert (contract.BEGIN, contract.WRITE_SNAPSHOT, contract.REPIN) == ("begin", "write_snapshot", "repin")
     assert (contract.PUBLISH, contract.CLOSE, contract.SUMMARIZE) == ("publish", "close", "summarize")
     assert contract.SOURCE_MOVED == "source_moved"

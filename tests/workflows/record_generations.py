@@ -20,6 +20,7 @@ class GenerationRecorder(Recorder):
         await self._completed()
         await self._failed()
         await self._cancelled()
+        await self._shared()
         await self._held()
         await self._scheduled()
         await self._moved(sources / "moving.parquet", kill_worker)
@@ -63,6 +64,23 @@ class GenerationRecorder(Recorder):
         for name in ("lower", "slow"):
             await self.tenant.act(views[name], "cancel")
         await self._save("generation-members-cancelled", generation)
+
+    async def _shared(self) -> None:
+        """Record generations whose members share activities, which go on for longer than most of their members."""
+        views = await self._views(
+            **{f"brief_{number}": f"SELECT {number} AS n" for number in range(6)},
+            wrong="SELECT error('always') AS n",
+            lengthy="SELECT sum(sqrt(i)) AS n FROM range(400000000) t(i)",
+            of_brief="SELECT brief_0.n FROM brief_0, brief_1",
+            of_lengthy="SELECT lengthy.n FROM lengthy, brief_2",
+        )
+        await self._refreshed("generation-shared", views)
+        shared = {f"shared_{number}": f"SELECT {number} AS n" for number in range(7)}
+        views = await self._views(**shared, endless=ENDLESS)
+        generation = await self._start(views)
+        await self.tenant.running(views["endless"])
+        await self.tenant.act(views["endless"], "cancel")
+        await self._save("generation-shared-cancelled", generation)
 
     async def _held(self) -> None:
         """Record a generation that waits for a run of one of its views, then a tick and a run that find it there."""

@@ -6,8 +6,8 @@ worker and the server are the real ones.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import asynccontextmanager, nullcontext
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 from temporalio import activity
@@ -15,6 +15,9 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from orchestrator.activities.heartbeat import workflow_ids
+from orchestrator.activities.progress import ProgressReporter
+from orchestrator.activities.write import Reporting, WriteActivities
+from orchestrator.activities.write_several import WriteSeveralActivities
 from orchestrator.model.generation import (
     Begun,
     CloseRequest,
@@ -86,6 +89,8 @@ class Steps:
         self.published: list[tuple[str, ...]] = []
         self.repinned: list[RepinRequest] = []
         self.queried: list[str] = []
+        self.reporters: dict[str, ProgressReporter] = {}
+        self.attempts = None
         self._ended: dict[UUID, ClosedRun] = {}
 
     def name_of(self, run_id: UUID) -> str:
@@ -124,8 +129,16 @@ class Steps:
 
     @activity.defn(name=contract.WRITE_SNAPSHOT)
     async def write_snapshot(self, task: MemberTask) -> MemberResult:
-        self.queried.append(self.name_of(task.run_id))
-        await self._write(self.name_of(task.run_id))
+        return await self.write(task.run_id)
+
+    async def write(self, run_id: UUID, _attempts: object = None, reporting: Reporting | None = None) -> MemberResult:
+        """As WriteActivities does it, which the program's own step for several members calls."""
+        name = self.name_of(run_id)
+        self.queried.append(name)
+        async with reporting(run_id) if reporting else nullcontext() as reporter:
+            if reporter is not None:
+                self.reporters[name] = reporter
+            await self._write(name)
         return MemberResult(snapshot_id=uuid4(), rows=3, bytes=4)
 
     @activity.defn(name=contract.REPIN)
@@ -163,7 +176,9 @@ class Steps:
         return ClosedRuns(runs=tuple(self._ended[run_id] for run_id in run_ids))
 
     def all(self) -> list[Callable[..., Any]]:
-        return [self.begin, self.write_snapshot, self.repin, self.publish, self.close, self.summarize]
+        several = WriteSeveralActivities(cast("WriteActivities", self), lambda _: nullcontext())
+        writing: list[Callable[..., Any]] = [self.write_snapshot, several.write_snapshots]
+        return [self.begin, *writing, self.repin, self.publish, self.close, self.summarize]
 
 
 def member(name: str, *parents: int, component: int = 0) -> MemberPlan:

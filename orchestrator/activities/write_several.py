@@ -1,0 +1,130 @@
+"""The step that writes several members of a generation, whose queries may be short. See workflows/member_writes.py."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from orchestrator.activities.heartbeat import heartbeating
+from orchestrator.activities.progress import HEARTBEAT_SECONDS, ProgressReporter, send_update, updating
+from orchestrator.activities.write import WriteActivities, error_to_report
+from orchestrator.aio import uninterruptible
+from orchestrator.model.errors import OrchestratorError, WorkerBusy
+from orchestrator.model.generation import MemberEnd, MemberError, MembersTask, MemberTask
+from orchestrator.model.run import Progress
+from orchestrator.temporal import contract
+from orchestrator.temporal.error_interceptor import translated
+
+# From then on the members do not wait for one another any more.
+_SHORT_SECONDS = 1.0
+_FIRST_REPORT_SECONDS = 1.25
+# Each pause between reports is longer than the one before: every report stays in the workflow's history.
+_REPORT_GROWTH = 1.5
+
+
+@dataclass(frozen=True)
+class WriteSeveralActivities:
+    """The step. `writing` writes each member; `labelled` adds its ids to all that is logged for it."""
+
+    writing: WriteActivities
+    labelled: Callable[[MemberTask], AbstractContextManager[None]]
+
+    @activity.defn(name=contract.WRITE_SNAPSHOTS)
+    async def write_snapshots(self, task: MembersTask) -> tuple[MemberEnd, ...]:
+        """Write members as `write_snapshot` does; one that fails does not keep the others from being written.
+
+        After a second, those that wait for their turn are given back, and each that has ended is reported before this
+        returns.
+        """
+        several = _Several(self, task.members)
+        try:
+            async with heartbeating(HEARTBEAT_SECONDS, several.progress):
+                return await several.write()
+        except asyncio.CancelledError as error:
+            raise error_to_report(error, 1) from error
+
+
+class _Several:
+    """Members that are being written, and how the writing of some has ended."""
+
+    def __init__(self, step: WriteSeveralActivities, tasks: Sequence[MemberTask]) -> None:
+        self._step = step
+        self._tasks = tasks
+        self._began = time.monotonic()
+        self._reporters: dict[UUID, ProgressReporter] = {}
+        self._ends: list[MemberEnd] = []
+
+    def progress(self) -> tuple[Progress, ...]:
+        """The progress of those whose queries run."""
+        return tuple(one.progress for one in self._reporters.values())
+
+    async def write(self) -> tuple[MemberEnd, ...]:
+        """Write all of them at the same time; returns how each has ended. A cancel ends their queries first."""
+        reporting = asyncio.create_task(self._report())
+        writing = [asyncio.create_task(self._write(task)) for task in self._tasks]
+        try:
+            await asyncio.wait(writing)
+        finally:
+            for one in (reporting, *writing):
+                one.cancel()
+            await uninterruptible(asyncio.gather(reporting, *writing, return_exceptions=True))
+        return tuple(self._ends)
+
+    async def _write(self, task: MemberTask) -> None:
+        writing, run_id = self._step.writing, task.run_id
+        end = MemberEnd(run_id=run_id)
+        try:
+            with self._step.labelled(task):
+                result = await writing.write(run_id, writing.attempts, self._reporting)
+            end = MemberEnd(run_id=run_id, result=result)
+        except OrchestratorError as error:
+            end = _end(run_id, translated(error))
+        except ApplicationError as error:
+            end = _end(run_id, error)
+        finally:
+            self._ends.append(end)
+
+    @asynccontextmanager
+    async def _reporting(self, run_id: UUID) -> AsyncIterator[ProgressReporter]:
+        reporter = self._reporters[run_id] = _Turn(run_id, self._began)
+        try:
+            async with updating(reporter):
+                yield reporter
+        finally:
+            del self._reporters[run_id]
+
+    async def _report(self) -> None:
+        """Report those that have ended while others go on."""
+        pause, reported = _FIRST_REPORT_SECONDS, 0
+        while True:
+            await asyncio.sleep(pause)
+            pause *= _REPORT_GROWTH
+            new = self._ends[reported:]
+            if new and await send_update(contract.MEMBERS_ENDED, tuple(new)):
+                reported += len(new)
+
+
+class _Turn(ProgressReporter):
+    """The progress of one of several members. It is given back if it still waits for its turn after a second."""
+
+    def __init__(self, run_id: UUID, began: float) -> None:
+        super().__init__(run_id)
+        self._began = began
+
+    def report(self, progress: Progress) -> None:
+        super().report(progress)
+        if progress.waiting and time.monotonic() - self._began > _SHORT_SECONDS:
+            raise WorkerBusy
+
+
+def _end(run_id: UUID, error: ApplicationError) -> MemberEnd:
+    """The end of a member that has failed. It is tried again by itself if that may help."""
+    if not error.non_retryable:
+        return MemberEnd(run_id=run_id)
+    details = tuple(one if isinstance(one, int) else str(one) for one in error.details)
+    return MemberEnd(run_id=run_id, error=MemberError(message=error.message, code=error.type, details=details))

@@ -1,0 +1,128 @@
+"""Has members written by activities: one each, or one for several whose queries may be short.
+
+An activity of its own costs a small query more than all else: the server writes three events for it, and hands it out.
+So members that are ready at the same time share some. Whether a query is short is seen only while it runs. An activity
+of several that takes longer than a second therefore reports those members that have ended, so that the views that read
+them can begin, and gives those back that wait for their turn. Each of these then gets an activity of its own, which any
+worker can take, as does a member whose query failed in a way in which trying again may help.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from orchestrator.model.generation import MemberEnd, MemberPlan, MemberResult
+
+# Fewer are visible each by itself, and cost little.
+_FEWEST = 4
+_MOST = 8
+# As many activities at first, so that all workers get some.
+_ACTIVITIES = 4
+
+WriteOne = Callable[[MemberPlan], Awaitable[MemberResult]]
+WriteSeveral = Callable[[Sequence[MemberPlan]], Awaitable[Iterable[MemberEnd]]]
+
+
+class _Write:
+    """A member that is to be written: `step` is its activity, maybe shared with others, `result` what came of it."""
+
+    def __init__(self, member: MemberPlan) -> None:
+        self.member = member
+        self.result: asyncio.Future[MemberResult] = asyncio.Future()
+        self.step: asyncio.Task[None] | None = None
+        self.is_shared = False
+        self.is_cancelled = False
+
+
+class MemberWrites:
+    """The members that are being written. `one` writes a single member, `several` some in one activity."""
+
+    def __init__(self, one: WriteOne, several: WriteSeveral) -> None:
+        self._one = one
+        self._several = several
+        self._waiting: list[_Write] = []
+        self._in_progress: dict[UUID, _Write] = {}
+        self._steps: set[asyncio.Task[None]] = set()
+
+    async def write(self, member: MemberPlan) -> MemberResult:
+        """Write a member. A cancel is passed on to its activity, and this returns or raises once that has ended."""
+        write = self._in_progress[member.run_id] = _Write(member)
+        self._waiting.append(write)
+        if len(self._waiting) == 1:
+            # It begins after all members that are started by the same event.
+            self._begin(self._distribute())
+        try:
+            return await asyncio.shield(write.result)
+        except asyncio.CancelledError:
+            write.is_cancelled = True
+            if write.step is None:
+                raise
+            if not write.step.cancelling():
+                write.step.cancel()
+            return await write.result
+        finally:
+            self._in_progress.pop(member.run_id, None)
+
+    def take(self, ends: Iterable[MemberEnd]) -> None:
+        """Members of an activity of several have ended, or are given back. The activity may still go on."""
+        for end in ends:
+            write = self._in_progress.get(end.run_id)
+            # A report may come late, when the member has an activity of its own.
+            if write is None or not write.is_shared or write.result.done():
+                continue
+            if end.result is not None:
+                write.result.set_result(end.result)
+            elif end.error is not None:
+                error = ApplicationError(end.error.message, *end.error.details, type=end.error.code, non_retryable=True)
+                write.result.set_exception(error)
+            elif write.is_cancelled:
+                write.result.set_exception(asyncio.CancelledError())
+            else:
+                self._write_alone(write)
+
+    def _write_alone(self, write: _Write) -> None:
+        write.is_shared = False
+        write.step = self._begin(self._write_one(write))
+
+    def _begin(self, step: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(step)
+        self._steps.add(task)
+        task.add_done_callback(self._steps.discard)
+        return task
+
+    async def _distribute(self) -> None:
+        waiting = [write for write in self._waiting if not write.is_cancelled]
+        self._waiting = []
+        size = 1
+        if len(waiting) >= _FEWEST:
+            are_first = len(self._in_progress) == len(waiting)
+            size = min(_MOST, -(-len(waiting) // _ACTIVITIES)) if are_first else _MOST
+        for start in range(0, len(waiting), size):
+            some = waiting[start : start + size]
+            if len(some) == 1:
+                self._write_alone(some[0])
+                continue
+            step = self._begin(self._write_several(some))
+            for write in some:
+                write.step, write.is_shared = step, True
+
+    async def _write_one(self, write: _Write) -> None:
+        try:
+            result = await self._one(write.member)
+        except (Exception, asyncio.CancelledError) as error:
+            write.result.set_exception(error)
+        else:
+            write.result.set_result(result)
+
+    async def _write_several(self, some: Sequence[_Write]) -> None:
+        """Write some in one activity. If it is cancelled for one of them, the others are written again."""
+        try:
+            ends = await self._several([write.member for write in some])
+        except (Exception, asyncio.CancelledError):
+            ends = [MemberEnd(run_id=write.member.run_id) for write in some]
+        self.take(ends)
