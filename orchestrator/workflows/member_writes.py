@@ -18,10 +18,10 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from orchestrator.model.generation import MemberEnd, MemberPlan, MemberResult
 
-# Fewer are visible each by itself, and cost little.
+# Fewer members have an activity each: people see them by themselves then, and there is little to save.
 _FEWEST = 4
 _MOST = 8
-# As many activities at first, so that all workers get some.
+# The first members are divided among as many activities, so that all workers get some.
 _ACTIVITIES = 4
 
 WriteOne = Callable[[MemberPlan], Awaitable[MemberResult]]

@@ -51,7 +51,7 @@ _ORDER = re.compile(r"\border\b", re.IGNORECASE)
 
 
 class _Written(NamedTuple):
-    """What DuckDB has written to a file: rows, bytes, and the bytes of its footer."""
+    """A file as DuckDB has written it: its rows, its bytes, and the bytes of its footer."""
 
     rows: int
     bytes: int
