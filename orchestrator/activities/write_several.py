@@ -14,13 +14,14 @@ from orchestrator.activities.heartbeat import heartbeating
 from orchestrator.activities.progress import HEARTBEAT_SECONDS, ProgressReporter, send_update, updating
 from orchestrator.activities.write import WriteActivities, error_to_report
 from orchestrator.aio import uninterruptible
+from orchestrator.engines.admission import sharing_slot
 from orchestrator.model.errors import OrchestratorError, WorkerBusy
 from orchestrator.model.generation import MemberEnd, MemberError, MembersTask, MemberTask
 from orchestrator.model.run import Progress
 from orchestrator.temporal import contract
 from orchestrator.temporal.error_interceptor import translated
 
-# From then on the members do not wait for one another any more.
+# If none of them has ended for so long, those that run are not short, and the others wait no longer for them.
 _SHORT_SECONDS = 1.0
 _FIRST_REPORT_SECONDS = 1.25
 # Each pause between reports is longer than the one before: every report stays in the workflow's history.
@@ -38,13 +39,14 @@ class WriteSeveralActivities:
     async def write_snapshots(self, task: MembersTask) -> tuple[MemberEnd, ...]:
         """Write members as `write_snapshot` does; one that fails does not keep the others from being written.
 
-        After a second, those that wait for their turn are given back, and each that has ended is reported before this
-        returns.
+        Those that wait for their turn are given back when none has ended for a second. After a second, each that has
+        ended is reported before this returns.
         """
         several = _Several(self, task.members)
         try:
-            async with heartbeating(HEARTBEAT_SECONDS, several.progress):
-                return await several.write()
+            with sharing_slot():
+                async with heartbeating(HEARTBEAT_SECONDS, several.progress):
+                    return await several.write()
         except asyncio.CancelledError as error:
             raise error_to_report(error, 1) from error
 
@@ -55,7 +57,7 @@ class _Several:
     def __init__(self, step: WriteSeveralActivities, tasks: Sequence[MemberTask]) -> None:
         self._step = step
         self._tasks = tasks
-        self._began = time.monotonic()
+        self._ended_at = time.monotonic()
         self._reporters: dict[UUID, ProgressReporter] = {}
         self._ends: list[MemberEnd] = []
 
@@ -88,10 +90,15 @@ class _Several:
             end = _end(run_id, error)
         finally:
             self._ends.append(end)
+            self._ended_at = time.monotonic()
+
+    def idle_seconds(self) -> float:
+        """For how long none has ended."""
+        return time.monotonic() - self._ended_at
 
     @asynccontextmanager
     async def _reporting(self, run_id: UUID) -> AsyncIterator[ProgressReporter]:
-        reporter = self._reporters[run_id] = _Turn(run_id, self._began)
+        reporter = self._reporters[run_id] = _Turn(run_id, self.idle_seconds)
         try:
             async with updating(reporter):
                 yield reporter
@@ -110,15 +117,15 @@ class _Several:
 
 
 class _Turn(ProgressReporter):
-    """The progress of one of several members. It is given back if it still waits for its turn after a second."""
+    """The progress of one of several members, which raises WorkerBusy to give it back if it waits for long ones."""
 
-    def __init__(self, run_id: UUID, began: float) -> None:
+    def __init__(self, run_id: UUID, idle_seconds: Callable[[], float]) -> None:
         super().__init__(run_id)
-        self._began = began
+        self._idle_seconds = idle_seconds
 
     def report(self, progress: Progress) -> None:
         super().report(progress)
-        if progress.waiting and time.monotonic() - self._began > _SHORT_SECONDS:
+        if progress.waiting and self._idle_seconds() > _SHORT_SECONDS:
             raise WorkerBusy
 
 

@@ -6,8 +6,9 @@ No project can starve another.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from orchestrator.model.errors import EngineCrashed, OutOfMemory, WorkerBusy
@@ -19,11 +20,26 @@ _TICK_SECONDS = 0.25
 _LAST_SLOT_SECONDS = 1.0
 
 
+# The slot of the worker's activities in which queries run that share one.
+_shared_slot: ContextVar[object | None] = ContextVar("shared_slot", default=None)
+
+
+@contextmanager
+def sharing_slot() -> Iterator[None]:
+    """Have all queries that are begun within the context, also by tasks that it starts, take one slot together."""
+    token = _shared_slot.set(object())
+    try:
+        yield
+    finally:
+        _shared_slot.reset(token)
+
+
 @dataclass(eq=False)
 class _Waiter:
     project_id: int
     memory_mb: int
     admitted: asyncio.Future[None]
+    slot: object
     since: float = field(default_factory=time.monotonic)
 
 
@@ -33,7 +49,7 @@ class Admission:
     Projects that run fewest queries come first. At most `queries` run at a time, and one more of a project that runs
     none. `reserve_mb` MiB stay free for that one: a project that runs a query is admitted only if as much is left.
     Without `queries`, neither limit applies. `slots` is how many queries the worker takes at a time, those that wait
-    included.
+    included. Queries that share one count as one.
 
     Within a project, a small query never overtakes a large one: otherwise a stream of small ones could block it without
     end. A query of a project that runs nothing may overtake it, until the large one has waited half of
@@ -55,6 +71,7 @@ class Admission:
         self._slots = max(slots, (queries or 0) + 1)
         self._reserve_mb = reserve_mb if queries else 0
         self._running: Counter[int] = Counter()
+        self._used_slots: Counter[object] = Counter()
         self._queue: list[_Waiter] = []
 
     @asynccontextmanager
@@ -70,8 +87,10 @@ class Admission:
                 f"The query may use {memory_mb:,} MiB of memory, but the queries of this worker may use only "
                 f"{self._total_mb:,} MiB together (MATVIEW_WORKER_MEMORY_MB)."
             )
-        turn = _Waiter(project_id, memory_mb, asyncio.get_running_loop().create_future())
+        slot = _shared_slot.get() or object()
+        turn = _Waiter(project_id, memory_mb, asyncio.get_running_loop().create_future(), slot)
         self._queue.append(turn)
+        self._used_slots[slot] += 1
         self._advance()
         try:
             await self._wait(turn, on_wait)
@@ -98,7 +117,7 @@ class Admission:
 
     def _is_in_the_way(self, turn: _Waiter) -> bool:
         """Whether this query takes the last slot from other projects while it waits for others of its own project."""
-        if self._queries is None or len(self._queue) + self._running.total() < self._slots:
+        if self._queries is None or len(self._used_slots) < self._slots:
             return False
         ahead = next(one for one in self._queue if one.project_id == turn.project_id)
         return self._running[turn.project_id] > 0 or ahead is not turn
@@ -109,6 +128,9 @@ class Admission:
         else:
             self._free_mb += turn.memory_mb
             self._running[turn.project_id] -= 1
+        self._used_slots[turn.slot] -= 1
+        if not self._used_slots[turn.slot]:
+            del self._used_slots[turn.slot]
         self._advance()
 
     def _advance(self) -> None:

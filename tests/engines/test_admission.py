@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engines.admission import Admission
+from orchestrator.engines.admission import Admission, sharing_slot
 from orchestrator.model.errors import EngineCrashed, OutOfMemory, WorkerBusy
 from orchestrator.model.run import Progress
 from orchestrator.model.write_target import WriteTarget
@@ -216,6 +216,25 @@ async def test_who_waits_for_its_own_project_in_the_last_place_makes_way() -> No
     await asyncio.sleep(1.6)
     assert not second.task.done()
     for guest in (ours[0], first, second):
+        await guest.leave()
+
+
+async def test_those_that_share_a_place_take_one() -> None:
+    admission = Admission(1000, queries=2, reserve_mb=100)
+    with sharing_slot():
+        ours = [Guest(admission, 100, project=1) for _ in range(6)]
+    await asyncio.sleep(1.6)
+    assert held(ours) == [True, True, *[False] * 4]
+    assert not any(guest.task.done() for guest in ours)
+    rest = [Guest(admission, 100, project=1) for _ in range(2)]
+    for guest in ours[2:]:  # now all three places are taken
+        with pytest.raises(WorkerBusy):
+            await guest.task
+    for guest in ours[:2]:
+        await guest.leave()
+    await settled()
+    assert held(rest) == [True, True]
+    for guest in rest:
         await guest.leave()
 
 
