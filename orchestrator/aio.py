@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -35,6 +35,23 @@ async def acquire(work: Awaitable[T], release: Callable[[T], object]) -> T:
         if not task.cancelled() and task.exception() is None:
             release(task.result())
         raise
+
+
+async def each(work: Callable[[T], Coroutine[object, object, None]], items: Iterable[T], *, most: int) -> None:
+    """Do `work` for each item, for `most` of them at a time. The first error ends the others, and is raised."""
+    turns = asyncio.Semaphore(most)
+
+    async def in_turn(item: T) -> None:
+        async with turns:
+            await work(item)
+
+    tasks = [asyncio.create_task(in_turn(item)) for item in items]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Grouped(Generic[K, V]):

@@ -16,6 +16,8 @@ from orchestrator.engines.duckdb.analyzer import DuckDBAnalyzer
 from orchestrator.engines.duckdb.engine import DuckDBEngine
 from orchestrator.engines.duckdb.reader import DuckDBReader
 from orchestrator.engines.duckdb.source_file_lister import SourceFileLister
+from orchestrator.engines.spark.shared_folder import SharedFolder
+from orchestrator.model.cluster_files import ClusterFiles
 from orchestrator.model.remote_files import RemoteFiles
 from orchestrator.model.urls import ApiUrls
 from orchestrator.reconciliation.current import CurrentLinks
@@ -111,7 +113,7 @@ async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Con
     remote_tables = None if servers is None else CredentialedTables(servers, credentials)
     source_lister = SourceFileLister(settings.source_roots, [*settings.private_paths, temp_dir], remote_tables)
     analyzer = DuckDBAnalyzer(source_lister, limits=settings.limits)
-    store, remote_files = _open_store(settings)
+    store, remote_files, cluster_files = _open_store(settings)
     engine = DuckDBEngine(
         source_lister,
         limits=settings.limits,
@@ -130,7 +132,7 @@ async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Con
         remote_files=remote_files,
         remote_tables=remote_tables,
     )
-    cluster = _open_cluster(settings, analyzer, engine)
+    cluster = _open_cluster(settings, analyzer, engine, cluster_files)
     access = AccessService(database)
     reading = ReadService(
         database,
@@ -160,23 +162,25 @@ async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Con
         await database.close()
 
 
-def _open_store(settings: Settings) -> tuple[SnapshotStore, RemoteFiles | None]:
-    """The store of results, and how processes of queries read in it if it is on no disk.
+def _open_store(settings: Settings) -> tuple[SnapshotStore, RemoteFiles | None, ClusterFiles]:
+    """The store of results, how processes of queries read in it if it is on no disk, and how a cluster uses it.
 
     Raises SettingsError if the object store cannot be opened.
     """
     if settings.store is None:
-        return LocalStore(settings.data_dir), None
+        return LocalStore(settings.data_dir), None, SharedFolder()
     try:
+        from orchestrator.stores.cluster_objects import ClusterObjects  # noqa: PLC0415 - an extra
         from orchestrator.stores.objects import ObjectSnapshotStore, open_objects  # noqa: PLC0415 - an extra
     except ImportError:
         raise SettingsError(f"{PREFIX}STORE: an object store needs matview[objects]") from None
     temp_dir = settings.read_temp_dir or settings.data_dir / "tmp"
     try:
-        objects = ObjectSnapshotStore(open_objects(settings.store, settings.store_options), settings.data_dir, temp_dir)
+        objects = open_objects(settings.store, settings.store_options)
     except ValueError as error:
         raise SettingsError(f"{PREFIX}STORE: {error}") from None
-    return objects, objects
+    store = ObjectSnapshotStore(objects, settings.data_dir, temp_dir, url=settings.store)
+    return store, store, ClusterObjects(objects, settings.store)
 
 
 def _open_servers(settings: Settings) -> "RemoteObjects | None":
@@ -196,17 +200,10 @@ class Cluster(NamedTuple):
     close: Callable[[], None] = lambda: None
 
 
-def _open_cluster(settings: Settings, analyzer: DuckDBAnalyzer, duckdb: DuckDBEngine) -> Cluster:
-    """The cluster of the settings. It is not asked for anything yet.
-
-    Raises SettingsError if the extra is missing, or if results are kept where the cluster cannot write yet.
-    """
+def _open_cluster(settings: Settings, analyzer: DuckDBAnalyzer, duckdb: DuckDBEngine, files: ClusterFiles) -> Cluster:
+    """The cluster of the settings. It is not asked for anything yet. Raises SettingsError if the extra is missing."""
     if settings.spark_remote is None:
         return Cluster()
-    if settings.store is not None:
-        raise SettingsError(
-            f"{PREFIX}SPARK_REMOTE: a cluster writes into a data folder only, and not into a bucket yet"
-        )
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)  # unused here
     try:
         from orchestrator.engines.spark.analyzer import SparkAnalyzer  # noqa: PLC0415 - an extra
@@ -221,6 +218,7 @@ def _open_cluster(settings: Settings, analyzer: DuckDBAnalyzer, duckdb: DuckDBEn
         analyzer,
         of_cluster,
         duckdb,
+        files,
         limits=settings.limits,
         most=settings.spark_queries,
         slots=settings.query_slots,

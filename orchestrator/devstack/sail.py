@@ -13,6 +13,12 @@ from orchestrator.devstack.processes import ManagedProcess
 # Its threads also answer its clients. With one for each processor, as by default, queries that compute without a pause
 # would keep it from taking an interrupt.
 _SPARE_THREADS = 6
+_STORE_VARIABLES = {
+    "MATVIEW_STORE_ENDPOINT": "AWS_ENDPOINT_URL",
+    "MATVIEW_STORE_REGION": "AWS_REGION",
+    "MATVIEW_STORE_ACCESS_KEY_ID": "AWS_ACCESS_KEY_ID",
+    "MATVIEW_STORE_SECRET_ACCESS_KEY": "AWS_SECRET_ACCESS_KEY",
+}
 
 
 class Sail(ManagedProcess):
@@ -34,8 +40,8 @@ class Sail(ManagedProcess):
         return [sys.executable, "-m", "pysail", "spark", "server", "--ip", LOOPBACK, "--port", str(self._port)]
 
     def environment(self) -> dict[str, str]:
-        """The keys to buckets, as the developer has them, and no other variable."""
-        keys = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+        """The keys to buckets: the developer's, and those to the bucket of results. No other variable."""
+        keys = {name: value for name, value in os.environ.items() if name.startswith("AWS_")} | _keys_to_store()
         threads = (os.cpu_count() or 1) + _SPARE_THREADS
         return keys | {"PATH": os.defpath, "HOME": str(self.home.path), "TOKIO_WORKER_THREADS": str(threads)}
 
@@ -49,3 +55,11 @@ class Sail(ManagedProcess):
         writer.close()
         await writer.wait_closed()
         return True
+
+
+def _keys_to_store() -> dict[str, str]:
+    """How Sail reaches the bucket that the stack keeps results in, as the variables that it reads."""
+    keys = {theirs: os.environ[own] for own, theirs in _STORE_VARIABLES.items() if own in os.environ}
+    if endpoint := keys.get("AWS_ENDPOINT_URL"):  # such servers seldom have a name for each bucket
+        keys |= {"AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "false", "AWS_ALLOW_HTTP": str(endpoint.startswith("http://"))}
+    return keys

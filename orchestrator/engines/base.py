@@ -80,12 +80,13 @@ class QueryResult(Value):
 
 
 class ForeignResult(Value):
-    """Facts about a result that another engine has written: its columns, as readers are to see them.
+    """Facts about a result that another engine has written: its columns, as readers are to see them, and its rows.
 
     `engine_version` is that engine's. `deterministic` False: it may give other rows for the same inputs.
     """
 
     columns: tuple[Column, ...]
+    rows: int
     engine_version: str
     deterministic: bool = True
 

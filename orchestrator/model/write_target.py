@@ -10,10 +10,10 @@ from orchestrator.model.errors import StoreUnavailable
 class WriteTarget(Value):
     """Where a run writes its result: an existing, empty folder that only this run uses.
 
-    `url` names it for an engine that writes remotely. `path` is the same folder on the local disk, or None if the store
-    has none there. `shared` are the folders of all results of its project: of the sealed ones, and of those that are
-    being written, among which `path` is. The first is None if the store has its sealed results elsewhere. None if the
-    store has no such folders.
+    `url` names it for an engine that writes remotely. `path` is the folder on the local disk from which the result is
+    sealed: the same one, unless the store is elsewhere. None if the store has none there. `shared` are the folders of
+    all results of its project: of the sealed ones, and of those that are being written, among which `path` is. The
+    first is None if the store has its sealed results elsewhere. None if the store has no such folders.
     """
 
     url: str

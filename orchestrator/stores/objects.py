@@ -5,7 +5,6 @@ location is sealed once it has a manifest. The names are those of the store on a
 one. Objects cannot be renamed or linked, so there are no paths `current/…`.
 """
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
@@ -18,6 +17,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store, from_url
 
+from orchestrator.aio import each
 from orchestrator.model.errors import InputMissing, StoreUnavailable
 from orchestrator.model.remote_files import SCHEME
 from orchestrator.model.snapshot import SnapshotFile
@@ -25,7 +25,10 @@ from orchestrator.model.write_target import WriteTarget
 from orchestrator.stores.base import MANIFEST
 from orchestrator.stores.staging import Staging, in_thread, parts_of, remove
 
-_SEALED, _METADATA = "snapshots", "iceberg"
+SEALED, METADATA = "snapshots", "iceberg"
+# Clusters write below it, and nothing else does.
+STAGED = "staging"
+_ROOTS = (SEALED, METADATA, STAGED)
 _CHUNK_BYTES = 1 << 20
 _PART_BYTES = 8 << 20
 _LOCATION_PARTS = 3
@@ -58,11 +61,15 @@ def open_objects(url: str, options: Mapping[str, str]) -> ObjectStore:
 
 
 class ObjectSnapshotStore:
-    """Keeps results in `objects`. They are written below the folder `root` first. Copies to read are in `temp_dir`."""
+    """Keeps results in `objects`. They are written below the folder `root` first. Copies to read are in `temp_dir`.
+
+    `url` is that of the objects, for engines that write there. Without it none does.
+    """
 
     has_current_paths = False
 
-    def __init__(self, objects: ObjectStore, root: Path, temp_dir: Path) -> None:
+    def __init__(self, objects: ObjectStore, root: Path, temp_dir: Path, *, url: str | None = None) -> None:
+        self._url = url
         self._objects = objects
         self._temp_dir = temp_dir
         self._staging = Staging(root / "staging")
@@ -77,7 +84,10 @@ class ObjectSnapshotStore:
             return self._staging.make(location), project.resolve()
 
         staged, shared = await in_thread(make)
-        return WriteTarget.local(staged, (None, shared))
+        target = WriteTarget.local(staged, (None, shared))
+        if self._url is None:
+            return target
+        return target.model_copy(update={"url": f"{self._url.rstrip('/')}/{key_of(STAGED, location)}"})
 
     def background_fsync(self, location: str) -> AbstractAsyncContextManager[None]:
         """See SnapshotStore. An upload needs no file on the disk to be durable."""
@@ -91,22 +101,14 @@ class ObjectSnapshotStore:
     async def seal(self, location: str, files: Sequence[SnapshotFile], manifest: bytes) -> None:
         """See SnapshotStore."""
         staged = self._staging.path(location)
-        if not await in_thread(staged.is_dir) and await self._has(_key(_SEALED, location, MANIFEST)):
+        if not await in_thread(staged.is_dir) and await self._has(key_of(SEALED, location, MANIFEST)):
             return  # sealed by an earlier call
-        turns = asyncio.Semaphore(_UPLOADS)
 
-        async def upload(name: str) -> None:
-            async with turns:
-                await self._put_file(_key(_SEALED, location, name), staged / name)
+        async def upload(file: SnapshotFile) -> None:
+            await self._put_file(key_of(SEALED, location, file.name), staged / file.name)
 
-        uploads = [asyncio.create_task(upload(file.name)) for file in files]
-        try:
-            await asyncio.gather(*uploads)
-        finally:
-            for one in uploads:
-                one.cancel()
-            await asyncio.gather(*uploads, return_exceptions=True)
-        key = _key(_SEALED, location, MANIFEST)
+        await each(upload, files, most=_UPLOADS)
+        key = key_of(SEALED, location, MANIFEST)
         if not await self._create(key, manifest) and await self._content(key) != manifest:
             raise StoreUnavailable(f"Another result is in the object store at {location}.")
         await in_thread(lambda: remove(staged))
@@ -116,8 +118,8 @@ class ObjectSnapshotStore:
         staged = self._staging.path(location)
         await in_thread(lambda: remove(staged))
         keys = []
-        for root in (_SEALED, _METADATA):
-            keys += [key async for key, _ in self._list(_key(root, location))]
+        for root in _ROOTS:
+            keys += [key async for key, _ in self._list(key_of(root, location))]
         # The manifest goes first: without it nothing takes the rest for a result.
         keys.sort(key=lambda key: not key.endswith(f"/{MANIFEST}"))
         if keys:
@@ -127,20 +129,20 @@ class ObjectSnapshotStore:
     async def list_locations(self) -> list[str]:
         """See SnapshotStore. It takes a request for every thousand objects."""
         found = await in_thread(self._staging.locations)
-        for root in (_SEALED, _METADATA):
+        for root in _ROOTS:
             async for key, _ in self._list(root):
                 found.add("/".join(PurePosixPath(key).parts[1 : 1 + _LOCATION_PARTS]))
         return sorted(found)
 
     async def is_whole(self, location: str, files: Sequence[SnapshotFile]) -> bool:
         """See SnapshotStore."""
-        folder = _key(_SEALED, location)
+        folder = key_of(SEALED, location)
         sizes = {key.removeprefix(f"{folder}/"): size async for key, size in self._list(folder)}
         return all(sizes.get(file.name) == file.bytes for file in files)
 
     async def manifest(self, location: str) -> bytes:
         """See SnapshotStore."""
-        return await self._content(_key(_SEALED, location, MANIFEST))
+        return await self._content(key_of(SEALED, location, MANIFEST))
 
     async def project_folder(self, project_id: int) -> str | None:  # noqa: ARG002 - it is the same for all
         """See SnapshotStore. There is none: what a query may read is settled for each."""
@@ -149,7 +151,7 @@ class ObjectSnapshotStore:
     @asynccontextmanager
     async def open_file(self, location: str, file_name: str) -> AsyncIterator["_Object"]:
         """See SnapshotStore. A lease keeps the version from being deleted before."""
-        key = _key(_SEALED, location, file_name)
+        key = key_of(SEALED, location, file_name)
         with translate_errors():
             found = await obstore.head_async(self._objects, key)
         yield _Object(self._objects, key, found["e_tag"])
@@ -159,7 +161,7 @@ class ObjectSnapshotStore:
         if not isinstance(self._objects, S3Store | GCSStore | AzureStore):
             return None
         with translate_errors():
-            return await obstore.sign_async(self._objects, "GET", _key(_SEALED, location, file_name), lasts)
+            return await obstore.sign_async(self._objects, "GET", key_of(SEALED, location, file_name), lasts)
 
     @asynccontextmanager
     async def on_disk(self, location: str, file_name: str) -> AsyncIterator[Path]:
@@ -185,11 +187,11 @@ class ObjectSnapshotStore:
 
     def relative_path(self, location: str, file_name: str) -> str:
         """See SnapshotStore."""
-        return _key(_SEALED, location, file_name)
+        return key_of(SEALED, location, file_name)
 
     def metadata_path(self, location: str, name: str) -> str:
         """See SnapshotStore."""
-        return _key(_METADATA, location, name)
+        return key_of(METADATA, location, name)
 
     async def point_current(self, project_id: int, name: str, location: str | None) -> None:
         """See SnapshotStore. There is no such path."""
@@ -200,7 +202,7 @@ class ObjectSnapshotStore:
 
     def file_url(self, location: str, file_name: str) -> str:
         """See SnapshotStore."""
-        return f"{SCHEME}{_key('', location, file_name)}"
+        return f"{SCHEME}{key_of('', location, file_name)}"
 
     async def read(self, url: str, start: int, end: int) -> bytes:
         """The bytes of a file from `start` to before `end`, by the URL that `file_url` gave.
@@ -208,7 +210,7 @@ class ObjectSnapshotStore:
         Raises InputMissing if it no longer exists, and StoreUnavailable, also if the object was replaced since it was
         first read.
         """
-        key = _key(_SEALED, url.removeprefix(SCHEME))
+        key = key_of(SEALED, url.removeprefix(SCHEME))
         known = self._etags.get(key)
         options: dict[str, object] = {"range": (start, end)}
         if known is not None:
@@ -299,6 +301,6 @@ def _reason(error: Exception) -> str:
     return str(error).partition("\n")[0][:_LONGEST_REASON]
 
 
-def _key(*parts: str) -> str:
+def key_of(*parts: str) -> str:
     """The key of an object. Raises ValueError if a part leads out of its folder."""
     return "/".join(piece for part in parts if part for piece in parts_of(part))

@@ -1,11 +1,8 @@
 """The Spark engine: the cluster reads the pinned inputs and writes the result, and DuckDB looks at what was written."""
 
 import asyncio
-import re
-import shutil
 import time
 from collections.abc import Callable, Collection
-from pathlib import Path
 
 from pyspark.sql.connect.session import SparkSession
 
@@ -14,26 +11,26 @@ from orchestrator.engines.admission import Admission
 from orchestrator.engines.attempts import empty, time_limit
 from orchestrator.engines.base import ClusterAnalyzer, ForeignResult, QueryResult
 from orchestrator.engines.duckdb.analyzer import DuckDBAnalyzer
-from orchestrator.engines.duckdb.disk_space import size_of
 from orchestrator.engines.duckdb.engine import DuckDBEngine
+from orchestrator.engines.spark.failures import explained
 from orchestrator.engines.spark.inputs import Prepared, SparkInputs
 from orchestrator.engines.spark.relations import as_columns, columns_of, create
 from orchestrator.engines.spark.sessions import Sessions
-from orchestrator.model.errors import InvalidQuery, OutputTooLarge, QueryFailed, QueryRefused
+from orchestrator.model.cluster_files import ClusterFiles
+from orchestrator.model.errors import InvalidQuery, OutputTooLarge, QueryFailed, QueryRefused, StoreUnavailable
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import Progress, RunPlan
 from orchestrator.model.write_target import WriteTarget
 
 _MIB = 1 << 20
 _LOOK_SECONDS = 0.25
-# Within the folder of a run, until all is written. Spark does not write into a folder that exists.
-_WRITING = "spark"
 
 
 class SparkEngine:
     """Runs the queries of plans on a cluster, `most` at a time. A QueryRunner.
 
-    `duckdb` describes and checks what was written. `projects` are those that may use the cluster; None: all.
+    `files` are shared with the cluster. `duckdb` describes and checks what was written. `projects` are those that may
+    use the cluster; None: all.
     """
 
     def __init__(
@@ -42,6 +39,7 @@ class SparkEngine:
         parser: DuckDBAnalyzer,
         analyzer: ClusterAnalyzer,
         duckdb: DuckDBEngine,
+        files: ClusterFiles,
         *,
         limits: Limits,
         most: int,
@@ -51,6 +49,7 @@ class SparkEngine:
         self._sessions = sessions
         self._inputs = SparkInputs(parser, analyzer)
         self._duckdb = duckdb
+        self._files = files
         self._limits = limits
         self._projects = projects
         # Of turns, not of memory: the cluster has its own.
@@ -83,38 +82,66 @@ class SparkEngine:
                     found = await self._run(plan, file_url, target, report)
                 left = max(1.0, plan.timeout_seconds - (time.monotonic() - begun))
                 rest = plan.model_copy(update={"timeout_seconds": left})
-                return await self._duckdb.adopt(rest, file_url, target, found, on_progress)
+                result = await self._duckdb.adopt(rest, file_url, target, found, on_progress)
+                _compare(found.rows, result.rows)
             except BaseException:
                 await uninterruptible(asyncio.to_thread(empty, target.folder))
                 raise
+            return result
 
     async def _run(
         self, plan: RunPlan, file_url: Callable[[str, str], str], target: WriteTarget, report: Callable[[int], None]
     ) -> ForeignResult:
         """Have the cluster write the result, and give its files the names that results have."""
         try:
-            prepared = await self._inputs.prepare(plan, file_url)
+            prepared = await self._inputs.prepare(plan, lambda *file: self._files.url(file_url(*file)))
         except InvalidQuery as error:
             raise QueryRefused(error.message, position=error.position) from None
-        folder = target.folder / _WRITING
-        running = asyncio.create_task(self._sessions.run(lambda session: _write(session, prepared, folder.as_uri())))
+        url = self._files.target_url(target)
+        running = asyncio.create_task(self._sessions.run(lambda session: _write(session, prepared, url)))
+        sealed = {
+            file_url(one.location, file.name): file.bytes
+            for one in plan.relations
+            if one.kind == "snapshot"
+            for file in one.files
+        }
         try:
-            limit = (plan.limits or self._limits).output_mb
-            while not running.done():
-                await asyncio.wait([running], timeout=_LOOK_SECONDS)
-                size = await asyncio.to_thread(size_of, str(target.folder))
-                if size > limit * _MIB:
-                    raise OutputTooLarge(f"The result is larger than it may be ({limit:,} MiB).")
-                report(size)
+            await self._watch(running, target, (plan.limits or self._limits).output_mb, report)
             found = running.result()
-        except QueryFailed as error:
-            raise error.changed(_without_paths(error.message, target.folder, prepared)) from None
+        except (QueryFailed, StoreUnavailable) as error:
+            await self._files.require(sealed)
+            raise explained(error, url, prepared.relations) from None
         finally:
             if not running.done():
                 running.cancel()
                 await uninterruptible(asyncio.wait([running]))
-        await asyncio.to_thread(_take_over, folder, plan.run_id.hex[:8])
+        await self._files.require(sealed)
+        await self._files.collect(target, plan.run_id.hex[:8])
         return found
+
+    async def _watch(
+        self, running: "asyncio.Task[ForeignResult]", target: WriteTarget, output_mb: int, report: Callable[[int], None]
+    ) -> None:
+        """Report progress until the cluster has written the result. Raises OutputTooLarge."""
+        size, next_time = 0, 0.0
+        while True:
+            is_done = running.done()
+            if is_done or time.monotonic() >= next_time:
+                size = await self._files.measure(target)
+                next_time = time.monotonic() + self._files.measure_seconds
+            if size > output_mb * _MIB:
+                raise OutputTooLarge(f"The result is larger than it may be ({output_mb:,} MiB).")
+            report(size)
+            if is_done:
+                return
+            await asyncio.wait([running], timeout=_LOOK_SECONDS)
+
+
+def _compare(written: int, found: int) -> None:
+    """Raise StoreUnavailable unless the worker finds the rows that the cluster has written."""
+    if written != found:
+        rows = f"{written:,} rows, and the worker finds {found:,}"
+        raise StoreUnavailable(f"The cluster has written {rows}: they do not see the same files.")
 
 
 def _write(session: SparkSession, prepared: Prepared, url: str) -> ForeignResult:
@@ -124,26 +151,12 @@ def _write(session: SparkSession, prepared: Prepared, url: str) -> ForeignResult
     columns = prepared.columns
     if columns is None:
         columns = columns_of(frame)
-    as_columns(frame, columns).write.parquet(url)
+    written = as_columns(frame, columns)
+    written.write.parquet(url)
     return ForeignResult(
-        columns=columns, engine_version=f"spark {session.version}", deterministic=prepared.deterministic
+        columns=columns,
+        # As the cluster reads it again. With no rows, Sail writes nothing.
+        rows=session.read.schema(written.schema).parquet(url).count(),
+        engine_version=f"spark {session.version}",
+        deterministic=prepared.deterministic,
     )
-
-
-def _take_over(folder: Path, suffix: str) -> None:
-    """Move the files of a result into the folder above, under names that no other version has."""
-    written = sorted(folder.glob("*.parquet"), key=lambda path: (len(path.name), path.name))
-    for number, path in enumerate(written):
-        name = "data_0.parquet" if len(written) == 1 else f"data_{number}_{suffix}.parquet"
-        path.rename(folder.parent / name)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _without_paths(message: str, target: Path, prepared: Prepared) -> str:
-    """The message without paths of the store."""
-    message = re.sub(rf"(file:/*)?{re.escape(str(target))}[^\s'\"]*", "the result", message)
-    for relation in prepared.relations:
-        for url in getattr(relation, "urls", ()):
-            for path in (url, url.removeprefix("file://")):
-                message = message.replace(path, f'a file of "{relation.name}"')
-    return message

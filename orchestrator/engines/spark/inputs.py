@@ -33,7 +33,10 @@ class SparkInputs:
         self._cluster = cluster
 
     async def prepare(self, plan: RunPlan, file_url: Callable[[str, str], str]) -> Prepared:
-        """The inputs and the statement of a plan. Raises QueryRefused, or InvalidQuery."""
+        """The inputs and the statement of a plan. Raises QueryRefused, or InvalidQuery.
+
+        `file_url(location, file name)` is the URL by which the cluster opens the file of a snapshot.
+        """
         names = session_names(relation.name for relation in plan.relations)
         known: dict[str, tuple[Column, ...]] = {}
         relations: list[FilesRelation | TextRelation] = []
@@ -75,10 +78,10 @@ class SparkInputs:
 
 def _urls(relation: SourceRelation | SnapshotRelation, file_url: Callable[[str, str], str]) -> tuple[str, ...]:
     if relation.kind == "snapshot":
-        return tuple(_as_url(file_url(relation.location, file.name)) for file in relation.files)
+        return tuple(file_url(relation.location, file.name) for file in relation.files)
     if not is_plain_parquet(relation.url_pattern, relation.format, relation.options, relation.stated):
         raise QueryRefused(unreadable(relation.name))
-    return tuple(_as_url(str(file[1])) for file in relation.files or ())
+    return tuple(Path(str(file[1])).as_uri() for file in relation.files or ())
 
 
 def unreadable(name: str) -> str:
@@ -87,7 +90,3 @@ def unreadable(name: str) -> str:
         f"The source table {name} is text or in a bucket, or has read options or stated types. Such files are read by "
         "Matview itself, for DuckDB only. Put a view with the engine duckdb over it, materialize that, and read that."
     )
-
-
-def _as_url(path: str) -> str:
-    return path if "://" in path else Path(path).as_uri()

@@ -7,7 +7,7 @@ from pyspark.sql.connect.session import SparkSession
 from pyspark.sql.dataframe import DataFrame
 
 from orchestrator.engines.spark.types import backticked, duckdb_type, spark_type
-from orchestrator.model.errors import InvalidQuery, QueryRefused
+from orchestrator.model.errors import InvalidQuery, QueryRefused, StoreUnavailable
 from orchestrator.model.names import quoted
 from orchestrator.model.snapshot import Column
 
@@ -32,10 +32,18 @@ class TextRelation(NamedTuple):
 
 
 def create(session: SparkSession, relations: Iterable[FilesRelation | TextRelation]) -> None:
-    """Create the relations, in an order in which each reads only those before it."""
+    """Create the relations, in an order in which each reads only those before it.
+
+    Raises StoreUnavailable if the cluster does not see all files of one:
+    Sail 0.7.2 leaves out those that are not there.
+    """
     for relation in relations:
         if isinstance(relation, FilesRelation):
-            frame = _chosen(session.read.parquet(*relation.urls), relation.columns)
+            files = session.read.parquet(*relation.urls)
+            seen, given = len(set(files.inputFiles())), len(set(relation.urls))
+            if seen != given:
+                raise StoreUnavailable(f'The cluster sees {seen} of the {given} files of "{relation.name}".')
+            frame = _chosen(files, relation.columns)
         else:
             frame = as_columns(session.sql(relation.sql), relation.columns)
         frame.createOrReplaceTempView(relation.name)

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.engines.spark.analyzer import SparkAnalyzer
 from orchestrator.engines.spark.engine import SparkEngine
 from orchestrator.engines.spark.sessions import Sessions
+from orchestrator.engines.spark.shared_folder import SharedFolder
 from orchestrator.model.engine import Dialect, Engine, QueryText
 from orchestrator.model.run import SnapshotRelation
 from orchestrator.model.snapshot import seen
@@ -39,7 +40,9 @@ def cluster(sessions: Sessions, engine: WholeEngine) -> SparkAnalyzer:
 
 @pytest.fixture(scope="session")
 def spark(sessions: Sessions, engine: WholeEngine, cluster: SparkAnalyzer) -> SparkEngine:
-    return SparkEngine(sessions, engine.analyzer, cluster, engine, limits=LIMITS, most=2, slots=8, projects=None)
+    return SparkEngine(
+        sessions, engine.analyzer, cluster, engine, SharedFolder(), limits=LIMITS, most=2, slots=8, projects=None
+    )
 
 
 @pytest.fixture
