@@ -16,6 +16,7 @@ from orchestrator.devstack.stack import DevStack
 from orchestrator.model.principal import ProjectLimits
 from orchestrator.stores.objects import open_objects
 from tests.generations.test_refreshing import refreshed
+from tests.spark.lost_workers import lose_a_worker
 from tests.spark.test_cancelling import SLOW, gone_from_the_cluster
 from tests.spark.views import materialized, rows, save
 from tests.support.s3_server import BUCKET, S3Server
@@ -152,6 +153,19 @@ async def test_a_file_that_is_gone_is_an_error_and_not_a_part_of_the_rows(
     assert run["status"] == "Failed"
     assert run["error"] == "A file of a result that the query reads no longer exists in the object store."
     assert (await tenant.view(view["id"]))["current_snapshot_id"] is None
+
+
+async def test_the_query_of_a_killed_worker_is_published_once_and_what_the_cluster_writes_later_is_swept(
+    stack: DevStack, tenant: Tenant, objects: ObjectStore, folder: Path, variables: dict[str, str]
+) -> None:
+    await lose_a_worker(
+        stack,
+        tenant,
+        folder,
+        staging=f"{variables['MATVIEW_STORE']}/staging",
+        files=lambda: keys_of(objects, tenant),
+        env=variables,
+    )
 
 
 async def test_no_key_to_the_bucket_is_in_a_file(tenant: Tenant, folder: Path, stack: DevStack, s3: S3Server) -> None:
