@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from temporalio.client import Client
 
 from orchestrator.catalog.database import Database
-from orchestrator.engines.base import ClusterAnalyzer, QueryRunner
+from orchestrator.engines.base import ClusterAnalyzer, ClusterProbe, QueryRunner
 from orchestrator.engines.by_plan import EngineOfPlan
 from orchestrator.engines.duckdb.analyzer import DuckDBAnalyzer
 from orchestrator.engines.duckdb.engine import DuckDBEngine
@@ -86,6 +86,7 @@ class Container:
     engine: DuckDBEngine
     runner: EngineOfPlan
     reader: DuckDBReader
+    cluster: ClusterProbe | None
     store: SnapshotStore
     schedules: Schedules
     workflows: RunWorkflows
@@ -197,6 +198,7 @@ class Cluster(NamedTuple):
 
     analyzer: ClusterAnalyzer | None = None
     engine: QueryRunner | None = None
+    probe: ClusterProbe | None = None
     close: Callable[[], None] = lambda: None
 
 
@@ -208,6 +210,7 @@ def _open_cluster(settings: Settings, analyzer: DuckDBAnalyzer, duckdb: DuckDBEn
     try:
         from orchestrator.engines.spark.analyzer import SparkAnalyzer  # noqa: PLC0415 - an extra
         from orchestrator.engines.spark.engine import SparkEngine  # noqa: PLC0415 - an extra
+        from orchestrator.engines.spark.probe import SparkProbe  # noqa: PLC0415 - an extra
         from orchestrator.engines.spark.sessions import Sessions  # noqa: PLC0415 - an extra
     except ImportError:
         raise SettingsError(f"{PREFIX}SPARK_REMOTE: a Spark cluster needs matview[spark]") from None
@@ -229,7 +232,7 @@ def _open_cluster(settings: Settings, analyzer: DuckDBAnalyzer, duckdb: DuckDBEn
         engine.close()
         sessions.close()
 
-    return Cluster(of_cluster, engine, close)
+    return Cluster(of_cluster, engine, SparkProbe(sessions, files), close)
 
 
 def _assemble(  # noqa: PLR0917 - in the order in which they are created
@@ -286,6 +289,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
         engine=engine,
         runner=EngineOfPlan(engine, cluster.engine),
         reader=reader,
+        cluster=cluster.probe,
         store=store,
         schedules=schedules,
         workflows=workflows,

@@ -1,6 +1,7 @@
 """Runs all checks of one installation, on the parts of its container."""
 
 from orchestrator.container import Container, open_container
+from orchestrator.doctor.cluster import ClusterChecks
 from orchestrator.doctor.host import HostChecks
 from orchestrator.doctor.postgres import PostgresChecks
 from orchestrator.doctor.report import Check, CheckResult, Report, ReportLine, Status, ok, run_checks
@@ -33,6 +34,7 @@ def _checks(container: Container, origin: str) -> list[Check]:
         return ok(f"from {origin}")
 
     machine = HostChecks(container.settings, container.store, container.analyzer.layers)
+    cluster = ClusterChecks(container.cluster, container.store)
     catalog = PostgresChecks(container.database, container.store)
     server = ServerInfo(container.temporal)
     orchestration = TemporalChecks(container.settings, server, container.database, container.reconciler)
@@ -40,6 +42,7 @@ def _checks(container: Container, origin: str) -> list[Check]:
     return [
         Check("settings", settings, ""),
         *machine.checks(),
+        *cluster.checks(),
         *catalog.checks(),
         *sources.checks(),
         *orchestration.checks(),

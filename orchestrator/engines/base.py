@@ -211,6 +211,19 @@ class ClusterAnalyzer(Protocol):
         """
 
 
+class ClusterProbe(Protocol):
+    """Tries a cluster. `matview doctor` uses this. Each call raises ClusterUnavailable or QueryFailed."""
+
+    async def version(self) -> str:
+        """The version that the cluster says it has."""
+
+    async def write(self, target: WriteTarget) -> None:
+        """Have the cluster write one row as the result of a run, whose file is then in the folder of `target`."""
+
+    async def read(self, name: str) -> int:
+        """The number of rows that the cluster finds in a sealed file, by the path or name that DuckDB opens it by."""
+
+
 class QueryRunner(Protocol):
     """Runs queries of plans. No query affects another one that runs at the same time. The worker uses this."""
 

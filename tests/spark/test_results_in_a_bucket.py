@@ -16,6 +16,7 @@ from orchestrator.devstack.stack import DevStack
 from orchestrator.model.principal import ProjectLimits
 from orchestrator.stores.objects import open_objects
 from tests.generations.test_refreshing import refreshed
+from tests.spark.doctor import spark_line
 from tests.spark.lost_workers import lose_a_worker
 from tests.spark.test_cancelling import SLOW, gone_from_the_cluster
 from tests.spark.views import materialized, rows, save
@@ -166,6 +167,18 @@ async def test_the_query_of_a_killed_worker_is_published_once_and_what_the_clust
         files=lambda: keys_of(objects, tenant),
         env=variables,
     )
+
+
+async def test_the_doctor_has_the_cluster_write_to_the_bucket(
+    stack: DevStack, objects: ObjectStore, variables: dict[str, str]
+) -> None:
+    found = await spark_line(stack, variables)
+    assert found["verdict"] == "ok"
+    assert "the cluster wrote a row" in found["message"]
+    wrong = await spark_line(stack, variables | {"MATVIEW_STORE": "s3://another-bucket/x"})
+    assert wrong["verdict"] == "fail"
+    assert "does not share the results" in wrong["message"] or "object store" in wrong["message"]
+    assert not [one["path"] for some in obstore.list(objects) for one in some if "/0/doctor/" in one["path"]]
 
 
 async def test_no_key_to_the_bucket_is_in_a_file(tenant: Tenant, folder: Path, stack: DevStack, s3: S3Server) -> None:
