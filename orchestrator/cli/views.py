@@ -34,6 +34,7 @@ from orchestrator.cli.revisions import remember, remembered, save
 from orchestrator.cli.status import age, conditions, note_failing_inputs, state
 from orchestrator.cli.suggestions import did_you_mean
 from orchestrator.cli.timing import frequency, freshness_text, timing_text
+from orchestrator.model.engine import Dialect, Engine
 from orchestrator.model.freshness import Freshness
 from orchestrator.model.names import fold
 from orchestrator.model.run import RunStatus
@@ -66,6 +67,11 @@ def create_view(
     ] = None,
     *,
     file: Annotated[str | None, typer.Option(help="The file that holds it; - is standard input.")] = None,
+    engine: Annotated[Engine | None, typer.Option(help="What runs it; duckdb, if not given.")] = None,
+    dialect: Annotated[
+        Dialect | None,
+        typer.Option(help="The dialect of the statement; duckdb, if not given. Only Spark reads its own."),
+    ] = None,
     description: Annotated[str | None, typer.Option(help="Free text.")] = None,
     edited_history_id: Annotated[
         str | None, typer.Option(help="The revision that a change of the query started from (see `view show`).")
@@ -77,7 +83,10 @@ def create_view(
     text = statement(sql, file)
     if preview and api.as_json:
         raise typer.BadParameter("it is a table, no JSON", param_hint="--preview")
-    body: Json = {"name": name, "query": {"kind": "SQLQuery", "query": text}}
+    if preview and dialect is Dialect.SPARK:
+        raise typer.BadParameter("it runs on DuckDB, which does not read this dialect", param_hint="--preview")
+    chosen = {key: value for key, value in {"engine": engine, "dialect": dialect}.items() if value is not None}
+    body: Json = {"name": name, "query": {"kind": "SQLQuery", "query": text, **chosen}}
     if description is not None:
         body["description"] = description
     if break_dependents:

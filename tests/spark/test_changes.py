@@ -91,6 +91,23 @@ async def test_a_view_is_checked_before_its_input_loses_a_column(tenant: Tenant,
     assert "w (reads base)" in error["detail"]
 
 
+async def test_a_command_names_the_engine_and_the_dialect(tenant: Tenant, folder: Path, matview: Commands) -> None:
+    await tenant.add_table("t", write_parquet(folder / "t.parquet", n=[1, 2]))
+    sql = "SELECT collect_list(n) AS l FROM t"
+    await matview("view", "create", "own", sql, "--engine", "spark", "--dialect", "spark")
+    await matview("view", "create", "sums", "SELECT sum(n) AS s FROM t", "--engine", "spark")
+    listed = (await tenant.call("GET", "/warehouse_saved_queries/"))["results"]
+    found = {one["name"]: (await tenant.view(one["id"]))["query"] for one in listed}
+    assert (found["own"]["engine"], found["own"]["dialect"]) == ("spark", "spark")
+    assert (found["sums"]["engine"], found["sums"].get("dialect")) == ("spark", None)
+    alone = await matview("view", "create", "own", sql, "--dialect", "spark", status=1)
+    assert b"Only the engine spark reads the dialect spark" in alone.stderr
+    unknown = await matview("view", "create", "own", sql, "--engine", "presto", status=2)
+    assert b"presto" in unknown.stderr
+    shown = await matview("view", "create", "own", sql, "--engine=spark", "--dialect=spark", "--preview", status=2)
+    assert b"--preview" in shown.stderr
+
+
 async def test_a_file_of_a_project_names_the_engine_and_the_dialect(
     tenant: Tenant, folder: Path, matview: Commands
 ) -> None:
