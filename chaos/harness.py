@@ -12,6 +12,7 @@ from chaos.disk import Disk
 from chaos.history import History
 from chaos.other_installation import OtherInstallation
 from chaos.processes import Processes
+from chaos.results import Results
 from chaos.source_files import SourceFiles
 from orchestrator.devstack.stack import DevStack
 
@@ -47,10 +48,11 @@ class Harness:
     disk: Disk
     other_installation: OtherInstallation
     source: SourceFiles
+    results: Results
 
     @property
     def data(self) -> Path:
-        """The folder of the store."""
+        """The data folder of the stack."""
         return Path(self.stack.info["data_dir"])
 
     @property

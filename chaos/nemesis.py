@@ -6,6 +6,7 @@ import signal
 import time
 from contextlib import suppress
 from random import Random
+from typing import Protocol
 
 from chaos.harness import Harness
 from chaos.processes import writers
@@ -14,6 +15,14 @@ from chaos.processes import writers
 _BETWEEN_KILLS_OF_ONE = 12.0
 _FREEZE_SECONDS = (2.0, 12.0)
 _FULL_SECONDS = (2.0, 6.0)
+# Often none, so that something is done; at times all, as when a bucket is away.
+_FAULT_RATES = (0.0, 0.05, 0.2, 0.5, 1.0)
+
+
+class Faults(Protocol):
+    """A network of which a share of the requests, `rate`, fails."""
+
+    rate: float
 
 
 async def kill_parts(chaos: Harness, pace: float) -> None:
@@ -74,6 +83,18 @@ async def fill_the_disk(chaos: Harness, pace: float) -> None:
         finally:
             await chaos.disk.relieve()
             chaos.history.note(None, "the disk has room again")
+
+
+async def disturb_the_network(chaos: Harness, network: Faults, pace: float) -> None:
+    """Let a share of the requests between the stack and its bucket fail, another one every `pace` seconds or so."""
+    random = chaos.history.random("network")
+    try:
+        while True:
+            network.rate = random.choice(_FAULT_RATES)
+            chaos.history.note(None, f"{network.rate:.0%} of the requests to the bucket fail")
+            await asyncio.sleep(random.uniform(0.3, 1.7) * pace)
+    finally:
+        network.rate = 0.0
 
 
 def _kill_child(chaos: Harness, random: Random) -> None:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from uuid import UUID, uuid4
 
 from temporalio.client import (
@@ -17,6 +16,7 @@ from temporalio.client import (
 from temporalio.service import RPCError
 
 from chaos.catalog import Unavailable
+from chaos.results import Results
 
 _QUEUE = "another-installation"
 _NOTE = "of another installation"
@@ -27,11 +27,11 @@ _CONTENT = b"not yours"
 class OtherInstallation:
     """The objects that were planted, and that the harness has to find unchanged at the end."""
 
-    files: list[Path] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
     schedules: list[str] = field(default_factory=list)
     workflows: list[str] = field(default_factory=list)
 
-    async def plant(self, client: Client, data: Path, project_id: str) -> None:
+    async def plant(self, client: Client, results: Results, project_id: str) -> None:
         """Plant schedules, workflows and files."""
         for schedule_id in (f"materialize/{uuid4()}", f"nightly/{uuid4()}"):
             await client.create_schedule(schedule_id, _schedule())
@@ -45,9 +45,8 @@ class OtherInstallation:
             "snapshots/a/b/c",
         )
         for place in places:
-            path = data / place / "data_0.parquet"
-            path.parent.mkdir(parents=True)
-            path.write_bytes(_CONTENT)
+            path = f"{place}/data_0.parquet"
+            results.put(path, _CONTENT)
             self.files.append(path)
 
     @property
@@ -55,13 +54,13 @@ class OtherInstallation:
         """The ids of the views in the names of its schedules and workflows."""
         return {UUID(name.partition("/")[2]) for name in (*self.schedules, *self.workflows)}
 
-    def owns(self, path: Path) -> bool:
+    def owns(self, place: str) -> bool:
         """Whether a file or a folder is one of its files, or holds one."""
-        return any(path == file or path in file.parents for file in self.files)
+        return any(f"{file}/".startswith(f"{place}/") for file in self.files)
 
-    async def missing(self, client: Client) -> list[str]:
+    async def missing(self, client: Client, results: Results) -> list[str]:
         """Describe the objects that are not as they were planted. Raises Unavailable."""
-        found = [f"the file {path}" for path in self.files if not path.exists() or path.read_bytes() != _CONTENT]
+        found = [f"the file {path}" for path in self.files if results.get(path) != _CONTENT]
         try:
             for schedule_id in self.schedules:
                 state = (await client.get_schedule_handle(schedule_id).describe()).schedule.state

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Self
 
 import psycopg
@@ -69,11 +68,10 @@ class PublishListener:
                 time.sleep(0.2)
 
     def _hear(self, connection: psycopg.Connection, view_id: str, snapshot_id: str, location: str) -> None:
-        folder = self._chaos.data / "snapshots" / location
-        there = (folder / "manifest.json").exists()
+        there = "manifest.json" in self._chaos.results.sizes(location)
         if self.kills and self._random.random() < _KILLED_SHARE:
             self._kill_a_worker()
-        whole = there and self._is_whole(connection, snapshot_id, folder)
+        whole = there and self._is_whole(connection, snapshot_id, location)
         self._soon(lambda: self._chaos.history.counts.update(["publications seen"]))
         # A snapshot that is still current cannot have been removed: one that was replaced is kept for the grace period.
         current = connection.execute(
@@ -83,11 +81,10 @@ class PublishListener:
             history, message = self._chaos.history, f"{location} became visible before its files were there"
             self._soon(lambda: history.record_violation("publication", message, history.by_id(view_id)))
 
-    def _is_whole(self, connection: psycopg.Connection, snapshot_id: str, folder: Path) -> bool:
+    def _is_whole(self, connection: psycopg.Connection, snapshot_id: str, location: str) -> bool:
         row = connection.execute("SELECT files FROM snapshots WHERE id = %s", [snapshot_id]).fetchone()
-        with suppress(FileNotFoundError):
-            return row is not None and all((folder / f["name"]).stat().st_size == f["bytes"] for f in row[0])
-        return False
+        sizes = self._chaos.results.sizes(location)
+        return row is not None and all(sizes.get(file["name"]) == file["bytes"] for file in row[0])
 
     def _kill_a_worker(self) -> None:
         name = self._random.choice(self._chaos.workers)

@@ -42,9 +42,8 @@ async def read(chaos: Harness, catalog: Catalog, view: View, *, by_api: bool) ->
     if result is None:
         chaos.history.counts[f"reads/{way}, nothing there"] += 1
         return None
-    folder = chaos.data / "snapshots" / result.location
     try:
-        finding = await asyncio.to_thread(examine, result, folder, chaos.history.promises, view.number)
+        finding = await asyncio.to_thread(examine, result, chaos.results, chaos.history.promises, view.number)
     except Vanished as error:
         took = time.monotonic() - began
         if took < GRACE_SECONDS:

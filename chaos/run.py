@@ -7,10 +7,12 @@ import sys
 import tempfile
 import time
 import traceback
+from collections import Counter
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -29,6 +31,7 @@ from chaos.other_installation import OtherInstallation
 from chaos.publish_listener import PublishListener
 from chaos.readers import read_on
 from chaos.report import say
+from chaos.results import ResultsInBucket, ResultsOnDisk
 from chaos.source_contents import change_between_reads, compare_contents
 from chaos.source_files import SourceFiles
 from chaos.workload import act
@@ -36,6 +39,9 @@ from orchestrator.cli.bootstrap import bootstrap
 from orchestrator.devstack.home import DevInfo, StackError
 from orchestrator.devstack.roles import ROLES, Role
 from orchestrator.devstack.stack import DevStack
+
+if TYPE_CHECKING:
+    from chaos.bucket import Bucket
 
 _DISK_MB, _DISK_MB_BULK = 800, 3_000
 _EVERY_SECONDS = 30.0
@@ -54,6 +60,7 @@ class Options:
     pace: float = 6.0
     bulk: bool = True
     small_disk: bool = True
+    in_bucket: bool = False
     known_violations: tuple[str, ...] = ()
 
 
@@ -61,6 +68,15 @@ async def run_harness(options: Options) -> History:
     """Run the harness from start to end; returns its history. The folder is left as it is."""
     history = History(options.seed, population(bulk=options.bulk), options.known_violations)
     os.environ.update(ENVIRONMENT)
+    if not options.in_bucket:
+        return await _run(options, history, None)
+    from chaos.bucket import a_bucket  # noqa: PLC0415 - its server is a part of the tests, which a copy may lack
+
+    async with a_bucket(history.random("network")) as bucket:
+        return await _run(options, history, bucket)
+
+
+async def _run(options: Options, history: History, bucket: "Bucket | None") -> History:
     disk = Disk(options.home / "data", _DISK_MB_BULK if options.bulk else _DISK_MB)
     if options.small_disk:
         disk.mount()
@@ -79,7 +95,14 @@ async def run_harness(options: Options) -> History:
     living = asyncio.create_task(stack.run_until_stopped(ready.set_result))
     working = asyncio.create_task(
         _work(
-            options=options, history=history, stack=stack, disk=disk, source=source, ready=ready, workers=tuple(names)
+            options=options,
+            history=history,
+            stack=stack,
+            disk=disk,
+            source=source,
+            ready=ready,
+            workers=tuple(names),
+            bucket=bucket,
         )
     )
     try:
@@ -119,8 +142,10 @@ async def _work(
     source: SourceFiles,
     ready: asyncio.Future[DevInfo],
     workers: tuple[str, ...],
+    bucket: "Bucket | None",
 ) -> None:
     info = await ready
+    data = Path(info["data_dir"])
     temporal = await Client.connect(info["temporal_address"], data_converter=pydantic_data_converter)
     chaos = Harness(
         history=history,
@@ -132,20 +157,23 @@ async def _work(
         disk=disk,
         other_installation=OtherInstallation(),
         source=source,
+        results=ResultsOnDisk(data) if bucket is None else ResultsInBucket(bucket.objects, data),
     )
     history.began = time.monotonic()
-    await chaos.other_installation.plant(temporal, chaos.data, chaos.project_id)
+    await chaos.other_installation.plant(temporal, chaos.results, chaos.project_id)
     await source.register(chaos.api)
     say(f"The stack is ready; {options.minutes:g} minutes of trouble begin, with seed {options.seed}.")
     onlookers = [read_on(chaos, number) for number in range(options.readers)] + [Monitor(chaos).watch()]
     onlookers += [look_for_mixes(chaos), compare_contents(chaos)]
     with PublishListener(chaos, asyncio.get_running_loop().call_soon_threadsafe) as listener:
-        await _during(onlookers, _trouble_and_end(options, chaos, listener))
+        await _during(onlookers, _trouble_and_end(options, chaos, listener, bucket))
     await chaos.api.close()
     await chaos.catalog.close()
 
 
-async def _trouble_and_end(options: Options, chaos: Harness, listener: PublishListener) -> None:
+async def _trouble_and_end(
+    options: Options, chaos: Harness, listener: PublishListener, bucket: "Bucket | None"
+) -> None:
     troublemakers = [
         *(act(chaos, "person", number) for number in range(options.people)),
         nemesis.kill_parts(chaos, options.pace),
@@ -156,8 +184,12 @@ async def _trouble_and_end(options: Options, chaos: Harness, listener: PublishLi
     ]
     if chaos.disk.is_small:
         troublemakers.append(nemesis.fill_the_disk(chaos, options.pace * 6))
+    if bucket is not None:
+        troublemakers.append(nemesis.disturb_the_network(chaos, bucket.network, options.pace))
     await _during(troublemakers, _report_counts(chaos.history, options.minutes * 60))
     listener.kills = False
+    for fault, count in (Counter() if bucket is None else bucket.network.faults).items():
+        chaos.history.counts[f"requests to the bucket/{fault}"] = count
     say("The trouble is over; everything has to come to rest now.")
     await settle(chaos)
     await conclude(chaos)

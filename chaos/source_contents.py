@@ -191,9 +191,8 @@ def _reads_member(row: Row, chaos: Harness, view: View, contents: Mapping[str, i
 
 async def _content(chaos: Harness, view: View, row: Row) -> dict[str, int] | None:
     """The content of a version by column; None if it has no rows, or its files are gone."""
-    folder = chaos.data / "snapshots" / row["location"]
     try:
-        finding = await asyncio.to_thread(examine, result_of(row), folder, chaos.history.promises, view.number)
+        finding = await asyncio.to_thread(examine, result_of(row), chaos.results, chaos.history.promises, view.number)
     except Vanished:
         chaos.history.counts["source files/results that were gone"] += 1
         return None

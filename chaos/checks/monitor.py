@@ -114,8 +114,7 @@ class Monitor:
         )
         for row in pointers:
             view = self._history.by_id(str(row["view_id"]))
-            folder = self._chaos.data / "snapshots" / row["location"]
-            there = await asyncio.to_thread((folder / "manifest.json").exists)
+            there = "manifest.json" in await asyncio.to_thread(self._chaos.results.sizes, row["location"])
             wrong = row["removed_at"] or row["superseded_at"] or row["status"] != "Completed"
             if wrong or str(row["run_id"]) in self._history.cancelled:
                 self._history.record_violation("pointer", f"it must not be visible: {row}", view)

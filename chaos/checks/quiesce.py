@@ -71,7 +71,7 @@ async def conclude(chaos: Harness) -> None:
         )
     finally:
         await catalog.close()
-    for missing in await chaos.other_installation.missing(chaos.temporal):
+    for missing in await chaos.other_installation.missing(chaos.temporal, chaos.results):
         chaos.history.record_violation("foreign", f"what is another installation's was touched: {missing}")
 
 

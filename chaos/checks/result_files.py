@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from chaos.checked_queries import CONSTANT, NO_RESULT_KINDS, READING_TWICE, CheckedQuery, examining, revision_of
+from chaos.results import Results
 from orchestrator.model.snapshot import Manifest
 
 Facts = dict[str, Any]
@@ -41,8 +42,13 @@ class Finding:
     checked_query: CheckedQuery | None = None
 
 
-def examine(result: Result, folder: Path, promises: Mapping[int, CheckedQuery], number: int) -> Finding:
+def examine(result: Result, results: Results, promises: Mapping[int, CheckedQuery], number: int) -> Finding:
     """Check everything that can be wrong with a result of view `number`. Raises Vanished if a file is gone."""
+    with results.folder(result.location) as folder:
+        return _examine(result, folder, promises, number)
+
+
+def _examine(result: Result, folder: Path, promises: Mapping[int, CheckedQuery], number: int) -> Finding:
     finding = Finding()
     try:
         manifest = Manifest.model_validate_json((folder / "manifest.json").read_bytes())

@@ -19,7 +19,7 @@ from orchestrator.stores.objects import open_objects
 from tests.generations.test_refreshing import refreshed
 from tests.reading.iceberg_clients import in_pyiceberg
 from tests.support.commands import run_matview
-from tests.support.faulty_proxy import Fault, FaultyProxy
+from tests.support.faulty_proxy import QUICK, FaultyProxy
 from tests.support.s3_server import BUCKET, S3Server
 from tests.support.secret_search import assert_not_in_files, assert_not_in_queries, has_in_memory
 from tests.support.tenants import ENDLESS, Tenant, dev_stack, until
@@ -182,7 +182,7 @@ async def test_readers_see_views_of_one_moment_over_a_network_that_fails(
         await reading
     assert seen == sorted(seen), "no reader goes back in time"
     assert await read(tenant, "SELECT one.n, two.n AS m FROM one, two") == [[8, 8]]
-    assert set(proxy.faults) == set(Fault)
+    assert set(proxy.faults) == set(QUICK)
     found = keys_of(objects, tenant)
     sealed = {key.rpartition("/")[0] for key in found if key.endswith("/manifest.json")}
     whole = {key.rpartition("/")[0] for key in found if key.endswith(".parquet")}

@@ -10,13 +10,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MINUTES = os.environ.get("MATVIEW_CHAOS_MINUTES", "0.5")
+STORES = ("disk", "s3") if "MATVIEW_CHAOS_MINUTES" in os.environ else ("disk",)
 PARTS = ("child", "worker", "api", "temporal", "postgres")
 
 
 @pytest.mark.timeout(540 + 120 * float(MINUTES))
-def test_readers_see_nothing_wrong_while_everything_is_killed(session_folder: Path) -> None:
-    home, found = session_folder / "chaos", session_folder / "chaos.json"
-    command = [sys.executable, "-m", "chaos", "--minutes", MINUTES, "--seed", "1", "--pace", "5"]
+@pytest.mark.parametrize("store", STORES)
+def test_readers_see_nothing_wrong_while_everything_is_killed(store: str, session_folder: Path) -> None:
+    home, found = session_folder / f"chaos-{store}", session_folder / f"chaos-{store}.json"
+    command = [sys.executable, "-m", "chaos", "--minutes", MINUTES, "--seed", "1", "--pace", "5", "--store", store]
     # A test should neither mount file systems nor write gigabytes.
     command += ["--no-bulk", "--no-small-disk", "--home", str(home), "--json", str(found)]
     patience = 480 + 120 * float(MINUTES)
@@ -29,3 +31,4 @@ def test_readers_see_nothing_wrong_while_everything_is_killed(session_folder: Pa
     assert figures["runs/Completed"] > 0
     assert figures["reads/catalog, good"] > 0
     assert figures["reads/API, good"] > 0
+    assert (store == "s3") is any(name.startswith("requests to the bucket/") for name in figures)

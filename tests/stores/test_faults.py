@@ -13,7 +13,7 @@ from orchestrator.model.errors import StoreUnavailable
 from orchestrator.model.snapshot import SnapshotFile
 from orchestrator.stores import objects
 from orchestrator.stores.objects import ObjectSnapshotStore, open_objects
-from tests.support.faulty_proxy import Fault, FaultyProxy
+from tests.support.faulty_proxy import QUICK, FaultyProxy
 from tests.support.s3_server import BUCKET, S3Server
 
 RESULTS = 40
@@ -78,7 +78,7 @@ async def test_a_result_is_whole_or_not_there_whatever_requests_fail(
             with suppress(StoreUnavailable):  # and no other error, and never bytes that are none
                 assert await store.read(store.file_url(location, name), 2, 8) == content[2:8]
         proxy.rate = 0.0
-    assert set(proxy.faults) == set(Fault)
+    assert set(proxy.faults) == set(QUICK)
     assert failed
     assert await calm.list_locations() == sorted(f"1/view/run-{number}" for number in range(RESULTS))
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from urllib.parse import urlsplit
@@ -19,17 +19,24 @@ class Fault(StrEnum):
     CUT = "the connection ends in the middle of the request"
     UNANSWERED = "the server does what it is asked, and its answer is lost"
     TORN = "the connection ends in the middle of the answer"
+    SILENT = "the server does what it is asked, and no answer comes for seconds"
+
+
+# Those that a client notices at once.
+QUICK = (Fault.BUSY, Fault.CUT, Fault.UNANSWERED, Fault.TORN)
+_SILENT_SECONDS = 12.0
 
 
 class FaultyProxy:
-    """Passes requests on to `target`. A share of them, `rate`, has a fault; `faults` counts those."""
+    """Passes requests on to `target`. A share of them, `rate`, has a fault of `kinds`; `faults` counts those."""
 
-    def __init__(self, target: str, seed: int) -> None:
+    def __init__(self, target: str, seed: int, kinds: Sequence[Fault] = QUICK) -> None:
         address = urlsplit(target)
         self.rate = 0.0
         self.faults: Counter[Fault] = Counter()
         self.endpoint = ""
         self._host, self._port = address.hostname or "", address.port or 80
+        self._kinds = tuple(kinds)
         self._serving: set[asyncio.Task[None]] = set()
         self._random = random.Random(seed)  # noqa: S311 - faults are no secret
 
@@ -59,7 +66,7 @@ class FaultyProxy:
         ):
             head = await reader.readuntil(b"\r\n\r\n")
             body = await reader.readexactly(_length(head))
-            fault = self._random.choice([*Fault]) if self._random.random() < self.rate else None
+            fault = self._random.choice(self._kinds) if self._random.random() < self.rate else None
             if fault is not None:
                 self.faults[fault] += 1
             if fault is Fault.BUSY:
@@ -69,6 +76,8 @@ class FaultyProxy:
                 answer = await self._ask(request[: len(request) // 2] if fault is Fault.CUT else request)
                 if fault is None:
                     writer.write(answer)
+                elif fault is Fault.SILENT:
+                    await asyncio.sleep(_SILENT_SECONDS)
                 elif fault is Fault.TORN:
                     writer.write(answer[: len(answer) // 2])
             await writer.drain()
