@@ -23,6 +23,7 @@ from benchmarks import (
     generations,
     hostile,
     memory_cost,
+    outgrown,
     project,
     reading,
     remote,
@@ -82,6 +83,15 @@ KINDS = {
         spark.measure,
         "the queries of TPC-H on both engines, beside plain DuckDB and Sail alone",
         {"rounds": rounds(3), "scale": Option(1.0, 0.01, "of TPC-H: 1 is a gigabyte")},
+    ),
+    "outgrown": Kind(
+        outgrown.measure,
+        "a query that outgrows DuckDB's limits, on Sail with two workers",
+        {
+            "rows": Option(20_000_000, 1_000_000, "of the table, each with a text of its own"),
+            "memory": Option(256, 64, "MiB of memory for a query on DuckDB"),
+            "disk": Option(256, 16, "MiB that it may spill"),
+        },
     ),
     "small": Kind(
         small.measure,

@@ -40,8 +40,9 @@ class Sail(ManagedProcess):
         return [sys.executable, "-m", "pysail", "spark", "server", "--ip", LOOPBACK, "--port", str(self._port)]
 
     def environment(self) -> dict[str, str]:
-        """The keys to buckets: the developer's, and those to the bucket of results. No other variable."""
-        keys = {name: value for name, value in os.environ.items() if name.startswith("AWS_")} | _keys_to_store()
+        """The developer's keys to buckets and settings of Sail, and the keys to the bucket of results. No others."""
+        own = {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "SAIL_"))}
+        keys = own | _keys_to_store()
         threads = (os.cpu_count() or 1) + _SPARE_THREADS
         return keys | {"PATH": os.defpath, "HOME": str(self.home.path), "TOKIO_WORKER_THREADS": str(threads)}
 
