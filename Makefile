@@ -114,7 +114,7 @@ screenshots: setup ## Take the pictures of the documentation anew (needs Chromiu
 lock: setup ## Choose the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group dev \
 		--generate-hashes --no-header --upgrade --quiet --output-file requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --extra server --extra objects --extra traces --constraint requirements.lock \
+	$(BIN)/uv pip compile pyproject.toml --extra server --extra objects --extra databases --extra traces --constraint requirements.lock \
 		--universal --python-version 3.11 --generate-hashes --no-header --quiet \
 		--output-file deploy/requirements-server.lock
 	echo hatchling | $(BIN)/uv pip compile - --constraint requirements.lock --universal --python-version 3.11 \

@@ -18,6 +18,7 @@ from orchestrator.engines.duckdb.reader import DuckDBReader
 from orchestrator.engines.duckdb.source_file_lister import SourceFileLister
 from orchestrator.engines.spark.shared_folder import SharedFolder
 from orchestrator.model.cluster_files import ClusterFiles
+from orchestrator.model.database_tables import DatabaseServers
 from orchestrator.model.remote_files import RemoteFiles
 from orchestrator.model.urls import ApiUrls
 from orchestrator.reconciliation.current import CurrentLinks
@@ -36,6 +37,7 @@ from orchestrator.services.changes import ChangeService
 from orchestrator.services.checks import CheckService
 from orchestrator.services.column_binding import ColumnBinder
 from orchestrator.services.conditions import ConditionService
+from orchestrator.services.copied_tables import CopiedTables
 from orchestrator.services.definitions import DefinitionService
 from orchestrator.services.diffs import DiffService
 from orchestrator.services.encryption import Encryptor
@@ -71,6 +73,7 @@ from orchestrator.temporal.schedules import Schedules
 from orchestrator.temporal.try_workflows import TryWorkflows
 
 if TYPE_CHECKING:
+    from orchestrator.remote_sources.databases.servers import Databases
     from orchestrator.remote_sources.objects import RemoteObjects
 
 
@@ -82,6 +85,8 @@ class Container:
     database: Database
     temporal: Client
     source_lister: SourceFileLister
+    credentials: TableCredentials
+    databases: DatabaseServers | None
     analyzer: DuckDBAnalyzer
     engine: DuckDBEngine
     runner: EngineOfPlan
@@ -111,10 +116,13 @@ async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Con
     temp_dir = (settings.data_dir / "tmp").absolute()
     credentials = TableCredentials(database, Encryptor(settings.secret_key))
     servers = _open_servers(settings)
-    remote_tables = None if servers is None else CredentialedTables(servers, credentials)
-    source_lister = SourceFileLister(settings.source_roots, [*settings.private_paths, temp_dir], remote_tables)
-    analyzer = DuckDBAnalyzer(source_lister, limits=settings.limits)
+    databases = _open_databases(settings)
     store, remote_files, cluster_files = _open_store(settings)
+    remote_tables = None
+    if servers is not None or databases is not None:
+        remote_tables = CredentialedTables(servers, credentials, CopiedTables(database, store, remote_files))
+    source_lister = SourceFileLister(settings.source_roots, [*settings.private_paths, temp_dir], remote_tables)
+    analyzer = DuckDBAnalyzer(source_lister, limits=settings.limits, databases=databases)
     engine = DuckDBEngine(
         source_lister,
         limits=settings.limits,
@@ -143,7 +151,20 @@ async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Con
         seconds=settings.read_timeout_seconds,
         retention=settings.retention,
     )
-    parts = (database, credentials, temporal, source_lister, analyzer, engine, reader, store, access, reading, cluster)
+    parts = (
+        database,
+        credentials,
+        databases,
+        temporal,
+        source_lister,
+        analyzer,
+        engine,
+        reader,
+        store,
+        access,
+        reading,
+        cluster,
+    )
     container = _assemble(settings, *parts)
     try:
         yield container
@@ -159,6 +180,8 @@ async def open_container(settings: Settings, *, lazy: bool) -> AsyncIterator[Con
         await source_lister.close()
         if servers is not None:
             await servers.close()
+        if databases is not None:
+            databases.close()
         await access.close()
         await database.close()
 
@@ -191,6 +214,15 @@ def _open_servers(settings: Settings) -> "RemoteObjects | None":
     except ImportError:
         return None
     return RemoteObjects(settings.source_urls, S3Defaults(settings.source_endpoint, settings.source_region))
+
+
+def _open_databases(settings: Settings) -> "Databases | None":
+    """The databases that source tables are copied from. None if their drivers are not installed."""
+    try:
+        from orchestrator.remote_sources.databases.servers import Databases  # noqa: PLC0415 - an extra
+    except ImportError:
+        return None
+    return Databases(settings.source_databases, settings.source_copy_mb)
 
 
 class Cluster(NamedTuple):
@@ -239,6 +271,7 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
     settings: Settings,
     database: Database,
     credentials: TableCredentials,
+    databases: DatabaseServers | None,
     temporal: Client,
     source_lister: SourceFileLister,
     analyzer: DuckDBAnalyzer,
@@ -285,6 +318,8 @@ def _assemble(  # noqa: PLR0917 - in the order in which they are created
         database=database,
         temporal=temporal,
         source_lister=source_lister,
+        credentials=credentials,
+        databases=databases,
         analyzer=analyzer,
         engine=engine,
         runner=EngineOfPlan(engine, cluster.engine),

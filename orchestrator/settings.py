@@ -21,6 +21,7 @@ _KEY_BYTES = 32
 _OBJECT_STORES = ("s3", "gs", "az")
 _LISTS = {
     "source_urls": 'of URLs, like ["https://", "s3://bucket/"]',
+    "source_databases": 'of servers, like ["db.internal:5432"]',
     "source_roots": 'of folders, like ["/srv/data"]',
     "trusted_proxies": 'of addresses or networks, like ["10.0.0.7", "10.1.0.0/16"]',
     "spark_projects": "of numbers, like [1, 7]",
@@ -30,6 +31,11 @@ _WEBHOOK_KEY_BYTES = range(24, 65)
 # Where a libpq URL may have a password: before its host, or among its parameters. Not parsed by urllib, which refuses
 # some URLs that PostgreSQL accepts, such as one with a bracket.
 _PASSWORDS = (re.compile(r"://[^:/@]*:([^@]*)@"), re.compile(r"[?&](?:ssl)?password=([^&]*)"))
+# A server of a database, as MATVIEW_SOURCE_DATABASES names it.
+_DATABASE_SERVER = (
+    r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}"
+    r"(\?(sslmode=(disable|require|verify-ca|verify-full)|sslrootcert=/[^&?\s]+)(&sslrootcert=/[^&?\s]+)?)?"
+)
 # Where the URL of a cluster has its token.
 _SPARK_TOKEN = re.compile(r"[;/]token=([^;]+)")
 # Variables that libpq, Temporal's SDK and object stores read, and whose values must not appear in a log.
@@ -111,6 +117,15 @@ class Settings(BaseSettings):
     )
     source_region: str | None = Field(
         default=None, description="The region of the buckets that such URLs name; us-east-1 without it"
+    )
+    source_databases: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="The servers of databases that source tables may read, each as host:port, as a JSON list; none are "
+        "allowed without it. TLS is required of all but loopback addresses, with a certificate for the name: "
+        "db.internal:5432?sslmode=require asks for less, and &sslrootcert=/path names the authority",
+    )
+    source_copy_mb: int = Field(
+        default=65_536, ge=1, description="How large the copy of one table of a database may be, in MiB of Parquet"
     )
     secret_key: str | None = Field(
         default=None,
@@ -330,6 +345,14 @@ class Settings(BaseSettings):
             raise ValueError(f"{wrong} is not the beginning of a URL that may be read: https://, http://server/, s3://")
         return urls
 
+    @field_validator("source_databases")
+    @classmethod
+    def _are_servers(cls, servers: list[str]) -> list[str]:
+        wrong = next((one for one in servers if not re.fullmatch(_DATABASE_SERVER, one)), None)
+        if wrong is not None:
+            raise ValueError(f"{wrong} is not a server of a database: host:port, or host:port?sslmode=require")
+        return servers
+
     @field_validator("spark_remote")
     @classmethod
     def _is_spark_connect(cls, url: str | None) -> str | None:
@@ -373,7 +396,9 @@ class Settings(BaseSettings):
             raise ValueError(f"it must be at least {PREFIX}QUERY_MEMORY_MB, which is {query_mb}")
         return worker_mb
 
-    @field_validator("source_roots", "source_urls", "trusted_proxies", "spark_projects", mode="before")
+    @field_validator(
+        "source_roots", "source_urls", "source_databases", "trusted_proxies", "spark_projects", mode="before"
+    )
     @classmethod
     def _is_json_list(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - any value
         if not isinstance(value, str):

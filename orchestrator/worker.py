@@ -15,6 +15,7 @@ from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, Worker
 
 from orchestrator.activities.begin import BeginActivities
 from orchestrator.activities.check_tables import TableCheckActivities
+from orchestrator.activities.copy_tables import TableCopyActivities
 from orchestrator.activities.finish import FinishActivities
 from orchestrator.activities.reconcile import ReconcileActivities
 from orchestrator.activities.ticks import TickActivities
@@ -29,6 +30,7 @@ from orchestrator.services.attempts import RunAttempts
 from orchestrator.services.change_detection import ChangeDetector
 from orchestrator.services.pinned_sources import PinnedSources
 from orchestrator.services.planning import Planner
+from orchestrator.services.table_copies import TableCopies
 from orchestrator.services.ticks import Ticks
 from orchestrator.services.try_attempts import TryAttempts
 from orchestrator.settings import Settings
@@ -69,6 +71,7 @@ class RefreshActivities(NamedTuple):
     ticks: TickActivities
     tries: TryActivities
     tables: TableCheckActivities
+    copies: TableCopyActivities
 
 
 def build_worker(client: Client, activities: RefreshActivities, interceptor: Interceptor, *, slots: int) -> Worker:
@@ -83,6 +86,7 @@ def build_worker(client: Client, activities: RefreshActivities, interceptor: Int
             activities.write.write_snapshot,
             activities.several.write_snapshots,
             activities.tables.check_table,
+            activities.copies.copy_tables,
             activities.finish.publish,
             activities.finish.close,
             activities.finish.summarize,
@@ -205,6 +209,9 @@ def _activities(
             database, write, TryAttempts(database), container.urls, settings.limits, settings.query_timeout
         ),
         tables=TableCheckActivities(database, engine, store, sources, settings.limits, settings.query_timeout),
+        copies=TableCopyActivities(
+            TableCopies(database, store, container.analyzer, container.databases, container.credentials, sources)
+        ),
     )
 
 

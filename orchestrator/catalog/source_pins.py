@@ -15,6 +15,8 @@ from sqlalchemy.dialects.postgresql import insert
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
 
+_PRIMARY = ["generation_id", "source_table_id", "round"]
+
 
 class StoredPin(NamedTuple):
     """A pinned listing as JSON values, and how many of this table the generation has given up before."""
@@ -48,8 +50,14 @@ async def load(tx: Transaction, generation_id: UUID, table_id: UUID) -> StoredPi
     return None if row is None else StoredPin(row.round, json.loads(zlib.decompress(row.listing)))
 
 
-async def store(tx: Transaction, generation_id: UUID, table_id: UUID, listing: Any) -> None:  # noqa: ANN401 - JSON
-    """Store a listing as the pin of a table, unless another step was faster."""
+async def store(
+    tx: Transaction,
+    generation_id: UUID,
+    table_id: UUID,
+    listing: Any,  # noqa: ANN401 - JSON
+    copy_id: UUID | None = None,
+) -> None:
+    """Store a listing as the pin of a table, unless another step was faster. `copy_id` is the copy that it shows."""
     given_up = select(func.coalesce(func.max(t.source_pins.c.round) + 1, 0)).where(
         t.source_pins.c.generation_id == generation_id,
         t.source_pins.c.source_table_id == table_id,
@@ -57,9 +65,23 @@ async def store(tx: Transaction, generation_id: UUID, table_id: UUID, listing: A
     )
     packed = zlib.compress(json.dumps(listing).encode(), 1)
     new = insert(t.source_pins).values(
-        generation_id=generation_id, source_table_id=table_id, round=given_up.scalar_subquery(), listing=packed
+        generation_id=generation_id,
+        source_table_id=table_id,
+        round=given_up.scalar_subquery(),
+        listing=packed,
+        copy_id=copy_id,
     )
     await tx.execute(new.on_conflict_do_nothing())
+
+
+async def store_copy(tx: Transaction, generation_id: UUID, table_id: UUID, listing: Any, copy_id: UUID) -> None:  # noqa: ANN401 - JSON
+    """Store a listing, which is that of a copy, as the pin of a table, in place of another one."""
+    packed = zlib.compress(json.dumps(listing).encode(), 1)
+    new = insert(t.source_pins).values(
+        generation_id=generation_id, source_table_id=table_id, round=0, listing=packed, copy_id=copy_id
+    )
+    changed = {"listing": new.excluded.listing, "copy_id": new.excluded.copy_id}
+    await tx.execute(new.on_conflict_do_update(index_elements=_PRIMARY, set_=changed))
 
 
 async def give_up(tx: Transaction, generation_id: UUID, table_id: UUID, round_: int) -> None:

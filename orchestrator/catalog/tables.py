@@ -348,6 +348,25 @@ ticks = Table(
 )
 
 # The files of source tables as a generation, or a try, reads them, listed once. They are deleted when it has ended.
+# Copies of tables of databases. The row is there before the files, and goes after them.
+source_copies = Table(
+    "source_copies",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _project(),
+    Column("source_table_id", ForeignKey("source_tables.id"), nullable=False, index=True),
+    Column("generation_id", Uuid, nullable=False, comment="that makes it, or made it"),
+    Column("url", Text, nullable=False),
+    Column("columns", JSONB, nullable=False),
+    Column("location", Text, nullable=False),
+    Column("file", JSONB, comment="null: it is being made, as all below"),
+    Column("content", Text, comment="digest of its rows"),
+    Column("read_at", DateTime(timezone=True), comment="by the clock of the database"),
+    Column("superseded_at", DateTime(timezone=True), comment="when there was a newer one"),
+    Column("removed_at", DateTime(timezone=True), comment="when it was found to be needed no more"),
+    _created_at(),
+)
+
 source_pins = Table(
     "source_pins",
     metadata,
@@ -355,6 +374,7 @@ source_pins = Table(
     Column("source_table_id", ForeignKey("source_tables.id"), primary_key=True),
     Column("round", Integer, primary_key=True, comment="0, and one more each time that the files had changed"),
     Column("listing", LargeBinary, comment="compressed JSON, since names of files need not be Unicode; null: outdated"),
+    Column("copy_id", ForeignKey("source_copies.id"), index=True, comment="of a table of a database"),
 )
 
 # Edits that were run and are not saved, and with each the views that read the edited one: its members have a row each,

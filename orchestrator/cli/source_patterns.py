@@ -21,6 +21,11 @@ _FORMATS = {
     ".jsonl": SourceFormat.JSON_EACH_ROW,
     ".ndjson": SourceFormat.JSON_EACH_ROW,
 }
+_DATABASES = {
+    "postgresql": SourceFormat.POSTGRESQL,
+    "postgres": SourceFormat.POSTGRESQL,
+    "mysql": SourceFormat.MYSQL,
+}
 _NUMBERS = re.compile(r"\d+(?:[-_.T:]\d+)*")
 _SHOWN_ENDINGS = 5
 _COMPRESSED = (".gz", ".zst")
@@ -86,7 +91,7 @@ def named_format(text: str) -> SourceFormat:
 
 def guess_format(pattern: str) -> SourceFormat:
     """The format of files with the ending of a pattern. Raises BadParameter for an unknown ending."""
-    found = _format_of(pattern)
+    found = _DATABASES.get(pattern.partition("://")[0].lower()) or _format_of(pattern)
     if found is None:
         known = ", ".join(SourceFormat)
         raise typer.BadParameter(f"cannot be guessed from {pattern!r}; say which it is: {known}", param_hint="--format")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Protocol
 
 from orchestrator.model.base import Value
@@ -13,6 +14,7 @@ from orchestrator.model.errors import InvalidQuery
 from orchestrator.model.limits import Limits
 from orchestrator.model.position import Position
 from orchestrator.model.reading import ReadPlan, ResultStream
+from orchestrator.model.remote_files import RemoteObject
 from orchestrator.model.run import OpenedFile, Progress, RunPlan, SourceRelation, TableCheckPlan
 from orchestrator.model.snapshot import Column, InputFiles, SnapshotFile
 from orchestrator.model.source_table import AS_USUAL, Credential, DescribedSource, ReadOptions, SourceFormat
@@ -262,11 +264,24 @@ class QueryAndCheckRunner(QueryRunner, TableChecker, Protocol):
     """Both that a worker needs of an engine."""
 
 
+class RowDigester(Protocol):
+    """Computes digests of rows. The worker uses this for copies of tables of databases."""
+
+    async def digest_rows(self, path: Path, columns: Sequence[str], *, project_id: int) -> str:
+        """The digest of the rows of a Parquet file on this machine's disk, in any order, which has these columns.
+
+        Raises QueryFailed if the file holds what cannot be read.
+        """
+
+
 class SourceLister(Protocol):
     """Looks at the files of source tables, without reading rows of them. The worker uses this."""
 
     async def list(self, project_id: int, table: SourceRelation) -> SourceListing:
         """The files of a source table and their state. Raises InputMissing if there is none that may be read."""
+
+    def listing_of(self, files: Sequence[RemoteObject]) -> SourceListing:
+        """The listing that `list` would return for these remote files."""
 
     async def digests(self, project_id: int, table: SourceRelation, paths: Collection[str]) -> Mapping[str, str]:
         """The digests of the bytes of these files, by path, as InputFile has them. Files that are gone are missing.

@@ -211,6 +211,12 @@ class RunFailed(Terminal):
     code = "run_failed"
 
 
+class SourceRefused(RunFailed):
+    """The database of a source table cannot be read as it was before."""
+
+    code = "source_refused"
+
+
 class QueryFailed(RunFailed):
     """The query failed."""
 

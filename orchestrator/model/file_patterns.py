@@ -2,6 +2,7 @@
 
 MAX_PATTERN_LENGTH = 500
 MAX_FILES = 10_000
+_DATABASES = ("postgresql://", "postgres://", "mysql://")
 
 
 def is_wild(segment: str) -> bool:
@@ -35,6 +36,21 @@ def is_visible(name: str, pattern: str) -> bool:
     return pattern.startswith(".") or not (is_wild(pattern) and name.startswith("."))
 
 
+def is_database_pattern(url_pattern: str) -> bool:
+    """Whether the pattern of a source table is the URL of a table of a database."""
+    return url_pattern.lower().startswith(_DATABASES)
+
+
+def database_of(url_pattern: str) -> str:
+    """The server and the database of such a URL, without the table."""
+    scheme, _, rest = url_pattern.partition("://")
+    server, _, path = rest.partition("/")
+    database = path.partition("/")[0]
+    if scheme.lower() == "mysql":  # where a table has no schema
+        database = database.partition(".")[0]
+    return f"{scheme.lower()}://{server.lower()}/{database}"
+
+
 def is_remote_pattern(url_pattern: str) -> bool:
-    """Whether the pattern of a source table is a URL of remote files."""
+    """Whether the pattern of a source table is a URL: of remote files, or of a table of a database."""
     return "://" in url_pattern and not url_pattern.lower().startswith("file://")

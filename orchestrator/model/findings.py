@@ -18,6 +18,7 @@ class FindingKind(StrEnum):
     SCHEDULE_DRIFTED = "schedule_wrong"
     VERSION_EXPIRED = "version_expired"
     TRY_EXPIRED = "try_expired"
+    COPY_EXPIRED = "copy_expired"
     CURRENT_OUTDATED = "current_outdated"
     FILES_ORPHANED = "files_unwanted"
     REPAIR_FAILED = "not_mended"

@@ -118,11 +118,20 @@ class Member(Value):
     written_at: datetime | None = None
 
 
+class DatabaseInput(Value):
+    """A table of a database that a member reads, and that database. Only its checks read one that is not needed."""
+
+    table_id: UUID
+    database: str
+    is_needed: bool = True
+
+
 class MemberPlan(Value):
     """A member whose run is open, as the workflow needs it.
 
     `parents` are positions in the list of members, `component` is the number of those that are published together.
     `label` is the view in words. `checked_tables` are the source tables that it reads and that have checks.
+    `database_inputs` are copied before it is written.
     """
 
     run_id: UUID
@@ -136,6 +145,7 @@ class MemberPlan(Value):
     bytes: int | None = None
     snapshot_id: UUID | None = None
     checked_tables: tuple[UUID, ...] = ()
+    database_inputs: tuple[DatabaseInput, ...] = ()
 
 
 class Begun(Value):
@@ -174,6 +184,29 @@ class TableCheckTask(Value):
     is_try: bool = False
     project_id: int
     table_id: UUID
+
+
+class CopyTask(Value):
+    """The argument of the step that copies the tables of one database that the members of a generation read."""
+
+    generation_id: UUID
+    project_id: int
+    database: str
+    timeout_seconds: float
+
+
+class CopyFailure(Value):
+    """Why a table of a database could not be copied, which trying again would not help."""
+
+    table_id: UUID
+    error: str
+    error_code: str
+
+
+class CopyOutcome(Value):
+    """The answer of the step that copies tables: those without a copy. The others are pinned."""
+
+    failures: tuple[CopyFailure, ...] = ()
 
 
 class MemberResult(Value):

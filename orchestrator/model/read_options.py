@@ -8,7 +8,7 @@ from orchestrator.model.column_limits import MOST_COLUMNS
 from orchestrator.model.errors import Invalid
 from orchestrator.model.names import fold
 from orchestrator.model.snapshot import Column
-from orchestrator.model.source_table import AS_USUAL, ReadOptions, SourceFormat
+from orchestrator.model.source_table import AS_USUAL, DATABASE_FORMATS, ReadOptions, SourceFormat
 
 # The longest pattern of files, as in PostHog.
 LONGEST_PATTERN = 500
@@ -96,6 +96,8 @@ def _always(source_format: SourceFormat) -> set[str]:
 
 def _applies(name: str, source_format: SourceFormat) -> bool:
     """Whether a client may choose the option for files of the format."""
+    if source_format in DATABASE_FORMATS:
+        return False
     if name == "on_bad_row":
         return source_format is not SourceFormat.PARQUET
     return name in _always(source_format)

@@ -9,8 +9,12 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 from urllib.parse import quote
 
+from orchestrator.model.file_patterns import database_of, is_database_pattern
+
 SCHEME = "object://"
 """The beginning of the name under which the process of a query opens each."""
+COPY_VERSION = "copy:"
+"""The beginning of the version of a copy of a table of a database; the digest of its rows follows."""
 _SOURCES = f"{SCHEME}sources/"
 # As they are in the folders of partitions. Others would be read as a pattern.
 _PLAIN = "/=%"
@@ -52,11 +56,13 @@ def is_remote(path: str) -> bool:
 
 
 def is_same_place(url_pattern: str, other: str) -> bool:
-    """Whether two patterns lead to the same bucket of the same server, for which one credential may be given."""
+    """Whether two patterns lead to the same bucket or database of a server, for which one credential may be given."""
     return _place_of(url_pattern) == _place_of(other)
 
 
 def _place_of(url_pattern: str) -> tuple[str, ...]:
+    if is_database_pattern(url_pattern):
+        return (database_of(url_pattern),)
     scheme, _, rest = url_pattern.partition("://")
     server, _, path = rest.partition("/")
     # A bucket is in the name of the server or the first folder of the path.

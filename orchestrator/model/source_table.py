@@ -1,4 +1,4 @@
-"""A source table: files that views may read under a name."""
+"""A source table: files, or a table of a database, that views may read under a name."""
 
 from collections.abc import Mapping, Sized
 from datetime import datetime
@@ -14,12 +14,21 @@ from orchestrator.model.snapshot import Column
 
 
 class SourceFormat(StrEnum):
-    """How the files are read. `CSV` has no header line (its columns are `column0`, `column1`, …)."""
+    """How the files are read. `CSV` has no header line (its columns are `column0`, `column1`, …).
+
+    The last two are tables of databases, which are copied into Parquet files.
+    """
 
     PARQUET = "Parquet"
     CSV = "CSV"
     CSV_WITH_NAMES = "CSVWithNames"
     JSON_EACH_ROW = "JSONEachRow"
+    POSTGRESQL = "PostgreSQL"
+    MYSQL = "MySQL"
+
+
+DATABASE_FORMATS = frozenset({SourceFormat.POSTGRESQL, SourceFormat.MYSQL})
+"""The formats of tables of databases."""
 
 
 # Other words for the formats, in any case. PostHog's own words above are exact: CSV has no header line.
@@ -27,6 +36,8 @@ _ALIASES = {
     **dict.fromkeys(("parquet", "pq"), SourceFormat.PARQUET),
     **dict.fromkeys(("csv", "csvwithnames", "csv_with_names", "csv-with-names"), SourceFormat.CSV_WITH_NAMES),
     **dict.fromkeys(("json", "jsonl", "ndjson", "jsonlines", "jsoneachrow"), SourceFormat.JSON_EACH_ROW),
+    **dict.fromkeys(("postgresql", "postgres"), SourceFormat.POSTGRESQL),
+    **dict.fromkeys(("mysql", "mariadb"), SourceFormat.MYSQL),
 }
 _LONGEST_SHOWN = 60
 _TABS = "CSVWithNames, with \\t as its delimiter"
@@ -116,9 +127,17 @@ class DescribedSource(SourceFiles):
     columns: tuple[Column, ...]
     differences: tuple[FileDifference, ...] = ()
 
+    @property
+    def files(self) -> SourceFiles | None:
+        """The number and bytes of the files; None for a table of a database, which has none."""
+        return SourceFiles(file_count=self.file_count, bytes=self.bytes) if self.file_count else None
+
 
 class Credential(Value):
-    """The credential for the remote files of a source table. Stored encrypted and never shown."""
+    """The credential for the remote files of a source table: a key of a bucket, or the user and password of a database.
+
+    Stored encrypted and never shown.
+    """
 
     access_key: str
     access_secret: str

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from orchestrator.catalog import reads, retention as snapshot_retention, runs, tries
+from orchestrator.catalog import reads, retention as snapshot_retention, runs, source_copies, tries
 from orchestrator.catalog.database import Database
 from orchestrator.model.batches import batches
 from orchestrator.model.errors import StoreUnavailable
@@ -35,16 +35,22 @@ class FileReconciler:
             expired = await (snapshot_retention.expired if dry_run else snapshot_retention.remove_expired)(
                 tx, self.retention
             )
+            copies = await (source_copies.expired if dry_run else source_copies.remove_expired)(
+                tx, self.retention.grace
+            )
         for snapshot_id in expired:
             message = "it need not be kept any more"
             yield Finding(kind=FindingKind.VERSION_EXPIRED, subject=str(snapshot_id), message=message)
+        for copy_id in copies:
+            message = "nothing reads this copy of a table of a database any more"
+            yield Finding(kind=FindingKind.COPY_EXPIRED, subject=str(copy_id), message=message)
 
     async def delete_orphaned(self, dry_run: bool) -> AsyncIterator[Finding]:
-        """Delete the files of runs and tries that have ended and of snapshots that were removed."""
+        """Delete the files of runs and tries that have ended, and of snapshots and copies that were removed."""
         # Listed before the catalog is read: a snapshot that is published in between is then in the catalog.
         listed = await self.store.list_locations()
         if not dry_run:
-            await self._forget_tries(listed)
+            await self._forget_removed(listed)
         for batch in batches(listed):
             own, orphaned = await self._classify(batch)
             for location in orphaned:
@@ -61,15 +67,17 @@ class FileReconciler:
             kept = await tries.retained_locations(tx, locations, self.retention.grace)
             finished = await tries.over_by_id(tx, set(run_ids.values()))
             finished |= await runs.finished_by_id(tx, set(run_ids.values()))
+            finished |= await source_copies.over_by_id(tx, set(run_ids.values()))
             retained = kept | await snapshot_retention.retained_locations(tx, locations)
         own = {location for location, run_id in run_ids.items() if run_id in finished}
         return own, sorted(location for location in own if finished[run_ids[location]] and location not in retained)
 
-    async def _forget_tries(self, listed: Sequence[str]) -> None:
-        """Delete the rows of removed tries that have no files any more."""
+    async def _forget_removed(self, listed: Sequence[str]) -> None:
+        """Delete the rows of removed tries and copies that have no files any more."""
         with_files = {UUID(found["run"]) for location in listed if (found := _LOCATION.fullmatch(location))}
         async with self.database.begin() as tx:
             await tries.delete_removed(tx, with_files, self.retention.grace)
+            await source_copies.delete_removed(tx, with_files, self.retention.grace)
 
     async def _discard(self, location: str, *, dry_run: bool) -> Finding:
         try:

@@ -19,6 +19,7 @@ from orchestrator.catalog.snapshots import CurrentVersion
 from orchestrator.engines.base import SourceListing
 from orchestrator.model.engine import Engine
 from orchestrator.model.errors import CatalogUnavailable, OrchestratorError
+from orchestrator.model.file_patterns import is_database_pattern
 from orchestrator.model.run import Relation, RunPlan, SourceRelation
 from orchestrator.model.snapshot import InputFile, Manifest, ResolvedInput, Snapshot
 from orchestrator.services.pinned_sources import GenerationPins
@@ -137,8 +138,9 @@ class ChangeDetector:
     ) -> str | None:
         if listing.digest == known.listing:
             return None
-        if table.options.hive_partitioning:  # the folder to which a link leads may be part of a row
-            return f'The files of "{table.name}" may have changed.'
+        is_copied = is_database_pattern(table.url_pattern)
+        if is_copied or table.options.hive_partitioning:  # the folder to which a link leads may be part of a row
+            return f'"{table.name}" has other rows.' if is_copied else f'The files of "{table.name}" may have changed.'
         files = await self._files_of(version, table)
         if files is None or len(files) != known.file_count:
             return f'The files of "{table.name}" have changed.'

@@ -32,7 +32,7 @@ from orchestrator.model.principal import User
 from orchestrator.model.run import Run
 from orchestrator.model.saved_query import SavedQuery
 from orchestrator.model.snapshot import Column
-from orchestrator.model.source_table import SourceFiles, SourceTable
+from orchestrator.model.source_table import SourceTable
 from orchestrator.services.change_plans import Prepared
 from orchestrator.services.check_writes import CheckWrites
 from orchestrator.services.definitions import DELETED_MESSAGE
@@ -283,8 +283,7 @@ class _Writing:
         found = self._files.get(key)
         if found is None:
             return changed
-        files = SourceFiles(file_count=found.file_count, bytes=found.bytes)
-        return changed.model_copy(update={"columns": found.columns, "files": files})
+        return changed.model_copy(update={"columns": found.columns, "files": found.files})
 
     def _blank(self, definition: TableDefinition) -> SourceTable:
         return SourceTable(

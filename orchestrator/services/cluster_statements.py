@@ -37,8 +37,8 @@ def refuse_unreadable(relations: Iterable[Relation]) -> None:
 def unreadable(name: str) -> InvalidQuery:
     """The error of a view on a cluster that reads a source table of that name, directly or through other views."""
     return InvalidQuery(
-        f"Invalid query: the source table {name} is text or in a bucket, or has read options or stated types. Such "
-        "files are read by Matview itself, for DuckDB only. Put a view with the engine duckdb over it, materialize "
-        "that, and read it here.",
+        f"Invalid query: the source table {name} is text, in a bucket or in a database, or has read options or "
+        "stated types. Such tables are read by Matview itself, for DuckDB only. Put a view with the engine duckdb over "
+        "it, materialize that, and read it here.",
         attr="query",
     )

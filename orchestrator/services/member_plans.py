@@ -6,8 +6,9 @@ from uuid import UUID
 
 from orchestrator.catalog.run_plans import StoredPlan
 from orchestrator.model.check import not_published
-from orchestrator.model.generation import MemberPhase, MemberPlan
-from orchestrator.model.run import MemberRelation, RunPlan, SnapshotRelation
+from orchestrator.model.file_patterns import database_of, is_database_pattern
+from orchestrator.model.generation import DatabaseInput, MemberPhase, MemberPlan
+from orchestrator.model.run import MemberRelation, Relation, RunPlan, SnapshotRelation, SourceRelation
 from orchestrator.model.snapshot import Snapshot
 
 
@@ -111,7 +112,23 @@ def _member(stored: StoredPlan, position: Mapping[UUID, int], component: int) ->
         bytes=written.bytes if written else None,
         snapshot_id=written.id if written else stored.unchanged_id,
         checked_tables=plan.checked_tables,
+        database_inputs=_database_inputs(plan),
     )
+
+
+def _database_inputs(plan: RunPlan) -> tuple[DatabaseInput, ...]:
+    found = {one.id: _database_input(one, is_needed=False) for one in database_tables(plan.check_relations)}
+    found |= {one.id: _database_input(one, is_needed=True) for one in database_tables(plan.relations)}
+    return tuple(found.values())
+
+
+def _database_input(table: SourceRelation, *, is_needed: bool) -> DatabaseInput:
+    return DatabaseInput(table_id=table.id, database=database_of(table.url_pattern), is_needed=is_needed)
+
+
+def database_tables(relations: Iterable[Relation]) -> list[SourceRelation]:
+    """The tables of databases among the relations."""
+    return [one for one in relations if one.kind == "source" and is_database_pattern(one.url_pattern)]
 
 
 def _root(above: dict[UUID, UUID], node: UUID) -> UUID:

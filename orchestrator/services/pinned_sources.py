@@ -3,12 +3,16 @@
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from orchestrator.catalog import source_pins
-from orchestrator.catalog.database import Database
+from orchestrator.catalog import source_copies, source_pins
+from orchestrator.catalog.database import Database, Transaction
 from orchestrator.engines.base import SourceFileState, SourceLister, SourceListing
+from orchestrator.model.database_tables import SourceCopy
+from orchestrator.model.errors import InputReplaced
+from orchestrator.model.file_patterns import is_database_pattern
+from orchestrator.model.remote_files import COPY_VERSION
 from orchestrator.model.run import Relation, SourceRelation
 
 # Listings are kept in memory too, since each of a hundred members would otherwise unpack the same one. In files.
@@ -54,12 +58,22 @@ class PinnedSources:
         if found is not None:
             return found
         listing = await self.lister.list(project_id, table)
-        files = [(path, one.bytes, one.identity, one.opened_as) for path, one in listing.files.items()]
-        stored = {"digest": listing.digest, "is_settled": listing.is_settled, "files": files}
         async with self.database.begin() as tx:
-            await source_pins.store(tx, generation_id, table.id, stored)
+            copy = await _copy_in(tx, table, listing)
+            await source_pins.store(tx, generation_id, table.id, _stored(listing), copy.id if copy else None)
         # Another step may have been faster.
         return await self.find(generation_id, table.id) or Pin(0, listing)
+
+    async def copied(self, generation_id: UUID, table_ids: Collection[UUID]) -> set[UUID]:
+        """Those of the tables of which the generation has pinned a copy that it made, or found to be still right."""
+        async with self.database.single() as tx:
+            stored = [(table_id, await source_pins.load(tx, generation_id, table_id)) for table_id in table_ids]
+        return {table_id for table_id, one in stored if one is not None and one.listing.get("is_copied")}
+
+    async def pin_copy(self, tx: Transaction, generation_id: UUID, copy: SourceCopy) -> None:
+        """Have a generation read this copy of a table of a database, which the caller holds."""
+        stored = _stored(self.lister.listing_of([copy.as_object()])) | {"is_copied": True}
+        await source_pins.store_copy(tx, generation_id, copy.source_table_id, stored, copy.id)
 
     def known(self, generation_id: UUID, table_id: UUID, round_: int) -> Pin | None:
         """A pin that is still in memory."""
@@ -70,6 +84,22 @@ class PinnedSources:
         self._known[generation_id, table_id, round_] = listing
         while sum(len(one.files) for one in self._known.values()) > _MOST_FILES:
             self._known.popitem(last=False)
+
+
+def _stored(listing: SourceListing) -> dict[str, Any]:
+    files = [(path, one.bytes, one.identity, one.opened_as) for path, one in listing.files.items()]
+    return {"digest": listing.digest, "is_settled": listing.is_settled, "files": files}
+
+
+async def _copy_in(tx: Transaction, table: SourceRelation, listing: SourceListing) -> SourceCopy | None:
+    """The copy that a listing of a table of a database shows. Raises InputReplaced if it was just removed."""
+    if not is_database_pattern(table.url_pattern):
+        return None
+    contents = [one.identity.removeprefix(COPY_VERSION) for one in listing.files.values()]
+    found = await source_copies.of_content(tx, table.id, contents[0])
+    if found is None:
+        raise InputReplaced(f'The copy of "{table.name}" was removed at this moment.')
+    return found
 
 
 class GenerationPins:
@@ -134,7 +164,7 @@ class GenerationPins:
         read.
         """
         for relation in relations:
-            if relation.kind != "source":
+            if relation.kind != "source" or is_database_pattern(relation.url_pattern):  # a copy never changes
                 continue
             pin = await self.of(relation)
             now = (await self._sources.lister.list(self._project_id, relation)).files

@@ -55,7 +55,14 @@ from orchestrator.reconciliation.runs import RunSync
 from orchestrator.services.change_detection import UNCHANGED, ChangeDetector
 from orchestrator.services.check_plans import with_checks
 from orchestrator.services.early_cancels import early_ends, going_on
-from orchestrator.services.member_plans import components, inputs_first, member_plans, resolved, waited_for
+from orchestrator.services.member_plans import (
+    components,
+    database_tables,
+    inputs_first,
+    member_plans,
+    resolved,
+    waited_for,
+)
 from orchestrator.services.pinned_sources import PinnedSources
 
 # A plan goes to the process of its query as one message. It holds the SQL of every view that is evaluated inside.
@@ -295,6 +302,8 @@ class Planner:
                 current = currents.get(plan.saved_query_id)
                 if current is None or plan.fault or any(one.run_id not in found for one in plan.members):
                     continue
+                if database_tables(plan.relations):
+                    continue  # its tables are copied first, which takes longer than this step may
                 with suppress(TimeoutError):
                     async with asyncio.timeout(deadline - time.monotonic()):
                         if await self.detector.find_change(resolved(plan, {}), current, pins) is None:

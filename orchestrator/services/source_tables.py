@@ -20,7 +20,6 @@ from orchestrator.model.source_table import (
     Credential,
     DescribedSource,
     ReadOptions,
-    SourceFiles,
     SourceFormat,
     SourceTable,
 )
@@ -184,8 +183,7 @@ class SourceTableService:
             credential=credential,
             project_id=table.project_id,
         )
-        files = SourceFiles(file_count=found.file_count, bytes=found.bytes)
-        return table.model_copy(update={"columns": found.columns, "files": files}), found
+        return table.model_copy(update={"columns": found.columns, "files": found.files}), found
 
     async def _store(self, tx: Transaction, before: SourceTable, after: SourceTable) -> None:
         if name_key(after.name) != name_key(before.name):

@@ -5,9 +5,12 @@ from uuid import UUID
 
 from orchestrator.catalog import names, source_tables
 from orchestrator.catalog.database import Database
+from orchestrator.model.errors import InvalidSource
+from orchestrator.model.file_patterns import is_database_pattern
 from orchestrator.model.remote_files import is_same_place
 from orchestrator.model.remote_tables import RemoteServers, RemoteTable
 from orchestrator.model.source_table import Credential
+from orchestrator.services.copied_tables import CopiedTables
 from orchestrator.services.encryption import Encryptor
 
 
@@ -45,15 +48,26 @@ class TableCredentials:
 
 @dataclass(frozen=True)
 class CredentialedTables:
-    """Opens the remote files of source tables, those that are stored with their credentials. A RemoteTables."""
+    """Opens the remote files of source tables, those that are stored with their credentials. A RemoteTables.
 
-    servers: RemoteServers
+    A table of a database has one: its newest copy, which `copies` opens. Without `servers` there are no others.
+    """
+
+    servers: RemoteServers | None
     credentials: TableCredentials
+    copies: CopiedTables
 
     async def open(self, url_pattern: str, credential: Credential | None) -> RemoteTable:
         """See RemoteTables."""
+        if self.servers is None:
+            raise InvalidSource(
+                "This installation reads no remote files: its operator has to install matview[objects].",
+                attr="url_pattern",
+            )
         return await self.servers.open(url_pattern, credential)
 
     async def open_stored(self, table_id: UUID, url_pattern: str) -> RemoteTable:
         """See RemoteTables."""
-        return await self.servers.open(url_pattern, await self.credentials.of_table(table_id))
+        if is_database_pattern(url_pattern):
+            return self.copies.open(table_id, url_pattern)
+        return await self.open(url_pattern, await self.credentials.of_table(table_id))

@@ -1,7 +1,7 @@
 """The queries of the members of a generation or a try: begun, cancelled, and run again if a source file has changed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +9,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
-    from orchestrator.model.generation import MemberPlan, RepinRequest
+    from orchestrator.model.generation import CopyOutcome, MemberPlan, RepinRequest
     from orchestrator.model.printable import code
     from orchestrator.model.run import Progress
     from orchestrator.temporal import contract
@@ -128,6 +128,14 @@ def raise_if_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+def raise_if_not_copied(member: MemberPlan, outcomes: Iterable[CopyOutcome]) -> None:
+    """Raise the failure of a table of a database that the query of a member reads, if it could not be copied."""
+    needed = {one.table_id for one in member.database_inputs if one.is_needed}
+    for failure in (one for outcome in outcomes for one in outcome.failures):
+        if failure.table_id in needed:
+            raise ApplicationError(failure.error, type=failure.error_code, non_retryable=True)
 
 
 def _moved_source(error: BaseException) -> tuple[UUID, int] | None:

@@ -13,6 +13,8 @@ with workflow.unsafe.imports_passed_through():
     from orchestrator.model.generation import (
         Begun,
         CloseRequest,
+        CopyOutcome,
+        CopyTask,
         EndedRun,
         GenerationStatus,
         MemberEnd,
@@ -30,11 +32,11 @@ with workflow.unsafe.imports_passed_through():
     from orchestrator.temporal.run_page import render, running
     from orchestrator.workflows import steps
     from orchestrator.workflows.endings import ended as _ended, is_cancelled as _is_cancelled
-    from orchestrator.workflows.member_queries import MemberQueries, raise_if_cancelled
+    from orchestrator.workflows.member_queries import MemberQueries, raise_if_cancelled, raise_if_not_copied
     from orchestrator.workflows.member_writes import MemberWrites
     from orchestrator.workflows.members import Members, State
+    from orchestrator.workflows.shared_steps import SharedSteps
     from orchestrator.workflows.steps import uninterruptible
-    from orchestrator.workflows.table_checks import TableChecks
 
 _STATUS = SearchAttributeKey.for_keyword(contract.STATUS_ATTRIBUTE)
 _HELD = "A generation of several views refreshes this view already."
@@ -64,7 +66,8 @@ class RefreshViews:
         self._message: str | None = None
         self._publishing: asyncio.Task[None] | None = None
         self._closed_early: ClosedRun | None = None
-        self._table_checks = TableChecks(self._check_table)
+        self._table_checks = SharedSteps(self._check_table)
+        self._copies = SharedSteps(self._copy_tables)
 
     def _hold(self, members: Members, generation_id: UUID) -> None:
         self._members = members
@@ -127,6 +130,7 @@ class RefreshViews:
         except (Exception, asyncio.CancelledError) as error:
             return await self._end(error)
         await uninterruptible(self._table_checks.wait())
+        await uninterruptible(self._copies.wait())
         if not self._members.all_ended():
             await workflow.wait_condition(workflow.all_handlers_finished)
             workflow.continue_as_new(request)
@@ -190,7 +194,20 @@ class RefreshViews:
             task = TableCheckTask(pinned_by=begun.generation_id, project_id=begun.project_id, table_id=table_id)
             await steps.check_table(task, max(one.timeout_seconds for one in begun.members))
 
+    async def _copy_tables(self, database: str) -> CopyOutcome:
+        begun = self._has_begun()
+        task = CopyTask(
+            generation_id=begun.generation_id,
+            project_id=begun.project_id,
+            database=database,
+            timeout_seconds=max(one.timeout_seconds for one in begun.members),
+        )
+        return await steps.copy_tables(task)
+
     async def _write(self, member: MemberPlan) -> bool:
+        if member.database_inputs:
+            databases = dict.fromkeys(one.database for one in member.database_inputs)
+            raise_if_not_copied(member, await self._copies.require(databases))
         await self._table_checks.require(member.checked_tables)
         return (await self._writes.write(member)).unchanged is None
 
@@ -243,6 +260,7 @@ class RefreshViews:
     async def _wait_for_tasks(self) -> None:
         await self._queries.wait()
         await self._table_checks.wait()
+        await self._copies.wait()
         if self._publishing is not None:
             await workflow.wait([self._publishing])
 

@@ -16,6 +16,7 @@ from temporalio.workflow import ActivityCancellationType, ParentClosePolicy
 with workflow.unsafe.imports_passed_through():
     from orchestrator.activities.begin import BeginActivities
     from orchestrator.activities.check_tables import TableCheckActivities
+    from orchestrator.activities.copy_tables import TableCopyActivities
     from orchestrator.activities.finish import FinishActivities
     from orchestrator.activities.ticks import TickActivities
     from orchestrator.activities.tries import TryActivities
@@ -25,6 +26,8 @@ with workflow.unsafe.imports_passed_through():
     from orchestrator.model.generation import (
         Begun,
         CloseRequest,
+        CopyOutcome,
+        CopyTask,
         GenerationRequest,
         MemberEnd,
         MemberPlan,
@@ -66,7 +69,7 @@ QUERY_RETRIES = RetryPolicy(
 # The server takes a summary of 400 bytes.
 _LONGEST_NAME = 20
 # Nothing is lost by trying again, and no member waits for long.
-_CHECK_RETRIES = RetryPolicy(
+_SHARED_RETRIES = RetryPolicy(
     initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30), maximum_attempts=8
 )
 # The death of a worker is noticed after this; a living one sends a heartbeat twice a second.
@@ -131,9 +134,22 @@ async def check_table(task: TableCheckTask, timeout_seconds: float) -> None:
         task,
         start_to_close_timeout=timedelta(seconds=timeout_seconds) + START_TO_CLOSE_MARGIN,
         heartbeat_timeout=HEARTBEAT_TIMEOUT,
-        retry_policy=_CHECK_RETRIES,
+        retry_policy=_SHARED_RETRIES,
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary="Checks of a source table",
+    )
+
+
+async def copy_tables(task: CopyTask) -> CopyOutcome:
+    """Copy tables of a database. It may run on any worker."""
+    return await workflow.execute_activity_method(
+        TableCopyActivities.copy_tables,
+        task,
+        start_to_close_timeout=timedelta(seconds=task.timeout_seconds) + START_TO_CLOSE_MARGIN,
+        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        retry_policy=_SHARED_RETRIES,
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=f"Copy tables of {task.database}",
     )
 
 

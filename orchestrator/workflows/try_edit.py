@@ -20,8 +20,8 @@ with workflow.unsafe.imports_passed_through():
     from orchestrator.workflows.endings import ended
     from orchestrator.workflows.member_queries import MemberQueries, raise_if_cancelled
     from orchestrator.workflows.members import Members, State
+    from orchestrator.workflows.shared_steps import SharedSteps
     from orchestrator.workflows.steps import uninterruptible
-    from orchestrator.workflows.table_checks import TableChecks
 
 _STATUS = SearchAttributeKey.for_keyword(contract.STATUS_ATTRIBUTE)
 
@@ -39,7 +39,7 @@ class TryEdit:
         self._message: str | None = None
         self._ends: dict[UUID, TryEnd] = {}
         self._timeout_seconds = 0.0
-        self._table_checks = TableChecks(self._check_table)
+        self._table_checks = SharedSteps(self._check_table)
         self._hold(Members(()))
 
     @workflow.update(name=contract.PROGRESS)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from orchestrator.engines.attempts import shown_seconds
@@ -18,13 +19,22 @@ from orchestrator.engines.duckdb.protocol import (
 )
 from orchestrator.engines.duckdb.source_file_lister import SourceFileLister
 from orchestrator.model.column_lineage import QueryLineage
+from orchestrator.model.database_tables import DatabaseServers, DatabaseTable
 from orchestrator.model.errors import EngineCrashed, InvalidQuery, InvalidSource, OrchestratorError, SourceUnavailable
-from orchestrator.model.file_patterns import is_remote_pattern
+from orchestrator.model.file_patterns import is_database_pattern, is_remote_pattern
 from orchestrator.model.limits import Limits
+from orchestrator.model.names import fold
 from orchestrator.model.position import Position
 from orchestrator.model.remote_files import RemoteFile
 from orchestrator.model.snapshot import Column
-from orchestrator.model.source_table import AS_USUAL, Credential, DescribedSource, ReadOptions, SourceFormat
+from orchestrator.model.source_table import (
+    AS_USUAL,
+    DATABASE_FORMATS,
+    Credential,
+    DescribedSource,
+    ReadOptions,
+    SourceFormat,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +49,7 @@ _SOURCE_READERS = 3
 # A server far away takes longer than a disk.
 _REMOTE_SECONDS = 60.0
 _TRANSLATORS = 2
+_DIGESTERS, _DIGEST_SECONDS = 3, 24 * 3600.0
 # Limits of processes that only analyse a query or files, independent of the limits of a run: a statement can request
 # any amount of memory while it is bound. In MiB, for DuckDB and for the whole process beyond its stack.
 _BINDER_MEMORY, _BINDER_SPACE = 256, 512
@@ -52,11 +63,19 @@ class DuckDBAnalyzer:
     """Analyses SQL and source files in pools of a few processes, which belong to no project. A QueryAnalyzer.
 
     `source_lister` says where source files may lie. `limits` are those of a query of a run: an analysis gets no more.
-    An analysis may take `seconds`.
+    An analysis may take `seconds`. `databases` reads tables of databases; without it none are read.
     """
 
-    def __init__(self, source_lister: SourceFileLister, *, limits: Limits, seconds: float = ANALYSIS_SECONDS) -> None:
+    def __init__(
+        self,
+        source_lister: SourceFileLister,
+        *,
+        limits: Limits,
+        seconds: float = ANALYSIS_SECONDS,
+        databases: DatabaseServers | None = None,
+    ) -> None:
         self._source_lister = source_lister
+        self._databases = databases
         self._limits = limits
         process_limits = ProcessLimits(address_space=_BINDER_SPACE * _MIB, file_size=0)
         # A pool of its own: parsing takes milliseconds, and must not wait for queries that are being described.
@@ -71,6 +90,10 @@ class DuckDBAnalyzer:
             ProcessPool(size=_SOURCE_READERS, process_limits=process_limits, seconds=within, reuse=False)
             for within in (seconds, _REMOTE_SECONDS)
         )
+        # The copy that asks for a digest has a time limit of its own.
+        self._digest_pool = ProcessPool(
+            size=_DIGESTERS, process_limits=process_limits, seconds=_DIGEST_SECONDS, reuse=False
+        )
 
     async def start(self) -> None:
         """Start the fork server of this program's child processes, and log the layers that isolate a query."""
@@ -83,6 +106,7 @@ class DuckDBAnalyzer:
         await self._translator_pool.close()
         await self._source_pool.close()
         await self._remote_pool.close()
+        await self._digest_pool.close()
 
     async def layers(self) -> list[str]:
         """The layers that isolate a query, as far as this machine supports them."""
@@ -199,6 +223,9 @@ class DuckDBAnalyzer:
         project_id: int = NO_PROJECT,
     ) -> DescribedSource:
         """See QueryAnalyzer."""
+        if is_database_pattern(url_pattern) or source_format in DATABASE_FORMATS:
+            table = DatabaseTable(url_pattern, source_format, credential)
+            return await self._describe_table(table, stated, project_id)
         request: dict[str, Any] = {
             "job": "describe_source",
             "url_pattern": url_pattern,
@@ -220,6 +247,34 @@ class DuckDBAnalyzer:
             request |= self._source_lister.allowed
         return parse_described(await self._analyse(pool, project_id, request, too_slow, granted))
 
+    async def digest_rows(self, path: Path, columns: Sequence[str], *, project_id: int) -> str:
+        """See RowDigester."""
+        request = {"job": "digest_rows", "path": str(path), "columns": [*columns]}
+        too_slow = EngineCrashed("The digest of a copy could not be computed in time.")
+        return str(await self._analyse(self._digest_pool, project_id, request, too_slow))
+
+    async def _describe_table(self, table: DatabaseTable, stated: Sequence[Column], project_id: int) -> DescribedSource:
+        """The columns of a table of a database, those whose types are stated with these."""
+        if self._databases is None:
+            raise InvalidSource(
+                "This installation reads no databases: its operator has to install matview[databases].",
+                attr="url_pattern",
+            )
+        try:
+            found = await self._databases.describe(table)
+        except SourceUnavailable as error:
+            raise InvalidSource(error.message, attr="url_pattern") from None
+        types = {fold(one.name): one.duckdb_type for one in stated}
+        unknown = next((one.name for one in stated if fold(one.name) not in {fold(own.name) for own in found}), None)
+        if unknown is not None:
+            raise InvalidSource(f'The table has no column "{unknown}", whose type is stated.', attr="columns")
+        columns = [Column(name=one.name, duckdb_type=types.get(fold(one.name), one.duckdb_type)) for one in found]
+        try:
+            bound = await self.describe("SELECT * FROM stated", {"stated": columns}, project_id=project_id)
+        except InvalidQuery as error:
+            raise InvalidSource(error.message, attr="columns") from None
+        return DescribedSource(columns=bound, file_count=0, bytes=0)
+
     async def _analyse(
         self,
         pool: ProcessPool,
@@ -229,7 +284,9 @@ class DuckDBAnalyzer:
         granted: Mapping[str, RemoteFile] | None = None,
     ) -> Any:  # noqa: ANN401 - JSON
         memory, threads = (
-            (_READER_MEMORY, _READER_THREADS) if pool in {self._source_pool, self._remote_pool} else (_BINDER_MEMORY, 1)
+            (_READER_MEMORY, _READER_THREADS)
+            if pool in {self._source_pool, self._remote_pool, self._digest_pool}
+            else (_BINDER_MEMORY, 1)
         )
         limits = {
             "memory_mb": min(memory, self._limits.memory_mb),

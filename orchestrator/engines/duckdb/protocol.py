@@ -37,7 +37,7 @@ from orchestrator.model.reading import ReadRelation, ResultSummary
 from orchestrator.model.remote_files import is_remote
 from orchestrator.model.run import Progress, Shape
 from orchestrator.model.snapshot import Column, InputFile, InputFiles, Snapshot, SnapshotFile
-from orchestrator.model.source_table import DescribedSource, FileDifference
+from orchestrator.model.source_table import DATABASE_FORMATS, DescribedSource, FileDifference, SourceFormat
 
 # The subfolders of a result's folder: for the rows that the query left out, and for some on which checks have failed.
 _BESIDE = ("quarantine", "checks")
@@ -121,7 +121,7 @@ def encode_relation(
     if relation.kind == "source":
         columns = encode_columns(relation.columns)
         return known | {
-            "format": relation.format.value,
+            "format": SourceFormat.PARQUET if relation.format in DATABASE_FORMATS else relation.format.value,
             "source_files": files[relation.name],
             "columns": columns,
             "id": str(relation.id),

@@ -25,7 +25,7 @@ from orchestrator.engines.duckdb.sources.discovery import (
 from orchestrator.model.errors import InputMissing, Invalid, InvalidSource
 from orchestrator.model.file_patterns import is_remote_pattern
 from orchestrator.model.reading import ReadRelation
-from orchestrator.model.remote_files import RemoteFile
+from orchestrator.model.remote_files import RemoteFile, RemoteObject
 from orchestrator.model.remote_tables import RemoteTable, RemoteTables
 from orchestrator.model.run import SourceRelation
 from orchestrator.model.source_table import Credential
@@ -95,21 +95,17 @@ class SourceFileLister:
     async def list(self, project_id: int, table: SourceRelation) -> SourceListing:
         """The files of a source table, and their state now. Raises as `find` does."""
         if is_remote_pattern(table.url_pattern):
-            found = await self._listed_remotely(table)
-            files = {
-                file.shown: SourceFileState(bytes=file.size, identity=file.version, opened_as=tuple(file))
-                for file in found
-            }
-            is_settled = all(map(is_settled_remotely, found))
-        else:
-            listed = await self._listed(project_id, table)
-            files = {
-                shown_path(one.file): SourceFileState(bytes=one.size, identity=one.identity, opened_as=tuple(one.file))
-                for one in listed
-            }
-            is_settled = all(one.is_settled for one in listed)
-        digest = listing_digest((path, file.identity) for path, file in files.items())
-        return SourceListing(digest=digest, files=files, is_settled=is_settled)
+            return _remote_listing(await self._listed_remotely(table))
+        listed = await self._listed(project_id, table)
+        files = {
+            shown_path(one.file): SourceFileState(bytes=one.size, identity=one.identity, opened_as=tuple(one.file))
+            for one in listed
+        }
+        return _listing(files, is_settled=all(one.is_settled for one in listed))
+
+    def listing_of(self, files: Sequence[RemoteObject]) -> SourceListing:
+        """See SourceLister."""
+        return _remote_listing([remote_file(one) for one in files])
 
     async def digests(self, project_id: int, table: SourceRelation, paths: Collection[str]) -> Mapping[str, str]:
         """The digests of the bytes of these files of a source table, by path. Files that are gone are missing.
@@ -165,6 +161,18 @@ class SourceFileLister:
 def granted_files(table: RemoteTable, files: Iterable[SourceFile]) -> dict[str, RemoteFile]:
     """The files of a table, by the names that queries use."""
     return {file.real: RemoteFile(file.size, partial(table.read, remote_object(file))) for file in files}
+
+
+def _remote_listing(found: Sequence[SourceFile]) -> SourceListing:
+    files = {
+        file.shown: SourceFileState(bytes=file.size, identity=file.version, opened_as=tuple(file)) for file in found
+    }
+    return _listing(files, is_settled=all(map(is_settled_remotely, found)))
+
+
+def _listing(files: Mapping[str, SourceFileState], *, is_settled: bool) -> SourceListing:
+    digest = listing_digest((path, file.identity) for path, file in files.items())
+    return SourceListing(digest=digest, files=files, is_settled=is_settled)
 
 
 def _of_table(table: SourceRelation, error: Invalid) -> InputMissing:

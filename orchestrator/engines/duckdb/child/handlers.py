@@ -15,7 +15,7 @@ from orchestrator.engines.duckdb.child.adopt import adopt
 from orchestrator.engines.duckdb.child.binding import explain_binding
 from orchestrator.engines.duckdb.child.checks import check_table
 from orchestrator.engines.duckdb.child.diff import diff
-from orchestrator.engines.duckdb.child.errors import clean_message, plain_message, redact_paths
+from orchestrator.engines.duckdb.child.errors import clean_message, failure, plain_message, redact_paths
 from orchestrator.engines.duckdb.child.execute import write
 from orchestrator.engines.duckdb.child.object_access import failure_of_remote_files, grant
 from orchestrator.engines.duckdb.child.places import place_in_text
@@ -28,9 +28,10 @@ from orchestrator.engines.duckdb.sandbox import confine
 from orchestrator.engines.duckdb.sources.bad_values import Source, explained
 from orchestrator.engines.duckdb.sources.contract import Contract, UnreadableFile
 from orchestrator.engines.duckdb.sources.differences import differences
-from orchestrator.engines.duckdb.sources.discovery import SourceFile, list_source_files
+from orchestrator.engines.duckdb.sources.discovery import SourceFile, list_source_files, real_path
 from orchestrator.engines.duckdb.sources.text import with_data
 from orchestrator.engines.duckdb.sql.column_lineage import column_lineage
+from orchestrator.engines.duckdb.sql.content import content_digest
 from orchestrator.engines.duckdb.sql.inlining import weigh
 from orchestrator.engines.duckdb.sql.parquet_casts import UnsupportedType, logical
 from orchestrator.engines.duckdb.sql.references import (
@@ -182,6 +183,20 @@ def _trace_columns(request: Request, _watch: Watch) -> dict[str, Any]:
             raise invalid(clean_message(error)) from None
 
 
+def digest_rows(request: Request) -> Task:
+    """The digest of the rows of the Parquet file at `path`, which has these `columns`."""
+    file = SourceFile(request["path"], real_path(request["path"]))
+    return Task(partial(_digest_rows, request, file), readable=(file,))
+
+
+def _digest_rows(request: Request, file: SourceFile, _watch: Watch) -> str:
+    try:
+        with open_session(request["limits"], files=[file.real]) as connection:
+            return content_digest(connection, [file.real], request["columns"])
+    except duckdb.Error as error:
+        raise failure(error, request["limits"]) from None
+
+
 def describe_source(request: Request) -> Task:
     """The columns of the files that match `url_pattern`, read as `format`, and how the files differ from them."""
     if "files" in request:
@@ -251,6 +266,7 @@ HANDLERS: dict[str, Callable[[Request], Task | Answered]] = {
     "lineage": trace_columns,
     "describe_each": describe_each,
     "describe_source": describe_source,
+    "digest_rows": digest_rows,
     "find_files": find_files,
     "digest_files": digest_files,
     "write": write,

@@ -22,7 +22,7 @@ import xxhash
 from orchestrator.model.errors import InvalidSource
 from orchestrator.model.file_patterns import MAX_FILES, MAX_PATTERN_LENGTH, fits, is_visible, is_wild
 from orchestrator.model.private_folders import MARKER
-from orchestrator.model.remote_files import RemoteObject, is_remote, name_of_source
+from orchestrator.model.remote_files import COPY_VERSION, RemoteObject, is_remote, name_of_source
 
 _NAMED_ROOTS = 5
 # No data lies here: these are interfaces of the kernel, settings, and secrets of containers and services.
@@ -87,7 +87,7 @@ def remote_file(found: RemoteObject) -> SourceFile:
 
 def is_settled_remotely(file: SourceFile) -> bool:
     """Whether a further change of a remote file would give it another version: a time has seconds only."""
-    return file.version.startswith("etag:") or file.modified_ns + _COARSEST_TIME_NS < time.time_ns()
+    return file.version.startswith(("etag:", COPY_VERSION)) or file.modified_ns + _COARSEST_TIME_NS < time.time_ns()
 
 
 def remote_object(file: SourceFile) -> RemoteObject:

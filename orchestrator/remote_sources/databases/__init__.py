@@ -1,0 +1,1 @@
+"""Tables of databases: describes them, and copies them into Parquet files."""
