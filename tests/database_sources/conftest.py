@@ -1,4 +1,4 @@
-"""A stack whose source tables may be in a PostgreSQL server of the tests."""
+"""A stack whose source tables may be in servers of the tests: PostgreSQL and MariaDB."""
 
 import asyncio
 import json
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.catalog.database import Database
+from orchestrator.devstack.ports import choose_ports
 from orchestrator.devstack.stack import DevStack
 from tests.support.postgres_server import PASSWORD, USER, PostgresServer, postgres_server
 from tests.support.tenants import Json, Tenant, dev_stack
@@ -45,9 +46,18 @@ async def postgres(session_folder: Path) -> AsyncIterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-async def stack(postgres: PostgresServer, session_folder: Path, sources: Path) -> AsyncIterator[DevStack]:
+def mysql_port() -> int:
+    (port,) = choose_ports({"mysql": 0})
+    return port
+
+
+@pytest.fixture(scope="session")
+async def stack(
+    postgres: PostgresServer, mysql_port: int, session_folder: Path, sources: Path
+) -> AsyncIterator[DevStack]:
+    """A stack that may read both servers, with a small bound for copies, and no grace for those that are replaced."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MATVIEW_SOURCE_DATABASES", json.dumps([postgres.allowed]))
+        patch.setenv("MATVIEW_SOURCE_DATABASES", json.dumps([postgres.allowed, f"127.0.0.1:{mysql_port}"]))
         patch.setenv("MATVIEW_SOURCE_COPY_MB", "20")
         patch.setenv("MATVIEW_READERS_GRACE_SECONDS", "0")
         async with dev_stack(session_folder / "databases", sources) as running:

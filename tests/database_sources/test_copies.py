@@ -119,7 +119,7 @@ async def test_a_copy_whose_worker_was_killed_is_made_by_the_next_one_and_nothin
 
     async def old_is_gone() -> bool:
         await schema.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'matview'")
-        return (await tenant.history(view["id"]))[0]["status"] != "Running"
+        return bool((await tenant.history(view["id"]))[0]["status"] != "Running")
 
     await until(old_is_gone, "the run")
     (run,) = await tenant.history(view["id"])

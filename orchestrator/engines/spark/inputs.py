@@ -88,5 +88,6 @@ def unreadable(name: str) -> str:
     """Why a view on the cluster cannot read a source table of that name."""
     return (
         f"The source table {name} is text, in a bucket or in a database, or has read options or stated types. Such "
-        "tables are read by Matview itself, for DuckDB only. Put a view with the engine duckdb over it, materialize that, and read that."
+        "tables are read by Matview itself, for DuckDB only. Put a view with the engine duckdb over it, materialize "
+        "that, and read that."
     )

@@ -3,6 +3,7 @@
 import errno
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from uuid import UUID
 
 import pyarrow as pa
@@ -72,8 +73,12 @@ class Copying:
         columns = chosen_columns(self._session.columns(table), order, table)
         schema = pa.schema([pa.field(column.name, column.arrow_type) for column in columns])
         rows = 0
-        with order.path.open("xb") as stream, pq.ParquetWriter(stream, schema, compression="zstd") as writer:
-            for group in grouped(self._session.batches(table, columns)):
+        with (
+            closing(self._session.batches(table, columns)) as batches,
+            order.path.open("xb") as stream,
+            pq.ParquetWriter(stream, schema, compression="zstd") as writer,
+        ):
+            for group in grouped(batches):
                 self._raise_if_stopped()
                 writer.write_table(pa.Table.from_batches(group, schema), row_group_size=_GROUP_ROWS)
                 rows += sum(batch.num_rows for batch in group)

@@ -74,5 +74,3 @@ def _array(values: list[Any], column: SourceColumn) -> pa.Array:
             f'the column "{column.name}" has a value that {column.duckdb_type} cannot hold, such as 0000-00-00.',
             attr="columns",
         ) from None
-
-

@@ -1,7 +1,7 @@
 """A session on PostgreSQL: one read-only transaction in which all tables are seen as they were at one moment."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
@@ -102,7 +102,7 @@ class PostgresSession:
             raise refusal(f'The user "{user}" may not read the table {table.shown}: it needs the privilege SELECT.')
         return readable
 
-    def batches(self, table: TableLocation, columns: Sequence[SourceColumn]) -> Iterator[pa.RecordBatch]:
+    def batches(self, table: TableLocation, columns: Sequence[SourceColumn]) -> Generator[pa.RecordBatch, None, None]:
         """See Session."""
         chosen = list(columns)
         selected = ", ".join(column.select for column in chosen)
@@ -118,10 +118,8 @@ class PostgresSession:
                 if batch is None:
                     break
                 yield converted(batch, chosen)
-        except InvalidSource:
-            self._cursor.close()
-            self._cursor = self._connection.cursor()
-            self._run("ROLLBACK TO SAVEPOINT before_table")
+        except BaseException:
+            self._give_up_rows()
             raise
         self._run("RELEASE SAVEPOINT before_table")
 
@@ -136,6 +134,14 @@ class PostgresSession:
             self._cursor.close()
         with suppress(AdbcError, OSError, RuntimeError):
             self._connection.close()
+
+    def _give_up_rows(self) -> None:
+        """End the statement in progress, so that the transaction can go on with another table."""
+        with suppress(AdbcError, OSError, InvalidSource, SourceUnavailable):
+            self._cursor.adbc_cancel()
+            self._cursor.close()
+            self._cursor = self._connection.cursor()
+            self._run("ROLLBACK TO SAVEPOINT before_table")
 
     def _run(self, sql: str) -> None:
         with self._translated():

@@ -16,6 +16,7 @@ from orchestrator.model.source_table import SourceFormat
 from orchestrator.remote_sources.addresses import Addresses, refusal
 from orchestrator.remote_sources.databases.copying import Copying
 from orchestrator.remote_sources.databases.locations import AllowedServers, TableLocation, parse_table
+from orchestrator.remote_sources.databases.mysql import MySqlSession
 from orchestrator.remote_sources.databases.postgres import PostgresSession
 from orchestrator.remote_sources.databases.sessions import Session, Target
 
@@ -30,7 +31,7 @@ _STOP_SECONDS = 5.0
 _LONGEST_NAME = 1_000
 
 Open = Callable[[Target, float], Session]
-_SESSIONS: dict[SourceFormat, Open] = {SourceFormat.POSTGRESQL: PostgresSession}
+_SESSIONS: dict[SourceFormat, Open] = {SourceFormat.POSTGRESQL: PostgresSession, SourceFormat.MYSQL: MySqlSession}
 
 
 class Databases:
@@ -97,8 +98,6 @@ class Databases:
 
     async def _target(self, location: TableLocation, table: DatabaseTable) -> Target:
         tls = self._allowed.tls_of(location.server)
-        if location.format not in _SESSIONS:
-            raise refusal(f"{location.format} is not read yet.")
         if table.credential is None:
             raise refusal(
                 "A table of a database needs a credential: the user as its access_key, the password as access_secret."

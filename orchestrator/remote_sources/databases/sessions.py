@@ -1,6 +1,6 @@
 """Shapes that the sessions of all databases share."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -61,7 +61,7 @@ class Session(Protocol):
     def columns(self, table: TableLocation) -> Sequence[SourceColumn]:
         """The columns of a table that the user may read. Another table can be read after an error of this one."""
 
-    def batches(self, table: TableLocation, columns: Sequence[SourceColumn]) -> Iterator[pa.RecordBatch]:
+    def batches(self, table: TableLocation, columns: Sequence[SourceColumn]) -> Generator[pa.RecordBatch, None, None]:
         """The rows of a table, in batches of some megabytes, with the Arrow types of the columns."""
 
     def cancel(self) -> None:
