@@ -178,7 +178,14 @@ async def test_a_copy_that_a_generation_reads_is_kept_although_there_is_a_newer_
     assert len(copies_of(tenant, table)) == 1
 
 
-async def test_a_copy_has_a_bound_and_what_is_larger_fails_by_name(tenant: Tenant, schema: Schema) -> None:
+async def schema_table(tenant: Tenant, schema: Schema, name: str) -> Json:
+    """A view over a table of one row."""
+    await schema.create(name, "n int", "(1)")
+    await add(tenant, schema, name)
+    return await tenant.create_view(f"of_{name}", f"SELECT n FROM {name}")
+
+
+async def test_a_copy_has_a_bound_and_what_is_larger_fails_by_name_and_alone(tenant: Tenant, schema: Schema) -> None:
     text = "(SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 300) WHERE g > 0)"
     await schema.create("large", "n int, t text")
     await schema.run(f"INSERT INTO large SELECT g, {text} FROM generate_series(1, 8000) g")
@@ -189,6 +196,10 @@ async def test_a_copy_has_a_bound_and_what_is_larger_fails_by_name(tenant: Tenan
     assert run["error"].startswith('Source table "large": The copy of')
     assert "MATVIEW_SOURCE_COPY_MB" in run["error"]
     assert not copies_of(tenant, table)
+    more = [await schema_table(tenant, schema, f"small_{number}") for number in range(4)]
+    await asyncio.gather(*(tenant.act(one["id"], "materialize", {"run": False}) for one in more))
+    found = statuses(await refreshed(tenant))
+    assert found == {"v": "Failed", **{f"of_small_{number}": "Completed" for number in range(4)}}
 
 
 async def test_a_table_that_cannot_be_copied_fails_its_readers_and_no_others(tenant: Tenant, schema: Schema) -> None:
