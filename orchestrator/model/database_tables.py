@@ -41,7 +41,7 @@ class CopyOrder(NamedTuple):
 
 
 class CopiedRows(NamedTuple):
-    """What a copy holds: its rows and bytes, and the moment of the database at which it was read."""
+    """A copy that was made: its rows and bytes, and the moment of the database at which it was read."""
 
     rows: int
     bytes: int

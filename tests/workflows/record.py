@@ -16,6 +16,7 @@ from orchestrator.temporal import contract
 from tests.acceptance.test_failures import LONG
 from tests.support.tenants import ENDLESS, a_tenant, dev_stack, until
 from tests.support.webhook_receiver import SECRET, Receiver
+from tests.workflows.record_copies import record_copies
 from tests.workflows.record_generations import GenerationRecorder
 from tests.workflows.record_tries import TryRecorder
 from tests.workflows.recorder import HISTORIES, Recorder
@@ -40,6 +41,7 @@ async def main() -> None:
             client = await Client.connect(stack.info["temporal_address"])
             await RunRecorder(tenant, client).record_notices(receiver)
             await GenerationRecorder(other, client).record_notices()
+        await record_copies(folder)
     finally:
         shutil.rmtree(folder)
 
