@@ -20,6 +20,7 @@ from benchmarks import (
     checks,
     console,
     dag,
+    databases,
     generations,
     hostile,
     memory_cost,
@@ -131,6 +132,11 @@ KINDS = {
             "rows": Option(6_000_000, 20_000, "of the file"),
             "delays": Option([0, 30], [0], "milliseconds until the server answers, one or several"),
         },
+    ),
+    "databases": Kind(
+        databases.measure,
+        "the copy of a table of PostgreSQL, beside COPY and plain ADBC",
+        {"rounds": rounds(), "rows": Option(1_000_000, 20_000, "of the table")},
     ),
     "project": Kind(
         project.measure,

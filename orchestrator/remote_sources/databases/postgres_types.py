@@ -37,8 +37,8 @@ _FIRST_TIME = -210_866_803_200_000_000
 def column_of(name: str, kind: str, category: str, typmod: int) -> SourceColumn:
     """How a column is read. `kind` is the name of its type if it is one of PostgreSQL's own, else empty.
 
-    A type without a like in DuckDB becomes text: `numeric` without digits, `interval`, `json`, names of enumerations. Arrays
-    and composite values become JSON.
+    A type without a like in DuckDB becomes text: `numeric` without digits, `interval`, `json`, enumerations. Arrays and
+    composite values become JSON.
     """
     quoted = quote(name)
     if kind in _NATIVE:
