@@ -9,6 +9,7 @@ from orchestrator.catalog.database import Database
 from orchestrator.doctor.report import Check, CheckResult, Status, ok, some_of, warn
 from orchestrator.engines.base import SourceLister
 from orchestrator.model.errors import InputMissing, Transient
+from orchestrator.model.file_patterns import is_database_pattern
 from orchestrator.model.plurals import number_of
 from orchestrator.model.run import SourceRelation
 
@@ -64,6 +65,8 @@ class SourceChecks:
         turn = asyncio.Semaphore(_AT_ONCE)
 
         async def is_empty(project_id: int, table: SourceRelation) -> bool:
+            if is_database_pattern(table.url_pattern):
+                return False  # it is copied when a view that reads it is refreshed
             async with turn:
                 try:
                     await self._lister.list(project_id, table)
