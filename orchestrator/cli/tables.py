@@ -20,7 +20,7 @@ from orchestrator.cli.suggestions import did_you_mean
 from orchestrator.model.names import name_key
 from orchestrator.model.plurals import number_of
 from orchestrator.model.printable import one_line
-from orchestrator.model.source_table import ReadOptions, SourceFormat
+from orchestrator.model.source_table import DATABASE_FORMATS, ReadOptions, SourceFormat
 
 app = typer.Typer(help="Source tables: files that views may read under a name.", no_args_is_help=True)
 
@@ -194,7 +194,8 @@ def _say_contract(api: Api, response: httpx.Response) -> None:
         return
     table = data(response)
     counted, columns = _counted(table), number_of(len(table["columns"]), "column")
-    echo(f"{table['name']}: {table['format']} files{f' ({counted})' if counted else ''}, {columns}")
+    noun = "table" if table["format"] in DATABASE_FORMATS else "files"
+    echo(f"{table['name']}: {table['format']} {noun}{f' ({counted})' if counted else ''}, {columns}")
     _say_types(table["columns"])
     for line in (*_changes(table.get("changes") or {}), *map(_difference, table.get("differences") or ())):
         warn(line)

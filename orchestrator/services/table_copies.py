@@ -144,7 +144,8 @@ class TableCopies:
         content = await self.digester.digest_rows(path, names, project_id=new.project_id)
         async with self.database.single() as tx:
             before = await source_copies.newest(tx, new.table.id)
-        if before is not None and _is_same(before, new, content):
+        # Its file may be gone, as after a restore of the catalog.
+        if before and _is_same(before, new, content) and await self.store.is_whole(before.location, [before.file]):
             return before
         file = SnapshotFile(name=COPY_FILE, rows=found.rows, bytes=found.bytes)
         (measured,) = await self.store.measure(new.location, [file])

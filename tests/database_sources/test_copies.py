@@ -156,6 +156,16 @@ async def test_only_the_newest_copy_is_kept_and_none_of_a_table_that_is_deleted(
         assert not rows.all()
 
 
+async def test_a_copy_whose_file_is_lost_is_made_again(tenant: Tenant, schema: Schema) -> None:
+    await schema.create("t", "n int", "(1)")
+    table = await add(tenant, schema, "t")
+    await tenant.materialized("v", "SELECT n FROM t")
+    (lost,) = copies_of(tenant, table)
+    await asyncio.to_thread((tenant.data_dir / lost / "rows.parquet").unlink)
+    await tenant.materialized("w", "SELECT n + 1 AS n FROM t")
+    assert await rows_of(tenant, "SELECT t.n, w.n FROM t, w") == [[1, 2]]
+
+
 async def test_a_copy_that_a_generation_reads_is_kept_although_there_is_a_newer_one(
     tenant: Tenant, schema: Schema, stack: DevStack, shared_catalog: Database, folder: Path
 ) -> None:
