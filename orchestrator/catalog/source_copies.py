@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, delete, exists, func, insert, or_, select, update
+from sqlalchemy import BigInteger, ColumnElement, Row, Select, cast, delete, exists, func, insert, or_, select, update
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
@@ -82,9 +82,10 @@ async def newest(tx: Transaction, table_id: UUID) -> SourceCopy | None:
     return None if row is None else _source_copy(row)
 
 
-async def of_content(tx: Transaction, table_id: UUID, content: str) -> SourceCopy | None:
-    """The newest copy of a table that has these rows. It stays until the transaction ends."""
-    query = _newest(table_id).where(_COPY.content == content).with_for_update(read=True)
+async def of_content(tx: Transaction, table_id: UUID, content: str, size: int) -> SourceCopy | None:
+    """The newest copy of a table that has these rows, and this size in bytes. It stays until the transaction ends."""
+    is_it = (_COPY.content == content, cast(_COPY.file["bytes"].astext, BigInteger) == size)
+    query = _newest(table_id).where(*is_it).with_for_update(read=True)
     row = (await tx.execute(query)).one_or_none()
     return None if row is None else _source_copy(row)
 

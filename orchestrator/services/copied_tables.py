@@ -56,7 +56,7 @@ class CopiedTable:
         if file.version not in self._known:
             content = file.version.removeprefix(COPY_VERSION)
             async with self.copies.database.begin() as tx:
-                found = await source_copies.of_content(tx, self.table_id, content)
+                found = await source_copies.of_content(tx, self.table_id, content, file.size)
             if found is None:
                 raise InputMissing(f"The copy of {self.url} no longer exists.")
             self._known[file.version] = found

@@ -95,8 +95,8 @@ async def _copy_in(tx: Transaction, table: SourceRelation, listing: SourceListin
     """The copy that a listing of a table of a database shows. Raises InputReplaced if it was just removed."""
     if not is_database_pattern(table.url_pattern):
         return None
-    contents = [one.identity.removeprefix(COPY_VERSION) for one in listing.files.values()]
-    found = await source_copies.of_content(tx, table.id, contents[0])
+    (file,) = listing.files.values()
+    found = await source_copies.of_content(tx, table.id, file.identity.removeprefix(COPY_VERSION), file.bytes)
     if found is None:
         raise InputReplaced(f'The copy of "{table.name}" was removed at this moment.')
     return found

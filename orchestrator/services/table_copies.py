@@ -141,7 +141,10 @@ class TableCopies:
         if isinstance(found, OrchestratorError):
             return found
         names = [one.name for one in new.table.columns]
-        content = await self.digester.digest_rows(path, names, project_id=new.project_id)
+        try:
+            content = await self.digester.digest_rows(path, names, project_id=new.project_id)
+        except Terminal as error:
+            return error
         async with self.database.single() as tx:
             before = await source_copies.newest(tx, new.table.id)
         # Its file may be gone, as after a restore of the catalog.

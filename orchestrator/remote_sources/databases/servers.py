@@ -116,6 +116,7 @@ class Databases:
                     await asyncio.to_thread(stop)
                     await asyncio.shield(working)
             working.add_done_callback(lambda done: done.cancelled() or done.exception())
+            working.cancel()  # one that has not begun
             raise
 
 
