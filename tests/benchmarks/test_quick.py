@@ -24,6 +24,7 @@ COMPARED = {
     "generations": "worker killed",
     "checks": "without",
     "remote": "httpfs",
+    "databases": "ADBC into Parquet, all in memory",
     "project": "nothing changed",
     "journey": "dbt-duckdb",
     "verdicts": "SQLMesh",

@@ -36,7 +36,7 @@ async def test_a_file_that_is_replaced_between_two_reads_has_all_readers_run_aga
 ) -> None:
     path = await table(tenant, sources)
     views = await saved(
-        tenant, first="SELECT a FROM moving", long=taking(1_000), last="SELECT moving.a FROM moving, long"
+        tenant, first="SELECT a FROM moving", long=taking(4_000), last="SELECT moving.a FROM moving, long"
     )
     generation = await started(tenant)
 

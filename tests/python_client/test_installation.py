@@ -92,7 +92,7 @@ def test_the_wheel_requires_two_packages_and_has_the_server_as_an_extra(bare: Pa
     required = [Requirement(one) for one in installed.requires or []]
     assert {one.name for one in required if one.marker is None} == {"httpx", "pyarrow"}
     extras = set(installed.metadata.get_all("Provides-Extra") or [])
-    assert extras == {"server", "embedded", "objects", "spark", "sail", "traces", "demo"}
+    assert extras == {"server", "embedded", "objects", "spark", "sail", "traces", "demo", "databases"}
     server = {one.name for one in required if one.marker and one.marker.evaluate({"extra": "server"})}
     assert {"fastapi", "duckdb", "temporalio", "httpx", "pyarrow"} <= server
     assert (packages / "matview" / "py.typed").is_file()

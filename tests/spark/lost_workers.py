@@ -1,15 +1,13 @@
 """A worker that is killed while the cluster works for it: the next attempt publishes, and the earlier one may go on."""
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.devstack.stack import DevStack
 from orchestrator.engines.spark.sessions import Sessions
 from tests.acceptance.test_retries import attempts
-from tests.spark.test_cancelling import processor_share
+from tests.spark.test_cancelling import processor_share, swept
 from tests.spark.views import rows, save
-from tests.support.commands import run_matview
 from tests.support.tenants import Tenant, until, write_parquet
 
 # Takes the cluster some seconds, and gives few rows.
@@ -54,14 +52,11 @@ async def lose_a_worker(
     earlier = f"{tenant.project_id}/{view['id']}/{run['id']}-1"
     sessions = Sessions(remote_of(stack), most=1)
     late = f"{staging}/{earlier}/spark"
-    await sessions.run(lambda session: session.sql("SELECT 1 AS n, 2 AS m").write.parquet(late))
+    await sessions.run(lambda session: session.sql("SELECT 1 AS n, 2 AS m").write.mode("append").parquet(late))
     sessions.close()
     assert any(f"/{run['id']}-1/" in name for name in files())
     assert await rows(tenant, "SELECT n, m FROM long WHERE n < 3 ORDER BY n, m") == found
-    swept = await asyncio.to_thread(
-        run_matview, "reconcile", "--home", str(Path(stack.info["data_dir"]).parent), env=env
-    )
-    assert swept.returncode == 0, swept.stderr
+    await swept(stack, env)
     assert sorted(files()) == before
     assert await rows(tenant, "SELECT n, m FROM long WHERE n < 3 ORDER BY n, m") == found
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator.catalog import projects
@@ -10,6 +11,7 @@ from orchestrator.devstack.stack import DevStack
 from orchestrator.model.principal import ProjectLimits
 from tests.generations.test_refreshing import finished, started, statuses
 from tests.spark.views import rows, save
+from tests.support.commands import run_matview
 from tests.support.tenants import Tenant, until, write_parquet
 
 # Writes rows for hours, which compress well. Sail ends a query between two batches of rows: see docs/spark.md.
@@ -36,6 +38,13 @@ async def gone_from_the_cluster(stack: DevStack) -> bool:
     return await until(ask, "the query to be gone from the cluster", 20)
 
 
+async def swept(stack: DevStack, env: Mapping[str, str] = {}) -> None:
+    """Have the reconciler remove files that the cluster has closed after the end of their run."""
+    home = str(Path(stack.info["data_dir"]).parent)
+    ended = await asyncio.to_thread(run_matview, "reconcile", "--home", home, env=env)
+    assert ended.returncode == 0, ended.stderr
+
+
 async def test_a_cancelled_query_is_gone_from_the_cluster(tenant: Tenant, folder: Path, stack: DevStack) -> None:
     await tenant.add_table("t", write_parquet(folder / "t.parquet", n=list(range(20000))))
     view = await save(tenant, "slow", SLOW)
@@ -46,6 +55,7 @@ async def test_a_cancelled_query_is_gone_from_the_cluster(tenant: Tenant, folder
     (run,) = await tenant.history(view["id"])
     assert run["status"] == "Cancelled"
     assert await gone_from_the_cluster(stack)
+    await swept(stack)
     assert tenant.staged() == []
     assert tenant.files(view) == []
 
@@ -65,6 +75,7 @@ async def test_a_query_that_takes_too_long_is_gone_from_the_cluster(
     run = await tenant.ended(view["id"])
     assert (run["status"], run["error"]) == ("Failed", "The query ran longer than 4 seconds.")
     assert await gone_from_the_cluster(stack)
+    await swept(stack)
     assert tenant.staged() == []
 
 
