@@ -16,11 +16,11 @@ from orchestrator.model.generation import (
     Selection,
 )
 from orchestrator.model.principal import User
-from orchestrator.model.run import Trigger
+from orchestrator.model.run import RunRef, Trigger
 from orchestrator.services.generation_start import GenerationStart, new_generation
 from orchestrator.services.runs import CANCEL_WAIT, RunService
 from orchestrator.temporal import contract
-from orchestrator.temporal.run_workflows import RunWorkflows
+from orchestrator.temporal.run_workflows import RunWorkflows, single_run
 
 
 class GenerationState(Value):
@@ -108,7 +108,7 @@ class GenerationService:
             if not await self._workflows.wait_for_generation(state.generation.workflow_id, CANCEL_WAIT):
                 raise StillStopping
         else:
-            await self._runs.stop({one.run.id: one.run for one in state.members})
+            await self._runs.stop(_runs_of(state))
         ended = await self.get(project_id, generation_id)
         if ended.generation.status in {GenerationStatus.COMPLETED, GenerationStatus.SKIPPED}:
             raise NotRunning("Cannot cancel a generation that is not running")
@@ -118,6 +118,18 @@ class GenerationService:
         if isinstance(view, str):
             return await names.view_of(tx, project_id, view)
         return view if await saved_queries.is_live(tx, project_id, view) else None
+
+
+def _runs_of(state: GenerationState) -> dict[UUID, RunRef]:
+    """The run of a generation of one view.
+
+    It may not be recorded yet: the generation is recorded first if the row of an earlier run of the view is still open.
+    """
+    if state.members:
+        return {one.run.id: one.run for one in state.members}
+    (view_id,) = state.generation.selection.views
+    run = single_run(view_id, state.generation.id)
+    return {run.id: run}
 
 
 def _known(view: UUID | str, view_id: UUID | None) -> UUID:

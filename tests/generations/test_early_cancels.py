@@ -1,18 +1,21 @@
 """Cancels of views in a generation that waits for another run, so that it has no runs yet."""
 
+import asyncio
 import time
 from uuid import UUID, uuid4
 
 from temporalio.client import Client
 
+from orchestrator.catalog import generations, views_to_run
 from orchestrator.catalog.database import Database
 from orchestrator.model.base import now
 from orchestrator.model.generation import CancelledView, Generation, GenerationStatus, PublishMode, Selection
-from orchestrator.model.run import RunStatus, Trigger
+from orchestrator.model.run import RunRequest, RunStatus, Trigger
 from orchestrator.model.tick import Tick
 from orchestrator.model.view_graph import ViewGraph, ViewNode
 from orchestrator.services.early_cancels import early_ends
 from orchestrator.services.ticks import Ticks
+from orchestrator.temporal import contract
 from orchestrator.temporal.run_workflows import RunWorkflows
 from tests.generations.test_refreshing import PATH, finished, saved, started, statuses
 from tests.support.tenants import ENDLESS, Json, Tenant, until
@@ -35,6 +38,27 @@ async def waiting(tenant: Tenant, generation: Json) -> Json:
         return found
 
     return await until(ask, "a generation that waits")
+
+
+async def test_a_generation_of_one_is_cancelled_before_its_run_is_recorded(
+    tenant: Tenant, temporal: Client, database: Database
+) -> None:
+    view_id = UUID((await saved(tenant, slow=ENDLESS))["slow"]["id"])
+    request = RunRequest(saved_query_id=view_id, label="slow", trigger=Trigger.API)
+    workflow_id = contract.run_workflow_id(view_id)
+    async with database.begin() as locked:
+        await views_to_run.lock(locked, [view_id])  # until this ends, the workflow cannot begin
+        started_run = await temporal.start_workflow(
+            contract.REFRESH, request, id=workflow_id, task_queue=contract.TASK_QUEUE
+        )
+        generation_id = UUID(started_run.result_run_id)
+        async with database.begin() as tx:
+            await generations.ensure_single(tx, generation_id, tenant.project_id, request, workflow_id)
+        cancelling = asyncio.create_task(tenant.call("POST", f"{PATH}{generation_id}/cancel/"))
+        await asyncio.sleep(1)
+    assert (await cancelling)["status"] == "Cancelled"
+    (run,) = await tenant.history(str(view_id))
+    assert run["status"] == "Cancelled"
 
 
 async def test_a_view_that_is_cancelled_while_its_generation_waits_is_cancelled_in_it(tenant: Tenant) -> None:
