@@ -42,8 +42,19 @@ def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.T
     report = yield
     stack = getattr(item, "funcargs", {}).get("stack")
     if report.failed and report.when == "call" and stack is not None:
-        report.sections.append(("what runs in the stack", post_mortem.describe(stack.info)))
+        try:
+            found = post_mortem.describe(stack.info)
+        except pytest.fail.Exception as error:  # the time of the test ends here: raised from a hook, it would end all
+            found = str(error)
+        report.sections.append(("what runs in the stack", found))
     return report
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Name the tests that have failed also if pytest itself fails, when it would not."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if exitstatus == pytest.ExitCode.INTERNAL_ERROR and reporter is not None:
+        reporter.short_test_summary()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -71,6 +71,8 @@ _MANY = 1000
 # The step has two minutes. To compare files that were only touched, all of them are read.
 _LONGEST_COMPARISON_SECONDS = 60.0
 _STALE = "The run was ended in Temporal before it could say how."
+_DELETED = ("The view was deleted before this run began.", "deleted")
+_REVERTED = ("The view was not materialized any more when this run began.", "reverted")
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,14 @@ class Planner:
     ) -> tuple[Begun, RunPlan | None]:
         """Begin a generation of one view; returns it with the plan of the view.
 
-        There is no plan, and `held_by` is set, if a larger generation has the view. Raises NotFound if the view is
-        gone, NotMaterialized if it is no longer materialized, InputReplaced if an input's snapshot was just removed,
-        RunSuperseded if the run was ended before it began.
+        There is no plan, and `held_by` is set, if a larger generation has the view. Raises NotFound if there never was
+        such a view, InputReplaced if an input's snapshot was just removed, RunSuperseded if the run was ended before it
+        began: also here, if its view was deleted or is not materialized any more.
         """
         while True:
             begun, plan, held = await self._begin_one(request, workflow_id, workflow_run_id)
+            if begun is None:
+                raise RunSuperseded
             if plan is not None:
                 return await self._judge_one(begun, plan), plan
             if await self._still_hold(held):
@@ -102,13 +106,17 @@ class Planner:
 
     async def _begin_one(
         self, request: RunRequest, workflow_id: str, workflow_run_id: UUID
-    ) -> tuple[Begun, RunPlan | None, list[Run]]:
+    ) -> tuple[Begun | None, RunPlan | None, list[Run]]:
         async with self.database.begin() as tx:
             view = (await views_to_run.lock(tx, [request.saved_query_id])).get(request.saved_query_id)
-            if view is None or not view.is_live:
-                raise NotFound("The view was deleted.")
-            if not view.is_materialized:
-                raise NotMaterialized
+            if view is None:
+                raise NotFound("There is no such view.")
+            if not (view.is_live and view.is_materialized):
+                # A moment earlier, the delete or the revert itself would have ended the run in this way.
+                await generations.ensure_single(tx, workflow_run_id, view.project_id, request, workflow_id)
+                await runs.record_started(tx, request, workflow_id, workflow_run_id, generation_id=workflow_run_id)
+                await runs.cancel_running(tx, view.id, *(_REVERTED if view.is_live else _DELETED))
+                return None, None, []
             begun = Begun(generation_id=workflow_run_id, project_id=view.project_id)
             others = [one for one in await runs.list_open(tx, [view.id]) if one.workflow_run_id != workflow_run_id]
             held = [one for one in others if one.workflow_id != workflow_id]

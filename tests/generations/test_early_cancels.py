@@ -4,9 +4,12 @@ import asyncio
 import time
 from uuid import UUID, uuid4
 
-from temporalio.client import Client
+import pytest
+from sqlalchemy import select
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.exceptions import CancelledError
 
-from orchestrator.catalog import generations, views_to_run
+from orchestrator.catalog import generations, tables as t, views_to_run
 from orchestrator.catalog.database import Database
 from orchestrator.model.base import now
 from orchestrator.model.generation import CancelledView, Generation, GenerationStatus, PublishMode, Selection
@@ -59,6 +62,30 @@ async def test_a_generation_of_one_is_cancelled_before_its_run_is_recorded(
     assert (await cancelling)["status"] == "Cancelled"
     (run,) = await tenant.history(str(view_id))
     assert run["status"] == "Cancelled"
+
+
+@pytest.mark.parametrize(("act", "code"), [("deleted", "deleted"), ("revert_materialization", "reverted")])
+async def test_a_run_that_begins_after_its_view_is_gone_is_cancelled_as_one_that_had_begun_is(
+    tenant: Tenant, temporal: Client, database: Database, act: str, code: str
+) -> None:
+    view = (await saved(tenant, one="SELECT 1 AS n"))["one"]
+    if act == "deleted":
+        await tenant.call("PATCH", f"/warehouse_saved_queries/{view['id']}/", {"deleted": True})
+    else:
+        await tenant.act(view["id"], act)
+    request = RunRequest(saved_query_id=UUID(view["id"]), label="one", trigger=Trigger.SCHEDULE)
+    begun = await temporal.start_workflow(
+        contract.REFRESH, request, id=contract.run_workflow_id(request.saved_query_id), task_queue=contract.TASK_QUEUE
+    )
+    with pytest.raises(WorkflowFailureError) as failure:
+        await begun.result()
+    assert isinstance(failure.value.cause, CancelledError)
+    async with database.begin() as tx:
+        runs = (await tx.execute(select(t.runs).where(t.runs.c.saved_query_id == request.saved_query_id))).all()
+        generation = await generations.find(tx, tenant.project_id, UUID(begun.result_run_id))
+    assert [(run.status, run.error_code) for run in runs] == [(RunStatus.CANCELLED, code)]
+    assert generation is not None
+    assert generation.status is GenerationStatus.CANCELLED
 
 
 async def test_a_view_that_is_cancelled_while_its_generation_waits_is_cancelled_in_it(tenant: Tenant) -> None:
