@@ -78,7 +78,7 @@ BUGS = (
     Bug(
         "the pointer moves and the run is not completed with it",
         "orchestrator/catalog/publication.py",
-        "await tx.execute(_complete_stmt(), rows)",
+        "await tx.execute(_complete_stmt(), giving(rows))",
         "assert rows",
     ),
     Bug(
@@ -111,8 +111,8 @@ BUGS = (
         (
             (
                 "orchestrator/engines/duckdb/child/execute.py",
-                "clear_session(connection, created)",
-                "assert connection",
+                "session.clear()",
+                "assert session",
             ),
         ),
         "tests/engines/duckdb/test_kept_processes.py",

@@ -10,13 +10,15 @@ from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row, Select, Update, any_, bindparam, func, select, update
+from sqlalchemy import BigInteger, DateTime, Row, Select, Text, Update, any_, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Uuid
 
 from orchestrator.catalog import checks, generations, snapshots, tables as t
 from orchestrator.catalog.database import Transaction
+from orchestrator.catalog.rows import given, giving
 from orchestrator.catalog.run_plans import results_of
+from orchestrator.catalog.runs import end
 from orchestrator.model.check import not_published
 from orchestrator.model.errors import ChecksFailed
 from orchestrator.model.generation import EndedRun, why_skipped
@@ -93,7 +95,7 @@ async def publish(tx: Transaction, run_ids: Collection[UUID], *, all_or_nothing:
         ],
     )
     await skip(tx, unchanged)
-    await _close(tx, refused.values())
+    await end(tx, refused.values())
     await generations.settle(tx, [run.generation_id for run in runs])
     # An earlier call has published these, whose answer was lost.
     done = [run for run in runs if run.status == RunStatus.COMPLETED]
@@ -188,7 +190,7 @@ async def make_current(
     }
     await snapshots.set_current(tx, sealed)
     rows = [{"run": one.run_id, "rows": one.rows, "bytes": one.bytes, "snapshot_id": one.id} for one in sealed]
-    await tx.execute(_complete_stmt(), rows)
+    await tx.execute(_complete_stmt(), giving(rows))
     return [
         one.saved_query_id
         for one in sealed
@@ -203,18 +205,9 @@ async def skip(tx: Transaction, unchanged: Sequence[Unchanged]) -> None:
     """
     if not unchanged:
         return
-    await tx.execute(_skip_stmt(), [{"run": one.run_id, "skipped_reason": one.reason} for one in unchanged])
+    await tx.execute(_skip_stmt(), giving([{"run": one.run_id, "reason": one.reason} for one in unchanged]))
     rows = [{"view": one.saved_query_id, "version": one.snapshot_id, "moment": one.started_at} for one in unchanged]
-    await tx.execute(_as_of_stmt(), rows)
-
-
-async def _close(tx: Transaction, refused: Iterable[EndedRun]) -> None:
-    rows = [
-        {"run": one.run_id, **one.model_dump(include={"status", "error", "error_code"}), "skipped_reason": one.reason}
-        for one in refused
-    ]
-    if rows:
-        await tx.execute(_refuse_stmt(), rows)
+    await tx.execute(_as_of_stmt(), giving(rows))
 
 
 def _columns(stored: Iterable[Any]) -> tuple[Column, ...]:
@@ -249,25 +242,22 @@ def _lock_runs_stmt() -> Select[Any]:
 
 @cache
 def _complete_stmt() -> Update:
-    """Completes a run. SQLAlchemy adds every further parameter (rows, bytes, snapshot_id) to the SET clause."""
-    return update(t.runs).where(t.runs.c.id == bindparam("run")).values(status=RunStatus.COMPLETED, **_FINISHED_NOW)
+    values: dict[str, Any] = {"rows": BigInteger(), "bytes": BigInteger(), "snapshot_id": Uuid()}
+    rows = given(run=Uuid(), **values)
+    change = update(t.runs).where(t.runs.c.id == rows.c.run)
+    return change.values(status=RunStatus.COMPLETED, **_FINISHED_NOW, **{name: rows.c[name] for name in values})
 
 
 @cache
 def _skip_stmt() -> Update:
-    """Ends a run as Skipped. SQLAlchemy adds `skipped_reason` to the SET clause, and so below."""
-    change = update(t.runs).where(t.runs.c.id == bindparam("run"), t.runs.c.status == RunStatus.RUNNING)
-    return change.values(status=RunStatus.SKIPPED, **_FINISHED_NOW)
-
-
-@cache
-def _refuse_stmt() -> Update:
-    change = update(t.runs).where(t.runs.c.id == bindparam("run"), t.runs.c.status == RunStatus.RUNNING)
-    return change.values(**_FINISHED_NOW)
+    rows = given(run=Uuid(), reason=Text())
+    change = update(t.runs).where(t.runs.c.id == rows.c.run, t.runs.c.status == RunStatus.RUNNING)
+    return change.values(status=RunStatus.SKIPPED, skipped_reason=rows.c.reason, **_FINISHED_NOW)
 
 
 @cache
 def _as_of_stmt() -> Update:
-    current = t.saved_queries.c.current_snapshot_id == bindparam("version")
-    change = update(t.saved_queries).where(t.saved_queries.c.id == bindparam("view"), current)
-    return change.values(data_as_of=bindparam("moment"))
+    rows = given(view=Uuid(), version=Uuid(), moment=DateTime(timezone=True))
+    current = t.saved_queries.c.current_snapshot_id == rows.c.version
+    change = update(t.saved_queries).where(t.saved_queries.c.id == rows.c.view, current)
+    return change.values(data_as_of=rows.c.moment)

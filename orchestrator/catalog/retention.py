@@ -2,13 +2,16 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
+from functools import cache
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, delete, exists, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.types import Uuid
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
+from orchestrator.catalog.rows import given, giving
 from orchestrator.catalog.snapshots import is_reverted, lock_kept
 from orchestrator.model.run import RunStatus
 from orchestrator.model.snapshot import Retention
@@ -24,8 +27,14 @@ async def lease(tx: Transaction, read: Mapping[UUID, Collection[UUID]]) -> bool:
         return True
     if not await lock_kept(tx, {row["snapshot_id"] for row in rows}):
         return False
-    await tx.execute(insert(t.leases).on_conflict_do_nothing(), rows)
+    await tx.execute(_lease_stmt(), giving(rows))
     return True
+
+
+@cache  # building the statement takes longer than running it
+def _lease_stmt() -> Insert:
+    rows = given(run_id=Uuid(), snapshot_id=Uuid())
+    return insert(t.leases).from_select(["run_id", "snapshot_id"], select(*rows.c)).on_conflict_do_nothing()
 
 
 async def remove_expired(tx: Transaction, retention: Retention) -> list[UUID]:

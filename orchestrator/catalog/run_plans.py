@@ -9,13 +9,13 @@ from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from pydantic_core import to_json
-from sqlalchemy import Integer, Select, Text, Update, any_, bindparam, cast, column, func, null, select, update
+from sqlalchemy import Integer, Select, Text, Update, any_, bindparam, null, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.types import Uuid
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
+from orchestrator.catalog.rows import given, giving
 from orchestrator.model.batches import batches
 from orchestrator.model.check import CheckResult
 from orchestrator.model.run import RunPlan, RunStatus
@@ -66,7 +66,7 @@ async def store(tx: Transaction, plans: Iterable[RunPlan]) -> None:
     """Store the plans of runs that have just begun. A run that has one already keeps that."""
     rows = [{"run_id": plan.run_id, "plan": plan.model_dump(mode="json", exclude=_NOT_STORED)} for plan in plans]
     for some in batches(rows, _MANY):
-        await tx.execute(_store_stmt(), some)
+        await tx.execute(_store_stmt(), giving(some))
 
 
 async def load(tx: Transaction, run_id: UUID) -> StoredPlan | None:
@@ -119,22 +119,21 @@ async def record(tx: Transaction, outcomes: Collection[Outcome]) -> set[UUID]:
         {
             "run": one.run_id,
             "attempt": one.attempt,
-            "snapshot": None if one.written is None else one.written.model_dump(mode="json"),
+            "snapshot": one.written,
             "unchanged_id": one.unchanged_id,
             "unchanged_reason": one.unchanged_reason,
-            "checks": [check.model_dump(mode="json") for check in one.checks] or None,
+            "checks": one.checks or None,
         }
         for one in outcomes
     ]
-    values = {"outcomes": to_json(rows).decode()}
-    return set(await tx.scalars(_record_stmt(), values))
+    return set(await tx.scalars(_record_stmt(), giving(rows)))
 
 
 async def record_unchanged(tx: Transaction, unchanged: Collection[tuple[UUID, UUID, str]]) -> None:
     """Record of open runs (run, version, reason) that the version of their view stays as it is."""
     if unchanged:
         rows = [{"run": run, "unchanged_id": version, "unchanged_reason": reason} for run, version, reason in unchanged]
-        await tx.execute(_unchanged_stmt(), rows)
+        await tx.execute(_unchanged_stmt(), giving(rows))
 
 
 async def reset(tx: Transaction, run_ids: Collection[UUID]) -> None:
@@ -171,7 +170,8 @@ def _stored() -> Select[Any]:
 
 @cache
 def _store_stmt() -> Any:  # noqa: ANN401 - the statement's type is as long as the statement
-    return insert(t.run_plans).on_conflict_do_nothing()
+    rows = given(run_id=Uuid(), plan=JSONB())
+    return insert(t.run_plans).from_select(["run_id", "plan"], select(*rows.c)).on_conflict_do_nothing()
 
 
 @cache
@@ -214,16 +214,13 @@ def _claim_stmt() -> Any:  # noqa: ANN401 - as above
 @cache
 def _record_stmt() -> Any:  # noqa: ANN401 - as above
     """The rows of the runs are locked first: only so is their attempt the last one when the change is made."""
-    found = func.jsonb_to_recordset(cast(bindparam("outcomes"), JSONB)).table_valued(
-        column("run", Uuid),
-        column("attempt", Integer),
-        column("snapshot", JSONB),
-        column("unchanged_id", Uuid),
-        column("unchanged_reason", Text),
-        column("checks", JSONB),
-        name="found",
-    )
-    found = found.render_derived(with_types=True)
+    changed: dict[str, Any] = {
+        "snapshot": JSONB(),
+        "unchanged_id": Uuid(),
+        "unchanged_reason": Text(),
+        "checks": JSONB(),
+    }
+    found = given(run=Uuid(), attempt=Integer(), **changed)
     mine = (
         select(t.runs.c.id)
         .join(found, found.c.run == t.runs.c.id)
@@ -232,7 +229,6 @@ def _record_stmt() -> Any:  # noqa: ANN401 - as above
         .with_for_update(of=t.runs, key_share=True)
         .cte("mine")
     )
-    changed = ("snapshot", "unchanged_id", "unchanged_reason", "checks")
     return (
         update(t.run_plans)
         .where(t.run_plans.c.run_id == mine.c.id, found.c.run == mine.c.id)
@@ -243,5 +239,6 @@ def _record_stmt() -> Any:  # noqa: ANN401 - as above
 
 @cache
 def _unchanged_stmt() -> Update:
-    """SQLAlchemy adds `unchanged_id` and `unchanged_reason` to the SET clause."""
-    return update(t.run_plans).where(t.run_plans.c.run_id == bindparam("run"))
+    rows = given(run=Uuid(), unchanged_id=Uuid(), unchanged_reason=Text())
+    values = {name: rows.c[name] for name in ("unchanged_id", "unchanged_reason")}
+    return update(t.run_plans).where(t.run_plans.c.run_id == rows.c.run).values(values)

@@ -8,20 +8,20 @@ generation of one is written by the API that started the workflow or by the work
 The run's id is derived, so both write the same row. Each function here may be repeated after a lost answer.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Integer, Select, any_, bindparam, func, select, update
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy import Integer, Select, Update, any_, bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
 from sqlalchemy.sql.dml import ReturningInsert
 from sqlalchemy.types import Uuid
 
 from orchestrator.catalog import generations, tables as t
 from orchestrator.catalog.database import Transaction
-from orchestrator.catalog.rows import RUN_COLUMNS
+from orchestrator.catalog.rows import RUN_COLUMNS, given, giving
 from orchestrator.model.batches import batches
 from orchestrator.model.generation import EndedRun, Generation
 from orchestrator.model.run import Run, RunRequest, RunStatus, run_id_of
@@ -99,29 +99,26 @@ async def open_members(
 
     None of its views may have an open run, and their rows must be locked.
     """
-    rows = {
-        one: {
+    moment = await tx.scalar(select(func.clock_timestamp()))
+    rows = [
+        {
             "id": run_id_of(workflow_run_id, one.saved_query_id),
             "saved_query_id": one.saved_query_id,
-            "workflow_id": generation.workflow_id,
-            "workflow_run_id": workflow_run_id,
-            "status": RunStatus.RUNNING,
-            "trigger": generation.trigger,
             "scheduled_for": one.scheduled_for,
             "revision_id": one.revision_id,
-            "generation_id": generation.id,
-            "parents": list(one.parents),
+            "parents": one.parents,
+            **({"status": RunStatus.RUNNING} if one.end is None else _ended(one.end, moment)),
         }
         for one in members
+    ]
+    common = {
+        "workflow_id": generation.workflow_id,
+        "workflow_run_id": workflow_run_id,
+        "trigger": generation.trigger,
+        "generation_id": generation.id,
     }
-    opened = [row for one, row in rows.items() if one.end is None]
-    moment = await tx.scalar(select(func.clock_timestamp()))
-    ended = [row | _ended(one.end, moment) for one, row in rows.items() if one.end is not None]
-    new = insert(t.runs)
-    for some in batches(opened, _MANY):
-        await tx.execute(new.values(started_at=func.clock_timestamp()), some)
-    for some in batches(ended, _MANY):
-        await tx.execute(new, some)
+    for some in batches(rows, _MANY):
+        await tx.execute(_open_members_stmt(), giving(some) | common)
 
 
 async def list_open(tx: Transaction, saved_query_ids: Collection[UUID]) -> list[Run]:
@@ -212,11 +209,19 @@ async def release_attempt(tx: Transaction, run_id: UUID, attempt: int) -> None:
     await tx.execute(change.where(t.runs.c.status == RunStatus.RUNNING).values(attempt=attempt - 1))
 
 
-async def close(tx: Transaction, runs: Iterable[EndedRun], *, policy_due: bool = False) -> None:
-    """End runs that publish nothing. The first closing wins: a run that has ended stays as it is.
+async def close(tx: Transaction, runs: Sequence[EndedRun], *, policy_due: bool = False) -> None:
+    """End runs that publish nothing, and generations of which nothing is left. The first closing of a run wins.
 
     `policy_due` leaves the failure policy to the reconciler, because the runs' workflow can no longer apply it.
     """
+    if runs:
+        await end(tx, runs, policy_due=policy_due)
+        ids = [run.run_id for run in runs]
+        await generations.settle(tx, await tx.scalars(select(t.runs.c.generation_id).where(t.runs.c.id.in_(ids))))
+
+
+async def end(tx: Transaction, runs: Iterable[EndedRun], *, policy_due: bool = False) -> None:
+    """End runs that publish nothing. One that has ended stays as it is."""
     rows = [
         {
             "run": run.run_id,
@@ -228,11 +233,8 @@ async def close(tx: Transaction, runs: Iterable[EndedRun], *, policy_due: bool =
         }
         for run in runs
     ]
-    if not rows:
-        return
-    await tx.execute(_close_stmt(), rows)
-    ids = [row["run"] for row in rows]
-    await generations.settle(tx, await tx.scalars(select(t.runs.c.generation_id).where(t.runs.c.id.in_(ids))))
+    for some in batches(rows, _MANY):
+        await tx.execute(_end_stmt(), giving(some))
 
 
 async def list_policy_due(tx: Transaction) -> list[UUID]:
@@ -266,10 +268,22 @@ def _open_stmt() -> Select[Any]:
 
 
 @cache
-def _close_stmt() -> Any:  # noqa: ANN401 - the statement's type is as long as the statement
-    """Closes a run. SQLAlchemy adds every further parameter to the SET clause."""
-    change = update(t.runs).where(t.runs.c.id == bindparam("run"), t.runs.c.status == RunStatus.RUNNING)
-    return change.values(**_FINISHED_NOW)
+def _open_members_stmt() -> Insert:
+    of_all = ("workflow_id", "workflow_run_id", "trigger", "generation_id")
+    of_each = ("id", "saved_query_id", "scheduled_for", "revision_id", "parents", "status", "started_at", "finished_at")
+    columns = t.runs.c
+    rows = given(**{name: columns[name].type for name in (*of_each, "skipped_reason")})
+    values: dict[str, Any] = {name: bindparam(name, type_=columns[name].type) for name in of_all}
+    values |= dict(rows.c) | {"started_at": func.coalesce(rows.c.started_at, func.clock_timestamp())}
+    return insert(t.runs).from_select([*values], select(*values.values()))
+
+
+@cache
+def _end_stmt() -> Update:
+    names = ("status", "error", "error_code", "skipped_reason", "policy_due")
+    rows = given(run=Uuid(), **{name: t.runs.c[name].type for name in names})
+    change = update(t.runs).where(t.runs.c.id == rows.c.run, t.runs.c.status == RunStatus.RUNNING)
+    return change.values(**_FINISHED_NOW, **{name: rows.c[name] for name in names})
 
 
 @cache

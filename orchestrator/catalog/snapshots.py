@@ -30,21 +30,16 @@ from sqlalchemy.types import Uuid
 
 from orchestrator.catalog import tables as t
 from orchestrator.catalog.database import Transaction
-from orchestrator.catalog.rows import ran_query, to_jsonb
+from orchestrator.catalog.rows import given, giving, ran_query, to_jsonb
 from orchestrator.model.run import RunStatus
 from orchestrator.model.snapshot import Column, PublishedSnapshot, ResolvedInput, Snapshot, seen
-
-_LISTS = ("files", "quarantine", "columns", "inputs")
-_PLAIN = tuple(name for name in Snapshot.model_fields if name not in _LISTS)
 
 
 async def insert_new(tx: Transaction, new: Iterable[Snapshot]) -> None:
     """Store snapshots: the current ones of their views from then on, or ones that stay blocked."""
-    rows = [
-        {name: getattr(one, name) for name in _PLAIN} | {name: to_jsonb(getattr(one, name)) for name in _LISTS}
-        for one in new
-    ]
-    await tx.execute(_insert_stmt(), rows)
+    await tx.execute(
+        _insert_stmt(), giving([{name: getattr(one, name) for name in Snapshot.model_fields} for one in new])
+    )
 
 
 async def insert_blocked(tx: Transaction, new: Snapshot) -> None:
@@ -69,12 +64,12 @@ async def set_current(tx: Transaction, stored: Iterable[Snapshot]) -> None:
             "view": one.saved_query_id,
             "snapshot": one.id,
             "revision": one.revision_id,
-            "snapshot_columns": to_jsonb(seen(one.columns)),
+            "columns": seen(one.columns),
             "run": one.run_id,
         }
         for one in stored
     ]
-    await tx.execute(_set_current_stmt(), rows)
+    await tx.execute(_set_current_stmt(), giving(rows))
 
 
 async def restore_current(tx: Transaction, snapshot: Snapshot) -> tuple[Column, ...] | None:
@@ -238,7 +233,8 @@ def _current_stmt() -> Select[Any]:
 
 @cache
 def _insert_stmt() -> Any:  # noqa: ANN401 - the statement's type is as long as the statement
-    return insert(t.snapshots)
+    rows = given(**{name: t.snapshots.c[name].type for name in Snapshot.model_fields})
+    return insert(t.snapshots).from_select([*Snapshot.model_fields], select(*rows.c))
 
 
 @cache
@@ -254,9 +250,10 @@ def _supersede_stmt() -> ReturningUpdate[Any]:
 
 @cache
 def _set_current_stmt() -> Update:
+    new = given(view=Uuid(), snapshot=Uuid(), revision=Uuid(), columns=JSONB(), run=Uuid())
+    view = t.saved_queries.c
     # The columns of the view's inputs may have changed since it was saved, and its own with them.
-    same_query = t.saved_queries.c.revision_id == bindparam("revision")
-    columns = case((same_query, bindparam("snapshot_columns", type_=JSONB)), else_=t.saved_queries.c.columns)
-    view = update(t.saved_queries).where(t.saved_queries.c.id == bindparam("view"))
-    as_of = select(t.runs.c.started_at).where(t.runs.c.id == bindparam("run")).scalar_subquery()
-    return view.values(current_snapshot_id=bindparam("snapshot"), columns=columns, data_as_of=as_of)
+    columns = case((view.revision_id == new.c.revision, new.c.columns), else_=view.columns)
+    as_of = select(t.runs.c.started_at).where(t.runs.c.id == new.c.run).scalar_subquery()
+    change = update(t.saved_queries).where(view.id == new.c.view)
+    return change.values(current_snapshot_id=new.c.snapshot, columns=columns, data_as_of=as_of)

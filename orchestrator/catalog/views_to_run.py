@@ -33,15 +33,18 @@ class ViewToRun(NamedTuple):
         return self.text.sql
 
 
-async def lock(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[UUID, ViewToRun]:
-    """The views of these ids, in any project, since a run of one has only the view's id.
-
-    No other transaction can edit them, or take the right to run them, until this one ends. So all that is read of one
-    belongs to the same revision.
-    """
-    some = {"views": list(saved_query_ids)}
+async def lock(tx: Transaction, saved_query_ids: Collection[UUID]) -> None:
+    """Lock views: until the transaction ends, no other one can edit them, or take the right to run them."""
     # Always in this order, so that no two transactions wait for each other.
-    await tx.execute(_lock_stmt(), some)
+    await tx.execute(_lock_stmt(), {"views": list(saved_query_ids)})
+
+
+async def load(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[UUID, ViewToRun]:
+    """The views of these ids, locked, in any project, since a run of one has only the view's id.
+
+    All that is read of one belongs to the same revision.
+    """
+    await lock(tx, saved_query_ids)
     return {
         row.id: ViewToRun(
             id=row.id,
@@ -54,7 +57,7 @@ async def lock(tx: Transaction, saved_query_ids: Collection[UUID]) -> dict[UUID,
             is_materialized=row.sync_frequency is not None,
             current_snapshot_id=row.current_snapshot_id,
         )
-        for row in await tx.execute(_to_run_stmt(), some)
+        for row in await tx.execute(_to_run_stmt(), {"views": list(saved_query_ids)})
     }
 
 

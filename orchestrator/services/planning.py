@@ -108,7 +108,7 @@ class Planner:
         self, request: RunRequest, workflow_id: str, workflow_run_id: UUID
     ) -> tuple[Begun | None, RunPlan | None, list[Run]]:
         async with self.database.begin() as tx:
-            view = (await views_to_run.lock(tx, [request.saved_query_id])).get(request.saved_query_id)
+            view = (await views_to_run.load(tx, [request.saved_query_id])).get(request.saved_query_id)
             if view is None:
                 raise NotFound("There is no such view.")
             if not (view.is_live and view.is_materialized):
@@ -194,7 +194,7 @@ class Planner:
         If that cannot be yet: the workflows that hold some, and the open runs.
         """
         graph = await generations.graph(tx, generation.project_id)
-        views = await views_to_run.lock(tx, graph.members(generation.selection))
+        views = await views_to_run.load(tx, graph.members(generation.selection))
         members = [
             view
             for view in graph.members(generation.selection)
@@ -223,7 +223,7 @@ class Planner:
 
     async def _plan_open(self, tx: Transaction, generation: Generation) -> list[RunPlan]:
         open_runs = [one.run for one in await generations.members(tx, generation.id) if one.phase is not None]
-        views = await views_to_run.lock(tx, [run.saved_query_id for run in open_runs])
+        views = await views_to_run.load(tx, [run.saved_query_id for run in open_runs])
         return await self._plan(tx, views, open_runs, full_refresh=generation.full_refresh)
 
     async def _plan(

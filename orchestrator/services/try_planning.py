@@ -114,7 +114,7 @@ async def _members(tx: Transaction, view: SavedQuery, edit: EditTry) -> list[tup
             attr="descendants",
         )
     # Locked: so all that is read of a view belongs to the same revision.
-    views = await views_to_run.lock(tx, found)
+    views = await views_to_run.load(tx, found)
     inputs = await run_inputs.pinned(tx, [view.id, *found])
     ids = {view.id: edit.id} | {one: uuid4() for one in found}
     members: list[tuple[EditTry, RunPlan]] = []

@@ -79,7 +79,7 @@ class Promotion:
         plans = await tries.plans(tx, [one.edit.id for one in self._written])
         inside = {one.id: one for plan in plans for one in plan.relations if one.kind == "view"}
         others = self._by_view().keys() - {self._edit.saved_query_id}
-        found = await views_to_run.lock(tx, [*others, *inside])
+        found = await views_to_run.load(tx, [*others, *inside])
         changes = [
             *(_changed(one, found) for one in self._written if one.edit.saved_query_id in others),
             *(_changed_inside(one, found) for one in inside.values()),

@@ -22,26 +22,26 @@ class DiskSpace:
     `scratch`, into which the query spills, may be on the same disk.
     """
 
-    def __init__(self, target: str, scratch: str) -> None:
-        self._spills = scratch if _disk_of(scratch) == _disk_of(target) else None
+    def __init__(self, target: str) -> None:
         self._target = target
         self._taken = 0
         self._free_then, total = _space(target)
         self._left_for_others = min(_LEFT_FOR_OTHERS, int(total * _SHARE_OF_DISK))
         self._room_to_speak_of = min(_FREE_BYTES_TO_BLAME_RUN, int(total * _SHARE_OF_DISK))
 
-    def measure(self) -> int:
+    def measure(self, scratch: str) -> int:
         """The bytes of the result so far. Raises OutputTooLarge if the run is about to fill the disk by itself."""
         result = size_of(self._target)
-        self._taken = max(self._taken, result + (size_of(self._spills) if self._spills else 0))
+        spilled = size_of(scratch) if _disk_of(scratch) == _disk_of(self._target) else 0
+        self._taken = max(self._taken, result + spilled)
         if self._takes_all() and _space(self._target)[0] < self._left_for_others:
             raise self._too_large()
         return result
 
-    def classify(self, error: DiskFull) -> DiskFull | OutputTooLarge:
+    def classify(self, error: DiskFull, scratch: str) -> DiskFull | OutputTooLarge:
         """The error for a full disk: `error`, which may pass, or OutputTooLarge if the run would fill it again."""
         with contextlib.suppress(OutputTooLarge):
-            self.measure()
+            self.measure(scratch)
         return self._too_large() if self._takes_all() else error
 
     def _takes_all(self) -> bool:

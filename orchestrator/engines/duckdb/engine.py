@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.aio import uninterruptible
 from orchestrator.engines.admission import Admission
@@ -46,6 +46,15 @@ from orchestrator.model.run import Progress, RunPlan, TableCheckPlan
 from orchestrator.model.write_target import WriteTarget
 
 _MIB = 1 << 20
+
+
+class _Prepared(NamedTuple):
+    """The request for a plan's query, all that its process may open for it, its remote files, and the disk it fills."""
+
+    request: dict[str, Any]
+    reach: Reach
+    granted: dict[str, RemoteFile]
+    disk: DiskSpace
 
 
 class DuckDBEngine:
@@ -185,16 +194,17 @@ class DuckDBEngine:
             self._admission.admit(limits.memory_mb, _pass, project_id=plan.project_id),
             time_limit(plan.timeout_seconds),
         ):
-            request, reach, granted = await self._request(plan, file_url, target, limits)
-            request |= {
+            prepared = await self._prepare(plan, file_url, target, limits)
+            more = {
                 "job": "adopt",
                 "sql": plan.sql if plan.dialect is Dialect.DUCKDB else None,
                 "columns": encode_columns(foreign.columns),
                 "engine_version": foreign.engine_version,
                 "deterministic": foreign.deterministic,
             }
-            process = await self._processes.take(reach)
-            return await self._run_in(process, request, granted, plan.checks, on_progress)
+            process = await self._processes.take(prepared.reach)
+            prepared = prepared._replace(request=prepared.request | more)
+            return await self._run_in(process, prepared, plan.checks, on_progress)
 
     async def _write(
         self,
@@ -204,22 +214,21 @@ class DuckDBEngine:
         limits: Limits,
         on_progress: Callable[[Progress], None],
     ) -> QueryResult:
-        request, reach, granted = await self._request(plan, file_url, target, limits)
-        process = await self._processes.take(reach)
+        prepared = await self._prepare(plan, file_url, target, limits)
+        process = await self._processes.take(prepared.reach)
         try:
-            return await self._run_in(process, request, granted, plan.checks, on_progress)
+            return await self._run_in(process, prepared, plan.checks, on_progress)
         except EngineCrashed:
             if process.uses == 1:
                 raise
         # The cause may be the state in which an earlier query left the process.
         await asyncio.to_thread(empty, target.folder)
-        process = await self._processes.take(reach, fresh=True)
-        return await self._run_in(process, request, granted, plan.checks, on_progress)
+        process = await self._processes.take(prepared.reach, fresh=True)
+        return await self._run_in(process, prepared, plan.checks, on_progress)
 
-    async def _request(
+    async def _prepare(
         self, plan: RunPlan, file_url: Callable[[str, str], str], target: WriteTarget, limits: Limits
-    ) -> tuple[dict[str, Any], Reach, dict[str, RemoteFile]]:
-        """The request for a plan's query, all that its process may open for it, and its remote files."""
+    ) -> _Prepared:
         inputs = (*plan.relations, *plan.check_relations)
         files = await self._source_lister.find(plan.project_id, inputs)
         remote_sources = await self._source_lister.grant(inputs, files)
@@ -247,22 +256,32 @@ class DuckDBEngine:
         }
         needed = itertools.chain(*files.values(), *map(input_files, _sealed(request)))
         is_remote = self._reads_remotely(remote_sources)
-        reach = await asyncio.to_thread(lambda: Reach.of_run(plan.project_id, limits, target, needed, remote=is_remote))
-        return request, reach, self._granted(request, remote_sources)
+
+        def on_disk() -> tuple[Reach, DiskSpace]:
+            reach = Reach.of_run(plan.project_id, limits, target, needed, remote=is_remote)
+            return reach, DiskSpace(str(target.folder))
+
+        # In one thread, as below: to pass work to a thread takes as long as most of what these do there.
+        reach, disk = await asyncio.to_thread(on_disk)
+        return _Prepared(request, reach, self._granted(request, remote_sources), disk)
 
     async def _run_in(
         self,
         process: KeptProcess,
-        request: dict[str, Any],
-        granted: Mapping[str, RemoteFile],
+        prepared: _Prepared,
         checks: Sequence[PlannedCheck],
         on_progress: Callable[[Progress], None],
     ) -> QueryResult:
         """Run the request in the process, which is usable afterwards only if it has written a result."""
+
+        def written_on_disk() -> QueryResult:
+            _check_size(prepared.disk, process)
+            return parse_written(result, Path(prepared.request["target"]), checks)
+
         try:
-            result = await self._answer_of(process, request, granted, on_progress)
-            store_digests(self._digests, request["relations"], result)
-            written = await asyncio.to_thread(parse_written, result, Path(request["target"]), checks)
+            result = await self._answer_of(process, prepared, on_progress)
+            store_digests(self._digests, prepared.request["relations"], result)
+            written = await asyncio.to_thread(written_on_disk)
             # An error leaves the session in a state that is not known.
             process.is_usable = not any(one.status is CheckStatus.ERROR for one in written.checks)
             return written
@@ -270,27 +289,25 @@ class DuckDBEngine:
             await uninterruptible(self._processes.give_back(process))
 
     async def _answer_of(
-        self,
-        process: KeptProcess,
-        request: dict[str, Any],
-        granted: Mapping[str, RemoteFile],
-        on_progress: Callable[[Progress], None],
+        self, process: KeptProcess, prepared: _Prepared, on_progress: Callable[[Progress], None]
     ) -> Any:  # noqa: ANN401 - JSON
-        began, child, output_mb = time.monotonic(), process.child, process.reach.limits.output_mb
-        disk = await asyncio.to_thread(DiskSpace, request["target"], str(process.scratch.path))
-        request = process.begin(granted) | request
+        """The result that the process reports. Raises OutputTooLarge instead of another error if that is the cause."""
+        began, child, disk = time.monotonic(), process.child, prepared.disk
+        request = process.begin(prepared.granted) | prepared.request
         with self._processes.running(process):
             answer = await child.ask(request)
             while answer and "percent" in answer:
-                written = await _check_size(disk, output_mb)
+                written = await asyncio.to_thread(_check_size, disk, process)
                 on_progress(parse_progress(answer, time.monotonic() - began, written, child.memory_bytes()))
                 answer = await child.receive()
-        await _check_size(disk, output_mb)
-        status = None if answer and "ok" in answer else await process.end()
+        status = None
+        if not (answer and "ok" in answer):
+            await asyncio.to_thread(_check_size, disk, process)
+            status = await process.end()
         try:
             return parse_result(answer, status)
         except DiskFull as error:
-            raise await asyncio.to_thread(disk.classify, error) from None
+            raise await asyncio.to_thread(disk.classify, error, str(process.scratch.path)) from None
         except OrchestratorError as error:
             raise error.placed() from None
 
@@ -311,9 +328,9 @@ def _sealed(request: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [*request["relations"], *request["check_relations"], request.get("previous") or {}]
 
 
-async def _check_size(disk: DiskSpace, output_mb: int) -> int:
-    """The bytes of the result. Raises OutputTooLarge if they are more than `output_mb` MiB, or fill the disk."""
-    size = await asyncio.to_thread(disk.measure)
+def _check_size(disk: DiskSpace, process: KeptProcess) -> int:
+    """The bytes of the result. Raises OutputTooLarge if they are more than they may be, or fill the disk."""
+    size, output_mb = disk.measure(str(process.scratch.path)), process.reach.limits.output_mb
     if size > output_mb * _MIB:
         raise OutputTooLarge(f"The result is larger than it may be ({output_mb:,} MiB).")
     return size

@@ -69,22 +69,22 @@ async def test_a_disk_that_others_filled_may_be_emptied_by_them(disk: Disk, tmp_
 def test_a_disk_that_others_fill_while_a_run_writes_is_not_the_doing_of_the_run(tmp_path: Path) -> None:
     target = tmp_path / "disk" / "target"
     target.mkdir()
-    disk = DiskSpace(str(target), str(target / "none"))
+    disk = DiskSpace(str(target))
     (target / "part").write_bytes(os.urandom(10 << 20))
     (tmp_path / "disk" / "others").write_bytes(b"x" * (37 << 20))
-    assert disk.measure() == 10 << 20
+    assert disk.measure(str(target / "none")) == 10 << 20
     full = DiskFull()
-    assert disk.classify(full) is full
+    assert disk.classify(full, str(target / "none")) is full
 
 
 @pytest.mark.usefixtures("disk")
 def test_a_run_is_stopped_before_it_takes_the_last_of_the_disk(tmp_path: Path) -> None:
     target = tmp_path / "disk" / "target"
     target.mkdir()
-    disk = DiskSpace(str(target), str(target / "none"))
+    disk = DiskSpace(str(target))
     (target / "part").write_bytes(b"x" * (40 << 20))
-    assert disk.measure() == 40 << 20
+    assert disk.measure(str(target / "none")) == 40 << 20
     (target / "more").write_bytes(b"x" * (7 << 20))
     with pytest.raises(OutputTooLarge, match="written 47 MiB of the 48 MiB"):
-        disk.measure()
-    assert isinstance(disk.classify(DiskFull()), OutputTooLarge)
+        disk.measure(str(target / "none"))
+    assert isinstance(disk.classify(DiskFull(), str(target / "none")), OutputTooLarge)

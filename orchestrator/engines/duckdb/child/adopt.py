@@ -13,7 +13,7 @@ from orchestrator.engines.duckdb.child.checks import Checker
 from orchestrator.engines.duckdb.child.execute import compared, written_files
 from orchestrator.engines.duckdb.child.kept_session import kept_session, within_reach
 from orchestrator.engines.duckdb.child.plan import Inputs, Request, Task, Watch, list_inputs, translate_errors
-from orchestrator.engines.duckdb.child.session import clear_session, empty_select
+from orchestrator.engines.duckdb.child.session import empty_select
 from orchestrator.engines.duckdb.integrity.unchanged import Reading, TableFiles
 from orchestrator.engines.duckdb.sources.parquet import listed
 from orchestrator.engines.duckdb.sql.determinism import is_deterministic
@@ -40,8 +40,9 @@ def _adopt(inputs: Inputs, labels: Mapping[str, str], request: Request, watch: W
     tables = [TableFiles(r["name"], r["format"], inputs[r["name"]], r["digests"]) for r in sources]
     # The other engine has read the files by now. If they are what was pinned before, they are what it has read.
     with translate_errors(request, inputs, labels), Reading(tables, request["limits"]["threads"]) as reading:
-        connection, created = kept_session(request, for_reader=False)
-        clear_session(connection, created)
+        session = kept_session(request, for_reader=False)
+        session.clear()
+        connection, created = session.connection, session.created
         reading.watch(connection)
         watch(connection)
         target = os.path.realpath(request["target"])

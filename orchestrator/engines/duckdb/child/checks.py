@@ -37,7 +37,7 @@ from orchestrator.engines.duckdb.child.plan import (
     readings_of,
     translate_errors,
 )
-from orchestrator.engines.duckdb.child.session import RelationBinder, clear_session
+from orchestrator.engines.duckdb.child.session import RelationBinder
 from orchestrator.engines.duckdb.sources.contract import UnreadableFile
 from orchestrator.engines.duckdb.sources.parquet import read_parquet
 from orchestrator.engines.duckdb.sql.inlining import weigh
@@ -75,8 +75,9 @@ def check_table(request: Request) -> Task:
 def _check_table(inputs: Inputs, labels: Mapping[str, str], request: Request, watch: Watch) -> list[dict[str, Any]]:
     began = time.monotonic()
     with translate_errors(request, inputs, labels):
-        connection, created = kept_session(request, for_reader=False)
-        clear_session(connection, created)
+        session = kept_session(request, for_reader=False)
+        session.clear()
+        connection, created = session.connection, session.created
         watch(connection)
         return Checker(connection, request, inputs, labels, created, began=began).run_on_table()
 

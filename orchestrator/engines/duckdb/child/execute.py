@@ -28,7 +28,7 @@ from orchestrator.engines.duckdb.child.plan import (
     sources_of,
     translate_errors,
 )
-from orchestrator.engines.duckdb.child.session import clear_session, described
+from orchestrator.engines.duckdb.child.session import described
 from orchestrator.engines.duckdb.integrity.unchanged import Reading, TableFiles
 from orchestrator.engines.duckdb.sources.bad_values import explained
 from orchestrator.engines.duckdb.sources.parquet import read_parquet
@@ -84,8 +84,9 @@ def _run(inputs: Inputs, labels: Mapping[str, str], request: Request, watch: Wat
 def _write(request: Request, inputs: Inputs, labels: Mapping[str, str], watch: Watch) -> dict[str, Any]:
     began = time.monotonic()
     target = os.path.realpath(request["target"])
-    connection, created = kept_session(request, for_reader=False)
-    clear_session(connection, created)
+    session = kept_session(request, for_reader=False)
+    session.clear()
+    connection, created = session.connection, session.created
     watch(connection)
     check_plan(connection, request)
     names = create_relations(connection, request, inputs, created)
@@ -108,12 +109,14 @@ def _write(request: Request, inputs: Inputs, labels: Mapping[str, str], watch: W
         counts = _with_unique_names(target, counts, request["file_suffix"])
     written = written_files(connection, target, counts, columns, request["limits"])
     rejected = _rejected(connection, request, inputs)
+    deterministic = _is_deterministic(connection, request, text)
+    session.may_be_seeded = not deterministic or bool(request["checks"])
     return {
         **written,
         **compared(connection, request, target, written),
         "rejected": rejected,
         "checks": Checker(connection, request, inputs, labels, created, began=began).run(written, target),
-        "deterministic": _is_deterministic(connection, request, text),
+        "deterministic": deterministic,
     }
 
 

@@ -5,7 +5,9 @@ sandbox and for DuckDB alike: neither can be widened later.
 """
 
 import os
+import random
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,15 +15,30 @@ import duckdb
 
 from orchestrator.engines.duckdb.child.object_access import grant
 from orchestrator.engines.duckdb.child.plan import Request, Task, Watch
-from orchestrator.engines.duckdb.child.session import open_session
+from orchestrator.engines.duckdb.child.session import drops, open_session
 from orchestrator.engines.duckdb.sources.discovery import SourceFile
 
 
-class Session(NamedTuple):
-    """A connection, and the relations that queries have created on it, as RelationBinder keeps them."""
+@dataclass
+class Session:
+    """A connection, and the relations that queries have created on it, as RelationBinder keeps them.
+
+    `may_be_seeded` says that a query may have set the seed of its random numbers.
+    """
 
     connection: duckdb.DuckDBPyConnection
-    created: dict[str, str]
+    created: dict[str, str] = field(default_factory=dict)
+    may_be_seeded: bool = False
+
+    def clear(self) -> None:
+        """Drop all that earlier queries have created, and forget the seed that one of them may have set."""
+        statements = drops(self.created)
+        if self.may_be_seeded:
+            statements.append(f"SELECT setseed({random.uniform(-1, 1)})")  # noqa: S311 - no secret
+        if statements:
+            self.connection.execute("; ".join(statements))
+        self.created.clear()
+        self.may_be_seeded = True  # until the next query is known to set none
 
 
 class _Reach(NamedTuple):
@@ -62,5 +79,7 @@ def kept_session(request: Request, *, for_reader: bool, files: Iterable[str] = (
             for_reader=for_reader,
             remote=reach.remote,
         )
-        _sessions.append(Session(connection, {}))
+        _sessions.append(Session(connection))
+    elif for_reader:
+        _sessions[0].may_be_seeded = True
     return _sessions[0]

@@ -4,7 +4,6 @@
 
 import glob
 import json
-import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations, pairwise
 
@@ -195,16 +194,14 @@ def _creation(relation: str, select: str) -> str:
     return f"CREATE OR REPLACE VIEW {relation} AS {select}"
 
 
-def clear_session(connection: duckdb.DuckDBPyConnection, created: dict[str, str]) -> None:
-    """Drop all that RelationBinder has created on this connection, and forget the seed of an earlier query."""
-    drops = [
+def drops(created: Iterable[str]) -> list[str]:
+    """The statements that drop all that RelationBinder has created."""
+    return [
         f"DETACH {quoted(key.removeprefix(_ATTACHED))}" if key.startswith(_ATTACHED) else f"DROP VIEW {key}"
         for key in created
         # Views in an attached database go with it.
         if key.startswith((_ATTACHED, f"{_DEFAULT}."))
     ]
-    connection.execute("; ".join([*drops, f"SELECT setseed({random.uniform(-1, 1)})"]))  # noqa: S311 - no secret
-    created.clear()
 
 
 def _literal_and_escaped(paths: Iterable[str]) -> str:
