@@ -126,8 +126,8 @@ class Api:
         began = time.time()
         started = await self.call("POST", "/generations/", {"select": select, **more})
         while True:
-            # A long refresh is not slowed by many polls.
-            await asyncio.sleep(max(_FIRST_POLL_SECONDS, 0.25 * (time.time() - began)))
+            # Each pause is as long as all before it: a long refresh is not slowed by many polls.
+            await asyncio.sleep(max(_FIRST_POLL_SECONDS, time.time() - began))
             newest = (await self.call("GET", "/generations/?page_size=1"))["results"][0]
             if newest["id"] != started["id"]:
                 raise RuntimeError("another client has started a generation since")

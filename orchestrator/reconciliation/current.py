@@ -71,6 +71,6 @@ class CurrentLinks:
             waiting = [name for name in waiting if name not in pointed or pointed[name] != found.get(name)]
             if not waiting:
                 return
-            for name in waiting:
-                pointed[name] = found.get(name)
-                await self.store.point_current(project_id, name, pointed[name])
+            changed = {name: found.get(name) for name in waiting}
+            pointed |= changed
+            await self.store.point_current(project_id, changed)

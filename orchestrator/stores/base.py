@@ -1,6 +1,6 @@
 """The protocol of a snapshot store. Callers use only this protocol, never a store's own classes."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from pathlib import Path
@@ -95,8 +95,8 @@ class SnapshotStore(Protocol):
     def metadata_path(self, location: str, name: str) -> str:
         """The path of a metadata file below the root of the store."""
 
-    async def point_current(self, project_id: int, name: str, location: str | None) -> None:
-        """Make `current/<project>/<name>` lead to a sealed folder, atomically; None removes it.
+    async def point_current(self, project_id: int, locations: Mapping[str, str | None]) -> None:
+        """Make `current/<project>/<name>` lead to a sealed folder, for each name, atomically; None removes it.
 
         It is for people and tools that read files by a path which stays. Only the catalog decides what is current.
         """

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -160,25 +160,28 @@ class LocalStore:
         """See SnapshotStore."""
         return (below(self._metadata, location) / name).relative_to(self._root).as_posix()
 
-    async def point_current(self, project_id: int, name: str, location: str | None) -> None:
+    async def point_current(self, project_id: int, locations: Mapping[str, str | None]) -> None:
         """See SnapshotStore."""
-        link = below(self._current, f"{project_id}/{name}")
 
         def point() -> None:
-            if location is None:
-                link.unlink(missing_ok=True)
-                return
-            if not link.parent.is_dir():
-                link.parent.mkdir(parents=True)
-                mark_private(self._current)
-            # A relative path, so that a copy of the whole folder works elsewhere.
-            target = os.path.relpath(below(self._sealed, location), link.parent)
-            # A name cannot begin with a dot, so no view has this one.
-            new = link.with_name(f".{uuid4().hex}")
-            new.symlink_to(target)
-            new.replace(link)
+            for name, location in locations.items():
+                self._point(below(self._current, f"{project_id}/{name}"), location)
 
         await in_thread(point)
+
+    def _point(self, link: Path, location: str | None) -> None:
+        if location is None:
+            link.unlink(missing_ok=True)
+            return
+        if not link.parent.is_dir():
+            link.parent.mkdir(parents=True)
+            mark_private(self._current)
+        # A relative path, so that a copy of the whole folder works elsewhere.
+        target = os.path.relpath(below(self._sealed, location), link.parent)
+        # A name cannot begin with a dot, so no view has this one.
+        new = link.with_name(f".{uuid4().hex}")
+        new.symlink_to(target)
+        new.replace(link)
 
     async def list_current(self) -> dict[tuple[int, str], str]:
         """See SnapshotStore."""

@@ -193,7 +193,7 @@ class ObjectSnapshotStore:
         """See SnapshotStore."""
         return key_of(METADATA, location, name)
 
-    async def point_current(self, project_id: int, name: str, location: str | None) -> None:
+    async def point_current(self, project_id: int, locations: Mapping[str, str | None]) -> None:
         """See SnapshotStore. There is no such path."""
 
     async def list_current(self) -> dict[tuple[int, str], str]:

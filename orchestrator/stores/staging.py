@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -62,6 +63,7 @@ def digest_of(path: Path) -> str:
         return f"xxh128:{hashlib.file_digest(stream, xxhash.xxh3_128).hexdigest()}"
 
 
+@lru_cache(maxsize=1024)  # each attempt asks some ten times for the paths of its location
 def below(root: Path, location: str) -> Path:
     """The path of a location below a root. Raises ValueError if it would be outside."""
     return root.joinpath(*parts_of(location))

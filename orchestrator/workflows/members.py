@@ -170,6 +170,10 @@ class Members:
         """How the runs of members are to be closed that fail."""
         return tuple(one.end for one in self._by_state[State.FAILED].values() if one.end is not None)
 
+    def has_publishable(self) -> bool:
+        """Whether there may be something for `take_publishable` to take."""
+        return bool(self._complete)
+
     def take_publishable(self) -> tuple[UUID, ...]:
         """The runs whose results can become visible now: components of which every member has ended its query."""
         if self._all_or_nothing and (self._failed or any(self._unfinished.values())):
@@ -177,7 +181,7 @@ class Members:
         complete, self._complete = self._complete, []
         found = [
             one
-            for component in complete
+            for component in dict.fromkeys(complete)  # one that was outdated is complete twice
             if not self._unfinished[component]
             for one in self._of_component[component]
             if one.state in {State.WRITTEN, State.UNCHANGED}

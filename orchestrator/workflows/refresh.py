@@ -42,6 +42,10 @@ _STATUS = SearchAttributeKey.for_keyword(contract.STATUS_ATTRIBUTE)
 _HELD = "A generation of several views refreshes this view already."
 # Pauses while other runs hold a member.
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 10.0
+# Generations that began before results waited for others publish each component by itself.
+_GATHERED = "gathered publications"
+# For so long, results that are complete wait for others to be published with, while queries run.
+_GATHER_SECONDS = 1.0
 # A history may have 50,000 events. A member has some ten, and those in flight are waited for.
 _MOST_EVENTS = 8_000
 
@@ -65,6 +69,8 @@ class RefreshViews:
         self._headline = "Pins its inputs"
         self._message: str | None = None
         self._publishing: asyncio.Task[None] | None = None
+        self._gathering: asyncio.Task[None] | None = None
+        self._is_due = False
         self._closed_early: ClosedRun | None = None
         self._table_checks = SharedSteps(self._check_table)
         self._copies = SharedSteps(self._copy_tables)
@@ -179,9 +185,26 @@ class RefreshViews:
             await uninterruptible(self._close(closing))
 
     def _start_publication(self, begun: Begun) -> None:
-        if self._publishing is None and (runs := self._members.take_publishable()):
+        """Publish what belongs together and is complete: at once if no query runs, or else what comes within a second.
+
+        A publication costs as much as a small query, and keeps the workflow from starting queries while it lasts.
+        """
+        if self._publishing is not None or not self._members.has_publishable():
+            return
+        if self._queries.are_running() and not self._is_due and workflow.patched(_GATHERED):
+            if self._gathering is None:
+                self._gathering = asyncio.create_task(self._gather())
+            return
+        self._is_due = False
+        if runs := self._members.take_publishable():
             request = PublishRequest(project_id=begun.project_id, run_ids=runs, all_or_nothing=begun.all_or_nothing)
             self._publishing = asyncio.create_task(self._publish(request))
+
+    async def _gather(self) -> None:
+        await asyncio.sleep(_GATHER_SECONDS)
+        self._gathering = None
+        self._is_due = True
+        self._members.changes += 1
 
     async def _repin(self, request: RepinRequest) -> tuple[UUID, ...]:
         again = await steps.repin(request)

@@ -5,6 +5,7 @@ import json
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from orchestrator.catalog import source_copies
@@ -115,14 +116,21 @@ async def test_a_copy_whose_worker_was_killed_is_made_by_the_next_one_and_nothin
         return bool(copies_of(tenant, table) - {left})
 
     await until(another, "the copy of the next worker")
-    await schema.run("CREATE OR REPLACE VIEW slow AS SELECT 1 AS n, ''::text AS t")
 
-    async def old_is_gone() -> bool:
-        await schema.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'matview'")
-        return bool((await tenant.history(view["id"]))[0]["status"] != "Running")
+    async def is_replaced() -> bool:
+        """A statement that reads the view has it locked: that of the killed worker too, until the server notices."""
+        try:
+            await schema.run(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'matview'",
+                "SET lock_timeout = '1s'",
+                "CREATE OR REPLACE VIEW slow AS SELECT 1 AS n, ''::text AS t",
+            )
+        except psycopg.errors.LockNotAvailable:
+            return False
+        return True
 
-    await until(old_is_gone, "the run")
-    (run,) = await tenant.history(view["id"])
+    await until(is_replaced, "a quick view in place of the slow one")
+    run = await tenant.ended(view["id"])
     assert (run["status"], run["error"]) == ("Completed", None), "a lost connection is tried again"
     assert await rows_of(tenant, "SELECT n FROM v") == [[1]]
     await reconcile(stack, shared_catalog)

@@ -27,12 +27,15 @@ async def leased(container: Container, project: Project) -> int:
 async def test_a_query_that_lasts_takes_a_lease_and_a_short_one_does_not(
     container: Container, project: Project, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reads, "_UNLEASED_SECONDS", 5.0)
     await tenant.materialized("v", "SELECT 1 AS n")
     reading = container.services.reading
+    monkeypatch.setattr(reads, "_UNLEASED_SECONDS", 1000.0)
     async with reading.query(project.id, QueryText(sql=ROWS), ResultFormat.CSV) as stream:
         await anext(stream.chunks())
         assert await leased(container, project) == 0
+    monkeypatch.setattr(reads, "_UNLEASED_SECONDS", 0.1)
+    async with reading.query(project.id, QueryText(sql=ROWS), ResultFormat.CSV) as stream:
+        await anext(stream.chunks())
 
         async def is_leased() -> bool:
             return await leased(container, project) == 1

@@ -184,11 +184,11 @@ async def test_the_path_of_the_current_snapshot_leads_where_it_was_last_pointed(
     await seal(store, "1/view/run-2")
     assert await store.list_current() == {}
     for location in (LOCATION, "1/view/run-2", LOCATION):
-        await store.point_current(1, "ns.name", location)
+        await store.point_current(1, {"ns.name": location})
         assert await store.list_current() == {(1, "ns.name"): location}
         assert pq.read_table(tmp_path / "current" / "1" / "ns.name" / "data_0.parquet").num_rows == 3
-    await store.point_current(1, "ns.name", None)
-    await store.point_current(1, "ns.name", None)
+    await store.point_current(1, {"ns.name": None, "none": None})
+    await store.point_current(1, {"ns.name": None, "none": None})
     assert await store.list_current() == {}
 
 

@@ -31,7 +31,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.03, 0.3
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 # Runs until it is stopped, on any machine.
-ENDLESS = "SELECT count(*) AS n FROM range(10000000000) a, range(10000000000) b"
+_ENDLESS_RANGE = "range(10000000000)"
+ENDLESS = f"SELECT count(*) AS n FROM {_ENDLESS_RANGE} a, {_ENDLESS_RANGE} b"
 
 
 def dev_stack(home: Path, *source_roots: Path, say: Callable[[str], None] = print, spark: bool = False) -> DevStack:
@@ -191,13 +192,19 @@ async def a_tenant(stack: DevStack, *scopes: Scope, database: Database | None = 
 
 
 async def cancel_all(tenant: Tenant, catalog: Database) -> None:
-    """Cancel what runs in a project. A query that a failed test left would have those of the next tests wait."""
+    """Cancel what runs in a project, and delete schedules of endless queries: either would have the next tests wait."""
     own = "member_of IS NULL AND removed_at IS NULL"
     mine = f"project_id = {tenant.project_id} AND status = 'Running'"
+    endless = f"""SELECT v.id FROM saved_queries v JOIN revisions r ON r.id = v.revision_id
+        WHERE project_id = {tenant.project_id} AND deleted_at IS NULL AND sync_frequency IS NOT NULL
+        AND position('{_ENDLESS_RANGE}' IN r.query::text) > 0"""
     async with catalog.begin() as tx:
+        scheduled = [row.id for row in await tx.exec_driver_sql(endless)]
         generations = [row.id for row in await tx.exec_driver_sql(f"SELECT id FROM generations WHERE {mine}")]
         tries = (await tx.exec_driver_sql(f"SELECT id, saved_query_id FROM tries WHERE {mine} AND {own}")).all()
     with suppress(httpx.HTTPError):
+        for view in scheduled:
+            await tenant.http.post(f"/warehouse_saved_queries/{view}/revert_materialization/")
         for generation in generations:
             await tenant.http.post(f"/generations/{generation}/cancel/")
         for one in tries:

@@ -21,6 +21,7 @@ class GenerationRecorder(Recorder):
         await self._failed()
         await self._cancelled()
         await self._shared()
+        await self._gathered()
         await self._held()
         await self._scheduled()
         await self._moved(sources / "moving.parquet", kill_worker)
@@ -81,6 +82,14 @@ class GenerationRecorder(Recorder):
         await self.tenant.running(views["endless"])
         await self.tenant.act(views["endless"], "cancel")
         await self._save("generation-shared-cancelled", generation)
+
+    async def _gathered(self) -> None:
+        """Record a generation that publishes several components together while the query of another one runs."""
+        views = await self._views(
+            **{f"alone_{number}": f"SELECT {number} AS n" for number in range(3)},
+            lasting="SELECT sum(sqrt(i)) AS n FROM range(800000000) t(i)",
+        )
+        await self._refreshed("generation-gathered", views)
 
     async def _held(self) -> None:
         """Record a generation that waits for a run of one of its views, then a tick and a run that find it there."""

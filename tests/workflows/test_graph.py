@@ -65,6 +65,18 @@ async def test_components_do_not_wait_for_each_other(temporal: Client) -> None:
     assert steps.published == [("other",), ("slow",)]
 
 
+async def test_components_that_are_complete_at_almost_the_same_time_are_published_together(temporal: Client) -> None:
+    slow = Held()
+    members = [member(name, component=number) for number, name in enumerate(("slow", "one", "two", "three"))]
+    steps = Steps(members, write=queries(slow=slow))
+    async with running_several(temporal, steps) as handle:
+        await until(lambda: _is(len(steps.published) == 1), "a publication")
+        assert set(steps.published[0]) == {"one", "two", "three"}
+        slow.released.set()
+        await outcome(handle)
+    assert steps.published[1:] == [("slow",)]
+
+
 async def test_a_failed_member_skips_its_descendants_and_no_others(temporal: Client) -> None:
     steps = Steps(diamond(), write=queries(left=fails))
     async with running_several(temporal, steps) as handle:

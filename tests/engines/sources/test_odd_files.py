@@ -1,5 +1,6 @@
 """Files that are read as they are, or refused by name, however odd they are."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +12,14 @@ from orchestrator.model.source_table import SourceFormat
 from tests.engines.conftest import Run, make_engine
 from tests.engines.sources.tables import Tables
 from tests.engines.sources.test_discovery import CSV, JSON, NAMED, PARQUET
+
+
+@pytest.fixture
+async def patient(roots: Path, data: Path, run: Run, tmp_path: Path) -> AsyncIterator[Tables]:
+    """Tables over files that are analyzed for up to a minute: the machine may be busy."""
+    engine = make_engine(tmp_path / "scratch", roots=[roots], analysis_seconds=60)
+    yield Tables(engine, run, data)
+    await engine.close()
 
 
 async def test_names_that_differ_beyond_ascii_are_two_columns(tables: Tables) -> None:
@@ -29,34 +38,27 @@ async def test_names_that_differ_beyond_ascii_are_two_columns(tables: Tables) ->
 
 
 async def test_a_column_whose_name_holds_a_zero_byte_or_is_too_long_is_refused_and_the_file_named(
-    tables: Tables,
+    patient: Tables,
 ) -> None:
-    tables.write("a.ndjson", '{"a\\u0000b": 1}\n')
-    tables.write("b.ndjson", '{"o": {"k\\u0000": 1}}\n')
-    pq.write_table(pa.table({"a\0b": [1]}), tables.data / "a.parquet")
-    tables.write("a.csv", "a\0b,c\n1,2\n")
-    pq.write_table(pa.table({"x" * 40_000_000: [1]}), tables.data / "c.parquet")
+    patient.write("a.ndjson", '{"a\\u0000b": 1}\n')
+    patient.write("b.ndjson", '{"o": {"k\\u0000": 1}}\n')
+    pq.write_table(pa.table({"a\0b": [1]}), patient.data / "a.parquet")
+    patient.write("a.csv", "a\0b,c\n1,2\n")
+    pq.write_table(pa.table({"x" * 40_000_000: [1]}), patient.data / "c.parquet")
     for name, kind, said in (
         ("a.ndjson", JSON, "zero byte"), ("b.ndjson", JSON, "zero byte"), ("a.parquet", PARQUET, "zero byte"),
         ("a.csv", NAMED, "zero byte"), ("c.parquet", PARQUET, "longer than 1,000 characters"),
     ):  # fmt: skip
         with pytest.raises(InvalidSource, match=said) as raised:
-            await tables.over(name, kind).add()
+            await patient.over(name, kind).add()
         assert name in raised.value.message
 
 
-async def test_a_file_of_three_thousand_columns_can_be_registered_and_read(
-    roots: Path, data: Path, run: Run, tmp_path: Path
-) -> None:
+async def test_a_file_of_three_thousand_columns_can_be_registered_and_read(patient: Tables) -> None:
     names = [f"gene_{k:06}" for k in range(3000)]
-    patient = make_engine(tmp_path / "scratch", roots=[roots], analysis_seconds=60)  # the machine may be busy
-    try:
-        tables = Tables(patient, run, data)
-        tables.write("a.csv", ",".join(names) + "\n" + ",".join(["1"] * 3000) + "\n")
-        table = tables.over("a.csv", NAMED)
-        assert await table.add() == [(name, "BIGINT") for name in names]
-    finally:
-        await patient.close()
+    patient.write("a.csv", ",".join(names) + "\n" + ",".join(["1"] * 3000) + "\n")
+    table = patient.over("a.csv", NAMED)
+    assert await table.add() == [(name, "BIGINT") for name in names]
     assert (await table.read("SELECT gene_000000 + gene_002999 AS s FROM t")).rows() == [(2,)]
 
 
