@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -21,8 +21,11 @@ from orchestrator.model.run import Progress
 from orchestrator.temporal import contract
 from orchestrator.temporal.error_interceptor import translated
 
-# If none of them has ended for so long, those that run are not short, and the others wait no longer for them.
-_SHORT_SECONDS = 1.0
+# If none of them has ended for so long, those that run are not short, and the others wait no longer for them: another
+# worker may be free.
+_SHORT_SECONDS = 0.25
+# Those that are given back at almost the same time are reported together.
+_GATHER_SECONDS = 0.02
 _FIRST_REPORT_SECONDS = 1.25
 # Each pause between reports is longer than the one before: every report stays in the workflow's history.
 _REPORT_GROWTH = 1.5
@@ -39,8 +42,8 @@ class WriteSeveralActivities:
     async def write_snapshots(self, task: MembersTask) -> tuple[MemberEnd, ...]:
         """Write members as `write_snapshot` does; one that fails does not keep the others from being written.
 
-        Those that wait for their turn are given back when none has ended for a second. After a second, each that has
-        ended is reported before this returns.
+        Those that wait for their turn are given back when none has ended for a quarter of a second. That is reported at
+        once, and after a second each that has ended, before this returns.
         """
         several = _Several(self, task.members)
         try:
@@ -60,6 +63,7 @@ class _Several:
         self._ended_at = time.monotonic()
         self._reporters: dict[UUID, ProgressReporter] = {}
         self._ends: list[MemberEnd] = []
+        self._is_given_back = asyncio.Event()
 
     def progress(self) -> tuple[Progress, ...]:
         """The progress of those whose queries run."""
@@ -90,7 +94,10 @@ class _Several:
             end = _end(run_id, error)
         finally:
             self._ends.append(end)
-            self._ended_at = time.monotonic()
+            if end.result is None and end.error is None:
+                self._is_given_back.set()
+            else:
+                self._ended_at = time.monotonic()
 
     def idle_seconds(self) -> float:
         """For how long none has ended."""
@@ -109,7 +116,11 @@ class _Several:
         """Report those that have ended while others go on."""
         pause, reported = _FIRST_REPORT_SECONDS, 0
         while True:
-            await asyncio.sleep(pause)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._is_given_back.wait()
+                    await asyncio.sleep(_GATHER_SECONDS)
+            self._is_given_back.clear()
             pause *= _REPORT_GROWTH
             new = self._ends[reported:]
             if new and await send_update(contract.MEMBERS_ENDED, tuple(new)):

@@ -3,8 +3,8 @@
 An activity of its own costs a small query more than all else: the server writes three events for it, and hands it out.
 So members that are ready at the same time share some. Whether a query is short is seen only while it runs. An activity
 of several that takes longer than a second therefore reports those members that have ended, so that the views that read
-them can begin. It gives those back that wait for their turn behind a long one. Each of these then gets an activity of
-its own, which any worker can take, as does a member whose query failed in a way in which trying again may help.
+them can begin. It soon gives those back that wait for their turn behind a long one. Each of these then gets an activity
+of its own, which any worker can take, as does a member whose query failed in a way in which trying again may help.
 """
 
 import asyncio
