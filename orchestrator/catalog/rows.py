@@ -62,7 +62,7 @@ def given(**types: TypeEngine[Any]) -> TableValuedAlias:
 def giving(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """The parameter of a statement that reads `given`. Raises UnstorableText.
 
-    A key that a row does not have is NULL in it, and so is one that `given` does not name ignored.
+    A key that a row lacks is NULL there. One that `given` does not name is ignored.
     """
     try:
         return {"given": to_json(rows).decode()}

@@ -172,11 +172,11 @@ class Members:
 
     def has_publishable(self) -> bool:
         """Whether there may be something for `take_publishable` to take."""
-        return bool(self._complete)
+        return bool(self._complete) and not self._is_held_back()
 
     def take_publishable(self) -> tuple[UUID, ...]:
         """The runs whose results can become visible now: components of which every member has ended its query."""
-        if self._all_or_nothing and (self._failed or any(self._unfinished.values())):
+        if self._is_held_back():
             return ()
         complete, self._complete = self._complete, []
         found = [
@@ -207,6 +207,9 @@ class Members:
             for state, some in self._by_state.items()
             if some
         }
+
+    def _is_held_back(self) -> bool:
+        return self._all_or_nothing and (self._failed is not None or any(self._unfinished.values()))
 
     def _move(self, member: Member, state: State) -> None:
         before, member.state = member.state, state

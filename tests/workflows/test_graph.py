@@ -89,6 +89,23 @@ async def test_a_failed_member_skips_its_descendants_and_no_others(temporal: Cli
     assert [set(some) for some in steps.published] == [{"top", "right"}]
 
 
+async def test_all_or_nothing_has_nothing_to_publish_before_the_end_and_does_not_ask_again_and_again(
+    temporal: Client,
+) -> None:
+    slow = Held()
+    steps = Steps(
+        [member("slow", component=0), member("done", component=1)], write=queries(slow=slow), all_or_nothing=True
+    )
+    async with running_several(temporal, steps) as handle:
+        await asyncio.wait_for(slow.begun.wait(), PATIENCE)
+        await asyncio.sleep(1.5 * refresh._GATHER_SECONDS)
+        history = await handle.fetch_history()
+        assert not any(event.HasField("timer_started_event_attributes") for event in history.events)
+        slow.released.set()
+        await outcome(handle)
+    assert [set(some) for some in steps.published] == [{"slow", "done"}]
+
+
 async def test_all_or_nothing_publishes_nothing_and_stops_the_other_queries(temporal: Client) -> None:
     slow, failing = Held(), Held()
 
