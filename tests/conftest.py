@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from temporalio.client import Client
@@ -143,7 +144,7 @@ async def tenant(stack: DevStack, shared_catalog: Database) -> AsyncIterator[Ten
 @pytest.fixture
 def folder(tenant: Tenant, sources: Path) -> Path:
     """A folder of the test's own, below which the stack may read files."""
-    made = sources / f"project-{tenant.project_id}"
+    made = sources / f"project-{tenant.project_id}-{uuid4().hex}"  # another stack may have a project of that number
     made.mkdir()
     return made
 

@@ -59,7 +59,8 @@ async def pinned(tx: Transaction, members: Collection[UUID]) -> dict[UUID, Pinne
     for row in rows:
         edges.setdefault(row.reader_id, []).append(row.table_id or row.view_id)
     known: dict[UUID, Relation] = {}
-    return {member: _pinned(member, edges, described, known, set(members)) for member in members}
+    every = frozenset(members)
+    return {member: _pinned(member, edges, described, known, every) for member in members}
 
 
 def _pinned(

@@ -51,7 +51,7 @@ def mysql_port() -> int:
     return port
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # not longer: other tests take their settings from the environment, too
 async def stack(
     postgres: PostgresServer, mysql_port: int, session_folder: Path, sources: Path
 ) -> AsyncIterator[DevStack]:
@@ -64,7 +64,7 @@ async def stack(
             yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def shared_catalog(stack: DevStack) -> AsyncIterator[Database]:
     opened = Database(stack.info["database_url"], pool_size=1)
     yield opened
