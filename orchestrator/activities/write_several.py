@@ -15,7 +15,7 @@ from orchestrator.activities.progress import HEARTBEAT_SECONDS, ProgressReporter
 from orchestrator.activities.write import WriteActivities, error_to_report
 from orchestrator.aio import uninterruptible
 from orchestrator.engines.admission import sharing_slot
-from orchestrator.model.errors import OrchestratorError, WorkerBusy
+from orchestrator.model.errors import OrchestratorError, RunSuperseded, WorkerBusy
 from orchestrator.model.generation import MemberEnd, MemberError, MembersTask, MemberTask
 from orchestrator.model.run import Progress
 from orchestrator.temporal import contract
@@ -24,6 +24,8 @@ from orchestrator.temporal.error_interceptor import translated
 # If none of them has ended for so long, those that run are not short, and the others wait no longer for them: another
 # worker may be free.
 _SHORT_SECONDS = 0.25
+# After so long, none begins any more in a step with readers: it may have many, and another worker may be free.
+_BEGIN_SECONDS = 0.5
 # Those that are given back at almost the same time are reported together.
 _GATHER_SECONDS = 0.02
 _FIRST_REPORT_SECONDS = 1.25
@@ -42,8 +44,9 @@ class WriteSeveralActivities:
     async def write_snapshots(self, task: MembersTask) -> tuple[MemberEnd, ...]:
         """Write members as `write_snapshot` does; one that fails does not keep the others from being written.
 
-        Those that wait for their turn are given back when none has ended for a quarter of a second. That is reported at
-        once, and after a second each that has ended, before this returns.
+        Those that wait for their turn are given back when none has ended for a quarter of a second, or after half a
+        second, and so are those that are to be written after one that has no result. That is reported at once, and
+        after a second each that has ended, before this returns.
         """
         several = _Several(self, task.members)
         try:
@@ -60,7 +63,10 @@ class _Several:
     def __init__(self, step: WriteSeveralActivities, tasks: Sequence[MemberTask]) -> None:
         self._step = step
         self._tasks = tasks
-        self._ended_at = time.monotonic()
+        self._began_at = self._ended_at = time.monotonic()
+        self._has_readers = any(task.after for task in tasks)
+        self._is_written: dict[UUID, bool | None] = {task.run_id: None for task in tasks}  # None: it has not ended
+        self._next_end = asyncio.Event()
         self._reporters: dict[UUID, ProgressReporter] = {}
         self._ends: list[MemberEnd] = []
         self._is_given_back = asyncio.Event()
@@ -85,27 +91,47 @@ class _Several:
         writing, run_id = self._step.writing, task.run_id
         end = MemberEnd(run_id=run_id)
         try:
-            with self._step.labelled(task):
-                result = await writing.write(run_id, writing.attempts, self._reporting)
-            end = MemberEnd(run_id=run_id, result=result)
+            if await self._is_preceded(task):
+                with self._step.labelled(task):
+                    result = await writing.write(run_id, writing.attempts, self._reporting)
+                end = MemberEnd(run_id=run_id, result=result)
+        except RunSuperseded as error:
+            # One that it reads may have become outdated since. Then it has its turn after that one.
+            end = MemberEnd(run_id=run_id) if task.after else _end(run_id, translated(error))
         except OrchestratorError as error:
             end = _end(run_id, translated(error))
         except ApplicationError as error:
             end = _end(run_id, error)
         finally:
             self._ends.append(end)
+            self._is_written[run_id] = end.result is not None
+            self._next_end.set()
+            self._next_end = asyncio.Event()
             if end.result is None and end.error is None:
                 self._is_given_back.set()
             else:
                 self._ended_at = time.monotonic()
 
-    def idle_seconds(self) -> float:
-        """For how long none has ended."""
-        return time.monotonic() - self._ended_at
+    async def _is_preceded(self, task: MemberTask) -> bool:
+        """Whether all are written that are to be written before, and there is still time."""
+        while True:
+            written = [self._is_written.get(run_id, False) for run_id in task.after]
+            if False in written:
+                return False
+            if None not in written:
+                return not self._is_late()
+            await self._next_end.wait()
+
+    def are_long(self) -> bool:
+        """Whether those that wait for their turn should wait no longer."""
+        return time.monotonic() - self._ended_at > _SHORT_SECONDS or self._is_late()
+
+    def _is_late(self) -> bool:
+        return self._has_readers and time.monotonic() - self._began_at > _BEGIN_SECONDS
 
     @asynccontextmanager
     async def _reporting(self, run_id: UUID) -> AsyncIterator[ProgressReporter]:
-        reporter = self._reporters[run_id] = _Turn(run_id, self.idle_seconds)
+        reporter = self._reporters[run_id] = _Turn(run_id, self.are_long)
         try:
             async with updating(reporter):
                 yield reporter
@@ -130,13 +156,13 @@ class _Several:
 class _Turn(ProgressReporter):
     """The progress of one of several members, which raises WorkerBusy to give it back if it waits for long ones."""
 
-    def __init__(self, run_id: UUID, idle_seconds: Callable[[], float]) -> None:
+    def __init__(self, run_id: UUID, are_long: Callable[[], bool]) -> None:
         super().__init__(run_id)
-        self._idle_seconds = idle_seconds
+        self._are_long = are_long
 
     def report(self, progress: Progress) -> None:
         super().report(progress)
-        if progress.waiting and self._idle_seconds() > _SHORT_SECONDS:
+        if progress.waiting and self._are_long():
             raise WorkerBusy
 
 

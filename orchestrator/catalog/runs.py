@@ -127,8 +127,15 @@ async def list_open(tx: Transaction, saved_query_ids: Collection[UUID]) -> list[
     return [Run.model_validate(row._mapping) for row in rows]
 
 
-async def open_of_generation(tx: Transaction, generation_id: UUID) -> list[UUID]:
+async def list_open_of_generation(tx: Transaction, generation_id: UUID) -> list[Run]:
     """The open runs of a generation."""
+    mine = (t.runs.c.generation_id == generation_id, t.runs.c.status == RunStatus.RUNNING)
+    rows = await tx.execute(select(*RUN_COLUMNS).where(*mine).order_by(t.runs.c.id))
+    return [Run.model_validate(row._mapping) for row in rows]
+
+
+async def open_of_generation(tx: Transaction, generation_id: UUID) -> list[UUID]:
+    """The ids of the open runs of a generation."""
     mine = select(t.runs.c.id).where(t.runs.c.generation_id == generation_id)
     return list(await tx.scalars(mine.where(t.runs.c.status == RunStatus.RUNNING)))
 

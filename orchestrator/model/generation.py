@@ -147,6 +147,11 @@ class MemberPlan(Value):
     checked_tables: tuple[UUID, ...] = ()
     database_inputs: tuple[DatabaseInput, ...] = ()
 
+    @property
+    def can_share(self) -> bool:
+        """Whether nothing but other members has to be done before its query."""
+        return not self.checked_tables and not self.database_inputs
+
 
 class Begun(Value):
     """The answer of `begin`: the open members, or why there are none yet.
@@ -166,12 +171,16 @@ class Begun(Value):
 
 
 class MemberTask(Value):
-    """The argument of the step that writes one member."""
+    """The argument of the step that writes one member.
+
+    `after` are runs that the same step writes, and that must be written before.
+    """
 
     generation_id: UUID
     project_id: int
     saved_query_id: UUID
     run_id: UUID
+    after: tuple[UUID, ...] = ()
 
 
 class TableCheckTask(Value):

@@ -1,6 +1,6 @@
 """The members of a generation, from their plans: which wait for which, and which are published together."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from graphlib import TopologicalSorter
 from uuid import UUID
 
@@ -14,9 +14,20 @@ from orchestrator.model.snapshot import Snapshot
 
 def inputs_first(plans: Iterable[RunPlan]) -> list[RunPlan]:
     """The plans, each after those of the members that it reads."""
+    return [plan for level in levels(plans) for plan in level]
+
+
+def levels(plans: Iterable[RunPlan]) -> Iterator[list[RunPlan]]:
+    """The plans in lists, each of which reads nothing of its own list or of a later one."""
     by_run = {plan.run_id: plan for plan in plans}
-    graph = {run: [one.run_id for one in waited_for(plan)] for run, plan in by_run.items()}
-    return [by_run[run] for run in TopologicalSorter(graph).static_order() if run in by_run]
+    sorter = TopologicalSorter(
+        {run: [one.run_id for one in waited_for(plan) if one.run_id in by_run] for run, plan in by_run.items()}
+    )
+    sorter.prepare()
+    while sorter.is_active():
+        ready = sorter.get_ready()
+        yield [by_run[run] for run in ready]
+        sorter.done(*ready)
 
 
 def components(plans: Iterable[RunPlan]) -> dict[UUID, int]:

@@ -1,5 +1,6 @@
 """The files of source tables as a generation reads them: listed once, by the first of its steps that needs them."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -110,6 +111,9 @@ class GenerationPins:
         self._generation_id = generation_id
         self._project_id = project_id
         self._pins: dict[UUID, Pin] = {}
+        # Many readers of a table may ask at once, for what is to be done once.
+        self._pinning: dict[UUID, asyncio.Lock] = {}
+        self._reading: dict[UUID, asyncio.Lock] = {}
         self._digests: dict[tuple[UUID, str], str] = {}
 
     def recall(self, rounds: Mapping[UUID, int]) -> None:
@@ -121,8 +125,9 @@ class GenerationPins:
 
     async def of(self, table: SourceRelation) -> Pin:
         """The pin of a table. Raises InputMissing if it has no file that may be read."""
-        if table.id not in self._pins:
-            self._pins[table.id] = await self._sources.pin(self._generation_id, self._project_id, table)
+        async with self._pinning.setdefault(table.id, asyncio.Lock()):
+            if table.id not in self._pins:
+                self._pins[table.id] = await self._sources.pin(self._generation_id, self._project_id, table)
         return self._pins[table.id]
 
     def digest(self, table_id: UUID) -> str | None:
@@ -147,14 +152,15 @@ class GenerationPins:
         Raises InputMissing if that takes too long.
         """
         pinned = (await self.of(table)).listing
-        unread = [path for path in paths if (table.id, path) not in self._digests]
-        if unread:
-            found = await self._sources.lister.digests(self._project_id, table, unread)
-            # A file that was changed while it was read may have both: the bytes of before and the identity of after.
-            now = (await self._sources.lister.list(self._project_id, table)).files
-            for path, digest in found.items():
-                if path in now and now[path].identity == pinned.files[path].identity:
-                    self._digests[table.id, path] = digest
+        async with self._reading.setdefault(table.id, asyncio.Lock()):
+            unread = [path for path in paths if (table.id, path) not in self._digests]
+            if unread:
+                found = await self._sources.lister.digests(self._project_id, table, unread)
+                # A file that was changed while it was read may have both: bytes of before and the identity of after.
+                now = (await self._sources.lister.list(self._project_id, table)).files
+                for path, digest in found.items():
+                    if path in now and now[path].identity == pinned.files[path].identity:
+                        self._digests[table.id, path] = digest
         return {path: self._digests[table.id, path] for path in paths if (table.id, path) in self._digests}
 
     async def find_moved(self, relations: Iterable[Relation]) -> tuple[SourceRelation, int, str] | None:

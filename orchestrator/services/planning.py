@@ -6,13 +6,14 @@ written by then. After that it returns what is stored.
 """
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 from uuid import UUID
 
+from orchestrator.aio import each
 from orchestrator.catalog import (
     generations,
     projects,
@@ -59,6 +60,7 @@ from orchestrator.services.member_plans import (
     components,
     database_tables,
     inputs_first,
+    levels,
     member_plans,
     resolved,
     waited_for,
@@ -68,11 +70,21 @@ from orchestrator.services.pinned_sources import PinnedSources
 # A plan goes to the process of its query as one message. It holds the SQL of every view that is evaluated inside.
 LARGEST_PLAN_BYTES = 1_500_000
 _MANY = 1000
+# Versions that are compared at a time: their files may be in a bucket, which takes a moment to answer.
+_AT_ONCE = 32
 # The step has two minutes. To compare files that were only touched, all of them are read.
 _LONGEST_COMPARISON_SECONDS = 60.0
 _STALE = "The run was ended in Temporal before it could say how."
 _DELETED = ("The view was deleted before this run began.", "deleted")
 _REVERTED = ("The view was not materialized any more when this run began.", "reverted")
+
+
+class _Hold(NamedTuple):
+    """The members that a generation has taken, locked; or the workflows that hold some of them, and their open runs."""
+
+    views: Mapping[UUID, ViewToRun] = {}
+    owners: tuple[str, ...] = ()
+    runs: Sequence[Run] = ()
 
 
 @dataclass(frozen=True)
@@ -172,45 +184,34 @@ class Planner:
                 if generation.started_at is None:
                     raise RunSuperseded
                 return begun  # an earlier call has ended it, whose answer was lost
-            owners: tuple[str, ...] = ()
-            held: list[Run] = []
+            hold = _Hold()
             if generation.started_at is None:
-                owners, held = await self._take(tx, generation, workflow_run_id)
-            if not owners:
-                stored = await run_plans.load_all(tx, generation.id)
-                if stored:
-                    return begun.model_copy(update={"members": member_plans(stored)})
-                plans = await self._plan_open(tx, generation)
-        if owners:
-            await self._still_hold(held)
-            return begun.model_copy(update={"held_by": owners})
+                hold = await self._take(tx, generation, workflow_run_id)
+            elif stored := await run_plans.load_all(tx, generation.id):
+                return begun.model_copy(update={"members": member_plans(stored)})
+            plans = [] if hold.owners else await self._plan_open(tx, generation, hold.views)
+        if hold.owners:
+            await self._still_hold(hold.runs)
+            return begun.model_copy(update={"held_by": hold.owners})
         return await self._judge(begun, generation, plans)
 
-    async def _take(
-        self, tx: Transaction, generation: Generation, workflow_run_id: UUID
-    ) -> tuple[tuple[str, ...], list[Run]]:
-        """Open the runs of all members that were not cancelled before.
-
-        If that cannot be yet: the workflows that hold some, and the open runs.
-        """
+    async def _take(self, tx: Transaction, generation: Generation, workflow_run_id: UUID) -> _Hold:
+        """Open the runs of all members that were not cancelled before, unless others hold some of them."""
         graph = await generations.graph(tx, generation.project_id)
-        views = await views_to_run.load(tx, graph.members(generation.selection))
-        members = [
-            view
-            for view in graph.members(generation.selection)
-            if view in views and views[view].is_live and views[view].is_materialized
-        ]
+        chosen = graph.members(generation.selection)
+        views = await views_to_run.load(tx, chosen)
+        members = [one for one in chosen if one in views and views[one].is_live and views[one].is_materialized]
         if not members:
             raise NotMaterialized("None of the views is materialized any more.")
         ends = early_ends(generation, graph, members)
         held = await runs.list_open(tx, members)
         if held:
-            return tuple({run.workflow_id for run in held}), held
+            return _Hold(owners=tuple({run.workflow_id for run in held}), runs=held)
         for waiting in await generations.list_waiting(tx, generation.project_id):
             if waiting.id == generation.id:
                 break  # the others were asked for later
             if set(members).difference(ends).intersection(going_on(waiting, graph)):
-                return (waiting.workflow_id,), []
+                return _Hold(owners=(waiting.workflow_id,))
         parents = graph.parents(members)
         times = await ticks.scheduled_times(tx, generation.id)
         new = [
@@ -219,11 +220,14 @@ class Planner:
         ]
         await runs.open_members(tx, generation, workflow_run_id, new)
         await generations.set_started(tx, generation.id)
-        return (), []
+        return _Hold(views=views)
 
-    async def _plan_open(self, tx: Transaction, generation: Generation) -> list[RunPlan]:
-        open_runs = [one.run for one in await generations.members(tx, generation.id) if one.phase is not None]
-        views = await views_to_run.load(tx, [run.saved_query_id for run in open_runs])
+    async def _plan_open(
+        self, tx: Transaction, generation: Generation, views: Mapping[UUID, ViewToRun]
+    ) -> list[RunPlan]:
+        open_runs = await runs.list_open_of_generation(tx, generation.id)
+        if not views:  # they were taken by an earlier call
+            views = await views_to_run.load(tx, [run.saved_query_id for run in open_runs])
         return await self._plan(tx, views, open_runs, full_refresh=generation.full_refresh)
 
     async def _plan(
@@ -299,23 +303,24 @@ class Planner:
         found: dict[UUID, UUID] = {}
         if not plans:  # all of its members were cancelled before it began
             return found
-        deadline = time.monotonic() + _LONGEST_COMPARISON_SECONDS
+        deadline = asyncio.get_running_loop().time() + _LONGEST_COMPARISON_SECONDS
         pins = self.sources.of(plans[0].generation_id, plans[0].project_id)
+
+        currents: Mapping[UUID, snapshots.CurrentVersion] = {}
+
+        async def compare(plan: RunPlan) -> None:
+            current = currents[plan.saved_query_id]
+            if await self.detector.find_change(resolved(plan, {}), current, pins) is None:
+                found[plan.run_id] = current.snapshot.id
+
         for some in batches(plans, _MANY):
             async with self.database.begin() as tx:
                 currents = await snapshots.current(tx, [plan.saved_query_id for plan in some])
-            for plan in some:
-                if time.monotonic() > deadline:
-                    return found  # the others are compared once more before their queries run
-                current = currents.get(plan.saved_query_id)
-                if current is None or plan.fault or any(one.run_id not in found for one in plan.members):
-                    continue
-                if database_tables(plan.relations):
-                    continue  # its tables are copied first, which takes longer than this step may
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(deadline - time.monotonic()):
-                        if await self.detector.find_change(resolved(plan, {}), current, pins) is None:
-                            found[plan.run_id] = current.snapshot.id
+            # Those for which there is no time are compared once more before their queries run.
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    for level in levels(plan for plan in some if plan.saved_query_id in currents):
+                        await each(compare, [one for one in level if _may_be_unchanged(one, found)], most=_AT_ONCE)
         return found
 
     async def _still_hold(self, held: Sequence[Run]) -> bool:
@@ -325,6 +330,12 @@ class Planner:
             if (await self.sync.close_if_ended(run)).status is RunStatus.RUNNING:
                 return True
         return False
+
+
+def _may_be_unchanged(plan: RunPlan, unchanged: Mapping[UUID, UUID]) -> bool:
+    if plan.fault or any(one.run_id not in unchanged for one in plan.members):
+        return False
+    return not database_tables(plan.relations)  # they are copied first, which takes longer than this step may
 
 
 def with_inputs(plan: RunPlan, inputs: PinnedInputs, run_ids: Mapping[UUID, UUID]) -> RunPlan:

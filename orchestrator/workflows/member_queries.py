@@ -1,7 +1,7 @@
 """The queries of the members of a generation or a try: begun, cancelled, and run again if a source file has changed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -20,16 +20,25 @@ with workflow.unsafe.imports_passed_through():
 
 # Pauses before a source table is pinned again whose files have changed. Then its readers fail.
 _REPIN_PAUSES = (1.0, 5.0, 20.0)
+# As many that are ready at a time share one activity, and so can their readers.
+_MOST_WITH_FOLLOWERS = 8
+# Fewer have an activity each.
+_FEWEST_TOGETHER = 4
 
-Write = Callable[[MemberPlan], Awaitable[bool]]
+Write = Callable[[MemberPlan, Sequence[UUID]], Awaitable[bool]]
 Repin = Callable[[RepinRequest], Coroutine[Any, Any, tuple[UUID, ...]]]
+
+
+class GivenBack(Exception):
+    """A member was not written, since one that it reads was not written before it."""
 
 
 class MemberQueries:
     """The queries of members that are in progress, and the last report of each.
 
-    `write` writes a member and returns whether its view has changed. `repin` pins a source table of the generation or
-    the try `pinned_by` again, and returns the runs that are to run again.
+    `write` writes a member, after the runs that are given with it, and returns whether its view has changed. It raises
+    GivenBack if one of these was not written. `repin` pins a source table of the generation or the try `pinned_by`
+    again, and returns the runs that are to run again.
     """
 
     def __init__(self, members: Members, pinned_by: UUID, write: Write, repin: Repin) -> None:
@@ -50,10 +59,21 @@ class MemberQueries:
         """Whether the query of this run is in progress."""
         return run_id in self._tasks
 
-    def start_ready(self) -> None:
-        """Begin the queries of all members that may start now."""
-        for member in self._members.start_ready():
-            self._tasks[member.run_id] = asyncio.create_task(self._process(member))
+    def start_ready(self, may_follow: Callable[[], bool] = lambda: False) -> None:
+        """Begin the queries of all members that may start now.
+
+        If `may_follow`, those that read them begin too. They are written in that order without this workflow being
+        asked in between, which takes longer than a short query.
+        """
+        some: list[tuple[Member, Sequence[UUID]]] = [(member, ()) for member in self._members.start_ready()]
+        if 0 < len(some) <= _MOST_WITH_FOLLOWERS:
+            followers = self._members.followers(member for member, _ in some)
+            if followers and len(some) + len(followers) >= _FEWEST_TOGETHER and may_follow():
+                some += [(member, self._members.unwritten_parents(member)) for member in followers]
+                for member in followers:
+                    self._members.start(member)
+        for member, after in some:
+            self._tasks[member.run_id] = asyncio.create_task(self._process(member, after))
 
     def stop(self, member: Member) -> None:
         """Cancel the query of a member, once."""
@@ -82,10 +102,15 @@ class MemberQueries:
         lines = [f"{code(one.plan.name)}: {running(self.progress[run])}" for run, one in named.items() if one]
         return members_page(self._members.shown(), self._members.statuses, self._members.errors, lines)
 
-    async def _process(self, member: Member) -> None:
+    async def _process(self, member: Member, after: Sequence[UUID]) -> None:
         """Write one member. Its failure is that of the member alone."""
         try:
-            is_changed = await self._write(member.plan)
+            is_changed = await self._write(member.plan, after)
+        except GivenBack:
+            if member.end is None:
+                self._members.retry(member)
+            else:
+                self._members.fail(member, member.end)
         except (Exception, asyncio.CancelledError) as error:
             moved = None if member.end else _moved_source(error)
             # An outdated query may have read files that are removed by now.

@@ -124,6 +124,36 @@ class Members:
                 self._move(member, State.QUERYING)
                 yield member
 
+    def followers(self, started: Iterable[Member]) -> list[Member]:
+        """The members that could start as soon as `started`, and those before them in this list, are done.
+
+        They come in the order of the graph. None of them is querying before `start`.
+        """
+        together = {one.position for one in started if one.plan.can_share}
+        found: list[Member] = []
+        free = MOST_IN_FLIGHT - len(self._by_state[State.QUERYING])
+        waiting = [child.position for position in together for child in self._members[position].children]
+        heapq.heapify(waiting)
+        while waiting and len(found) < free:
+            member = self._members[heapq.heappop(waiting)]
+            is_free = all(one.state in _DONE or one.position in together for one in member.parents)
+            if member.position in together or member.state is not State.WAITING or not is_free:
+                continue
+            if member.plan.can_share:
+                together.add(member.position)
+                found.append(member)
+                for child in member.children:
+                    heapq.heappush(waiting, child.position)
+        return found
+
+    def start(self, member: Member) -> None:
+        """It is querying from now on, or will be once those that it reads are done."""
+        self._move(member, State.QUERYING)
+
+    def unwritten_parents(self, member: Member) -> tuple[UUID, ...]:
+        """The runs of those that it reads and that are not done."""
+        return tuple(one.run_id for one in member.parents if one.state not in _DONE)
+
     def take(self, member: Member, *, is_changed: bool = True) -> None:
         """Its query has ended well, or need not run, since nothing has changed."""
         if member.is_outdated:

@@ -44,6 +44,8 @@ _HELD = "A generation of several views refreshes this view already."
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 10.0
 # Generations that began before results waited for others publish each component by itself.
 _GATHERED = "gathered publications"
+# Generations that began before members were written together with their readers start each once its parents are done.
+_FOLLOWED = "members with followers"
 # For so long, results that are complete wait for others to be published with, while queries run.
 _GATHER_SECONDS = 1.0
 # A history may have 50,000 events. A member has some ten, and those in flight are waited for.
@@ -77,7 +79,7 @@ class RefreshViews:
 
     def _hold(self, members: Members, generation_id: UUID) -> None:
         self._members = members
-        self._writes = MemberWrites(self._write_one, self._write_several)
+        self._writes = MemberWrites(self._write_one, self._write_several, partial(workflow.patched, _FOLLOWED))
         self._queries = MemberQueries(members, generation_id, self._write, self._repin)
 
     @workflow.update(name=contract.PROGRESS)
@@ -162,7 +164,7 @@ class RefreshViews:
         while not self._members.all_ended() or self._publishing is not None:
             is_long = workflow.info().get_current_history_length() > _MOST_EVENTS
             if not is_long:
-                self._queries.start_ready()
+                self._queries.start_ready(self._writes.may_share_with_readers)
             seen = self._members.changes
             await self._close_failed()
             self._start_publication(begun)
@@ -227,17 +229,17 @@ class RefreshViews:
         )
         return await steps.copy_tables(task)
 
-    async def _write(self, member: MemberPlan) -> bool:
+    async def _write(self, member: MemberPlan, after: Sequence[UUID]) -> bool:
         if member.database_inputs:
             databases = dict.fromkeys(one.database for one in member.database_inputs)
             raise_if_not_copied(member, await self._copies.require(databases))
         await self._table_checks.require(member.checked_tables)
-        return (await self._writes.write(member)).unchanged is None
+        return (await self._writes.write(member, after)).unchanged is None
 
     async def _write_one(self, member: MemberPlan) -> MemberResult:
         return await steps.write(self._has_begun(), member)
 
-    async def _write_several(self, members: Sequence[MemberPlan]) -> tuple[MemberEnd, ...]:
+    async def _write_several(self, members: Sequence[tuple[MemberPlan, Sequence[UUID]]]) -> tuple[MemberEnd, ...]:
         return await steps.write_several(self._has_begun(), members)
 
     def _has_begun(self) -> Begun:

@@ -68,6 +68,7 @@ QUERY_RETRIES = RetryPolicy(
 )
 # The server takes a summary of 400 bytes.
 _LONGEST_NAME = 20
+_MOST_NAMES = 8
 # Nothing is lost by trying again, and no member waits for long.
 _SHARED_RETRIES = RetryPolicy(
     initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30), maximum_attempts=8
@@ -101,11 +102,17 @@ async def write(begun: Begun, member: MemberPlan) -> MemberResult:
     )
 
 
-async def write_several(begun: Begun, members: Sequence[MemberPlan]) -> tuple[MemberEnd, ...]:
-    """Run the queries of some members, on one worker. Those that go on for a while are reported by updates before."""
-    tasks = (_task(begun, member) for member in members)
+async def write_several(begun: Begun, some: Sequence[tuple[MemberPlan, Sequence[UUID]]]) -> tuple[MemberEnd, ...]:
+    """Run the queries of some members, each after those of the runs given with it, on one worker.
+
+    Those that go on for a while are reported by updates before.
+    """
+    members = [member for member, _ in some]
+    tasks = (_task(begun, member).model_copy(update={"after": tuple(after)}) for member, after in some)
     longest = max(member.timeout_seconds for member in members)
-    names = ", ".join(textwrap.shorten(member.name, _LONGEST_NAME, placeholder="…") for member in members)
+    names = ", ".join(textwrap.shorten(member.name, _LONGEST_NAME, placeholder="…") for member in members[:_MOST_NAMES])
+    if len(members) > _MOST_NAMES:
+        names += f" and {len(members) - _MOST_NAMES} more"
     return await workflow.execute_activity_method(
         WriteSeveralActivities.write_snapshots,
         MembersTask(members=tuple(tasks)),

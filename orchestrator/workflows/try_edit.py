@@ -100,7 +100,7 @@ class TryEdit:
         task = TableCheckTask(pinned_by=request.try_id, project_id=request.project_id, table_id=table_id, is_try=True)
         await steps.check_table(task, self._timeout_seconds)
 
-    async def _write(self, member: MemberPlan) -> bool:
+    async def _write(self, member: MemberPlan, _after: Sequence[UUID]) -> bool:
         await self._table_checks.require(member.checked_tables)
         request = TryRequest(try_id=member.run_id, project_id=self._request.project_id)
         self._ends[member.run_id] = await steps.write_try(request, member)

@@ -35,7 +35,7 @@ async def test_the_readmes_first_rows_a_view_of_your_own_and_its_versions_are_as
 
     _, _, *first = blocks("First rows in two minutes").splitlines()
     printed = await asyncio.to_thread(typed, "PATH=.venv/bin:$PATH\n" + "\n".join(first), folder)
-    assert "Completed: 3 completed" in printed
+    assert "Completed: 3 completed" in printed, printed
     printed = await asyncio.to_thread(typed, blocks("A view of your own"), folder)
     assert "orders_by_month: 2 rows" in printed
     assert '"name":"large_orders"' in printed

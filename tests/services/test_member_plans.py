@@ -7,10 +7,10 @@ from orchestrator.catalog.run_plans import StoredPlan
 from orchestrator.model.base import now
 from orchestrator.model.check import CheckResult, CheckStatus, Severity
 from orchestrator.model.generation import MemberPhase
-from orchestrator.model.run import Relation, RunPlan, SourceRelation, Trigger
+from orchestrator.model.run import MemberRelation, Relation, RunPlan, SourceRelation, Trigger
 from orchestrator.model.snapshot import Snapshot
 from orchestrator.model.source_table import SourceFormat
-from orchestrator.services.member_plans import components, member_plans
+from orchestrator.services.member_plans import components, levels, member_plans
 
 TABLE = SourceRelation(name="t", id=uuid4(), format=SourceFormat.PARQUET, url_pattern="/t.parquet", columns=())
 
@@ -36,6 +36,19 @@ def test_views_are_published_together_if_their_checks_read_one_source_table() ->
     query, checked, beside = plan("query", [TABLE]), plan("checked", [], [TABLE]), plan("beside")
     found = components([query, checked, beside])
     assert found[query.run_id] == found[checked.run_id] != found[beside.run_id]
+
+
+def test_each_level_reads_only_levels_before_it_and_plans_of_others() -> None:
+    top, other = plan("top"), plan("other")
+    middle = reading(plan("middle"), top, plan("of another generation"))
+    bottom = reading(plan("bottom"), middle, other)
+    found = [{one.name for one in level} for level in levels([bottom, middle, other, top])]
+    assert found == [{"top", "other"}, {"middle"}, {"bottom"}]
+
+
+def reading(one: RunPlan, *others: RunPlan) -> RunPlan:
+    members = tuple(MemberRelation(run_id=other.run_id, name=other.name, current=None) for other in others)
+    return one.model_copy(update={"members": members})
 
 
 def written(one: RunPlan) -> Snapshot:
