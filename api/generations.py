@@ -111,7 +111,8 @@ async def start_generation(body: Refresh, context: ViewWriter) -> GenerationOut:
         force=body.force,
         publish=body.publish,
     )
-    return _shown(await context.services.generations.start(context.project_id, order, context.user))
+    started = await context.services.generations.start(context.project_id, order, context.user)
+    return _shown(await context.services.generations.get(context.project_id, started))
 
 
 @router.get("/")

@@ -1,11 +1,11 @@
 """The audit log: each entry is inserted in the transaction of the change that it describes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 
 from orchestrator.catalog import tables as t
@@ -81,15 +81,25 @@ async def record_all(
     user: User | None,
     *,
     changes: Mapping[UUID, Sequence[FieldChange]] = MappingProxyType({}),
-) -> None:
-    """Insert an entry for each of these views, which are given by id and name, as `changes` are by id."""
+) -> list[UUID]:
+    """Insert an entry for each of these views, which are given by id and name, as `changes` are by id.
+
+    Returns the ids of the entries.
+    """
     entry = {"project_id": project_id, "scope": SAVED_QUERY, "verb": verb, "user_id": user.id if user else None}
+    ids = {view: uuid4() for view in views}
     rows = [
-        {**entry, "id": uuid4(), "item_id": view, "item_name": name, "changes": to_jsonb(changes.get(view, ()))}
+        {**entry, "id": ids[view], "item_id": view, "item_name": name, "changes": to_jsonb(changes.get(view, ()))}
         for view, name in views.items()
     ]
     if rows:
         await tx.execute(insert(t.journal), rows)
+    return [*ids.values()]
+
+
+async def withdraw(tx: Transaction, entry_ids: Collection[UUID]) -> None:
+    """Remove the entries of a change that was not made after all."""
+    await tx.execute(delete(t.journal).where(t.journal.c.id.in_(entry_ids)))
 
 
 async def record_created(tx: Transaction, project_id: int, views: Iterable[CreatedView], user: User) -> None:

@@ -153,7 +153,7 @@ class ChangeService:
             return None
         order = RefreshOrder(views=tuple(one.name for one in plan.runs))
         try:
-            return (await self.generations.start(project_id, order, user)).generation.id
+            return await self.generations.start(project_id, order, user)
         except OrchestratorError as error:
             # The change is made. A view may have been deleted since; else the next apply, or a tick, refreshes them.
             logger.warning("a change of project %d started no refresh: %s", project_id, error.message)

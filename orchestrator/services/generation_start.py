@@ -58,8 +58,10 @@ class GenerationStart:
 
         `chosen` are the names of the views that were asked for. If `audited`, each gets an audit entry. Raises
         TooManyRequests if many of the project wait for others. Raises TemporalUnavailable, with nothing changed, if the
-        server cannot be reached.
+        server cannot be reached. Nothing is left to do once the server has it: a client that got an error would start
+        another one.
         """
+        entries: list[UUID] = []
         async with self.database.begin() as tx:
             await projects.lock_project(tx, generation.project_id)
             joined = await generations.find_waiting(tx, generation)
@@ -70,6 +72,9 @@ class GenerationStart:
                     f"{_MOST_WAITING} refreshes of this project wait for others. Cancel some of them."
                 )
             await generations.insert_new(tx, generation, user.id)
+            if audited:
+                verb = Verb.SYNC_TRIGGERED
+                entries = await audit_log.record_all(tx, generation.project_id, chosen, verb, user)
         words = _words(generation.selection, [*chosen.values()])
         label = f"{words} (project {generation.project_id}), {members:,} views"
         details = f"Started by {code(user.email)} over the API."
@@ -77,13 +82,16 @@ class GenerationStart:
             await self.workflows.start_generation(generation, label, details)
         except TemporalUnavailable:
             # If the server has it all the same, its workflow finds no such generation and ends, unless it has begun.
-            async with self.database.begin() as tx:
-                if await generations.delete_unstarted(tx, generation.id):
-                    raise
-        if audited:
-            async with self.database.begin() as tx:
-                await audit_log.record_all(tx, generation.project_id, chosen, Verb.SYNC_TRIGGERED, user)
+            if await self._withdrawn(generation, entries):
+                raise
         return generation.id
+
+    async def _withdrawn(self, generation: Generation, entries: Sequence[UUID]) -> bool:
+        async with self.database.begin() as tx:
+            is_removed = await generations.delete_unstarted(tx, generation.id)
+            if is_removed:
+                await audit_log.withdraw(tx, entries)
+            return is_removed
 
 
 def _words(selection: Selection, chosen: Sequence[str]) -> str:

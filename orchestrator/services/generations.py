@@ -51,8 +51,8 @@ class GenerationService:
         self._runs = runs
         self._start = start
 
-    async def start(self, project_id: int, order: RefreshOrder, user: User) -> GenerationState:
-        """Start a generation. If it has one member that is being refreshed already, that refresh is joined.
+    async def start(self, project_id: int, order: RefreshOrder, user: User) -> UUID:
+        """Start a generation; returns its id. If it has one member that is being refreshed, that refresh is joined.
 
         Raises Invalid if the order names no view, NotFound for an unknown one, NotMaterialized if it has no member.
         """
@@ -67,11 +67,10 @@ class GenerationService:
         if not members:
             raise NotMaterialized("None of these views is materialized.")
         if single is not None:
-            generation_id = await self._runs.start_generation(single, user, full_refresh=order.force)
-            return await self.get(project_id, generation_id)
+            return await self._runs.start_generation(single, user, full_refresh=order.force)
         generation = new_generation(project_id, selection, Trigger.API, publish=order.publish, force=order.force)
         names_of = {view: graph.name(view) for view in chosen}
-        return await self.get(project_id, await self._start.start(generation, names_of, len(members), user))
+        return await self._start.start(generation, names_of, len(members), user)
 
     async def get(self, project_id: int, generation_id: UUID) -> GenerationState:
         """A generation. Raises NotFound."""

@@ -1,16 +1,20 @@
 """Views, schedules and runs as the API calls them, without HTTP between."""
 
 import asyncio
-from uuid import uuid4
+import dataclasses
+from collections import Counter
+from uuid import UUID, uuid4
 
 import pytest
 
+from orchestrator.catalog import audit_log
 from orchestrator.container import Container
+from orchestrator.model.audit import Verb
 from orchestrator.model.errors import Invalid, NotFound, NotMaterialized, NotRunning, TemporalUnavailable
 from orchestrator.model.run import RunRequest, RunStatus, Trigger
 from orchestrator.model.saved_query import SavedQuery, SyncFrequency, ViewStatus
 from orchestrator.services.definitions import ViewUpdate
-from orchestrator.services.generations import GenerationState, RefreshOrder
+from orchestrator.services.generations import RefreshOrder
 from orchestrator.services.views import ViewService
 from orchestrator.temporal.client import connect
 from orchestrator.temporal.run_workflows import RunWorkflows, StartResult
@@ -77,7 +81,7 @@ async def test_a_run_that_comes_just_after_a_generation_joins_it(
     views = [await create(container, project, name, ENDLESS) for name in ("v", "w")]
     for view in views:
         await services.views.materialize(project.id, view.id, None, project.user, run=False)
-    started: list[GenerationState] = []
+    started: list[UUID] = []
     start = RunWorkflows.start
 
     async def start_late(self: RunWorkflows, request: RunRequest, view: ViewRef, details: str) -> StartResult:
@@ -86,17 +90,17 @@ async def test_a_run_that_comes_just_after_a_generation_joins_it(
             started.append(await services.generations.start(project.id, order, project.user))
 
             async def begun() -> bool:
-                return bool((await services.generations.get(project.id, started[0].generation.id)).members)
+                return bool((await services.generations.get(project.id, started[0])).members)
 
             await until(begun, "the generation's members")
         return await start(self, request, view, details)
 
     monkeypatch.setattr(RunWorkflows, "start", start_late)
     joined = await services.generations.start(project.id, RefreshOrder(views=(views[0].id,)), project.user)
-    assert joined.generation.id == started[0].generation.id
+    assert joined == started[0]
     count, _ = await services.generations.page(project.id, view=None, status=None, limit=5, offset=0)
     assert count == 1, "nothing was recorded of a run that never began"
-    await services.generations.cancel(project.id, joined.generation.id)
+    await services.generations.cancel(project.id, joined)
 
 
 async def test_a_revert_leaves_no_schedule_no_result_and_nothing_to_run(container: Container, project: Project) -> None:
@@ -131,6 +135,34 @@ async def test_without_temporal_nothing_is_changed(container: Container, project
         await views.update(project.id, view.id, frequency, project.user)
     after = await services.definitions.get(project.id, view.id)
     assert (after.sync_frequency, after.sync_frequency_set_at) == (None, view.sync_frequency_set_at)
+
+
+async def test_a_generation_that_temporal_does_not_start_leaves_no_trace(
+    container: Container, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = container.services
+    views = [await create(container, project, name) for name in ("v", "w")]
+    for view in views:
+        await services.views.materialize(project.id, view.id, None, project.user, run=False)
+
+    async def entries() -> list[Verb]:
+        async with container.database.begin() as tx:
+            _, found = await audit_log.page(tx, views[0].id, limit=20, offset=0)
+        return [one.verb for one in found]
+
+    before = await entries()
+    away = RunWorkflows(await connect("127.0.0.1:9", None, lazy=True))
+    start = services.generations._start
+    monkeypatch.setattr(services.generations, "_start", dataclasses.replace(start, workflows=away))
+    order = RefreshOrder(views=tuple(one.id for one in views))
+    with pytest.raises(TemporalUnavailable):
+        await services.generations.start(project.id, order, project.user)
+    assert await entries() == before
+    count, _ = await services.generations.page(project.id, view=None, status=None, limit=5, offset=0)
+    assert count == 0
+    monkeypatch.setattr(services.generations, "_start", start)
+    await services.generations.start(project.id, order, project.user)
+    assert Counter(await entries()) == Counter([*before, Verb.SYNC_TRIGGERED])
 
 
 async def test_a_frequency_that_could_not_be_applied_is_restored_unless_it_has_changed_since(

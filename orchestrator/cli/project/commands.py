@@ -10,7 +10,7 @@ import typer
 from orchestrator.cli.api_client import Api, Json, data, with_api
 from orchestrator.cli.generations import follow_to_end
 from orchestrator.cli.installation import EXIT_USAGE
-from orchestrator.cli.output import Failure, echo, echo_json
+from orchestrator.cli.output import Failure, echo, echo_json, warn
 from orchestrator.cli.program import advice
 from orchestrator.cli.project import example, files, unit_test_files
 from orchestrator.cli.project.files import ProjectFiles
@@ -105,6 +105,8 @@ def apply(
             echo_json(response.text)
         elif found["changes"]:
             echo(f"applied: {counts(applied['plan'])}")
+        if applied["generation_id"] is None and applied["plan"]["runs"] and not no_refresh:
+            warn(f"the refresh could not be started; to refresh: {advice('refresh', '--all')}")
         return
     if found["changes"] and not api.as_json:
         echo(f"applied: {counts(applied['plan'])}")
