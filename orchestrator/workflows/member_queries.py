@@ -21,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
 # Pauses before a source table is pinned again whose files have changed. Then its readers fail.
 _REPIN_PAUSES = (1.0, 5.0, 20.0)
 # As many that are ready at a time share one activity, and so can their readers.
-_MOST_WITH_FOLLOWERS = 8
+_MOST_WITH_READERS = 8
 # Fewer have an activity each.
 _FEWEST_TOGETHER = 4
 
@@ -59,18 +59,18 @@ class MemberQueries:
         """Whether the query of this run is in progress."""
         return run_id in self._tasks
 
-    def start_ready(self, may_follow: Callable[[], bool] = lambda: False) -> None:
+    def start_ready(self, with_readers: Callable[[], bool] = lambda: False) -> None:
         """Begin the queries of all members that may start now.
 
-        If `may_follow`, those that read them begin too. They are written in that order without this workflow being
+        If `with_readers`, those that read them begin too. They are written in that order without this workflow being
         asked in between, which takes longer than a short query.
         """
         some: list[tuple[Member, Sequence[UUID]]] = [(member, ()) for member in self._members.start_ready()]
-        if 0 < len(some) <= _MOST_WITH_FOLLOWERS:
-            followers = self._members.followers(member for member, _ in some)
-            if followers and len(some) + len(followers) >= _FEWEST_TOGETHER and may_follow():
-                some += [(member, self._members.unwritten_parents(member)) for member in followers]
-                for member in followers:
+        if 0 < len(some) <= _MOST_WITH_READERS:
+            readers = self._members.readers(member for member, _ in some)
+            if readers and len(some) + len(readers) >= _FEWEST_TOGETHER and with_readers():
+                some += [(member, self._members.unwritten_parents(member)) for member in readers]
+                for member in readers:
                     self._members.start(member)
         for member, after in some:
             self._tasks[member.run_id] = asyncio.create_task(self._process(member, after))

@@ -53,14 +53,14 @@ class _Write:
 class MemberWrites:
     """The members that are being written. `one` writes a single member, `several` some in one activity.
 
-    `several` takes each with the runs after which it is written. `can_follow` is false in a workflow that began
+    `several` takes each with the runs after which it is written. `is_allowed` is false in a workflow that began
     before members shared activities with their readers.
     """
 
-    def __init__(self, one: WriteOne, several: WriteSeveral, can_follow: Callable[[], bool]) -> None:
+    def __init__(self, one: WriteOne, several: WriteSeveral, is_allowed: Callable[[], bool]) -> None:
         self._one = one
         self._several = several
-        self._can_follow = can_follow
+        self._is_allowed = is_allowed
         self._was_short = False
         self._waiting: list[_Write] = []
         self._in_progress: dict[UUID, _Write] = {}
@@ -95,7 +95,7 @@ class MemberWrites:
 
     def may_share_with_readers(self) -> bool:
         """Whether the next members are probably short, so that those that read them can begin with them."""
-        return self._was_short and self._can_follow()
+        return self._was_short and self._is_allowed()
 
     def take(self, ends: Iterable[MemberEnd]) -> None:
         """Members of an activity of several have ended, or are given back. The activity may still go on."""

@@ -124,7 +124,7 @@ class Members:
                 self._move(member, State.QUERYING)
                 yield member
 
-    def followers(self, started: Iterable[Member]) -> list[Member]:
+    def readers(self, started: Iterable[Member]) -> list[Member]:
         """The members that could start as soon as `started`, and those before them in this list, are done.
 
         They come in the order of the graph. None of them is querying before `start`.

@@ -45,7 +45,7 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.2, 10.0
 # Generations that began before results waited for others publish each component by itself.
 _GATHERED = "gathered publications"
 # Generations that began before members were written together with their readers start each once its parents are done.
-_FOLLOWED = "members with followers"
+_WITH_READERS = "members with their readers"
 # For so long, results that are complete wait for others to be published with, while queries run.
 _GATHER_SECONDS = 1.0
 # A history may have 50,000 events. A member has some ten, and those in flight are waited for.
@@ -79,7 +79,7 @@ class RefreshViews:
 
     def _hold(self, members: Members, generation_id: UUID) -> None:
         self._members = members
-        self._writes = MemberWrites(self._write_one, self._write_several, partial(workflow.patched, _FOLLOWED))
+        self._writes = MemberWrites(self._write_one, self._write_several, partial(workflow.patched, _WITH_READERS))
         self._queries = MemberQueries(members, generation_id, self._write, self._repin)
 
     @workflow.update(name=contract.PROGRESS)

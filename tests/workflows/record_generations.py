@@ -22,7 +22,7 @@ class GenerationRecorder(Recorder):
         await self._cancelled()
         await self._shared()
         await self._gathered()
-        await self._followed()
+        await self._with_readers()
         await self._held()
         await self._scheduled()
         await self._moved(sources / "moving.parquet", kill_worker)
@@ -92,17 +92,17 @@ class GenerationRecorder(Recorder):
         )
         await self._refreshed("generation-gathered", views)
 
-    async def _followed(self) -> None:
+    async def _with_readers(self) -> None:
         """Record a generation whose members share activities with those that read them, of which one fails."""
         readers = {f"reads_{number}": "SELECT n FROM uppermost" for number in range(4)}
         views = await self._views(
             uppermost="SELECT now() AS n",
             **readers,
-            breaks="SELECT error('always') AS n FROM reads_1",
-            never="SELECT n FROM breaks",
+            collapses="SELECT error('always') AS n FROM reads_1",
+            never="SELECT n FROM collapses",
             lowest="SELECT reads_2.n FROM reads_2, reads_3",
         )
-        await self._refreshed("generation-followed", views)
+        await self._refreshed("generation-with-readers", views)
 
     async def _held(self) -> None:
         """Record a generation that waits for a run of one of its views, then a tick and a run that find it there."""

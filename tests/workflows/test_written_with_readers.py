@@ -155,7 +155,7 @@ GRAPHS = st.lists(st.tuples(st.sets(st.integers(0, 39), max_size=3), st.booleans
 
 
 @given(GRAPHS)
-def test_followers_come_after_all_that_they_read_and_wait_for_nothing_else(
+def test_readers_come_after_all_that_they_read_and_wait_for_nothing_else(
     drawn: list[tuple[set[int], bool, bool]],
 ) -> None:
     plans = [
@@ -171,15 +171,15 @@ def test_followers_come_after_all_that_they_read_and_wait_for_nothing_else(
             members.take(one)
     started += members.start_ready()
     some = [one for one, (_, _, is_meant) in zip(started, drawn, strict=False) if is_meant]
-    followers = members.followers(some)
-    assert len({one.run_id for one in followers}) == len(followers)
+    readers = members.readers(some)
+    assert len({one.run_id for one in readers}) == len(readers)
     before = {one.position for one in some}
-    for one in followers:
+    for one in readers:
         unwritten = set(members.unwritten_parents(one))
         assert unwritten, "it would have been ready"
         assert unwritten <= {by_position[position].run_id for position in before}
         before.add(one.position)
-    for one in followers:
+    for one in readers:
         members.start(one)
     querying, _ = members.shown().get("querying", (0, []))
     assert querying <= MOST_IN_FLIGHT
