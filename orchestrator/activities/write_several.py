@@ -44,9 +44,9 @@ class WriteSeveralActivities:
     async def write_snapshots(self, task: MembersTask) -> tuple[MemberEnd, ...]:
         """Write members as `write_snapshot` does; one that fails does not keep the others from being written.
 
-        Those that wait for their turn are given back when none has ended for a quarter of a second, or after half a
-        second, and so are those that are to be written after one that has no result. That is reported at once, and
-        after a second each that has ended, before this returns.
+        Those that wait for their turn are given back when none has ended for a quarter of a second; if some are to be
+        written after others, also after half a second. So are those that come after one without a result. That is
+        reported at once, and after a second each that has ended, before this returns.
         """
         several = _Several(self, task.members)
         try:

@@ -30,7 +30,7 @@ Repin = Callable[[RepinRequest], Coroutine[Any, Any, tuple[UUID, ...]]]
 
 
 class GivenBack(Exception):
-    """A member was not written, since one that it reads was not written before it."""
+    """A member that was to be written after others was not, and has its turn again: nothing has failed for good."""
 
 
 class MemberQueries:
