@@ -70,8 +70,9 @@ from orchestrator.services.pinned_sources import PinnedSources
 # A plan goes to the process of its query as one message. It holds the SQL of every view that is evaluated inside.
 LARGEST_PLAN_BYTES = 1_500_000
 _MANY = 1000
-# Versions that are compared at a time: their files may be in a bucket, which takes a moment to answer.
-_AT_ONCE = 32
+# Versions that are compared at a time: their files may be in a bucket, which takes a moment to answer. Each may need a
+# connection to PostgreSQL, of which a worker keeps ten for all that it does.
+_AT_ONCE = 8
 # The step has two minutes. To compare files that were only touched, all of them are read.
 _LONGEST_COMPARISON_SECONDS = 60.0
 _STALE = "The run was ended in Temporal before it could say how."
