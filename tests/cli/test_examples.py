@@ -58,10 +58,14 @@ def test_the_first_example_is_the_same_in_the_readme_the_guide_the_help_and_the_
     assert shown.rstrip().endswith("\n".join(f"    {line}" for line, _ in FIRST))
 
 
-async def test_the_banner_of_a_stack_in_another_folder_names_it_to_the_commands(stack: DevStack, sources: Path) -> None:
+async def test_the_banner_of_a_stack_in_another_folder_names_it_to_the_commands(
+    stack: DevStack, tenant: Tenant, sources: Path
+) -> None:
     folder = sources / "banner"
     folder.mkdir()
-    lines = first_example(stack.info, stack.servers.home.path)
+    info = stack.info.copy()
+    info["api_key"], info["project_id"] = tenant.token, str(tenant.project_id)
+    lines = first_example(info, stack.servers.home.path)
     typed = re.sub(r"^  \S*matview ", f"  {sys.executable} -m orchestrator ", lines, flags=re.MULTILINE)
     command = ["bash", "-euo", "pipefail", "-c", typed]
     ended = await asyncio.to_thread(
