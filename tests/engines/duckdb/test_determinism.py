@@ -129,6 +129,14 @@ def test_the_digest_of_rows_is_that_of_their_multiset(tmp_path_factory: pytest.T
         ("1.0::DOUBLE AS c", "1.0000000000000002::DOUBLE AS c"),
         ("TIMESTAMP '2020-01-01 00:00:00.000001' AS c", "TIMESTAMP '2020-01-01' AS c"),
         ("'\\x41'::BLOB AS c", "'\\x5Cx41'::BLOB AS c"),
+        ("0::DECIMAL(18,2) AS c", "-0.01::DECIMAL(18,2) AS c"),
+        ("0::DECIMAL(19,2) AS c", "-0.01::DECIMAL(19,2) AS c"),
+        ("'NaN'::FLOAT AS c", "NULL::FLOAT AS c"),
+        ("INTERVAL '1 month' AS c", "INTERVAL '30 days' AS c"),
+        ("0::UBIGINT AS c", "18446744073709551615::UBIGINT AS c"),
+        ("TIMESTAMP_NS '2020-01-01 00:00:00.000000001' AS c", "TIMESTAMP_NS '2020-01-01' AS c"),
+        ("TIMESTAMPTZ '2020-01-01 00:00:00+00' AS c", "TIMESTAMPTZ '2020-01-01 00:00:00+01' AS c"),
+        ("1 AS c, 2 AS d UNION ALL SELECT 3, 4", "1 AS c, 4 AS d UNION ALL SELECT 3, 2"),
     ],
 )
 def test_rows_that_differ_have_other_digests(tmp_path: Path, one: str, other: str) -> None:
