@@ -1,7 +1,10 @@
 """The migrations must make exactly the tables that `orchestrator/catalog/tables.py` defines."""
 
 import asyncio
+import json
+import zlib
 from pathlib import Path
+from uuid import uuid4
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -11,6 +14,7 @@ from sqlalchemy import create_engine, text
 from orchestrator.catalog.database import Database, sqlalchemy_url
 from orchestrator.catalog.migrate import alembic_config, head, migrate
 from orchestrator.catalog.tables import metadata
+from orchestrator.engines.duckdb.sources.discovery import SourceFile
 from tests.support.commands import run_matview
 
 
@@ -50,6 +54,30 @@ async def test_the_migrations_can_be_taken_back(empty_database: str) -> None:
         left = await tx.scalars(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"))
         assert list(left) == ["alembic_version"]
     await database.close()
+
+
+async def test_a_pin_keeps_its_files_without_their_devices(empty_database: str) -> None:
+    await asyncio.to_thread(migrate, empty_database)
+    config = alembic_config(empty_database)
+    await asyncio.to_thread(command.downgrade, config, "0017")
+    before = {
+        "digest": "d",
+        "is_settled": True,
+        "files": [["/a.csv", 7, "1:2:7:8:9", ["/a.csv", "/b/a.csv", 1, 2, 0, 0, ""]]],
+    }
+    database = Database(empty_database)
+    async with database.begin() as tx:
+        await tx.execute(text("SET LOCAL session_replication_role = replica"))  # the tables that it refers to are empty
+        values = {"id": uuid4(), "listing": zlib.compress(json.dumps(before).encode())}
+        columns = "generation_id, source_table_id, round, listing"
+        await tx.execute(text(f"INSERT INTO source_pins ({columns}) VALUES (:id, :id, 0, :listing)"), values)
+    await asyncio.to_thread(command.upgrade, config, "head")
+    async with database.begin() as tx:
+        found = json.loads(zlib.decompress(await tx.scalar(text("SELECT listing FROM source_pins"))))
+    await database.close()
+    ((path, size, _, opened_as),) = found["files"]
+    assert (path, size) == ("/a.csv", 7)
+    assert SourceFile(*opened_as) == SourceFile("/a.csv", "/b/a.csv", inode=2)
 
 
 async def test_an_empty_database_is_at_no_revision(empty_database: str) -> None:

@@ -19,6 +19,7 @@ from orchestrator.engines.duckdb.sources.discovery import (
     is_settled_remotely,
     listing_digest,
     remote_file,
+    remote_identity,
     remote_object,
     shown_path,
 )
@@ -165,7 +166,8 @@ def granted_files(table: RemoteTable, files: Iterable[SourceFile]) -> dict[str, 
 
 def _remote_listing(found: Sequence[SourceFile]) -> SourceListing:
     files = {
-        file.shown: SourceFileState(bytes=file.size, identity=file.version, opened_as=tuple(file)) for file in found
+        file.shown: SourceFileState(bytes=file.size, identity=remote_identity(file), opened_as=tuple(file))
+        for file in found
     }
     return _listing(files, is_settled=all(map(is_settled_remotely, found)))
 

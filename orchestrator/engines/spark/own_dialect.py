@@ -11,6 +11,7 @@ from typing import Any
 from sqlglot import exp
 from sqlglot.errors import ErrorLevel, SqlglotError
 
+from orchestrator.engines.duckdb.sql.determinism import is_moment_of_spark
 from orchestrator.engines.spark.functions import CALLABLE, VARYING
 from orchestrator.engines.spark.names import session_names
 from orchestrator.engines.spark.translation import parse, refused, rename_tables, tables_of
@@ -50,8 +51,11 @@ def rewrite(sql: str, names: Iterable[str]) -> str:
 
 
 def is_deterministic(sql: str) -> bool:
-    """Whether no function of the statement gives other values each time."""
-    return not any(_name(node) in VARYING for node in parse(sql, "spark").find_all(exp.Func))
+    """Whether no function of the statement gives other values each time, and no text stands for a moment."""
+    tree = parse(sql, "spark")
+    if any(node.is_string and is_moment_of_spark(node.name) for node in tree.find_all(exp.Literal)):
+        return False
+    return not any(_name(node) in VARYING for node in tree.find_all(exp.Func))
 
 
 def _check(tree: exp.Query) -> None:

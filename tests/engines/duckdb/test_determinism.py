@@ -9,8 +9,9 @@ import pytest
 
 from orchestrator.engines.duckdb.sql.allowed_functions import check_function
 from orchestrator.engines.duckdb.sql.content import content_digest
-from orchestrator.engines.duckdb.sql.determinism import UNSTABLE, is_deterministic
+from orchestrator.engines.duckdb.sql.determinism import UNSTABLE, is_deterministic, names_no_moment
 from orchestrator.engines.duckdb.sql.references import syntax_tree
+from orchestrator.engines.spark import own_dialect
 from orchestrator.model.errors import InvalidQuery
 
 
@@ -30,6 +31,8 @@ from orchestrator.model.errors import InvalidQuery
         ("SELECT ago(INTERVAL 1 day)", False),
         ("SELECT age(d) FROM t", False),
         ("SELECT age(d, DATE '2020-01-01') FROM t", True),
+        ("SELECT d.age() FROM t", False),
+        ("SELECT t.d.age() FROM t", False),
         ("SELECT current_localtimestamp()", False),
         ("SELECT a FROM t ORDER BY random()", False),
         ("SELECT * FROM range(3) t(i) UNION ALL SELECT uuid()::INT", False),
@@ -129,6 +132,9 @@ def test_the_digest_of_rows_is_that_of_their_multiset(tmp_path_factory: pytest.T
         ("1.0::DOUBLE AS c", "1.0000000000000002::DOUBLE AS c"),
         ("TIMESTAMP '2020-01-01 00:00:00.000001' AS c", "TIMESTAMP '2020-01-01' AS c"),
         ("'\\x41'::BLOB AS c", "'\\x5Cx41'::BLOB AS c"),
+        ("[]::DECIMAL(9,2)[] AS c", "[0]::DECIMAL(9,2)[] AS c"),
+        ("[1, 0]::DECIMAL(9,2)[] AS c, 7 AS d", "[1]::DECIMAL(9,2)[] AS c, 7 AS d"),
+        ("[[1], [2]]::DECIMAL(9,2)[][] AS c", "[[1, 2]]::DECIMAL(9,2)[][] AS c"),
         ("0::DECIMAL(18,2) AS c", "-0.01::DECIMAL(18,2) AS c"),
         ("0::DECIMAL(19,2) AS c", "-0.01::DECIMAL(19,2) AS c"),
         ("'NaN'::FLOAT AS c", "NULL::FLOAT AS c"),
@@ -148,3 +154,30 @@ def test_rows_that_differ_have_other_digests(tmp_path: Path, one: str, other: st
             names = [name for name, *_ in connection.execute(f"DESCRIBE FROM '{path}'").fetchall()]
             digests.add(content_digest(connection, [path], names))
     assert len(digests) == 2
+
+
+def test_both_signs_of_nan_have_one_digest_since_no_reader_tells_them_apart(tmp_path: Path) -> None:
+    path = f"{tmp_path}/n.parquet"
+    found = set()
+    with duckdb.connect() as connection:
+        for value in ("'nan'::DOUBLE", "'inf'::DOUBLE - 'inf'::DOUBLE"):
+            connection.execute(f"COPY (SELECT {value} AS c) TO '{path}' (FORMAT parquet)")
+            found.add(content_digest(connection, [path], ["c"]))
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("today", True),
+        (" Yesterday Europe/Berlin", True),
+        ("now+01:00", True),
+        ("todays", False),
+        ("2026-01-01", False),
+    ],
+)
+def test_spark_reads_some_texts_as_a_moment(text: str, expected: bool) -> None:
+    with duckdb.connect() as connection:
+        tree = syntax_tree(connection, f"SELECT a AS today FROM t WHERE d >= '{text}'")
+    assert names_no_moment(tree) is not expected
+    assert own_dialect.is_deterministic(f"SELECT a AS today FROM t WHERE d >= CAST('{text}' AS DATE)") is not expected

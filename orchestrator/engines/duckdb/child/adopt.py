@@ -16,7 +16,7 @@ from orchestrator.engines.duckdb.child.plan import Inputs, Request, Task, Watch,
 from orchestrator.engines.duckdb.child.session import empty_select
 from orchestrator.engines.duckdb.integrity.unchanged import Reading, TableFiles
 from orchestrator.engines.duckdb.sources.parquet import listed
-from orchestrator.engines.duckdb.sql.determinism import is_deterministic
+from orchestrator.engines.duckdb.sql.determinism import is_deterministic, names_no_moment
 from orchestrator.engines.duckdb.sql.parquet_casts import cast_for_parquet, literal
 from orchestrator.engines.duckdb.sql.references import syntax_tree
 from orchestrator.engines.duckdb.sql.statement import single_select
@@ -76,7 +76,8 @@ def _counts(connection: duckdb.DuckDBPyConnection, target: str, columns: list[tu
 
 
 def _is_deterministic(connection: duckdb.DuckDBPyConnection, request: Request) -> bool:
-    """Whether those texts are deterministic that are in DuckDB's dialect."""
+    """Whether those texts are deterministic that are in DuckDB's dialect, on a cluster of Spark."""
     views = [one["sql"] for one in request["relations"] if one["kind"] == "view"]
     texts = [single_select(connection, sql) for sql in (request["sql"], *views) if sql is not None]
-    return all(is_deterministic(syntax_tree(connection, sql)) for sql in texts)
+    trees = [syntax_tree(connection, sql) for sql in texts]
+    return all(is_deterministic(tree) and names_no_moment(tree) for tree in trees)

@@ -29,6 +29,7 @@ from orchestrator.engines.duckdb.sources.discovery import (
     SourceFile,
     is_settled_remotely,
     listing_digest,
+    remote_identity,
     shown_path,
 )
 from orchestrator.engines.duckdb.sources.parquet import read_parquet
@@ -289,7 +290,7 @@ def _settled(table: str, file: SourceFile) -> Seen | None:
             break
         time.sleep(_TICK_SECONDS)
         seen = _seen(file)
-    if seen and file.inode and (seen.device, seen.inode) != (file.device, file.inode):
+    if seen and file.inode and seen.inode != file.inode:
         raise _changed(table, file)
     return seen
 
@@ -329,7 +330,9 @@ def _reports(checks: Sequence[_Check]) -> dict[str, FileReport]:
             count, size, room = count + 1, size + file_bytes, room - len(json.dumps(one))
             if room >= 0:
                 files.append(one)
-            if check.seen and check.sources.format == PARQUET and str(file_digest).startswith("xxh128:"):
+            # Without an identity, the file could change again and keep its key, and with it the digest of now.
+            is_whole = check.sources.format == PARQUET and str(file_digest).startswith("xxh128:")
+            if check.seen and file_identity and is_whole:
                 known[_key(check.seen)] = str(file_digest)
         listing = listing_digest(identities)
         reports[table] = FileReport(count, size, f"xxh128:{digest.hexdigest()}", listing, files, known)
@@ -343,13 +346,13 @@ def _file(check: _Check) -> tuple[str, int, int, str | None, str]:
 
 def _identity(file: SourceFile, seen: Seen | None) -> str:
     if is_remote(file.real):
-        return file.version if is_settled_remotely(file) else ""
+        return remote_identity(file) if is_settled_remotely(file) else ""
     try:
         status = os.stat(file.real)  # noqa: PTH116 - of thousands
     except OSError:
         return ""
     if seen != Seen.of(status):
         return ""
-    found = SourceFile(file.shown, file.real, status.st_dev, status.st_ino)
+    found = SourceFile(file.shown, file.real, status.st_ino)
     listed = ListedFile(found, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     return listed.identity if listed.is_settled else ""

@@ -84,7 +84,7 @@ def _allowed(
     yield from (landlock.Allowed(path, _READ) for path in (*_SYSTEM, *_PYTHON, *folders))
     listed_folders = set()
     for file in readable:
-        yield landlock.Allowed(file.real, landlock.READ_FILE, (file.device, file.inode) if file.inode else None)
+        yield landlock.Allowed(file.real, landlock.READ_FILE, file.inode or None)
         listed_folders |= _listed_folders(file.real)
     for path in writable:
         yield landlock.Allowed(path, _READ | _CHANGE)

@@ -48,12 +48,12 @@ def version() -> int:
 class Allowed(NamedTuple):
     """Rights to a path and to everything beneath it.
 
-    `file`, if given, is the device and the inode that the path must lead to: another file there gets no rights.
+    `inode`, if given, is that of the file that the path must lead to: another file there gets no rights.
     """
 
     path: str
     rights: int
-    file: tuple[int, int] | None = None
+    inode: int | None = None
 
 
 def restrict(allowed: Iterable[Allowed]) -> int:
@@ -95,7 +95,7 @@ def _allow(ruleset: int, allowed: Allowed, known: int) -> None:
         try:
             status = os.fstat(descriptor)
             granted = allowed.rights & known & (known if stat.S_ISDIR(status.st_mode) else _OF_FILES)
-            if granted and allowed.file in {None, (status.st_dev, status.st_ino)}:
+            if granted and allowed.inode in {None, status.st_ino}:
                 _call(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", granted, descriptor), 0)
         finally:
             os.close(descriptor)

@@ -32,6 +32,9 @@ _BY_DESCRIPTOR = sys.platform == "linux"
 
 
 _COARSEST_TIME_NS = 2_000_000_000
+_MODIFIED = "modified:"
+# As buckets make them, also of uploads in parts. A web server's are made of the file's time, in seconds, and its size.
+_ETAG_OF_CONTENT = re.compile(r'etag:"?[0-9a-f]{32}(-\d+)?"?', re.IGNORECASE)
 
 _MAGIC = re.compile(r"[*?\[]")
 
@@ -39,8 +42,9 @@ _MAGIC = re.compile(r"[*?\[]")
 class SourceFile(NamedTuple):
     """A file that matches a pattern.
 
-    `shown` is its path as the pattern spells it, and `real` its path without symbolic links. `device` and `inode` are
-    the kernel's numbers of the file that was opened; 0 and 0 stand for any file.
+    `shown` is its path as the pattern spells it, and `real` its path without symbolic links. `inode` is the kernel's
+    number of the file that was opened; 0 stands for any file. The number of its device is left out: each machine that
+    mounts a shared file system gives it another one.
 
     Of a remote file, `shown` is its URL and `real` the name under which a query opens it. Only such a file has a `size`
     in bytes, a time of its last change in nanoseconds and a `version`, as RemoteObject has them.
@@ -48,7 +52,6 @@ class SourceFile(NamedTuple):
 
     shown: str
     real: str
-    device: int = 0
     inode: int = 0
     size: int = 0
     modified_ns: int = 0
@@ -72,7 +75,7 @@ class ListedFile(NamedTuple):
 
         The time of its last change of status is part of it: a program can set the other one back.
         """
-        return f"{self.file.device}:{self.file.inode}:{self.size}:{self.modified_ns}:{self.changed_ns}"
+        return f"{self.file.inode}:{self.size}:{self.modified_ns}:{self.changed_ns}"
 
     @property
     def is_settled(self) -> bool:
@@ -82,12 +85,24 @@ class ListedFile(NamedTuple):
 
 def remote_file(found: RemoteObject) -> SourceFile:
     """A remote file of a source table, as queries have it."""
-    return SourceFile(found.url, name_of_source(found), 0, 0, found.size, found.modified_ns, found.version)
+    return SourceFile(found.url, name_of_source(found), 0, found.size, found.modified_ns, found.version)
+
+
+def remote_identity(file: SourceFile) -> str:
+    """A text that stays equal as long as a remote file is not changed: its version, and with a time its size.
+
+    A program can set the time of a file back.
+    """
+    return f"{file.version}:{file.size}" if file.version.startswith(_MODIFIED) else file.version
 
 
 def is_settled_remotely(file: SourceFile) -> bool:
-    """Whether a further change of a remote file would give it another version: a time has seconds only."""
-    return file.version.startswith(("etag:", COPY_VERSION)) or file.modified_ns + _COARSEST_TIME_NS < time.time_ns()
+    """Whether a further change of a remote file would give it another identity.
+
+    A time has seconds only, and the ETags of many servers are made of the time and the size.
+    """
+    is_of_content = file.version.startswith(COPY_VERSION) or _ETAG_OF_CONTENT.fullmatch(file.version)
+    return bool(is_of_content) or file.modified_ns + _COARSEST_TIME_NS < time.time_ns()
 
 
 def remote_object(file: SourceFile) -> RemoteObject:
@@ -240,7 +255,7 @@ def _checked(path: Path, allowed: _Allowed) -> ListedFile:
         raise _invalid(f"{path} is not a file.")
     if not _can_be_escaped(real):
         raise _invalid(f"{path} cannot be read: its path has a backslash and one of the characters * ? [ in it.")
-    file = SourceFile(str(path), real, status.st_dev, status.st_ino)
+    file = SourceFile(str(path), real, status.st_ino)
     return ListedFile(file, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 

@@ -18,7 +18,7 @@ _HASHED_AS_THEY_ARE = frozenset(
     | {"TIME", "TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE", "VARCHAR", "BLOB"}
 )
 _FLOATS = frozenset({"FLOAT", "DOUBLE"})
-_SMALL_DECIMAL = re.compile(r"DECIMAL\((\d|1[0-8]),")
+_SMALL_DECIMAL = re.compile(r"DECIMAL\((\d|1[0-8]),\d+\)")
 
 
 def content_digest(connection: duckdb.DuckDBPyConnection, paths: Sequence[str], columns: Sequence[str]) -> str:
@@ -41,8 +41,8 @@ def content_digest(connection: duckdb.DuckDBPyConnection, paths: Sequence[str], 
 
 def _hashed(name: str, kind: str) -> str:
     """What is hashed of a column of this type, under its quoted name. NULL has the hash of some value."""
-    if kind in _HASHED_AS_THEY_ARE or _SMALL_DECIMAL.match(kind):
+    if kind in _HASHED_AS_THEY_ARE or _SMALL_DECIMAL.fullmatch(kind):
         return f"{name} IS NULL, {name}"
-    if kind in _FLOATS:  # 0.0 and -0.0 have one hash
-        return f"{name} IS NULL, {name}, signbit({name})"
+    if kind in _FLOATS:  # 0.0 and -0.0 have one hash, and so do the two signs of NaN, which no reader tells apart
+        return f"{name} IS NULL, {name}, signbit({name}) AND NOT isnan({name})"
     return f"{name} IS NULL, {name}::VARCHAR"

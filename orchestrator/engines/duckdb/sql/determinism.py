@@ -4,6 +4,7 @@
 deterministic here: any of their answers is a right one, so that the one that is there need not be replaced.
 """
 
+import re
 from typing import Any
 
 from orchestrator.model.names import fold
@@ -49,6 +50,8 @@ UNSTABLE = frozenset(
 )
 # Names that DuckDB reads as the moment if there is no such column.
 _MOMENTS = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"})
+_ARGUMENTS_OF_AGE = 2
+_MOMENT_OF_SPARK = re.compile(r"\s*(now|today|tomorrow|yesterday)\b", re.IGNORECASE)
 
 
 def is_deterministic(node: Any) -> bool:  # noqa: ANN401 - JSON
@@ -60,11 +63,27 @@ def is_deterministic(node: Any) -> bool:  # noqa: ANN401 - JSON
     return not _is_unstable(node) and all(map(is_deterministic, node.values()))
 
 
+def names_no_moment(node: Any) -> bool:  # noqa: ANN401 - JSON
+    """Whether no text in a syntax tree is one that Spark reads as a moment where it needs a date. DuckDB refuses it."""
+    if isinstance(node, list):
+        return all(map(names_no_moment, node))
+    if not isinstance(node, dict):
+        return True
+    if node.get("type") == "VALUE_CONSTANT":
+        return not is_moment_of_spark(str(node["value"].get("value")))
+    return all(map(names_no_moment, node.values()))
+
+
+def is_moment_of_spark(text: str) -> bool:
+    """Whether Spark replaces this text by the moment when it casts it to a date or a time, with a zone or without."""
+    return bool(_MOMENT_OF_SPARK.match(text))
+
+
 def _is_unstable(node: dict[str, Any]) -> bool:
     if "function_name" in node:
         name = fold(str(node["function_name"]))
-        # With one argument, the age is that of today.
-        return name in UNSTABLE or (name == "age" and len(node.get("children") or ()) == 1)
+        # With one argument, the age is that of today. Written as `d.age()`, the argument stands where a schema does.
+        return name in UNSTABLE or (name == "age" and len(node.get("children") or ()) < _ARGUMENTS_OF_AGE)
     if node.get("type") == "COLUMN_REF":
         return fold(str(node["column_names"][-1])) in _MOMENTS
     # A sample without a seed.
