@@ -94,6 +94,8 @@ class FinishActivities:
     async def summarize(self, request: GenerationRequest) -> RefreshOutcome:
         """End a generation that has no open run, and return how it ended."""
         async with self.database.begin() as tx:
+            # Two others may have ended its last runs at the same moment, and neither saw that none was left.
+            await generations.settle(tx, [request.generation_id])
             await generations.close(tx, request.generation_id, GenerationStatus.CANCELLED)
             generation = await generations.find(tx, request.project_id, request.generation_id)
             counts = (await generations.count_runs(tx, [request.generation_id])).get(request.generation_id, {})

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -47,8 +47,13 @@ class WriteSeveralActivities:
         Those that wait for their turn are given back when none has ended for a quarter of a second; if some are to be
         written after others, also after half a second. So are those that come after one without a result. That is
         reported at once, and after a second each that has ended, before this returns.
+
+        If this is tried again, all of them are given back: some are in activities of their own by now, and another
+        attempt of theirs would take from those the right to record what they write.
         """
-        several = _Several(self, task.members)
+        if activity.info().attempt > 1:
+            return tuple(MemberEnd(run_id=one.run_id, number=task.number) for one in task.members)
+        several = _Several(self, task)
         try:
             with sharing_slot():
                 async with heartbeating(HEARTBEAT_SECONDS, several.progress):
@@ -60,9 +65,10 @@ class WriteSeveralActivities:
 class _Several:
     """Members that are being written, and how the writing of some has ended."""
 
-    def __init__(self, step: WriteSeveralActivities, tasks: Sequence[MemberTask]) -> None:
+    def __init__(self, step: WriteSeveralActivities, several: MembersTask) -> None:
         self._step = step
-        self._tasks = tasks
+        self._tasks = tasks = several.members
+        self._number = several.number
         self._began_at = self._ended_at = time.monotonic()
         self._has_readers = any(task.after for task in tasks)
         self._is_written: dict[UUID, bool | None] = {task.run_id: None for task in tasks}  # None: it has not ended
@@ -103,7 +109,7 @@ class _Several:
         except ApplicationError as error:
             end = _end(run_id, error)
         finally:
-            self._ends.append(end)
+            self._ends.append(end.model_copy(update={"number": self._number}))
             self._is_written[run_id] = end.result is not None
             self._next_end.set()
             self._next_end = asyncio.Event()
@@ -142,12 +148,13 @@ class _Several:
         """Report those that have ended while others go on."""
         pause, reported = _FIRST_REPORT_SECONDS, 0
         while True:
-            with suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(pause):
                     await self._is_given_back.wait()
                     await asyncio.sleep(_GATHER_SECONDS)
+            except TimeoutError:
+                pause *= _REPORT_GROWTH
             self._is_given_back.clear()
-            pause *= _REPORT_GROWTH
             new = self._ends[reported:]
             if new and await send_update(contract.MEMBERS_ENDED, tuple(new)):
                 reported += len(new)

@@ -28,7 +28,7 @@ _MANY = 500
 class StoredPlan(NamedTuple):
     """The plan of an open run, with what its query wrote, or the version that stays and why.
 
-    The first `spent` of its attempts count as no tries: they were outdated, and have not failed.
+    `spent` of its attempts count as no tries: they were outdated, or had to wait, and have not failed.
     """
 
     plan: RunPlan

@@ -8,7 +8,7 @@ generation of one is written by the API that started the workflow or by the work
 The run's id is derived, so both write the same row. Each function here may be repeated after a lost answer.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
@@ -211,9 +211,25 @@ async def finished_by_id(tx: Transaction, run_ids: Collection[UUID]) -> dict[UUI
 
 
 async def release_attempt(tx: Transaction, run_id: UUID, attempt: int) -> None:
-    """Give back the number of an attempt that began and wrote nothing, unless a later attempt has claimed one."""
-    change = update(t.runs).where(t.runs.c.id == run_id, t.runs.c.attempt == attempt)
-    await tx.execute(change.where(t.runs.c.status == RunStatus.RUNNING).values(attempt=attempt - 1))
+    """Let an attempt that began and wrote nothing not count as a try, unless a later attempt has claimed the run.
+
+    Only the first gives its number back. The earlier ones have lost the right to record a result, and their files.
+    """
+    mine = (t.runs.c.id == run_id, t.runs.c.attempt == attempt, t.runs.c.status == RunStatus.RUNNING)
+    if attempt == 1:
+        await tx.execute(update(t.runs).where(*mine).values(attempt=0))
+        return
+    locked = select(t.runs.c.id).where(*mine).with_for_update(key_share=True).cte("locked")
+    change = update(t.run_plans).where(t.run_plans.c.run_id == locked.c.id)
+    await tx.execute(change.values(spent=t.run_plans.c.spent + 1))
+
+
+async def set_revisions(tx: Transaction, revisions: Mapping[UUID, UUID]) -> None:
+    """Record the revisions of the queries that open runs use."""
+    rows = given(run=Uuid(), revision=Uuid())
+    change = update(t.runs).where(t.runs.c.id == rows.c.run, t.runs.c.status == RunStatus.RUNNING)
+    new = [{"run": str(run), "revision": str(revision)} for run, revision in revisions.items()]
+    await tx.execute(change.values(revision_id=rows.c.revision), giving(new))
 
 
 async def close(tx: Transaction, runs: Sequence[EndedRun], *, policy_due: bool = False) -> None:

@@ -67,9 +67,9 @@ async def results(tx: Transaction, member_ids: Collection[UUID]) -> dict[UUID, S
 
 
 async def release(tx: Transaction, member_id: UUID, attempt: int) -> None:
-    """Give back the number of an attempt that wrote nothing, unless a later one has begun."""
+    """Let an attempt that wrote nothing not count as a try, unless a later one has begun. See `release_attempt`."""
     change = update(t.tries).where(*_is_running(member_id), _TRY.attempt == attempt)
-    await tx.execute(change.values(attempt=attempt - 1))
+    await tx.execute(change.values({"attempt": 0} if attempt == 1 else {"spent": _TRY.spent + 1}))
 
 
 async def record(tx: Transaction, snapshot: Snapshot) -> bool:

@@ -231,9 +231,10 @@ class MemberResult(Value):
 
 
 class MembersTask(Value):
-    """The argument of the step that writes several members."""
+    """The argument of the step that writes several members. `number` tells it from the others of its generation."""
 
     members: tuple[MemberTask, ...]
+    number: int = 0
 
 
 class MemberError(Value):
@@ -245,9 +246,13 @@ class MemberError(Value):
 
 
 class MemberEnd(Value):
-    """How the writing of one of several members has ended. Without a result and an error it is to be tried again."""
+    """How the writing of one of several members has ended. Without a result and an error it is to be tried again.
+
+    `number` is that of the step: a member that is written again may be in a later one.
+    """
 
     run_id: UUID
+    number: int = 0
     result: MemberResult | None = None
     error: MemberError | None = None
 

@@ -50,7 +50,7 @@ class Attempts(Protocol):
         """Record what an attempt has found. Raises RunSuperseded if it may not publish any more."""
 
     async def release(self, run_id: UUID, number: int) -> None:
-        """Give back the number of an attempt that began and wrote nothing, so that it does not count as a try."""
+        """Let an attempt that began and wrote nothing not count as a try."""
 
 
 class RunAttempts:

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from orchestrator.catalog import generations, names, saved_queries
+from orchestrator.catalog import generations, names, projects, saved_queries
 from orchestrator.catalog.database import Database, Transaction
 from orchestrator.catalog.generations import GenerationCounts
 from orchestrator.model.base import Value
@@ -108,10 +108,22 @@ class GenerationService:
                 raise StillStopping
         else:
             await self._runs.stop(_runs_of(state))
-        ended = await self.get(project_id, generation_id)
+        ended = await self._ended(project_id, generation_id)
         if ended.generation.status in {GenerationStatus.COMPLETED, GenerationStatus.SKIPPED}:
             raise NotRunning("Cannot cancel a generation that is not running")
         return ended
+
+    async def _ended(self, project_id: int, generation_id: UUID) -> GenerationState:
+        """The generation after a cancel. One whose workflow the server does not have yet is ended before it begins."""
+        state = await self.get(project_id, generation_id)
+        if state.generation.status is GenerationStatus.RUNNING and state.generation.started_at is None:
+            async with self._database.begin() as tx:
+                await projects.lock_project(tx, project_id)  # as its workflow does when it begins
+                await generations.close(tx, generation_id, GenerationStatus.CANCELLED)
+            state = await self.get(project_id, generation_id)
+            if state.generation.status is GenerationStatus.RUNNING:
+                raise StillStopping
+        return state
 
     async def _find(self, tx: Transaction, project_id: int, view: UUID | str) -> UUID | None:
         if isinstance(view, str):

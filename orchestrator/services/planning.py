@@ -227,8 +227,9 @@ class Planner:
         self, tx: Transaction, generation: Generation, views: Mapping[UUID, ViewToRun]
     ) -> list[RunPlan]:
         open_runs = await runs.list_open_of_generation(tx, generation.id)
-        if not views:  # they were taken by an earlier call
+        if not views:  # they were taken by an earlier call, and may have been edited since
             views = await views_to_run.load(tx, [run.saved_query_id for run in open_runs])
+            await runs.set_revisions(tx, {run.id: views[run.saved_query_id].revision_id for run in open_runs})
         return await self._plan(tx, views, open_runs, full_refresh=generation.full_refresh)
 
     async def _plan(
@@ -260,7 +261,7 @@ class Planner:
             generation_id=run.generation_id,
             project_id=view.project_id,
             saved_query_id=view.id,
-            revision_id=run.revision_id or view.revision_id,
+            revision_id=view.revision_id,
             name=view.name,
             sql=view.sql,
             engine=view.text.engine,

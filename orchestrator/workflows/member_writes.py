@@ -31,13 +31,14 @@ _ACTIVITIES = 4
 _SHORT_SECONDS = 0.1
 
 WriteOne = Callable[[MemberPlan], Awaitable[MemberResult]]
-WriteSeveral = Callable[[Sequence[tuple[MemberPlan, Sequence[UUID]]]], Awaitable[Iterable[MemberEnd]]]
+WriteSeveral = Callable[[Sequence[tuple[MemberPlan, Sequence[UUID]]], int], Awaitable[Iterable[MemberEnd]]]
 
 
 class _Write:
     """A member that is to be written: `step` is its activity, maybe shared with others, `result` what came of it.
 
-    `after` are the runs that are written before it, by the same activity, and `share` is its part of that.
+    `after` are the runs that are written before it, by the same activity, and `share` is its part of that. `number` is
+    that of a shared activity.
     """
 
     def __init__(self, member: MemberPlan, after: Sequence[UUID]) -> None:
@@ -47,20 +48,22 @@ class _Write:
         self.step: asyncio.Task[None] | None = None
         self.share = 1.0
         self.is_shared = False
+        self.number = 0
         self.is_cancelled = False
 
 
 class MemberWrites:
     """The members that are being written. `one` writes a single member, `several` some in one activity.
 
-    `several` takes each with the runs after which it is written. `is_allowed` is false in a workflow that began
-    before members shared activities with their readers.
+    `several` takes each with the runs after which it is written, and a number for the activity. `is_patched` is false
+    in a workflow that began before members shared activities with their readers, and before these had numbers.
     """
 
-    def __init__(self, one: WriteOne, several: WriteSeveral, is_allowed: Callable[[], bool]) -> None:
+    def __init__(self, one: WriteOne, several: WriteSeveral, is_patched: Callable[[], bool]) -> None:
         self._one = one
         self._several = several
-        self._is_allowed = is_allowed
+        self._is_patched = is_patched
+        self._activities = 0
         self._was_short = False
         self._waiting: list[_Write] = []
         self._in_progress: dict[UUID, _Write] = {}
@@ -95,14 +98,15 @@ class MemberWrites:
 
     def may_share_with_readers(self) -> bool:
         """Whether the next members are probably short, so that those that read them can begin with them."""
-        return self._was_short and self._is_allowed()
+        return self._was_short and self._is_patched()
 
     def take(self, ends: Iterable[MemberEnd]) -> None:
         """Members of an activity of several have ended, or are given back. The activity may still go on."""
         for end in ends:
             write = self._in_progress.get(end.run_id)
-            # A report may come late, when the member has an activity of its own.
-            if write is None or not write.is_shared or write.result.done():
+            # A report may come late, when the member has another activity. It says nothing of what that one does: the
+            # result may be one that was forgotten since.
+            if write is None or not write.is_shared or write.result.done() or write.number != end.number:
                 continue
             if end.result is not None:
                 write.result.set_result(end.result)
@@ -140,9 +144,11 @@ class MemberWrites:
             if len(some) == 1:
                 self._write_alone(some[0])
                 continue
-            step = self._begin(self._write_several(some))
+            self._activities += 1
+            number = self._activities if self._is_patched() else 0
+            step = self._begin(self._write_several(some, number))
             for write in some:
-                write.step, write.is_shared, write.share = step, True, 1 / len(some)
+                write.step, write.is_shared, write.number, write.share = step, True, number, 1 / len(some)
 
     async def _write_one(self, write: _Write) -> None:
         try:
@@ -152,10 +158,10 @@ class MemberWrites:
         else:
             write.result.set_result(result)
 
-    async def _write_several(self, some: Sequence[_Write]) -> None:
+    async def _write_several(self, some: Sequence[_Write], number: int) -> None:
         """Write some in one activity. If it is cancelled for one of them, the others are written again."""
         try:
-            ends = await self._several([(write.member, write.after) for write in some])
+            ends = await self._several([(write.member, write.after) for write in some], number)
         except (Exception, asyncio.CancelledError):
-            ends = [MemberEnd(run_id=write.member.run_id) for write in some]
+            ends = [MemberEnd(run_id=write.member.run_id, number=number) for write in some]
         self.take(ends)

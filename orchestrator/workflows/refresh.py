@@ -44,7 +44,8 @@ _HELD = "A generation of several views refreshes this view already."
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 10.0
 # Generations that began before results waited for others publish each component by itself.
 _GATHERED = "gathered publications"
-# Generations that began before members were written together with their readers start each once its parents are done.
+# Generations that began before members were written together with their readers start each once its parents are done,
+# do not number the activities of several members, and take no cancel of a member before they have begun.
 _WITH_READERS = "members with their readers"
 # For so long, results that are complete wait for others to be published with, while queries run.
 _GATHER_SECONDS = 1.0
@@ -73,6 +74,7 @@ class RefreshViews:
         self._publishing: asyncio.Task[None] | None = None
         self._gathering: asyncio.Task[None] | None = None
         self._is_due = False
+        self._stopped_early: list[UUID] = []
         self._closed_early: ClosedRun | None = None
         self._table_checks = SharedSteps(self._check_table)
         self._copies = SharedSteps(self._copy_tables)
@@ -112,6 +114,10 @@ class RefreshViews:
     @workflow.signal(name=contract.STOP_MEMBER)
     def stop_member(self, run_id: UUID) -> None:
         """Cancel one member, and answer nothing. Nothing happens if it is too late for that."""
+        if self._begun is None and workflow.patched(_WITH_READERS):
+            # Clients see the runs as soon as this generation has stored them, before it compares any versions.
+            self._stopped_early.append(run_id)
+            return
         member = self._members.find(run_id)
         if member is None or member.state in {State.PUBLISHING, State.ENDED}:
             return
@@ -134,6 +140,8 @@ class RefreshViews:
             self._begun = begun
             members = Members(begun.members, all_or_nothing=begun.all_or_nothing, unchanged=begun.unchanged)
             self._hold(members, begun.generation_id)
+            for run_id in self._stopped_early:
+                self.stop_member(run_id)
             await self._refresh(begun)
         except (Exception, asyncio.CancelledError) as error:
             return await self._end(error)
@@ -239,8 +247,10 @@ class RefreshViews:
     async def _write_one(self, member: MemberPlan) -> MemberResult:
         return await steps.write(self._has_begun(), member)
 
-    async def _write_several(self, members: Sequence[tuple[MemberPlan, Sequence[UUID]]]) -> tuple[MemberEnd, ...]:
-        return await steps.write_several(self._has_begun(), members)
+    async def _write_several(
+        self, members: Sequence[tuple[MemberPlan, Sequence[UUID]]], number: int
+    ) -> tuple[MemberEnd, ...]:
+        return await steps.write_several(self._has_begun(), members, number)
 
     def _has_begun(self) -> Begun:
         if self._begun is None:

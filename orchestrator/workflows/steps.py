@@ -102,10 +102,13 @@ async def write(begun: Begun, member: MemberPlan) -> MemberResult:
     )
 
 
-async def write_several(begun: Begun, some: Sequence[tuple[MemberPlan, Sequence[UUID]]]) -> tuple[MemberEnd, ...]:
+async def write_several(
+    begun: Begun, some: Sequence[tuple[MemberPlan, Sequence[UUID]]], number: int
+) -> tuple[MemberEnd, ...]:
     """Run the queries of some members, each after those of the runs given with it, on one worker.
 
-    Those that go on for a while are reported by updates before.
+    Those that go on for a while are reported by updates before. The same members may be written again while an earlier
+    activity of theirs writes the others that it had, so a `number` is part of the activity's id; 0 stands for none.
     """
     members = [member for member, _ in some]
     tasks = (_task(begun, member).model_copy(update={"after": tuple(after)}) for member, after in some)
@@ -115,8 +118,8 @@ async def write_several(begun: Begun, some: Sequence[tuple[MemberPlan, Sequence[
         names += f" and {len(members) - _MOST_NAMES} more"
     return await workflow.execute_activity_method(
         WriteSeveralActivities.write_snapshots,
-        MembersTask(members=tuple(tasks)),
-        activity_id=" ".join(str(member.run_id) for member in members),
+        MembersTask(members=tuple(tasks), number=number),
+        activity_id=" ".join([*(str(member.run_id) for member in members), *([str(number)] if number else [])]),
         start_to_close_timeout=timedelta(seconds=longest) + START_TO_CLOSE_MARGIN,
         heartbeat_timeout=HEARTBEAT_TIMEOUT,
         retry_policy=QUERY_RETRIES,

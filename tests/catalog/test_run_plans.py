@@ -75,6 +75,22 @@ async def test_attempts_that_were_outdated_by_a_reset_count_as_no_tries(database
             assert (claimed.attempt, claimed.tries) == (attempt, 1)
 
 
+async def test_an_attempt_that_had_to_wait_is_no_try_and_gives_no_earlier_one_its_right_back(
+    database: Database, tenant: Tenant
+) -> None:
+    views = [await tenant.materialized(name, "SELECT 1 AS n") for name in ("again", "first")]
+    async with database.begin() as tx:
+        again = await publishing.opened(tx, tenant.project_id, views[0])
+        assert await publishing.claimed(tx, again) == 2
+        await runs.release_attempt(tx, again.id, 2)
+        assert not await publishing.recorded(tx, result(tenant, views[0], again, attempt=1))
+        first = await publishing.opened(tx, tenant.project_id, views[1])
+        await runs.release_attempt(tx, first.id, 1)
+        for run, attempt, tries in ((again, 3, 2), (first, 1, 1)):
+            claimed = (await run_plans.claim(tx, [run.id]))[run.id]
+            assert (claimed.attempt, claimed.tries) == (attempt, tries)
+
+
 async def test_an_attempt_that_was_outdated_cannot_say_that_nothing_has_changed(
     database: Database, tenant: Tenant
 ) -> None:

@@ -3,14 +3,19 @@
 import asyncio
 import dataclasses
 from collections import Counter
+from datetime import timedelta
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import func, select, update
 
-from orchestrator.catalog import audit_log
+from orchestrator.activities.finish import FinishActivities
+from orchestrator.catalog import audit_log, run_plans, tables as t
 from orchestrator.container import Container
 from orchestrator.model.audit import Verb
 from orchestrator.model.errors import Invalid, NotFound, NotMaterialized, NotRunning, TemporalUnavailable
+from orchestrator.model.generation import Generation, GenerationRequest, GenerationStatus
 from orchestrator.model.run import RunRequest, RunStatus, Trigger
 from orchestrator.model.saved_query import SavedQuery, SyncFrequency, ViewStatus
 from orchestrator.services.definitions import ViewUpdate
@@ -21,6 +26,7 @@ from orchestrator.temporal.run_workflows import RunWorkflows, StartResult
 from orchestrator.temporal.schedules import Schedules
 from orchestrator.temporal.search_attributes import ViewRef
 from tests.services.conftest import Project
+from tests.support import publishing
 from tests.support.tenants import until
 
 ENDLESS = "SELECT count(*) AS n FROM range(1000000000000) t(i) WHERE i % 7 = 3 AND i % 11 = 5"
@@ -163,6 +169,50 @@ async def test_a_generation_that_temporal_does_not_start_leaves_no_trace(
     monkeypatch.setattr(services.generations, "_start", start)
     await services.generations.start(project.id, order, project.user)
     assert Counter(await entries()) == Counter([*before, Verb.SYNC_TRIGGERED])
+
+
+async def test_a_generation_that_the_server_does_not_have_yet_is_cancelled_before_it_begins(
+    container: Container, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = container.services
+    views = [await create(container, project, name) for name in ("v", "w")]
+    for view in views:
+        await services.views.materialize(project.id, view.id, None, project.user, run=False)
+    start = services.generations._start
+    late: list[tuple[Generation, str, str]] = []
+
+    class Late(RunWorkflows):
+        async def start_generation(self, generation: Generation, label: str, details: str) -> None:
+            late.append((generation, label, details))
+
+    unsent = Late(await connect("127.0.0.1:9", None, lazy=True))
+    monkeypatch.setattr(services.generations, "_start", dataclasses.replace(start, workflows=unsent))
+    order = RefreshOrder(views=tuple(one.id for one in views))
+    generation_id = await services.generations.start(project.id, order, project.user)
+    cancelled = await services.generations.cancel(project.id, generation_id)
+    assert cancelled.generation.status is GenerationStatus.CANCELLED
+    await start.workflows.start_generation(*late[0])
+    await start.workflows.wait_for_generation(late[0][0].workflow_id, timedelta(seconds=60))
+    state = await services.generations.get(project.id, generation_id)
+    assert (state.generation.status, state.members) == (GenerationStatus.CANCELLED, ())
+
+
+async def test_a_generation_whose_last_runs_ended_at_the_same_moment_is_not_cancelled(
+    container: Container, project: Project
+) -> None:
+    """Each of two transactions still saw the other's run, and neither ended the generation."""
+    view = await create(container, project, "v")
+    await container.services.views.materialize(project.id, view.id, None, project.user, run=False)
+    json = {"id": str(view.id), "latest_history_id": str(view.revision.id)}
+    async with container.database.begin() as tx:
+        run = await publishing.opened(tx, project.id, json)
+        assert await run_plans.load_all(tx, run.workflow_run_id)
+        await tx.execute(update(t.runs).where(t.runs.c.id == run.id).values(status="Completed", finished_at=func.now()))
+    finish = FinishActivities(*[cast("Any", container.database)] * 6)
+    request = GenerationRequest(generation_id=run.workflow_run_id, project_id=project.id)
+    assert (await finish.summarize(request)).status is GenerationStatus.COMPLETED
+    async with container.database.begin() as tx:
+        assert await tx.scalar(select(func.count()).where(t.run_plans.c.run_id == run.id)) == 0
 
 
 async def test_a_frequency_that_could_not_be_applied_is_restored_unless_it_has_changed_since(

@@ -5,7 +5,7 @@ worker and the server are the real ones.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -78,7 +78,9 @@ class Steps:
         publish: Step = nothing,
         held_by: Sequence[str] = (),
         all_or_nothing: bool = False,
+        repinned: Collection[UUID] | None = None,
     ) -> None:
+        self._repinned = repinned
         self.members = members
         self._steps = {"begin": begin, "publish": publish}
         self._write = write
@@ -144,7 +146,7 @@ class Steps:
     @activity.defn(name=contract.REPIN)
     async def repin(self, request: RepinRequest) -> tuple[UUID, ...]:
         self.repinned.append(request)
-        return tuple(one.run_id for one in self.members)
+        return tuple(one.run_id for one in self.members if self._repinned is None or one.run_id in self._repinned)
 
     @activity.defn(name=contract.PUBLISH)
     async def publish(self, request: PublishRequest) -> ClosedRuns:

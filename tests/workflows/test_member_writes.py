@@ -2,14 +2,19 @@
 
 import asyncio
 from collections import Counter
-from typing import Any
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
 
-from orchestrator.model.generation import MemberPlan, RefreshOutcome
+from orchestrator.activities.write import WriteActivities
+from orchestrator.activities.write_several import WriteSeveralActivities
+from orchestrator.model.generation import MemberEnd, MemberPlan, MembersTask, MemberTask, RefreshOutcome
 from orchestrator.model.run import Progress, RunStatus
 from orchestrator.temporal import contract
 from orchestrator.workflows import member_queries
@@ -31,7 +36,8 @@ async def activities(handle: WorkflowHandle[Any, RefreshOutcome]) -> list[tuple[
     """The type of each activity that the generation has scheduled, and the number of its members."""
     events = (await handle.fetch_history()).events
     scheduled = [one.activity_task_scheduled_event_attributes for one in events if one.event_type == 10]
-    return [(one.activity_type.name, len(one.activity_id.split())) for one in scheduled]
+    # Behind the runs, the id of an activity of several has its number.
+    return [(one.activity_type.name, one.activity_id.count("-") // 4) for one in scheduled]
 
 
 def ends(steps: Steps) -> dict[str, tuple[RunStatus, str | None]]:
@@ -188,6 +194,64 @@ async def test_a_source_that_moved_under_some_members_is_pinned_again_once(
         await outcome(handle)
     assert [(one.table_id, one.round) for one in steps.repinned] == [(table, 0)]
     assert published(steps) == NAMES
+
+
+async def test_an_activity_says_nothing_of_a_member_that_is_written_again_by_another_one(
+    temporal: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(member_queries, "_REPIN_PAUSES", (0.01, 0.01, 0.01))
+    table, slow, again, moved = uuid4(), Held(), Held(), Held()
+    names = [f"v{number:02}" for number in range(16)]
+    readers = names[1:6]
+
+    async def query(name: str) -> None:
+        if name == "v00":
+            await slow()
+        elif name == "v04" and steps.queried.count(name) == 1:
+            await moved()
+            raise ApplicationError("a.csv moved.", str(table), 0, type=contract.SOURCE_MOVED, non_retryable=True)
+        elif name == "v01" and steps.queried.count(name) == 2:
+            await again()
+
+    members = [member(name, component=min(number, 1)) for number, name in enumerate(names)]
+    steps = Steps(members, write=query, repinned={one.run_id for one in members if one.name in readers})
+    async with running_several(temporal, steps, patched=True) as handle:
+        # The first activity goes on with v00 when the others of it are known to be written.
+        await until(lambda: _is_reported(handle), "a report of the members that have ended")
+        moved.released.set()
+        await asyncio.wait_for(again.begun.wait(), PATIENCE)
+        slow.released.set()
+        await until(lambda: _is(("v00",) in steps.published), "the publication of the slow one")
+        await asyncio.sleep(0.5)
+        assert steps.published == [("v00",)], "v01 is still being written"
+        again.released.set()
+        await outcome(handle)
+    assert [set(some) for some in steps.published] == [{"v00"}, {*names[1:]}]
+    assert Counter(steps.queried) == Counter([*names, *readers])
+
+
+async def test_a_shared_activity_that_is_tried_again_gives_all_members_back() -> None:
+    """Its first attempt may have lost its worker; others may write some of the members by now."""
+    steps = Steps(independent(*NAMES))
+    several = WriteSeveralActivities(cast("WriteActivities", steps), lambda _: nullcontext())
+    tasks = tuple(
+        MemberTask(generation_id=uuid4(), project_id=1, saved_query_id=one.saved_query_id, run_id=one.run_id)
+        for one in steps.members
+    )
+    environment = ActivityEnvironment()
+    environment.info = replace(environment.info, attempt=2)
+    found = await environment.run(several.write_snapshots, MembersTask(members=tasks, number=3))
+    assert found == tuple(MemberEnd(run_id=one.run_id, number=3) for one in steps.members)
+    assert steps.queried == []
+
+
+async def _is_reported(handle: WorkflowHandle[Any, RefreshOutcome]) -> bool:
+    accepted = [
+        one.workflow_execution_update_accepted_event_attributes.accepted_request.input.name
+        for one in (await handle.fetch_history()).events
+        if one.HasField("workflow_execution_update_accepted_event_attributes")
+    ]
+    return contract.MEMBERS_ENDED in accepted
 
 
 async def _is(truth: bool) -> bool:

@@ -182,3 +182,21 @@ async def test_a_member_that_is_not_there_or_is_published_cannot_be_cancelled(te
         slow.released.set()
         await asyncio.wait_for(handle.result(), PATIENCE)
     assert steps.closed == []
+
+
+async def test_a_member_is_cancelled_before_its_generation_has_begun(temporal: Client) -> None:
+    """Clients see its run as soon as the first step has stored it, long before that step ends."""
+    beginning = Held()
+    members = [member("v", component=0), member("below", 0, component=0), member("beside", component=1)]
+    steps = Steps(members, begin=beginning)
+    async with running_several(temporal, steps) as handle:
+        await asyncio.wait_for(beginning.begun.wait(), PATIENCE)
+        await handle.signal(contract.STOP_MEMBER, members[0].run_id)
+        # Updates come after signals: once this one is answered, the signal was taken.
+        assert not await handle.execute_update(contract.CANCEL_MEMBER, uuid4(), result_type=bool)
+        beginning.released.set()
+        with pytest.raises(WorkflowFailureError):
+            await asyncio.wait_for(handle.result(), PATIENCE)
+    assert steps.queried == ["beside"]
+    ended = {one.run_id: one.status for one in steps.closed}
+    assert ended == {members[0].run_id: RunStatus.CANCELLED, members[1].run_id: RunStatus.SKIPPED}
