@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from temporalio import activity
@@ -21,8 +21,8 @@ from orchestrator.model.run import Progress
 from orchestrator.temporal import contract
 from orchestrator.temporal.error_interceptor import translated
 
-# If none of them has ended for so long, those that run are not short, and the others wait no longer for them: another
-# worker may be free.
+# If none has ended in this worker for so long, those that run are not short, and the others wait no longer for them:
+# another worker may be free. Where many wait for short ones of another project, each soon has its turn.
 _SHORT_SECONDS = 0.25
 # After so long, none begins any more in a step with readers: it may have many, and another worker may be free.
 _BEGIN_SECONDS = 0.5
@@ -33,27 +33,34 @@ _FIRST_REPORT_SECONDS = 1.25
 _REPORT_GROWTH = 1.5
 
 
+class _LatestEnd:
+    """When a member has last ended in any of these steps of this worker, on the clock that only goes forward."""
+
+    at = 0.0
+
+
 @dataclass(frozen=True)
 class WriteSeveralActivities:
     """The step. `writing` writes each member; `labelled` adds its ids to all that is logged for it."""
 
     writing: WriteActivities
     labelled: Callable[[MemberTask], AbstractContextManager[None]]
+    _latest_end: _LatestEnd = field(default_factory=_LatestEnd, init=False)
 
     @activity.defn(name=contract.WRITE_SNAPSHOTS)
     async def write_snapshots(self, task: MembersTask) -> tuple[MemberEnd, ...]:
         """Write members as `write_snapshot` does; one that fails does not keep the others from being written.
 
-        Those that wait for their turn are given back when none has ended for a quarter of a second; if some are to be
-        written after others, also after half a second. So are those that come after one without a result. That is
-        reported at once, and after a second each that has ended, before this returns.
+        Those that wait for their turn are given back when none of this worker has ended for a quarter of a second; if
+        some are to be written after others, also after half a second. So are those that come after one without a
+        result. That is reported at once, and after a second each that has ended, before this returns.
 
         If this is tried again, all of them are given back: some are in activities of their own by now, and another
         attempt of theirs would take from those the right to record what they write.
         """
         if activity.info().attempt > 1:
             return tuple(MemberEnd(run_id=one.run_id, number=task.number) for one in task.members)
-        several = _Several(self, task)
+        several = _Several(self, task, self._latest_end)
         try:
             with sharing_slot():
                 async with heartbeating(HEARTBEAT_SECONDS, several.progress):
@@ -65,11 +72,12 @@ class WriteSeveralActivities:
 class _Several:
     """Members that are being written, and how the writing of some has ended."""
 
-    def __init__(self, step: WriteSeveralActivities, several: MembersTask) -> None:
+    def __init__(self, step: WriteSeveralActivities, several: MembersTask, latest_end: _LatestEnd) -> None:
         self._step = step
+        self._latest_end = latest_end
         self._tasks = tasks = several.members
         self._number = several.number
-        self._began_at = self._ended_at = time.monotonic()
+        self._began_at = time.monotonic()
         self._has_readers = any(task.after for task in tasks)
         self._is_written: dict[UUID, bool | None] = {task.run_id: None for task in tasks}  # None: it has not ended
         self._next_end = asyncio.Event()
@@ -116,7 +124,7 @@ class _Several:
             if end.result is None and end.error is None:
                 self._is_given_back.set()
             else:
-                self._ended_at = time.monotonic()
+                self._latest_end.at = time.monotonic()
 
     async def _is_preceded(self, task: MemberTask) -> bool:
         """Whether all are written that are to be written before, and there is still time."""
@@ -130,7 +138,7 @@ class _Several:
 
     def are_long(self) -> bool:
         """Whether those that wait for their turn should wait no longer."""
-        return time.monotonic() - self._ended_at > _SHORT_SECONDS or self._is_late()
+        return time.monotonic() - max(self._began_at, self._latest_end.at) > _SHORT_SECONDS or self._is_late()
 
     def _is_late(self) -> bool:
         return self._has_readers and time.monotonic() - self._began_at > _BEGIN_SECONDS

@@ -12,6 +12,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
+from orchestrator.activities import write_several
 from orchestrator.activities.write import WriteActivities
 from orchestrator.activities.write_several import WriteSeveralActivities
 from orchestrator.model.generation import MemberEnd, MemberPlan, MembersTask, MemberTask, RefreshOutcome
@@ -136,6 +137,28 @@ async def test_a_member_that_waits_for_its_turn_is_given_to_another_activity(tem
         await outcome(handle)
     assert published(steps) == NAMES
     assert Counter(steps.queried) == Counter(NAMES) + Counter(["v1"])
+
+
+async def test_a_member_that_waits_for_short_ones_of_other_activities_keeps_its_turn(
+    temporal: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write_several, "_SHORT_SECONDS", 1.0)
+    names = [f"v{number:02}" for number in range(16)]
+    turns = {name: 0.2 * number for number, name in enumerate(names[4:], start=1)}
+
+    async def query(name: str) -> None:
+        await asyncio.sleep(turns.get(name, 0))
+        while name == "v00" and len(steps.queried) < len(names) + 1 and not all_ended.is_set():
+            await asyncio.sleep(0.05)
+            steps.reporters["v00"].report(Progress(percent=None, elapsed_seconds=0, waiting=True))
+        if name == names[-1]:
+            all_ended.set()
+
+    all_ended = asyncio.Event()
+    steps = Steps(independent(*names), write=query)
+    async with running_several(temporal, steps, patched=True) as handle:
+        await outcome(handle)
+    assert Counter(steps.queried) == Counter(names), "none is given back"
 
 
 async def test_a_member_is_cancelled_and_those_beside_it_are_written(temporal: Client) -> None:
