@@ -231,7 +231,7 @@ class MemberResult(Value):
 
 
 class MembersTask(Value):
-    """The argument of the step that writes several members. `number` tells it from the others of its generation."""
+    """The argument of the step that writes several members. `number` is its own among those of its generation."""
 
     members: tuple[MemberTask, ...]
     number: int = 0

@@ -10,7 +10,7 @@ import duckdb
 from orchestrator.engines.duckdb.sources.parquet import read_parquet
 from orchestrator.engines.duckdb.sql.parquet_casts import quoted
 
-# Types of which DuckDB's hash tells any two values apart. It is made for grouping, so of the others a text is hashed:
+# Types of which DuckDB's hash differs for any two values. It is made for grouping, so of the others a text is hashed:
 # 0 and -1 are equal as HUGEINT, one month and thirty days, an empty list and NULL, and ([1, 2], [3]) and ([1], [2, 3])
 # as two columns. Texts take several times as long.
 _HASHED_AS_THEY_ARE = frozenset(
@@ -40,9 +40,9 @@ def content_digest(connection: duckdb.DuckDBPyConnection, paths: Sequence[str], 
 
 
 def _hashed(name: str, kind: str) -> str:
-    """What is hashed of a column of this type, under its quoted name. NULL has the hash of some value."""
+    """The values that are hashed for a column of this type, given by its quoted name. NULL has the hash of a value."""
     if kind in _HASHED_AS_THEY_ARE or _SMALL_DECIMAL.fullmatch(kind):
         return f"{name} IS NULL, {name}"
-    if kind in _FLOATS:  # 0.0 and -0.0 have one hash, and so do the two signs of NaN, which no reader tells apart
+    if kind in _FLOATS:  # 0.0 and -0.0 have one hash, and so do the two signs of NaN, which are equal to every reader
         return f"{name} IS NULL, {name}, signbit({name}) AND NOT isnan({name})"
     return f"{name} IS NULL, {name}::VARCHAR"
