@@ -1,6 +1,8 @@
 """The source files that a result records: their path, size, time and digest."""
 
+import asyncio
 import os
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +20,9 @@ from tests.engines.conftest import Run, WholeEngine, source
 from tests.engines.duckdb.packing import TEXT, WHOLE
 from tests.engines.sources.test_discovery import NAMED, PARQUET, write_parquet
 from tests.engines.sources.test_whole_files import COLUMNS, TOTALS
+
+# Seconds after which any further change gives a file other times, on every file system.
+_SETTLES = 2.1
 
 
 def expected(path: Path) -> tuple[str, int, datetime, str]:
@@ -81,6 +86,7 @@ def test_of_very_much_parquet_the_footers_are_digested_until_the_files_are_known
 ) -> None:
     for n in range(3):
         write_parquet(data / f"{n}.parquet", f"SELECT i + {n} AS id FROM range(50000) r(i)")
+    time.sleep(_SETTLES)
     paths = sorted(data.glob("*.parquet"))
     files = [SourceFile(str(path), str(path)) for path in paths]
     whole, footers = [expected(path)[3] for path in paths], [digest_of_footer(file) for file in files]
@@ -104,8 +110,19 @@ def test_of_very_much_parquet_the_footers_are_digested_until_the_files_are_known
     assert [digest for _, _, _, digest, _ in report(known).files] == [whole[0], expected(paths[1])[3], whole[2]]
 
 
+def test_the_digest_of_a_file_that_was_just_written_is_not_remembered(data: Path) -> None:
+    """On a file system with coarse times, it may be written again with the same ones."""
+    write_parquet(data / "x.parquet", "SELECT 1 AS id")
+    file = SourceFile(str(data / "x.parquet"), str(data / "x.parquet"))
+    with Reading([TableFiles("t", "Parquet", [file])], threads=1) as reading:
+        report = reading.finish()["t"]
+    assert [one[3] for one in report.files] == [expected(data / "x.parquet")[3]]
+    assert report.known == {}
+
+
 async def test_a_run_knows_the_digests_of_the_last_one(engine: WholeEngine, run: Run, data: Path) -> None:
     write_parquet(data / "x.parquet", "SELECT 1 AS id")
+    await asyncio.sleep(_SETTLES)
     table = source("p", PARQUET, f"{data}/*.parquet", [Column(name="id", duckdb_type="INTEGER")])
     await run("SELECT * FROM p", [table])
     ((key, digest),) = engine._digests.of_table(table.id).items()
