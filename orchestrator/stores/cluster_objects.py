@@ -19,10 +19,9 @@ from orchestrator.model.cluster_files import result_names
 from orchestrator.model.errors import InputMissing, StoreUnavailable
 from orchestrator.model.remote_files import SCHEME
 from orchestrator.model.write_target import WriteTarget
-from orchestrator.stores.objects import SEALED, key_of, translate_errors
+from orchestrator.stores.objects import SEALED, key_of, ranges_of, translate_errors
 from orchestrator.stores.staging import in_thread
 
-_CHUNK_BYTES = 1 << 20
 # Files of one result that are copied, or looked at, at a time.
 _AT_A_TIME = 4
 
@@ -86,14 +85,9 @@ class ClusterObjects:
             ]
 
     async def _copy(self, key: str, size: int, etag: str | None, path: Path) -> None:
-        with translate_errors():
-            found = await obstore.get_async(self._objects, key, options={"if_match": etag} if etag else {})
-            copied = 0
-            with path.open("wb") as file:
-                async for some in found.stream(min_chunk_size=_CHUNK_BYTES):
-                    copied += await in_thread(partial(file.write, bytes(some)))
-        if copied != size:
-            raise StoreUnavailable("An object that the cluster has written is shorter than it was.")
+        with path.open("wb") as file:
+            async for some in ranges_of(self._objects, key, 0, size, etag):
+                await in_thread(partial(file.write, some))
 
 
 def _sealed_key(name: str) -> str:

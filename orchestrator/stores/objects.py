@@ -31,6 +31,8 @@ STAGED = "staging"
 _ROOTS = (SEALED, METADATA, STAGED)
 _CHUNK_BYTES = 1 << 20
 _PART_BYTES = 8 << 20
+# A request may take a minute with all its retries, and a client that reads a large file slowly takes longer.
+_RANGE_BYTES = 8 << 20
 _LOCATION_PARTS = 3
 # Files of one result that are uploaded at a time, each in several parts at a time.
 _UPLOADS, _PARTS = 4, 4
@@ -154,7 +156,7 @@ class ObjectSnapshotStore:
         key = key_of(SEALED, location, file_name)
         with translate_errors():
             found = await obstore.head_async(self._objects, key)
-        yield _Object(self._objects, key, found["e_tag"])
+        yield _Object(self._objects, key, found["size"], found["e_tag"])
 
     async def signed_url(self, location: str, file_name: str, lasts: timedelta) -> str | None:
         """See SnapshotStore."""
@@ -270,21 +272,35 @@ class ObjectSnapshotStore:
 
 
 class _Object:
-    def __init__(self, objects: ObjectStore, key: str, etag: str | None) -> None:
+    def __init__(self, objects: ObjectStore, key: str, size: int, etag: str | None) -> None:
         self._objects = objects
         self._key = key
+        self._size = size
         self._etag = etag
 
     async def chunks(self, start: int, end: int | None) -> AsyncIterator[bytes]:
         """See StoredFile. Without an `end`, up to the last byte."""
-        span = (start, end) if end is not None else {"offset": start}
-        options = {"range": span} | ({"if_match": self._etag} if self._etag else {})
+        last = self._size if end is None else end
+        async for some in ranges_of(self._objects, self._key, start, last, self._etag):
+            content = memoryview(some)
+            for at in range(0, len(content), _CHUNK_BYTES):
+                yield bytes(content[at : at + _CHUNK_BYTES])
+
+
+async def ranges_of(objects: ObjectStore, key: str, start: int, end: int, etag: str | None) -> AsyncIterator[bytes]:
+    """The bytes of an object from `start` to before `end`, with a request for every eight MiB.
+
+    Raises StoreUnavailable, also if the object has another ETag by then.
+    """
+    for first in range(start, end, _RANGE_BYTES):
+        last = min(end, first + _RANGE_BYTES)
+        options = {"range": (first, last)} | ({"if_match": etag} if etag else {})
         with translate_errors():
-            found = await obstore.get_async(self._objects, self._key, options=options)  # type: ignore[arg-type]
-            async for some in found.stream(min_chunk_size=_CHUNK_BYTES):
-                content = memoryview(some)
-                for at in range(0, len(content), _CHUNK_BYTES):
-                    yield bytes(content[at : at + _CHUNK_BYTES])
+            found = await obstore.get_async(objects, key, options=options)  # type: ignore[arg-type]
+            content = bytes(await found.bytes_async())
+        if len(content) != last - first:
+            raise StoreUnavailable("An object is shorter than it was.")
+        yield content
 
 
 @contextmanager

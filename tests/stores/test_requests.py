@@ -3,8 +3,10 @@
 from pathlib import Path
 from uuid import uuid4
 
+import obstore
 import pytest
 
+from orchestrator.model.errors import StoreUnavailable
 from orchestrator.model.snapshot import SnapshotFile
 from orchestrator.stores.objects import ObjectSnapshotStore, open_objects
 from tests.support.s3_server import BUCKET, S3Server
@@ -43,6 +45,22 @@ async def test_a_small_result_takes_two_requests(store: ObjectSnapshotStore, s3:
 async def test_a_large_file_is_sent_in_parts(store: ObjectSnapshotStore, s3: S3Server, prefix: str) -> None:
     await sealed(store, 20 * MIB)
     assert s3.requests(prefix) == {"PUT": 3 + 1, "POST": 2}
+
+
+async def test_a_large_file_is_read_in_requests_that_end_soon_each_held_to_what_was_opened(
+    store: ObjectSnapshotStore, s3: S3Server, prefix: str
+) -> None:
+    (file,) = await sealed(store, 20 * MIB)
+    before = s3.requests(prefix)
+    async with store.open_file(LOCATION, file.name) as opened:
+        assert sum([len(chunk) async for chunk in opened.chunks(1, None)]) == 20 * MIB - 1
+    assert (s3.requests(prefix) - before)["GET"] == 3
+    async with store.open_file(LOCATION, file.name) as opened:
+        chunks = opened.chunks(0, None)
+        await anext(chunks)
+        obstore.put(store._objects, store.relative_path(LOCATION, file.name), b"y" * 20 * MIB)
+        with pytest.raises(StoreUnavailable):
+            [chunk async for chunk in chunks]
 
 
 async def test_a_version_goes_with_four_requests(store: ObjectSnapshotStore, s3: S3Server, prefix: str) -> None:

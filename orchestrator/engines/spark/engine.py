@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 
 from pyspark.sql.connect.session import SparkSession
 
@@ -17,7 +18,14 @@ from orchestrator.engines.spark.inputs import Prepared, SparkInputs
 from orchestrator.engines.spark.relations import as_columns, columns_of, create
 from orchestrator.engines.spark.sessions import Sessions
 from orchestrator.model.cluster_files import ClusterFiles
-from orchestrator.model.errors import InvalidQuery, OutputTooLarge, QueryFailed, QueryRefused, StoreUnavailable
+from orchestrator.model.errors import (
+    InvalidQuery,
+    OutputTooLarge,
+    QueryFailed,
+    QueryRefused,
+    StoreUnavailable,
+    WorkerBusy,
+)
 from orchestrator.model.limits import Limits
 from orchestrator.model.run import Progress, RunPlan
 from orchestrator.model.write_target import WriteTarget
@@ -82,12 +90,28 @@ class SparkEngine:
                     found = await self._run(plan, file_url, target, report)
                 left = max(1.0, plan.timeout_seconds - (time.monotonic() - begun))
                 rest = plan.model_copy(update={"timeout_seconds": left})
-                result = await self._duckdb.adopt(rest, file_url, target, found, on_progress)
+                result = await self._adopt(rest, file_url, target, found, on_progress)
                 _compare(found.rows, result.rows)
             except BaseException:
                 await uninterruptible(asyncio.to_thread(empty, target.folder))
                 raise
             return result
+
+    async def _adopt(
+        self,
+        plan: RunPlan,
+        file_url: Callable[[str, str], str],
+        target: WriteTarget,
+        found: ForeignResult,
+        on_progress: Callable[[Progress], None],
+    ) -> QueryResult:
+        """Have DuckDB take up the result, once this worker has a turn for that.
+
+        While its own queries take theirs, the query waits here: tried again, it would run in the cluster again.
+        """
+        while True:
+            with suppress(WorkerBusy):
+                return await self._duckdb.adopt(plan, file_url, target, found, on_progress)
 
     async def _run(
         self, plan: RunPlan, file_url: Callable[[str, str], str], target: WriteTarget, report: Callable[[int], None]
