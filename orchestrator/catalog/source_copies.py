@@ -5,7 +5,7 @@ after that. One that is being made is kept while its generation runs.
 """
 
 from collections.abc import Collection, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -82,10 +82,17 @@ async def newest(tx: Transaction, table_id: UUID) -> SourceCopy | None:
     return None if row is None else _source_copy(row)
 
 
-async def of_content(tx: Transaction, table_id: UUID, content: str, size: int) -> SourceCopy | None:
-    """The newest copy of a table that has these rows, and this size in bytes. It stays until the transaction ends."""
-    is_it = (_COPY.content == content, cast(_COPY.file["bytes"].astext, BigInteger) == size)
-    query = _newest(table_id).where(*is_it).with_for_update(read=True)
+async def of_content(
+    tx: Transaction, table_id: UUID, content: str, size: int, read_at: datetime | None = None
+) -> SourceCopy | None:
+    """The newest copy of a table that has these rows, and this size in bytes. It stays until the transaction ends.
+
+    If `read_at` is given, it is the copy that was read at this moment.
+    """
+    query = _newest(table_id).where(_COPY.content == content, cast(_COPY.file["bytes"].astext, BigInteger) == size)
+    if read_at is not None:
+        query = query.where(_COPY.read_at == read_at)
+    query = query.with_for_update(read=True)
     row = (await tx.execute(query)).one_or_none()
     return None if row is None else _source_copy(row)
 

@@ -85,9 +85,11 @@ async def set_credential(tx: Transaction, table_id: UUID, credential: bytes | No
     await tx.execute(update(t.source_tables).where(t.source_tables.c.id == table_id).values(credential=credential))
 
 
-async def credential_of(tx: Transaction, table_id: UUID) -> bytes | None:
-    """The encrypted credential of a table, if it has one."""
-    return await tx.scalar(select(t.source_tables.c.credential).where(t.source_tables.c.id == table_id))
+async def credential_of(tx: Transaction, table_id: UUID) -> tuple[str, bytes | None] | None:
+    """The URL of a table, and the encrypted credential that was given for it, if it has one."""
+    query = select(t.source_tables.c.url_pattern, t.source_tables.c.credential).where(t.source_tables.c.id == table_id)
+    row = (await tx.execute(query)).one_or_none()
+    return None if row is None else (row.url_pattern, row.credential)
 
 
 async def mark_deleted(tx: Transaction, table_id: UUID) -> None:

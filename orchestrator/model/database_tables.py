@@ -4,7 +4,7 @@ For engines, services and the readers of databases, which do not import one anot
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, Protocol
 from uuid import UUID
@@ -15,6 +15,7 @@ from orchestrator.model.remote_files import COPY_VERSION, RemoteObject
 from orchestrator.model.snapshot import Column, SnapshotFile
 from orchestrator.model.source_table import Credential, SourceFormat
 
+_EPOCH, _MICROSECOND = datetime.fromtimestamp(0, UTC), timedelta(microseconds=1)
 COPY_FILE = "rows.parquet"
 """The name of the file that a copy consists of."""
 
@@ -68,7 +69,13 @@ class SourceCopy(Value):
 
     def as_object(self) -> RemoteObject:
         """The copy as a remote file of its table, with the URL of that and the moment at which it was read."""
-        return RemoteObject(self.url, self.file.bytes, int(self.read_at.timestamp() * 1e6) * 1000, self.version)
+        microseconds = (self.read_at - _EPOCH) // _MICROSECOND
+        return RemoteObject(self.url, self.file.bytes, microseconds * 1000, self.version)
+
+
+def moment_of(copy: RemoteObject) -> datetime:
+    """The moment at which a copy was read."""
+    return _EPOCH + copy.modified_ns // 1000 * _MICROSECOND
 
 
 class DatabaseServers(Protocol):

@@ -75,5 +75,7 @@ def name_of_source(file: RemoteObject) -> str:
     Its end is the path of the URL, for what a path says of a file: its compression, and the values of its partitions.
     """
     path = file.url.partition("://")[2].partition("/")[2]
-    digest = hashlib.sha256(f"{file.version} {file.size} {file.url}".encode()).hexdigest()
+    # Two copies of the same rows have one version, and may have them in another order.
+    copied = file.modified_ns if file.version.startswith(COPY_VERSION) else ""
+    digest = hashlib.sha256(f"{file.version} {file.size} {copied} {file.url}".encode()).hexdigest()
     return f"{_SOURCES}{digest[:32]}/{quote(path, safe=_PLAIN)}"

@@ -16,6 +16,8 @@ HTTPS_PORT = 443
 _RESOLVE_SECONDS = 10.0
 # Public by its number, and the metadata service of a cloud all the same.
 _NEVER = frozenset({ipaddress.ip_address("168.63.129.16")})
+# All that is in use of the public Internet's addresses of version 6.
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 # Networks of special purpose, some of which older releases of Python call public. Of the first line, a gateway
 # translates an address to one of IPv4, which may be any.
 _SPECIAL = tuple(
@@ -74,7 +76,7 @@ def is_public(address: Address) -> bool:
         return is_public(mapped)
     if address in _NEVER or address.is_multicast or any(address in network for network in _SPECIAL):
         return False
-    return address.is_global
+    return address.is_global and (address.version == 4 or address in _GLOBAL_UNICAST)  # noqa: PLR2004 - IPv4
 
 
 def refusal(message: str) -> InvalidSource:

@@ -134,7 +134,7 @@ def _web_location(scheme: str, url: str, allowed: AllowedUrls) -> Location:
     if known or server in allowed.servers:
         bucket, _, rest = key.partition("/")
         region = _region(known) if known else _DEFAULT_REGION
-        if rest and not is_wild(bucket):
+        if bucket and rest and not is_wild(bucket):
             return Location(origin, server, bucket, region, unquote(rest), f"{origin}/{bucket}/")
     if is_wild(key):
         raise refusal(

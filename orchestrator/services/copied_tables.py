@@ -6,7 +6,7 @@ from uuid import UUID
 
 from orchestrator.catalog import source_copies
 from orchestrator.catalog.database import Database
-from orchestrator.model.database_tables import COPY_FILE, SourceCopy
+from orchestrator.model.database_tables import COPY_FILE, SourceCopy, moment_of
 from orchestrator.model.errors import InputMissing, InvalidSource
 from orchestrator.model.remote_files import COPY_VERSION, RemoteFiles, RemoteObject
 from orchestrator.stores.base import SnapshotStore
@@ -39,7 +39,7 @@ class CopiedTable:
     copies: CopiedTables
     table_id: UUID
     url: str
-    _known: dict[str, SourceCopy] = field(default_factory=dict, init=False)
+    _known: dict[RemoteObject, SourceCopy] = field(default_factory=dict, init=False)
 
     async def list_files(self) -> Sequence[RemoteObject]:
         """See RemoteTable. The newest copy, unless it is of another table: the URL may have been changed since."""
@@ -53,11 +53,11 @@ class CopiedTable:
 
     async def read(self, file: RemoteObject, start: int, end: int) -> bytes:
         """See RemoteTable."""
-        if file.version not in self._known:
+        if file not in self._known:
             content = file.version.removeprefix(COPY_VERSION)
             async with self.copies.database.begin() as tx:
-                found = await source_copies.of_content(tx, self.table_id, content, file.size)
+                found = await source_copies.of_content(tx, self.table_id, content, file.size, moment_of(file))
             if found is None:
                 raise InputMissing(f"The copy of {self.url} no longer exists.")
-            self._known[file.version] = found
-        return await self.copies.read(self._known[file.version], start, end)
+            self._known[file] = found
+        return await self.copies.read(self._known[file], start, end)

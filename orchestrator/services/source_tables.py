@@ -169,7 +169,7 @@ class SourceTableService:
             return edit.credential
         if "url_pattern" in edit.model_fields_set and not is_same_place(table.url_pattern, edit.url_pattern):
             return None
-        return await self._credentials.of_table(table.id)
+        return await self._credentials.of_table(table.id, table.url_pattern)
 
     async def _described(
         self, table: SourceTable, credential: Credential | None

@@ -29,6 +29,7 @@ from orchestrator.model.database_tables import (
 )
 from orchestrator.model.errors import (
     InputReplaced,
+    InvalidSource,
     OrchestratorError,
     OutputTooLarge,
     QueryTimedOut,
@@ -70,14 +71,19 @@ class TableCopies:
         failures: list[CopyFailure] = []
         try:
             async with asyncio.timeout(task.timeout_seconds):
-                for credential, tables in (await self._tables(task)).items():
+                for credential, tables in (await self._tables(task, failures)).items():
                     failures += await self._copy_all(task, credential, tables)
         except TimeoutError:
             raise QueryTimedOut(f"The tables were not copied within {task.timeout_seconds:g} seconds.") from None
         return CopyOutcome(failures=tuple(failures))
 
-    async def _tables(self, task: CopyTask) -> Mapping[Credential | None, Sequence[SourceRelation]]:
-        """The tables that are not copied yet, by the credential with which they are read."""
+    async def _tables(
+        self, task: CopyTask, failures: list[CopyFailure]
+    ) -> Mapping[Credential | None, Sequence[SourceRelation]]:
+        """The tables that are not copied yet, by the credential with which they are read.
+
+        Adds those to `failures` that were given the URL of another database since they were planned.
+        """
         async with self.database.single() as tx:
             plans = [one.plan for one in await run_plans.load_all(tx, task.generation_id)]
         found = {
@@ -89,7 +95,13 @@ class TableCopies:
         copied = await self.sources.copied(task.generation_id, found)
         tables: dict[Credential | None, list[SourceRelation]] = {}
         for table_id in sorted(found.keys() - copied):
-            tables.setdefault(await self.credentials.of_table(table_id), []).append(found[table_id])
+            table = found[table_id]
+            try:
+                credential = await self.credentials.of_table(table_id, table.url_pattern)
+            except InvalidSource as error:
+                failures.append(_failure(table, error))
+            else:
+                tables.setdefault(credential, []).append(table)
         return tables
 
     async def _copy_all(

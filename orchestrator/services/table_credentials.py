@@ -25,10 +25,22 @@ class TableCredentials:
         """The credential as the catalog stores it. Raises Invalid if this installation has no key."""
         return self.secrets.encrypt(credential.model_dump_json())
 
-    async def of_table(self, table_id: UUID) -> Credential | None:
-        """The credential of a table. Raises Invalid if it cannot be decrypted."""
+    async def of_table(self, table_id: UUID, url_pattern: str) -> Credential | None:
+        """The credential of a table, for the place of this URL. Raises Invalid if it cannot be decrypted.
+
+        If the table has the URL of another place by now, its credential is not for that of before: there is none then.
+        Of a database, which is not read without one, that raises InvalidSource.
+        """
         async with self.database.single() as tx:
-            return self._decrypted(await source_tables.credential_of(tx, table_id))
+            found = await source_tables.credential_of(tx, table_id)
+        if found is None:
+            return None
+        of_url, sealed = found
+        if is_same_place(of_url, url_pattern):
+            return self._decrypted(sealed)
+        if is_database_pattern(url_pattern):
+            raise InvalidSource("its URL was changed after this run had begun.", attr="url_pattern")
+        return None
 
     async def named(self, project_id: int, name: str, url_pattern: str) -> Credential | None:
         """The credential of the live table of that name, if there is one and it is for the place of that pattern.
@@ -40,7 +52,8 @@ class TableCredentials:
             table = None if table_id is None else await source_tables.find(tx, project_id, table_id)
             if table is None or not is_same_place(table.url_pattern, url_pattern):
                 return None
-            return self._decrypted(await source_tables.credential_of(tx, table.id))
+            found = await source_tables.credential_of(tx, table.id)
+            return None if found is None else self._decrypted(found[1])
 
     def _decrypted(self, sealed: bytes | None) -> Credential | None:
         return None if sealed is None else Credential.model_validate_json(self.secrets.decrypt(sealed))
@@ -70,4 +83,4 @@ class CredentialedTables:
         """See RemoteTables."""
         if is_database_pattern(url_pattern):
             return self.copies.open(table_id, url_pattern)
-        return await self.open(url_pattern, await self.credentials.of_table(table_id))
+        return await self.open(url_pattern, await self.credentials.of_table(table_id, url_pattern))

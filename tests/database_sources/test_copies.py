@@ -89,6 +89,29 @@ async def test_two_tables_are_of_one_moment(tenant: Tenant, schema: Schema) -> N
     assert len(seen) > 1, "or nothing moved"
 
 
+async def test_a_table_that_is_emptied_and_filled_again_in_the_meantime_is_never_read_as_empty(
+    tenant: Tenant, schema: Schema
+) -> None:
+    """To a transaction that began before, PostgreSQL shows a table that was truncated since then without rows."""
+    await schema.create("t", "n int", "(1)")
+    await add(tenant, schema, "t")
+    await tenant.materialized("v", "SELECT n FROM t")
+    filling = asyncio.create_task(
+        schema.run("BEGIN; TRUNCATE t; INSERT INTO t VALUES (2), (3); SELECT pg_sleep(4); COMMIT")
+    )
+
+    async def is_locked() -> bool:
+        locks = (
+            "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND mode = 'AccessExclusiveLock' AND granted"
+        )
+        return bool((await schema.run(locks))[0][0])
+
+    await until(is_locked, "a table that is being filled")
+    assert statuses(await refreshed(tenant, "v")) == {"v": "Completed"}
+    await filling
+    assert await rows_of(tenant, "SELECT n FROM v ORDER BY n") == [[2], [3]]
+
+
 async def test_a_cancel_ends_the_statement_on_the_server_and_leaves_no_file(
     tenant: Tenant, schema: Schema, shared_catalog: Database
 ) -> None:

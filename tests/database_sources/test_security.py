@@ -1,6 +1,7 @@
 """Which databases are read, with which credential, and where the password is."""
 
 import asyncio
+import base64
 import json
 from pathlib import Path
 from uuid import UUID
@@ -11,6 +12,10 @@ from sqlalchemy import update
 from orchestrator.catalog import tables
 from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
+from orchestrator.model.errors import InvalidSource
+from orchestrator.model.source_table import Credential
+from orchestrator.services.encryption import Encryptor
+from orchestrator.services.table_credentials import TableCredentials
 from tests.database_sources.conftest import CREDENTIAL, Schema, add, rows_of
 from tests.database_sources.test_copies import slow_view
 from tests.support.command_line import Commands
@@ -94,6 +99,25 @@ async def test_a_credential_is_for_its_database_and_forgotten_with_another_one(
     elsewhere = postgres.url(f"{schema.name}.t", database="template1")
     refused = await tenant.error("PATCH", path, {"url_pattern": elsewhere}, status=400)
     assert "needs a credential" in refused["detail"]
+
+
+async def test_a_new_password_is_never_sent_to_the_server_of_before(
+    tenant: Tenant, schema: Schema, postgres: PostgresServer, stack: DevStack, shared_catalog: Database
+) -> None:
+    """A run that was planned before the URL was changed still has the old one."""
+    await schema.create("t", "n int")
+    table = await add(tenant, schema, "t")
+    key = base64.urlsafe_b64encode(stack.servers.home.secret("credentials").encode()).decode()
+    credentials = TableCredentials(shared_catalog, Encryptor(key))
+    before = await credentials.of_table(UUID(table["id"]), schema.url("t"))
+    assert before == Credential(**CREDENTIAL)
+    elsewhere = postgres.url("public.t", database="elsewhere")
+    async with shared_catalog.begin() as tx:
+        is_it = tables.source_tables.c.id == UUID(table["id"])
+        await tx.execute(update(tables.source_tables).where(is_it).values(url_pattern=elsewhere))
+    with pytest.raises(InvalidSource, match="URL was changed"):
+        await credentials.of_table(UUID(table["id"]), schema.url("t"))
+    assert await credentials.of_table(UUID(table["id"]), elsewhere) == before
 
 
 async def test_a_user_who_may_read_some_columns_reads_these_and_can_write_nothing(

@@ -1,5 +1,8 @@
 """Listing and reading the files of a bucket, and one file at an HTTPS address."""
 
+import asyncio
+from contextlib import suppress
+
 import obstore
 import pytest
 
@@ -152,3 +155,36 @@ async def test_a_plain_file_is_read_without_the_credential() -> None:
         assert await table.read(file, 0, 4) == b"rows"
         assert not any("a-key" in request for request in web.requests)
         await servers.close()
+
+
+async def test_a_server_that_sends_more_than_it_was_asked_for_is_not_read_to_its_end() -> None:
+    sent = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        request = (await reader.readuntil(b"\r\n\r\n")).decode()
+        head = 'ETag: "1"\r\nLast-Modified: Thu, 01 Jan 2026 12:00:00 GMT\r\nConnection: close\r\n'
+        if request.startswith("HEAD"):
+            writer.write(f"HTTP/1.1 200 OK\r\n{head}Content-Length: 10\r\n\r\n".encode())
+        else:
+            ranged = f"Content-Range: bytes 2-4/10\r\nContent-Length: {4 << 30}\r\n"
+            writer.write(f"HTTP/1.1 206 Partial Content\r\n{head}{ranged}\r\n".encode())
+            with suppress(OSError):
+                while sent < 4 << 30:
+                    writer.write(b"x" * (64 << 10))
+                    await writer.drain()
+                    sent += 64 << 10
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    servers = RemoteObjects([f"{url}/"], S3Defaults())
+    try:
+        table = await servers.open(f"{url}/a.csv", None)
+        (file,) = await table.list_files()
+        with pytest.raises(InputReplaced):
+            await asyncio.wait_for(table.read(file, 2, 5), 30)
+        assert sent < 64 << 20
+    finally:
+        await servers.close()
+        server.close()

@@ -24,11 +24,15 @@ from orchestrator.remote_sources.databases.sessions import (
     Target,
 )
 
-_BATCH_ROWS = 10_000
+_BATCH_ROWS, _BATCH_BYTES = 10_000, 8 << 20
+# The first rows, of which nothing is known yet.
+_FIRST_ROWS, _GROWTH = 10, 10
 # A server that sends nothing for so long is given up.
 _READ_SECONDS = 120
-# Numbers of the server: a lock that was not released, a deadlock, an interruption, a limit of connections, a shutdown.
+# Numbers of the server: a table that was changed since the transaction began, a lock that was not released, a deadlock,
+# an interruption, a limit of connections, a shutdown.
 _PASSING = {
+    ER.TABLE_DEF_CHANGED,
     *(ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK, ER.QUERY_INTERRUPTED, ER.CON_COUNT_ERROR, ER.SERVER_SHUTDOWN),
     *(ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED, ER.OUT_OF_RESOURCES, 3024, 1969, 4031),
 }
@@ -44,8 +48,11 @@ _LONGEST_REASON = 300
 class MySqlSession:
     """See Session."""
 
-    def __init__(self, target: Target, seconds: float) -> None:
-        """Connect and begin the transaction, whose statements may take `seconds` each."""
+    def __init__(self, target: Target, seconds: float, _tables: Sequence[TableLocation] = ()) -> None:
+        """Connect and begin the transaction, whose statements may take `seconds` each.
+
+        A table that is emptied or replaced afterwards is an error here, and the copy is tried again.
+        """
         self._target = target
         self._connection = _connected(target)
         try:
@@ -79,17 +86,32 @@ class MySqlSession:
         with self._translated():
             cursor = self._connection.cursor(SSCursor)
             cursor.execute(f"SELECT {selected} FROM {quote(table.database)}.{quote(table.table)}")  # noqa: S608
+        count = _FIRST_ROWS
         try:
             while True:
                 with self._translated():
-                    rows = cursor.fetchmany(_BATCH_ROWS)
+                    rows = cursor.fetchmany(count)
                 if not rows:
                     break
                 yield batch_of(rows, columns)
-        finally:
-            # It reads the rest of the rows: the transaction can go on only after them.
-            with self._translated():
+                count = _next_count(rows)
+        except BaseException:
+            # To close it reads the rest of the rows, since the transaction can go on only after them.
+            self._interrupt()
+            with suppress(pymysql.MySQLError, OSError):
                 cursor.close()
+            raise
+        with self._translated():
+            cursor.close()
+
+    def _interrupt(self) -> None:
+        """End the statement in progress. The transaction stays."""
+        with suppress(pymysql.MySQLError, OSError, SourceUnavailable, InvalidSource):
+            other = _connected(self._target)
+            try:
+                other.query(f"KILL QUERY {self._connection.thread_id():d}")  # type: ignore[no-untyped-call]
+            finally:
+                other.close()
 
     def cancel(self) -> None:
         """See Session."""
@@ -126,6 +148,12 @@ class MySqlSession:
             yield
         except (pymysql.MySQLError, OSError) as error:
             raise _translated(error, self._target) from None
+
+
+def _next_count(rows: Sequence[Sequence[object]]) -> int:
+    """How many rows like these are fetched at a time: the driver holds them all."""
+    held = sum(len(value) for row in rows for value in row if isinstance(value, (str, bytes)))
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES * len(rows) // (held + 1), _GROWTH * len(rows)))
 
 
 class _NotInClear:

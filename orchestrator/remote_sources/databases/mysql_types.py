@@ -29,7 +29,10 @@ _UNSIGNED: dict[str, tuple[str, pa.DataType]] = {
     "int": ("UINTEGER", pa.uint32()),
     "bigint": ("UBIGINT", pa.uint64()),
 }
-_BYTES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "geometry", "point"})
+_BYTES = frozenset(
+    {"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "vector", "geometry", "point", "linestring"}
+    | {"polygon", "multipoint", "multilinestring", "multipolygon", "geometrycollection", "geomcollection"}
+)
 
 
 def column_of(name: str, kind: str, whole: str, digits: int | None, scale: int | None) -> SourceColumn:
@@ -42,7 +45,8 @@ def column_of(name: str, kind: str, whole: str, digits: int | None, scale: int |
     if kind in _UNSIGNED and "unsigned" in whole:
         return SourceColumn(name, quoted, *_UNSIGNED[kind])
     if kind in _NATIVE:
-        return SourceColumn(name, quoted, *_NATIVE[kind])
+        # The driver asks for texts, in which a server writes six digits of a FLOAT.
+        return SourceColumn(name, f"({quoted} + 0e0)" if kind == "float" else quoted, *_NATIVE[kind])
     if kind == "decimal" and digits is not None and scale is not None and digits <= _MOST_DIGITS:
         return SourceColumn(name, quoted, f"DECIMAL({digits},{scale})", pa.decimal128(digits, scale))
     if kind == "bit":

@@ -65,8 +65,13 @@ _LONGEST_REASON = 300
 class PostgresSession:
     """See Session."""
 
-    def __init__(self, target: Target, seconds: float) -> None:
-        """Connect and begin the transaction, whose statements may take `seconds` each."""
+    def __init__(self, target: Target, seconds: float, tables: Sequence[TableLocation] = ()) -> None:
+        """Connect and begin the transaction, whose statements may take `seconds` each. `tables` are read completely.
+
+        They are locked before the moment of the transaction is fixed, as `pg_dump` does it. A table that another
+        session empties and fills again would be read as empty otherwise, once that session has committed: to a
+        transaction that began before, such a table has no rows.
+        """
         self._target = target
         with self._translated(connecting=True):
             self._connection = adbc.connect(_conninfo(target), autocommit=True)
@@ -75,6 +80,8 @@ class PostgresSession:
             self._run(_BEGIN)
             for name, value in _SETTINGS.items():
                 self._run(f"SET LOCAL {name} = {literal(value.format(milliseconds=int(seconds * 1000)))}")
+            for table in tables:
+                self._lock(table)
             ((began_at, encoding),) = self._rows(
                 "SELECT pg_catalog.transaction_timestamp(), pg_catalog.current_setting('server_encoding')"
             )
@@ -134,6 +141,15 @@ class PostgresSession:
             self._cursor.close()
         with suppress(AdbcError, OSError, RuntimeError):
             self._connection.close()
+
+    def _lock(self, table: TableLocation) -> None:
+        """Keep others from emptying or replacing a table. A foreign table, which has no lock, is read without."""
+        self._run("SAVEPOINT before_lock")
+        try:
+            self._run(f"LOCK TABLE {quote(table.schema)}.{quote(table.table)} IN ACCESS SHARE MODE")
+        except InvalidSource:
+            self._run("ROLLBACK TO SAVEPOINT before_lock")
+        self._run("RELEASE SAVEPOINT before_lock")
 
     def _give_up_rows(self) -> None:
         """End the statement in progress, so that the transaction can go on with another table."""

@@ -30,7 +30,7 @@ _MARGIN_SECONDS = 10.0
 _STOP_SECONDS = 5.0
 _LONGEST_NAME = 1_000
 
-Open = Callable[[Target, float], Session]
+Open = Callable[[Target, float, Sequence[TableLocation]], Session]
 _SESSIONS: dict[SourceFormat, Open] = {SourceFormat.POSTGRESQL: PostgresSession, SourceFormat.MYSQL: MySqlSession}
 
 
@@ -54,7 +54,7 @@ class Databases:
         target = await self._target(location, table)
 
         def described() -> tuple[Column, ...]:
-            session = _SESSIONS[location.format](target, _DESCRIBE_SECONDS)
+            session = _SESSIONS[location.format](target, _DESCRIBE_SECONDS, ())
             try:
                 found = session.columns(location)
             finally:
@@ -76,10 +76,11 @@ class Databases:
         table = next(iter(orders.values())).table
         location = parse_table(table.url, table.format)
         target = await self._target(location, table)
+        tables = [parse_table(one.table.url, one.table.format) for one in orders.values()]
         copying = Copying(orders, self._most_mb)
 
         def copied() -> dict[UUID, CopiedRows | OrchestratorError]:
-            session = _SESSIONS[location.format](target, seconds + _MARGIN_SECONDS)
+            session = _SESSIONS[location.format](target, seconds + _MARGIN_SECONDS, tables)
             try:
                 copying.use(session)
                 return copying.copy_all()
