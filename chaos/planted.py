@@ -138,13 +138,13 @@ BUGS = (
     Bug(
         "a file is known by its size and time only",
         "orchestrator/engines/duckdb/sources/discovery.py",
-        'return f"{self.file.device}:{self.file.inode}:{self.size}:{self.modified_ns}:{self.changed_ns}"',
+        'return f"{self.file.inode}:{self.size}:{self.modified_ns}:{self.changed_ns}"',
         'return f"{self.size}:{self.modified_ns}"',
     ),
     Bug(
         "a file is known by its time only",
         "orchestrator/engines/duckdb/sources/discovery.py",
-        'return f"{self.file.device}:{self.file.inode}:{self.size}:{self.modified_ns}:{self.changed_ns}"',
+        'return f"{self.file.inode}:{self.size}:{self.modified_ns}:{self.changed_ns}"',
         'return f"{self.modified_ns}"',
         (
             (
