@@ -98,7 +98,8 @@ class WriteActivities:
             return _result(attempt.written, attempt.checks)
         if attempt.tries > MOST_ATTEMPTS:
             raise ApplicationError(LOST, type=contract.UNEXPECTED_ERROR, non_retryable=True)
-        for earlier in range(1, attempt.number):
+        # Those before have been discarded by attempts that had to wait for their turn, of which there may be many.
+        for earlier in range(max(1, attempt.number - MOST_ATTEMPTS), attempt.number):
             await self.discard(location_of_attempt(plan, earlier))
         try:
             async with reporting(run_id) as progress:

@@ -161,7 +161,9 @@ class MemberWrites:
     async def _write_several(self, some: Sequence[_Write], number: int) -> None:
         """Write some in one activity. If it is cancelled for one of them, the others are written again."""
         try:
-            ends = await self._several([(write.member, write.after) for write in some], number)
+            found = await self._several([(write.member, write.after) for write in some], number)
+            # A worker of an earlier release numbers nothing, and this is the answer of this activity in any case.
+            ends = [one.model_copy(update={"number": number}) for one in found]
         except (Exception, asyncio.CancelledError):
             ends = [MemberEnd(run_id=write.member.run_id, number=number) for write in some]
         self.take(ends)

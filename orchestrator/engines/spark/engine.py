@@ -3,12 +3,11 @@
 import asyncio
 import time
 from collections.abc import Callable, Collection
-from contextlib import suppress
 
 from pyspark.sql.connect.session import SparkSession
 
 from orchestrator.aio import uninterruptible
-from orchestrator.engines.admission import Admission
+from orchestrator.engines.admission import MAX_WAIT_SECONDS, Admission
 from orchestrator.engines.attempts import empty, time_limit
 from orchestrator.engines.base import ClusterAnalyzer, ForeignResult, QueryResult
 from orchestrator.engines.duckdb.analyzer import DuckDBAnalyzer
@@ -107,11 +106,16 @@ class SparkEngine:
     ) -> QueryResult:
         """Have DuckDB take up the result, once this worker has a turn for that.
 
-        While its own queries take theirs, the query waits here: tried again, it would run in the cluster again.
+        While its own queries take theirs, the query waits here for a while: tried again, it would run in the cluster
+        again.
         """
+        until = time.monotonic() + MAX_WAIT_SECONDS
         while True:
-            with suppress(WorkerBusy):
+            try:
                 return await self._duckdb.adopt(plan, file_url, target, found, on_progress)
+            except WorkerBusy:
+                if time.monotonic() > until:
+                    raise
 
     async def _run(
         self, plan: RunPlan, file_url: Callable[[str, str], str], target: WriteTarget, report: Callable[[int], None]

@@ -98,7 +98,7 @@ class MySqlSession:
         except BaseException:
             # To close it reads the rest of the rows, since the transaction can go on only after them.
             self._interrupt()
-            with suppress(pymysql.MySQLError, OSError):
+            with suppress(pymysql.MySQLError, OSError, AttributeError):  # the last without a connection
                 cursor.close()
             raise
         with self._translated():

@@ -50,6 +50,14 @@ JOIN pg_catalog.pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetyp
 WHERE n.nspname = {schema} AND c.relname = {table} AND c.relkind IN ('r', 'v', 'm', 'p', 'f')
 ORDER BY a.attnum
 """
+# Whether a table is the one that the transaction sees, with the file that it had then: the functions look at now.
+_IS_SAME = """
+SELECT count(*) = 1
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = {schema} AND c.relname = {table} AND c.oid = pg_catalog.to_regclass({whole})::pg_catalog.oid
+  AND (c.relkind NOT IN ('r', 'm') OR c.relfilenode = pg_catalog.pg_relation_filenode(c.oid))
+"""
 _PERMISSION = "42501"
 # A connection that was refused or lost, a server without resources, a deadlock, an intervention of its operator.
 _PASSING = ("08", "40", "53", "57", "58", "55P03")
@@ -76,6 +84,7 @@ class PostgresSession:
         with self._translated(connecting=True):
             self._connection = adbc.connect(_conninfo(target), autocommit=True)
         self._cursor = self._connection.cursor()
+        self._unlocked: set[TableLocation] = set()
         try:
             self._run(_BEGIN)
             for name, value in _SETTINGS.items():
@@ -83,7 +92,7 @@ class PostgresSession:
             for table in tables:
                 self._lock(table)
             ((began_at, encoding),) = self._rows(
-                "SELECT pg_catalog.transaction_timestamp(), pg_catalog.current_setting('server_encoding')"
+                "SELECT pg_catalog.statement_timestamp(), pg_catalog.current_setting('server_encoding')"
             )
         except BaseException:
             self.close()
@@ -117,7 +126,7 @@ class PostgresSession:
         try:
             with self._translated():
                 self._cursor.adbc_statement.set_options(**{StatementOptions.BATCH_SIZE_HINT_BYTES.value: _BATCH_BYTES})
-                self._cursor.execute(f"SELECT {selected} FROM {quote(table.schema)}.{quote(table.table)}")  # noqa: S608
+                self._cursor.execute(f"SELECT {selected} FROM {_name(table)}")  # noqa: S608
                 reader = self._cursor.fetch_record_batch()
             while True:
                 with self._translated():
@@ -125,6 +134,8 @@ class PostgresSession:
                 if batch is None:
                     break
                 yield converted(batch, chosen)
+            if table in self._unlocked:
+                self._raise_unless_same(table)
         except BaseException:
             self._give_up_rows()
             raise
@@ -143,13 +154,20 @@ class PostgresSession:
             self._connection.close()
 
     def _lock(self, table: TableLocation) -> None:
-        """Keep others from emptying or replacing a table. A foreign table, which has no lock, is read without."""
+        """Keep others from emptying or replacing a table. Not all can be locked by a user who may read some columns."""
         self._run("SAVEPOINT before_lock")
         try:
-            self._run(f"LOCK TABLE {quote(table.schema)}.{quote(table.table)} IN ACCESS SHARE MODE")
+            self._run(f"LOCK TABLE {_name(table)} IN ACCESS SHARE MODE")
         except InvalidSource:
+            self._unlocked.add(table)
             self._run("ROLLBACK TO SAVEPOINT before_lock")
         self._run("RELEASE SAVEPOINT before_lock")
+
+    def _raise_unless_same(self, table: TableLocation) -> None:
+        names = {"schema": table.schema, "table": table.table, "whole": _name(table)}
+        ((is_same,),) = self._rows(_IS_SAME.format(**{key: literal(value) for key, value in names.items()}))
+        if not is_same:
+            raise SourceUnavailable(f"The table {table.shown} was emptied or replaced before it was read.")
 
     def _give_up_rows(self) -> None:
         """End the statement in progress, so that the transaction can go on with another table."""
@@ -174,6 +192,10 @@ class PostgresSession:
             yield
         except (AdbcError, OSError) as error:
             raise _translated(error, self._target, connecting=connecting) from None
+
+
+def _name(table: TableLocation) -> str:
+    return f"{quote(table.schema)}.{quote(table.table)}"
 
 
 def _conninfo(target: Target) -> str:

@@ -181,3 +181,11 @@ def test_spark_reads_some_texts_as_a_moment(text: str, expected: bool) -> None:
         tree = syntax_tree(connection, f"SELECT a AS today FROM t WHERE d >= '{text}'")
     assert names_no_moment(tree) is not expected
     assert own_dialect.is_deterministic(f"SELECT a AS today FROM t WHERE d >= CAST('{text}' AS DATE)") is not expected
+
+
+def test_a_column_is_found_by_its_name_in_small_or_capital_letters(tmp_path: Path) -> None:
+    """A database may have renamed it so since the table was recorded."""
+    path = f"{tmp_path}/n.parquet"
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY (SELECT 1 AS id) TO '{path}' (FORMAT parquet)")
+        assert content_digest(connection, [path], ["Id"]) == content_digest(connection, [path], ["id"])

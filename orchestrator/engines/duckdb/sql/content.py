@@ -9,6 +9,7 @@ import duckdb
 
 from orchestrator.engines.duckdb.sources.parquet import read_parquet
 from orchestrator.engines.duckdb.sql.parquet_casts import quoted
+from orchestrator.model.names import fold
 
 # Types of which DuckDB's hash differs for any two values. It is made for grouping, so of the others a text is hashed:
 # 0 and -1 are equal as HUGEINT, one month and thirty days, an empty list and NULL, and ([1, 2], [3]) and ([1], [2, 3])
@@ -28,8 +29,8 @@ def content_digest(connection: duckdb.DuckDBPyConnection, paths: Sequence[str], 
     between results of one version of DuckDB, whose hash function it uses.
     """
     rows = connection.sql(read_parquet(paths))
-    kinds = dict(zip(rows.columns, map(str, rows.types), strict=True))
-    values = ", ".join(_hashed(quoted(name), kinds[name]) for name in columns)
+    kinds = dict(zip(map(fold, rows.columns), map(str, rows.types), strict=True))
+    values = ", ".join(_hashed(quoted(name), kinds[fold(name)]) for name in columns)
     # Hashed once more, since the hash of several values mixes the last of them with an exclusive or only: for one pair
     # of rows in a hundred million, no sum would notice that they have exchanged it.
     select = f"SELECT hash(hash({values})) AS h FROM ({read_parquet(paths)})"
