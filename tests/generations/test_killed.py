@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 
+from orchestrator.activities.write import MOST_ATTEMPTS
 from orchestrator.catalog.database import Database
 from orchestrator.devstack.stack import DevStack
 from tests.generations.test_refreshing import PATH, finished, saved, started
@@ -49,9 +50,11 @@ async def test_nothing_is_written_twice_and_nothing_is_missing_after_a_worker_wa
         )
         attempts = {row.name: row.attempt for row in rows}
     await database.close()
-    # Those that were written are as they were, and no more were begun again than a worker takes at a time.
+    # Those that were written are as they were. The others may have been begun again, and each attempt that had to wait
+    # for its turn after that has a number of its own.
     assert {attempts[name] for name in written} == {1}
-    assert set(attempts.values()) <= {1, 2}
+    assert len([name for name, number in attempts.items() if number > 1]) <= len(views) - len(written)
+    assert max(attempts.values()) < 2 + MOST_ATTEMPTS
     for view in views.values():
         assert len(await asyncio.to_thread(tenant.files, view)) == 1
     assert tenant.staged() == []
